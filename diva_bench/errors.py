@@ -1,0 +1,59 @@
+"""Every error diva-bench raises on purpose.
+
+    DivaBenchError
+    |-- UserError            the user can mend it: the CLI prints it in words and exits with code 2
+    |   |-- SpecError        a YAML file that says something not allowed (file and line are in the message)
+    |   |-- UnknownName      no such task, model, metric, edition or option value (the nearest name is in the message)
+    |   |-- DataError        a data set that is not what its task says: missing file, duplicate id, empty reference
+    |   |-- AssetError       weights that are missing, corrupt or cannot be fetched
+    |   `-- StoreError       a run folder that cannot be written, is in use, or belongs to something else
+    `-- ClipError            one clip that cannot be decoded: a data fault, excluded for every model alike
+
+A message says what went wrong, where, what was allowed, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DivaBenchError(Exception):
+    """Base of all errors of this package."""
+
+
+class UserError(DivaBenchError):
+    """Something the user can mend."""
+
+
+class SpecError(UserError):
+    """A task, model or weights YAML that is not valid."""
+
+
+class UnknownName(UserError):
+    """A name that nothing answers to."""
+
+
+class DataError(UserError):
+    """A data set that is not what its task says it is."""
+
+
+class AssetError(UserError):
+    """Weights that are missing, corrupt or cannot be fetched."""
+
+
+class StoreError(UserError):
+    """A run folder that cannot be used."""
+
+
+class ClipError(DivaBenchError):
+    """One audio clip that cannot be decoded."""
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str], where: str = "") -> UnknownName:
+    """An UnknownName that names the nearest allowed name and lists what there is."""
+    names = sorted(set(allowed))
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    place = f" in {where}" if where else ""
+    return UnknownName(f"unknown {kind} {name!r}{place}.{hint} There is: {', '.join(names) or 'none'}.")
