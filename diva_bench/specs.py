@@ -198,7 +198,7 @@ class Runtime(_Spec):
     """auto, cpu, cuda, cuda:0, ...: not part of the identity."""
     dtype: Dtype = "bfloat16"
     """Part of the identity: outside float32, answers depend on the batch."""
-    batch_seconds: float = Field(default=120.0, gt=0)
+    batch_seconds: float = Field(default=60.0, gt=0)
     """Batch budget: padded audio seconds of one batch."""
 
 
@@ -215,7 +215,7 @@ class Training(_Spec):
 class ModelEdition(_Spec):
     args: Json = Field(default_factory=dict)
     weights: dict[str, Name] = Field(default_factory=dict)
-    runtime: Json = Field(default_factory=dict)
+    runtime: Runtime = Runtime()
     training: Training | None = None
 
 

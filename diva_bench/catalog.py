@@ -1,0 +1,327 @@
+"""Name or path -> task, model, adapter, scorer.
+
+Specs come from the built-in `tasks/` and `models/`, from folders given with `--path` or in DIVA_BENCH_PATH, from a YAML
+file named in place of a name, and from installed packages (entry points `diva_bench.specs`: a package whose folder has
+the YAML files). Adapters and scorers come from the tables below and from the entry points `diva_bench.adapters` and
+`diva_bench.scorers`. The same name in two places is an error that names both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from diva_bench import scorers
+from diva_bench.errors import SpecError, UnknownName, UserError, unknown
+from diva_bench.specs import (
+    AssetSpec,
+    Edition,
+    ModelEdition,
+    ModelFile,
+    ModelSpec,
+    Runtime,
+    TaskFile,
+    TaskSpec,
+    read_yaml,
+)
+from diva_bench.types import Adapter, Scorer
+
+ADAPTERS = {
+    "baseline": "diva_bench.adapters.baseline:Baseline",
+    "cascade": "diva_bench.adapters.cascade:Cascade",
+    "diva": "diva_bench.adapters.diva:Diva",
+    "echo": "diva_bench.adapters.echo:Echo",
+    "oracle": "diva_bench.adapters.oracle:Oracle",
+}
+_FOLDERS = ("", "tasks", "models", "models/weights")  # where a spec folder may hold YAML files
+_KINDS = {"task": TaskFile, "model": ModelFile, "weights": AssetSpec}
+
+
+def builtin_folder() -> Path:
+    """Where the shipped `tasks/` and `models/` are: inside an installed wheel, else beside the package in a checkout."""
+    package = Path(str(files("diva_bench")))
+    inside = package / "_builtin"
+    return inside if inside.is_dir() else package.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One spec file: what it says, where it stands, and who brought it ("built in", a folder, a package)."""
+
+    spec: TaskFile | ModelFile | AssetSpec
+    path: Path
+    origin: str
+
+
+class Catalog:
+    """All specs that can be named. Files are read once, when first needed."""
+
+    def __init__(self, paths: Sequence[Path] = ()) -> None:
+        self._paths = list(paths)
+
+    @cached_property
+    def _places(self) -> list[tuple[str, Path]]:
+        """(origin, folder), in no order of precedence: a name that two places have is an error."""
+        extra = [Path(p) for p in os.environ.get("DIVA_BENCH_PATH", "").split(os.pathsep) if p]
+        for folder in (*self._paths, *extra):
+            if not folder.is_dir():
+                raise UserError(f"{folder}: no such folder (--path and DIVA_BENCH_PATH name folders of YAML files).")
+        places = [("built in", builtin_folder())]
+        places += [(str(folder), folder) for folder in dict.fromkeys(p.resolve() for p in (*self._paths, *extra))]
+        places += [(f"package {e.value}", _entry_folder(e)) for e in entry_points(group="diva_bench.specs")]
+        return places
+
+    @cached_property
+    def _all(self) -> dict[str, dict[str, Found]]:
+        """kind -> name -> where it was found."""
+        table: dict[str, dict[str, Found]] = {kind: {} for kind in _KINDS}
+        for origin, place in self._places:
+            # the built-in place is the whole checkout where it is not a wheel: only its own folders hold specs
+            for folder in _FOLDERS[1:] if origin == "built in" else _FOLDERS:
+                for path in sorted((place / folder).glob("*.yaml")):
+                    self._add(table, path, origin)
+        return table
+
+    def _add(self, table: dict[str, dict[str, Found]], path: Path, origin: str) -> Found:
+        kind, found = _read(path, origin)
+        other = table[kind].setdefault(found.spec.name, found)
+        if other.path.resolve() != path.resolve():
+            raise SpecError(
+                f"{kind} {found.spec.name!r} stands in two places: {other.path} ({other.origin}) and {path} ({origin}). "
+                "Rename one of them."
+            )
+        return other
+
+    # ---- names
+
+    def tasks(self) -> list[Found]:
+        return list(self._all["task"].values())
+
+    def models(self) -> list[Found]:
+        return list(self._all["model"].values())
+
+    def suites(self) -> dict[str, list[str]]:
+        """Group name -> task names: emotion, qa, ..., and all."""
+        table: dict[str, list[str]] = {"all": []}
+        for found in self.tasks():
+            task = cast(TaskFile, found.spec)
+            for suite in (*task.suites, "all"):
+                table.setdefault(suite, []).append(task.name)
+        return table
+
+    def _find(self, kind: str, name: str, also: Iterable[str] = ()) -> Found:
+        """A spec by name, or by path where the name ends in .yaml or .yml."""
+        table = self._all[kind]
+        if name.endswith((".yaml", ".yml")):
+            path = Path(name)
+            if not path.is_file():
+                raise UnknownName(f"{name}: no such file (a {kind} is a name from `diva-bench list` or a YAML file).")
+            got = self._add(self._all, path, "given by path")
+            if not isinstance(got.spec, _KINDS[kind]):
+                raise SpecError(f"{name}: this is not a {kind}: a {kind} is needed here.")
+            return got
+        if name not in table:
+            raise unknown(kind, name, [*table, *also])
+        return table[name]
+
+    def subsets(self, name: str) -> list[str]:
+        """The run names behind one name: a suite gives its tasks, a task with subsets gives those."""
+        suites = self.suites()
+        if name in suites:
+            return [leaf for task in sorted(suites[name]) for leaf in self.subsets(task)]
+        owner = self._owner(name)
+        task = cast(TaskFile, owner.spec)
+        if task.subsets and (name == task.name or name.endswith((".yaml", ".yml"))):
+            return [f"{task.name}-{subset}" for subset in task.subsets]
+        return [task.name if name.endswith((".yaml", ".yml")) else name]
+
+    def _owner(self, name: str) -> Found:
+        """The task file that has this task or this task-subset."""
+        for found in self.tasks():
+            task = cast(TaskFile, found.spec)
+            if name == task.name or name in {f"{task.name}-{s}" for s in task.subsets}:
+                return found
+        leaves = [f"{f.spec.name}-{s}" for f in self.tasks() for s in cast(TaskFile, f.spec).subsets]
+        return self._find("task", name, also=[*leaves, *self.suites()])
+
+    # ---- resolving
+
+    def task_editions(self, name: str) -> list[Edition]:
+        return list(cast(TaskFile, self._owner(name).spec).editions)
+
+    def model_editions(self, name: str) -> list[Edition]:
+        """Empty for a model that has no editions: it goes with any."""
+        return list(self._merged(name)[0].editions)
+
+    def task(self, name: str, edition: Edition) -> TaskSpec:
+        """One runnable task (with its subset, if it has any) in one edition; nano models are asked the mini task."""
+        found = self._owner(name)
+        task = cast(TaskFile, found.spec)
+        subset = None if name == task.name else name.removeprefix(f"{task.name}-")
+        if subset is None and task.subsets:
+            raise UserError(f"task {name!r} has subsets; name one: {', '.join(self.subsets(name))}.")
+        wanted: Edition = "mini" if edition == "nano" else edition
+        if wanted not in task.editions:
+            raise unknown("edition", wanted, task.editions, f"task {task.name} ({found.path})")
+        changes = task.subsets[subset] if subset else None
+        return TaskSpec(
+            name=name,
+            task=task.name,
+            subset=subset,
+            edition=wanted,
+            reference=(changes and changes.reference) or task.reference,
+            fields={**task.fields, **(changes.fields if changes else {})},
+            scorers=(changes and changes.scorers) or task.scorers,
+            data=task.editions[wanted],
+            home=found.path.parent,
+            **{k: getattr(task, k) for k in _SAME_IN_TASK},
+        )
+
+    def model(self, name: str, edition: Edition) -> ModelSpec:
+        """One model in one edition: its `extends` parent, then itself, then the edition, each overlaying the former."""
+        model, adapter = self._merged(name)
+        if model.editions and edition not in model.editions:
+            raise unknown("edition", edition, model.editions, f"model {model.name}")
+        chosen = model.editions.get(edition, ModelEdition())
+        weights = {**model.weights, **chosen.weights}
+        return ModelSpec(
+            name=model.name,
+            edition=edition if model.editions else None,
+            adapter=adapter,
+            description=model.description,
+            citation=model.citation,
+            licence=model.licence,
+            args={**model.args, **chosen.args},
+            weights={role: self.weights(asset)[0] for role, asset in weights.items()},
+            runtime=_overlay_runtime(model.runtime, chosen.runtime),
+            training=chosen.training,
+        )
+
+    def _merged(self, name: str) -> tuple[ModelFile, str]:
+        """The model file with its parent's settings under its own, and its adapter's name."""
+        found = self._find("model", name)
+        model = cast(ModelFile, found.spec)
+        if model.extends is None:
+            return model, cast(str, model.adapter)
+        parent = cast(ModelFile, self._find("model", model.extends).spec)
+        if parent.extends is not None:
+            raise SpecError(f"{found.path}: extends {parent.name!r}, which extends another model; one level is allowed.")
+        editions = {
+            edition: _overlay(parent.editions.get(edition), model.editions.get(edition))
+            for edition in (*parent.editions, *(e for e in model.editions if e not in parent.editions))
+        }
+        merged = model.model_copy(
+            update={
+                "args": {**parent.args, **model.args},
+                "weights": {**parent.weights, **model.weights},
+                "runtime": _overlay_runtime(parent.runtime, model.runtime),
+                "editions": editions,
+            }
+        )
+        return merged, model.adapter or cast(str, parent.adapter)
+
+    def weights(self, name: str) -> tuple[AssetSpec, Path]:
+        """A weights spec and the folder its `file:` sources are relative to."""
+        found = self._find("weights", name)
+        return cast(AssetSpec, found.spec), found.path.parent
+
+    def adapter(self, name: str) -> type[Adapter]:
+        return cast("type[Adapter]", _load("adapter", name, ADAPTERS))
+
+    def scorers(self, task: TaskSpec) -> dict[str, Scorer]:
+        """The scorers of a task, built: a wrong setting is an error before anybody is asked."""
+        built: dict[str, Scorer] = {}
+        for name, args in task.scorers.items():
+            made = _load("scorer", name, scorers.BUILTIN)
+            try:
+                built[name] = made(task, **args)
+            except TypeError as err:
+                raise SpecError(f"task {task.name}: scorer {name} does not take {args} ({err}).") from err
+        return built
+
+
+_SAME_IN_TASK = (
+    "version",
+    "description",
+    "citation",
+    "licence",
+    "suites",
+    "prompt",
+    "system",
+    "choices",
+    "synonyms",
+    "decode",
+    "groups",
+    "primary",
+)
+
+
+def _overlay(under: ModelEdition | None, over: ModelEdition | None) -> ModelEdition:
+    """One edition of a parent and of the model that extends it, the latter winning key by key."""
+    under, over = under or ModelEdition(), over or ModelEdition()
+    return ModelEdition(
+        args={**under.args, **over.args},
+        weights={**under.weights, **over.weights},
+        runtime=_overlay_runtime(under.runtime, over.runtime),
+        training=over.training or under.training,
+    )
+
+
+def _overlay_runtime(under: Runtime, over: Runtime) -> Runtime:
+    return Runtime(**{**under.model_dump(exclude_unset=True), **over.model_dump(exclude_unset=True)})
+
+
+def _read(path: Path, origin: str) -> tuple[str, Found]:
+    """Read a spec file as what its keys say it is: weights have `files`, tasks a `prompt`, models an adapter or a parent."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        raw = None  # read_yaml says what is wrong, with the line
+    keys = set(raw) if isinstance(raw, dict) else set()
+    if keys & {"files", "format"}:
+        kind = "weights"
+    elif keys & {"adapter", "extends"}:
+        kind = "model"
+    else:
+        kind = "task"
+    return kind, Found(read_yaml(path, cast(Any, _KINDS[kind])), path, origin)
+
+
+def check_file(path: Path) -> tuple[str, Found]:
+    """Validate one YAML file of any kind; SpecError says what is wrong."""
+    return _read(path, "given by path")
+
+
+def _entry_folder(entry: EntryPoint) -> Path:
+    try:
+        module = entry.load()
+    except Exception as err:  # a broken plugin may raise anything; it must be named, not skipped
+        raise UserError(f"plugin {entry.name} ({entry.value}) cannot be imported: {type(err).__name__}: {err}.") from err
+    return Path(str(files(module)))
+
+
+def _load(kind: str, name: str, builtin: dict[str, str]) -> Any:
+    """A class by name, from the built-in table or an entry point; two of one name are an error."""
+    plugins = {e.name: e for e in entry_points(group=f"diva_bench.{kind}s")}
+    clash = sorted(set(plugins) & set(builtin))
+    if clash:
+        raise UserError(f"{kind} {clash[0]!r} is built in and in {plugins[clash[0]].value}; rename the plugin's.")
+    if name in plugins:
+        try:
+            return plugins[name].load()
+        except Exception as err:  # as in _entry_folder
+            where = plugins[name].value
+            raise UserError(f"{kind} {name!r} ({where}) cannot be imported: {type(err).__name__}: {err}.") from err
+    if name not in builtin:
+        raise unknown(kind, name, [*builtin, *plugins])
+    module, _, attribute = builtin[name].partition(":")
+    return getattr(import_module(module), attribute)

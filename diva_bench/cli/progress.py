@@ -1,0 +1,136 @@
+"""Progress on the terminal: live bars where there is one, a plain line now and then where there is not."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from diva_bench.types import Bar
+
+T = TypeVar("T")
+
+_QUIET = 1.0  # seconds: shorter work says nothing
+_EVERY = 15.0  # seconds between plain lines
+
+
+class Terminal:
+    """diva_bench.types.Progress for people: bars on stderr, so that stdout holds the results alone."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+
+    def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterable[T]:
+        with self.bar(label, total) as bar:
+            for item in items:
+                yield item
+                bar.advance(1)
+
+    def bar(self, label: str, total: float | None, unit: str = "items", done: float = 0) -> Bar:
+        if self.console.is_terminal:
+            return _Live(self.console, label, total, unit, done)
+        return _Plain(label, total, unit, done)
+
+    def note(self, message: str) -> None:
+        self.console.print(message, markup=False, soft_wrap=not self.console.is_terminal)
+
+
+def amount(value: float, unit: str) -> str:
+    """1234567, "bytes" -> "1.2 MB"; 12, "samples" -> "12"."""
+    if unit != "bytes":
+        return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
+    for name in ("B", "kB", "MB"):
+        if abs(value) < 1000:
+            return f"{value:.0f} {name}" if name != "MB" else f"{value:.1f} {name}"
+        value /= 1000
+    return f"{value:.2f} GB"
+
+
+def duration(seconds: float) -> str:
+    """75 -> "1:15"."""
+    whole = int(seconds + 0.5)
+    hours, rest = divmod(whole, 3600)
+    minutes, secs = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
+
+
+class _Count(ProgressColumn):
+    """31/48 2.1 samples/s."""
+
+    def render(self, task: Task) -> Text:
+        unit = task.fields["unit"]
+        done = amount(task.completed, unit)
+        count = done if task.total is None else f"{done}/{amount(task.total, unit)}"
+        speed = task.finished_speed or task.speed
+        rate = f" {amount(speed, unit)}{'' if unit == 'bytes' else ' ' + unit}/s" if speed else ""
+        return Text(count + rate)
+
+
+class _Live:
+    def __init__(self, console: Console, label: str, total: float | None, unit: str, done: float) -> None:
+        self._rich = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            _Count(),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            speed_estimate_period=120,
+        )
+        self._task: TaskID = self._rich.add_task(label, total=total, completed=done, unit=unit)
+
+    def __enter__(self) -> Bar:
+        self._rich.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._rich.stop()
+
+    def advance(self, amount: float = 1) -> None:
+        self._rich.advance(self._task, amount)
+
+
+class _Plain:
+    """For logs: a line at the start of anything long, one every 15 s, one at the end."""
+
+    def __init__(self, label: str, total: float | None, unit: str, done: float) -> None:
+        self._label, self._total, self._unit, self._start, self._done = label, total, unit, done, done
+        self._began = self._said = time.monotonic()
+        self._spoke = False
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if time.monotonic() - self._began > _QUIET:
+            self._say("stopped" if error else "done")
+
+    def advance(self, amount: float = 1) -> None:
+        self._done += amount
+        now = time.monotonic()
+        if now - self._said >= (_EVERY if self._spoke else _QUIET):
+            self._said, self._spoke = now, True
+            self._say("")
+
+    def _say(self, end: str) -> None:
+        spent = max(time.monotonic() - self._began, 1e-6)
+        rate = (self._done - self._start) / spent
+        count = amount(self._done, self._unit) + (f"/{amount(self._total, self._unit)}" if self._total else "")
+        speed = f"{amount(rate, self._unit)}{'' if self._unit == 'bytes' else ' ' + self._unit}/s"
+        if end:
+            last = f"{end} after {duration(spent)}"
+        elif self._total and rate > 0:
+            last = f"{duration((self._total - self._done) / rate)} left"
+        else:
+            last = ""
+        print(f"{self._label}: {count}, {speed}{', ' if last else ''}{last}", file=sys.stderr, flush=True)

@@ -1,0 +1,246 @@
+"""`diva-bench run`: resolve, check everything that can be checked, announce, ask, judge, print."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diva_bench import assets, data, judge, provenance, runner
+from diva_bench.catalog import Catalog
+from diva_bench.cli.progress import Terminal, amount, duration
+from diva_bench.cli.show import print_table
+from diva_bench.errors import UserError, unknown
+from diva_bench.report.runs import Finished, results_table
+from diva_bench.runner import Job
+from diva_bench.specs import AssetSpec, ModelSpec, Runtime
+from diva_bench.specs import Edition as EditionName
+from diva_bench.store import RunFolder, Shard
+from diva_bench.types import Adapter
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    models: list[str]
+    tasks: list[str]
+    edition: str = "auto"
+    output: Path = Path("results")
+    limit: int | None = None
+    seed: int = 0
+    batch_budget: float | None = None
+    device: str | None = None
+    dtype: str | None = None
+    dry_run: bool = False
+    paths: list[Path] = field(default_factory=list)
+
+
+def run_command(options: Options) -> int:
+    """Exit code: 0 all answered; 1 something is missing or faulty and was said so."""
+    progress = Terminal()
+    catalog = Catalog(options.paths)
+    jobs = prepare(catalog, options, progress)
+    if options.dry_run:
+        return _dry_run(catalog, jobs, options, progress)
+    for job in jobs:  # a folder that cannot be written is told before weights are fetched, not after
+        job.folder(options.output)
+    folders = fetch(catalog, [job.model for job in jobs], progress)
+    shard = shard_of_process(os.environ)
+    finished: list[Finished] = []
+    for model in dict.fromkeys(job.model.name for job in jobs):
+        mine = [job for job in jobs if job.model.name == model]
+        finished += _ask_all(catalog, mine, folders, options, progress, shard)
+    if shard.index == 0 or all(f.summary["complete"] for f in finished):
+        print_table(results_table(finished))
+    return 0 if all(f.summary["complete"] and not f.summary["data_faults"] for f in finished) else 1
+
+
+def shard_of_process(environment: Mapping[str, str]) -> Shard:
+    """Which share of the plan is ours: `accelerate launch` and torchrun set RANK and WORLD_SIZE."""
+    return Shard(int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1)))
+
+
+# ---------------------------------------------------------------- before anything is asked
+
+
+def prepare(catalog: Catalog, options: Options, progress: Terminal) -> list[Job]:
+    """Every (model, task) pair as a Job: specs valid, scorers built, data checked, the two compatible."""
+    names = list(dict.fromkeys(leaf for task in options.tasks for leaf in catalog.subsets(task)))
+    models = list(dict.fromkeys(options.models))
+    edition = choose_edition(catalog, models, names, options.edition, progress)
+    specs = [_with_options(catalog.model(m, edition), options) for m in models]
+    cache = assets.cache_folder()
+    record = provenance.collect(sys.argv)
+    jobs: list[Job] = []
+    loaded: dict[str, data.Dataset] = {}
+    for name in names:
+        task = catalog.task(name, edition)
+        scorers = catalog.scorers(task)
+        loaded[name] = data.load(task, cache, progress)
+        for fault in loaded[name].faults:
+            progress.note(f"{task.name}: {fault.id} is left out for every model: {fault.reason}")
+        for spec in specs:
+            adapter = catalog.adapter(spec.adapter)
+            jobs.append(
+                Job(
+                    task=task,
+                    model=spec,
+                    dataset=loaded[name],
+                    scorers=scorers,
+                    accepts=adapter.accepts,
+                    adapter_version=adapter.version,
+                    limit=options.limit,
+                    seed=options.seed,
+                    provenance=record,
+                )
+            )
+            jobs[-1].check()
+    return jobs
+
+
+def choose_edition(
+    catalog: Catalog, models: Sequence[str], tasks: Sequence[str], wanted: str, progress: Terminal
+) -> EditionName:
+    """auto: full where every model and task has it and all of it is here, else mini, said in one line."""
+    have = [set(catalog.task_editions(t)) for t in tasks]
+    for model in models:
+        editions = set(catalog.model_editions(model))
+        if editions:
+            have.append(editions)
+    if wanted == "nano":
+        have = [h | {"nano"} if "mini" in h else h for h in have]
+    common = set.intersection(*have)
+    if wanted != "auto":
+        if wanted not in common:
+            lacking = [n for n, h in zip([*tasks, *models], have, strict=False) if wanted not in h]
+            raise unknown("edition", wanted, common, f"all of {', '.join([*tasks, *models])} ({', '.join(lacking)} lacks it)")
+        return wanted  # type: ignore[return-value]  # checked against the editions there are
+    if "full" in common and all(
+        assets.locate(asset, catalog.weights(asset.name)[1])
+        for model in models
+        for asset in catalog.model(model, "full").weights.values()
+    ):
+        return "full"
+    if "mini" not in common:
+        if len(common) == 1:
+            return common.pop()  # type: ignore[return-value]
+        raise UserError(f"{', '.join([*tasks, *models])} have no edition in common; name one with --edition.")
+    full = f"; for the full one: diva-bench pull --edition full --model {models[0]} --task {tasks[0]}"
+    progress.note(
+        "edition: mini (synthetic speech: shows that the pipeline works, not how good a model is"
+        + (full if "full" in common else "")
+        + ")"
+    )
+    return "mini"
+
+
+def _with_options(model: ModelSpec, options: Options) -> ModelSpec:
+    """The spec with what the command line says about device, dtype and batch budget."""
+    changes: dict[str, Any] = {}
+    if options.device is not None:
+        changes["device"] = options.device
+    if options.dtype is not None and model.weights:  # a baseline computes nothing in any dtype
+        changes["dtype"] = options.dtype
+    if options.batch_budget is not None:
+        changes["batch_seconds"] = options.batch_budget
+    return model.model_copy(update={"runtime": Runtime(**{**model.runtime.model_dump(), **changes})})
+
+
+def needed(models: Sequence[ModelSpec]) -> dict[str, AssetSpec]:
+    """All weights of some models, each once."""
+    return {asset.name: asset for model in models for asset in model.weights.values()}
+
+
+def fetch(catalog: Catalog, models: Sequence[ModelSpec], progress: Terminal) -> dict[str, Path]:
+    """weights name -> folder; what is missing is announced with its size, then fetched."""
+    wanted = needed(models)
+    missing = [a for a in wanted.values() if assets.locate(a, catalog.weights(a.name)[1]) is None]
+    if missing:
+        total = amount(sum(a.bytes for a in missing), "bytes")
+        progress.note(f"fetching {total} of weights into {assets.cache_folder()}: {', '.join(a.name for a in missing)}")
+    return {name: assets.ready(asset, catalog.weights(name)[1], progress) for name, asset in wanted.items()}
+
+
+# ---------------------------------------------------------------- asking
+
+
+def _ask_all(
+    catalog: Catalog,
+    jobs: Sequence[Job],
+    folders: Mapping[str, Path],
+    options: Options,
+    progress: Terminal,
+    shard: Shard,
+) -> list[Finished]:
+    """All jobs of one model: it is loaded once, and only if there is something left to ask."""
+    model, adapter = jobs[0].model, None
+    finished: list[Finished] = []
+    try:
+        for job in jobs:
+            with job.folder(options.output, shard) as folder:
+                asked = None
+                if _unfinished(job, folder):
+                    adapter = adapter or load_adapter(catalog, model, folders, progress)
+                    asked = runner.ask(job, adapter, folder, progress, shard)
+                summary = judge.judge(job, folder, progress)
+                finished.append(Finished(summary, folder.path, asked, folder.timing()))
+    finally:
+        if adapter is not None:
+            adapter.close()
+    return finished
+
+
+def _unfinished(job: Job, folder: RunFolder) -> bool:
+    statuses = folder.statuses()
+    return any(statuses.get(s.id) not in ("ok", "unsupported") for s in job.samples)
+
+
+def load_adapter(catalog: Catalog, model: ModelSpec, folders: Mapping[str, Path], progress: Terminal) -> Adapter:
+    """Build the adapter on the device that the spec and the machine agree on."""
+    device = "cpu"
+    if model.weights:
+        device = provenance.device(model.runtime.device)
+        progress.note(f"loading {model.name} ({model.edition}) on {device} in {model.runtime.dtype}")
+    made = catalog.adapter(model.adapter)
+    paths = {role: folders[asset.name] for role, asset in model.weights.items()}
+    return made(model, paths, device)  # type: ignore[call-arg]  # the Protocol has no constructor
+
+
+# ---------------------------------------------------------------- --dry-run
+
+
+def _dry_run(catalog: Catalog, jobs: Sequence[Job], options: Options, progress: Terminal) -> int:
+    """What would be asked, how many, how long, what is missing; nothing is written or fetched."""
+    for job in jobs:
+        path = job.path(options.output)
+        statuses = RunFolder(path).statuses() if path.is_dir() else {}
+        done = sum(statuses.get(s.id) in ("ok", "unsupported") for s in job.samples)
+        seconds = sum(s.seconds for s in job.samples)
+        print(f"{job.task.name} x {job.model.name}: {len(job.samples)} samples, {duration(seconds)} of audio, {done} answered")
+        print(f"  time:   {_estimate(job, options.output, len(job.samples) - done)}")
+        print(f"  folder: {path}")
+        request = runner.prompt.build(job.task, job.samples[0], job.accepts)
+        print(f"  prompt: {request.prompt}")
+        for fault in job.dataset.faults:
+            print(f"  left out: {fault.id}: {fault.reason}")
+    missing = [
+        a for a in needed([j.model for j in jobs]).values() if assets.locate(a, catalog.weights(a.name)[1]) is None
+    ]
+    for asset in missing:
+        print(f"missing: weights {asset.name}, {amount(asset.bytes, 'bytes')} to fetch")
+    if not missing:
+        print("missing: nothing")
+    return 0
+
+
+def _estimate(job: Job, results: Path, left: int) -> str:
+    """Time left by earlier runs of the same model in the same results folder, or that it is not known."""
+    rows, wall = 0, 0.0
+    for run in results.glob(f"{job.task.name}-*/{job.model.name}-*"):
+        for line in RunFolder(run).timing():
+            rows, wall = rows + line["rows"], wall + line["wall"]
+    if left == 0:
+        return "nothing left to ask"
+    return f"about {duration(left * wall / rows)}" if rows and wall else "not known: no earlier run of this model here"

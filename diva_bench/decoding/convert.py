@@ -1,0 +1,84 @@
+"""Turn downloaded weights into a folder that `from_pretrained` reads: safetensors, config, tokenizer, chat template.
+
+Two formats: "ctranslate2-whisper" (model.bin, config.json, tokenizer.json) and "gguf" (one file that holds everything).
+Each is read by its own module into a `Converted`; what is written is checked here against the architecture, name by
+name and shape by shape, so that a folder that was written can be loaded with no key missing and none left over.
+Needs memory for the weights once, never twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diva_bench.errors import AssetError, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMATS = ("ctranslate2-whisper", "gguf")
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A model on its way to disk. `parts`: whatever else has `save_pretrained` (tokenizer, feature extractor, ...)."""
+
+    architecture: Any
+    """The transformers class."""
+    config: Any
+    weights: dict[str, Tensor]
+    parts: tuple[Any, ...]
+
+
+def convert(format: str, source: Path, target: Path) -> None:
+    """Read the files in folder `source`, write a folder `target` that transformers loads.
+
+    `target` is written into as it is: give a temporary name and rename when this returns. Nothing is written before
+    everything has been read and checked.
+
+    Raises
+    ------
+    AssetError
+        A file is missing, damaged, or holds a model that this reader does not know.
+    """
+    if format == "ctranslate2-whisper":
+        from diva_bench.decoding.from_ct2 import read_whisper
+
+        _write(read_whisper(source), source, target)
+    elif format == "gguf":
+        from diva_bench.decoding.from_gguf import read_llm
+
+        _write(read_llm(source), source, target)
+    else:
+        raise unknown("weights format", format, FORMATS)
+
+
+def _write(model: Converted, source: Path, target: Path) -> None:
+    from safetensors.torch import save_file
+
+    _check(model, source)
+    target.mkdir(parents=True, exist_ok=True)
+    for part in (model.config, *model.parts):
+        part.save_pretrained(target)
+    save_file(model.weights, target / "model.safetensors", metadata={"format": "pt"})
+
+
+def _check(model: Converted, source: Path) -> None:
+    """Every weight the architecture has, and no other; a tied output matrix is stored once, under the input's name."""
+    import torch
+
+    with torch.device("meta"):
+        empty = model.architecture._from_config(model.config)
+    wanted = {name: tuple(value.shape) for name, value in empty.state_dict().items()}
+    output = next((n for n, m in empty.named_modules() if m is empty.get_output_embeddings()), "")
+    if model.config.tie_word_embeddings:
+        del wanted[f"{output}.weight"]
+    found = {name: tuple(value.shape) for name, value in model.weights.items()}
+    if found != wanted:
+        wrong = sorted(n for n in found.keys() | wanted.keys() if found.get(n) != wanted.get(n))
+        listing = "; ".join(f"{n}: found {found.get(n, 'none')}, expected {wanted.get(n, 'none')}" for n in wrong[:5])
+        raise AssetError(
+            f"{source}: {len(wrong)} weights do not fit {model.architecture.__name__}: {listing}. "
+            "The file is damaged or of another architecture; delete it and pull it again."
+        )

@@ -1,0 +1,90 @@
+"""What a run record says about where it came from: versions, commit, hardware, command line, time; and the device."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from diva_bench import __version__
+from diva_bench.errors import UserError
+
+_PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "soundfile", "soxr", "sacrebleu", "scikit-learn", "jiwer")
+
+
+def collect(argv: Sequence[str]) -> dict[str, Any]:
+    """Not part of any identity: the same answers on another machine are the same run."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["diva-bench", *argv[1:]]),
+        "versions": {"diva-bench": __version__, "python": platform.python_version(), **_versions()},
+        "git": _git(),
+        "machine": {"system": platform.platform(), "processor": processor(), "cores": os.cpu_count()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit and dirty flag of the checkout that this package runs from; None for an installed one."""
+    folder = Path(__file__).parent.parent
+    if not (folder / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=5, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "dirty": bool(changed.strip())}
+
+
+def processor() -> str:
+    """Model name of the CPU, as far as the system tells."""
+    if sys.platform == "linux":
+        try:
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+        except OSError:
+            pass
+    return platform.processor() or platform.machine()
+
+
+def device(wanted: str) -> str:
+    """The torch device for a spec's `device`: auto is CUDA where there is one. UserError where it is not to be had."""
+    import torch
+
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+        return "cpu"
+    try:
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError) as err:
+        have = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        reason = str(err).splitlines()[0]
+        raise UserError(f"device {wanted!r} is not to be had ({reason}). There is: {', '.join(have)}.") from err
+    return wanted

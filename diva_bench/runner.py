@@ -1,0 +1,252 @@
+"""The loop: plan, prefetch, generate, append. Then judge.
+
+    prepare()  task + model -> Job: data loaded, identities fixed, scorers built; nothing asked, no weights touched
+    ask()      Job + adapter -> answers in the run folder; resumes; a failure becomes an `error` row, never an answer
+    judge()    run folder -> scores.jsonl and summary.json (see judge.py)
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from diva_bench import audio, plan, prompt
+from diva_bench.data import Dataset
+from diva_bench.errors import ClipError, UserError
+from diva_bench.specs import ModelSpec, TaskSpec, digest
+from diva_bench.store import RunFolder, Shard
+from diva_bench.types import Adapter, Bar, Progress, Request, Response, Sample, Scorer
+
+_AHEAD = 2  # batches decoded ahead of the model
+_READERS = 4  # threads that decode
+_OOM_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
+_FINISHED = frozenset({"ok", "unsupported"})
+
+
+@dataclass(frozen=True)
+class Job:
+    """One task to be asked of one model, everything fixed but the answers."""
+
+    task: TaskSpec
+    model: ModelSpec
+    dataset: Dataset
+    scorers: Mapping[str, Scorer]
+    accepts: frozenset[str]
+    adapter_version: str
+    limit: int | None = None
+    seed: int = 0
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def samples(self) -> tuple[Sample, ...]:
+        return self.dataset.limited(self.limit, self.seed)
+
+    @cached_property
+    def task_record(self) -> dict[str, Any]:
+        """The identity of what is asked; runs with one task record are comparable."""
+        limit = self.limit if self.limit is not None and self.limit < len(self.dataset.samples) else None
+        identity = {**self.task.asked(), "fingerprint": self.dataset.fingerprint, "limit": limit, "seed": self.seed}
+        hashed = digest(identity)
+        return {"id": f"{self.task.name}-{hashed[:6]}", "hash": hashed, "name": self.task.name, **identity}
+
+    @cached_property
+    def run_record(self) -> dict[str, Any]:
+        identity = {
+            "task": self.task_record["hash"],
+            "model": self.model.asked(),
+            "adapter_version": self.adapter_version,
+        }
+        hashed = digest(identity)
+        label = self.model.name if self.model.edition in (None, "mini", "full") else f"{self.model.name}-{self.model.edition}"
+        return {
+            "id": f"{label}-{hashed[:6]}",
+            "hash": hashed,
+            "task_id": self.task_record["id"],
+            "task": self.task.model_dump(mode="json"),
+            "model": self.model.model_dump(mode="json"),
+            "adapter_version": self.adapter_version,
+            "fingerprint": self.dataset.fingerprint,
+            "limit": self.task_record["limit"],
+            "seed": self.seed,
+            "faults": [{"id": f.id, "reason": f.reason} for f in self.dataset.faults],
+            **self.provenance,
+        }
+
+    def folder(self, results: Path, shard: Shard | None = None) -> RunFolder:
+        return RunFolder.create(results, self.task_record, self.run_record, shard)
+
+    def path(self, results: Path) -> Path:
+        """Where the run is or would be."""
+        return results / str(self.task_record["id"]) / str(self.run_record["id"])
+
+    def check(self) -> None:
+        """Refuse what this model can never be asked, before anything is asked."""
+        if not self.accepts & {"audio", "text", "prior"}:
+            raise UserError(f"model {self.model.name}: its adapter accepts neither audio, text nor a prior.")
+        if self.accepts & {"audio", "prior"} or any(s.transcript for s in self.samples):
+            return
+        raise UserError(
+            f"model {self.model.name} hears no audio and needs transcripts, but task {self.task.name} has none "
+            "(the data's `text` column)."
+        )
+
+
+@dataclass(slots=True)
+class Asked:
+    """What one call of `ask` did: samples `before` it, answers got, wall seconds spent asking, audio seconds heard."""
+
+    total: int
+    before: int
+    answered: int = 0
+    errors: int = 0
+    wall: float = 0.0
+    audio: float = 0.0
+
+
+def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard: Shard | None = None) -> Asked:
+    """Ask every sample that has no answer yet, in the batches that the whole set is cut into.
+
+    A batch that is not complete is asked again whole, so that in bfloat16, where answers depend on the batch, a
+    resumed run equals an unbroken one. Raises StoreError where the folder cannot be written; what was written is kept.
+    """
+    shard = shard or Shard()
+    budget = job.model.runtime.batch_seconds
+    _note_budget(folder, budget)
+    cut = plan.shard(plan.batches(job.samples, budget), shard.index, shard.count)
+    finished = {ident for ident, status in folder.statuses().items() if status in _FINISHED}
+    todo = plan.remaining(cut, finished)
+    total = sum(len(b) for b in cut)
+    outcome = Asked(total, before=sum(s.id in finished for b in cut for s in b))
+    if not todo:
+        return outcome
+    if outcome.before:
+        progress.note(f"{job.task.name} x {job.model.name}: resuming {outcome.before}/{total}")
+    prior = job.dataset.prior() if "prior" in job.accepts else None
+    done = total - sum(len(b) for b in todo)
+    with progress.bar(f"{job.task.name} x {job.model.name}", total, "samples", done) as bar:
+        for batch, requests, broken in _prefetch(job, todo, prior):
+            began = time.perf_counter()
+            answers = {r.id: r for r in [*broken, *_ask(adapter, requests, folder)]}
+            wall = time.perf_counter() - began
+            responses = [answers[s.id] for s in batch]
+            heard = sum(s.seconds for s in batch)
+            folder.append(responses, _timing(responses, heard, wall))
+            outcome.answered += len(batch)
+            outcome.errors += sum(r.status == "error" for r in responses)
+            outcome.wall += wall
+            outcome.audio += heard
+            _advance(bar, len(batch))
+    return outcome
+
+
+def _advance(bar: Bar, amount: int) -> None:
+    bar.advance(amount)
+
+
+def _note_budget(folder: RunFolder, budget: float) -> None:
+    """Record the batch budget, so that a run resumed with another one is seen to be so."""
+    known = [e["seconds"] for e in folder.events() if e["event"] == "budget"]
+    if not known or known[-1] != budget:
+        folder.event({"event": "budget", "seconds": budget})
+
+
+def _timing(responses: Sequence[Response], heard: float, wall: float) -> dict[str, Any]:
+    """One batch: rows, audio seconds in it, wall seconds for it, and where the adapter says they went."""
+    stages: dict[str, float] = {}
+    for response in responses:
+        for stage, seconds in response.seconds.items():
+            stages[stage] = stages.get(stage, 0.0) + seconds
+    return {
+        "rows": len(responses),
+        "audio": round(heard, 3),
+        "wall": round(wall, 6),
+        "stages": {k: round(v, 6) for k, v in stages.items()},
+    }
+
+
+# ---------------------------------------------------------------- requests, decoded ahead
+
+
+def _prefetch(
+    job: Job, todo: Sequence[tuple[Sample, ...]], prior: Mapping[str, float] | None
+) -> Iterator[tuple[tuple[Sample, ...], list[Request], list[Response]]]:
+    """(batch, its requests, error rows of samples that could not be read); `_AHEAD` batches are decoded in advance."""
+
+    def build(sample: Sample) -> Request | Response:
+        sound = None
+        if "audio" in job.accepts and sample.read is not None:
+            try:
+                sound = audio.decode(sample.read())
+            except (OSError, ClipError) as err:
+                # the index saw this clip whole: it changed since, which is our fault and not the model's
+                return Response(sample.id, status="error", detail=f"clip changed since it was checked: {err}")
+        return prompt.build(job.task, sample, job.accepts, audio=sound, prior=prior, seed=job.seed)
+
+    with ThreadPoolExecutor(max_workers=_READERS) as pool:
+        waiting: deque[tuple[tuple[Sample, ...], list[Future[Request | Response]]]] = deque()
+        source = iter(todo)
+        try:
+            while True:
+                while len(waiting) <= _AHEAD and (batch := next(source, None)) is not None:
+                    waiting.append((batch, [pool.submit(build, s) for s in batch]))
+                if not waiting:
+                    return
+                batch, futures = waiting.popleft()
+                built = [f.result() for f in futures]
+                yield (
+                    batch,
+                    [b for b in built if isinstance(b, Request)],
+                    [b for b in built if isinstance(b, Response)],
+                )
+        finally:
+            for _, futures in waiting:
+                for future in futures:
+                    future.cancel()
+
+
+# ---------------------------------------------------------------- asking, whatever happens
+
+
+def _ask(adapter: Adapter, requests: list[Request], folder: RunFolder) -> list[Response]:
+    """Answers for a batch. Out of memory: halves. Any other failure: one by one, so that one sample cannot take
+    others with it; a sample that fails alone is an `error` row with the reason."""
+    if not requests:
+        return []
+    try:
+        return _checked(requests, adapter.generate(requests))
+    except Exception as err:  # whatever a model raises becomes an `error` row with its reason, never an answer
+        memory = isinstance(err, MemoryError) or any(w in str(err).lower() for w in _OOM_WORDS)
+        reason = f"{type(err).__name__}: {err}".strip()[:500]
+    if len(requests) == 1:
+        return [Response(requests[0].id, status="error", detail=reason)]
+    size = len(requests) // 2 if memory else 1
+    folder.event({"event": "split", "rows": len(requests), "into": size, "first": requests[0].id, "why": reason})
+    return [r for i in range(0, len(requests), size) for r in _ask(adapter, requests[i : i + size], folder)]
+
+
+def _checked(requests: Sequence[Request], responses: Sequence[Response]) -> list[Response]:
+    """The adapter's contract: one response per request, same order, finite numbers."""
+    got = [r.id for r in responses]
+    wanted = [r.id for r in requests]
+    if got != wanted:
+        raise ValueError(f"the adapter answered {got[:5]}... ({len(got)}) to {wanted[:5]}... ({len(wanted)})")
+    return [_checked_one(q, r) for q, r in zip(requests, responses, strict=True)]
+
+
+def _checked_one(request: Request, response: Response) -> Response:
+    if response.status != "ok":
+        return response
+    if request.choices is not None:
+        scores = response.choices or {}
+        if set(scores) != set(request.choices):
+            return replace(response, status="error", detail=f"label scores for {sorted(scores)}, not for all choices")
+        if not all(math.isfinite(s.total) and math.isfinite(s.first) for s in scores.values()):
+            return replace(response, status="error", detail="a label score is not finite")
+    return response

@@ -1,0 +1,282 @@
+"""The run folder: open, append, resume, read. Knows nothing of models.
+
+    results/covost2-de-4be1f0/          one task: comparable runs
+        task.json                       what was asked, hashed; write-once
+        diva-9c2d71/                    one run
+            run.json                    resolved specs, versions, machine; write-once
+            responses.jsonl             append-only, one line per sample; the last line per id wins
+            timing.jsonl                one line per batch: rows, audio seconds, wall seconds
+            events.jsonl                what went another way than planned: memory, single asking
+            scores.jsonl, summary.json  derived: delete them and they come back
+
+A torn last line is cut off before the next append. One writer per file, held by a lock that a killed process loses.
+Several processes write `responses.<i>-of-<n>.jsonl` and so on; readers merge them.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
+
+from diva_bench.errors import StoreError
+from diva_bench.types import LabelScore, Response
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Process `index` (from 0) of `count`."""
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def suffix(self) -> str:
+        return "" if self.count == 1 else f".{self.index}-of-{self.count}"
+
+
+class RunFolder:
+    """One run on disk. Readers need no lock; a writer is used as a context manager and holds one."""
+
+    def __init__(self, path: Path, shard: Shard | None = None) -> None:
+        self.path = path
+        self._shard = shard or Shard()
+        self._lock = FileLock(path / f".lock{self._shard.suffix}")
+        self._files: dict[str, BinaryIO] = {}
+
+    # ---- opening
+
+    @classmethod
+    def create(cls, results: Path, task: Json, run: Json, shard: Shard | None = None) -> RunFolder:
+        """Make or find the folder of this task and run; `task` and `run` carry "id" and "hash".
+
+        Raises StoreError where the folder cannot be written or belongs to another identity.
+        """
+        path = results / task["id"] / run["id"]
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            _write_once(path.parent / "task.json", task)
+            _write_once(path / "run.json", run)
+        except OSError as err:
+            raise _cannot_write(path, err) from err
+        return cls(path, shard)
+
+    def __enter__(self) -> RunFolder:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as err:
+            raise StoreError(
+                f"{self.path}: another process is writing this run. Wait for it or stop it; its answers are kept."
+            ) from err
+        except OSError as err:
+            raise _cannot_write(self.path, err) from err
+        try:
+            for name in ("responses", "timing", "events"):
+                self._files[name] = _open_for_append(self._file(name))
+        except OSError as err:
+            self.__exit__(None, None, None)
+            raise _cannot_write(self.path, err) from err
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+        self._lock.release()
+
+    def _file(self, name: str) -> Path:
+        return self.path / f"{name}{self._shard.suffix}.jsonl"
+
+    # ---- writing
+
+    def append(self, responses: Sequence[Response], timing: Json) -> None:
+        """Add one batch: its answers, flushed, then its timing."""
+        self._write("responses", [_to_json(r) for r in responses])
+        self._write("timing", [timing])
+
+    def event(self, event: Json) -> None:
+        """Record what went another way than planned."""
+        self._write("events", [event])
+
+    def _write(self, name: str, rows: Sequence[Json]) -> None:
+        lines = b"".join(_line(row) for row in rows)
+        try:
+            self._files[name].write(lines)
+            self._files[name].flush()
+        except OSError as err:
+            raise _cannot_write(self._file(name), err) from err
+
+    def write_scores(self, header: Json, rows: Iterable[Json]) -> None:
+        """Replace scores.jsonl, aside and renamed."""
+        self._replace("scores.jsonl", (_line(row) for row in _chain(header, rows)))
+
+    def write_summary(self, summary: Json) -> None:
+        text = json.dumps(summary, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        self._replace("summary.json", [text.encode()])
+
+    def _replace(self, name: str, parts: Iterable[bytes]) -> None:
+        aside = self.path / f"{name}.{os.getpid()}.tmp"
+        try:
+            with aside.open("wb") as file:
+                file.writelines(parts)
+            aside.replace(self.path / name)
+        except OSError as err:
+            aside.unlink(missing_ok=True)
+            raise _cannot_write(self.path / name, err) from err
+
+    # ---- reading
+
+    def record(self) -> Json:
+        return read_json(self.path / "run.json")
+
+    def task_record(self) -> Json:
+        return read_json(self.path.parent / "task.json")
+
+    def summary(self) -> Json:
+        return read_json(self.path / "summary.json")
+
+    def events(self) -> list[Json]:
+        return list(self._rows("events"))
+
+    def timing(self) -> list[Json]:
+        return list(self._rows("timing"))
+
+    def statuses(self) -> dict[str, str]:
+        """id -> status of its last answer."""
+        return {row["id"]: row["status"] for row in self._rows("responses")}
+
+    def responses(self) -> Iterator[Response]:
+        """The last answer of every id. Two passes, so that memory holds offsets, not answers."""
+        last: dict[str, tuple[Path, int]] = {}
+        for path in self._shards("responses"):
+            for offset, row in _read_lines(path):
+                last[row["id"]] = (path, offset)
+        for path in self._shards("responses"):
+            for offset, row in _read_lines(path):
+                if last[row["id"]] == (path, offset):
+                    yield _from_json(row)
+
+    def _rows(self, name: str) -> Iterator[Json]:
+        for path in self._shards(name):
+            for _, row in _read_lines(path):
+                yield row
+
+    def _shards(self, name: str) -> list[Path]:
+        """All processes' files, in the order they were last written, so that a later asking wins."""
+        found = [*self.path.glob(f"{name}.jsonl"), *self.path.glob(f"{name}.*-of-*.jsonl")]
+        return sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name))
+
+
+def read_json(path: Path) -> Json:
+    """A JSON object from disk; StoreError where it is missing or not one."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise StoreError(f"{path}: cannot be read ({err.strerror}). Is this a run folder?") from err
+    except ValueError as err:
+        raise StoreError(f"{path}: is not valid JSON ({err}). Move the folder away to start anew.") from err
+    if not isinstance(value, dict):
+        raise StoreError(f"{path}: expected a JSON object, found {type(value).__name__}.")
+    return value
+
+
+def _write_once(path: Path, record: Json) -> None:
+    """Write a record, or check that the one on disk has the same identity."""
+    if path.exists():
+        there = read_json(path).get("hash")
+        if there != record["hash"]:
+            raise StoreError(
+                f"{path}: belongs to {there}, not to {record['hash']} (two identities share their first six letters, or "
+                "the file was edited). Choose another --output."
+            )
+        return
+    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    aside.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    aside.replace(path)
+
+
+def _open_for_append(path: Path) -> BinaryIO:
+    """Open for appending, after cutting off a torn last line."""
+    file = path.open("ab+")
+    end = file.tell()
+    while end > 0:
+        start = max(0, end - 65536)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    file.truncate(end)
+    return file
+
+
+def _read_lines(path: Path) -> Iterator[tuple[int, Json]]:
+    """(byte offset, row) of every whole line; a torn last line is not there yet."""
+    offset = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                row = json.loads(line)
+            except ValueError as err:
+                raise StoreError(f"{path}:{number}: is not valid JSON ({err}). Remove that line to go on.") from err
+            yield offset, row
+            offset += len(line)
+
+
+def _line(row: Json) -> bytes:
+    text = json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", errors="replace") + b"\n"  # a model may emit half a surrogate pair
+
+
+def _chain(first: Json, rest: Iterable[Json]) -> Iterator[Json]:
+    yield first
+    yield from rest
+
+
+def _to_json(response: Response) -> Json:
+    row: Json = {"id": response.id, "status": response.status, "text": response.text}
+    if response.detail:
+        row["detail"] = response.detail
+    if response.choices is not None:
+        row["choices"] = {k: [v.total, v.tokens, v.first] for k, v in response.choices.items()}
+    if response.heard is not None:
+        row["heard"] = response.heard
+    if response.tokens:
+        row["tokens"] = dict(response.tokens)
+    return row
+
+
+def _from_json(row: Mapping[str, Any]) -> Response:
+    choices = row.get("choices")
+    return Response(
+        id=row["id"],
+        status=row["status"],
+        text=row["text"],
+        detail=row.get("detail", ""),
+        choices={k: LabelScore(*v) for k, v in choices.items()} if choices is not None else None,
+        heard=row.get("heard"),
+        tokens=row.get("tokens", {}),
+    )
+
+
+def _cannot_write(path: Path, err: OSError) -> StoreError:
+    if err.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreError(f"{path}: the disk is full. What was written is kept; free space and run the same command again.")
+    return StoreError(
+        f"{path}: cannot be written ({err.strerror or err}). Choose a folder you may write to with --output; "
+        "what was written is kept."
+    )
