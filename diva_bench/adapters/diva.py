@@ -1,0 +1,52 @@
+"""DiVA: Whisper encoder, connector, frozen LLM (arXiv 2410.02678)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from diva_bench.decoding.answer import answer, spread, too_long
+from diva_bench.decoding.llm import LLM, Clock
+from diva_bench.decoding.whisper import WINDOW_SECONDS, Whisper
+from diva_bench.diva import checkpoint
+from diva_bench.errors import AssetError
+from diva_bench.specs import ModelSpec
+from diva_bench.types import Request, Response
+
+
+class Diva:
+    accepts = frozenset({"audio", "choices"})
+    version = "1"
+
+    def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
+        self._encoder = Whisper.load(paths["encoder"], device, spec.runtime.dtype)
+        self._llm = LLM.load(paths["llm"], device, spec.runtime.dtype)
+        connector = checkpoint.load(paths["connector"])
+        width, wide = self._encoder.config["d_model"], self._llm.embeddings.shape[1]
+        if (connector.config.width, connector.config.llm_width) != (width, wide):
+            raise AssetError(
+                f"{paths['connector']}: made for widths {connector.config.width} and {connector.config.llm_width}, "
+                f"but the encoder has {width} and the LLM {wide}."
+            )
+        self._connector = connector.to(self._llm.device, self._encoder.dtype)
+
+    @torch.inference_mode()
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
+        refused = {r.id: no for r in requests if (no := too_long(r, WINDOW_SECONDS))}
+        can = [r for r in requests if r.id not in refused and r.audio is not None]
+        clock = Clock()
+        virtual = []
+        if can:
+            states, mask = self._encoder.encode([r.audio.samples for r in can if r.audio is not None])
+            virtual = list(self._connector(states, mask))  # per request (Q, E)
+        clock.lap("encode")
+        done = {r.id: r for r in spread(answer(self._llm, can, virtual, clock, kind="virtual"), clock)}
+        silent = "this sample has no audio"
+        return [
+            done.get(r.id) or refused.get(r.id) or Response(r.id, status="unsupported", detail=silent) for r in requests
+        ]
+
+    def close(self) -> None:
+        del self._encoder, self._llm, self._connector

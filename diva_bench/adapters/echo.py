@@ -1,0 +1,58 @@
+"""A fake that ships: answers at once without a model, and fails on demand, so that users and our tests share it."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from diva_bench.errors import SpecError
+from diva_bench.specs import ModelSpec
+from diva_bench.types import LabelScore, Request, Response
+
+_DEFAULTS = {"reply": "id", "delay": 0.0, "fail_ids": [], "fail_how": "raise", "memory_rows": 0, "log": ""}
+
+
+class Echo:
+    """args: reply: "id", "prompt", "transcript" or any other text, said as it is; delay: seconds per request;
+    fail_ids: requests that fail, fail_how: "raise" or "error"; memory_rows: batches over so many run out of memory;
+    log: a file that gets one line with the ids of every batch."""
+
+    accepts = frozenset({"audio", "text", "choices"})
+    version = "1"
+
+    def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
+        strange = sorted(set(spec.args) - set(_DEFAULTS))
+        if strange:
+            allowed = ", ".join(_DEFAULTS)
+            raise SpecError(f"model {spec.name}: adapter echo has no argument {strange[0]!r}; it takes {allowed}.")
+        args = {**_DEFAULTS, **spec.args}
+        self._reply, self._delay, self._how = str(args["reply"]), float(args["delay"]), str(args["fail_how"])
+        self._fail, self._rows, self._log = set(args["fail_ids"]), int(args["memory_rows"]), str(args["log"])
+
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
+        if self._log:
+            with Path(self._log).open("a", encoding="utf-8") as file:
+                file.write(" ".join(r.id for r in requests) + "\n")
+        if self._rows and len(requests) > self._rows:
+            raise MemoryError(f"out of memory at {len(requests)} rows")
+        if self._delay:
+            time.sleep(self._delay * len(requests))
+        return [self._one(r) for r in requests]
+
+    def _one(self, request: Request) -> Response:
+        if request.id in self._fail:
+            if self._how == "raise":
+                raise RuntimeError(f"asked to fail at {request.id}")
+            return Response(request.id, status="error", detail="asked to fail")
+        said = {"id": request.id, "prompt": request.prompt, "transcript": request.transcript or ""}
+        choices = None
+        if request.choices:
+            # deterministic and different from one sample to the next
+            score = {c: -1.0 - zlib.crc32(f"{request.id}:{c}".encode()) / 2**32 for c in request.choices}
+            choices = {c: LabelScore(s, 1, s) for c, s in score.items()}
+        return Response(request.id, text=said.get(self._reply, self._reply), choices=choices)
+
+    def close(self) -> None:
+        return None

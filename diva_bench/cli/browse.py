@@ -1,0 +1,128 @@
+"""`list`, `show`, `validate`: what there is, what it resolves to, whether a file is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from diva_bench import scorers
+from diva_bench.catalog import Catalog, check_file
+from diva_bench.cli.show import print_table
+from diva_bench.errors import UnknownName, UserError, unknown
+from diva_bench.report.tables import Column, Table
+from diva_bench.specs import Edition, ModelFile, ModelSpec, TaskFile, TaskSpec
+
+
+def list_command(kind: str, paths: list[Path]) -> None:
+    catalog = Catalog(paths)
+    table = {"tasks": _tasks, "models": _models, "metrics": _metrics}[kind](catalog)
+    print_table(table)
+
+
+def _tasks(catalog: Catalog) -> Table:
+    rows = []
+    for found in sorted(catalog.tasks(), key=lambda f: f.spec.name):
+        task = cast(TaskFile, found.spec)
+        rows.append(
+            [
+                task.name,
+                ", ".join(task.subsets) or "-",
+                ", ".join(task.suites) or "-",
+                ", ".join(task.editions),
+                task.primary,
+                task.description,
+            ]
+        )
+    columns = [Column(name) for name in ("task", "subsets", "suites", "editions", "primary")]
+    note = "a suite names several tasks at once; `all` names all of them. One subset: covost2-de."
+    return Table("tasks", [*columns, Column("what is asked")], rows, [note])
+
+
+def _models(catalog: Catalog) -> Table:
+    rows = []
+    for found in sorted(catalog.models(), key=lambda f: f.spec.name):
+        model = cast(ModelFile, found.spec)
+        editions = catalog.model_editions(model.name)
+        adapter = model.adapter or f"as {model.extends}"
+        rows.append([model.name, ", ".join(editions) or "any", adapter, model.description])
+    return Table("models", [Column(n) for n in ("model", "editions", "adapter", "who is asked")], rows, [])
+
+
+def _metrics(catalog: Catalog) -> Table:
+    rows = [[m.scorer, m.name, m.range, m.better, m.meaning] for m in scorers.METRICS]
+    columns = [Column(n) for n in ("scorer", "metric", "range", "better", "what it is")]
+    return Table("metrics", columns, rows, [])
+
+
+def show_command(name: str, edition: str, paths: list[Path]) -> None:
+    """Print every task (with its subsets) and every model of that name."""
+    catalog = Catalog(paths)
+    shown = [*_resolve_tasks(catalog, name, edition), *_resolve_models(catalog, name, edition)]
+    if not shown:
+        tasks = [leaf for task in catalog.suites()["all"] for leaf in catalog.subsets(task)]
+        models = [f.spec.name for f in catalog.models()]
+        raise unknown("task or model", name, [*tasks, *catalog.suites(), *models])
+    for spec in shown:
+        kind = "task" if isinstance(spec, TaskSpec) else "model"
+        print(f"# {kind} {spec.name}, edition {spec.edition or 'any'}, identity {spec.hash[:12]}")
+        text: dict[str, Any] = {k: v for k, v in spec.model_dump(mode="json").items() if v not in (None, "", {}, [])}
+        print(yaml.safe_dump(text, sort_keys=False, allow_unicode=True, width=100))
+
+
+def _pick(editions: list[Edition], wanted: str) -> Edition:
+    if wanted == "auto":
+        return "mini" if "mini" in editions or not editions else editions[0]
+    return cast(Edition, wanted)
+
+
+def _resolve_tasks(catalog: Catalog, name: str, edition: str) -> list[TaskSpec]:
+    try:
+        leaves = catalog.subsets(name)
+    except (UnknownName, UserError) as err:
+        if name.endswith((".yaml", ".yml")) and not isinstance(err, UnknownName) and "not a task" not in str(err):
+            raise
+        return []
+    return [catalog.task(leaf, _pick(catalog.task_editions(leaf), edition)) for leaf in leaves]
+
+
+def _resolve_models(catalog: Catalog, name: str, edition: str) -> list[ModelSpec]:
+    try:
+        editions = catalog.model_editions(name)
+    except (UnknownName, UserError) as err:
+        if name.endswith((".yaml", ".yml")) and not isinstance(err, UnknownName) and "not a model" not in str(err):
+            raise
+        return []
+    return [catalog.model(name, _pick(editions, edition))]
+
+
+def validate_command(files: list[Path], paths: list[Path]) -> int:
+    """0 where every file is right, 2 where one is not; all are read, so that all mistakes are told at once."""
+    catalog, wrong = Catalog(paths), 0
+    for file in files:
+        try:
+            print(f"{file}: {_validate(catalog, file)}")
+        except UserError as err:
+            wrong += 1
+            print(f"{err}")
+    return 2 if wrong else 0
+
+
+def _validate(catalog: Catalog, file: Path) -> str:
+    """Check one file and what it names; says what it is."""
+    kind, found = check_file(file)
+    if isinstance(found.spec, TaskFile):
+        for leaf in catalog.subsets(str(file)):
+            for edition in found.spec.editions:
+                task = catalog.task(leaf, edition)
+                catalog.scorers(task)
+                if not (task.home / task.data.path).exists():
+                    raise UserError(f"{file}: editions.{edition}.data: {task.home / task.data.path} does not exist.")
+    elif isinstance(found.spec, ModelFile):
+        for name in catalog.model_editions(str(file)) or [cast(Edition, "mini")]:
+            spec = catalog.model(str(file), name)
+            catalog.adapter(spec.adapter)
+    return f"a valid {kind}: {found.spec.name}"
+
+

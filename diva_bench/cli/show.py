@@ -1,0 +1,17 @@
+"""One table, printed in the format that was asked for."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from diva_bench.report.tables import Table
+
+
+def print_table(table: Table, format: str = "rich") -> None:
+    if format == "rich":
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console = Console(highlight=False, width=max(console.width, 120))  # a log has no right edge
+        console.print(table.to_rich(console.width))
+        return
+    print({"md": table.to_markdown, "csv": table.to_csv, "latex": table.to_latex, "json": table.to_json}[format]())

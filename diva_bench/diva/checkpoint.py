@@ -1,0 +1,67 @@
+"""The connector on disk: connector.safetensors, config.json, training.json. Nothing pickled.
+
+Matrices are stored as int8 with one float16 scale per row, everything else as float16: Whisper base's decoder fits in
+27 MB. What the format costs in score is in training.json beside the scores.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from diva_bench.diva.config import ConnectorConfig
+from diva_bench.diva.model import Connector
+from diva_bench.errors import AssetError
+
+_SCALE = ".scale"  # suffix of the row scales of an int8 matrix
+
+
+def pack(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """float32 state dict -> int8 matrices with float16 row scales, float16 for the rest."""
+    out: dict[str, Tensor] = {}
+    for name, value in state.items():
+        value = value.detach().float().cpu()
+        if value.ndim == 2 and name != "query_tokens":
+            # the scale is rounded first, so that the integers fit the scale that is stored
+            scale = (value.abs().amax(1) / 127).clamp(min=1e-7).to(torch.float16)
+            out[name] = (value / scale.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
+            out[name + _SCALE] = scale
+        else:
+            out[name] = value.to(torch.float16)
+    return out
+
+
+def unpack(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `pack`, to float32."""
+    return {
+        name: value.float() * stored[name + _SCALE].float()[:, None] if value.dtype == torch.int8 else value.float()
+        for name, value in stored.items()
+        if not name.endswith(_SCALE)
+    }
+
+
+def save(connector: Connector, folder: Path, about: dict[str, Any], training: dict[str, Any]) -> None:
+    """Write the three files. `about`: the names of Whisper and LLM; `training`: the record of the run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(pack(connector.state_dict()), folder / "connector.safetensors")
+    config = {"connector": asdict(connector.config), **about}
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    (folder / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
+
+
+def load(folder: Path) -> Connector:
+    """Raises AssetError where a file is missing, damaged, or does not fit its config."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        connector = Connector(ConnectorConfig(**config["connector"]))
+        connector.load_state_dict(unpack(load_file(folder / "connector.safetensors")))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as err:
+        raise AssetError(f"{folder}: this is not a connector that can be loaded ({err}).") from err
+    return connector.eval().requires_grad_(False)

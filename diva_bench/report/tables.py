@@ -1,0 +1,278 @@
+"""One table, five ways to write it: terminal (rich), Markdown, LaTeX, CSV, JSON.
+
+A cell is text, a number, a Score (number with interval) or None. Numbers are never cut and words never broken: in a
+narrow terminal texts fold at spaces, hyphens and bars, then columns marked optional are left out, and named, then
+intervals go below their number, and where even that does not fit, every row becomes a block of lines.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.table import Table as RichTable
+from rich.text import Text
+
+_NONE = "-"
+_GAP = 2  # columns of a terminal between two columns of a table
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A number with the two ends of its interval, if it has one; `mark` is written behind the number."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    mark: str = ""
+
+
+Cell = str | int | float | Score | None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`optional`: may be left out where the terminal is narrow, the last one first. `digits`: behind the point."""
+
+    name: str
+    optional: bool = False
+    digits: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`rows`: one cell per column. `notes`: what must be known to read it, one line each."""
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = field(default=())
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"table {self.title!r}: {len(row)} cells in a row of {len(self.columns)} columns")
+
+    # ---- terminal
+
+    def to_rich(self, width: int = 80) -> Group:
+        """The table for a terminal of `width` columns."""
+        filled = [_Filled(c, [row[i] for row in self.rows]) for i, c in enumerate(self.columns)]
+        shown, widths = _fit(filled, width)
+        hidden = [f.column.name for f in filled if f not in shown]
+        notes = [*self.notes, *([f"not shown at this width: {', '.join(hidden)}"] if hidden and shown else [])]
+        lines = [_packed(_pieces(note), width) for note in notes]
+        title = _packed(_pieces(self.title), width)
+        title.stylize("bold")
+        body = self._grid(shown, widths) if shown else self._blocks(width)
+        return Group(*([title, Text()] if self.title else []), body, *([Text()] if lines else []), *lines)
+
+    def _grid(self, shown: Sequence[_Filled], widths: Sequence[int]) -> RichTable:
+        table = RichTable(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
+        for column, wide in zip(shown, widths, strict=True):
+            side: Literal["left", "right"] = "right" if column.numeric else "left"
+            table.add_column(_packed(column.heading, wide), justify=side, min_width=wide)
+        for i in range(len(self.rows)):
+            table.add_row(*(_packed(c.pieces[i], wide) for c, wide in zip(shown, widths, strict=True)))
+        return table
+
+    def _blocks(self, width: int) -> Text:
+        """Every row as lines "column: cell", for a terminal too narrow for a grid."""
+        names = [column.name for column in self.columns]
+        blocks = [
+            "\n".join(str(_packed(_pieces(f"{name}: {cell}"), width)) for name, cell in zip(names, texts, strict=True))
+            for texts in self._texts()
+        ]
+        return Text("\n\n".join(blocks))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self.to_rich(options.max_width)
+
+    # ---- files
+
+    def to_markdown(self) -> str:
+        """A GitHub table under a third-level heading; notes as a list."""
+        numeric = [_numeric(row[i] for row in self.rows) for i in range(len(self.columns))]
+        lines = [[_markdown(c.name) for c in self.columns], ["---:" if right else "---" for right in numeric]]
+        lines += [[_markdown(text) for text in row] for row in self._texts()]
+        parts = [f"### {_markdown(self.title)}\n"] if self.title else []
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
+        if self.notes:
+            parts.append("\n".join(f"- {_markdown(note)}" for note in self.notes) + "\n")
+        return "\n".join(parts)
+
+    def to_latex(self) -> str:
+        """A table float with booktabs rules."""
+        numeric = [_numeric(row[i] for row in self.rows) for i in range(len(self.columns))]
+        lines = [
+            r"\begin{table}[t]",
+            r"\centering",
+            rf"\caption{{{_latex(self.title)}}}",
+            rf"\begin{{tabular}}{{{''.join('r' if right else 'l' for right in numeric)}}}",
+            r"\toprule",
+            " & ".join(_latex(c.name) for c in self.columns) + r" \\",
+            r"\midrule",
+            *(" & ".join(_latex(text) for text in row) + r" \\" for row in self._texts()),
+            r"\bottomrule",
+            r"\end{tabular}",
+            *(rf"\par\smallskip{{\footnotesize {_latex(note)}}}" for note in self.notes),
+            r"\end{table}",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def to_csv(self) -> str:
+        """Numbers in full; a column with intervals becomes three: name, name low, name high. Notes are left out."""
+        ranged = [any(isinstance(row[i], Score) for row in self.rows) for i in range(len(self.columns))]
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        names = [c.name for c in self.columns]
+        triples: list[list[list[Cell]]] = [[[name, f"{name} low", f"{name} high"] for name in names]]
+        triples += [[_spread(cell) for cell in row] for row in self.rows]
+        for row in triples:
+            writer.writerow(v for three, full in zip(row, ranged, strict=True) for v in (three if full else three[:1]))
+        return out.getvalue()
+
+    def to_json(self) -> str:
+        """{"title", "columns", "rows": [{column: cell}], "notes"}; a Score is {"value", "low", "high"}; all digits."""
+        names = [c.name for c in self.columns]
+        rows = [{name: _plain(cell) for name, cell in zip(names, row, strict=True)} for row in self.rows]
+        table = {"title": self.title, "columns": names, "rows": rows, "notes": list(self.notes)}
+        return json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def _texts(self) -> Iterator[list[str]]:
+        for row in self.rows:
+            yield [write(cell, column.digits) for cell, column in zip(row, self.columns, strict=True)]
+
+
+def write(cell: Cell, digits: int = 1) -> str:
+    """A cell as text: "22.4 [19.1, 25.7]" for a Score, "-" for None."""
+    return " ".join(_parts(cell, digits))
+
+
+# ---------------------------------------------------------------- cells
+
+
+def _number(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if not text.strip("-0.") else text  # no "-0.0"
+
+
+def _parts(cell: Cell, digits: int) -> list[str]:
+    """What of a cell must stay together: a number, an interval, a text."""
+    if cell is None:
+        return [_NONE]
+    if isinstance(cell, Score):
+        value = _number(cell.value, digits) + cell.mark
+        if cell.low is None or cell.high is None:
+            return [value]
+        return [value, f"[{_number(cell.low, digits)}, {_number(cell.high, digits)}]"]
+    if isinstance(cell, float):
+        return [_number(cell, digits)]
+    return [str(cell)]
+
+
+def _numeric(cells: Iterable[Cell]) -> bool:
+    """Whether a column is set flush right: it has numbers and, but for gaps, nothing else."""
+    there = [cell for cell in cells if cell not in (None, "", _NONE)]
+    return bool(there) and all(isinstance(cell, int | float | Score) for cell in there)
+
+
+def _plain(cell: Cell) -> Any:
+    return {"value": cell.value, "low": cell.low, "high": cell.high} if isinstance(cell, Score) else cell
+
+
+def _spread(cell: Cell) -> list[Cell]:
+    return [cell.value, cell.low, cell.high] if isinstance(cell, Score) else [cell, None, None]
+
+
+# ---------------------------------------------------------------- fitting into a width
+
+# A line may end behind a space or a bar, and behind a hyphen inside a word, not behind the sign of a number.
+_BREAKS = re.compile(r"(?<= )|(?<=\|)|(?<=\w-)(?=\w)")
+
+
+def _pieces(text: str) -> list[str]:
+    return [piece for piece in _BREAKS.split(text.replace("\n", " ")) if piece]
+
+
+def _packed(pieces: Sequence[str], width: int) -> Text:
+    """Pieces on as few lines as hold them; a piece longer than the width gets a line of its own."""
+    lines = [""]
+    for piece in pieces:
+        if lines[-1] and cell_len(lines[-1] + piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return Text("\n".join(line.rstrip() for line in lines))
+
+
+class _Filled:
+    """A column with its heading and cells cut into pieces: at least as wide as the longest, at most as a whole cell."""
+
+    def __init__(self, column: Column, cells: Sequence[Cell]) -> None:
+        self.column = column
+        self.numeric = _numeric(cells)
+        self.heading = _pieces(column.name)
+        self.pieces = [self._cut(cell) for cell in cells]
+        every = [self.heading, *self.pieces]
+        self.least = max(cell_len(piece.strip()) for pieces in every for piece in pieces or [""])
+        self.most = max(cell_len("".join(pieces).rstrip()) for pieces in every)
+
+    def _cut(self, cell: Cell) -> list[str]:
+        if isinstance(cell, str):
+            return _pieces(cell)
+        value, *interval = _parts(cell, self.column.digits)
+        return [f"{value} ", *interval] if interval else [value]
+
+
+def _fit(columns: list[_Filled], width: int) -> tuple[list[_Filled], list[int]]:
+    """The columns that fit and how wide each is; none where no choice of columns fits.
+
+    What is left over goes to the columns that lack least, so that as many as possible need not fold.
+    """
+    for rigid in (True, False):  # with intervals beside their numbers, else below
+        shown = list(columns)
+        while True:
+            widths = [c.most if rigid and c.numeric else c.least for c in shown]
+            left = width - sum(widths) - _GAP * (len(shown) - 1)
+            optional = [c for c in shown if c.column.optional]
+            if left >= 0 or not optional:
+                break
+            shown.remove(optional[-1])
+        if left >= 0:
+            break
+    else:
+        return [], []
+    for i in sorted(range(len(shown)), key=lambda i: shown[i].most - widths[i]):
+        more = min(left, shown[i].most - widths[i])
+        widths[i] += more
+        left -= more
+    return shown, widths
+
+
+# ---------------------------------------------------------------- escapes
+
+_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(c, c) for c in text.replace("\n", " "))
+
+
+def _markdown(text: str) -> str:
+    text = re.sub(r"([\\|*])", r"\\\1", text.replace("\n", " "))
+    return text.replace("&", "&amp;").replace("<", "&lt;")

@@ -1,0 +1,197 @@
+"""Classification: one label out of the task's choices, by log-likelihood and by what the answer says.
+
+Each answer is decided in up to four ways, kept apart as confusion counts:
+
+    label   the one that counts: the choice with the highest log-likelihood of all its tokens; for a model that scores
+            no choices, the label found in its text
+    norm    the highest log-likelihood per token
+    first   the highest log-likelihood of the first token alone (what DiVA-Eval does)
+    text    the label found in the text by the strict parser
+
+Equal log-likelihoods: the choice that stands first in the task. An `unsupported` response, and a text in which no one
+label is found, count as wrong: predicted "unparsed", a label of nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from diva_bench.errors import DataError, SpecError
+from diva_bench.scorers import answer, settings
+from diva_bench.specs import TaskSpec, digest
+from diva_bench.stats import dense, ratio
+from diva_bench.text import BASIC, words
+from diva_bench.types import Floats, LabelScore, Response, Sample
+
+UNPARSED: Final = "unparsed"
+_SCORES: dict[str, Callable[[LabelScore], float]] = {
+    "label": lambda score: score.total,
+    "norm": lambda score: score.mean,
+    "first": lambda score: score.first,
+}
+KINDS = (*_SCORES, "text")
+_NEGATIONS = frozenset({"not", "no", "non", "never", "neither", "nor", "without", "cannot"})
+
+
+class Parser:
+    """Finds the one label a text names.
+
+    Words are compared whole, lower-case, without punctuation (`text.words`); a label or synonym of several words must
+    stand as such, and the longest one wins. Exactly one distinct label: that one. None, or two and more: None.
+    Negation is not understood. So a text is not parsed if a word such as not, no, never or isn't stands directly before
+    a label ("not sarcastic", where that is not itself a label); "I would not call it sarcastic" is read as sarcastic.
+    """
+
+    version = 1
+
+    def __init__(self, choices: Sequence[str], synonyms: Mapping[str, str]) -> None:
+        self._labels: dict[tuple[str, ...], str] = {}
+        for phrase, label in [(c, c) for c in choices] + list(synonyms.items()):
+            key = words(phrase)
+            if not key:
+                raise SpecError(f"{phrase!r} has no letters, so it cannot be found in an answer.")
+            if self._labels.setdefault(key, label) != label:
+                raise SpecError(f"{phrase!r} stands for two labels: {self._labels[key]} and {label}.")
+        self._longest = max(len(key) for key in self._labels)
+
+    def parse(self, text: str) -> str | None:
+        tokens = words(text)
+        found: set[str] = set()
+        i = last = 0  # tokens before `last` belong to a label already found
+        while i < len(tokens):
+            size = self._match(tokens, i)
+            if not size:
+                i += 1
+                continue
+            if i > last and (tokens[i - 1] in _NEGATIONS or tokens[i - 1].endswith("n't")):
+                return None
+            found.add(self._labels[tokens[i : i + size]])
+            i = last = i + size
+        return found.pop() if len(found) == 1 else None
+
+    def _match(self, tokens: tuple[str, ...], start: int) -> int:
+        """Length of the longest phrase at `start`, 0 for none."""
+        sizes = range(min(self._longest, len(tokens) - start), 0, -1)
+        return next((size for size in sizes if tokens[start : start + size] in self._labels), 0)
+
+
+class Labels:
+    """Setting: `positive`, the label whose F1 is `binary_f1`. Statistics: "<kind>:<gold>><predicted>", counts."""
+
+    higher_is_better = True
+
+    def __init__(self, task: TaskSpec, **args: Any) -> None:
+        where = f"task {task.name}: scorers.labels"
+        if not task.choices:
+            raise SpecError(f"{where} needs a task with choices; this one has none.")
+        given = settings("labels", task, args, {"positive": (None, *task.choices)})
+        self._choices = task.choices
+        self._positive: str | None = given["positive"]
+        bad = [c for c in task.choices if ">" in c or c == UNPARSED]
+        if bad or len(set(task.choices)) < len(task.choices):
+            raise SpecError(f"{where}: choices must be distinct, without '>', and not {UNPARSED!r}: {task.choices}.")
+        lost = sorted(set(task.synonyms.values()) - set(task.choices))
+        if lost:
+            raise SpecError(f"task {task.name}: synonyms lead to {', '.join(lost)}, not a choice: {task.choices}.")
+        try:
+            self._parser = Parser(task.choices, task.synonyms)
+        except SpecError as err:
+            raise SpecError(f"task {task.name}: choices and synonyms: {err}") from err
+        # The order of the choices is a setting: it decides ties.
+        table = digest([list(task.choices), task.synonyms])[:8]
+        positive = f"|positive:{self._positive}" if self._positive else ""
+        self.signature = f"labels|ties:first|parser:v{Parser.version}|norm:{BASIC.signature}|table:{table}{positive}"
+
+    def measure(self, sample: Sample, response: Response) -> dict[str, float]:
+        if len(sample.references) != 1 or sample.references[0] not in self._choices:
+            raise DataError(
+                f"sample {sample.id}: a label task needs one reference out of {', '.join(self._choices)}; "
+                f"found {', '.join(sample.references)}."
+            )
+        said = self._parser.parse(answer(response))
+        if response.status == "unsupported":
+            # Which kinds this model can be judged by cannot be seen here; `reduce` drops those that never had a label.
+            decided = dict.fromkeys(KINDS, UNPARSED)
+        elif response.choices is None:
+            decided = dict.fromkeys(("label", "text"), said or UNPARSED)
+        else:
+            decided = {kind: self._best(response, score) for kind, score in _SCORES.items()}
+            decided["text"] = said or UNPARSED
+        return {f"{kind}:{sample.references[0]}>{label}": 1.0 for kind, label in decided.items()}
+
+    def _best(self, response: Response, score: Callable[[LabelScore], float]) -> str:
+        given = response.choices or {}
+        if set(given) != set(self._choices) or any(np.isnan(score(s)) for s in given.values()):
+            raise DataError(f"response {response.id}: needs a log-likelihood for each of {', '.join(self._choices)}.")
+        return max(self._choices, key=lambda label: score(given[label]))  # of equals, max takes the first
+
+    def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
+        """0 to 100 but mcc (-100 to 100); `accuracy_norm` and `accuracy_first` only where labels were scored."""
+        if not totals:
+            return {}
+        counts = confusion(totals, self._choices)
+        scores = {
+            "accuracy": accuracy(counts),
+            "weighted_f1": weighted_f1(counts),
+            "macro_f1": f1(counts).mean(axis=-1),
+            "uar": uar(counts),
+            "mcc": mcc(counts),
+        }
+        if self._positive:
+            scores["binary_f1"] = f1(counts)[..., self._choices.index(self._positive)]
+        for kind in ("norm", "first"):
+            if any(key.startswith(f"{kind}:") and not key.endswith(f">{UNPARSED}") for key in totals):
+                scores[f"accuracy_{kind}"] = accuracy(confusion(totals, self._choices, kind))
+        said = confusion(totals, self._choices, "text")
+        scores["accuracy_text"] = accuracy(said)
+        scores["unparsed"] = ratio(said[..., -1].sum(axis=-1), said.sum(axis=(-2, -1)))
+        return {name: np.asarray(100 * score) for name, score in scores.items()}
+
+
+# ---------------------------------------------------------------- from confusion counts; K choices
+
+
+def confusion(totals: Mapping[str, Floats], choices: Sequence[str], kind: str = "label") -> Floats:
+    """Counts (..., K, K + 1): row gold, column predicted, in the order of `choices`; the last column is "unparsed"."""
+    columns = (*choices, UNPARSED)
+    counts = dense(totals, [f"{kind}:{gold}>{predicted}" for gold in choices for predicted in columns])
+    return counts.reshape(*counts.shape[:-1], len(choices), len(columns))
+
+
+def accuracy(counts: Floats) -> Floats:
+    """Right answers / all answers."""
+    return ratio(_right(counts).sum(axis=-1), counts.sum(axis=(-2, -1)))
+
+
+def f1(counts: Floats) -> Floats:
+    """F1 of every choice, (..., K): 2 right / (gold + predicted), 0 for a choice that is in neither (scikit-learn's
+    f1_score(average=None, labels=choices, zero_division=0))."""
+    return ratio(2 * _right(counts), counts.sum(axis=-1) + counts[..., :-1].sum(axis=-2))
+
+
+def weighted_f1(counts: Floats) -> Floats:
+    """F1 of every choice, weighted by its share of the gold labels (f1_score(average="weighted"))."""
+    gold = counts.sum(axis=-1)
+    return ratio((gold * f1(counts)).sum(axis=-1), gold.sum(axis=-1))
+
+
+def uar(counts: Floats) -> Floats:
+    """Unweighted average recall over the choices that occur among the gold labels (balanced_accuracy_score)."""
+    gold = counts.sum(axis=-1)
+    return ratio(ratio(_right(counts), gold).sum(axis=-1), (gold > 0).sum(axis=-1).astype(np.float64))
+
+
+def mcc(counts: Floats) -> Floats:
+    """Matthews correlation of several classes (Gorodkin 2004), "unparsed" being one more predicted class; 0 where the
+    gold labels or the predictions are all the same (matthews_corrcoef)."""
+    gold, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
+    n, right = gold.sum(axis=-1), _right(counts).sum(axis=-1)
+    covariance = right * n - (gold * predicted[..., :-1]).sum(axis=-1)
+    return ratio(covariance, np.sqrt((n**2 - (gold**2).sum(axis=-1)) * (n**2 - (predicted**2).sum(axis=-1))))
+
+
+def _right(counts: Floats) -> Floats:
+    return np.diagonal(counts, axis1=-2, axis2=-1)  # the last column lies beyond the diagonal

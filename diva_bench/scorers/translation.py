@@ -1,0 +1,157 @@
+"""BLEU and chrF by sacreBLEU: its statistics for one answer, its formula for the sum, its signature for the number.
+
+Post 2018 (sacreBLEU), Papineni et al. 2002 (BLEU), Popović 2015 and 2017 (chrF2, chrF++). Case-sensitive, nothing is
+normalised. Both range from 0 to 100. Corpus scores: sentence scores are never averaged.
+
+The tokenizer is named, never guessed from a language code: sacreBLEU takes "zh-CN" for a language it does not know and
+falls back to 13a without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sacrebleu.metrics.base import Metric
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
+from diva_bench.errors import DataError, SpecError
+from diva_bench.scorers import answer, settings
+from diva_bench.specs import TaskSpec
+from diva_bench.stats import dense, ratio
+from diva_bench.types import Floats, Response, Sample
+
+_ORDERS = range(1, 5)
+# sacreBLEU's spm, flores101 and flores200 tokenizers download a model when they are built, so they are not here.
+_TOKENIZERS = ("13a", "zh", "ja-mecab", "ko-mecab", "char", "intl", "none")
+# How many references every sample has, part of sacreBLEU's signature, which must be known before anything is measured.
+_REFERENCES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, "var")
+
+
+class Bleu:
+    """Corpus BLEU-4: 100 BP exp(mean of log precisions), smoothing "exp", no effective order.
+
+    Settings: `tokenize`; `references`, how many every sample has ("var": differs).
+    Statistics: bleu.c1..c4 matched n-grams, bleu.t1..t4 n-grams of the hypothesis, bleu.sys and bleu.ref lengths in
+    tokens (of several references the nearest in length).
+    """
+
+    higher_is_better = True
+
+    def __init__(self, task: TaskSpec, **args: Any) -> None:
+        given = settings("bleu", task, args, {"tokenize": _TOKENIZERS, "references": _REFERENCES})
+        self._references = given["references"]
+        try:
+            self._bleu = BLEU(tokenize=given["tokenize"])
+        except (ImportError, RuntimeError) as err:
+            extra = "ja" if given["tokenize"] == "ja-mecab" else "ko"
+            raise SpecError(
+                f"task {task.name}: scorers.bleu.tokenize {given['tokenize']!r} needs a package that is not installed: "
+                f'pip install "sacrebleu[{extra}]".'
+            ) from err
+        self.signature = f"bleu|{_signature(self._bleu, self._references)}"
+
+    def measure(self, sample: Sample, response: Response) -> dict[str, float]:
+        references = _checked(sample, self._references, "bleu")
+        # corpus_score of one sentence: sentence_score counts the same but warns about its own formula
+        score = self._bleu.corpus_score([answer(response)], [[r] for r in references])
+        row = {f"bleu.c{n}": float(score.counts[n - 1]) for n in _ORDERS}
+        row |= {f"bleu.t{n}": float(score.totals[n - 1]) for n in _ORDERS}
+        row |= {"bleu.sys": float(score.sys_len)}
+        return {k: v for k, v in row.items() if v} | {"bleu.ref": float(score.ref_len)}
+
+    def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
+        """{"bleu": 0 to 100}. Of one sum it is sacreBLEU's own result to the last bit; of many, to 1e-9."""
+        if not totals:
+            return {}
+        matched = dense(totals, [f"bleu.c{n}" for n in _ORDERS])
+        possible = dense(totals, [f"bleu.t{n}" for n in _ORDERS])
+        lengths = dense(totals, ["bleu.sys", "bleu.ref"])
+        if matched.ndim > 1:
+            return {"bleu": _bleu(matched, possible, lengths[..., 0], lengths[..., 1])}
+        score = BLEU.compute_bleu(
+            [int(c) for c in matched],
+            [int(t) for t in possible],
+            sys_len=int(lengths[0]),
+            ref_len=int(lengths[1]),
+            smooth_method="exp",
+        )
+        return {"bleu": np.asarray(score.score, dtype=np.float64)}
+
+
+def _bleu(matched: Floats, possible: Floats, hypothesis: Floats, reference: Floats) -> Floats:
+    """BLEU.compute_bleu on arrays: n-gram counts (..., 4), lengths (...)."""
+    # The m-th order without a match, counted from the lowest, has precision 1 / (2^m possible n-grams).
+    missed = (matched == 0) & (possible > 0)
+    smoothed = np.where(missed, 0.5 ** np.cumsum(missed, axis=-1), matched)
+    precision = ratio(smoothed, possible)
+    scored = np.asarray((matched > 0).any(axis=-1) & (possible > 0).all(axis=-1))
+    logs = np.log(np.where(scored[..., None], precision, 1.0)).mean(axis=-1)
+    brevity = np.minimum(0.0, 1 - ratio(reference, np.maximum(hypothesis, 1)))
+    return np.asarray(np.where(scored, 100 * np.exp(logs + brevity), 0.0))
+
+
+class Chrf:
+    """Corpus chrF2 (`word_order` 0) or chrF++ (`word_order` 2): the F-score, beta 2, of the mean precision and the mean
+    recall over character 1- to 6-grams, and with chrF++ word 1- and 2-grams. Orders that hypothesis or reference lack
+    are left out.
+
+    Settings: `word_order`; `references`, as for BLEU. Statistics: chrf.h, chrf.r, chrf.m and order: n-grams of the
+    hypothesis, of the reference, of both (of several references the one with the best F-score).
+    """
+
+    higher_is_better = True
+
+    def __init__(self, task: TaskSpec, **args: Any) -> None:
+        given = settings("chrf", task, args, {"word_order": (0, 2), "references": _REFERENCES})
+        self._references = given["references"]
+        self._chrf = CHRF(word_order=given["word_order"])
+        self._name = "chrf++" if given["word_order"] else "chrf2"
+        self._keys = [f"chrf.{kind}{n}" for n in range(1, self._chrf.order + 1) for kind in "hrm"]
+        self.signature = f"{self._name}|{_signature(self._chrf, self._references)}"
+
+    def measure(self, sample: Sample, response: Response) -> dict[str, float]:
+        references = _checked(sample, self._references, "chrf")
+        # sacreBLEU has no public door to these counts; its own significance tests take this one too
+        counts = self._chrf._extract_corpus_statistics([answer(response)], [[r] for r in references])[0]
+        row = {key: float(count) for key, count in zip(self._keys, counts, strict=True) if count}
+        return {"chrf.r1": 0.0} | row
+
+    def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
+        """{"chrf2" or "chrf++": 0 to 100}, exact as for BLEU."""
+        if not totals:
+            return {}
+        counts = dense(totals, self._keys)
+        if counts.ndim > 1:
+            return {self._name: _chrf(counts.reshape(*counts.shape[:-1], -1, 3), CHRF.BETA)}
+        score = self._chrf._compute_score_from_stats([int(c) for c in counts])
+        return {self._name: np.asarray(score.score, dtype=np.float64)}
+
+
+def _chrf(counts: Floats, beta: int) -> Floats:
+    """CHRF._compute_f_score on arrays: (..., order, [hypothesis, reference, match]) -> (...)."""
+    hypothesis, reference, match = counts[..., 0], counts[..., 1], counts[..., 2]
+    used = (hypothesis > 0) & (reference > 0)
+    orders = used.sum(axis=-1).astype(np.float64)
+    precision = ratio(np.where(used, ratio(match, hypothesis), 0.0).sum(axis=-1), orders)
+    recall = ratio(np.where(used, ratio(match, reference), 0.0).sum(axis=-1), orders)
+    return 100 * ratio((1 + beta**2) * precision * recall, beta**2 * precision + recall)
+
+
+def _signature(metric: Metric, references: int | str) -> str:
+    """sacreBLEU's own signature, which knows the number of references only once something has been scored."""
+    empty: list[list[Any]] = [["", ""], ["", None]] if references == "var" else [[""]] * int(references)
+    metric.corpus_score(["", ""][: len(empty[0])], empty)
+    return str(metric.get_signature())
+
+
+def _checked(sample: Sample, wanted: int | str, scorer: str) -> tuple[str, ...]:
+    found = len(sample.references)
+    if wanted not in ("var", found):
+        raise DataError(
+            f"sample {sample.id} has {found} references, but scorers.{scorer} of its task is set for {wanted}. "
+            f"Set scorers.{scorer}.references to the number that all samples have, or to var."
+        )
+    return sample.references

@@ -1,0 +1,76 @@
+"""Named, versioned text normalisers. A change that can move a number bumps the version, which stands in signatures."""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Normaliser:
+    """A function str -> str with a name and a version."""
+
+    name: str
+    version: int
+    apply: Callable[[str], str]
+
+    def __call__(self, text: str) -> str:
+        return self.apply(text)
+
+    @property
+    def signature(self) -> str:
+        return f"{self.name}.v{self.version}"
+
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def _squad(text: str) -> str:
+    """`normalize_answer` of the official SQuAD v1.1 script: ASCII punctuation is deleted, not replaced by a space."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_ASCII_PUNCTUATION)).split())
+
+
+class _ByCategory(dict[int, str]):
+    """Translation table that decides a character when it first meets it, by its Unicode category.
+
+    Punctuation (P), symbols (S), white space and controls become a space, invisible format characters (Cf: soft hyphen,
+    joiners) vanish. Letters, digits and marks (M) stay: without its marks a Tamil or Arabic word is another word.
+    """
+
+    def __missing__(self, code: int) -> str:
+        kind = unicodedata.category(chr(code))
+        self[code] = "" if kind == "Cf" else " " if kind[0] in "PSZ" or kind == "Cc" else chr(code)
+        return self[code]
+
+
+_APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ´`′", "'"))
+_STRIP = _ByCategory({ord("'"): "'"})
+
+
+def _basic(text: str) -> str:
+    # Apostrophes first: NFKC would turn an acute accent that stands for one into a space and a combining mark.
+    folded = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).lower().translate(_STRIP)
+    return " ".join(word for word in (w.strip("'") for w in folded.split()) if word)
+
+
+SQUAD = Normaliser("squad", 1, _squad)
+"""Lower-case, delete ASCII punctuation, drop a, an, the, collapse white space (SQuAD v1.1)."""
+
+BASIC = Normaliser("basic", 1, _basic)
+"""Unicode NFKC, lower-case, punctuation and symbols to spaces except apostrophes inside words, collapse white space.
+Numbers are not spelled out: "1,000" is two words."""
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of `text` after BASIC: what the label parser compares."""
+    return tuple(BASIC(text).split())
+
+
+def contains(tokens: tuple[str, ...], run: tuple[str, ...]) -> bool:
+    """Whether `run`, not empty, stands in `tokens` as consecutive whole tokens."""
+    size = len(run)
+    return size > 0 and any(tokens[i : i + size] == run for i in range(len(tokens) - size + 1))
