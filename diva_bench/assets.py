@@ -1,0 +1,297 @@
+"""Where weights are: one cache folder, every file checked by its sha256, converted once, never seen half done.
+
+    <cache>/raw/<asset>-<hash>/      downloads, removed when the asset is ready
+    <cache>/ready/<asset>-<hash>/    what adapters load, with `.verified.json`: size, time and sha256 of every file
+    <cache>/locks/<asset>.lock       held by the one process that fetches it; the system frees it if that process dies
+
+The hash covers the names and hashes of the files and, where they are converted, CONVERSION. A folder under `ready/`
+gets its name when all of it is written, checked and flushed. Downloads are removed after the conversion (Qwen: 1.1 GB
+beside 3.1 GB); a new CONVERSION fetches them again. Files that ship beside their YAML are used where they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
+
+from diva_bench.disk import NO_SPACE, read_json, sha256, size, sync, write_json
+from diva_bench.errors import AssetError
+from diva_bench.fetch import Download, Meter, accepted
+from diva_bench.specs import AssetSpec, digest
+from diva_bench.types import Progress, Silent
+
+CONVERSION = 1
+"""Bumped when `decoding.convert` writes something else for the same input."""
+GROWTH = {"ctranslate2-whisper": 1.1, "gguf": 2.9}
+"""Bytes that the conversion writes per byte downloaded, rounded up (measured: 1.02 and 2.78); other formats stay as
+they are."""
+MANIFEST = ".verified.json"
+MARGIN = 200_000_000
+"""Free bytes beyond what an asset needs: one wheel (70 MB) lies beside the file that it is joined to."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One asset on this machine. `detail` says what is wrong where it is damaged."""
+
+    name: str
+    status: Literal["ready", "missing", "damaged"]
+    folder: Path | None
+    """What an adapter loads; None unless ready."""
+    download_bytes: int
+    """Still to be fetched."""
+    disk_bytes: int
+    """On the disk now, downloads included."""
+    needed_bytes: int
+    """Free space it takes to get ready."""
+    detail: str = ""
+
+
+def cache_folder() -> Path:
+    """DIVA_BENCH_CACHE, or the user's cache folder. It need not exist."""
+    chosen = os.environ.get("DIVA_BENCH_CACHE")
+    return Path(chosen).expanduser().absolute() if chosen else user_cache_path("diva-bench", appauthor=False)
+
+
+def locate(asset: AssetSpec, home: Path) -> Path | None:
+    """The folder that an adapter can load, or None. Fetches nothing; hashes only what changed since it was checked."""
+    return state(asset, home).folder
+
+
+def state(asset: AssetSpec, home: Path, *, rehash: bool = False, progress: Progress | None = None) -> State:
+    """What there is of an asset; with `rehash` every byte is read again."""
+    places = _Places.of(asset)
+    with (progress or Silent()).bar(f"check {asset.name}", None, "bytes") as bar:
+        meter = Meter(bar, limit=1 << 62)
+        folder, problem = None, None
+        if places.ready.is_dir():
+            problem = _problem(places.ready, places.ready / MANIFEST, rehash, meter)
+            folder = None if problem else places.ready
+        if folder is None and (beside := _beside(asset, home)):
+            problem = _problem_beside(asset, beside, places.beside, rehash, meter)
+            folder = None if problem else beside
+    if folder:
+        return State(asset.name, "ready", folder, 0, _occupied(folder, asset), 0)
+    present = {f.path for f in asset.files if _length(places.raw / f.path) == f.bytes}
+    download = sum(f.bytes for f in asset.files if f.path not in present)
+    needed = download + int(GROWTH.get(asset.format, 0) * asset.bytes) + MARGIN
+    disk = _occupied(places.ready) + _occupied(places.raw)
+    status: Literal["damaged", "missing"] = "damaged" if problem else "missing"
+    return State(asset.name, status, None, download, disk, needed, problem or "")
+
+
+def ready(asset: AssetSpec, home: Path, progress: Progress) -> Path:
+    """The folder that an adapter can load, after fetching, checking and converting whatever is missing.
+
+    `home`: the folder of the asset's YAML file, for relative `file:` sources. Two processes may ask at once: one works,
+    the other waits and says so.
+
+    Raises
+    ------
+    AssetError
+        No source has the file, the disk is full, or the cache folder cannot be written.
+    """
+    if found := locate(asset, home):
+        return found
+    places = _Places.of(asset)
+    try:
+        with _alone(asset, places, progress):
+            return locate(asset, home) or _make(asset, home, places, progress)
+    except OSError as err:
+        if err.errno in NO_SPACE:
+            for folder in (places.raw, places.making):
+                shutil.rmtree(folder, ignore_errors=True)
+            message = f"{asset.name}: the disk filled up while it was fetched; the unfinished files are removed. "
+            raise AssetError(message + _space(asset, home, places)) from err
+        raise AssetError(
+            f"{asset.name}: cannot be made ready in the cache folder {places.cache} ({err}). "
+            "If that folder cannot be written, set DIVA_BENCH_CACHE to one that can."
+        ) from err
+
+
+# ---------------------------------------------------------------- making
+
+
+def _make(asset: AssetSpec, home: Path, places: _Places, progress: Progress) -> Path:
+    """Fetch into `raw`, write into `making`, rename to `ready`. The lock is held."""
+    now = state(asset, home)
+    if now.status == "damaged":
+        progress.note(f"{asset.name} is damaged ({now.detail}); fetching it again")
+        shutil.rmtree(places.ready, ignore_errors=True)
+    if shutil.disk_usage(places.cache).free < now.needed_bytes:
+        raise AssetError(f"{asset.name}: too little disk space. {_space(asset, home, places)}")
+    places.raw.mkdir(parents=True, exist_ok=True)
+    with progress.bar(f"fetch {asset.name}", asset.bytes, "bytes") as bar:
+        Download(asset.name, places.raw, home, Meter(bar)).get_all(asset.files)
+
+    shutil.rmtree(places.making, ignore_errors=True)  # a conversion that was killed
+    places.making.mkdir(parents=True)
+    try:
+        _fill(asset, places, progress)
+        _stamp(places.making, places.making / MANIFEST)
+        for path in [p for p in places.making.rglob("*") if p.is_file()]:
+            sync(path)
+        sync(places.making)
+        os.replace(places.making, places.ready)
+        sync(places.ready.parent)
+    finally:
+        shutil.rmtree(places.making, ignore_errors=True)
+    shutil.rmtree(places.raw, ignore_errors=True)
+    return places.ready
+
+
+def _fill(asset: AssetSpec, places: _Places, progress: Progress) -> None:
+    """Convert the checked downloads, or take them as they are."""
+    if asset.format in GROWTH:
+        from diva_bench.decoding.convert import convert  # imports torch and transformers
+
+        progress.note(f"converting {asset.name} to safetensors (once)")
+        convert(asset.format, places.raw, places.making)
+        return
+    for file in asset.files:
+        target = places.making / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(places.raw / file.path, target)
+
+
+@contextlib.contextmanager
+def _alone(asset: AssetSpec, places: _Places, progress: Progress) -> Iterator[None]:
+    """Hold the asset's lock; say so where another process has it."""
+    places.lock.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(places.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress.note(f"another process is fetching {asset.name}; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _space(asset: AssetSpec, home: Path, places: _Places) -> str:
+    needed, free = state(asset, home).needed_bytes, shutil.disk_usage(places.cache).free
+    return (
+        f"It needs {size(needed)} free in {places.cache}, there is {size(free)}. "
+        "Free some, or set DIVA_BENCH_CACHE to a folder on another disk."
+    )
+
+
+# ---------------------------------------------------------------- what was checked, remembered
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """The paths that belong to one asset."""
+
+    cache: Path
+    raw: Path
+    making: Path
+    ready: Path
+    beside: Path
+    """What was checked of files that are used where they ship."""
+    lock: Path
+
+    @classmethod
+    def of(cls, asset: AssetSpec) -> _Places:
+        files = sorted((f.path, f.sha256) for f in asset.files)
+        key = f"{asset.name}-{digest([asset.format, files, CONVERSION if asset.format in GROWTH else 0])[:12]}"
+        cache = cache_folder()
+        done = cache / "ready"
+        return cls(
+            cache=cache,
+            raw=cache / "raw" / key,
+            making=done / f".making-{key}",
+            ready=done / key,
+            beside=done / f"{key}.json",
+            lock=cache / "locks" / f"{asset.name}.lock",
+        )
+
+
+def _stamp(folder: Path, manifest: Path) -> None:
+    """Note size, time and hash of every file in `folder`, last of all."""
+    entries = {str(p.relative_to(folder)): [*_signs(p), sha256(p)] for p in sorted(folder.rglob("*")) if p.is_file()}
+    write_json(manifest, entries)
+
+
+def _signs(path: Path) -> list[int]:
+    """What shows, without reading, that a file was altered: bytes and nanoseconds."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _problem(folder: Path, manifest: Path, rehash: bool, meter: Meter) -> str | None:
+    """What is wrong with a folder that has a manifest, None if nothing. A file whose time alone changed is hashed."""
+    entries = read_json(manifest)
+    if not isinstance(entries, dict):
+        return f"{manifest} is missing or unreadable"
+    fresh = dict(entries)
+    for name, (length, time, expected) in entries.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{path} is missing"
+        signs = _signs(path)
+        if signs[0] != length:
+            return f"{path} has {signs[0]} bytes, expected {length}"
+        if rehash or signs[1] != time:
+            if sha256(path, meter.more) != expected:
+                return f"{path} has changed: its sha256 is not {expected}"
+            fresh[name] = [*signs, expected]
+    _remember(manifest, fresh, entries)
+    return None
+
+
+def _beside(asset: AssetSpec, home: Path) -> Path | None:
+    """The one folder in which all files lie under their own names beside the YAML, if there is such a folder."""
+    if asset.format in GROWTH:
+        return None
+    folders = set()
+    for file in asset.files:
+        found = [home / s.file for s in file.sources if s.file and (home / s.file).is_file()]
+        if not found or not str(found[0]).endswith(f"/{file.path}"):
+            return None
+        folders.add(Path(str(found[0]).removesuffix(f"/{file.path}")).resolve())
+    return folders.pop() if len(folders) == 1 else None
+
+
+def _problem_beside(asset: AssetSpec, folder: Path, manifest: Path, rehash: bool, meter: Meter) -> str | None:
+    """As `_problem`, for files that are used where they ship: their YAML says what they must be."""
+    known = read_json(manifest)
+    entries = known if isinstance(known, dict) else {}
+    fresh: dict[str, list[int | str]] = {}
+    for file in asset.files:
+        path = folder / file.path
+        signs: list[int | str] = [*_signs(path), str(path)]
+        if (rehash or entries.get(file.path) != signs) and sha256(path, meter.more) not in accepted(file):
+            return f"{path} has changed: its sha256 is not {file.sha256}; install the package or check it out again"
+        fresh[file.path] = signs
+    _remember(manifest, fresh, entries)
+    return None
+
+
+def _remember(manifest: Path, fresh: dict[str, list[int | str]], known: dict[str, list[int | str]]) -> None:
+    """Save what was checked, where it is new and the cache can be written; where not, it is checked again next time."""
+    if fresh != known:
+        with contextlib.suppress(OSError):
+            manifest.parent.mkdir(parents=True, exist_ok=True)
+            write_json(manifest, fresh)
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
+
+
+def _occupied(folder: Path, asset: AssetSpec | None = None) -> int:
+    """Bytes of a folder; with `asset`, of a folder that may have other files beside the asset's."""
+    if asset and not (folder / MANIFEST).is_file():
+        return sum(_length(folder / f.path) for f in asset.files)
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())

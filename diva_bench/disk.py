@@ -1,0 +1,63 @@
+"""Files that must be right: hash them, flush them, replace them in one step; and byte counts in words."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+CHUNK = 1 << 20
+"""Bytes read at a time."""
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a full disk or quota."""
+
+
+def size(count: float) -> str:
+    """A number of bytes for people: 1.1 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def sha256(path: Path, each: Callable[[int], None] = lambda _: None) -> str:
+    """Hash of a file; `each` is called with the length of every block read."""
+    state = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(CHUNK):
+            state.update(block)
+            each(len(block))
+    return state.hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk, so that no rename can come before what it names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Replace a small file in one step."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        json.dump(value, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> Any:
+    """What a small file holds, None where there is no such file or it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

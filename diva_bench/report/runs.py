@@ -1,0 +1,72 @@
+"""The table that `run` and `score` end with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diva_bench.report.leaderboard import MINI, flag, summary_of
+from diva_bench.report.tables import Cell, Column, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One run as it stands: its summary, where it is, and its timing lines."""
+
+    summary: Mapping[str, Any]
+    path: Path
+    timing: Sequence[Mapping[str, Any]]
+
+
+def results_table(finished: Sequence[Finished]) -> Table:
+    """One row per run; speed is of all its batches, RTFx is audio seconds per wall second."""
+    columns = [
+        Column("task"),
+        Column("model"),
+        Column("metric"),
+        Column("score [95 %]"),
+        Column("n"),
+        Column("failed"),
+        Column("remarks"),
+        Column("unsupported", optional=True),
+        Column("unparsed", optional=True),
+        Column("samples/s", optional=True),
+        Column("RTFx", optional=True),
+    ]
+    return Table("results", columns, [_row(f) for f in finished], _notes(finished))
+
+
+def _row(finished: Finished) -> list[Cell]:
+    run = summary_of(dict(finished.summary), finished.path / "summary.json")
+    rows = sum(t["rows"] for t in finished.timing)
+    wall = sum(t["wall"] for t in finished.timing)
+    heard = sum(t["audio"] for t in finished.timing)
+    main = run.metrics.get(run.primary)
+    remarks = [f"incomplete: {run.reason}" if not run.complete else "", flag(run)]
+    return [
+        run.task,
+        run.label,
+        run.primary,
+        main.score if main else None,
+        run.scored,
+        run.errors,
+        ", ".join(r for r in remarks if r),
+        run.unsupported,
+        run.unparsed,
+        rows / wall if wall else None,
+        heard / wall if wall else None,
+    ]
+
+
+def _notes(finished: Sequence[Finished]) -> list[str]:
+    notes = [MINI] if any(f.summary["edition"] == "mini" for f in finished) else []
+    notes += dict.fromkeys(v for f in finished for v in f.summary["signature"].values())
+    notes += dict.fromkeys(
+        f"left out for every model: {d['id']}: {d['reason']}" for f in finished for d in f.summary["data_faults"]
+    )
+    for f in finished:
+        if f.summary["errors"]:
+            notes.append(f"{f.summary['errors']} failed in {f.path}: not scored, asked again by the same command")
+    return [*notes, *(str(f.path) for f in finished)]

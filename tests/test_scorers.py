@@ -1,0 +1,113 @@
+"""The table of scorers and what all of them have in common."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scoring import said, sample, scored, task
+
+from diva_bench import scorers
+from diva_bench.errors import SpecError
+from diva_bench.stats import totals
+from diva_bench.types import Scorer
+
+CHOICES = ("joy", "anger")
+SETTINGS = {"chrf": [{}, {"word_order": 2}], "labels": [{"positive": "joy"}], "wer": [{}, {"unit": "char"}]}
+
+
+def test_every_built_in_scorer_can_be_built_and_is_a_scorer() -> None:
+    for name in scorers.BUILTIN:
+        made = scorers.builtin(name)
+        assert made is not None
+        scorer = made(task(choices=CHOICES))
+        assert isinstance(scorer, Scorer)
+        assert scorer.signature
+
+
+def test_an_unknown_scorer_is_none() -> None:
+    assert scorers.builtin("rouge") is None
+
+
+def test_every_metric_that_a_scorer_gives_is_described_and_in_its_range() -> None:
+    given = set()
+    for name in scorers.BUILTIN:
+        for settings in SETTINGS.get(name, [{}]):
+            scorer = scorers.builtin(name)(task(choices=CHOICES), **settings)
+            row = scorer.measure(sample("joy"), scored([-2, -1], CHOICES, "anger"))
+            given |= {(name, metric) for metric in scorer.reduce(totals([row]))}
+    assert given == {(m.scorer, m.name) for m in scorers.METRICS}
+
+
+def test_measures_are_plain_numbers_and_sparse() -> None:
+    for name in scorers.BUILTIN:
+        scorer = scorers.builtin(name)(task(choices=CHOICES))
+        row = scorer.measure(sample("joy"), scored([-2, -1], CHOICES, "no idea"))
+        assert row
+        assert all(type(value) is float for value in row.values())
+        assert sum(value == 0 for value in row.values()) <= 1
+
+
+@pytest.mark.parametrize("name", list(scorers.BUILTIN))
+def test_an_error_is_never_scored(name: str) -> None:
+    scorer = scorers.builtin(name)(task(choices=CHOICES))
+    with pytest.raises(ValueError, match=r"response a is an error \(timeout\): errors are not scored"):
+        scorer.measure(sample("joy"), said("joy", status="error", detail="timeout"))
+
+
+@pytest.mark.parametrize("name", list(scorers.BUILTIN))
+def test_an_unsupported_item_scores_worst_whatever_text_it_carries(name: str) -> None:
+    scorer = scorers.builtin(name)(task(choices=CHOICES))
+    row = scorer.measure(sample("joy"), said("joy", status="unsupported"))
+    value = next(iter(scorer.reduce(totals([row])).values()))
+    assert value == (0 if scorer.higher_is_better else 100)
+
+
+@pytest.mark.parametrize("name", list(scorers.BUILTIN))
+def test_no_rows_give_no_scores(name: str) -> None:
+    assert scorers.builtin(name)(task(choices=CHOICES)).reduce({}) == {}
+
+
+@pytest.mark.parametrize("name", list(scorers.BUILTIN))
+def test_scores_keep_the_shape_of_the_totals(name: str) -> None:
+    scorer = scorers.builtin(name)(task(choices=CHOICES))
+    row = scorer.measure(sample("joy"), scored([-1, -2], CHOICES, "it is joy"))
+    point = scorer.reduce({key: np.asarray(value) for key, value in row.items()})
+    many = scorer.reduce({key: np.full((2, 3), value) for key, value in row.items()})
+    for metric, value in point.items():
+        assert value.shape == ()
+        assert many[metric].shape == (2, 3)
+        assert many[metric] == pytest.approx(float(value), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "message"),
+    [
+        ("bleu", {"tokenise": "zh"}, "scorers.bleu has no setting 'tokenise'. Did you mean 'tokenize'? Allowed: tok"),
+        ("bleu", {"tokenize": "zh-CN"}, "scorers.bleu.tokenize is 'zh-CN'. Did you mean 'zh'? Allowed: 13a, zh, "),
+        ("bleu", {"tokenize": "flores200"}, "Allowed: 13a, zh, ja-mecab, ko-mecab, char, intl, none."),
+        ("chrf", {"word_order": 1}, "scorers.chrf.word_order is 1. Allowed: 0, 2."),
+        ("chrf", {"word_order": False}, "scorers.chrf.word_order is False."),
+        ("qa", {"mode": "strict"}, "scorers.qa has no setting 'mode'. It takes none."),
+        ("labels", {"positive": "yoy"}, "scorers.labels.positive is 'yoy'. Did you mean 'joy'?"),
+        ("wer", {"unit": "words"}, "scorers.wer.unit is 'words'. Did you mean 'word'? Allowed: word, char."),
+    ],
+)
+def test_a_wrong_setting_is_told_with_what_is_allowed(name: str, args: dict[str, object], message: str) -> None:
+    with pytest.raises(SpecError) as err:
+        scorers.builtin(name)(task(choices=CHOICES), **args)
+    assert message in str(err.value)
+    assert str(err.value).startswith("task trial-de: ")
+
+
+def test_metrics_say_their_range_and_which_way_is_better() -> None:
+    assert {m.name for m in scorers.METRICS if m.better == "lower"} == {"wer", "cer", "unparsed"}
+    assert {m.range for m in scorers.METRICS} == {"0 to 100", "-100 to 100", "0 and up"}
+
+
+def test_naming_scorers_imports_no_metric_library() -> None:
+    code = (
+        "import sys, diva_bench.scorers; print(sorted({'sacrebleu', 'jiwer', 'scipy', 'sklearn'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

@@ -1,0 +1,245 @@
+"""Labels: decisions, the strict parser, and agreement with scikit-learn."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scoring import said, sample, scored, task
+from sklearn import metrics
+
+from diva_bench import stats
+from diva_bench.errors import DataError, SpecError
+from diva_bench.scorers.labels import UNPARSED, Labels, Parser, confusion
+from diva_bench.types import LabelScore
+
+EMOTIONS = ("angry", "happy", "neutral", "sad")
+SYNONYMS = {"anger": "angry", "excited": "happy", "a good mood": "happy"}
+
+
+def labels(choices: tuple[str, ...] = EMOTIONS, **args: object) -> Labels:
+    return Labels(task(choices=choices, synonyms={}), **args)
+
+
+def row_of(gold: str, predicted: str, choices: tuple[str, ...]) -> dict[str, float]:
+    """The row of a model that scores labels and prefers one; UNPARSED: a text-only model that names none."""
+    if predicted == UNPARSED:
+        return labels(choices).measure(sample(gold), said("hm"))
+    return labels(choices).measure(sample(gold), scored([float(c == predicted) for c in choices], choices, predicted))
+
+
+# ---------------------------------------------------------------- parser
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Happy.", "happy"),
+        ("The speaker sounds **HAPPY**, very happy!", "happy"),
+        ("anger", "angry"),
+        ("They are in a good mood", "happy"),
+        ("happy and excited", "happy"),  # two words for one label
+        ("happy or sad", None),
+        ("happy/sad", None),
+        ("unhappy", None),  # whole words only
+        ("happyness", None),
+        ("", None),
+        ("I cannot tell", None),
+        ("not happy", None),
+        ("She isn't happy", None),
+        ("She isn’t sad.", None),
+        ("neutral, not sad", None),
+        ("no anger", None),
+        ("non-neutral", None),
+        ("No, happy", None),  # directly before, punctuation or not
+        ("No, she sounds happy", "happy"),
+        ("I would not call it happy", "happy"),  # negation is not understood: documented
+    ],
+)
+def test_the_parser_takes_exactly_one_label(text: str, wanted: str | None) -> None:
+    assert Parser(EMOTIONS, SYNONYMS).parse(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("not sarcastic", "not sarcastic"),  # the longest label wins
+        ("It is sarcastic", "sarcastic"),
+        ("Not not sarcastic", None),
+        ("It's not sarcastic. Not sarcastic!", "not sarcastic"),
+        ("sarcastic, not sarcastic", None),
+    ],
+)
+def test_a_label_may_hold_a_negation(text: str, wanted: str | None) -> None:
+    assert Parser(("sarcastic", "not sarcastic"), {}).parse(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("No.", "no"),
+        ("No, no!", "no"),
+        ("Yes", "yes"),
+        ("No, not sarcastic", "no"),
+        ("not yes", None),
+        ("yes no", None),
+    ],
+)
+def test_no_may_be_a_label_itself(text: str, wanted: str | None) -> None:
+    assert Parser(("yes", "no"), {}).parse(text) == wanted
+
+
+# ---------------------------------------------------------------- decisions
+
+
+def test_the_three_ways_of_comparing_likelihoods_are_kept_apart() -> None:
+    given = {"a": LabelScore(-3.0, 1, -3.0), "b": LabelScore(-4.0, 4, -2.0), "c": LabelScore(-6.0, 2, -0.5)}
+    row = Labels(task(choices=("a", "b", "c"))).measure(sample("a"), said("It is c", choices=given))
+    assert row == {"label:a>a": 1, "norm:a>b": 1, "first:a>c": 1, "text:a>c": 1}
+
+
+def test_equal_likelihoods_go_to_the_first_choice_of_the_task() -> None:
+    choices = ("b", "a", "c")
+    response = said(choices={c: LabelScore(-1.0, 1, -1.0) for c in ("c", "a", "b")})
+    assert "label:a>b" in Labels(task(choices=choices)).measure(sample("a"), response)
+
+
+def test_a_model_that_scores_no_labels_is_judged_by_its_text() -> None:
+    scorer = labels()
+    rows = [scorer.measure(sample("sad"), said(text)) for text in ("sad", "happy", "who knows", "Sad!")]
+    assert rows[0] == {"label:sad>sad": 1, "text:sad>sad": 1}
+    assert rows[2] == {"label:sad>unparsed": 1, "text:sad>unparsed": 1}
+    out = scorer.reduce(stats.totals(rows))
+    assert (out["accuracy"], out["accuracy_text"], out["unparsed"]) == (50, 50, 25)
+    assert not {"accuracy_norm", "accuracy_first"} & set(out)
+
+
+def test_an_unsupported_item_is_wrong_in_every_way() -> None:
+    scorer = labels()
+    refused = scorer.measure(sample("sad"), said("sad", status="unsupported"))
+    assert refused == {f"{kind}:sad>unparsed": 1 for kind in ("label", "norm", "first", "text")}
+    right = scorer.measure(sample("sad"), scored([0, 0, 0, 1], EMOTIONS, "sad"))
+    out = scorer.reduce(stats.totals([refused, right]))
+    assert all(out[m] == 50 for m in ("accuracy", "accuracy_norm", "accuracy_first", "accuracy_text", "unparsed"))
+    texts = scorer.reduce(stats.totals([refused, scorer.measure(sample("sad"), said("sad"))]))
+    assert texts["accuracy"] == 50
+    assert "accuracy_norm" not in texts  # nobody ever scored a label
+
+
+@pytest.mark.parametrize("broken", [{"angry": 0.0}, dict.fromkeys(EMOTIONS, float("nan"))])
+def test_half_a_set_of_likelihoods_is_an_error_not_a_guess(broken: dict[str, float]) -> None:
+    response = said(choices={c: LabelScore(v, 1, v) for c, v in broken.items()})
+    with pytest.raises(DataError, match="response a: needs a log-likelihood for each of angry, happy, neutral, sad"):
+        labels().measure(sample("sad"), response)
+
+
+@pytest.mark.parametrize("references", [("joy",), ("sad", "happy")])
+def test_a_gold_label_outside_the_choices_is_an_error(references: tuple[str, ...]) -> None:
+    with pytest.raises(DataError, match="sample a: a label task needs one reference out of angry, happy, neutral, sad"):
+        labels().measure(sample(*references), said("sad"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"choices": None}, "scorers.labels needs a task with choices"),
+        ({"choices": ("a", "unparsed")}, "not 'unparsed'"),
+        ({"choices": ("a>b", "c")}, "without '>'"),
+        ({"choices": ("a", "a")}, "must be distinct"),
+        ({"choices": ("Joy", "joy")}, "'joy' stands for two labels: Joy and joy"),
+        ({"choices": ("a", "!!")}, "'!!' has no letters"),
+        ({"choices": ("a", "b"), "synonyms": {"c": "d"}}, "synonyms lead to d, not a choice"),
+        ({"choices": ("a", "b"), "synonyms": {"A!": "b"}}, "'A!' stands for two labels: a and b"),
+    ],
+)
+def test_choices_that_cannot_be_told_apart_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(SpecError) as err:
+        Labels(task(**changes))
+    assert message in str(err.value)
+    assert "task trial-de" in str(err.value)
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def sklearn_scores(gold: list[str], predicted: list[str], choices: tuple[str, ...]) -> dict[str, float]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # balanced_accuracy warns of predicted labels that nobody has
+        f1 = {
+            kind: metrics.f1_score(gold, predicted, labels=list(choices), average=kind, zero_division=0)
+            for kind in ("weighted", "macro")
+        }
+        each = metrics.f1_score(gold, predicted, labels=list(choices), average=None, zero_division=0)
+        return {
+            "accuracy": metrics.accuracy_score(gold, predicted),
+            "weighted_f1": f1["weighted"],
+            "macro_f1": f1["macro"],
+            "uar": metrics.balanced_accuracy_score(gold, predicted),
+            "mcc": metrics.matthews_corrcoef(gold, predicted),
+            "binary_f1": each[0],
+        }
+
+
+def test_random_predictions_score_as_in_scikit_learn() -> None:
+    rng = np.random.default_rng(11)
+    for trial in range(60):
+        choices = EMOTIONS[: rng.integers(2, 5)]
+        n = int(rng.integers(1, 40))
+        gold = [str(g) for g in rng.choice(choices[: rng.integers(1, len(choices) + 1)], n)]
+        predicted = [str(p) for p in rng.choice([*choices, UNPARSED], n)]
+        if trial % 5 == 0:
+            predicted = list(gold)
+        scorer = Labels(task(choices=choices), positive=choices[0])
+        out = scorer.reduce(stats.totals([row_of(g, p, choices) for g, p in zip(gold, predicted, strict=True)]))
+        for name, wanted in sklearn_scores(gold, predicted, choices).items():
+            assert float(out[name]) == pytest.approx(100 * wanted, abs=1e-9), (name, gold, predicted)
+
+
+@pytest.mark.parametrize(
+    ("gold", "predicted"),
+    [
+        ("aaaa", "aaaa"),  # one gold label
+        ("abab", "aaaa"),  # one prediction
+        ("aaaa", "bbbb"),
+        ("ab", "ba"),  # all wrong: mcc -100
+        ("ab", "ab"),
+        ("aabb", "????"),  # nothing parsed
+        ("a", "?"),
+    ],
+)
+def test_degenerate_confusions_score_as_in_scikit_learn(gold: str, predicted: str) -> None:
+    choices, said_ = ("a", "b", "c"), [UNPARSED if p == "?" else p for p in predicted]
+    scorer = Labels(task(choices=choices), positive="a")
+    out = scorer.reduce(stats.totals([row_of(g, p, choices) for g, p in zip(gold, said_, strict=True)]))
+    for name, wanted in sklearn_scores(list(gold), said_, choices).items():
+        assert float(out[name]) == pytest.approx(100 * wanted, abs=1e-9), name
+    assert np.isfinite([float(v) for v in out.values()]).all()
+
+
+def test_resampled_scores_are_those_of_the_resampled_answers() -> None:
+    rng = np.random.default_rng(2)
+    gold, predicted = rng.choice(EMOTIONS, 20), rng.choice([*EMOTIONS, UNPARSED], 20)
+    scorer = labels(positive="angry")
+    keys, matrix = stats.stack([row_of(str(g), str(p), EMOTIONS) for g, p in zip(gold, predicted, strict=True)])
+    drawn = rng.integers(0, 20, (25, 5))
+    out = scorer.reduce(stats.unstack(keys, matrix[drawn].sum(axis=1)))
+    for i, picked in enumerate(drawn):
+        wanted = sklearn_scores(list(gold[picked]), list(predicted[picked]), EMOTIONS)
+        assert {n: float(out[n][i]) for n in wanted} == pytest.approx({n: 100 * w for n, w in wanted.items()}, abs=1e-9)
+
+
+def test_the_confusion_has_gold_rows_and_a_last_column_for_unparsed() -> None:
+    choices = ("a", "b")
+    rows = [row_of(g, p, choices) for g, p in (("a", "a"), ("a", "b"), ("a", "b"), ("b", UNPARSED))]
+    assert confusion(stats.totals(rows), choices).tolist() == [[1, 2, 0], [0, 0, 1]]
+    assert confusion(stats.totals(rows), choices, "norm").tolist() == [[1, 2, 0], [0, 0, 0]]
+
+
+def test_the_signature_changes_with_choices_synonyms_and_positive() -> None:
+    made = [
+        Labels(task(choices=("a", "b"))),
+        Labels(task(choices=("b", "a"))),
+        Labels(task(choices=("a", "b"), synonyms={"c": "a"})),
+        Labels(task(choices=("a", "b")), positive="a"),
+    ]
+    assert len({scorer.signature for scorer in made}) == 4
+    assert made[0].signature.startswith("labels|ties:first|parser:v1|norm:basic.v1|table:")

@@ -1,0 +1,215 @@
+"""The cluster bootstrap: what is drawn, what an interval is, what a pair is."""
+
+import numpy as np
+import pytest
+from scoring import said, sample, sentences, task
+
+from diva_bench import stats
+from diva_bench.scorers.asr import Wer
+from diva_bench.scorers.translation import Bleu
+
+
+def mean(totals):
+    return {"mean": stats.ratio(totals["sum"], totals["n"])}
+
+
+def rows_of(values):
+    return [{"n": 1.0, "sum": float(v)} for v in values]
+
+
+# ---------------------------------------------------------------- rows and sums
+
+
+def test_sparse_rows_become_a_matrix_with_sorted_keys() -> None:
+    keys, matrix = stats.stack([{"b": 2.0}, {}, {"a": 1.0, "b": 3.0}])
+    assert keys == ["a", "b"]
+    assert matrix.tolist() == [[0, 2], [0, 0], [1, 3]]
+
+
+def test_no_rows_have_no_keys() -> None:
+    keys, matrix = stats.stack([])
+    assert keys == []
+    assert matrix.shape == (0, 0)
+    assert stats.totals([]) == {}
+
+
+def test_totals_are_scalars_arrays_of_the_sums() -> None:
+    totals = stats.totals([{"a": 1.0}, {"a": 2.0, "b": 5.0}])
+    assert {k: (v.shape, float(v)) for k, v in totals.items()} == {"a": ((), 3), "b": ((), 5)}
+
+
+def test_a_missing_statistic_is_zero_in_the_shape_of_the_others() -> None:
+    assert stats.dense({"a": np.ones((2, 3))}, ["b", "a"]).tolist() == [[[0, 1]] * 3] * 2
+    assert stats.dense({}, ["a"]).tolist() == [0]
+
+
+def test_a_ratio_with_nothing_below_is_zero() -> None:
+    assert stats.ratio(np.array([1.0, 2.0]), np.array([0.0, 4.0])).tolist() == [0, 0.5]
+    assert stats.ratio(np.asarray(1.0), np.asarray(0.0)) == 0
+
+
+def test_cluster_sums_do_not_depend_on_the_order_of_the_rows() -> None:
+    matrix, clusters = np.arange(12.0).reshape(6, 2), ["z", "a", "z", "m", "a", "z"]
+    wanted = [[2 + 8, 3 + 9], [6, 7], [0 + 4 + 10, 1 + 5 + 11]]
+    assert stats.cluster_sums(matrix, clusters).tolist() == wanted
+    order = [3, 5, 0, 4, 2, 1]
+    assert stats.cluster_sums(matrix[order], [clusters[i] for i in order]).tolist() == wanted
+
+
+def test_every_row_needs_its_cluster() -> None:
+    with pytest.raises(ValueError, match="2 rows but 1 cluster names"):
+        stats.cluster_sums(np.zeros((2, 1)), ["a"])
+
+
+# ---------------------------------------------------------------- resampling
+
+
+def test_a_draw_has_as_many_clusters_as_there_are_each_drawn_alike() -> None:
+    clusters, resamples = 7, 20_000
+    weights = stats.resample(np.eye(clusters), resamples)  # column i: how often cluster i was drawn
+    assert (weights.sum(axis=1) == clusters).all()
+    assert weights.mean(axis=0) == pytest.approx(np.ones(clusters), abs=0.04)
+    covariance = np.cov(weights.T)  # of a multinomial: 1 - 1/C on the diagonal, -1/C beside it
+    assert covariance == pytest.approx(np.eye(clusters) - 1 / clusters, abs=0.04)
+
+
+GOLDEN = [[0, 1, 1, 1, 2], [0, 4, 1, 0, 0], [1, 0, 1, 2, 1], [1, 1, 0, 2, 1], [2, 0, 2, 0, 1]]
+GOLDEN_WIDE = [2_452_425_968, 2_459_017_324]
+
+
+def test_the_numbers_are_the_same_on_every_machine() -> None:
+    """Pinned: if a library or our own change moves them, every published interval moves."""
+    weights = stats.resample(np.eye(5), 100, seed=12345)
+    assert weights[:3].astype(int).tolist() == GOLDEN[:3]
+    assert weights[[64, 99]].astype(int).tolist() == GOLDEN[3:]  # of the second stream
+    wide = stats.resample(np.arange(70_000.0)[:, None], 65)
+    assert wide[[0, 64], 0].astype(int).tolist() == GOLDEN_WIDE
+
+
+def test_threads_and_the_number_of_resamples_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    sums = np.random.default_rng(0).random((50, 3))
+    many = stats.resample(sums, 1000)
+    monkeypatch.setattr(stats.os, "cpu_count", lambda: 1)
+    assert (stats.resample(sums, 1000) == many).all()
+    assert (stats.resample(sums, 130) == many[:130]).all()
+    assert (stats.resample(sums, 1000, seed=1) != many).any()
+
+
+def test_sums_of_integers_are_exact() -> None:
+    sums = np.array([[2.0**40 + 1], [3.0], [2.0**45 + 7]])
+    weights = stats.resample(np.eye(3), 200)
+    exact = [sum(int(w) * int(s) for w, s in zip(row, sums[:, 0], strict=True)) for row in weights]
+    assert [int(v) for v in stats.resample(sums, 200)[:, 0]] == exact
+
+
+def test_nothing_to_draw_from_gives_zeros() -> None:
+    assert stats.resample(np.zeros((0, 2)), 3).tolist() == [[0, 0]] * 3
+    assert stats.resample(np.ones((4, 2)), 0).shape == (0, 2)
+
+
+# ---------------------------------------------------------------- intervals
+
+
+def test_the_interval_of_a_mean_is_as_wide_as_theory_says() -> None:
+    values = np.random.default_rng(0).normal(50, 10, 400)
+    found = stats.bootstrap(rows_of(values), [str(i) for i in range(400)], mean)["mean"]
+    half = 1.96 * values.std() / 20
+    assert found.value == pytest.approx(values.mean())
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.05 * half)
+    assert (found.n, found.clusters, found.few_clusters) == (400, 400, False)
+
+
+def test_rows_that_depend_on_each_other_widen_the_interval() -> None:
+    values = np.repeat(np.random.default_rng(0).normal(50, 10, 40), 10)
+    single = stats.bootstrap(rows_of(values), [str(i) for i in range(400)], mean)["mean"]
+    clustered = stats.bootstrap(rows_of(values), [str(i // 10) for i in range(400)], mean)["mean"]
+    assert (clustered.high - clustered.low) / (single.high - single.low) == pytest.approx(10**0.5, rel=0.05)
+    assert clustered.clusters == 40
+
+
+@pytest.mark.parametrize(("clusters", "few"), [(1, True), (19, True), (20, False)])
+def test_few_clusters_are_flagged(clusters: int, few: bool) -> None:
+    rows = rows_of(range(40))
+    found = stats.bootstrap(rows, [str(i % clusters) for i in range(40)], mean, resamples=100)["mean"]
+    assert found.few_clusters is few
+    assert (found.low == found.high) is (clusters == 1)
+
+
+def test_rows_without_statistics_do_not_take_part() -> None:
+    rows = [*rows_of([1, 3]), {}, {}]
+    found = stats.bootstrap(rows, ["a", "b", "c", "c"], mean, resamples=100)["mean"]
+    assert (found.value, found.n, found.clusters) == (2, 2, 2)
+    assert stats.bootstrap([{}, {}], ["a", "b"], lambda totals: {}, resamples=10) == {}
+
+
+def test_a_corpus_metric_is_computed_anew_on_every_resample() -> None:
+    rng = np.random.default_rng(4)
+    words = ["der", "Hund", "geht", "über", "die", "Brücke"]
+    scorer, references = Bleu(task()), [s + " heute" for s in sentences(rng, 60, words)]
+    said_ = [r if i % 3 else "nein" for i, r in enumerate(references)]
+    rows = [scorer.measure(sample(r), said(h)) for r, h in zip(references, said_, strict=True)]
+    found = stats.bootstrap(rows, [str(i) for i in range(60)], scorer.reduce, resamples=500)["bleu"]
+    sentence_mean = np.mean([float(scorer.reduce(stats.totals([row]))["bleu"]) for row in rows])
+    assert found.low < found.value < found.high
+    assert found.value == float(scorer.reduce(stats.totals(rows))["bleu"])
+    assert abs(sentence_mean - found.value) > 1
+
+
+# ---------------------------------------------------------------- pairs
+
+
+def test_a_system_differs_from_itself_by_exactly_nothing() -> None:
+    rows = rows_of(np.random.default_rng(0).random(30))
+    found = stats.paired(rows, rows, [str(i) for i in range(30)], mean, resamples=200)["mean"]
+    assert (found.value, found.low, found.high) == (0, 0, 0)
+
+
+def test_a_constant_lead_has_no_spread_since_both_are_drawn_alike() -> None:
+    values = np.random.default_rng(0).normal(50, 10, 30)
+    found = stats.paired(rows_of(values + 2), rows_of(values), [str(i) for i in range(30)], mean)["mean"]
+    assert (found.value, found.low, found.high) == pytest.approx((2, 2, 2), abs=1e-6)
+    alone = stats.bootstrap(rows_of(values), [str(i) for i in range(30)], mean)["mean"]
+    assert alone.high - alone.low > 5
+
+
+def test_the_difference_is_that_of_the_two_bootstraps() -> None:
+    rng = np.random.default_rng(1)
+    ours, theirs = rng.random(40), rng.random(40)
+    clusters = [str(i // 2) for i in range(40)]
+    found = stats.paired(rows_of(ours), rows_of(theirs), clusters, mean, resamples=300)["mean"]
+    drawn = []
+    for values in (ours, theirs):
+        keys, matrix = stats.stack(rows_of(values))
+        drawn.append(mean(stats.unstack(keys, stats.resample(stats.cluster_sums(matrix, clusters), 300)))["mean"])
+    assert found.interval == stats.interval(drawn[0] - drawn[1])
+    assert (found.n, found.clusters) == (40, 20)
+
+
+def test_pairs_where_one_side_has_nothing_do_not_take_part() -> None:
+    found = stats.paired(rows_of([5, 7, 9]), [*rows_of([1, 1]), {}], list("abc"), mean, resamples=50)["mean"]
+    assert (found.value, found.n) == (5, 2)
+
+
+def test_pairs_must_be_of_the_same_samples() -> None:
+    with pytest.raises(ValueError, match="paired rows must be of the same samples: 2 and 1 rows"):
+        stats.paired(rows_of([1, 2]), rows_of([1]), ["a", "b"], mean)
+
+
+@pytest.mark.parametrize(("lead", "chance"), [(20, False), (0, True), (0.5, True), (-20, True)])
+def test_at_chance_is_not_surely_better_than_the_baseline(lead: float, chance: bool) -> None:
+    rng = np.random.default_rng(0)
+    base, noise = rng.normal(50, 10, (2, 40))
+    model = base + lead + noise - noise.mean()
+    clusters = [str(i) for i in range(40)]
+    assert stats.at_chance(rows_of(model), rows_of(base), clusters, mean, "mean") is chance
+    other_way = stats.at_chance(rows_of(base), rows_of(model), clusters, mean, "mean", higher_is_better=False)
+    assert other_way is chance
+
+
+def test_at_chance_of_an_error_rate_looks_the_other_way() -> None:
+    scorer = Wer(task())
+    good = [scorer.measure(sample("a b c d"), said("a b c d"))] * 30
+    bad = [scorer.measure(sample("a b c d"), said("x"))] * 30
+    clusters = [str(i) for i in range(30)]
+    assert not stats.at_chance(good, bad, clusters, scorer.reduce, "wer", higher_is_better=False)
+    assert stats.at_chance(bad, bad, clusters, scorer.reduce, "wer", higher_is_better=False)
