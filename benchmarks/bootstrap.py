@@ -2,15 +2,25 @@
 
     python benchmarks/bootstrap.py
 
-Draw: per resample, 15,531 uniform indices (PCG64, 32 bits each) make one row of a sparse 0/1 matrix; its product with the
-rows' statistics is the resample's sum. Compared and left: counting the indices (np.bincount) and multiplying densely
-draws the same sums in 2.5 times the time on one core and does not use the second, as bincount holds the GIL.
+Drawing: per resample, 15,531 uniform indices (PCG64, 32 bits each) are one row of a sparse 0/1 matrix; its product
+with the rows' statistics is the resample's sum. Counting the indices (np.bincount) and a dense product give the same
+sums but take 2.5 times the CPU time, and bincount holds the GIL.
 
-Floor printed: the time of the random words alone (PCG64.random_raw) plus the time of the additions' bytes at the speed
-at which one core sums an array of the statistics' size, both over the number of cores.
+Floor: the random words alone (PCG64.random_raw), and the bytes of the additions at the speed at which one core sums an
+array of that size.
 
-Measured 2026-11, two cores of an Intel Xeon (server, 2 hardware threads), Python 3.11, numpy 2.4.6, scipy 1.17.1,
-sacrebleu 2.6.0:
+Measured 2026-11, two cores of an Intel Xeon, Python 3.11, numpy 2.4.6, scipy 1.17.1, sacrebleu 2.6.0, while other work
+kept the machine busy. So wall times are left out; with one and a half cores free "bleu 13a" was drawn in 0.95 s.
+
+    scorer         rows/s per CPU s  statistics  drawing, CPU s  floor, CPU s  memory, MB
+    bleu 13a                 10,562          10            1.11          0.41          14
+    bleu zh                   9,627          10            1.12          0.39           3
+    bleu ja-mecab             9,792          10            1.16          0.47           8
+    chrf2                     8,617          18            1.99          0.72           2
+    chrf++                    6,642          24            2.59          0.91           5
+    qa                       50,726           2            0.87          0.26           0
+    wer                      26,631           2            0.89          0.44           0
+    labels (7)               38,840         196            1.97          0.32           0
 """
 
 from __future__ import annotations
@@ -30,11 +40,11 @@ from diva_bench import stats
 from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.scorers import builtin
 from diva_bench.specs import DataSpec, Decode, TaskSpec
-from diva_bench.types import LabelScore, Response, Row, Sample, Scorer
+from diva_bench.types import LabelScore, Response, Row, Sample
 
 ROWS = 15_531  # the English to X test sets of CoVoST 2
 LABELS = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
-WORDS = ["der", "die", "das", "Hund", "Haus", "geht,", "über", "Straße.", "nicht", "am", "Morgen", "schnell", "und", "3,5"]
+WORDS = ["der", "die", "Hund", "Haus", "geht,", "über", "Straße.", "nicht", "am", "Morgen", "schnell", "und", "3,5"]
 HAN = "街角的那家面包店早上六点开门我们星期四下午在图书馆见面"
 KANA = ["角の", "パン屋は", "朝六時に", "開きます", "犬が", "走る"]
 CASES: list[tuple[str, dict[str, Any], Sequence[str], str]] = [
@@ -73,7 +83,7 @@ def answers(name: str, words: Sequence[str], gap: str) -> list[tuple[Sample, Res
 
 
 def seconds(call: Callable[[], Any], repeats: int = 3) -> float:
-    """The fastest of some calls."""
+    """Wall seconds of the fastest of some calls."""
     best = float("inf")
     for _ in range(repeats):
         start = time.perf_counter()
@@ -82,53 +92,55 @@ def seconds(call: Callable[[], Any], repeats: int = 3) -> float:
     return best
 
 
-def measure(scorer: Scorer, pairs: Sequence[tuple[Sample, Response]]) -> tuple[list[Row], float]:
-    start = time.perf_counter()
-    rows = [scorer.measure(sample, response) for sample, response in pairs]
-    return rows, time.perf_counter() - start
-
-
-def floor(width: int) -> float:
-    """Seconds that random words and additions of one bootstrap take at the least, see above."""
-    draws = ROWS * stats.RESAMPLES
+def floor(width: float) -> float:
+    """CPU seconds that the random words and the additions of one bootstrap take at the least, see above."""
     words = seconds(lambda: np.random.PCG64(0).random_raw(1_000_000)) / 1_000_000  # of 64 bits
-    sums = np.random.default_rng(0).random((ROWS, width))
-    byte = seconds(lambda: sums.sum(), 20) / sums.nbytes
-    return draws * (words / 2 + width * 8 * byte) / cores()
+    sums = np.random.default_rng(0).random((ROWS, 10))
+    byte = seconds(sums.sum, 50) / sums.nbytes
+    return ROWS * stats.RESAMPLES * (words / 2 + width * 8 * byte)
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def timed(name: str, args: dict[str, Any], words: Sequence[str], gap: str) -> list[Cell]:
+    """One line of the table: CPU time, which the other work of a machine moves less, and wall time."""
+    made = builtin(name)
+    assert made is not None
+    scorer, pairs = made(task(), **args), answers(name, words, gap)
+    start = time.process_time()
+    rows: list[Row] = [scorer.measure(sample, response) for sample, response in pairs]
+    measuring = time.process_time() - start
+    keys, matrix = stats.stack(rows)
+    clusters = [str(i) for i in range(ROWS)]
+    sums = stats.cluster_sums(matrix, clusters)
+    start, before = time.process_time(), peak()
+    wall = seconds(lambda: stats.resample(sums), 1)
+    drawing, grown = time.process_time() - start, peak() - before
+    whole = seconds(lambda: stats.bootstrap(rows, clusters, scorer.reduce), 1)
+    what = f"{name} {' '.join(str(v) for v in args.values())}".strip()
+    least = floor(np.count_nonzero(sums) / ROWS)
+    return [what, round(ROWS / measuring), len(keys), drawing, least, wall, whole, round(grown)]
 
 
 def main() -> None:
-    rows: list[list[Cell]] = []
-    for name, args, words, gap in CASES:
-        made = builtin(name)
-        assert made is not None
-        scorer = made(task(), **args)
-        measured, took = measure(scorer, answers(name, words, gap))
-        keys, matrix = stats.stack(measured)
-        clusters = [str(i) for i in range(ROWS)]
-        sums = stats.cluster_sums(matrix, clusters)
-        drawing = seconds(lambda sums=sums: stats.resample(sums), 2)  # type: ignore[misc]
-        whole = seconds(lambda m=measured, s=scorer: stats.bootstrap(m, clusters, s.reduce), 1)  # type: ignore[misc]
-        what = f"{name} {' '.join(str(v) for v in args.values())}".strip()
-        rows.append([what, round(ROWS / took), len(keys), whole, drawing, floor(len(keys))])
     columns = [
         Column("scorer"),
-        Column("measured rows/s"),
+        Column("rows/s measured"),
         Column("statistics"),
+        Column("drawing, CPU s", digits=2),
+        Column("floor, CPU s", digits=2),
+        Column("drawing, s", digits=2),
         Column("interval, s", digits=2),
-        Column("of which drawing, s", digits=2),
-        Column("floor of drawing, s", digits=2),
+        Column("memory, MB"),
     ]
     notes = [
-        f"{ROWS} rows and clusters, {stats.RESAMPLES} resamples; {cores()} cores, {platform.processor() or 'CPU'}, "
-        f"Python {platform.python_version()}, numpy {np.__version__}",
-        f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB, answers and rows included",
+        f"{ROWS} rows and clusters, {stats.RESAMPLES} resamples; {os.cpu_count()} cores, {platform.machine()}, "
+        f"Python {platform.python_version()}, numpy {np.__version__}; load {os.getloadavg()[0]:.1f}",
+        "rows/s: per CPU second, one process; memory: what the first drawing adds to the peak",
     ]
-    Console().print(Table("scoring", columns, rows, notes))
+    Console(width=100).print(Table("scoring", columns, [timed(*case) for case in CASES], notes))
 
 
 if __name__ == "__main__":

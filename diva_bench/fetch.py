@@ -227,6 +227,7 @@ def _pip_reason(stderr: str) -> str:
 def _from_hub(source: Source, work: Path, meter: Meter) -> Path:
     """By huggingface_hub, from its own cache where the user has the file already."""
     import huggingface_hub as hub
+    from huggingface_hub import constants
 
     owner, repository, name = str(source.hf).split("/", 2)
     where = f"{owner}/{repository}"
@@ -235,9 +236,9 @@ def _from_hub(source: Source, work: Path, meter: Meter) -> Path:
         with open(known, "rb") as stream, (work / "joined").open("wb") as out:
             _copy(stream, out, meter, 0)
         return work / "joined"
-    if hub.constants.HF_HUB_OFFLINE:
+    if constants.HF_HUB_OFFLINE:
         raise _Failed("not in the Hub's local cache, and HF_HUB_OFFLINE is set")
-    if problem := hub_problem(hub.constants.ENDPOINT):
+    if problem := hub_problem(constants.ENDPOINT):
         raise _Failed(f"the Hub cannot be reached ({problem})")
     try:
         with _quiet_hub(), _watching(work, meter.to):
@@ -247,7 +248,6 @@ def _from_hub(source: Source, work: Path, meter: Meter) -> Path:
                 revision=source.revision,
                 local_dir=work,
                 etag_timeout=PROBE_SECONDS,
-                endpoint=hub.constants.ENDPOINT,
             )
     except Exception as err:  # the client passes on the exceptions of whichever HTTP library it uses
         if isinstance(err, OSError) and err.errno in NO_SPACE:
@@ -290,7 +290,7 @@ def hub_problem(endpoint: str) -> str | None:
     asking = threading.Thread(target=ask, daemon=True)  # looking up a name has no time limit of its own
     asking.start()
     asking.join(PROBE_SECONDS)
-    return outcome[0] if outcome else f"no answer in {PROBE_SECONDS:.0f} s"
+    return outcome[0] if outcome else f"no answer in {PROBE_SECONDS:g} s"
 
 
 # ---------------------------------------------------------------- web addresses
@@ -298,6 +298,8 @@ def hub_problem(endpoint: str) -> str | None:
 
 def _from_url(url: str, got: Path, meter: Meter) -> None:
     """Download, going on where a broken connection stopped."""
+    if not url.startswith(("https://", "http://")):
+        raise _Failed("only http and https addresses are read")
     for attempt in range(1, ATTEMPTS + 1):
         try:
             _read_url(url, got, meter)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diva_bench import stats
-from diva_bench.errors import SpecError
 from diva_bench.runner import Job
 from diva_bench.store import RunFolder
 from diva_bench.types import LabelScore, Progress, Response, Row, Sample, Scorer
@@ -103,8 +102,6 @@ def _metrics(job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row
                 "few_clusters": got.few_clusters,
                 "higher_is_better": scorer.higher_is_better and metric != "unparsed",
             }
-    if scored and job.task.primary not in out:
-        raise SpecError(f"task {job.task.name}: primary {job.task.primary!r} is not among its metrics: {', '.join(out)}.")
     return out
 
 
@@ -161,7 +158,7 @@ def _chance(job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]
 def _owner(job: Job, rows: Mapping[str, Sequence[Row]]) -> str | None:
     """The scorer that has the primary metric."""
     for name, scorer in job.scorers.items():
-        if any(rows[name]) and job.task.primary in scorer.reduce(stats.totals(rows[name][:1])):
+        if any(rows[name]) and job.task.primary in scorer.reduce(stats.totals(rows[name])):
             return name
     return None
 

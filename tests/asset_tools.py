@@ -1,4 +1,4 @@
-"""What the asset tests share: tiny assets, a web server that can be slow or break off, wheels, a Progress that remembers."""
+"""What the asset tests share: tiny assets, a web server that can be slow or break off, wheels, a Progress."""
 
 from __future__ import annotations
 

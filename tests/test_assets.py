@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections import namedtuple
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -248,7 +248,6 @@ from asset_tools import Recorder, asset
 def slow(format, source, target):
     target.mkdir(exist_ok=True)
     (target / "model.safetensors").write_bytes(b"half a conver")
-    print("converting", flush=True)
     time.sleep(float(sys.argv[2]))
 
 convert.convert = slow
@@ -259,13 +258,19 @@ print(assets.ready(asset({"url": sys.argv[1]}, kind=sys.argv[3]), Path("."), Say
 """
 
 
-def child(web: Web, convert_seconds: float = 0, kind: str = "safetensors") -> subprocess.Popen[str]:
+@contextmanager
+def child(web: Web, convert_seconds: float = 0, kind: str = "safetensors") -> Iterator[subprocess.Popen[str]]:
+    """Another process that asks for the toy asset; killed at the end of the block if it still runs."""
     command = [sys.executable, "-c", CHILD, f"{web.address}/w", str(convert_seconds), kind]
     root = str(Path(__file__).parent)
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": root})
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": root}) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
-def until(condition: object, seconds: float = 20) -> None:
+def until(condition: object, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end, "it did not happen in time"
@@ -277,10 +282,8 @@ def test_a_killed_download_is_not_taken_for_whole_and_goes_on_where_it_was(
 ) -> None:
     web.files["/w"], web.pause = CONTENT, 0.2
     toy = asset({"url": f"{web.address}/w"})
-    process = child(web)
-    until(lambda: any(p.stat().st_size > 0 for p in cache.rglob("joined")), 30)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    with child(web):
+        until(lambda: any(p.stat().st_size > 0 for p in cache.rglob("joined")))
 
     assert assets.locate(toy, tmp_path) is None
     assert assets.state(toy, tmp_path).status == "missing"
@@ -296,12 +299,8 @@ def test_a_killed_conversion_is_never_used(
 ) -> None:
     web.files["/w"] = CONTENT
     toy = asset({"url": f"{web.address}/w"}, kind="gguf")
-    process = child(web, convert_seconds=60, kind="gguf")
-    assert process.stdout
-    until(lambda: "converting" in (process.stdout.readline() if process.stdout else ""), 60)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert list(cache.rglob("model.safetensors")), "it was killed half way"
+    with child(web, convert_seconds=60, kind="gguf"):
+        until(lambda: list(cache.rglob("model.safetensors")))
     assert assets.locate(toy, tmp_path) is None
 
     def convert(format: str, source: Path, target: Path) -> None:
@@ -316,10 +315,10 @@ def test_a_killed_conversion_is_never_used(
 
 def test_two_processes_fetch_once_and_the_second_says_that_it_waits(web: Web, cache: Path) -> None:
     web.files["/w"], web.pause = CONTENT, 0.1
-    first = child(web)
-    until(lambda: web.requests)
-    second = child(web)
-    told, other = first.communicate()[0].split("\n"), second.communicate()[0].split("\n")
+    with child(web) as first:
+        until(lambda: web.requests)
+        with child(web) as second:
+            told, other = first.communicate()[0].split("\n"), second.communicate()[0].split("\n")
     assert other[0] == "another process is fetching toy; waiting for it"
     assert told[0] == other[1]
     assert len(web.requests) == 1

@@ -144,7 +144,7 @@ def test_doubts_are_said_in_the_row_and_explained_below(tmp_path: Path) -> None:
     run(tmp_path, "a", 3, at_chance=True, clusters=12)
     run(tmp_path, "b", 2, repeatable=False, data_faults=[{"id": "x", "reason": "empty"}], unsupported=2, unparsed=5)
     table = only(tmp_path)
-    assert column(table, "remarks") == ["at chance, 12 clusters", "not repeatable, 1 data faults"]
+    assert column(table, "remarks") == ["at chance, 12 clusters", "not repeatable, data faults: 1"]
     assert (column(table, "unsupported")[1], column(table, "unparsed")[1]) == (2, 5)
     for start in ("at chance: ", "fewer than 20 clusters: ", "not repeatable: "):
         assert any(note.startswith(start) for note in table.notes)
@@ -194,7 +194,7 @@ def test_the_overview_has_primary_metrics_and_no_average(tmp_path: Path) -> None
     overview = leaderboard(collect(tmp_path))[0]
     assert [c.name for c in overview.columns] == ["task", "metric", "diva", "echo"]
     assert overview.rows == [
-        ["covost2-de", "bleu", Score(22.4), Score(1.0, mark=" *")],
+        ["covost2-de", "bleu", Score(22.4), Score(1.0, mark="* ")],
         ["mustard", "accuracy", "61.0 / 61.5", None],
     ]
     assert MINI in overview.title

@@ -102,6 +102,13 @@ def test_sums_of_integers_are_exact() -> None:
     assert [int(v) for v in stats.resample(sums, 200)[:, 0]] == exact
 
 
+def test_sparse_statistics_give_the_same_sums_to_the_bit() -> None:
+    rng = np.random.default_rng(0)
+    sparse = rng.random((40, 20)) * (rng.random((40, 20)) < 0.1)
+    padded = np.hstack([sparse, np.ones((40, 20))])  # too full for the short cut
+    assert (stats.resample(sparse, 200) == stats.resample(padded, 200)[:, :20]).all()
+
+
 def test_nothing_to_draw_from_gives_zeros() -> None:
     assert stats.resample(np.zeros((0, 2)), 3).tolist() == [[0, 0]] * 3
     assert stats.resample(np.ones((4, 2)), 0).shape == (0, 2)

@@ -49,7 +49,7 @@ def lines(table: Table, width: int) -> list[str]:
     [
         (Score(22.41, 19.13, 25.66), "22.4 [19.1, 25.7]"),
         (Score(22.41), "22.4"),
-        (Score(22.41, mark=" *"), "22.4 *"),
+        (Score(22.41, mark="* "), "* 22.4"),
         (-0.04, "0.0"),  # no minus before a zero
         (Score(-0.04, -0.06, 0.04), "0.0 [-0.1, 0.0]"),
         (15531, "15531"),
@@ -115,6 +115,11 @@ def test_numbers_stand_right_and_texts_left() -> None:
         "", [Column("name"), Column("n"), Column("mixed")], [["a", 5, "x"], ["bcdef", None, 7], ["", 12345, ""]]
     )
     assert lines(table, 80)[2:] == ["a          5  x    ", "bcdef      -  7    ", "       12345       "]
+
+
+def test_marks_do_not_move_the_numbers() -> None:
+    table = Table("", [Column("m"), Column("n")], [[Score(3.4, mark="* "), 1], [Score(22.1), 2], [None, 3]])
+    assert lines(table, 80)[2:] == ["* 3.4  1", " 22.1  2", "    -  3"]
 
 
 def test_texts_that_are_numbers_stand_right_where_the_column_says_so() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from diva_bench.decoding.answer import answer, spread, too_long
+from diva_bench.decoding.answer import answer, in_order, unheard
 from diva_bench.decoding.llm import LLM, Clock
 from diva_bench.decoding.whisper import WINDOW_SECONDS, Whisper
 from diva_bench.diva import checkpoint
@@ -32,21 +32,16 @@ class Diva:
             )
         self._connector = connector.to(self._llm.device, self._encoder.dtype)
 
-    @torch.inference_mode()
     def generate(self, requests: Sequence[Request]) -> list[Response]:
-        refused = {r.id: no for r in requests if (no := too_long(r, WINDOW_SECONDS))}
-        can = [r for r in requests if r.id not in refused and r.audio is not None]
+        return in_order(requests, unheard(WINDOW_SECONDS), self._ask)
+
+    @torch.inference_mode()
+    def _ask(self, requests: list[Request]) -> list[Response]:
         clock = Clock()
-        virtual = []
-        if can:
-            states, mask = self._encoder.encode([r.audio.samples for r in can if r.audio is not None])
-            virtual = list(self._connector(states, mask))  # per request (Q, E)
+        states, mask = self._encoder.encode([r.audio.samples for r in requests if r.audio is not None])
+        virtual = list(self._connector(states, mask))  # per request (Q, E)
         clock.lap("encode")
-        done = {r.id: r for r in spread(answer(self._llm, can, virtual, clock, kind="virtual"), clock)}
-        silent = "this sample has no audio"
-        return [
-            done.get(r.id) or refused.get(r.id) or Response(r.id, status="unsupported", detail=silent) for r in requests
-        ]
+        return answer(self._llm, requests, virtual, clock, kind="virtual")
 
     def close(self) -> None:
         del self._encoder, self._llm, self._connector

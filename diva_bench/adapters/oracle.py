@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from diva_bench.decoding.answer import answer, spread
+from diva_bench.decoding.answer import answer, in_order
 from diva_bench.decoding.llm import LLM, Clock
 from diva_bench.specs import ModelSpec
 from diva_bench.types import Request, Response
@@ -19,12 +19,12 @@ class Oracle:
         self._llm = LLM.load(paths["llm"], device, spec.runtime.dtype)
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
+        return in_order(requests, lambda r: "this sample has no transcript" if r.transcript is None else "", self._ask)
+
+    def _ask(self, requests: list[Request]) -> list[Response]:
         clock = Clock()
-        can = [r for r in requests if r.transcript]
-        contents = [self._llm.embed(self._llm.tokens(r.transcript or "")) for r in can]
-        done = {r.id: r for r in spread(answer(self._llm, can, contents, clock), clock)}
-        none = "this sample has no transcript"
-        return [done.get(r.id) or Response(r.id, status="unsupported", detail=none) for r in requests]
+        contents = [self._llm.embed(self._llm.tokens(r.transcript or "")) for r in requests]
+        return answer(self._llm, requests, contents, clock)
 
     def close(self) -> None:
         del self._llm

@@ -71,4 +71,5 @@ def leaderboard_command(results: Path, tasks: list[str], format: str) -> int:
         return 0
     for table in tables:
         print_table(table, format)
+        print()
     return 0

@@ -162,8 +162,10 @@ def _tensor(name: str, array: NDArray[Any]) -> Tensor:
 def _config(arrays: Arrays, tokenizer: Any, settings: dict[str, Any]) -> Any:
     from transformers import WhisperConfig
 
-    layers = {side: len({n.split("/")[1] for n in arrays if n.startswith(f"{side}/layer_") and "/layer_norm/" not in n[:20]})
-              for side in ("encoder", "decoder")}
+    layers = {
+        side: len({n.split("/")[1] for n in arrays if n.startswith(f"{side}/layer_") and "/layer_norm/" not in n[:20]})
+        for side in ("encoder", "decoder")
+    }
     vocabulary, width = arrays["decoder/embeddings/weight"].shape
     end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
     return WhisperConfig(

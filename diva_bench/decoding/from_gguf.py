@@ -88,7 +88,9 @@ def _tensor(packed: Any) -> Tensor:
 def _unpermute(weight: Tensor, heads: int) -> Tensor:
     """Undo the row order that GGUF gives Llama's q and k: rotary pairs (i, i + half) stand there next to each other."""
     rows = weight.shape[0]
-    return weight.view(heads, rows // heads // 2, 2, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape).contiguous()
+    return (
+        weight.view(heads, rows // heads // 2, 2, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape).contiguous()
+    )
 
 
 def _config(fields: dict[str, Any], names: set[str], tokenizer: Any) -> tuple[Any, Any]:
@@ -155,7 +157,9 @@ def _tokenizer(fields: dict[str, Any]) -> Any:
         raise ValueError(f"pre-tokenizer {rule!r}; known: qwen2, smollm")
     inner.decoder = decoders.ByteLevel()
     kinds = fields["tokenizer.ggml.token_type"]
-    inner.add_special_tokens([AddedToken(t, special=True, normalized=False) for t, k in zip(tokens, kinds, strict=True) if k == CONTROL])
+    inner.add_special_tokens(
+        [AddedToken(t, special=True, normalized=False) for t, k in zip(tokens, kinds, strict=True) if k == CONTROL]
+    )
     inner.add_tokens([AddedToken(t, normalized=False) for t, k in zip(tokens, kinds, strict=True) if k == USER_DEFINED])
     roles = {role: tokens[fields[f"tokenizer.ggml.{role}_token_id"]] for role in ("bos", "eos")}
     padding = tokens[fields.get("tokenizer.ggml.padding_token_id", fields["tokenizer.ggml.eos_token_id"])]

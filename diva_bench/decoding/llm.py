@@ -1,6 +1,7 @@
 """A frozen causal LLM that is asked with embeddings: chat framing, greedy decoding, label scoring.
 
-B batch, P prompt positions (the longest of the batch; shorter prompts are padded on the left), L labels, E width, V vocabulary.
+B batch, P prompt positions (the longest prompt of the batch; shorter ones have unseen padding), L labels, K positions of
+the longest label, E width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Prefilled:
     """A batch of prompts that has been read once: what follows, labels or an answer, starts from here."""
 
     cache: Any
+    """Keys and values of transformers, B rows of P positions."""
     mask: Tensor
     """(B, P), 1 where a prompt has a token."""
     logits: Tensor
@@ -43,17 +45,28 @@ class LLM:
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(folder)
             self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(self.device).eval()
-        except (OSError, ValueError, RuntimeError) as err:
-            raise AssetError(f"{folder}: this LLM cannot be loaded ({err}). `diva-bench doctor --verify` checks it.") from err
+        except torch.OutOfMemoryError:
+            raise  # a RuntimeError too, but not the folder's fault
+        except Exception as err:  # safetensors and tokenizers raise their own kinds, some of them plain Exception
+            raise AssetError(
+                f"{folder}: this LLM cannot be loaded ({err}). Remove the folder and pull it again."
+            ) from err
         self.model.requires_grad_(False)
         self.embeddings: Tensor = self.model.get_input_embeddings().weight  # (V, E)
-        stops = self.model.generation_config.eos_token_id
-        self._stops = set(stops if isinstance(stops, list) else [stops]) | {self.tokenizer.eos_token_id}
+        self.context = int(self.model.config.max_position_embeddings)  # tokens, prompt and answer together
+        self._stops = self._stop_ids()
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu", dtype: str = "float32") -> LLM:
         """`folder`: as convert.py writes it. `dtype`: float32, bfloat16 or float16."""
         return cls(folder, device, getattr(torch, dtype))
+
+    def _stop_ids(self) -> frozenset[int]:
+        """Any control token ends an answer: which of them a model's files declare as its end is often incomplete."""
+        declared = self.model.generation_config.eos_token_id
+        ends = declared if isinstance(declared, list) else [declared]
+        control = [i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special]
+        return frozenset(i for i in (*ends, *control, *self.tokenizer.all_special_ids) if i is not None)
 
     # ---- framing
 
@@ -64,15 +77,20 @@ class LLM:
         their own, so that an oracle, a cascade and DiVA differ in the content alone. The instruction stands in the
         user's turn, before what was said.
         """
-        turns = [{"role": "user", "content": f"{prompt}\n\n{_MARK}"}]
+        turns = [{"role": "user", "content": f"{prompt}\n\n{_MARK}" if prompt else _MARK}]
         if system:
             turns.insert(0, {"role": "system", "content": system})
-        text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        before, after = text.split(_MARK)
+        text = str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        before, mark, after = text.partition(_MARK)
+        if not mark or _MARK in after:
+            raise AssetError(f"{self.tokenizer.name_or_path}: its chat template does not show the user's words once.")
         return self.tokens(before), self.tokens(after)
 
     def tokens(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def text(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def embed(self, ids: Sequence[int]) -> Tensor:
         """(n,) ids -> (n, E)."""
@@ -81,22 +99,37 @@ class LLM:
     # ---- reading
 
     @torch.inference_mode()
-    def prefill(self, prompts: Sequence[Tensor]) -> Prefilled:
-        """Read prompts of embeddings (n_b, E) in one pass."""
+    def prefill(self, prompts: Sequence[Tensor], shared: int = 0) -> Prefilled:
+        """Read prompts of embeddings (n_b, E), n_b > shared.
+
+        The first `shared` positions are the same in all prompts: they are read once, not once per row. The rest is
+        padded on its left, so that every row ends where its answer begins.
+        """
+        rows = len(prompts)
+        shared = shared if rows > 1 else 0  # nothing to save
+        cache: Any = None
+        if shared:
+            cache = self._forward(inputs_embeds=prompts[0][None, :shared], logits_to_keep=1).past_key_values
+            cache.batch_repeat_interleave(rows)
         longest = max(len(p) for p in prompts)
-        batch = torch.zeros(len(prompts), longest, self.embeddings.shape[1], device=self.device, dtype=self.model.dtype)
-        mask = torch.zeros(len(prompts), longest, dtype=torch.long, device=self.device)
+        batch = self.embeddings.new_zeros(rows, longest - shared, self.embeddings.shape[1])
+        mask = torch.zeros(rows, longest, dtype=torch.long, device=self.device)
+        mask[:, :shared] = 1
         for row, prompt in enumerate(prompts):
-            batch[row, longest - len(prompt) :] = prompt.to(self.model.dtype)
-            mask[row, longest - len(prompt) :] = 1
-        out = self.model(
+            start = longest - len(prompt)
+            batch[row, start:] = prompt[shared:]
+            mask[row, shared + start :] = 1
+        out = self._forward(
             inputs_embeds=batch,
             attention_mask=mask,
-            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-            use_cache=True,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0)[:, shared:],
+            past_key_values=cache,
             logits_to_keep=1,
         )
         return Prefilled(out.past_key_values, mask, out.logits[:, -1].float())
+
+    def _forward(self, **inputs: Any) -> Any:
+        return self.model(use_cache=True, **inputs)
 
     # ---- answering
 
@@ -113,78 +146,70 @@ class LLM:
         generators = [torch.Generator().manual_seed(seed) for seed in seeds] if temperature > 0 else []
         answers: list[list[int]] = [[] for _ in rows]
         mask, logits, cache = start.mask, start.logits, start.cache
-        for _ in range(max_new_tokens):
+        for left in range(max_new_tokens, 0, -1):
             chosen = self._choose(logits, temperature, [generators[r] for r in rows] if generators else [])
             keep = [k for k, token in enumerate(chosen) if token not in self._stops]
             for k in keep:
                 answers[rows[k]].append(chosen[k])
-            if not keep:
+            if not keep or left == 1:
                 break
             if len(keep) < len(rows):
                 index = torch.tensor(keep, device=self.device)
                 cache.batch_select_indices(index)
                 mask, rows, chosen = mask[index], [rows[k] for k in keep], [chosen[k] for k in keep]
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-            out = self.model(
+            out = self._forward(
                 input_ids=torch.tensor(chosen, device=self.device)[:, None],
                 attention_mask=mask,
                 position_ids=mask.sum(1, keepdim=True) - 1,
                 past_key_values=cache,
-                use_cache=True,
             )
             logits = out.logits[:, -1].float()
         return answers
 
     def _choose(self, logits: Tensor, temperature: float, generators: Sequence[torch.Generator]) -> list[int]:
         if temperature == 0:
-            return [int(i) for i in logits.argmax(-1)]
+            return [int(i) for i in logits.argmax(-1).tolist()]
         shares = torch.softmax(logits / temperature, -1).cpu()
         return [int(torch.multinomial(s, 1, generator=g)) for s, g in zip(shares, generators, strict=True)]
-
-    def text(self, ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     # ---- labels
 
     @torch.inference_mode()
     def score_labels(self, start: Prefilled, labels: Sequence[str]) -> list[dict[str, LabelScore]]:
-        """Log-likelihood of every label string as the whole answer so far, per row. Leaves `start` as it was.
+        """Log-likelihood of every label string as the beginning of the answer, per row. Leaves `start` as it was.
 
-        The prompt is not read again: its cache is repeated once per label and the labels' tokens follow in one pass.
+        The prompt is not read again: its cache is repeated for every label of several tokens, and the labels' tokens
+        follow in one pass.
         """
         ids = [self.tokens(label) for label in labels]
-        first = torch.log_softmax(start.logits, -1)  # (B, V)
-        sums = first[:, [i[0] for i in ids]]  # (B, L)
-        firsts = sums.clone()
-        longest = max(len(i) for i in ids)
-        if longest > 1:
-            sums = sums + self._rest(start, ids, longest)
+        first = torch.log_softmax(start.logits, -1)[:, [i[0] for i in ids]]  # (B, L)
+        total = first.clone()
+        several = [k for k, i in enumerate(ids) if len(i) > 1]
+        if several:
+            total[:, several] += self._rest(start, [ids[k] for k in several])
+        sums, firsts = total.tolist(), first.tolist()
         return [
-            {
-                label: LabelScore(float(sums[b, k]), len(ids[k]), float(firsts[b, k]))
-                for k, label in enumerate(labels)
-            }
+            {label: LabelScore(sums[b][k], len(ids[k]), firsts[b][k]) for k, label in enumerate(labels)}
             for b in range(len(sums))
         ]
 
-    def _rest(self, start: Prefilled, ids: Sequence[Sequence[int]], longest: int) -> Tensor:
-        """(B, L): log-likelihood of each label's second to last token."""
-        rows, count = len(start.mask), len(ids)
+    def _rest(self, start: Prefilled, ids: Sequence[Sequence[int]]) -> Tensor:
+        """(B, L): log-likelihood of each label's tokens from the second on."""
+        rows, count, width = len(start.mask), len(ids), max(len(i) for i in ids) - 1
+        given = torch.tensor([[*i[:-1], *[0] * (width + 1 - len(i))] for i in ids], device=self.device)  # (L, K-1)
+        wanted = torch.tensor([[*i[1:], *[0] * (width + 1 - len(i))] for i in ids], device=self.device)
+        real = torch.tensor([[k < len(i) - 1 for k in range(width)] for i in ids], device=self.device)
         cache = copy.deepcopy(start.cache)
         cache.batch_repeat_interleave(count)
-        given = torch.tensor([[*i[:-1], *[0] * (longest - len(i))] for i in ids], device=self.device)  # (L, longest-1)
-        wanted = torch.tensor([[*i[1:], *[0] * (longest - len(i))] for i in ids], device=self.device)
-        real = torch.tensor([[k < len(i) - 1 for k in range(longest - 1)] for i in ids], device=self.device)
         mask = start.mask.repeat_interleave(count, 0)  # (B*L, P)
-        positions = mask.sum(1, keepdim=True) + torch.arange(longest - 1, device=self.device)
-        out = self.model(
+        out = self._forward(
             input_ids=given.repeat(rows, 1),
-            attention_mask=torch.cat([mask, mask.new_ones(rows * count, longest - 1)], 1),  # causal: later pads unseen
-            position_ids=positions,
+            attention_mask=torch.cat([mask, mask.new_ones(rows * count, width)], 1),  # fillers come last: never seen
+            position_ids=mask.sum(1, keepdim=True) + torch.arange(width, device=self.device),
             past_key_values=cache,
-            use_cache=True,
         )
-        steps = torch.log_softmax(out.logits.float(), -1)  # (B*L, longest-1, V)
+        steps = torch.log_softmax(out.logits.float(), -1)  # (B*L, K-1, V)
         got = steps.gather(-1, wanted.repeat(rows, 1)[..., None])[..., 0] * real.repeat(rows, 1)
         return got.sum(1).view(rows, count)
 

@@ -3,7 +3,8 @@
 Written out here rather than called in transformers because its encoder takes 30 s windows only, and because the DiVA
 connector is the same decoder block with queries for tokens. Weight names are transformers' own.
 
-B batch, S waveform samples, M mel frames (10 ms), T encoder positions (20 ms), N tokens, D width, H heads, V vocabulary.
+B batch, S waveform samples, M mel frames (10 ms), T encoder positions (20 ms), N tokens, D width, H heads,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from diva_bench.errors import AssetError
+
 RATE = 16_000  # Hz
 HOP = 160  # samples per mel frame
 PER_POSITION = 2 * HOP  # samples per encoder position: the second convolution has stride 2
@@ -27,9 +30,12 @@ WINDOW_SECONDS = 30.0  # what Whisper was trained to hear at once
 FULL = int(WINDOW_SECONDS * RATE)
 _N_FFT = 400
 _SHORTEST = 1600  # samples (0.1 s): shorter clips are padded with silence, the transform needs something to look at
+_MULTILINGUAL = 51865  # vocabulary entries: English-only models have fewer (whisper/model.py, is_multilingual)
 _MAX_NEW = 224  # tokens: half of the decoder's 448 positions, Whisper's own limit
 
 Wave = NDArray[np.float32]
+Pair = tuple[Tensor, Tensor]
+"""Keys and values, each (B, H, N, D/H)."""
 
 
 class Attention(nn.Module):
@@ -88,16 +94,14 @@ class Block(nn.Module):
         normed = self.encoder_attn_layer_norm(x)
         return self.feed(x + self.encoder_attn(normed, self.encoder_attn.keys_values(states), mask))
 
-    def step(
-        self, x: Tensor, past: tuple[Tensor, Tensor] | None, cross: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Decode x (B, N, D) after `past` keys and values; N > 1 only at the start, where it is causal."""
+    def step(self, x: Tensor, past: Pair | None, cross: Pair, mask: Tensor | None) -> tuple[Tensor, Pair]:
+        """Decode x (B, N, D) after `past` keys and values; N > 1 only at the start, where it is causal. `mask`: as above."""
         normed = self.self_attn_layer_norm(x)
         key, value = self.self_attn.keys_values(normed)
         if past is not None:
             key, value = torch.cat([past[0], key], dim=2), torch.cat([past[1], value], dim=2)
         x = x + self.self_attn(normed, (key, value), causal=past is None)
-        x = x + self.encoder_attn(self.encoder_attn_layer_norm(x), cross)
+        x = x + self.encoder_attn(self.encoder_attn_layer_norm(x), cross, mask)
         return self.feed(x), (key, value)
 
 
@@ -138,50 +142,54 @@ class Whisper:
 
     def __init__(self, folder: Path, device: str, dtype: torch.dtype) -> None:
         from tokenizers import Tokenizer
-
-        self.config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        self.device, self.dtype = torch.device(device), dtype
-        # fast slaney mel filters as in Whisper's own mel_filters.npz
         from transformers.audio_utils import mel_filter_bank
 
+        self.device, self.dtype = torch.device(device), dtype
+        try:
+            self.config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            self.encoder, self.decoder = Encoder(self.config), Decoder(self.config)
+            weights = load_file(folder / "model.safetensors")
+            for part, name in ((self.encoder, "encoder"), (self.decoder, "decoder")):
+                prefix = f"model.{name}."
+                part.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+                part.to(self.device, dtype).eval().requires_grad_(False)
+            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            generation = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+            self._prompt, self._end = self._frame()
+        except torch.OutOfMemoryError:
+            raise  # a RuntimeError too, but not the folder's fault
+        except Exception as err:  # the tokenizers library raises plain Exception
+            raise AssetError(
+                f"{folder}: this Whisper cannot be loaded ({err}). Remove the folder and pull it again."
+            ) from err
+        # never a control token or a time stamp: they all come after the end token
+        self._never = sorted({*generation["suppress_tokens"], *range(self._end + 1, self.config["vocab_size"])})
+        self._never_first = sorted({*self._never, *generation["begin_suppress_tokens"]})
+        # the slaney filters of Whisper's own mel_filters.npz
         filters = mel_filter_bank(
             1 + _N_FFT // 2, self.config["num_mel_bins"], 0.0, 8000.0, RATE, norm="slaney", mel_scale="slaney"
         )
         self._filters = torch.from_numpy(filters).float().T.contiguous().to(self.device)  # (bins, 201)
         self._hann = torch.hann_window(_N_FFT, device=self.device)
-        weights = load_file(folder / "model.safetensors")
-        self.encoder = Encoder(self.config)
-        self.decoder = Decoder(self.config)
-        for part, name in ((self.encoder, "encoder"), (self.decoder, "decoder")):
-            prefix = f"model.{name}."
-            part.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
-            part.to(self.device, dtype).eval().requires_grad_(False)
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._prompt, self._end, self._never, self._never_first = self._special(folder)
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu", dtype: str = "float32") -> Whisper:
         """`folder`: as convert.py writes it. `dtype`: float32, bfloat16 or float16."""
         return cls(folder, device, getattr(torch, dtype))
 
-    def _special(self, folder: Path) -> tuple[list[int], int, list[int], list[int]]:
-        """(prompt ids, end id, ids never emitted, ids not emitted first)."""
+    def _frame(self) -> tuple[list[int], int]:
+        """(ids every transcript starts from: English, transcribe, no time stamps; the end id)."""
+        names = ["<|startoftranscript|>", "<|notimestamps|>"]
+        if self.config["vocab_size"] >= _MULTILINGUAL:
+            names[1:1] = ["<|en|>", "<|transcribe|>"]
+        ids = [self._tokenizer.token_to_id(name) for name in (*names, "<|endoftext|>")]
+        if None in ids:
+            raise ValueError(f"its tokenizer lacks one of {', '.join(names)}, <|endoftext|>")
+        return ids[:-1], ids[-1]
 
-        def ident(token: str) -> int | None:
-            found = self._tokenizer.token_to_id(token)
-            return None if found is None else int(found)
-
-        start, end = ident("<|startoftranscript|>"), ident("<|endoftext|>")
-        assert start is not None
-        assert end is not None
-        multilingual = self.config["vocab_size"] >= 51865  # Whisper's own test, whisper/model.py is_multilingual
-        middle = [ident("<|en|>"), ident("<|transcribe|>")] if multilingual else []
-        prompt = [i for i in (start, *middle, ident("<|notimestamps|>")) if i is not None]
-        generation = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
-        never = set(generation.get("suppress_tokens") or self.config.get("suppress_tokens") or [])
-        never |= set(range(end + 1, self.config["vocab_size"]))  # no special token, no time stamp
-        first = generation.get("begin_suppress_tokens") or self.config.get("begin_suppress_tokens") or [220, end]
-        return prompt, end, sorted(i for i in never if i >= 0), list(first)
+    def vocabulary(self) -> dict[str, int]:
+        """Token -> id, for whoever matches two vocabularies."""
+        return dict(self._tokenizer.get_vocab())
 
     def mel(self, wave: Wave, samples: int) -> Tensor:
         """(S,) float32 at 16 kHz, padded with silence to `samples` -> (bins, samples / 160), scaled as Whisper does."""
@@ -201,7 +209,9 @@ class Whisper:
         lengths = [-(-max(len(w), _SHORTEST) // PER_POSITION) for w in waves]
         longest = max(lengths)
         if longest > FULL // PER_POSITION:
-            raise ValueError(f"a clip of {longest * PER_POSITION / RATE:.1f} s is over Whisper's {WINDOW_SECONDS:.0f} s")
+            raise ValueError(
+                f"a clip of {longest * PER_POSITION / RATE:.1f} s is over Whisper's {WINDOW_SECONDS:.0f} s"
+            )
         mel = torch.zeros(len(waves), self.config["num_mel_bins"], 2 * longest, device=self.device)
         for row, (wave, length) in enumerate(zip(waves, lengths, strict=True)):
             mel[row, :, : 2 * length] = self.mel(wave, length * PER_POSITION)
@@ -215,33 +225,39 @@ class Whisper:
             return []
         if max(len(w) for w in waves) > FULL:
             raise ValueError(f"a clip is over Whisper's {WINDOW_SECONDS:.0f} s")
-        mel = torch.stack([self.mel(w, FULL) for w in waves])
-        states = self.encoder(mel.to(self.dtype), None)
-        cross = [layer.encoder_attn.keys_values(states) for layer in self.decoder.layers]
-        return [self._tokenizer.decode(ids).strip() for ids in self._greedy(cross, len(waves))]
+        states = self.encoder(torch.stack([self.mel(w, FULL) for w in waves]).to(self.dtype), None)
+        return [self._tokenizer.decode(ids).strip() for ids in self.decode(states)]
 
-    def _greedy(self, cross: list[tuple[Tensor, Tensor]], rows: int) -> list[list[int]]:
+    @torch.inference_mode()
+    def decode(self, states: Tensor, mask: Tensor | None = None) -> list[list[int]]:
+        """Greedy token ids behind states (B, T, D) under mask (B, T); a row that has ended leaves the batch."""
         decoder = self.decoder
-        tokens = torch.tensor([self._prompt] * rows, device=self.device)  # (B, N)
-        past: list[tuple[Tensor, Tensor] | None] = [None] * len(decoder.layers)
-        out: list[list[int]] = [[] for _ in range(rows)]
-        open_rows = torch.ones(rows, dtype=torch.bool, device=self.device)
+        cross = [layer.encoder_attn.keys_values(states) for layer in decoder.layers]
+        look = None if mask is None else mask[:, None, None, :]
+        rows = list(range(len(states)))
+        out: list[list[int]] = [[] for _ in rows]
+        tokens = torch.tensor([self._prompt] * len(rows), device=self.device)  # (B, N)
+        past: list[Pair | None] = [None] * len(decoder.layers)
         position = 0
         for step in range(_MAX_NEW):
             x = decoder.embed_tokens(tokens)
             x = x + decoder.embed_positions.weight[position : position + tokens.shape[1]]
             position += tokens.shape[1]
             for i, layer in enumerate(decoder.layers):
-                x, past[i] = layer.step(x, past[i], cross[i])
+                x, past[i] = layer.step(x, past[i], cross[i], look)
             logits = (decoder.layer_norm(x[:, -1]) @ decoder.embed_tokens.weight.T).float()  # (B, V)
-            logits[:, self._never] = -torch.inf
-            if step == 0:
-                logits[:, self._never_first] = -torch.inf
-            chosen = logits.argmax(-1)
-            open_rows = open_rows & (chosen != self._end)
-            if not open_rows.any():
+            logits[:, self._never_first if step == 0 else self._never] = -torch.inf
+            chosen = logits.argmax(-1).tolist()
+            keep = [k for k, token in enumerate(chosen) if token != self._end]
+            for k in keep:
+                out[rows[k]].append(chosen[k])
+            if not keep:
                 break
-            for row in open_rows.nonzero()[:, 0].tolist():
-                out[row].append(int(chosen[row]))
-            tokens = chosen[:, None]
+            if len(keep) < len(rows):
+                index = torch.tensor(keep, device=self.device)
+                past = [(pair[0][index], pair[1][index]) for pair in past if pair is not None]
+                cross = [(key[index], value[index]) for key, value in cross]
+                look = None if look is None else look[index]
+                rows, chosen = [rows[k] for k in keep], [chosen[k] for k in keep]
+            tokens = torch.tensor(chosen, device=self.device)[:, None]
         return out

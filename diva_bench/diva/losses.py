@@ -23,11 +23,12 @@ def token_alignment(virtual: Tensor, targets: Sequence[Tensor]) -> Tensor:
 
 
 def output_distillation(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean over rows of || student[b] - teacher[b] ||_2, both (B, E): the LLM's last hidden state, after its final norm,
-    at the last position of the prompt, where the first answer token is predicted.
+    """Mean over rows of || student[b] - teacher[b] ||_2, both (B, E): the LLM's last hidden state, after its final
+    norm, at the last position of the prompt, where the first answer token is predicted.
 
     Student and teacher share the output matrix, so equal states are equal distributions (paper, section 2.2)."""
-    return (student - teacher).float().norm(dim=-1).mean()
+    distances: Tensor = (student - teacher).float().norm(dim=-1)
+    return distances.mean()
 
 
 def nearest_token_hits(virtual: Tensor, tokens: Sequence[Tensor], embeddings: Tensor) -> tuple[int, int]:

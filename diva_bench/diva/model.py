@@ -1,4 +1,4 @@
-"""The DiVA connector: encoder states of a clip -> virtual tokens in the LLM's embedding space (arXiv 2410.02678, section 2).
+"""The DiVA connector: encoder states of a clip -> virtual tokens in the LLM's embedding space (arXiv 2410.02678).
 
 B batch, T encoder positions (20 ms), Q queries (448 in the paper), D width of Whisper, E width of the LLM.
 """
@@ -26,9 +26,8 @@ class Connector(nn.Module):
         self.config = config
         self.query_tokens = nn.Parameter(torch.empty(config.queries, config.width).normal_(0, 0.02))
         self.embed_positions = nn.Embedding(config.queries, config.width)
-        self.layers = nn.ModuleList(
-            Block(config.width, config.heads, config.ffn, cross=True) for _ in range(config.layers)
-        )
+        blocks = [Block(config.width, config.heads, config.ffn, cross=True) for _ in range(config.layers)]
+        self.layers = nn.ModuleList(blocks)
         self.layer_norm = nn.LayerNorm(config.width)
         self.projection = nn.Linear(config.width, config.llm_width)
 
@@ -37,6 +36,7 @@ class Connector(nn.Module):
         x = (self.query_tokens + self.embed_positions.weight).expand(len(states), -1, -1)
         look = mask[:, None, None, :]
         for layer in self.layers:
+            assert isinstance(layer, Block)
             x = layer.query(x, states, look)
         return self.projection(self.layer_norm(x))  # type: ignore[no-any-return]
 
@@ -67,6 +67,7 @@ def warm_projection(
     whisper: Whisper,
     whisper_vocabulary: Mapping[str, int],
     llm_vocabulary: Mapping[str, int],
+    *,
     llm_embeddings: Tensor,
     ridge: float = 1e-2,
 ) -> int:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from diva_bench.errors import StoreError
 from diva_bench.report.tables import Cell, Column, Score, Table, write
 from diva_bench.scorers import METRICS
-from diva_bench.stats import FEW_CLUSTERS
+from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED
 
 MINI = "mini: synthetic speech, shows that the pipeline works, not how good a model is"
 _EDITIONS = ("full", "mini", "nano")
@@ -274,7 +274,7 @@ def flag(run: RunSummary) -> str:
         "at chance" if run.at_chance else "",
         f"{main.clusters} clusters" if main and main.few_clusters else "",
         "" if run.repeatable else "not repeatable",
-        f"{len(run.data_faults)} data faults" if run.data_faults else "",
+        f"data faults: {len(run.data_faults)}" if run.data_faults else "",
     ]
     return ", ".join(text for text in flags if text)
 
@@ -290,7 +290,7 @@ def _notes(ranked: Sequence[RunSummary], primary: str) -> list[str]:
         return []
     main = [s.metrics[primary] for s in ranked]
     better = "higher" if main[0].higher_is_better else "lower"
-    notes = [f"{primary} [95 % interval, cluster bootstrap]; {better} is better"]
+    notes = [f"{primary} [95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]; {better} is better"]
     if any(s.at_chance for s in ranked):
         notes.append("at chance: the interval of the difference to a constant answer reaches 0")
     baselines = sorted({s.baseline for s in ranked if s.baseline is not None})
@@ -330,7 +330,7 @@ def _overview(edition: str, runs: Sequence[RunSummary]) -> Table:
 
 def _cell(runs: Sequence[RunSummary]) -> Cell:
     """The value of one model at one task; all values where it ran in several ways (dtype, settings): none is picked."""
-    scores = [Score(s.metrics[s.primary].value, mark=" *" if s.at_chance else "") for s in runs]
+    scores = [Score(s.metrics[s.primary].value, mark="* " if s.at_chance else "") for s in runs]
     if len(scores) > 1:
-        return " / ".join(f"{score.value:.1f}{score.mark}" for score in scores)
+        return " / ".join(write(score) for score in scores)
     return scores[0] if scores else None

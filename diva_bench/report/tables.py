@@ -27,7 +27,8 @@ _GAP = 2  # columns of a terminal between two columns of a table
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A number with the two ends of its interval, if it has one; `mark` is written behind the number."""
+    """A number with the two ends of its interval, if it has one; `mark` is written before the number, so that
+    numbers stand in line with and without it."""
 
     value: float
     low: float | None = None
@@ -172,7 +173,7 @@ def _parts(cell: Cell, digits: int) -> list[str]:
     if cell is None:
         return [_NONE]
     if isinstance(cell, Score):
-        value = _number(cell.value, digits) + cell.mark
+        value = cell.mark + _number(cell.value, digits)
         if cell.low is None or cell.high is None:
             return [value]
         return [value, f"[{_number(cell.low, digits)}, {_number(cell.high, digits)}]"]

@@ -64,7 +64,7 @@ METRICS = (
     Metric("qa", "em", "the reply is an accepted answer, word for word (SQuAD)"),
     Metric("qa", "f1", "words shared with the nearest accepted answer (SQuAD)"),
     Metric("labels", "accuracy", "share of right labels", needs=_CHOICES),
-    Metric("labels", "weighted_f1", "F1 of each label, weighted by how often it is right", needs=_CHOICES),
+    Metric("labels", "weighted_f1", "F1 of each label, weighted by its share of the gold labels", needs=_CHOICES),
     Metric("labels", "macro_f1", "F1 of each label, all labels alike", needs=_CHOICES),
     Metric("labels", "uar", "recall of each label, averaged: 100 / number of labels by chance", needs=_CHOICES),
     Metric("labels", "mcc", "Matthews correlation: 0 by chance", low=-100, needs=_CHOICES),

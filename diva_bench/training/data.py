@@ -46,14 +46,14 @@ class Clips:
         mask = torch.zeros(len(indices), longest, dtype=torch.bool)
         for row, i in enumerate(indices):
             start, length = int(self.starts[i]), int(self.lengths[i])
-            states[row, :length] = torch.from_numpy(np.asarray(self.states[start : start + length])).float()
+            states[row, :length] = torch.from_numpy(self.states[start : start + length].astype(np.float32))
             mask[row, :length] = True
         return states, mask
 
 
 def rows(folder: Path) -> Iterator[tuple[bytes, str]]:
     """(encoded audio, text) of every row of every train-*.parquet in the folder, in name order."""
-    import pyarrow.parquet
+    import pyarrow.parquet  # type: ignore[import-untyped]
 
     files = sorted(folder.glob("train-*.parquet"))
     if not files:
@@ -90,7 +90,8 @@ def prepare(
     place = cache / f"states-{texts_hash[:16]}"
     if not (place / "done.json").exists():
         place.mkdir(parents=True, exist_ok=True)
-        _encode_all(folder, whisper, tokenizer, queries, max_seconds, held_out, place, progress)
+        limits = {"queries": queries, "max_seconds": max_seconds, "held_out": held_out}
+        _encode_all(folder, whisper, tokenizer, **limits, place=place, progress=progress)
     info = json.loads((place / "done.json").read_text(encoding="utf-8"))
     lengths = np.array(info["lengths"], dtype=np.int64)
     shape = (int(lengths.sum()), whisper.config["d_model"])
@@ -109,6 +110,7 @@ def _encode_all(
     folder: Path,
     whisper: Whisper,
     tokenizer: Any,
+    *,
     queries: int,
     max_seconds: float,
     held_out: int,

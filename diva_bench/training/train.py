@@ -13,8 +13,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +60,9 @@ class Frozen:
     def __init__(self, folder: Path) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.llm = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval().requires_grad_(False)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self.llm: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+        self.llm.eval().requires_grad_(False)
         self.embeddings: Tensor = self.llm.get_input_embeddings().weight  # (V, E)
         mark = "DIVABENCHMARK"
         turn = [{"role": "user", "content": mark}]
@@ -100,20 +100,40 @@ def evaluate(connector: model.Connector, clips: Clips, frozen: Frozen, dev: list
     return {"dev_align": total / count, "dev_nearest": 100.0 * hits / count}
 
 
-def train_step(connector: model.Connector, clips: Clips, chosen: list[int], frozen: Frozen, both: bool, scale: dict[str, float]) -> tuple[Tensor, dict[str, float]]:
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What stays the same from the first step to the last."""
+
+    config: TrainConfig
+    preset: str
+    folder: Path
+    """Of the training data."""
+    output: Path
+    connector: model.Connector
+    clips: Clips
+    frozen: Frozen
+    train: list[int]
+    dev: list[int]
+    scale: dict[str, float]
+    """Mean length of each loss's targets."""
+
+
+def losses_of(run: Run, chosen: list[int], both: bool) -> tuple[Tensor, dict[str, float]]:
     """The loss of one batch. Each loss is divided by the typical length of its target, so that 1 : 1 means something:
     an LLM's embeddings and its final states differ in length by two orders of magnitude."""
-    ids = [torch.tensor(clips.tokens[i]) for i in chosen]
-    targets = [frozen.embeddings[i] for i in ids]
+    ids = [torch.tensor(run.clips.tokens[i]) for i in chosen]
+    targets = [run.frozen.embeddings[i] for i in ids]
     with torch.autocast("cpu", torch.bfloat16):
-        virtual = connector(*clips.batch(chosen))
+        virtual = run.connector(*run.clips.batch(chosen))
         align = losses.token_alignment(virtual, targets)
-        loss, seen = align / scale["align"], {"align": float(align.detach())}
+        loss, seen = align / run.scale["align"], {"align": float(align.detach())}
         if both:
             with torch.no_grad():
-                teacher = frozen.last_state(targets)
-            distill = losses.output_distillation(frozen.last_state(list(virtual)), teacher)
-            loss, seen["distill"] = loss + distill / scale["distill"], float(distill.detach())
+                teacher = run.frozen.last_state(targets)
+            distill = losses.output_distillation(run.frozen.last_state(list(virtual)), teacher)
+            loss, seen["distill"] = loss + distill / run.scale["distill"], float(distill.detach())
+    if not math.isfinite(seen["align"] + seen.get("distill", 0.0)):
+        raise FloatingPointError(f"the loss is {seen} on clips {chosen}")
     return loss, seen
 
 
@@ -127,7 +147,7 @@ def build_optimiser(connector: model.Connector, config: TrainConfig) -> torch.op
     ahead = [p for n, p in connector.named_parameters() if n.startswith("projection.")]
     rest = [p for n, p in connector.named_parameters() if not n.startswith("projection.")]
     size = float(connector.projection.weight.detach().square().mean().sqrt())
-    usual = float(connector.layers[0].fc1.weight.detach().square().mean().sqrt())
+    usual = float(connector.get_parameter("layers.0.fc1.weight").detach().square().mean().sqrt())
     groups = [
         {"params": [p for p in rest if p.ndim > 1], "weight_decay": config.weight_decay, "factor": 1.0},
         {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0, "factor": 1.0},
@@ -136,96 +156,117 @@ def build_optimiser(connector: model.Connector, config: TrainConfig) -> torch.op
     return torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=True)
 
 
-def train(config: TrainConfig, preset: str, whisper_dir: Path, llm_dir: Path, folder: Path, output: Path, progress: Progress) -> None:
+def prepare(
+    config: TrainConfig,
+    preset: str,
+    *,
+    whisper_dir: Path,
+    llm_dir: Path,
+    folder: Path,
+    output: Path,
+    progress: Progress,
+) -> Run:
+    """Load what is frozen, encode what was not encoded yet, and start the connector from Whisper's decoder."""
     torch.manual_seed(config.seed)
     output.mkdir(parents=True, exist_ok=True)
-    whisper = Whisper.load(whisper_dir, "cpu", "bfloat16")
-    frozen = Frozen(llm_dir)
+    whisper, frozen = Whisper.load(whisper_dir, "cpu", "bfloat16"), Frozen(llm_dir)
     clips = data.prepare(
-        folder, whisper, frozen.tokenizer, queries=config.queries, max_seconds=config.max_seconds,
-        held_out=config.held_out, cache=output.parent / "cache", progress=progress,
+        folder,
+        whisper,
+        frozen.tokenizer,
+        queries=config.queries,
+        max_seconds=config.max_seconds,
+        held_out=config.held_out,
+        cache=output.parent / "cache",
+        progress=progress,
     )
     train_set = [int(i) for i in (~clips.dev).nonzero()[0]]
     dev_set = [int(i) for i in clips.dev.nonzero()[0]]
     progress.note(f"{len(train_set)} clips to train on, {len(dev_set)} held out, skipped {clips.skipped or 'none'}")
-
     connector = model.from_whisper(whisper, config.queries, config.layers, frozen.embeddings.shape[1])
-    shared = model.warm_projection(
-        connector, whisper, whisper._tokenizer.get_vocab(), frozen.tokenizer.get_vocab(), frozen.embeddings
-    )
+    vocabularies = whisper._tokenizer.get_vocab(), frozen.tokenizer.get_vocab()
+    shared = model.warm_projection(connector, whisper, *vocabularies, llm_embeddings=frozen.embeddings)
     with torch.no_grad():
         some = [frozen.embeddings[clips.tokens[i]] for i in train_set[:8]]
         scale = {
             "align": float(torch.cat(some).float().norm(dim=-1).mean()),
             "distill": float(frozen.last_state(some).float().norm(dim=-1).mean()),
         }
+    progress.note(f"the projection starts from {shared} shared tokens; target lengths {scale}")
+    return Run(config, preset, folder, output, connector, clips, frozen, train_set, dev_set, scale)
+
+
+def train(run: Run, progress: Progress) -> None:
+    """The loop. Every 25 steps a line, every `save_every` a checkpoint, every `evaluate_every` an export."""
+    config, connector = run.config, run.connector
     optimiser = build_optimiser(connector, config)
-    step, spent, log = _resume(output, connector, optimiser)
-    progress.note(f"projection starts from {shared} shared tokens; scales {scale}; from step {step}")
+    step, spent, log = _resume(run.output, connector, optimiser)
     connector.train()
-    began, mark, mean = time.time() - spent, time.time(), {}  # type: ignore[var-annotated]
+    began = mark = time.time()
+    marked, mean = step, dict[str, float]()
     while step < config.steps:
-        both = step >= config.align_steps
         for group in optimiser.param_groups:
             group["lr"] = schedule(step, config) * group["factor"]
-        loss, seen = train_step(connector, clips, batch_of(step, clips, train_set, config), frozen, both, scale)
-        if not math.isfinite(float(loss.detach())):
-            raise FloatingPointError(f"step {step}: the loss is {float(loss.detach())}; clips {batch_of(step, clips, train_set, config)}")
+        chosen = batch_of(step, run.clips, run.train, config)
+        loss, seen = losses_of(run, chosen, both=step >= config.align_steps)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(connector.parameters(), config.clip)
         optimiser.step()
         step += 1
         mean = {k: 0.95 * mean.get(k, v) + 0.05 * v for k, v in seen.items()}
+        evaluated = step % config.evaluate_every == 0
         if step % 25 == 0:
-            rate = (time.time() - mark) / 25
-            mark = time.time()
-            row: dict[str, Any] = {"step": step, **{k: round(v, 4) for k, v in mean.items()}, "s_per_step": round(rate, 3)}
-            if step % config.evaluate_every == 0:
-                row |= {k: round(v, 4) for k, v in evaluate(connector, clips, frozen, dev_set).items()}
+            row: dict[str, Any] = {"step": step, **{k: round(v, 4) for k, v in mean.items()}}
+            row["s_per_step"] = round((time.time() - mark) / (step - marked), 3)
+            if evaluated:
+                row |= {k: round(v, 4) for k, v in evaluate(connector, run.clips, run.frozen, run.dev).items()}
             log.append(row)
-            with (output / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            with (run.output / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             progress.note(" ".join(f"{k}={v}" for k, v in row.items()))
+            mark, marked = time.time(), step
+        seconds = spent + time.time() - began
         if step % config.save_every == 0 or step == config.steps:
-            _save(output, connector, optimiser, step, time.time() - began, log)
-            mark = time.time()
-        if step % config.evaluate_every == 0 and step < config.steps:  # something to use, should this run be killed
-            export(config, preset, connector, clips, frozen, dev_set, folder, output, time.time() - began, step, log)
-            connector.train()
-            mark = time.time()
-    export(config, preset, connector, clips, frozen, dev_set, folder, output, time.time() - began, step, log)
+            _save(run.output, connector, optimiser, step=step, spent=seconds, log=log)
+        if evaluated and step < config.steps:  # something to use, should this run be killed
+            export(run, step, seconds, log)
+    export(run, step, spent + time.time() - began, log)
 
 
-def export(config: TrainConfig, preset: str, connector: model.Connector, clips: Clips, frozen: Frozen, dev: list[int], folder: Path, output: Path, spent: float, step: int, log: list[dict[str, Any]]) -> None:  # fmt: skip
+def export(run: Run, step: int, seconds: float, log: list[dict[str, Any]]) -> None:
     """Store the connector as it ships, and measure what the storage format costs."""
-    before = evaluate(connector, clips, frozen, dev)
-    whisper_name, llm_name = WEIGHTS[preset]
-    record = {
-        "preset": preset,
+    config, target = run.config, run.output / "export"
+    whisper, llm = WEIGHTS[run.preset]
+    record: dict[str, Any] = {
+        "preset": run.preset,
         "config": asdict(config),
         "steps": step,
-        "examples": min(step, config.align_steps) * config.batch + max(0, step - config.align_steps) * config.both_batch,
-        "audio_hours_unique": round(clips.seconds / 3600, 2),
-        "clips": len(clips.tokens),
-        "skipped": clips.skipped,
-        "seconds": round(spent),
-        "device": "CPU, 2 cores",
-        "data": data.hashes(folder),
-        "dev_float32": before,
-        "curve": [row for row in log if "dev_align" in row],
+        "examples": min(step, config.align_steps) * config.batch
+        + max(0, step - config.align_steps) * config.both_batch,
+        "audio_hours_unique": round(run.clips.seconds / 3600, 2),
+        "clips": len(run.train),
+        "clips_held_out": len(run.dev),
+        "skipped": run.clips.skipped,
+        "seconds": round(seconds),
+        "device": "CPU",
+        "dtype": "float32 weights, bfloat16 autocast; frozen parts bfloat16",
+        "data": data.hashes(run.folder),
+        "curve": log,
+        "dev_float32": evaluate(run.connector, run.clips, run.frozen, run.dev),
     }
-    target = output / "export"
-    checkpoint.save(connector, target, {"whisper": whisper_name, "llm": llm_name}, record)
-    record["dev_stored"] = evaluate(checkpoint.load(target), clips, frozen, dev)
-    checkpoint.save(connector, target, {"whisper": whisper_name, "llm": llm_name}, record)
+    about = {"whisper": whisper, "llm": llm}
+    checkpoint.save(run.connector, target, about, record)
+    record["dev_stored"] = evaluate(checkpoint.load(target), run.clips, run.frozen, run.dev)
+    checkpoint.save(run.connector, target, about, record)
+    run.connector.train()
 
 
-def _save(output: Path, connector: model.Connector, optimiser: Any, step: int, spent: float, log: list[Any]) -> None:
+def _save(output: Path, connector: model.Connector, optimiser: Any, *, step: int, spent: float, log: list[Any]) -> None:
+    state = {"connector": connector.state_dict(), "optimiser": optimiser.state_dict()}
     aside = output / "resume.tmp"
-    state = {"connector": connector.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "spent": spent, "log": log}
-    torch.save(state, aside)
-    aside.replace(output / "resume.pt")
+    torch.save({**state, "step": step, "spent": spent, "log": log}, aside)
+    aside.replace(output / "resume.pt")  # whole or not at all: a kill leaves the last checkpoint
 
 
 def _resume(output: Path, connector: model.Connector, optimiser: Any) -> tuple[int, float, list[Any]]:
@@ -238,27 +279,23 @@ def _resume(output: Path, connector: model.Connector, optimiser: Any) -> tuple[i
     return state["step"], state["spent"], state["log"]
 
 
-def _parse() -> Iterator[Any]:
+def main() -> None:
+    from diva_bench.cli.progress import Terminal
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=sorted(PRESETS), required=True)
     parser.add_argument("--data", type=Path, required=True, help="folder of train-*.parquet")
     parser.add_argument("--whisper", type=Path, required=True, help="converted Whisper")
     parser.add_argument("--llm", type=Path, required=True, help="converted LLM")
     parser.add_argument("--output", type=Path, required=True)
-    for name in ("steps", "align-steps", "batch", "both-batch"):
-        parser.add_argument(f"--{name}", type=int)
-    for name in ("lr", "both-lr"):
-        parser.add_argument(f"--{name}", type=float)
-    yield parser.parse_args()
-
-
-def main() -> None:
-    from diva_bench.cli.progress import Terminal
-
-    args = next(_parse())
-    names = ("steps", "align_steps", "batch", "both_batch", "lr", "both_lr")
+    names = {"steps": int, "align_steps": int, "batch": int, "both_batch": int, "lr": float, "both_lr": float}
+    for name, kind in names.items():
+        parser.add_argument("--" + name.replace("_", "-"), type=kind)
+    args = parser.parse_args()
     changes = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
-    train(replace(PRESETS[args.preset](), **changes), args.preset, args.whisper, args.llm, args.data, args.output, Terminal())
+    config, progress = replace(PRESETS[args.preset](), **changes), Terminal()
+    places = {"whisper_dir": args.whisper, "llm_dir": args.llm, "folder": args.data, "output": args.output}
+    train(prepare(config, args.preset, **places, progress=progress), progress)
 
 
 if __name__ == "__main__":

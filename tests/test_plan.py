@@ -1,0 +1,43 @@
+"""Batches: cut from everything, within the budget, the same every time."""
+
+import pytest
+
+from diva_bench import plan
+from diva_bench.types import Sample
+
+
+def samples(*seconds: float) -> list[Sample]:
+    return [Sample(f"s{i:02}", ("x",), "c", seconds=s) for i, s in enumerate(seconds)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "budget", "sizes"),
+    [
+        ((1, 2, 3), 100, [3]),
+        ((1, 2, 3), 6, [2, 1]),  # 3 x 2 = 6, then the 1 s clip alone
+        ((600, 1, 1), 60, [1, 2]),  # a clip over the budget is a batch of its own
+        ((0, 0, 0, 0), 2, [2, 2]),  # a row costs at least a second
+        ((), 10, []),
+    ],
+)
+def test_rows_times_the_longest_clip_stay_within_the_budget(seconds, budget, sizes):
+    assert [len(b) for b in plan.batches(samples(*seconds), budget)] == sizes
+
+
+def test_the_order_of_the_input_does_not_matter():
+    some = samples(3, 1, 2, 2, 5)
+    assert plan.batches(some, 6) == plan.batches(some[::-1], 6)
+
+
+def test_a_batch_that_is_not_finished_is_asked_again_whole():
+    cut = plan.batches(samples(4, 3, 2, 1), 8)
+    assert [[s.id for s in b] for b in cut] == [["s00", "s01"], ["s02", "s03"]]
+    left = plan.remaining(cut, {"s00", "s02", "s03"})
+    assert [[s.id for s in b] for b in left] == [["s00", "s01"]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_shards_share_out_every_batch_once(count):
+    cut = plan.batches(samples(*range(1, 12)), 12)
+    shares = [b for i in range(count) for b in plan.shard(cut, i, count)]
+    assert sorted(shares, key=str) == sorted(cut, key=str)
