@@ -1,8 +1,8 @@
 """What ships: the files that git tracks, and nothing else that happens to lie in the checkout.
 
 hatchling's own rules would take untracked and git-ignored files along wherever a folder is included by force, as
-`tasks/` and `models/` are (they go into the package as `_builtin`). Where there is no git checkout, as in an unpacked sdist,
-everything there is ships: it is what was tracked when the sdist was built.
+`tasks/` and `models/` would have to be (they go into the package as `_builtin`). Where there is no git checkout, as in
+an unpacked sdist, everything there is ships: it is what was tracked when the sdist was built.
 """
 
 from __future__ import annotations

@@ -79,13 +79,19 @@ def state(asset: AssetSpec, home: Path, *, rehash: bool = False, progress: Progr
             problem = _problem_beside(asset, beside, places.beside, rehash, meter)
             folder = None if problem else beside
     if folder:
-        return State(asset.name, "ready", folder, 0, _occupied(folder, asset), 0)
+        beside_bytes = asset.bytes if folder != places.ready else 0  # other files may lie there
+        return State(asset.name, "ready", folder, 0, beside_bytes or occupied(folder), 0)
     present = {f.path for f in asset.files if _length(places.raw / f.path) == f.bytes}
     download = sum(f.bytes for f in asset.files if f.path not in present)
     needed = download + int(GROWTH.get(asset.format, 0) * asset.bytes) + MARGIN
-    disk = _occupied(places.ready) + _occupied(places.raw)
+    disk = occupied(places.ready) + occupied(places.raw)
     status: Literal["damaged", "missing"] = "damaged" if problem else "missing"
     return State(asset.name, status, None, download, disk, needed, problem or "")
+
+
+def occupied(folder: Path) -> int:
+    """Bytes of all files in a folder; 0 if there is no such folder."""
+    return sum(_length(p) for p in folder.rglob("*"))
 
 
 def ready(asset: AssetSpec, home: Path, progress: Progress) -> Path:
@@ -287,11 +293,4 @@ def _remember(manifest: Path, fresh: dict[str, list[int | str]], known: dict[str
 
 
 def _length(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
-
-
-def _occupied(folder: Path, asset: AssetSpec | None = None) -> int:
-    """Bytes of a folder; with `asset`, of a folder that may have other files beside the asset's."""
-    if asset and not (folder / MANIFEST).is_file():
-        return sum(_length(folder / f.path) for f in asset.files)
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+    return path.stat().st_size if path.is_file() else 0

@@ -90,8 +90,16 @@ def prepare(
     place = cache / f"states-{texts_hash[:16]}"
     if not (place / "done.json").exists():
         place.mkdir(parents=True, exist_ok=True)
-        limits = {"queries": queries, "max_seconds": max_seconds, "held_out": held_out}
-        _encode_all(folder, whisper, tokenizer, **limits, place=place, progress=progress)
+        _encode_all(
+            folder,
+            whisper,
+            tokenizer,
+            queries=queries,
+            max_seconds=max_seconds,
+            held_out=held_out,
+            place=place,
+            progress=progress,
+        )
     info = json.loads((place / "done.json").read_text(encoding="utf-8"))
     lengths = np.array(info["lengths"], dtype=np.int64)
     shape = (int(lengths.sum()), whisper.config["d_model"])

@@ -60,13 +60,13 @@ class Frozen:
     def __init__(self, folder: Path) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        self.llm: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
-        self.llm.eval().requires_grad_(False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        llm: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+        self.tokenizer, self.llm = tokenizer, llm.eval().requires_grad_(False)
         self.embeddings: Tensor = self.llm.get_input_embeddings().weight  # (V, E)
         mark = "DIVABENCHMARK"
         turn = [{"role": "user", "content": mark}]
-        text = self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        text: str = self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
         before, after = text.split(mark)
         self._before = self._embed(self.tokenizer(before, add_special_tokens=False)["input_ids"])
         self._after = self._embed(self.tokenizer(after, add_special_tokens=False)["input_ids"])
@@ -141,8 +141,8 @@ def build_optimiser(connector: model.Connector, config: TrainConfig) -> torch.op
     """AdamW (paper: b1 .9, b2 .999, decay .1), with a smaller learning rate for the projection.
 
     Adam moves every weight by about the learning rate, whatever its size. Whisper's last LayerNorm is large (|h| about
-    210) and an LLM's embeddings are small (0.7 for Qwen 1.5B), so projection weights are some 1e-4: one step of 5e-4 on each
-    would move a virtual token by many times its own length. Its rate is scaled to the size of its weights instead.
+    210) and an LLM's embeddings are small (0.7 for Qwen 1.5B), so projection weights are some 1e-4: a step of 5e-4 on
+    each would move a virtual token by many times its own length. Its rate is scaled to the size of its weights instead.
     """
     ahead = [p for n, p in connector.named_parameters() if n.startswith("projection.")]
     rest = [p for n, p in connector.named_parameters() if not n.startswith("projection.")]
@@ -288,7 +288,15 @@ def main() -> None:
     parser.add_argument("--whisper", type=Path, required=True, help="converted Whisper")
     parser.add_argument("--llm", type=Path, required=True, help="converted LLM")
     parser.add_argument("--output", type=Path, required=True)
-    names = {"steps": int, "align_steps": int, "batch": int, "both_batch": int, "lr": float, "both_lr": float}
+    names = {
+        "steps": int,
+        "align_steps": int,
+        "batch": int,
+        "both_batch": int,
+        "warmup": int,
+        "lr": float,
+        "both_lr": float,
+    }
     for name, kind in names.items():
         parser.add_argument("--" + name.replace("_", "-"), type=kind)
     args = parser.parse_args()

@@ -1,0 +1,92 @@
+"""`pull` and `doctor`: fetch ahead of a run; say what is here, what is missing, and where models would run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from diva_bench import assets, data, doctor
+from diva_bench.catalog import Catalog
+from diva_bench.cli.progress import Terminal, amount
+from diva_bench.cli.run import fetch, load_adapter, needed
+from diva_bench.cli.show import print_table
+from diva_bench.errors import UserError
+from diva_bench.report.tables import Column, Table
+from diva_bench.specs import Edition, ModelSpec
+
+
+def pull_command(models: list[str], tasks: list[str], edition: str, paths: list[Path]) -> None:
+    """Fetch the weights of some models (default: all) and check the data of some tasks (default: all)."""
+    catalog, progress = Catalog(paths), Terminal()
+    chosen = cast(Edition, "mini" if edition == "auto" else edition)
+    folders = fetch(catalog, _specs(catalog, models, chosen), progress)
+    for name in dict.fromkeys(leaf for task in tasks or ["all"] for leaf in catalog.subsets(task)):
+        task = catalog.task(name, chosen)
+        found = data.load(task, assets.cache_folder(), progress)
+        print(f"task {name}: {len(found.samples)} samples ready, {len(found.faults)} left out")
+    for name, folder in folders.items():
+        print(f"weights {name}: {folder}")
+
+
+def _specs(catalog: Catalog, models: Sequence[str], edition: Edition) -> list[ModelSpec]:
+    """The models asked for, or all that have the edition."""
+    names = list(models) or [f.spec.name for f in catalog.models() if edition in catalog.model_editions(f.spec.name)]
+    return [catalog.model(name, edition) for name in names]
+
+
+def doctor_command(model: str | None, edition: str, verify: bool, paths: list[Path]) -> int:
+    """0 where nothing is broken; what is missing is no fault."""
+    catalog, progress = Catalog(paths), Terminal()
+    print_table(Table("this machine", [Column("what"), Column("found")], doctor.machine(assets.cache_folder()), []))
+    print()
+    table, broken = _weights_table(catalog, verify, progress)
+    print_table(table)
+    if model is not None:
+        print()
+        _flip_rate(catalog, model, cast(Edition, "mini" if edition == "auto" else edition), progress)
+    return 1 if broken else 0
+
+
+def _weights_table(catalog: Catalog, verify: bool, progress: Terminal) -> tuple[Table, bool]:
+    users: dict[str, list[str]] = {}
+    wanted = {}
+    for found in catalog.models():
+        for edition in catalog.model_editions(found.spec.name):
+            for name, asset in needed([catalog.model(found.spec.name, edition)]).items():
+                wanted[name] = asset
+                users.setdefault(name, []).append(f"{found.spec.name} ({edition})")
+    rows, broken = [], False
+    for name, asset in sorted(wanted.items()):
+        home = catalog.weights(name)[1]
+        state = assets.state(asset, home, rehash=verify, progress=progress)
+        broken = broken or state.status == "damaged"
+        fetch_size = amount(state.download_bytes, "bytes") if state.download_bytes else "-"
+        rows.append([name, state.status, amount(state.disk_bytes, "bytes"), fetch_size, ", ".join(users[name])])
+        if state.detail:
+            rows.append(["", state.detail, None, None, ""])
+    columns = [Column("weights"), Column("state"), Column("on disk"), Column("to fetch"), Column("used by", optional=True)]
+    note = "`diva-bench pull --model NAME` fetches what is missing and replaces what is damaged"
+    return Table("weights", columns, rows, [note]), broken
+
+
+def _flip_rate(catalog: Catalog, name: str, edition: Edition, progress: Terminal) -> None:
+    """How many greedy answers change with the batch size, in this model's dtype, on a task that ships."""
+    spec = catalog.model(name, edition)
+    if not spec.weights:
+        raise UserError(f"model {name} has no weights: its answers depend on no batch.")
+    folders = fetch(catalog, [spec], progress)
+    task = catalog.task("heysquad", edition)
+    dataset = data.load(task, assets.cache_folder(), progress)
+    rows = []
+    for dtype in dict.fromkeys(("float32", spec.runtime.dtype)):
+        runtime = spec.runtime.model_copy(update={"dtype": dtype})
+        adapter = load_adapter(catalog, spec.model_copy(update={"runtime": runtime}), folders, progress)
+        flips = doctor.flips(adapter, task, dataset.limited(doctor.PROBES, 0), progress)
+        adapter.close()
+        rows += [[name, dtype, f"{batch} vs 1", f"{changed}/{total}"] for batch, changed, total in flips]
+    columns = [Column("model"), Column("dtype"), Column("batch"), Column("answers changed")]
+    note = "greedy answers to mini heysquad; outside float32 a run's batches are part of what it measured"
+    print_table(Table("batch invariance", columns, rows, [note]))
+
+

@@ -1,0 +1,141 @@
+"""Names, paths, editions, subsets, clashes; and YAML that says something not allowed."""
+
+import mini_task
+import pytest
+
+from diva_bench.catalog import Catalog
+from diva_bench.errors import SpecError, UnknownName, UserError
+
+
+@pytest.mark.parametrize(
+    ("name", "leaves"),
+    [
+        ("covost2", ["covost2-de", "covost2-zh-CN", "covost2-ja"]),
+        ("covost2-ja", ["covost2-ja"]),
+        ("emotion", ["iemocap", "meld"]),
+        ("qa", ["heysquad", "sdqa"]),
+        ("sarcasm", ["mustard"]),
+        ("humor", ["urfunny"]),
+    ],
+)
+def test_a_suite_a_task_and_a_subset_are_names(name, leaves):
+    assert Catalog().subsets(name) == leaves
+
+
+def test_all_is_every_task_of_the_paper():
+    assert len(Catalog().subsets("all")) == 9
+
+
+@pytest.mark.parametrize(
+    ("subset", "tokenize", "language"),
+    [("de", "13a", "German"), ("zh-CN", "zh", "Simplified Chinese"), ("ja", "ja-mecab", "Japanese")],
+)
+def test_each_target_language_has_its_own_tokeniser(subset, tokenize, language):
+    task = Catalog().task(f"covost2-{subset}", "mini")
+    assert task.scorers["bleu"] == {"tokenize": tokenize}
+    assert task.fields["language"] == language
+    assert task.reference == subset
+
+
+def test_nano_models_are_asked_the_mini_task():
+    assert Catalog().task("meld", "nano").edition == "mini"
+
+
+def test_every_shipped_model_resolves_in_all_its_editions():
+    catalog = Catalog()
+    for found in catalog.models():
+        for edition in catalog.model_editions(found.spec.name) or ["mini"]:
+            spec = catalog.model(found.spec.name, edition)
+            assert catalog.adapter(spec.adapter).accepts
+
+
+def test_every_shipped_task_builds_its_scorers():
+    catalog = Catalog()
+    for leaf in catalog.subsets("all"):
+        assert catalog.scorers(catalog.task(leaf, "mini"))
+
+
+def test_the_nearest_name_is_offered():
+    with pytest.raises(UnknownName, match="Did you mean 'covost2'"):
+        Catalog().subsets("covosst2")
+
+
+def test_one_name_in_two_places_names_both(tmp_path):
+    for place in ("one", "two"):
+        mini_task.write(tmp_path / place, count=2)
+    with pytest.raises(SpecError, match=r"'toy' stands in two places.*one.*two"):
+        Catalog([tmp_path / "one", tmp_path / "two"]).tasks()
+
+
+def test_the_same_folder_given_twice_is_no_clash(tmp_path, monkeypatch):
+    mini_task.write(tmp_path, count=2)
+    monkeypatch.setenv("DIVA_BENCH_PATH", str(tmp_path))
+    assert Catalog([tmp_path]).subsets("toy") == ["toy"]
+
+
+def test_a_yaml_file_can_be_named_in_place_of_a_name(tmp_path):
+    mini_task.write(tmp_path, count=2)
+    catalog = Catalog()
+    assert catalog.subsets(str(tmp_path / "toy.yaml")) == ["toy"]
+    assert catalog.task("toy", "mini").home == tmp_path
+
+
+def test_extends_overlays_one_level(tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\nextends: cascade\ndescription: d\neditions:\n  mini:\n    runtime: {dtype: float32}\n"
+    )
+    spec = Catalog([tmp_path]).model("mine", "mini")
+    assert (spec.adapter, spec.runtime.dtype) == ("cascade", "float32")
+    assert set(spec.weights) == {"asr", "llm"}
+    (tmp_path / "deep.yaml").write_text("name: deep\nextends: mine\ndescription: d\n")
+    with pytest.raises(SpecError, match="one level"):
+        Catalog([tmp_path]).model("deep", "mini")
+
+
+def test_device_and_batch_are_not_identity_but_dtype_is():
+    spec = Catalog().model("cascade", "mini")
+
+    def changed(**runtime):
+        return spec.model_copy(update={"runtime": spec.runtime.model_copy(update=runtime)}).hash
+
+    assert changed(device="cuda") == changed(batch_seconds=7.0) == spec.hash
+    assert changed(dtype="float32") != spec.hash
+
+
+GOOD = "name: t\nversion: 1\ndescription: d\nprompt: p\nscorers: {qa: {}}\nprimary: contains\n"
+EDITIONS = "editions:\n  mini: {source: jsonl, path: t.jsonl, rows: 2}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD + "promt: x\n" + EDITIONS, r"t.yaml:7: unknown key 'promt'. Did you mean 'prompt'\? Allowed here: choices"),
+        (GOOD + EDITIONS.replace("rows", "row"), r"t.yaml:8: unknown key 'editions.mini.row'. Did you mean 'rows'"),
+        (GOOD, r"t.yaml:1: key 'editions' is missing"),
+        (GOOD.replace("version: 1", "version: one") + EDITIONS, r"t.yaml:2: version: .*\(found 'one'\)"),
+        (GOOD + "name: again\n" + EDITIONS, r"t.yaml:7: not valid YAML: key 'name' is given twice"),
+        ("name: [\n", r"t.yaml:2: not valid YAML"),
+        ("- a list\n", r"t.yaml:1: expected a mapping"),
+        (GOOD + "system: !!python/object/apply:os.getcwd []\n" + EDITIONS, r"t.yaml:7: not valid YAML"),
+    ],
+)
+def test_a_bad_yaml_is_told_with_file_and_line(tmp_path, text, said):
+    (tmp_path / "t.yaml").write_text(text)
+    with pytest.raises(SpecError, match=said):
+        Catalog([tmp_path]).tasks()
+
+
+@pytest.mark.parametrize(
+    ("scorers", "said"),
+    [
+        ("{bleuu: {}}", "unknown scorer 'bleuu'. Did you mean 'bleu'"),
+        ("{bleu: {tokenise: zh}}", "no setting 'tokenise'. Did you mean 'tokenize'"),
+        ("{bleu: {tokenize: zh-CN}}", "Did you mean 'zh'"),
+        ("{labels: {}}", "choices"),
+    ],
+)
+def test_a_scorer_setting_that_is_not_allowed_is_told_before_anything_is_asked(tmp_path, scorers, said):
+    (tmp_path / "t.yaml").write_text(GOOD.replace("{qa: {}}", scorers) + EDITIONS)
+    catalog = Catalog([tmp_path])
+    with pytest.raises(UserError, match=said):
+        catalog.scorers(catalog.task("t", "mini"))
