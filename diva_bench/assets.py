@@ -69,7 +69,8 @@ def locate(asset: AssetSpec, home: Path) -> Path | None:
 def state(asset: AssetSpec, home: Path, *, rehash: bool = False, progress: Progress | None = None) -> State:
     """What there is of an asset; with `rehash` every byte is read again."""
     places = _Places.of(asset)
-    with (progress or Silent()).bar(f"check {asset.name}", None, "bytes") as bar:
+    total = (occupied(places.ready) or asset.bytes) if rehash else None
+    with (progress or Silent()).bar(f"check {asset.name}", total, "bytes") as bar:
         meter = Meter(bar, limit=1 << 62)
         folder, problem = None, None
         if places.ready.is_dir():
@@ -79,8 +80,8 @@ def state(asset: AssetSpec, home: Path, *, rehash: bool = False, progress: Progr
             problem = _problem_beside(asset, beside, places.beside, rehash, meter)
             folder = None if problem else beside
     if folder:
-        beside_bytes = asset.bytes if folder != places.ready else 0  # other files may lie there
-        return State(asset.name, "ready", folder, 0, beside_bytes or occupied(folder), 0)
+        disk = occupied(folder) if folder == places.ready else asset.bytes  # beside its YAML it is not alone
+        return State(asset.name, "ready", folder, 0, disk, 0)
     present = {f.path for f in asset.files if _length(places.raw / f.path) == f.bytes}
     download = sum(f.bytes for f in asset.files if f.path not in present)
     needed = download + int(GROWTH.get(asset.format, 0) * asset.bytes) + MARGIN

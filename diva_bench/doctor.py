@@ -1,6 +1,6 @@
-"""What this machine has, for `diva-bench doctor`: plain facts, and what to do about the ones that are in the way.
+"""What this machine has, and how far a model's answers depend on their batch, for `diva-bench doctor`.
 
-Imports torch; takes two or three seconds, with `rehash` as long as reading all weights takes. Sizes are in bytes.
+Imports torch; takes two or three seconds. Sizes are in bytes.
 """
 
 from __future__ import annotations
@@ -10,21 +10,28 @@ import platform
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-from diva_bench import assets
+from diva_bench import audio, prompt
+from diva_bench.assets import occupied
 from diva_bench.disk import size
 from diva_bench.provenance import processor
-from diva_bench.specs import AssetSpec
-from diva_bench.types import Progress
+from diva_bench.specs import TaskSpec
+from diva_bench.types import Adapter, Progress, Sample
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "soundfile", "sacrebleu", "huggingface_hub")
 LITTLE_MEMORY = 8_000_000_000
-"""The mini edition's LLM peaks at about 5 GB while it is converted and 4 GB while it answers, beside everything else."""
+"""The mini edition's LLM peaks at about 5 GB while it is converted and 4 GB while it answers, beside all else."""
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 """The limit of a container, which the system's own count of memory does not know of."""
+PROBES = 16
+"""Samples that `flips` asks: at least two batches of every size."""
+BATCHES = (4, 8)
+"""Batch sizes that `flips` compares with 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,39 +55,32 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Machine:
     python: str
     system: str
     versions: dict[str, str]
     devices: tuple[Device, ...]
     """The one that `--device auto` takes comes first."""
     cores: int
-    """Cores that this process may use."""
     threads: int
-    """Threads that torch computes with."""
+    """Of `cores`, which are those that this process may use, torch computes with so many."""
     memory_bytes: int
     memory_free_bytes: int
     cache: Path
     cache_bytes: int
     disk_free_bytes: int
-    weights: tuple[assets.State, ...]
     checks: tuple[Check, ...]
     """Audio formats and optional helpers."""
     problems: tuple[str, ...]
-    """What is in the way of a run, each with what to do; empty if nothing is. Missing weights are no problem: a run
-    fetches them."""
+    """What is in the way of a run, each with what to do; empty if nothing is."""
 
 
-def report(weights: Sequence[tuple[AssetSpec, Path]], progress: Progress, *, rehash: bool = False) -> Report:
-    """Look at everything. `weights`: each asset with the folder of its YAML file, as `Catalog.weights` gives them."""
+def look(cache: Path) -> Machine:
+    """Look at everything. `cache`: the folder that weights are kept in; it need not exist."""
     import torch
 
-    cache = assets.cache_folder()
-    states = tuple(assets.state(asset, home, rehash=rehash, progress=progress) for asset, home in weights)
     total, free = memory()
-    checks = (*_audio_formats(), _japanese(), _ffmpeg(), _pip())
-    disk_free = shutil.disk_usage(_existing(cache)).free
-    return Report(
+    found = Machine(
         python=f"{platform.python_version()} ({sys.executable})",
         system=platform.platform(),
         versions={name: _version(name) for name in PACKAGES},
@@ -90,19 +90,58 @@ def report(weights: Sequence[tuple[AssetSpec, Path]], progress: Progress, *, reh
         memory_bytes=total,
         memory_free_bytes=free,
         cache=cache,
-        cache_bytes=assets.occupied(cache),
-        disk_free_bytes=disk_free,
-        weights=states,
-        checks=checks,
-        problems=tuple(_problems(states, checks, cache, disk_free, total, cores(), torch.get_num_threads())),
+        cache_bytes=occupied(cache),
+        disk_free_bytes=shutil.disk_usage(_existing(cache)).free,
+        checks=(*_audio_formats(), _japanese(), _ffmpeg(), _pip()),
+        problems=(),
     )
+    return replace(found, problems=_problems(found))
+
+
+def machine(cache: Path) -> list[list[str]]:
+    """What `look` finds as rows (what, found), problems last."""
+    now = look(cache)
+    return [
+        ["python", now.python],
+        ["system", now.system],
+        *([name, number] for name, number in now.versions.items()),
+        *(
+            [f"device {d.name}", f"{d.description}, {size(d.memory_bytes)}, bfloat16: {d.bfloat16}"]
+            for d in now.devices
+        ),
+        ["cores", f"{now.cores}, torch computes with {now.threads} threads"],
+        ["memory", f"{size(now.memory_bytes)}, {size(now.memory_free_bytes)} free"],
+        ["cache", f"{now.cache}: {size(now.cache_bytes)}, {size(now.disk_free_bytes)} free on its disk"],
+        *([c.name, c.detail if c.ok else f"missing: {c.detail}"] for c in now.checks),
+        *(["problem", text] for text in now.problems),
+    ]
+
+
+def flips(
+    adapter: Adapter, task: TaskSpec, samples: Sequence[Sample], progress: Progress
+) -> list[tuple[int, int, int]]:
+    """(batch size, answers that differ from those given one at a time, answers) for each of BATCHES.
+
+    In float32 none should differ; in a shorter format a near tie between two tokens may fall the other way.
+    """
+    hears = "audio" in adapter.accepts
+    requests = [
+        prompt.build(task, s, adapter.accepts, audio=audio.decode(s.read()) if hears and s.read else None)
+        for s in samples
+    ]
+
+    def ask(batch: int) -> list[str]:
+        starts = range(0, len(requests), batch)
+        shown = progress.track(starts, f"asking in batches of {batch}", total=len(starts))
+        return [r.text for start in shown for r in adapter.generate(requests[start : start + batch])]
+
+    alone = ask(1)
+    return [(n, sum(a != b for a, b in zip(alone, ask(n), strict=True)), len(alone)) for n in BATCHES]
 
 
 def cores() -> int:
     """Cores that this process may use, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory() -> tuple[int, int]:
@@ -122,8 +161,7 @@ def _devices(memory_bytes: int) -> tuple[Device, ...]:
     found = []
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
-        native = facts.major >= 8  # Ampere was the first to compute in bfloat16
-        how = "native" if native else "slow (emulated)"
+        how = "native" if facts.major >= 8 else "slow (emulated)"  # Ampere was the first to compute in it
         found.append(Device(f"cuda:{index}", facts.name, facts.total_memory, how))
     return (*found, Device("cpu", processor(), memory_bytes, cpu_bfloat16()))
 
@@ -158,9 +196,8 @@ def _japanese() -> Check:
     """The tokenizer without which there is no BLEU for Japanese."""
     name = "Japanese BLEU (MeCab)"
     try:
-        from sacrebleu.tokenizers.tokenizer_ja_mecab import TokenizerJaMecab
-
-        TokenizerJaMecab()
+        tokenizer: Any = import_module("sacrebleu.tokenizers.tokenizer_ja_mecab")
+        tokenizer.TokenizerJaMecab()
     except (ImportError, RuntimeError) as err:
         reason = str(err).strip().splitlines()
         return Check(name, False, f"{reason[0] if reason else 'missing'}; `pip install 'sacrebleu[ja]'` adds it")
@@ -180,32 +217,17 @@ def _pip() -> Check:
     return Check("pip", found != "missing", lost if found == "missing" else found)
 
 
-def _problems(
-    states: Sequence[assets.State],
-    checks: Sequence[Check],
-    cache: Path,
-    disk_free: int,
-    total: int,
-    usable: int,
-    threads: int,
-) -> list[str]:
-    found = [
-        f"{s.name} is damaged ({s.detail}); `diva-bench pull` fetches it again" for s in states if s.status == "damaged"
-    ]
-    found += [f"{c.name}: {c.detail}" for c in checks if not c.ok and c.name not in ("ffmpeg", "pip")]
-    needed = sum(s.needed_bytes for s in states)
-    if needed > disk_free:
+def _problems(now: Machine) -> tuple[str, ...]:
+    found = [f"{c.name}: {c.detail}" for c in now.checks if not c.ok and c.name not in ("ffmpeg", "pip")]
+    if not os.access(_existing(now.cache), os.W_OK):
+        found.append(f"{now.cache} cannot be written; set DIVA_BENCH_CACHE to a folder that can")
+    if now.memory_bytes < LITTLE_MEMORY:
+        found.append(f"{size(now.memory_bytes)} of memory is little for the mini edition; --edition nano needs 2 GB")
+    if now.threads > now.cores:
         found.append(
-            f"the weights that are missing need {size(needed)} free in {cache}, there is {size(disk_free)}; free some, or "
-            "set DIVA_BENCH_CACHE to a folder on another disk"
+            f"torch computes with {now.threads} threads on {now.cores} usable cores; set OMP_NUM_THREADS={now.cores}"
         )
-    if not os.access(_existing(cache), os.W_OK):
-        found.append(f"{cache} cannot be written; set DIVA_BENCH_CACHE to a folder that can")
-    if total < LITTLE_MEMORY:
-        found.append(f"{size(total)} of memory is little for the mini edition; --edition nano needs 2 GB")
-    if threads > usable:
-        found.append(f"torch computes with {threads} threads on {usable} usable cores; set OMP_NUM_THREADS={usable}")
-    return found
+    return tuple(found)
 
 
 def _existing(folder: Path) -> Path:

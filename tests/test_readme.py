@@ -15,7 +15,7 @@ OWN_LINE = ("diva_bench/*.py", "tests/*.py", "tasks/*.yaml", "models/*", "benchm
 FLAT = ("tests/*.py", "results/*")
 """Of those, the patterns that stay in one folder: what lies deeper is covered by its folder's line."""
 TEST = "pip install -c constraints.txt -e '.[dev]' && pytest"
-RUN = "diva-bench run --model diva --task covost2"
+RUN = "pip install -c constraints.txt -e . && diva-bench run --model diva --task covost2"
 
 
 def tracked() -> list[str]:

@@ -51,11 +51,12 @@ _TOP = {
     "embeddings": "embed_tokens",
     "position_encodings": "embed_positions",
 }
+_SIDES = ("encoder", "decoder")
 _LEAF = {"gamma": "weight", "beta": "bias", "weight": "weight", "bias": "bias", "encodings": "weight"}
 
 
 def read_whisper(source: Path) -> Converted:
-    """The folder's model.bin, config.json and tokenizer.json as WhisperForConditionalGeneration, in the file's float16."""
+    """model.bin, config.json and tokenizer.json of a folder as WhisperForConditionalGeneration in float16."""
     from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
     path = source / "model.bin"
@@ -63,11 +64,11 @@ def read_whisper(source: Path) -> Converted:
     settings = _json(source / "config.json")
     tokenizer = _tokenizer(source / "tokenizer.json")
     try:
-        config = _config(arrays, tokenizer, settings)
+        config = _config(arrays, tokenizer)
         weights = dict(_rename(arrays))
     except (KeyError, ValueError, IndexError) as err:
         raise AssetError(f"{path}: not a Whisper model as CTranslate2 writes it ({err!r}).") from err
-    features = WhisperFeatureExtractor(feature_size=config.num_mel_bins)
+    features = WhisperFeatureExtractor(feature_size=config.num_mel_bins)  # type: ignore[no-untyped-call]
     generation = _generation(config, tokenizer, settings)
     return Converted(WhisperForConditionalGeneration, config, weights, (generation, features, tokenizer))
 
@@ -82,7 +83,8 @@ def read_arrays(path: Path) -> Arrays:
         return _parse(data)
     except (struct.error, ValueError, KeyError, UnicodeDecodeError) as err:
         raise AssetError(
-            f"{path}: not a CTranslate2 model file of version {VERSION}, or damaged ({err}). Delete it and pull it again."
+            f"{path}: not a CTranslate2 model file of version {VERSION}, or damaged ({err!r}). "
+            "Delete it and pull it again."
         ) from err
 
 
@@ -159,13 +161,10 @@ def _tensor(name: str, array: NDArray[Any]) -> Tensor:
     return tensor
 
 
-def _config(arrays: Arrays, tokenizer: Any, settings: dict[str, Any]) -> Any:
+def _config(arrays: Arrays, tokenizer: Any) -> Any:
     from transformers import WhisperConfig
 
-    layers = {
-        side: len({n.split("/")[1] for n in arrays if n.startswith(f"{side}/layer_") and "/layer_norm/" not in n[:20]})
-        for side in ("encoder", "decoder")
-    }
+    layers = {side: sum(f"{side}/layer_{k}/ffn/linear_0/weight" in arrays for k in range(100)) for side in _SIDES}
     vocabulary, width = arrays["decoder/embeddings/weight"].shape
     end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
     return WhisperConfig(
@@ -198,7 +197,7 @@ def _generation(config: Any, tokenizer: Any, settings: dict[str, Any]) -> Any:
     languages = {token: number for token, number in added.items() if number in set(settings.get("lang_ids", ()))}
     tasks = {name: added[f"<|{name}|>"] for name in ("transcribe", "translate")}
     extra = {"lang_to_id": languages, "task_to_id": tasks} if multilingual else {}
-    return GenerationConfig(
+    return GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=config.bos_token_id,
         eos_token_id=config.eos_token_id,
         pad_token_id=config.pad_token_id,
@@ -225,7 +224,9 @@ def _tokenizer(path: Path) -> Any:
     except Exception as err:  # the Rust library raises plain Exception
         raise AssetError(f"{path}: not a tokenizer file, or damaged ({err}).") from err
     end = "<|endoftext|>"
-    return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token=end, eos_token=end, unk_token=end, pad_token=end)
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=inner, bos_token=end, eos_token=end, unk_token=end, pad_token=end
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:

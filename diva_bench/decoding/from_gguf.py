@@ -28,7 +28,7 @@ _BLOCKS = {  # GGUF name of a part of one layer -> transformers name
     "ffn_down": "mlp.down_proj",
 }
 ARCHITECTURES = ("llama", "qwen2")
-# GGUF names a way to cut text before BPE; these are the rules behind the names, as the models' own tokenizers state them.
+# GGUF only names a way to cut text before BPE; this is the rule behind the name, as Qwen2's own tokenizer states it
 QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -128,7 +128,7 @@ def _config(fields: dict[str, Any], names: set[str], tokenizer: Any) -> tuple[An
 def _generation(config: Any) -> Any:
     from transformers import GenerationConfig
 
-    return GenerationConfig(
+    return GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id
     )
 
@@ -142,28 +142,25 @@ def _tokenizer(fields: dict[str, Any]) -> Any:
     tokens: list[str] = fields["tokenizer.ggml.tokens"]
     merges = [tuple(pair.split(" ")) for pair in fields["tokenizer.ggml.merges"]]
     inner = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=merges))
-    bytes_only = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     rule = fields["tokenizer.ggml.pre"]
+    first: Any
     if rule == "qwen2":
         inner.normalizer = normalizers.NFC()
-        cut = pre_tokenizers.Split(Regex(QWEN2_SPLIT), behavior="isolated")
-        inner.pre_tokenizer = pre_tokenizers.Sequence([cut, bytes_only])
+        first = pre_tokenizers.Split(Regex(QWEN2_SPLIT), behavior="isolated")
     elif rule == "smollm":
-        cut = pre_tokenizers.Digits(individual_digits=True)
-        inner.pre_tokenizer = pre_tokenizers.Sequence(
-            [cut, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
-        )
+        first = pre_tokenizers.Digits(individual_digits=True)
     else:
         raise ValueError(f"pre-tokenizer {rule!r}; known: qwen2, smollm")
+    # smollm cuts by GPT-2's own rule, which is built into the byte level step
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=rule == "smollm")
+    inner.pre_tokenizer = pre_tokenizers.Sequence([first, to_bytes])
     inner.decoder = decoders.ByteLevel()
-    kinds = fields["tokenizer.ggml.token_type"]
-    inner.add_special_tokens(
-        [AddedToken(t, special=True, normalized=False) for t, k in zip(tokens, kinds, strict=True) if k == CONTROL]
-    )
-    inner.add_tokens([AddedToken(t, normalized=False) for t, k in zip(tokens, kinds, strict=True) if k == USER_DEFINED])
+    kinds = list(zip(tokens, fields["tokenizer.ggml.token_type"], strict=True))
+    inner.add_special_tokens([AddedToken(t, special=True, normalized=False) for t, k in kinds if k == CONTROL])
+    inner.add_tokens([AddedToken(t, normalized=False) for t, k in kinds if k == USER_DEFINED])
     roles = {role: tokens[fields[f"tokenizer.ggml.{role}_token_id"]] for role in ("bos", "eos")}
     padding = tokens[fields.get("tokenizer.ggml.padding_token_id", fields["tokenizer.ggml.eos_token_id"])]
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=inner,
         bos_token=roles["bos"],
         eos_token=roles["eos"],

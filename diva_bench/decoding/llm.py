@@ -1,7 +1,7 @@
 """A frozen causal LLM that is asked with embeddings: chat framing, greedy decoding, label scoring.
 
-B batch, P prompt positions (the longest prompt of the batch; shorter ones have unseen padding), L labels, K positions of
-the longest label, E width, V vocabulary.
+B batch, P prompt positions (of the longest prompt of the batch; shorter ones have unseen padding), L labels,
+K positions of the longest label, E width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -40,11 +40,12 @@ class LLM:
     def __init__(self, folder: Path, device: str, dtype: torch.dtype) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
-        logging.disable_progress_bar()
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         self.device = torch.device(device)
+        loader: Any = AutoModelForCausalLM  # its own types do not fit its use
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(folder)
-            self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(self.device).eval()
+            self.model = loader.from_pretrained(folder, dtype=dtype).to(self.device).eval()
         except torch.OutOfMemoryError:
             raise  # a RuntimeError too, but not the folder's fault
         except Exception as err:  # safetensors and tokenizers raise their own kinds, some of them plain Exception
@@ -90,7 +91,7 @@ class LLM:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def text(self, ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
     def embed(self, ids: Sequence[int]) -> Tensor:
         """(n,) ids -> (n, E)."""

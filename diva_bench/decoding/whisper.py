@@ -51,7 +51,7 @@ class Attention(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, H, N, D/H)"""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.split(self.k_proj(x)), self.split(self.v_proj(x))
@@ -95,7 +95,7 @@ class Block(nn.Module):
         return self.feed(x + self.encoder_attn(normed, self.encoder_attn.keys_values(states), mask))
 
     def step(self, x: Tensor, past: Pair | None, cross: Pair, mask: Tensor | None) -> tuple[Tensor, Pair]:
-        """Decode x (B, N, D) after `past` keys and values; N > 1 only at the start, where it is causal. `mask`: as above."""
+        """Decode x (B, N, D) after `past`; N > 1 only at the start, where it is causal. `mask` as in `query`."""
         normed = self.self_attn_layer_norm(x)
         key, value = self.self_attn.keys_values(normed)
         if past is not None:
@@ -113,7 +113,8 @@ class Encoder(nn.Module):
         self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
         self.embed_positions = nn.Embedding(config["max_source_positions"], width)
         heads, ffn = config["encoder_attention_heads"], config["encoder_ffn_dim"]
-        self.layers = nn.ModuleList(Block(width, heads, ffn, cross=False) for _ in range(config["encoder_layers"]))
+        self.blocks = [Block(width, heads, ffn, cross=False) for _ in range(config["encoder_layers"])]
+        self.layers = nn.ModuleList(self.blocks)  # the name in the weights file
         self.layer_norm = nn.LayerNorm(width)
 
     def forward(self, mel: Tensor, mask: Tensor | None) -> Tensor:
@@ -121,8 +122,8 @@ class Encoder(nn.Module):
         x = F.gelu(self.conv2(F.gelu(self.conv1(mel)))).transpose(1, 2)
         x = x + self.embed_positions.weight[: x.shape[1]]
         look = None if mask is None else mask[:, None, None, :]
-        for layer in self.layers:
-            x = layer.encode(x, look)
+        for block in self.blocks:
+            x = block.encode(x, look)
         return self.layer_norm(x)  # type: ignore[no-any-return]
 
 
@@ -133,7 +134,8 @@ class Decoder(nn.Module):
         self.embed_tokens = nn.Embedding(config["vocab_size"], width)
         self.embed_positions = nn.Embedding(config["max_target_positions"], width)
         heads, ffn = config["decoder_attention_heads"], config["decoder_ffn_dim"]
-        self.layers = nn.ModuleList(Block(width, heads, ffn, cross=True) for _ in range(config["decoder_layers"]))
+        self.blocks = [Block(width, heads, ffn, cross=True) for _ in range(config["decoder_layers"])]
+        self.layers = nn.ModuleList(self.blocks)
         self.layer_norm = nn.LayerNorm(width)
 
 
@@ -182,10 +184,13 @@ class Whisper:
         names = ["<|startoftranscript|>", "<|notimestamps|>"]
         if self.config["vocab_size"] >= _MULTILINGUAL:
             names[1:1] = ["<|en|>", "<|transcribe|>"]
-        ids = [self._tokenizer.token_to_id(name) for name in (*names, "<|endoftext|>")]
-        if None in ids:
-            raise ValueError(f"its tokenizer lacks one of {', '.join(names)}, <|endoftext|>")
-        return ids[:-1], ids[-1]
+        names.append("<|endoftext|>")
+        vocabulary = self.vocabulary()
+        missing = [name for name in names if name not in vocabulary]
+        if missing:
+            raise ValueError(f"its tokenizer lacks {', '.join(missing)}")
+        *prompt, end = (vocabulary[name] for name in names)
+        return prompt, end
 
     def vocabulary(self) -> dict[str, int]:
         """Token -> id, for whoever matches two vocabularies."""
@@ -232,19 +237,19 @@ class Whisper:
     def decode(self, states: Tensor, mask: Tensor | None = None) -> list[list[int]]:
         """Greedy token ids behind states (B, T, D) under mask (B, T); a row that has ended leaves the batch."""
         decoder = self.decoder
-        cross = [layer.encoder_attn.keys_values(states) for layer in decoder.layers]
+        cross = [block.encoder_attn.keys_values(states) for block in decoder.blocks]
         look = None if mask is None else mask[:, None, None, :]
         rows = list(range(len(states)))
         out: list[list[int]] = [[] for _ in rows]
         tokens = torch.tensor([self._prompt] * len(rows), device=self.device)  # (B, N)
-        past: list[Pair | None] = [None] * len(decoder.layers)
+        past: list[Pair | None] = [None] * len(decoder.blocks)
         position = 0
         for step in range(_MAX_NEW):
             x = decoder.embed_tokens(tokens)
             x = x + decoder.embed_positions.weight[position : position + tokens.shape[1]]
             position += tokens.shape[1]
-            for i, layer in enumerate(decoder.layers):
-                x, past[i] = layer.step(x, past[i], cross[i], look)
+            for i, block in enumerate(decoder.blocks):
+                x, past[i] = block.step(x, past[i], cross[i], look)
             logits = (decoder.layer_norm(x[:, -1]) @ decoder.embed_tokens.weight.T).float()  # (B, V)
             logits[:, self._never_first if step == 0 else self._never] = -torch.inf
             chosen = logits.argmax(-1).tolist()
