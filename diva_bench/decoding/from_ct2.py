@@ -66,10 +66,10 @@ def read_whisper(source: Path) -> Converted:
     try:
         config = _config(arrays, tokenizer)
         weights = dict(_rename(arrays))
+        generation = _generation(config, tokenizer, settings)
     except (KeyError, ValueError, IndexError) as err:
         raise AssetError(f"{path}: not a Whisper model as CTranslate2 writes it ({err!r}).") from err
     features = WhisperFeatureExtractor(feature_size=config.num_mel_bins)  # type: ignore[no-untyped-call]
-    generation = _generation(config, tokenizer, settings)
     return Converted(WhisperForConditionalGeneration, config, weights, (generation, features, tokenizer))
 
 
