@@ -34,12 +34,13 @@ class Baseline:
         if not names:
             return Response(request.id, status="unsupported", detail="this task has no references to draw from")
         if self._kind == "majority":
-            text = max(names, key=lambda n: (prior[n], [-ord(c) for c in n]))
+            text = min(names, key=lambda n: (-prior[n], n))
         else:
             chosen = random.Random(f"{request.seed}:{request.id}")
             text = chosen.choices(names, [prior[n] for n in names])[0]
         choices = None
         if request.choices:
+            # on the answer alone, so that labels picked by score are the ones drawn
             share = {c: (1.0 if c == text else _NEVER) for c in request.choices}
             choices = {c: LabelScore(math.log(p), 1, math.log(p)) for c, p in share.items()}
         return Response(request.id, text=text, choices=choices)
