@@ -214,7 +214,9 @@ class Catalog:
             return model, cast(str, model.adapter)
         parent = cast(ModelFile, self._find("model", model.extends).spec)
         if parent.extends is not None:
-            raise SpecError(f"{found.path}: extends {parent.name!r}, which extends another model; one level is allowed.")
+            raise SpecError(
+                f"{found.path}: extends {parent.name!r}, which extends another model; one level is allowed."
+            )
         editions = {
             edition: _overlay(parent.editions.get(edition), model.editions.get(edition))
             for edition in (*parent.editions, *(e for e in model.editions if e not in parent.editions))
@@ -305,7 +307,9 @@ def _entry_folder(entry: EntryPoint) -> Path:
     try:
         module = entry.load()
     except Exception as err:  # a broken plugin may raise anything; it must be named, not skipped
-        raise UserError(f"plugin {entry.name} ({entry.value}) cannot be imported: {type(err).__name__}: {err}.") from err
+        raise UserError(
+            f"plugin {entry.name} ({entry.value}) cannot be imported: {type(err).__name__}: {err}."
+        ) from err
     return Path(str(files(module)))
 
 

@@ -164,5 +164,7 @@ def _owner(job: Job, rows: Mapping[str, Sequence[Row]]) -> str | None:
 
 
 def _always(constant: str, choices: Sequence[str] | None, sample: Sample) -> Response:
-    scores = {c: LabelScore(0.0 if c == constant else _NEVER, 1, 0.0 if c == constant else _NEVER) for c in choices or ()}
+    scores = {
+        c: LabelScore(0.0 if c == constant else _NEVER, 1, 0.0 if c == constant else _NEVER) for c in choices or ()
+    }
     return Response(sample.id, text=constant, choices=scores or None)

@@ -18,7 +18,9 @@ def fill(template: str, fields: Mapping[str, str], where: str) -> str:
     def value(match: re.Match[str]) -> str:
         key = match.group(1)
         if key not in fields:
-            raise SpecError(f"{where}: the prompt asks for {{{key}}}; the fields there are: {', '.join(sorted(fields))}.")
+            raise SpecError(
+                f"{where}: the prompt asks for {{{key}}}; the fields there are: {', '.join(sorted(fields))}."
+            )
         return fields[key]
 
     return _FIELD.sub(value, template)

@@ -79,7 +79,7 @@ def device(wanted: str) -> str:
 
     if wanted == "auto":
         if torch.cuda.is_available():
-            return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+            return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
         return "cpu"
     try:
         torch.empty(0, device=wanted)

@@ -1,8 +1,8 @@
 """The loop: plan, prefetch, generate, append. Then judge.
 
-    prepare()  task + model -> Job: data loaded, identities fixed, scorers built; nothing asked, no weights touched
-    ask()      Job + adapter -> answers in the run folder; resumes; a failure becomes an `error` row, never an answer
-    judge()    run folder -> scores.jsonl and summary.json (see judge.py)
+prepare()  task + model -> Job: data loaded, identities fixed, scorers built; nothing asked, no weights touched
+ask()      Job + adapter -> answers in the run folder; resumes; a failure becomes an `error` row, never an answer
+judge()    run folder -> scores.jsonl and summary.json (see judge.py)
 """
 
 from __future__ import annotations
@@ -64,7 +64,11 @@ class Job:
             "adapter_version": self.adapter_version,
         }
         hashed = digest(identity)
-        label = self.model.name if self.model.edition in (None, "mini", "full") else f"{self.model.name}-{self.model.edition}"
+        label = (
+            self.model.name
+            if self.model.edition in (None, "mini", "full")
+            else f"{self.model.name}-{self.model.edition}"
+        )
         return {
             "id": f"{label}-{hashed[:6]}",
             "hash": hashed,

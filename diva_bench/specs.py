@@ -312,7 +312,7 @@ def read_yaml(path: Path, schema: type[S]) -> S:
         raise SpecError(f"{path}: cannot be read ({err}).") from err
     try:
         tree = yaml.compose(text, Loader=_UniqueKeyLoader)
-        raw = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader subclass)
+        raw = yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError as err:
         mark = getattr(err, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

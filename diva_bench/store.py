@@ -20,9 +20,10 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -51,7 +52,7 @@ class RunFolder:
         self.path = path
         self._shard = shard or Shard()
         self._lock = FileLock(path / f".lock{self._shard.suffix}")
-        self._files: dict[str, BinaryIO] = {}
+        self._files: dict[str, FileIO] = {}
 
     # ---- opening
 
@@ -112,8 +113,9 @@ class RunFolder:
     def _write(self, name: str, rows: Sequence[Json]) -> None:
         lines = b"".join(_line(row) for row in rows)
         try:
-            self._files[name].write(lines)
-            self._files[name].flush()
+            left = memoryview(lines)
+            while left:
+                left = left[self._files[name].write(left) :]
         except OSError as err:
             raise _cannot_write(self._file(name), err) from err
 
@@ -206,9 +208,9 @@ def _write_once(path: Path, record: Json) -> None:
     aside.replace(path)
 
 
-def _open_for_append(path: Path) -> BinaryIO:
+def _open_for_append(path: Path) -> FileIO:
     """Open for appending, after cutting off a torn last line."""
-    file = path.open("ab+")
+    file = path.open("ab+", buffering=0)  # nothing left to flush when a full disk closes it
     end = file.tell()
     while end > 0:
         start = max(0, end - 65536)
@@ -275,7 +277,9 @@ def _from_json(row: Mapping[str, Any]) -> Response:
 
 def _cannot_write(path: Path, err: OSError) -> StoreError:
     if err.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StoreError(f"{path}: the disk is full. What was written is kept; free space and run the same command again.")
+        return StoreError(
+            f"{path}: the disk is full. What was written is kept; free space and run the same command again."
+        )
     return StoreError(
         f"{path}: cannot be written ({err.strerror or err}). Choose a folder you may write to with --output; "
         "what was written is kept."

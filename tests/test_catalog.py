@@ -109,7 +109,10 @@ EDITIONS = "editions:\n  mini: {source: jsonl, path: t.jsonl, rows: 2}\n"
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (GOOD + "promt: x\n" + EDITIONS, r"t.yaml:7: unknown key 'promt'. Did you mean 'prompt'\? Allowed here: choices"),
+        (
+            GOOD + "promt: x\n" + EDITIONS,
+            r"t.yaml:7: unknown key 'promt'. Did you mean 'prompt'\? Allowed here: choices",
+        ),
         (GOOD + EDITIONS.replace("rows", "row"), r"t.yaml:8: unknown key 'editions.mini.row'. Did you mean 'rows'"),
         (GOOD, r"t.yaml:1: key 'editions' is missing"),
         (GOOD.replace("version: 1", "version: one") + EDITIONS, r"t.yaml:2: version: .*\(found 'one'\)"),

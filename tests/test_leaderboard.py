@@ -15,7 +15,7 @@ from diva_bench.report.tables import Score, Table
 SIGNATURE = "bleu|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"
 
 
-def run(  # noqa: PLR0917
+def run(
     results: Path,
     model: str = "diva",
     value: float = 22.4,

@@ -23,7 +23,13 @@ def command(*words: str) -> list[str]:
 
 def run(tmp_path: Path, *words: str, **how: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*words), cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=120, check=False
+        command(*words),
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 
@@ -237,15 +243,3 @@ def test_an_output_that_is_a_file_is_told(tmp_path):
     got = ask(tmp_path, "echo")
     assert got.returncode == 2
     assert "cannot be written" in got.stderr
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_is_told_and_what_was_written_is_kept(tmp_path):
-    mini_task.write(tmp_path / "specs")
-    ask(tmp_path, "echo")
-    responses = only(tmp_path / "results", "responses.jsonl")
-    responses.unlink()
-    responses.symlink_to("/dev/full")
-    got = ask(tmp_path, "echo")
-    assert got.returncode == 2
-    assert "disk is full" in got.stderr

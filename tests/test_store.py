@@ -1,6 +1,7 @@
 """The run folder: append, tear, resume, lock."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -88,3 +89,13 @@ def test_a_broken_line_in_the_middle_is_told_with_its_number(tmp_path):
     (folder.path / "responses.jsonl").write_text("nonsense\n" + json.dumps({"id": "a", "status": "ok"}) + "\n")
     with pytest.raises(StoreError, match=r"responses\.jsonl:1: is not valid JSON"):
         folder.statuses()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_told_and_what_was_written_is_kept(tmp_path):
+    with pytest.raises(StoreError, match="the disk is full"), create(tmp_path) as folder:
+        folder.append([Response("a")], {})
+        folder._files["responses"].close()
+        folder._files["responses"] = Path("/dev/full").open("ab", buffering=0)  # noqa: SIM115 (the folder closes it)
+        folder.append([Response("b")], {})
+    assert list(RunFolder(folder.path).statuses()) == ["a"]

@@ -59,7 +59,10 @@ def _metrics(catalog: Catalog) -> Table:
 def show_command(name: str, edition: str, paths: list[Path]) -> None:
     """Print every task (with its subsets) and every model of that name."""
     catalog = Catalog(paths)
-    shown = [*_resolve_tasks(catalog, name, edition), *_resolve_models(catalog, name, edition)]
+    shown: list[TaskSpec | ModelSpec] = [
+        *_resolve_tasks(catalog, name, edition),
+        *_resolve_models(catalog, name, edition),
+    ]
     if not shown:
         tasks = [leaf for task in catalog.suites()["all"] for leaf in catalog.subsets(task)]
         models = [f.spec.name for f in catalog.models()]
@@ -120,9 +123,7 @@ def _validate(catalog: Catalog, file: Path) -> str:
                 if not (task.home / task.data.path).exists():
                     raise UserError(f"{file}: editions.{edition}.data: {task.home / task.data.path} does not exist.")
     elif isinstance(found.spec, ModelFile):
-        for name in catalog.model_editions(str(file)) or [cast(Edition, "mini")]:
+        for name in catalog.model_editions(str(file)) or ["mini"]:
             spec = catalog.model(str(file), name)
             catalog.adapter(spec.adapter)
     return f"a valid {kind}: {found.spec.name}"
-
-

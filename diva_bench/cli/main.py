@@ -25,7 +25,9 @@ Paths = Annotated[
     typer.Option("--path", help="Folder of your own task and model YAML files; may be repeated."),
 ]
 Models = Annotated[list[str], typer.Option("--model", "-m", help="Model name or YAML file; may be repeated.")]
-Tasks = Annotated[list[str], typer.Option("--task", "-t", help="Task, subset, suite (emotion, qa, all, ...) or YAML file.")]
+Tasks = Annotated[
+    list[str], typer.Option("--task", "-t", help="Task, subset, suite (emotion, qa, all, ...) or YAML file.")
+]
 Edition = Annotated[
     Editions, typer.Option("--edition", help="full: real data and weights; mini: small, embedded; nano: for tests.")
 ]
@@ -144,6 +146,37 @@ def pull(
     from diva_bench.cli.weights import pull_command
 
     pull_command(model or [], task or [], edition, path or [])
+
+
+@app.command()
+def train(
+    preset: Annotated[str, typer.Option(help="mini or nano.")],
+    data: Annotated[Path, typer.Option(help="Folder of train-*.parquet with columns audio and text.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoints, metrics and the connector.")],
+    steps: Annotated[Optional[int], typer.Option(min=1, help="All steps (default: the preset's).")] = None,  # noqa: UP045
+    align_steps: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=0, help="Steps of token alignment alone; both losses after them."),
+    ] = None,
+    batch: Annotated[Optional[int], typer.Option(min=1, help="Clips per alignment step.")] = None,  # noqa: UP045
+    both_batch: Annotated[Optional[int], typer.Option(min=1, help="Clips per step of both losses.")] = None,  # noqa: UP045
+    warmup: Annotated[Optional[int], typer.Option(min=0, help="Steps.")] = None,  # noqa: UP045
+    lr: Annotated[Optional[float], typer.Option(help="Peak learning rate, alignment.")] = None,  # noqa: UP045
+    both_lr: Annotated[Optional[float], typer.Option(help="Peak learning rate, both losses.")] = None,  # noqa: UP045
+) -> None:
+    """Train a DiVA connector from transcripts alone. Run again to go on from the last checkpoint."""
+    from diva_bench.cli.train import train_command
+
+    changes = {
+        "steps": steps,
+        "align_steps": align_steps,
+        "batch": batch,
+        "both_batch": both_batch,
+        "warmup": warmup,
+        "lr": lr,
+        "both_lr": both_lr,
+    }
+    train_command(preset, data, output, changes)
 
 
 @app.command()

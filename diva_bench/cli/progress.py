@@ -83,7 +83,8 @@ class _Live:
             transient=True,
             speed_estimate_period=120,
         )
-        self._task: TaskID = self._rich.add_task(label, total=total, completed=done, unit=unit)
+        self._task: TaskID = self._rich.add_task(label, total=total, unit=unit)
+        self._rich.update(self._task, completed=done)
 
     def __enter__(self) -> Bar:
         self._rich.start()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diva_bench import assets, data, judge, provenance, runner
+from diva_bench import assets, data, judge, prompt, provenance, runner
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal, amount, duration
 from diva_bench.cli.show import print_table
@@ -115,8 +115,10 @@ def choose_edition(
     if wanted != "auto":
         if wanted not in common:
             lacking = [n for n, h in zip([*tasks, *models], have, strict=False) if wanted not in h]
-            raise unknown("edition", wanted, common, f"all of {', '.join([*tasks, *models])} ({', '.join(lacking)} lacks it)")
-        return wanted  # type: ignore[return-value]  # checked against the editions there are
+            raise unknown(
+                "edition", wanted, common, f"all of {', '.join([*tasks, *models])} ({', '.join(lacking)} lacks it)"
+            )
+        return wanted
     if "full" in common and all(
         assets.locate(asset, catalog.weights(asset.name)[1])
         for model in models
@@ -125,7 +127,7 @@ def choose_edition(
         return "full"
     if "mini" not in common:
         if len(common) == 1:
-            return common.pop()  # type: ignore[return-value]
+            return common.pop()
         raise UserError(f"{', '.join([*tasks, *models])} have no edition in common; name one with --edition.")
     full = f"; for the full one: diva-bench pull --edition full --model {models[0]} --task {tasks[0]}"
     progress.note(
@@ -217,10 +219,12 @@ def _dry_run(catalog: Catalog, jobs: Sequence[Job], options: Options, progress: 
         statuses = RunFolder(path).statuses() if path.is_dir() else {}
         done = sum(statuses.get(s.id) in ("ok", "unsupported") for s in job.samples)
         seconds = sum(s.seconds for s in job.samples)
-        print(f"{job.task.name} x {job.model.name}: {len(job.samples)} samples, {duration(seconds)} of audio, {done} answered")
+        print(
+            f"{job.task.name} x {job.model.name}: {len(job.samples)} samples, {duration(seconds)} of audio, {done} answered"
+        )
         print(f"  time:   {_estimate(job, options.output, len(job.samples) - done)}")
         print(f"  folder: {path}")
-        request = runner.prompt.build(job.task, job.samples[0], job.accepts)
+        request = prompt.build(job.task, job.samples[0], job.accepts)
         print(f"  prompt: {request.prompt}")
         for fault in job.dataset.faults:
             print(f"  left out: {fault.id}: {fault.reason}")

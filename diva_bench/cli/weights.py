@@ -12,7 +12,7 @@ from diva_bench.cli.progress import Terminal, amount
 from diva_bench.cli.run import fetch, load_adapter, needed
 from diva_bench.cli.show import print_table
 from diva_bench.errors import UserError
-from diva_bench.report.tables import Column, Table
+from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.specs import Edition, ModelSpec
 
 
@@ -56,7 +56,8 @@ def _weights_table(catalog: Catalog, verify: bool, progress: Terminal) -> tuple[
             for name, asset in needed([catalog.model(found.spec.name, edition)]).items():
                 wanted[name] = asset
                 users.setdefault(name, []).append(f"{found.spec.name} ({edition})")
-    rows, broken = [], False
+    rows: list[list[Cell]] = []
+    broken = False
     for name, asset in sorted(wanted.items()):
         home = catalog.weights(name)[1]
         state = assets.state(asset, home, rehash=verify, progress=progress)
@@ -65,7 +66,13 @@ def _weights_table(catalog: Catalog, verify: bool, progress: Terminal) -> tuple[
         rows.append([name, state.status, amount(state.disk_bytes, "bytes"), fetch_size, ", ".join(users[name])])
         if state.detail:
             rows.append(["", state.detail, None, None, ""])
-    columns = [Column("weights"), Column("state"), Column("on disk"), Column("to fetch"), Column("used by", optional=True)]
+    columns = [
+        Column("weights"),
+        Column("state"),
+        Column("on disk"),
+        Column("to fetch"),
+        Column("used by", optional=True),
+    ]
     note = "`diva-bench pull --model NAME` fetches what is missing and replaces what is damaged"
     return Table("weights", columns, rows, [note]), broken
 
@@ -88,5 +95,3 @@ def _flip_rate(catalog: Catalog, name: str, edition: Edition, progress: Terminal
     columns = [Column("model"), Column("dtype"), Column("batch"), Column("answers changed")]
     note = "greedy answers to mini heysquad; outside float32 a run's batches are part of what it measured"
     print_table(Table("batch invariance", columns, rows, [note]))
-
-

@@ -8,27 +8,12 @@ Needs memory for the weights once, never twice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from diva_bench.decoding.converted import Converted
 from diva_bench.errors import AssetError, unknown
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 FORMATS = ("ctranslate2-whisper", "gguf")
-
-
-@dataclass(frozen=True, slots=True)
-class Converted:
-    """A model on its way to disk. `parts`: whatever else has `save_pretrained` (tokenizer, feature extractor, ...)."""
-
-    architecture: Any
-    """The transformers class."""
-    config: Any
-    weights: dict[str, Tensor]
-    parts: tuple[Any, ...]
 
 
 def convert(format: str, source: Path, target: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diva_bench.decoding.convert import Converted
+from diva_bench.decoding.converted import Converted
 from diva_bench.errors import AssetError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diva_bench.decoding.convert import Converted
+from diva_bench.decoding.converted import Converted
 from diva_bench.errors import AssetError
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Train a DiVA connector from transcripts alone: token alignment first, then both losses (arXiv 2410.02678).
 
-    python -m diva_bench.training.train --preset nano --data DIR --output DIR
+    diva-bench train --preset nano --data DIR --output DIR
 
 The encoder runs once per clip (training/data.py); the LLM is not run while only its embeddings are matched. One script,
 read top to bottom. Killed and started again it goes on from its last checkpoint.
@@ -8,12 +8,11 @@ read top to bottom. Killed and started again it goes on from its last checkpoint
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import random
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from diva_bench.decoding.whisper import Whisper
 from diva_bench.diva import checkpoint, losses, model
-from diva_bench.diva.config import PRESETS, TrainConfig
+from diva_bench.diva.config import TrainConfig
 from diva_bench.training import data
 from diva_bench.training.data import Clips
 from diva_bench.types import Progress
@@ -277,34 +276,3 @@ def _resume(output: Path, connector: model.Connector, optimiser: Any) -> tuple[i
     connector.load_state_dict(state["connector"])
     optimiser.load_state_dict(state["optimiser"])
     return state["step"], state["spent"], state["log"]
-
-
-def main() -> None:
-    from diva_bench.cli.progress import Terminal
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", choices=sorted(PRESETS), required=True)
-    parser.add_argument("--data", type=Path, required=True, help="folder of train-*.parquet")
-    parser.add_argument("--whisper", type=Path, required=True, help="converted Whisper")
-    parser.add_argument("--llm", type=Path, required=True, help="converted LLM")
-    parser.add_argument("--output", type=Path, required=True)
-    names = {
-        "steps": int,
-        "align_steps": int,
-        "batch": int,
-        "both_batch": int,
-        "warmup": int,
-        "lr": float,
-        "both_lr": float,
-    }
-    for name, kind in names.items():
-        parser.add_argument("--" + name.replace("_", "-"), type=kind)
-    args = parser.parse_args()
-    changes = {n: getattr(args, n) for n in names if getattr(args, n) is not None}
-    config, progress = replace(PRESETS[args.preset](), **changes), Terminal()
-    places = {"whisper_dir": args.whisper, "llm_dir": args.llm, "folder": args.data, "output": args.output}
-    train(prepare(config, args.preset, **places, progress=progress), progress)
-
-
-if __name__ == "__main__":
-    main()

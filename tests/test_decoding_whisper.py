@@ -1,0 +1,151 @@
+"""Whisper written out by hand, against transformers; windows, masks and batches."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from tiny_models import ENGLISH_ONLY, MULTILINGUAL, make_whisper
+from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+from diva_bench.decoding import whisper as module
+from diva_bench.decoding.whisper import FULL, RATE, Wave, Whisper
+from diva_bench.errors import AssetError
+
+MINI = Path(__file__).parents[1] / "tasks" / "mini"
+
+
+def noise(seconds: float, seed: int = 0) -> Wave:
+    rng = np.random.default_rng(seed)
+    return (0.1 * rng.standard_normal(int(seconds * RATE))).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Random weights rarely come to an end; 24 tokens show as much as 224."""
+    if "weights" not in request.keywords:
+        monkeypatch.setattr(module, "_MAX_NEW", 24)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_whisper(tmp_path_factory.mktemp("whisper"))
+
+
+@pytest.fixture(scope="module")
+def tiny(folder: Path) -> Whisper:
+    return Whisper.load(folder)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 3.21, 30.0])
+def test_log_mel_is_that_of_transformers(tiny: Whisper, seconds: float) -> None:
+    wave = noise(seconds)
+    extract: Any = WhisperFeatureExtractor
+    theirs = extract(feature_size=80)(wave, sampling_rate=RATE, return_tensors="pt").input_features[0]
+    torch.testing.assert_close(tiny.mel(wave, FULL), theirs, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("vocabulary", [ENGLISH_ONLY, MULTILINGUAL])
+def test_encoder_and_greedy_decoding_are_those_of_transformers(tmp_path: Path, vocabulary: int) -> None:
+    ours = Whisper.load(make_whisper(tmp_path, vocabulary))
+    theirs: Any = WhisperForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    waves = [noise(2.0), noise(5.0, 1)]
+    mel = torch.stack([ours.mel(w, FULL) for w in waves])
+    with torch.inference_mode():
+        states = theirs.model.encoder(mel).last_hidden_state
+        torch.testing.assert_close(ours.encoder(mel, None), states, atol=1e-4, rtol=1e-4)
+        prompt = torch.tensor([[257, 258, 260, 261] if vocabulary == MULTILINGUAL else [257, 261]] * 2)
+        tokens = prompt
+        for _ in range(20):
+            logits = theirs(encoder_outputs=(states,), decoder_input_ids=tokens).logits[:, -1]
+            logits[:, [1, 2, 7, *range(257, vocabulary)]] = -torch.inf
+            if tokens.shape == prompt.shape:
+                logits[:, [220, 256]] = -torch.inf
+            tokens = torch.cat([tokens, logits.argmax(-1, keepdim=True)], 1)
+    for row, answer in enumerate(ours.decode(states)):
+        wanted = tokens[row, prompt.shape[1] :].tolist()
+        wanted = wanted[: wanted.index(256)] if 256 in wanted else wanted
+        assert answer[:20] == wanted
+
+
+def test_a_clips_states_do_not_depend_on_the_batch(tiny: Whisper) -> None:
+    waves = [noise(s, i) for i, s in enumerate((1.0, 0.33, 2.71, 0.01))]
+    states, mask = tiny.encode(waves)
+    assert mask.sum(1).tolist() == [50, 17, 136, 5]
+    for row, wave in enumerate(waves):
+        alone, all_seen = tiny.encode([wave])
+        assert bool(all_seen.all())
+        torch.testing.assert_close(states[row, : alone.shape[1]], alone[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_transcripts_do_not_depend_on_the_batch(tiny: Whisper, rows: int) -> None:
+    waves = [noise(s, i) for i, s in enumerate((1.0, 0.3, 2.0, 0.0, 4.0, 0.5))]
+    assert [t for i in range(0, 6, rows) for t in tiny.transcribe(waves[i : i + rows])] == tiny.transcribe(waves)
+
+
+def test_decoding_does_not_look_at_masked_states(tiny: Whisper) -> None:
+    torch.manual_seed(0)
+    states, mask = torch.randn(2, 12, 16), torch.ones(2, 12, dtype=torch.bool)
+    mask[0, 5:] = False
+    longer = states.clone()
+    longer[0, 5:] = 100.0
+    assert tiny.decode(longer, mask) == tiny.decode(states, mask)
+    assert tiny.decode(states, mask)[0] == tiny.decode(states[:1, :5])[0]
+
+
+def test_a_row_that_does_not_end_is_cut_and_one_that_ends_leaves_the_batch(tiny: Whisper) -> None:
+    torch.manual_seed(0)
+    states = torch.randn(6, 12, 16) * 3
+    answers = tiny.decode(states)
+    assert all(len(ids) <= module._MAX_NEW for ids in answers)
+    assert [tiny.decode(states[i : i + 1])[0] for i in range(6)] == answers
+
+
+def test_no_clips_give_no_transcripts(tiny: Whisper) -> None:
+    assert tiny.transcribe([]) == []
+
+
+@pytest.mark.parametrize("length", [0, 1, 160, 1600])
+def test_very_short_clips_are_padded(tiny: Whisper, length: int) -> None:
+    wave = np.zeros(length, np.float32)
+    states, mask = tiny.encode([wave])
+    assert states.shape == (1, 5, 16)
+    assert mask.shape == (1, 5)
+    assert bool(torch.isfinite(states).all())
+    assert len(tiny.transcribe([wave])) == 1
+
+
+def test_thirty_seconds_are_heard_and_a_sample_more_is_refused(tiny: Whisper) -> None:
+    assert tiny.encode([np.zeros(FULL, np.float32)])[0].shape[1] == 1500
+    for ask in (tiny.encode, tiny.transcribe):
+        with pytest.raises(ValueError, match="over Whisper's 30 s"):
+            ask([np.zeros(FULL + 1, np.float32)])
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "generation_config.json"])
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_damaged_folder_is_an_asset_error_that_names_it(tmp_path: Path, name: str, damage: str) -> None:
+    path = make_whisper(tmp_path) / name
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(AssetError, match=f"{tmp_path.name}: this Whisper cannot be loaded"):
+        Whisper.load(tmp_path)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", ["whisper-base", "whisper-tiny.en"])
+def test_real_weights_write_down_what_is_said(weights: Callable[[str], Path], name: str) -> None:
+    data = (MINI / "audio" / "covost2" / "covost2-001.ogg").read_bytes()
+    wave, rate = soundfile.read(io.BytesIO(data), dtype="float32")
+    assert rate == RATE
+    heard = Whisper.load(weights(name)).transcribe([wave, np.zeros(160, np.float32)])
+    assert heard[0] == "The bakery on the corner opens at six in the morning."
