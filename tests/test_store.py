@@ -93,7 +93,7 @@ def test_a_broken_line_in_the_middle_is_told_with_its_number(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_is_told_and_what_was_written_is_kept(tmp_path):
-    with pytest.raises(StoreError, match="the disk is full"), create(tmp_path) as folder:
+    with pytest.raises(StoreError, match="the disk is full"), create(tmp_path) as folder:  # noqa: PT012
         folder.append([Response("a")], {})
         folder._files["responses"].close()
         folder._files["responses"] = Path("/dev/full").open("ab", buffering=0)  # noqa: SIM115 (the folder closes it)
