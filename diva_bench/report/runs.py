@@ -40,9 +40,10 @@ def results_table(finished: Sequence[Finished]) -> Table:
 
 def _row(finished: Finished) -> list[Cell]:
     run = summary_of(dict(finished.summary), finished.path / "summary.json")
-    rows = sum(t["rows"] for t in finished.timing)
-    wall = sum(t["wall"] for t in finished.timing)
-    heard = sum(t["audio"] for t in finished.timing)
+    # speed means something where audio was heard or a model computed: a baseline answers from a table
+    rows = sum(t["rows"] for t in finished.timing if t["stages"])
+    wall = sum(t["wall"] for t in finished.timing if t["stages"])
+    heard = sum(t["audio"] for t in finished.timing if t["stages"])
     main = run.metrics.get(run.primary)
     remarks = [f"incomplete: {run.reason}" if not run.complete else "", flag(run)]
     return [
