@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import soundfile
 import torch
+from tiny_models import make_llm, make_whisper
 
 from diva_bench.diva.config import ConnectorConfig, TrainConfig
 from diva_bench.diva.model import Connector
 from diva_bench.training import data, train
+from diva_bench.types import Silent
 
 CONFIG = TrainConfig(queries=4, layers=1, batch=4, both_batch=2, steps=40, align_steps=30, warmup=5)
 
@@ -133,12 +142,129 @@ def test_a_resumed_run_ends_with_the_same_weights(clips: data.Clips, tmp_path: P
     first = tiny()
     optimiser = train.build_optimiser(first, CONFIG)
     run(5, first, optimiser, clips, 0)
-    train._save(folder, first, optimiser, step=5, spent=1.5, log=[{"step": 5}])
+    train._save(folder, first, optimiser, step=5, spent=1.5, log=[{"step": 5}], mean={"align": 2.0})
     (folder / "resume.tmp").write_bytes(b"a second save that was killed half way")
 
     second = tiny()
     optimiser = train.build_optimiser(second, CONFIG)
-    assert train._resume(folder, second, optimiser) == (5, 1.5, [{"step": 5}])
+    assert train._resume(folder, second, optimiser) == (5, 1.5, [{"step": 5}], {"align": 2.0})
     run(12, second, optimiser, clips, 5)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
+
+
+# ---------------------------------------------------------------- all of it, with models of a few kilobytes
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+from diva_bench.diva.config import TrainConfig
+from diva_bench.training import train
+from diva_bench.types import Silent
+torch.set_num_threads(1)
+place, output = Path(sys.argv[1]), Path(sys.argv[2])
+config = TrainConfig(queries=40, layers=2, batch=4, both_batch=2, steps=14, align_steps=8, warmup=2, held_out=4,
+                     evaluate_every=5, save_every=3)
+run = train.prepare(config, whisper_dir=place / "whisper", llm_dir=place / "llm", names=("w", "l"), folder=place,
+                    output=output, progress=Silent())
+step = train.losses_of
+def slow(*args, **kwargs):
+    print("step", flush=True)
+    return step(*args, **kwargs)
+train.losses_of = slow
+train.train(run, Silent())
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny models and 32 clips of noise with texts."""
+    folder = tmp_path_factory.mktemp("training")
+    make_whisper(folder / "whisper")
+    make_llm(folder / "llm")
+    rows = [{"audio": {"bytes": clip(0.2 + 0.02 * k), "path": None}, "text": f"text {k}"} for k in range(32)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "train-000.parquet")
+    return folder
+
+
+def start(place: Path, output: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SCRIPT, str(place), str(output)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def curve(output: Path) -> list[dict[str, float]]:
+    lines = (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "s_per_step"} for line in lines]
+
+
+def test_training_killed_at_any_step_ends_with_the_same_curve_and_connector(place: Path, tmp_path: Path) -> None:
+    """A real process, SIGKILLed twice: in the alignment phase and in the phase of both losses."""
+    whole, killed = tmp_path / "a" / "whole", tmp_path / "b" / "killed"
+    with start(place, whole) as process:
+        assert process.wait() == 0 or pytest.fail("training failed")
+    for steps in (5, 8):
+        with start(place, killed) as process:
+            assert process.stdout is not None
+            for _ in range(steps):
+                assert process.stdout.readline() == "step\n"
+            process.send_signal(signal.SIGKILL)
+        assert not (killed / "export" / "training.json").exists() or curve(killed) != curve(whole)
+    with start(place, killed) as process:
+        assert process.wait() == 0
+    assert curve(killed) == curve(whole)
+    assert {"align", "distill", "dev_align", "dev_nearest", "dev_distill", "dev_first_token"} <= curve(whole)[-1].keys()
+    stored = [(out / "export" / "connector.safetensors").read_bytes() for out in (whole, killed)]
+    assert stored[0] == stored[1]
+
+
+def prepared(place: Path, output: Path) -> train.Run:
+    config = TrainConfig(queries=40, layers=2, batch=4, both_batch=2, steps=4, align_steps=2, warmup=1, held_out=4)
+    return train.prepare(
+        config, whisper_dir=place / "whisper", llm_dir=place / "llm", names=("w", "l"), folder=place, output=output,
+        progress=Silent(),
+    )  # fmt: skip
+
+
+def test_gradients_reach_every_part_of_the_connector_and_nothing_else(place: Path, tmp_path: Path) -> None:
+    run = prepared(place, tmp_path / "out")
+    before = {n: p.clone() for n, p in run.frozen.llm.state_dict().items()}
+    loss, seen = train.losses_of(run, run.train[:2], both=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert seen.keys() == {"align", "distill"}
+    without = [n for n, p in run.connector.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+    assert all(p.grad is None and not p.requires_grad for p in run.frozen.llm.parameters())
+    assert all(torch.equal(before[n], p) for n, p in run.frozen.llm.state_dict().items())
+
+
+def test_virtual_tokens_that_equal_the_embeddings_leave_nothing_to_distil(place: Path, tmp_path: Path) -> None:
+    """Student and teacher are asked in the same words, whatever the batch pads them to."""
+    run = prepared(place, tmp_path / "out")
+    texts = [run.frozen.embeddings[run.clips.tokens[i]] for i in run.train[:3]]
+    alone = torch.cat([run.frozen.last_state([t]) for t in texts])
+    torch.testing.assert_close(run.frozen.last_state(texts), alone, atol=2e-2, rtol=2e-2)
+    assert float(train.losses.output_distillation(run.frozen.last_state(texts), run.frozen.last_state(texts))) == 0.0
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_clips_it_came_from(place: Path, tmp_path: Path) -> None:
+    run = prepared(place, tmp_path / "out")
+    with torch.no_grad():
+        run.connector.query_tokens[0, 0] = float("nan")
+    with pytest.raises(FloatingPointError, match=rf"on clips \[{run.train[0]}, {run.train[1]}\]"):
+        train.losses_of(run, run.train[:2], both=False)
+
+
+def test_the_record_says_what_was_trained_on_what(place: Path, tmp_path: Path) -> None:
+    run = prepared(place, tmp_path / "out")
+    train.train(run, Silent())
+    config = json.loads((tmp_path / "out" / "export" / "config.json").read_text(encoding="utf-8"))
+    record = json.loads((tmp_path / "out" / "export" / "training.json").read_text(encoding="utf-8"))
+    assert config["encoder"].keys() == {"weights", "fingerprint", "window"}
+    assert config["llm"].keys() == {"weights", "fingerprint"}
+    assert record["data"].keys() == {"train-000.parquet"}
+    assert record["losses"] == "token alignment, then both"
+    assert record["examples"] == 2 * 4 + 2 * 2
+    assert record["clips"] + record["clips_held_out"] == 32
+    assert str(place) not in json.dumps(record)

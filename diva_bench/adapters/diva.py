@@ -30,6 +30,7 @@ class Diva:
                 f"{paths['connector']}: made for widths {connector.config.width} and {connector.config.llm_width}, "
                 f"but the encoder has {width} and the LLM {wide}."
             )
+        checkpoint.fits(paths["connector"], self._encoder, self._llm.embeddings)
         self._connector = connector.to(self._llm.device, self._encoder.dtype)
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:

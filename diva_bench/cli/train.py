@@ -24,7 +24,8 @@ def train_command(preset: str, data: Path, output: Path, changes: dict[str, Any]
     if config.align_steps > config.steps:
         config = replace(config, align_steps=config.steps)
     catalog, progress = Catalog(), Terminal()
-    whisper, llm = (assets.ready(*catalog.weights(name), progress) for name in WEIGHTS[preset])
-    run = prepare(config, preset, whisper_dir=whisper, llm_dir=llm, folder=data, output=output, progress=progress)
+    names = WEIGHTS[preset]
+    whisper, llm = (assets.ready(*catalog.weights(name), progress) for name in names)
+    run = prepare(config, whisper_dir=whisper, llm_dir=llm, names=names, folder=data, output=output, progress=progress)
     train(run, progress)
     print(f"stored: {output / 'export'}")

@@ -6,6 +6,7 @@ Matrices are stored as int8 with one float32 scale per row, everything else as f
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diva_bench.decoding.whisper import Whisper
 from diva_bench.diva.config import ConnectorConfig
 from diva_bench.diva.model import Connector
 from diva_bench.errors import AssetError
@@ -47,8 +49,16 @@ def unpack(stored: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def fingerprint(part: Whisper | Tensor) -> str:
+    """Sixteen hex digits that tell a Whisper, or an LLM by its input embeddings, whatever type they were loaded in."""
+    some = part[:16] if isinstance(part, Tensor) else part.encoder.conv1.weight
+    as_stored = some.detach().cpu().to(torch.bfloat16).contiguous().view(torch.int16)
+    return hashlib.sha256(as_stored.numpy().tobytes()).hexdigest()[:16]
+
+
 def save(connector: Connector, folder: Path, about: dict[str, Any], training: dict[str, Any]) -> None:
-    """Write the three files. `about`: the names of Whisper and LLM; `training`: the record of the run."""
+    """Write the three files. `about`: under `encoder` and `llm` the names and fingerprints of what it was trained
+    between, which `fits` compares; `training`: the record of the run."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(pack(connector.state_dict()), folder / "connector.safetensors")
     config = {"connector": asdict(connector.config), **about}
@@ -65,3 +75,20 @@ def load(folder: Path) -> Connector:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as err:
         raise AssetError(f"{folder}: this is not a connector that can be loaded ({err}).") from err
     return connector.eval().requires_grad_(False)
+
+
+def fits(folder: Path, encoder: Whisper, llm_embeddings: Tensor) -> None:
+    """Raises AssetError where the connector was trained between other models than these: of the same widths it would
+    load, and answer nonsense."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        trained = {part: (config[part]["weights"], config[part]["fingerprint"]) for part in ("encoder", "llm")}
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise AssetError(f"{folder / 'config.json'}: does not say what it was trained with ({err!r}).") from err
+    for part, given in (("encoder", encoder), ("llm", llm_embeddings)):
+        name, wanted = trained[part]
+        if (found := fingerprint(given)) != wanted:
+            raise AssetError(
+                f"{folder}: this connector was trained with {part} {name} ({wanted}), but is given another ({found}). "
+                f"Name {name} under `weights: {part}` in the model's YAML."
+            )

@@ -79,15 +79,18 @@ def prepare(
     whisper: Whisper,
     tokenizer: Any,
     *,
+    made_of: Any,
     queries: int,
     max_seconds: float,
     held_out: int,
     cache: Path,
     progress: Progress,
 ) -> Clips:
-    """Decode, filter, tokenise and encode everything once; the outcome is kept under `cache`, whole or not at all."""
-    texts_hash = digest([hashes(folder), whisper.config["d_model"], len(tokenizer), queries, max_seconds, held_out])
-    place = cache / f"states-{texts_hash[:16]}"
+    """Decode, filter, tokenise and encode everything once; the outcome is kept under `cache`, whole or not at all.
+
+    `made_of`: what tells this encoder and tokenizer from others; with the data and the limits it names the outcome.
+    """
+    place = cache / f"states-{digest([hashes(folder), made_of, queries, max_seconds, held_out])[:16]}"
     if not (place / "done.json").exists():
         place.mkdir(parents=True, exist_ok=True)
         _encode_all(

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diva_bench import provenance
 from diva_bench.decoding.whisper import Whisper
 from diva_bench.diva import checkpoint, losses, model
 from diva_bench.diva.config import TrainConfig
@@ -82,21 +83,34 @@ class Frozen:
         out = self.llm.model(inputs_embeds=padded, attention_mask=mask.long(), use_cache=False).last_hidden_state
         return out[torch.arange(len(parts)), lengths - 1]  # type: ignore[no-any-return]
 
+    def first_token(self, states: Tensor) -> Tensor:
+        """Last states (B, E) -> (B,): the likeliest first token of the answer."""
+        return self.llm.get_output_embeddings()(states).argmax(-1)  # type: ignore[no-any-return]
 
-def evaluate(connector: model.Connector, clips: Clips, frozen: Frozen, dev: list[int]) -> dict[str, float]:
-    """Alignment loss and nearest-token accuracy (%) on held-out texts."""
-    total, hits, count = 0.0, 0, 0
+
+def evaluate(connector: model.Connector, clips: Clips, frozen: Frozen, dev: list[int], both: bool) -> dict[str, float]:
+    """On held-out texts: alignment loss and nearest-token accuracy (%); with `both` also the distillation loss, and how
+    often (%) the LLM would begin its answer to the speech with the token that it begins its answer to the text with."""
+    total, hits, count, distance, agree = 0.0, 0, 0, 0.0, 0
     connector.eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for start in range(0, len(dev), 32):
             chosen = dev[start : start + 32]
             virtual = connector(*clips.batch(chosen))
             ids = [torch.tensor(clips.tokens[i]) for i in chosen]
+            targets = [frozen.embeddings[i] for i in ids]
             hit, n = losses.nearest_token_hits(virtual, ids, frozen.embeddings)
-            total += float(losses.token_alignment(virtual, [frozen.embeddings[i] for i in ids])) * n
+            total += float(losses.token_alignment(virtual, targets)) * n
             hits, count = hits + hit, count + n
+            if both:
+                student, teacher = frozen.last_state(list(virtual)), frozen.last_state(targets)
+                distance += float(losses.output_distillation(student, teacher)) * len(chosen)
+                agree += int((frozen.first_token(student) == frozen.first_token(teacher)).sum())
     connector.train()
-    return {"dev_align": total / count, "dev_nearest": 100.0 * hits / count}
+    found = {"dev_align": total / count, "dev_nearest": 100.0 * hits / count}
+    if both:
+        found |= {"dev_distill": distance / len(dev), "dev_first_token": 100.0 * agree / len(dev)}
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +118,11 @@ class Run:
     """What stays the same from the first step to the last."""
 
     config: TrainConfig
-    preset: str
     folder: Path
     """Of the training data."""
     output: Path
+    about: dict[str, dict[str, str]]
+    """`encoder` and `llm`: their names and fingerprints."""
     connector: model.Connector
     clips: Clips
     frozen: Frozen
@@ -157,22 +172,29 @@ def build_optimiser(connector: model.Connector, config: TrainConfig) -> torch.op
 
 def prepare(
     config: TrainConfig,
-    preset: str,
     *,
     whisper_dir: Path,
     llm_dir: Path,
+    names: tuple[str, str],
     folder: Path,
     output: Path,
     progress: Progress,
 ) -> Run:
-    """Load what is frozen, encode what was not encoded yet, and start the connector from Whisper's decoder."""
+    """Load what is frozen, encode what was not encoded yet, and start the connector from Whisper's decoder.
+
+    `names`: of Whisper and the LLM, for the record.
+    """
     torch.manual_seed(config.seed)
     output.mkdir(parents=True, exist_ok=True)
     whisper, frozen = Whisper.load(whisper_dir, "cpu", "bfloat16"), Frozen(llm_dir)
+    prints = checkpoint.fingerprint(whisper), checkpoint.fingerprint(frozen.embeddings)
+    encoder, llm = ({"weights": n, "fingerprint": f} for n, f in zip(names, prints, strict=True))
+    about = {"encoder": {**encoder, "window": "the clip's own length"}, "llm": llm}
     clips = data.prepare(
         folder,
         whisper,
         frozen.tokenizer,
+        made_of=about,
         queries=config.queries,
         max_seconds=config.max_seconds,
         held_out=config.held_out,
@@ -192,17 +214,17 @@ def prepare(
             "distill": float(frozen.last_state(some).float().norm(dim=-1).mean()),
         }
     progress.note(f"the projection starts from {shared} shared tokens; target lengths {scale}")
-    return Run(config, preset, folder, output, connector, clips, frozen, train_set, dev_set, scale)
+    return Run(config, folder, output, about, connector, clips, frozen, train_set, dev_set, scale)
 
 
 def train(run: Run, progress: Progress) -> None:
     """The loop. Every 25 steps a line, every `save_every` a checkpoint, every `evaluate_every` an export."""
     config, connector = run.config, run.connector
     optimiser = build_optimiser(connector, config)
-    step, spent, log = _resume(run.output, connector, optimiser)
+    step, spent, log, mean = _resume(run.output, connector, optimiser)
     connector.train()
     began = mark = time.time()
-    marked, mean = step, dict[str, float]()
+    marked = step
     while step < config.steps:
         for group in optimiser.param_groups:
             group["lr"] = schedule(step, config) * group["factor"]
@@ -214,20 +236,22 @@ def train(run: Run, progress: Progress) -> None:
         optimiser.step()
         step += 1
         mean = {k: 0.95 * mean.get(k, v) + 0.05 * v for k, v in seen.items()}
-        evaluated = step % config.evaluate_every == 0
-        if step % 25 == 0:
+        # also at the end of alignment, to tell what both losses add
+        evaluated = step % config.evaluate_every == 0 or step in (config.align_steps, config.steps)
+        if step % 25 == 0 or evaluated:
             row: dict[str, Any] = {"step": step, **{k: round(v, 4) for k, v in mean.items()}}
             row["s_per_step"] = round((time.time() - mark) / (step - marked), 3)
             if evaluated:
-                row |= {k: round(v, 4) for k, v in evaluate(connector, run.clips, run.frozen, run.dev).items()}
+                both = config.align_steps <= step and config.align_steps < config.steps
+                found = evaluate(connector, run.clips, run.frozen, run.dev, both)
+                row |= {k: round(v, 4) for k, v in found.items()}
             log.append(row)
-            with (run.output / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            _write_log(run.output, log)
             progress.note(" ".join(f"{k}={v}" for k, v in row.items()))
             mark, marked = time.time(), step
         seconds = spent + time.time() - began
         if step % config.save_every == 0 or step == config.steps:
-            _save(run.output, connector, optimiser, step=step, spent=seconds, log=log)
+            _save(run.output, connector, optimiser, step=step, spent=seconds, log=log, mean=mean)
         if evaluated and step < config.steps:  # something to use, should this run be killed
             export(run, step, seconds, log)
     export(run, step, spent + time.time() - began, log)
@@ -236,9 +260,10 @@ def train(run: Run, progress: Progress) -> None:
 def export(run: Run, step: int, seconds: float, log: list[dict[str, Any]]) -> None:
     """Store the connector as it ships, and measure what the storage format costs."""
     config, target = run.config, run.output / "export"
-    whisper, llm = WEIGHTS[run.preset]
+    where = provenance.collect([])
+    both = step > config.align_steps
     record: dict[str, Any] = {
-        "preset": run.preset,
+        "losses": "token alignment, then both" if both else "token alignment",
         "config": asdict(config),
         "steps": step,
         "examples": min(step, config.align_steps) * config.batch
@@ -248,31 +273,42 @@ def export(run: Run, step: int, seconds: float, log: list[dict[str, Any]]) -> No
         "clips_held_out": len(run.dev),
         "skipped": run.clips.skipped,
         "seconds": round(seconds),
-        "device": "CPU",
+        "device": f"{where['machine']['processor']}, {torch.get_num_threads()} threads",
+        "versions": where["versions"],
+        "git": where["git"],
         "dtype": "float32 weights, bfloat16 autocast; frozen parts bfloat16",
         "data": data.hashes(run.folder),
         "curve": log,
-        "dev_float32": evaluate(run.connector, run.clips, run.frozen, run.dev),
+        "dev_float32": evaluate(run.connector, run.clips, run.frozen, run.dev, both),
     }
-    about = {"whisper": whisper, "llm": llm}
-    checkpoint.save(run.connector, target, about, record)
-    record["dev_stored"] = evaluate(checkpoint.load(target), run.clips, run.frozen, run.dev)
-    checkpoint.save(run.connector, target, about, record)
+    checkpoint.save(run.connector, target, run.about, record)
+    record["dev_stored"] = evaluate(checkpoint.load(target), run.clips, run.frozen, run.dev, both)
+    checkpoint.save(run.connector, target, run.about, record)
     run.connector.train()
 
 
-def _save(output: Path, connector: model.Connector, optimiser: Any, *, step: int, spent: float, log: list[Any]) -> None:
-    state = {"connector": connector.state_dict(), "optimiser": optimiser.state_dict()}
+def _write_log(output: Path, log: list[dict[str, Any]]) -> None:
+    """The whole of it: what a killed run wrote after its last checkpoint is not said twice."""
+    aside = output / "metrics.tmp"
+    aside.write_text("".join(json.dumps(row) + "\n" for row in log), encoding="utf-8")
+    aside.replace(output / "metrics.jsonl")
+
+
+def _save(output: Path, connector: model.Connector, optimiser: Any, **rest: Any) -> None:
+    """`rest`: step, spent, log, mean."""
     aside = output / "resume.tmp"
-    torch.save({**state, "step": step, "spent": spent, "log": log}, aside)
+    torch.save({"connector": connector.state_dict(), "optimiser": optimiser.state_dict(), **rest}, aside)
     aside.replace(output / "resume.pt")  # whole or not at all: a kill leaves the last checkpoint
 
 
-def _resume(output: Path, connector: model.Connector, optimiser: Any) -> tuple[int, float, list[Any]]:
+def _resume(
+    output: Path, connector: model.Connector, optimiser: Any
+) -> tuple[int, float, list[dict[str, Any]], dict[str, float]]:
+    """(steps done, seconds spent, log, running means of the losses)."""
     path = output / "resume.pt"
     if not path.exists():
-        return 0, 0.0, []
+        return 0, 0.0, [], {}
     state = torch.load(path, weights_only=True)
     connector.load_state_dict(state["connector"])
     optimiser.load_state_dict(state["optimiser"])
-    return state["step"], state["spent"], state["log"]
+    return state["step"], state["spent"], state["log"], state["mean"]
