@@ -243,3 +243,35 @@ def test_an_output_that_is_a_file_is_told(tmp_path):
     got = ask(tmp_path, "echo")
     assert got.returncode == 2
     assert "cannot be written" in got.stderr
+
+
+def test_processes_that_share_a_run_end_with_the_summary_of_one(tmp_path):
+    """Two real processes under torchrun: the first waits for the second, then judges what both asked."""
+    specs = mini_task.write(tmp_path / "specs", count=40)
+    mini_task.model(specs, "slow", delay=0.02)
+    assert ask(tmp_path, "slow", output="one").returncode == 0
+    launch = [str(Path(sys.executable).with_name("torchrun")), "--nproc-per-node", "2", "-m", "diva_bench"]
+    asked = ["run", "--path", "specs", "-m", "slow", "-t", "toy", "--batch-budget", "5", "--output", "two"]
+    done = subprocess.run(
+        [*launch, *asked],
+        check=False,
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("score [95 %]") == 1, "one table, by one process"
+    shares = sorted(p.name for p in (tmp_path / "two").glob("*/*/responses*.jsonl"))
+    assert shares == ["responses.0-of-2.jsonl", "responses.1-of-2.jsonl"]
+    assert only(tmp_path / "two", "scores.jsonl").read_bytes() == only(tmp_path / "one", "scores.jsonl").read_bytes()
+
+
+def test_a_world_size_without_a_meeting_point_is_refused_before_anything_is_asked(tmp_path, monkeypatch):
+    mini_task.write(tmp_path / "specs")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    done = ask(tmp_path, "echo")
+    assert done.returncode == 2
+    assert "WORLD_SIZE is 4, but RANK, MASTER_ADDR, MASTER_PORT are not set" in done.stderr
+    assert not (tmp_path / "results").exists()

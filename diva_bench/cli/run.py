@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class Options:
 def run_command(options: Options) -> int:
     """Exit code: 0 all answered; 1 something is missing or faulty and was said so."""
     progress = Terminal()
+    shard = shard_of_process(os.environ)
     catalog = Catalog(options.paths)
     jobs = prepare(catalog, options, progress)
     if options.dry_run:
@@ -47,19 +49,47 @@ def run_command(options: Options) -> int:
     for job in jobs:  # a folder that cannot be written is told before weights are fetched, not after
         job.folder(options.output)
     folders = fetch(catalog, [job.model for job in jobs], progress)
-    shard = shard_of_process(os.environ)
     finished: list[Finished] = []
     for model in dict.fromkeys(job.model.name for job in jobs):
         mine = [job for job in jobs if job.model.name == model]
         finished += _ask_all(catalog, mine, folders, options, progress, shard)
-    if shard.index == 0 or all(f.summary["complete"] for f in finished):
-        print_table(results_table(finished))
+    if shard.count > 1:
+        _meet()
+        if shard.index > 0:
+            return 0  # what failed is in the run folder, and the first process says so
+        finished = [_judge(job, options, shard, progress) for job in jobs]
+    print_table(results_table(finished))
     return 0 if all(f.summary["complete"] and not f.summary["data_faults"] for f in finished) else 1
 
 
 def shard_of_process(environment: Mapping[str, str]) -> Shard:
-    """Which share of the plan is ours: `accelerate launch` and torchrun set RANK and WORLD_SIZE."""
-    return Shard(int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1)))
+    """Which share of the plan is ours: `accelerate launch` and torchrun set RANK and WORLD_SIZE, and where to meet.
+
+    Raises UserError where they are set, but not where to meet: it would be found out when all is asked.
+    """
+    shard = Shard(int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1)))
+    lacking = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in environment]
+    if shard.count > 1 and lacking:
+        raise UserError(
+            f"WORLD_SIZE is {shard.count}, but {', '.join(lacking)} are not set: several processes share one run only where "
+            "they can meet. Start them with torchrun or `accelerate launch -m diva_bench run ...`, or unset WORLD_SIZE."
+        )
+    return shard
+
+
+def _meet() -> None:
+    """Wait until every process has asked its share. One that dies ends all of them (torchrun sees to that); the same
+    command goes on from there."""
+    import torch.distributed as processes
+
+    processes.init_process_group("gloo", timeout=timedelta(days=30))
+    processes.barrier()
+    processes.destroy_process_group()
+
+
+def _judge(job: Job, options: Options, shard: Shard, progress: Terminal) -> Finished:
+    with job.folder(options.output, shard) as folder:
+        return Finished(judge.judge(job, folder, progress), folder.path, folder.timing())
 
 
 # ---------------------------------------------------------------- before anything is asked
@@ -176,7 +206,8 @@ def _ask_all(
     progress: Terminal,
     shard: Shard,
 ) -> list[Finished]:
-    """All jobs of one model: it is loaded once, and only if there is something left to ask."""
+    """All jobs of one model: it is loaded once, and only if there is something left to ask. Each is judged when it is
+    asked, unless other processes still ask their share of it."""
     model, adapter = jobs[0].model, None
     finished: list[Finished] = []
     try:
@@ -185,8 +216,8 @@ def _ask_all(
                 if _unfinished(job, folder):
                     adapter = adapter or load_adapter(catalog, model, folders, progress)
                     runner.ask(job, adapter, folder, progress, shard)
-                summary = judge.judge(job, folder, progress)
-                finished.append(Finished(summary, folder.path, folder.timing()))
+            if shard.count == 1:
+                finished.append(_judge(job, options, shard, progress))
     finally:
         if adapter is not None:
             adapter.close()
