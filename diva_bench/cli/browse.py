@@ -53,7 +53,9 @@ def _models(catalog: Catalog) -> Table:
 def _metrics(catalog: Catalog) -> Table:
     rows = [[m.scorer, m.name, m.range, m.better, m.meaning] for m in scorers.METRICS]
     columns = [Column(n) for n in ("scorer", "metric", "range", "better", "what it is")]
-    return Table("metrics", columns, rows, [])
+    needs = {m.needs: [n.name for n in scorers.METRICS if n.needs == m.needs] for m in scorers.METRICS if m.needs}
+    notes = [f"need a {what}: {', '.join(names)}" for what, names in needs.items()]
+    return Table("metrics", columns, rows, notes)
 
 
 def show_command(name: str, edition: str, paths: list[Path]) -> None:

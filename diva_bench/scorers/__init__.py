@@ -54,7 +54,7 @@ class Metric:
 
 
 _CHOICES = "task with choices"
-_SCORED = "task with choices, model that scores them"
+_SCORED = "task with choices and a model that scores them"
 
 METRICS = (
     Metric("bleu", "bleu", "corpus BLEU as sacreBLEU counts it; setting: tokenize"),
