@@ -210,7 +210,7 @@ def test_training_killed_at_any_step_ends_with_the_same_curve_and_connector(plac
             for _ in range(steps):
                 assert process.stdout.readline() == "step\n"
             process.send_signal(signal.SIGKILL)
-        assert not (killed / "export" / "training.json").exists() or curve(killed) != curve(whole)
+        assert not (killed / "export").exists(), "it ended before it could be killed: the test proves nothing"
     with start(place, killed) as process:
         assert process.wait() == 0
     assert curve(killed) == curve(whole)

@@ -27,8 +27,8 @@ class TrainConfig:
     queries: int
     layers: int
     batch: int = 32
-    steps: int = 3000
-    align_steps: int = 3000
+    steps: int
+    align_steps: int
     """Steps of token alignment alone, before the LLM is run at all; after them both losses."""
     both_batch: int = 8
     """Batch once the LLM is run: its backward pass is what costs."""
@@ -49,13 +49,13 @@ class TrainConfig:
 
 
 def mini() -> TrainConfig:
-    """Whisper base, Qwen2.5-Coder-1.5B-Instruct."""
-    return TrainConfig(queries=32, layers=6)
+    """Whisper base, Qwen2.5-Coder-1.5B-Instruct: about 35 minutes of alignment and 30 of both losses on two CPU cores."""
+    return TrainConfig(queries=32, layers=6, steps=4350, align_steps=4000)
 
 
 def nano() -> TrainConfig:
     """Whisper tiny.en, SmolLM2-135M-Instruct."""
-    return TrainConfig(queries=32, layers=4)
+    return TrainConfig(queries=32, layers=4, steps=3000, align_steps=2200)
 
 
 PRESETS = {"mini": mini, "nano": nano}

@@ -218,7 +218,8 @@ def prepare(
 
 
 def train(run: Run, progress: Progress) -> None:
-    """The loop. Every 25 steps a line, every `save_every` a checkpoint, every `evaluate_every` an export."""
+    """The loop. Every 25 steps a line, every `evaluate_every` a look at the held-out texts, every `save_every` a
+    checkpoint; the connector is stored at the end (of a run that was stopped: `--steps` of its last checkpoint)."""
     config, connector = run.config, run.connector
     optimiser = build_optimiser(connector, config)
     step, spent, log, mean = _resume(run.output, connector, optimiser)
@@ -252,8 +253,6 @@ def train(run: Run, progress: Progress) -> None:
         seconds = spent + time.time() - began
         if step % config.save_every == 0 or step == config.steps:
             _save(run.output, connector, optimiser, step=step, spent=seconds, log=log, mean=mean)
-        if evaluated and step < config.steps:  # something to use, should this run be killed
-            export(run, step, seconds, log)
     export(run, step, spent + time.time() - began, log)
 
 
@@ -262,6 +261,7 @@ def export(run: Run, step: int, seconds: float, log: list[dict[str, Any]]) -> No
     config, target = run.config, run.output / "export"
     where = provenance.collect([])
     both = step > config.align_steps
+    last = {k: v for k, v in log[-1].items() if k.startswith("dev_")} if log else {}
     record: dict[str, Any] = {
         "losses": "token alignment, then both" if both else "token alignment",
         "config": asdict(config),
@@ -279,12 +279,12 @@ def export(run: Run, step: int, seconds: float, log: list[dict[str, Any]]) -> No
         "dtype": "float32 weights, bfloat16 autocast; frozen parts bfloat16",
         "data": data.hashes(run.folder),
         "curve": log,
-        "dev_float32": evaluate(run.connector, run.clips, run.frozen, run.dev, both),
+        "dev_float32": last or evaluate(run.connector, run.clips, run.frozen, run.dev, both),
     }
     checkpoint.save(run.connector, target, run.about, record)
-    record["dev_stored"] = evaluate(checkpoint.load(target), run.clips, run.frozen, run.dev, both)
+    stored = evaluate(checkpoint.load(target), run.clips, run.frozen, run.dev, both)
+    record["dev_stored"] = {k: round(v, 4) for k, v in stored.items()}
     checkpoint.save(run.connector, target, run.about, record)
-    run.connector.train()
 
 
 def _write_log(output: Path, log: list[dict[str, Any]]) -> None:
