@@ -97,6 +97,13 @@ def test_an_installed_wheel_finds_its_tasks_and_models(wheel: Path, tmp_path: Pa
     assert len(found) > 1
 
 
+def test_published_runs_lie_where_no_run_of_a_user_goes(tracked: list[str]) -> None:
+    """`run` in a checkout writes to results/<task>/<model>: a published run there would be taken for the user's own."""
+    runs = [name for name in tracked if name.startswith("results/") and name.endswith("/run.json")]
+    assert runs
+    assert [name for name in runs if name.count("/") < 4] == []
+
+
 def test_the_project_is_small(tracked: list[str]) -> None:
     sizes = {name: (ROOT / name).stat().st_size for name in tracked}
     assert sum(sizes.values()) < 45 * MEGABYTE

@@ -91,7 +91,7 @@ def test_the_check_says_which_lines_to_add_and_remove() -> None:
         ("tests/test_x.py", True),
         ("tests/plugin_pkg/x/__init__.py", False),
         ("results/README.md", True),
-        ("results/covost2-de-1/diva-2/run.json", False),
+        ("results/mini/covost2-de-1/diva-2/run.json", False),
         ("tasks/mini/audio/a.ogg", False),
         ("LICENSE", True),
     ],

@@ -52,6 +52,7 @@ def test_a_run_ends_with_scores_and_a_second_one_asks_nothing(tmp_path):
     before = only(tmp_path / "results", "responses.jsonl").read_bytes()
     second = ask(tmp_path, "echo")
     assert second.returncode == 0, second.stderr
+    assert "toy x echo: all 10 answered before in results/toy-" in second.stderr
     assert only(tmp_path / "results", "responses.jsonl").read_bytes() == before
     assert "50.0" in second.stdout
 

@@ -216,6 +216,10 @@ def _ask_all(
                 if _unfinished(job, folder):
                     adapter = adapter or load_adapter(catalog, model, folders, progress)
                     runner.ask(job, adapter, folder, progress, shard)
+                else:
+                    progress.note(
+                        f"{job.task.name} x {model.name}: all {len(job.samples)} answered before in {folder.path}"
+                    )
             if shard.count == 1:
                 finished.append(_judge(job, options, shard, progress))
     finally:
