@@ -148,4 +148,4 @@ def test_real_weights_write_down_what_is_said(weights: Callable[[str], Path], na
     wave, rate = soundfile.read(io.BytesIO(data), dtype="float32")
     assert rate == RATE
     heard = Whisper.load(weights(name)).transcribe([wave, np.zeros(160, np.float32)])
-    assert heard[0] == "The bakery on the corner opens at six in the morning."
+    assert heard[0] in (f"The bakery on the corner opens at {six} in the morning." for six in ("six", "6"))
