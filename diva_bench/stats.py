@@ -1,4 +1,4 @@
-"""Cluster bootstrap over additive statistics: intervals, paired differences, the at-chance flag.
+"""Cluster bootstrap over additive statistics: intervals, paired differences with p-values, Holm, the at-chance flag.
 
 Everything here works on sums. One answer gives a sparse row of numbers; rows of one cluster (question, sentence,
 dialogue, speaker: what makes answers depend on each other) are added up; a resample draws as many clusters as there
@@ -28,7 +28,7 @@ LEVEL = 0.95
 FEW_CLUSTERS = 20  # below it a cluster bootstrap is known to be too narrow (Cameron, Gelbach and Miller 2008)
 
 _BLOCK = 64  # resamples per random stream; part of the definition of the draw: changing it changes every interval
-_DIGITS = 9  # intervals are rounded to 1e-9: the last bits of log and exp differ between processors
+_DIGITS = 9  # intervals, and differences held against 0, are rounded to 1e-9: last bits differ between processors
 
 Reduce = Callable[[Mapping[str, Floats]], Mapping[str, Floats]]
 
@@ -62,6 +62,13 @@ class Estimate:
     def few_clusters(self) -> bool:
         """The interval is optimistic: too few clusters to resample."""
         return self.clusters < FEW_CLUSTERS
+
+
+@dataclass(frozen=True, slots=True)
+class Difference(Estimate):
+    """A paired difference of scores; `p`: two-sided, of the hypothesis that there is none."""
+
+    p: float
 
 
 # ---------------------------------------------------------------- rows and sums
@@ -183,11 +190,11 @@ def paired(
     *,
     resamples: int = RESAMPLES,
     seed: int = SEED,
-) -> dict[str, Estimate]:
+) -> dict[str, Difference]:
     """Score of `rows` minus score of `others`, for every score that both have; both are drawn by the same resamples.
 
     `rows[i]` and `others[i]` are two systems' statistics of the same sample, which lies in `clusters[i]`. A pair in
-    which either has no statistic does not take part.
+    which either has no statistic does not take part. The p-values are of single comparisons: see `holm`.
     """
     if len(rows) != len(others):
         raise ValueError(f"paired rows must be of the same samples: {len(rows)} and {len(others)} rows")
@@ -203,9 +210,35 @@ def paired(
 
     drawn = differences(resample(sums, resamples, seed))
     return {
-        name: Estimate(float(value), interval(drawn[name]), n=len(keep), clusters=len(sums))
+        name: Difference(float(value), interval(drawn[name]), n=len(keep), clusters=len(sums), p=two_sided(drawn[name]))
         for name, value in differences(both.sum(axis=0)).items()
     }
+
+
+def two_sided(drawn: Floats) -> float:
+    """Bootstrap p-value of resampled differences, shape (B,): twice the share on the rarer side of 0.
+
+    A draw of exactly 0 counts for both sides, and the point itself as one more draw (Davison and Hinkley 1997, 4.11), so
+    that p is never 0: at least 2 / (B + 1). It is below 0.05 where the 95 % interval leaves out 0, give or take a draw.
+    """
+    rounded = np.round(drawn, _DIGITS)
+    rarer = 1 + min(np.count_nonzero(rounded <= 0), np.count_nonzero(rounded >= 0))
+    return min(1.0, 2 * rarer / (len(drawn) + 1))
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """p-values of one family, adjusted so that calling those below 0.05 real is wrong anywhere in the family with a
+    probability of at most 0.05, however they depend on each other (Holm 1979, step-down). Order is kept.
+
+    The i-th smallest of m (from 0) is multiplied by m - i; none may be below a smaller one's, nor above 1.
+    """
+    strange = [p for p in ps if not 0 <= p <= 1]
+    if strange:
+        raise ValueError(f"a p-value lies from 0 to 1, found {strange[0]}")
+    adjusted, least = [0.0] * len(ps), 0.0
+    for rank, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
+        adjusted[i] = least = max(least, min(1.0, (len(ps) - rank) * ps[i]))
+    return adjusted
 
 
 def at_chance(

@@ -167,7 +167,9 @@ class Progress(Protocol):
 class Bar(Protocol):
     def __enter__(self) -> Bar: ...
     def __exit__(self, *exc: Any) -> None: ...
-    def advance(self, amount: float = 1) -> None: ...
+    def advance(self, amount: float = 1, said: str = "") -> None:
+        """`said`: what else there is to say now, after the label."""
+        ...
 
 
 class Silent:
@@ -190,5 +192,5 @@ class _SilentBar:
     def __exit__(self, *exc: Any) -> None:
         return None
 
-    def advance(self, amount: float = 1) -> None:
+    def advance(self, amount: float = 1, said: str = "") -> None:
         return None

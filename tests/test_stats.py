@@ -202,6 +202,86 @@ def test_pairs_must_be_of_the_same_samples() -> None:
         stats.paired(rows_of([1, 2]), rows_of([1]), ["a", "b"], mean)
 
 
+# ---------------------------------------------------------------- p-values
+
+
+@pytest.mark.parametrize(
+    ("drawn", "p"),
+    [
+        ([1.0] * 9, 0.2),  # none below: 2 (1 + 0) / 10
+        ([-1.0] * 9, 0.2),
+        ([-1.0, *[1.0] * 8], 0.4),  # one below: 2 (1 + 1) / 10
+        ([0.0, *[1.0] * 8], 0.4),  # 0 is on both sides
+        ([0.0] * 9, 1.0),  # 2 (1 + 9) / 10, capped
+        ([1e-12] * 9, 1.0),  # what is left of 0 after rounding
+        ([-1.0, -1.0, -1.0, -1.0, 0.0, 1.0, 1.0, 1.0, 1.0], 1.0),
+    ],
+)
+def test_a_p_value_is_twice_the_share_on_the_rarer_side_of_zero(drawn: list[float], p: float) -> None:
+    assert stats.two_sided(np.array(drawn)) == pytest.approx(p)
+
+
+def test_a_paired_p_value_is_of_the_draws_of_the_interval() -> None:
+    rng = np.random.default_rng(3)
+    ours, theirs, clusters = rng.random(40), rng.random(40) - 0.1, [str(i // 2) for i in range(40)]
+    found = stats.paired(rows_of(ours), rows_of(theirs), clusters, mean, resamples=300)["mean"]
+    keys, matrix = stats.stack(rows_of(ours - theirs))
+    drawn = mean(stats.unstack(keys, stats.resample(stats.cluster_sums(matrix, clusters), 300)))["mean"]
+    assert found.p == stats.two_sided(drawn)
+    swapped = stats.paired(rows_of(theirs), rows_of(ours), clusters, mean, resamples=300)["mean"]
+    assert swapped.p == found.p
+
+
+def test_a_system_against_itself_has_p_one_and_a_sure_lead_the_smallest_there_is() -> None:
+    values, clusters = np.random.default_rng(0).normal(50, 10, 30), [str(i) for i in range(30)]
+    assert stats.paired(rows_of(values), rows_of(values), clusters, mean, resamples=199)["mean"].p == 1
+    assert stats.paired(rows_of(values + 2), rows_of(values), clusters, mean, resamples=199)["mean"].p == 0.01
+
+
+def test_without_an_effect_small_p_values_are_as_rare_as_they_claim() -> None:
+    rng, clusters = np.random.default_rng(5), [str(i) for i in range(60)]
+    nothing = [rng.normal(0, 1, (2, 60)) for _ in range(200)]
+    ps = [stats.paired(rows_of(a), rows_of(b), clusters, mean, resamples=199)["mean"].p for a, b in nothing]
+    assert 0.02 < np.mean(np.array(ps) <= 0.05) < 0.1
+    assert 0.4 < np.mean(np.array(ps) <= 0.5) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("ps", "adjusted"),
+    [
+        ([], []),
+        ([0.03], [0.03]),
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),  # 4 x .005, 3 x .01, 2 x .03, then not below .06
+        ([0.02, 0.02, 0.02], [0.06, 0.06, 0.06]),
+        ([0.5, 0.9, 0.001], [1.0, 1.0, 0.003]),  # 2 x .5, and .9 not below it
+        ([0.0, 1.0], [0.0, 1.0]),
+    ],
+)
+def test_holm_worked_by_hand(ps: list[float], adjusted: list[float]) -> None:
+    assert stats.holm(ps) == pytest.approx(adjusted)
+
+
+def test_holm_keeps_order_lies_between_the_raw_and_bonferroni_and_does_not_mind_the_sequence() -> None:
+    rng = np.random.default_rng(0)
+    for size in range(1, 30):
+        ps = rng.random(size) ** 3
+        adjusted = np.array(stats.holm(list(ps)))
+        assert (adjusted >= ps).all()
+        assert (adjusted <= np.minimum(1, size * ps)).all()
+        assert (np.diff(adjusted[np.argsort(ps)]) >= 0).all()
+        shuffled = rng.permutation(size)
+        assert stats.holm(list(ps[shuffled])) == list(adjusted[shuffled])
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
+def test_holm_refuses_what_is_no_probability(p: float) -> None:
+    with pytest.raises(ValueError, match="a p-value lies from 0 to 1, found"):
+        stats.holm([0.5, p])
+
+
+# ---------------------------------------------------------------- at chance
+
+
 @pytest.mark.parametrize(("lead", "chance"), [(20, False), (0, True), (0.5, True), (-20, True)])
 def test_at_chance_is_not_surely_better_than_the_baseline(lead: float, chance: bool) -> None:
     rng = np.random.default_rng(0)

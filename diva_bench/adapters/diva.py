@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from diva_bench.decoding.answer import answer, in_order, unheard
 from diva_bench.decoding.llm import LLM, Clock
-from diva_bench.decoding.whisper import WINDOW_SECONDS, Whisper
+from diva_bench.decoding.memo import ENCODED
+from diva_bench.decoding.whisper import WINDOW_SECONDS, Wave, Whisper
 from diva_bench.diva import checkpoint
+from diva_bench.diva.model import AnyConnector
 from diva_bench.errors import AssetError
 from diva_bench.specs import ModelSpec
 from diva_bench.types import Request, Response
+
+Encode = Callable[[Whisper, Sequence[Wave], bool], tuple[Tensor, Tensor]]
 
 
 class Diva:
@@ -30,8 +35,19 @@ class Diva:
                 f"{paths['connector']}: made for widths {connector.config.width} and {connector.config.llm_width}, "
                 f"but the encoder has {width} and the LLM {wide}."
             )
-        checkpoint.fits(paths["connector"], self._encoder, self._llm.embeddings)
+        self._full = checkpoint.fits(paths["connector"], self._encoder, self._llm.embeddings)
+        checkpoint.load_encoder(paths["connector"], self._encoder)
         self._connector = connector.to(self._llm.device, self._encoder.dtype)
+        self._encode: Encode = ENCODED.encode
+
+    @classmethod
+    def of(cls, encoder: Whisper, llm: LLM, connector: AnyConnector, *, full: bool) -> Diva:
+        """From parts that are in memory and may still change (training): nothing is remembered, the connector keeps its
+        number format. `full`: the encoder sees 30 s."""
+        made = cls.__new__(cls)
+        made._encoder, made._llm, made._connector, made._full = encoder, llm, connector, full
+        made._encode = Whisper.encode
+        return made
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
         return in_order(requests, unheard(WINDOW_SECONDS), self._ask)
@@ -39,7 +55,8 @@ class Diva:
     @torch.inference_mode()
     def _ask(self, requests: list[Request]) -> list[Response]:
         clock = Clock()
-        states, mask = self._encoder.encode([r.audio.samples for r in requests if r.audio is not None])
+        waves = [r.audio.samples for r in requests if r.audio is not None]
+        states, mask = self._encode(self._encoder, waves, self._full)
         virtual = list(self._connector(states, mask))  # per request (Q, E)
         clock.lap("encode")
         return answer(self._llm, requests, virtual, clock, kind="virtual")

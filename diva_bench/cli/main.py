@@ -101,6 +101,41 @@ def leaderboard(
     raise typer.Exit(leaderboard_command(results, task or [], format))
 
 
+@app.command()
+def ablate(
+    base: Annotated[str, typer.Option(help="The model that all others are a changed form of.")],
+    against: Annotated[list[str], typer.Option(help="Its variants: names with commas between them; may be repeated.")],
+    task: Tasks,
+    edition: Edition = "auto",
+    output: Results = Path("results"),
+    format: Annotated[Formats, typer.Option(help="How to print it.")] = "rich",
+    metric: Annotated[Optional[str], typer.Option(help="Compare by this one (default: the task's primary).")] = None,  # noqa: UP045
+    ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Ask what is missing, or only use what is there.")] = True,
+    limit: Annotated[Optional[int], typer.Option(min=1, help="Ask only so many samples; a run of its own.")] = None,  # noqa: UP045
+    device: Annotated[Optional[str], typer.Option(help="auto, cpu, cuda, cuda:1 (default: the model's).")] = None,  # noqa: UP045
+    dtype: Annotated[
+        Optional[Literal["float32", "bfloat16", "float16"]],  # noqa: UP045
+        typer.Option(help="Number format; part of a run's identity (default: the model's)."),
+    ] = None,
+    path: Paths = None,
+) -> None:
+    """Compare variants of a model with it, sample by sample: differences, intervals, p-values, training compute."""
+    from diva_bench.cli.ablate import ablate_command, models_of
+    from diva_bench.cli.run import Options
+
+    options = Options(
+        models=models_of(base, against),
+        tasks=task,
+        edition=edition,
+        output=output,
+        limit=limit,
+        device=device,
+        dtype=dtype,
+        paths=path or [],
+    )
+    raise typer.Exit(ablate_command(options, metric, ask, format))
+
+
 @app.command(name="list")
 def list_(
     kind: Annotated[Literal["tasks", "models", "metrics"], typer.Argument(help="What to list.")],
@@ -150,33 +185,75 @@ def pull(
 
 @app.command()
 def train(
-    preset: Annotated[str, typer.Option(help="mini or nano.")],
-    data: Annotated[Path, typer.Option(help="Folder of train-*.parquet with columns audio and text.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Checkpoints, metrics and the connector.")],
-    steps: Annotated[Optional[int], typer.Option(min=1, help="All steps (default: the preset's).")] = None,  # noqa: UP045
-    align_steps: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(min=0, help="Steps of token alignment alone; both losses after them."),
+    preset: Annotated[str, typer.Option(help="paper, mini or nano.")] = "nano",
+    data: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Folder of parquet, .tsv beside clips/, .jsonl or hub:owner/name; may be repeated."),
     ] = None,
-    batch: Annotated[Optional[int], typer.Option(min=1, help="Clips per alignment step.")] = None,  # noqa: UP045
-    both_batch: Annotated[Optional[int], typer.Option(min=1, help="Clips per step of both losses.")] = None,  # noqa: UP045
-    warmup: Annotated[Optional[int], typer.Option(min=0, help="Steps.")] = None,  # noqa: UP045
-    lr: Annotated[Optional[float], typer.Option(help="Peak learning rate, alignment.")] = None,  # noqa: UP045
-    both_lr: Annotated[Optional[float], typer.Option(help="Peak learning rate, both losses.")] = None,  # noqa: UP045
+    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Checkpoints, metrics, connector.")] = None,  # noqa: UP045
+    ablation: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="One thing changed: align_only, distill_only, scratch, mlp, kl, released, ..."),
+    ] = None,
+    set_: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="FIELD=VALUE", help="Any setting that --dry-run lists; may be repeated."),
+    ] = None,
+    eval_task: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--eval-task", help="Also score a few samples of these tasks now and then."),
+    ] = None,
+    eval_limit: Annotated[int, typer.Option(min=1, help="Samples of each.")] = 8,
+    cache: Annotated[Optional[Path], typer.Option(help="Outputs of the frozen parts, shared by all trainings.")] = None,  # noqa: UP045
+    cache_gb: Annotated[float, typer.Option(min=0.0, help="What that may take, gigabytes.")] = 20.0,
+    name: Annotated[Optional[str], typer.Option(help="Of the weights (default: diva-PRESET[-ABLATION]).")] = None,  # noqa: UP045
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the curves of --output as PNG, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print all settings, and stop.")] = False,
+    path: Paths = None,
 ) -> None:
     """Train a DiVA connector from transcripts alone. Run again to go on from the last checkpoint."""
-    from diva_bench.cli.train import train_command
+    from diva_bench.cli.train import Options, train_command
 
-    changes = {
-        "steps": steps,
-        "align_steps": align_steps,
-        "batch": batch,
-        "both_batch": both_batch,
-        "warmup": warmup,
-        "lr": lr,
-        "both_lr": both_lr,
-    }
-    train_command(preset, data, output, changes)
+    options = Options(
+        preset=preset,
+        output=output,
+        data=data or [],
+        ablation=ablation,
+        changes=set_ or [],
+        eval_tasks=eval_task or [],
+        eval_limit=eval_limit,
+        cache=cache,
+        cache_gb=cache_gb,
+        name=name,
+        tensorboard=tensorboard,
+        dry_run=dry_run,
+        plot=plot,
+        paths=path or [],
+    )
+    raise typer.Exit(train_command(options))
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="An exported connector's folder, or a published file or folder.")],
+    target: Annotated[Path, typer.Argument(help="A .safetensors file (published) or a folder (diva-bench).")],
+    encoder: Annotated[Optional[str], typer.Option(help="Whisper: name of weights, or folder.")] = None,  # noqa: UP045
+    llm: Annotated[Optional[str], typer.Option(help="The LLM, likewise; only to diva-bench.")] = None,  # noqa: UP045
+    to: Annotated[
+        Optional[Literal["published", "diva-bench"]],  # noqa: UP045
+        typer.Option(help="Default: what SOURCE is not."),
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Publish fewer layers than Whisper has; the reference code refuses that.")
+    ] = False,
+    path: Paths = None,
+) -> None:
+    """Convert a connector to or from the form of the published DiVA checkpoints."""
+    from diva_bench.cli.convert import Options, convert_command
+
+    options = Options(source, target, encoder=encoder, llm=llm, to=to, partial=partial, paths=tuple(path or ()))
+    raise typer.Exit(convert_command(options))
 
 
 @app.command()

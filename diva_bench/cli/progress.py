@@ -74,6 +74,7 @@ class _Count(ProgressColumn):
 
 class _Live:
     def __init__(self, console: Console, label: str, total: float | None, unit: str, done: float) -> None:
+        self._label = label
         self._rich = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
@@ -95,8 +96,8 @@ class _Live:
     ) -> None:
         self._rich.stop()
 
-    def advance(self, amount: float = 1) -> None:
-        self._rich.advance(self._task, amount)
+    def advance(self, amount: float = 1, said: str = "") -> None:
+        self._rich.update(self._task, advance=amount, description=f"{self._label} {said}" if said else self._label)
 
 
 class _Plain:
@@ -105,7 +106,7 @@ class _Plain:
     def __init__(self, label: str, total: float | None, unit: str, done: float) -> None:
         self._label, self._total, self._unit, self._start, self._done = label, total, unit, done, done
         self._began = self._said = time.monotonic()
-        self._spoke = False
+        self._spoke, self._news = False, ""
 
     def __enter__(self) -> Bar:
         return self
@@ -116,8 +117,9 @@ class _Plain:
         if time.monotonic() - self._began > _QUIET:
             self._say("stopped" if error else "done")
 
-    def advance(self, amount: float = 1) -> None:
+    def advance(self, amount: float = 1, said: str = "") -> None:
         self._done += amount
+        self._news = said
         now = time.monotonic()
         if now - self._said >= (_EVERY if self._spoke else _QUIET):
             self._said, self._spoke = now, True
@@ -134,4 +136,5 @@ class _Plain:
             last = f"{duration((self._total - self._done) / rate)} left"
         else:
             last = ""
-        print(f"{self._label}: {count}, {speed}{', ' if last else ''}{last}", file=sys.stderr, flush=True)
+        parts = [count, speed, *([self._news] if self._news else []), *([last] if last else [])]
+        print(f"{self._label}: {', '.join(parts)}", file=sys.stderr, flush=True)

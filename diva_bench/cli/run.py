@@ -46,6 +46,17 @@ def run_command(options: Options) -> int:
     jobs = prepare(catalog, options, progress)
     if options.dry_run:
         return _dry_run(catalog, jobs, options, progress)
+    finished = run_jobs(catalog, jobs, options, progress, shard)
+    if finished is None:
+        return 0  # what failed is in the run folder, and the first process says so
+    print_table(results_table(finished))
+    return 0 if all(f.summary["complete"] and not f.summary["data_faults"] for f in finished) else 1
+
+
+def run_jobs(
+    catalog: Catalog, jobs: Sequence[Job], options: Options, progress: Terminal, shard: Shard
+) -> list[Finished] | None:
+    """Fetch weights, ask what has no answer yet, judge. None where another process has the last word."""
     for job in jobs:  # a folder that cannot be written is told before weights are fetched, not after
         job.folder(options.output)
     folders = fetch(catalog, [job.model for job in jobs], progress)
@@ -56,10 +67,9 @@ def run_command(options: Options) -> int:
     if shard.count > 1:
         _meet()
         if shard.index > 0:
-            return 0  # what failed is in the run folder, and the first process says so
+            return None
         finished = [_judge(job, options, shard, progress) for job in jobs]
-    print_table(results_table(finished))
-    return 0 if all(f.summary["complete"] and not f.summary["data_faults"] for f in finished) else 1
+    return finished
 
 
 def shard_of_process(environment: Mapping[str, str]) -> Shard:

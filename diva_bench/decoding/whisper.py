@@ -205,23 +205,32 @@ class Whisper:
         return (torch.maximum(log, log.max() - 8.0) + 4.0) / 4.0
 
     @torch.inference_mode()
-    def encode(self, waves: Sequence[Wave]) -> tuple[Tensor, Tensor]:
+    def encode(self, waves: Sequence[Wave], full: bool = False) -> tuple[Tensor, Tensor]:
         """Clips of at most 30 s -> states (B, T, D) and mask (B, T), True where a clip has sound.
 
         The window is the clip's own length; a row does not depend on the others: features are made clip by clip,
-        padding is zero like the convolution's own, and attention does not look at it.
+        padding is zero like the convolution's own, and attention does not look at it. With `full` it is 30 s, padded
+        with silence that is heard, as Whisper was trained and the paper has it.
         """
+        mel, mask = self.features(waves, full)
+        return self.encoder(mel, None if full else mask), mask
+
+    def features(self, waves: Sequence[Wave], full: bool = False) -> tuple[Tensor, Tensor]:
+        """What the encoder reads: mel (B, bins, 2 T) in the model's dtype and mask (B, T)."""
         lengths = [-(-max(len(w), _SHORTEST) // PER_POSITION) for w in waves]
         longest = max(lengths)
         if longest > FULL // PER_POSITION:
             raise ValueError(
                 f"a clip of {longest * PER_POSITION / RATE:.1f} s is over Whisper's {WINDOW_SECONDS:.0f} s"
             )
+        if full:
+            lengths = [FULL // PER_POSITION] * len(waves)
+            longest = lengths[0]
         mel = torch.zeros(len(waves), self.config["num_mel_bins"], 2 * longest, device=self.device)
         for row, (wave, length) in enumerate(zip(waves, lengths, strict=True)):
             mel[row, :, : 2 * length] = self.mel(wave, length * PER_POSITION)
         mask = torch.arange(longest, device=self.device) < torch.tensor(lengths, device=self.device)[:, None]
-        return self.encoder(mel.to(self.dtype), mask), mask
+        return mel.to(self.dtype), mask
 
     @torch.inference_mode()
     def transcribe(self, waves: Sequence[Wave]) -> list[str]:

@@ -1,7 +1,8 @@
 """The connector on disk: connector.safetensors, config.json, training.json. Nothing pickled.
 
 Matrices are stored as int8 with one float32 scale per row, everything else as float16: Whisper base's decoder fits in
-27 MB. What the format costs in score is in training.json beside the scores.
+27 MB. What the format costs in score is in training.json beside the scores. With 16 bits, all is float16: for weights
+that come from elsewhere, whose scores nobody has measured in int8.
 """
 
 from __future__ import annotations
@@ -10,27 +11,29 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from diva_bench.decoding.whisper import Whisper
 from diva_bench.diva.config import ConnectorConfig
-from diva_bench.diva.model import Connector
+from diva_bench.diva.model import AnyConnector, build
 from diva_bench.errors import AssetError
 
+WINDOW = "30 s"  # under encoder.window of config.json; else the encoder sees the clip's own length
+ENCODER = "encoder.safetensors"  # beside the three where Whisper's encoder was trained too
 _SCALE = ".scale"  # suffix of the row scales of an int8 matrix
 
 
-def pack(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """float32 state dict -> int8 matrices with float32 row scales, float16 for the rest."""
+def pack(state: dict[str, Tensor], bits: Literal[8, 16] = 8) -> dict[str, Tensor]:
+    """float32 state dict -> int8 matrices with float32 row scales, float16 for the rest; with 16 bits, float16 for all."""
     out: dict[str, Tensor] = {}
     for name, given in state.items():
         value = given.detach().float().cpu()
-        if value.ndim == 2 and name != "query_tokens":
+        if bits == 8 and value.ndim == 2 and name != "query_tokens":
             # not float16: projection weights of 1e-4 have scales of 1e-6, where float16 keeps two digits or none
             scale = (value.abs().amax(1) / 127).clamp(min=1e-12)
             out[name] = (value / scale[:, None]).round().clamp(-127, 127).to(torch.int8)
@@ -56,30 +59,52 @@ def fingerprint(part: Whisper | Tensor) -> str:
     return hashlib.sha256(as_stored.numpy().tobytes()).hexdigest()[:16]
 
 
-def save(connector: Connector, folder: Path, about: dict[str, Any], training: dict[str, Any]) -> None:
+def save(
+    connector: AnyConnector,
+    folder: Path,
+    about: dict[str, Any],
+    training: dict[str, Any],
+    bits: Literal[8, 16] = 8,
+) -> None:
     """Write the three files. `about`: under `encoder` and `llm` the names and fingerprints of what it was trained
-    between, which `fits` compares; `training`: the record of the run."""
+    between, which `fits` compares; `training`: the record of the run; `bits`: of a matrix, as `pack` has it."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(pack(connector.state_dict()), folder / "connector.safetensors")
+    save_file(pack(connector.state_dict(), bits), folder / "connector.safetensors")
     config = {"connector": asdict(connector.config), **about}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     (folder / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
 
 
-def load(folder: Path) -> Connector:
+def save_encoder(encoder: nn.Module, folder: Path) -> None:
+    """The weights of a trained encoder, float16, under transformers' names without "model.encoder."."""
+    save_file({k: v.detach().half().cpu().contiguous() for k, v in encoder.state_dict().items()}, folder / ENCODER)
+
+
+def load_encoder(folder: Path, whisper: Whisper) -> None:
+    """Put a trained encoder's weights into a Whisper, where the folder has any. Raises AssetError where they do not fit."""
+    if not (folder / ENCODER).exists():
+        return
+    try:
+        stored = load_file(folder / ENCODER)
+        whisper.encoder.load_state_dict({k: v.to(whisper.dtype) for k, v in stored.items()})
+    except (OSError, RuntimeError, SafetensorError) as err:
+        raise AssetError(f"{folder / ENCODER}: this is not the encoder of this Whisper ({err}).") from err
+
+
+def load(folder: Path) -> AnyConnector:
     """Raises AssetError where a file is missing, damaged, or does not fit its config."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        connector = Connector(ConnectorConfig(**config["connector"]))
+        connector = build(ConnectorConfig(**config["connector"]))
         connector.load_state_dict(unpack(load_file(folder / "connector.safetensors")))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as err:
         raise AssetError(f"{folder}: this is not a connector that can be loaded ({err}).") from err
     return connector.eval().requires_grad_(False)
 
 
-def fits(folder: Path, encoder: Whisper, llm_embeddings: Tensor) -> None:
-    """Raises AssetError where the connector was trained between other models than these: of the same widths it would
-    load, and answer nonsense."""
+def fits(folder: Path, encoder: Whisper, llm_embeddings: Tensor) -> bool:
+    """Whether the encoder is to see a full 30 s window. Raises AssetError where the connector was trained between other
+    models than these: of the same widths it would load, and answer nonsense."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         trained = {part: (config[part]["weights"], config[part]["fingerprint"]) for part in ("encoder", "llm")}
@@ -92,3 +117,4 @@ def fits(folder: Path, encoder: Whisper, llm_embeddings: Tensor) -> None:
                 f"{folder}: this connector was trained with {part} {name} ({wanted}), but is given another ({found}). "
                 f"Name {name} under `weights: {part}` in the model's YAML."
             )
+    return bool(config["encoder"].get("window") == WINDOW)

@@ -1,12 +1,16 @@
-"""Training clips: read, filter, tokenise, encode once. What is skipped is counted by reason."""
+"""Training clips: read, filter, tokenise, encode once. What is skipped is counted by reason.
+
+T encoder positions of a clip (20 ms), D width of Whisper.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,57 +20,88 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diva_bench import audio
-from diva_bench.decoding.whisper import Whisper
-from diva_bench.errors import ClipError, DataError
-from diva_bench.specs import digest
+from diva_bench.decoding.whisper import Wave, Whisper
+from diva_bench.diva.config import TrainConfig
+from diva_bench.errors import DataError
+from diva_bench.training import sources
+from diva_bench.training.augment import GAIN, SNR, SPEED, augment
+from diva_bench.training.caches import ArrayCache, place
 from diva_bench.types import Progress
 
-_SILENT = 1e-4  # peak amplitude below which a clip holds nothing to learn from
-_ENCODE_BATCH = 32
+_GROUP = 32  # clips encoded together; always the same ones, so that a killed and resumed first pass gives the same bits
+
+Share = Callable[[list[Any]], list[Any]]
+"""What every process has -> what all of them have, in the order of their ranks."""
 
 
 @dataclass(frozen=True, slots=True)
-class Clips:
-    """Encoder states of all kept clips end to end on disk, (sum of T, D) float16, and what belongs to each."""
-
-    states: NDArray[np.float16]
-    starts: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-    """Encoder positions of each clip."""
-    tokens: list[list[int]]
+class Clip:
+    id: str
+    key: str
+    """Of its encoded audio: the first half of the sha256."""
+    tokens: tuple[int, ...]
     """Transcript in the LLM's tokens."""
-    dev: NDArray[np.bool_]
-    skipped: dict[str, int]
+    text: str
     seconds: float
+    dev: bool
 
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """states (B, T, D) float32 and mask (B, T)."""
-        longest = max(int(self.lengths[i]) for i in indices)
-        states = torch.zeros(len(indices), longest, self.states.shape[1])
-        mask = torch.zeros(len(indices), longest, dtype=torch.bool)
-        for row, i in enumerate(indices):
-            start, length = int(self.starts[i]), int(self.lengths[i])
-            states[row, :length] = torch.from_numpy(self.states[start : start + length].astype(np.float32))
-            mask[row, :length] = True
+
+@dataclass(frozen=True)
+class Clips:
+    """All kept clips, and where the states of those are that were encoded."""
+
+    items: list[Clip]
+    skipped: dict[str, int]
+    store: ArrayCache
+    """Encoder states (T, D), or, where the encoder runs in every step, encoded audio (bytes, 1)."""
+    config: TrainConfig
+    first_pass_seconds: float = 0.0
+    """What it took to fill the store, this time."""
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Per clip, what batches are grouped by: encoder positions, or milliseconds."""
+        if self.config.cache_states:
+            return np.array([self.store.rows(variant_key(c.key, 0)) for c in self.items])
+        return np.array([int(1000 * c.seconds) for c in self.items])
+
+    @property
+    def train(self) -> list[int]:
+        return [i for i, c in enumerate(self.items) if not c.dev]
+
+    @property
+    def dev(self) -> list[int]:
+        return [i for i, c in enumerate(self.items) if c.dev]
+
+    @property
+    def seconds(self) -> float:
+        return sum(c.seconds for c in self.items)
+
+    def batch(self, chosen: Sequence[int], variants: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Stored states (B, T, D) float32 and mask (B, T)."""
+        variants = variants or [0] * len(chosen)
+        rows = [self.store[variant_key(self.items[i].key, v)] for i, v in zip(chosen, variants, strict=True)]
+        states = torch.zeros(len(rows), max(len(r) for r in rows), self.store.width)
+        mask = torch.zeros(states.shape[:2], dtype=torch.bool)
+        for b, row in enumerate(rows):
+            states[b, : len(row)] = torch.from_numpy(row.astype(np.float32))
+            mask[b, : len(row)] = True
         return states, mask
 
-
-def rows(folder: Path) -> Iterator[tuple[bytes, str]]:
-    """(encoded audio, text) of every row of every train-*.parquet in the folder, in name order."""
-    import pyarrow.parquet  # type: ignore[import-untyped]
-
-    files = sorted(folder.glob("train-*.parquet"))
-    if not files:
-        raise DataError(f"{folder}: no train-*.parquet with columns `audio` and `text`.")
-    for file in files:
-        for group in pyarrow.parquet.ParquetFile(file).iter_batches(64, columns=["audio", "text"]):
-            for row in group.to_pylist():
-                yield row["audio"]["bytes"], row["text"]
+    def waves(self, chosen: Sequence[int], variants: Sequence[int] | None = None) -> list[Wave]:
+        """Waveforms of clips whose encoded audio is stored."""
+        variants = variants or [0] * len(chosen)
+        out = []
+        for i, v in zip(chosen, variants, strict=True):
+            clip = self.items[i]
+            sound = audio.decode(self.store[clip.key].tobytes())
+            out.append(augment(sound, clip.key, self.config.seed, v).samples)
+        return out
 
 
-def hashes(folder: Path) -> dict[str, str]:
-    """File name -> sha256, for the training record."""
-    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(folder.glob("train-*.parquet"))}
+def variant_key(key: str, variant: int) -> str:
+    """The key of a clip's states, or of its `variant`-th augmented copy's."""
+    return f"{key}:{variant}" if variant else key
 
 
 def is_dev(text: str, one_in: int) -> bool:
@@ -75,111 +110,99 @@ def is_dev(text: str, one_in: int) -> bool:
 
 
 def prepare(
-    folder: Path,
+    given: Sequence[str],
+    config: TrainConfig,
     whisper: Whisper,
-    tokenizer: Any,
+    tokenize: Callable[[str], list[int]],
     *,
     made_of: Any,
-    queries: int,
-    max_seconds: float,
-    held_out: int,
     cache: Path,
+    limit: int,
     progress: Progress,
+    shard: int = 0,
+    shards: int = 1,
+    share: Share = list,
 ) -> Clips:
-    """Decode, filter, tokenise and encode everything once; the outcome is kept under `cache`, whole or not at all.
+    """Read all sources; decode and encode what the cache does not have; the same clips in every process.
 
-    `made_of`: what tells this encoder and tokenizer from others; with the data and the limits it names the outcome.
+    `made_of`: what tells this encoder from others; `limit`: bytes that the cache may take. Raises DataError where
+    nothing is left.
     """
-    place = cache / f"states-{digest([hashes(folder), made_of, queries, max_seconds, held_out])[:16]}"
-    if not (place / "done.json").exists():
-        place.mkdir(parents=True, exist_ok=True)
-        _encode_all(
-            folder,
-            whisper,
-            tokenizer,
-            queries=queries,
-            max_seconds=max_seconds,
-            held_out=held_out,
-            place=place,
-            progress=progress,
-        )
-    info = json.loads((place / "done.json").read_text(encoding="utf-8"))
-    lengths = np.array(info["lengths"], dtype=np.int64)
-    shape = (int(lengths.sum()), whisper.config["d_model"])
-    return Clips(
-        states=np.memmap(place / "states.f16", dtype=np.float16, mode="r", shape=shape),
-        starts=np.concatenate([[0], np.cumsum(lengths)[:-1]]),
-        lengths=lengths,
-        tokens=info["tokens"],
-        dev=np.array(info["dev"], dtype=bool),
-        skipped=info["skipped"],
-        seconds=info["seconds"],
-    )
-
-
-def _encode_all(
-    folder: Path,
-    whisper: Whisper,
-    tokenizer: Any,
-    *,
-    queries: int,
-    max_seconds: float,
-    held_out: int,
-    place: Path,
-    progress: Progress,
-) -> None:
-    skipped: Counter[str] = Counter()
-    lengths: list[int] = []
-    tokens: list[list[int]] = []
-    dev: list[bool] = []
-    total = 0.0
-    pending: list[NDArray[np.float32]] = []
-    with (place / "states.f16").open("wb") as file, progress.bar("encoding clips", None, "clips") as bar:
-
-        def flush() -> None:
-            if not pending:
-                return
-            states, mask = whisper.encode(pending)
-            for row in range(len(pending)):
-                kept = states[row][mask[row]].to(torch.float16).cpu().numpy()
-                lengths.append(len(kept))
-                file.write(kept.tobytes())
-            bar.advance(len(pending))
-            pending.clear()
-
-        for encoded, text in rows(folder):
-            reason, wave, ids = _usable(encoded, text, tokenizer, queries, max_seconds)
-            if wave is None:
-                skipped[reason] += 1
+    store = _store(config, whisper, made_of, cache, limit)
+    began, skipped, mine = time.perf_counter(), Counter[str](), []
+    pending: list[tuple[str, str, Any]] = []
+    known = len(store)
+    with progress.bar("reading and encoding clips", None, "clips") as bar:
+        for position, example in _numbered(given, shard, shards):
+            bar.advance(1)
+            if not example.text.strip():
+                skipped["empty text"] += 1
                 continue
-            pending.append(wave)
-            tokens.append(ids)
-            dev.append(is_dev(text, held_out))
-            total += len(wave) / audio.RATE
-            if len(pending) == _ENCODE_BATCH:
-                flush()
-        flush()
-    info = {"lengths": lengths, "tokens": tokens, "dev": dev, "skipped": dict(skipped), "seconds": total}
-    aside = place / "done.json.tmp"
-    aside.write_text(json.dumps(info), encoding="utf-8")
-    aside.replace(place / "done.json")
+            ids = tokenize(example.text.strip())
+            if len(ids) > config.queries:
+                skipped[f"over {config.queries} tokens"] += 1
+                continue
+            key = hashlib.sha256(example.audio).hexdigest()[:32]
+            mine.append((position, key, ids, example.id, example.text.strip()))
+            pending.append((key, example.id, example))
+            if len(pending) == _GROUP:
+                _fill(store, pending, config, whisper)
+        _fill(store, pending, config, whisper)
+    spent = time.perf_counter() - began if len(store) > known else 0.0
+    counts = share([skipped])
+    everything = sorted(share(mine))
+    store.refresh()
+    items: list[Clip] = []
+    skipped = sum(counts, Counter[str]())
+    for _, key, ids, ident, text in everything:
+        facts = store.facts(key)
+        if reason := facts.get("skip"):
+            skipped[reason] += 1
+            continue
+        items.append(Clip(ident, key, tuple(ids), text, facts["seconds"], is_dev(text, config.held_out)))
+    found = Clips(items, dict(sorted(skipped.items())), store, config, spent)
+    if not items:
+        raise DataError(f"{', '.join(given)}: no clip that can be used; skipped: {found.skipped or 'none'}.")
+    return found
 
 
-def _usable(
-    encoded: bytes, text: str, tokenizer: Any, queries: int, max_seconds: float
-) -> tuple[str, NDArray[np.float32] | None, list[int]]:
-    """("", waveform, token ids) of a clip to train on, or (reason, None, [])."""
-    if not text.strip():
-        return "empty text", None, []
-    try:
-        sound = audio.decode(encoded)
-    except ClipError:
-        return "cannot be decoded", None, []
-    if np.abs(sound.samples).max() < _SILENT:
-        return "silent", None, []
-    if sound.seconds > max_seconds:
-        return f"over {max_seconds:.0f} s", None, []
-    ids = tokenizer(text.strip(), add_special_tokens=False)["input_ids"]
-    if len(ids) > queries:
-        return f"over {queries} tokens", None, []
-    return "", sound.samples, ids
+def _numbered(given: Sequence[str], shard: int, shards: int) -> Iterator[tuple[tuple[int, int], sources.Example]]:
+    """((source, running number in it), example) of this process's share."""
+    for s, source in enumerate(given):
+        for k, example in enumerate(sources.read(source, shard=shard, shards=shards)):
+            yield (s, k * shards + shard), example
+
+
+def _store(config: TrainConfig, whisper: Whisper, made_of: Any, cache: Path, limit: int) -> ArrayCache:
+    if not config.cache_states:
+        return ArrayCache(place(cache, "audio", [config.max_seconds]), 1, "uint8", limit)
+    about = [made_of, config.dtype, config.window_seconds, config.max_seconds]
+    about += [config.seed, config.variants, SPEED, GAIN, SNR] if config.variants else []
+    # bfloat16 has fewer digits than float16, and normed states are far from its limits
+    kept = "float16" if config.dtype == "bfloat16" else "float32"
+    return ArrayCache(place(cache, "states", about), whisper.config["d_model"], kept, limit)
+
+
+def _fill(store: ArrayCache, pending: list[tuple[str, str, Any]], config: TrainConfig, whisper: Whisper) -> None:
+    """Encode a group, whole, if the store lacks any of it; empties `pending`."""
+    if any(key not in store for key, _, _ in pending):
+        group: list[tuple[str, Any, dict[str, Any]]] = []
+        waves: list[Wave] = []
+        names: list[tuple[str, float]] = []
+        for key, _, example in pending:
+            reason, sound = sources.usable(example, max_seconds=config.max_seconds)
+            if sound is None:
+                group.append((key, None, {"skip": reason}))
+            elif not config.cache_states:
+                raw = np.frombuffer(example.audio, dtype=np.uint8)[:, None]
+                group.append((key, raw, {"seconds": round(sound.seconds, 3)}))
+            else:
+                for v in range(config.variants + 1):
+                    waves.append(augment(sound, key, config.seed, v).samples)
+                    names.append((variant_key(key, v), round(sound.seconds, 3)))
+        for start in range(0, len(waves), _GROUP):
+            states, mask = whisper.encode(waves[start : start + _GROUP], full=config.window_seconds is not None)
+            for b, (key, seconds) in enumerate(names[start : start + _GROUP]):
+                group.append((key, states[b][mask[b]].float().cpu().numpy(), {"seconds": seconds}))
+        store.append(group)
+    pending.clear()

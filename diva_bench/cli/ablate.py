@@ -1,0 +1,182 @@
+"""`diva-bench ablate`: have every variant asked what the base is asked, then one table of the differences."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diva_bench.catalog import Catalog
+from diva_bench.cli.progress import Terminal
+from diva_bench.cli.run import Options, prepare, run_jobs, shard_of_process
+from diva_bench.cli.show import print_table
+from diva_bench.errors import AssetError, StoreError, UserError, unknown
+from diva_bench.report.ablation import Block, Outcome, Variant, ablation_table
+from diva_bench.report.leaderboard import RunSummary, summary_of
+from diva_bench.runner import Job
+from diva_bench.scorers import METRICS
+from diva_bench.specs import ModelSpec
+from diva_bench.stats import totals
+from diva_bench.store import RunFolder
+from diva_bench.types import Response, Row
+
+
+def ablate_command(options: Options, metric: str | None, ask: bool, format: str) -> int:
+    """`options.models`: the base, then its variants. Exit code: 0 all compared; 1 something is missing, and is named."""
+    progress, shard = Terminal(), shard_of_process(os.environ)
+    catalog = Catalog(options.paths)
+    jobs = prepare(catalog, options, progress)
+    groups = _by_task(jobs)
+    owners = [_owner(group[0], metric or group[0].task.primary) for group in groups]
+    if metric and not any(owners):
+        scorers = {name for job in jobs for name in job.scorers}
+        known = {m.name for m in METRICS if m.scorer in scorers} | {n for job in jobs for n in _names(job)}
+        raise unknown("metric", metric, known, f"any of {', '.join(group[0].task.name for group in groups)}")
+    if ask and run_jobs(catalog, jobs, options, progress, shard) is None:
+        return 0  # the first process has the table
+    variants = {job.model.name: variant(catalog, job.model) for job in groups[0]}
+    blocks = [
+        _block(group, metric or group[0].task.primary, owner, variants, options.output)
+        for group, owner in zip(groups, owners, strict=True)
+    ]
+    for group, block in zip(groups, blocks, strict=True):
+        for job, outcome in zip(group, (block.base, *block.against), strict=True):
+            if outcome.gap:
+                progress.note(f"{block.task} x {job.model.name}: {outcome.gap} ({job.path(options.output)})")
+    print_table(ablation_table(blocks), format)
+    return 1 if any(gap for block in blocks for gap in block.gaps) else 0
+
+
+def models_of(base: str, against: Sequence[str]) -> list[str]:
+    """The base, then the variants; each word of `against` may be several names with commas between them."""
+    others = list(dict.fromkeys(name.strip() for word in against for name in word.split(",") if name.strip()))
+    if not others:
+        raise UserError("--against names no model. Give at least one, such as --against diva-kl,diva-mlp.")
+    if base in others:
+        raise UserError(f"--against names {base!r}, which is the --base itself: a model does not differ from itself.")
+    return [base, *others]
+
+
+def _by_task(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The jobs of every task, the base's first, as `prepare` made them."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        group = groups.setdefault(job.task.name, [])
+        if any(job.model.name == other.model.name for other in group):
+            raise UserError(f"model {job.model.name!r} is given twice, by name and by file; give it once.")
+        group.append(job)
+    return list(groups.values())
+
+
+# ---------------------------------------------------------------- one task
+
+
+def _block(
+    group: Sequence[Job], metric: str, owner: str | None, variants: Mapping[str, Variant], results: Path
+) -> Block:
+    base, *against = [_outcome(job, metric, owner, variants[job.model.name], results) for job in group]
+    job = group[0]
+    return Block(
+        task=job.task.name,
+        metric=metric,
+        clusters={sample.id: sample.cluster for sample in job.samples},
+        reduce=job.scorers[owner or next(iter(job.scorers))].reduce,
+        base=base,
+        against=against,
+        edition=job.task.edition,
+        limit=job.task_record["limit"],
+    )
+
+
+def _owner(job: Job, metric: str) -> str | None:
+    """The scorer of a task that has the metric: a built-in one by the table of metrics, any other by what it gives."""
+    listed = {m.scorer for m in METRICS if m.name == metric}
+    return next(
+        (n for n in job.scorers if n in listed), next((n for n in job.scorers if metric in _names(job, n)), None)
+    )
+
+
+def _names(job: Job, *scorers: str) -> list[str]:
+    """The metrics that scorers give for an answer without words."""
+    sample = job.samples[0]
+    blank = Response(sample.id, status="unsupported")
+    chosen = [job.scorers[name] for name in scorers or job.scorers]
+    return [metric for scorer in chosen for metric in scorer.reduce(totals([scorer.measure(sample, blank)]))]
+
+
+def _outcome(job: Job, metric: str, owner: str | None, variant: Variant, results: Path) -> Outcome:
+    """One run as it lies on disk, or why it cannot be compared."""
+    folder = RunFolder(job.path(results))
+    if not (folder.path / "run.json").is_file():
+        return Outcome(variant, "never asked")
+    again = f"run `diva-bench score {folder.path}`"
+    if not (folder.path / "summary.json").is_file() or not (folder.path / "scores.jsonl").is_file():
+        return Outcome(variant, f"not judged: still being asked, or {again}")
+    summary = summary_of(folder.summary(), folder.path / "summary.json")
+    if not summary.complete:
+        return Outcome(variant, f"incomplete: {summary.reason} of {summary.n}", summary)
+    if summary.signature != {name: scorer.signature for name, scorer in job.scorers.items()}:
+        return Outcome(variant, f"judged by scorers of another version or setting: {again}", summary)
+    if owner is None or metric not in summary.metrics:
+        return Outcome(variant, f"no {metric}; it has {', '.join(summary.metrics)}", summary)
+    header, rows = _scores(folder.path / "scores.jsonl", owner)
+    if header != summary.signature or rows.keys() != {sample.id for sample in job.samples}:
+        return Outcome(variant, f"scores.jsonl and summary.json are not of one judging: {again}", summary)
+    return Outcome(variant, "", _of_metric(summary, metric), rows)
+
+
+def _of_metric(summary: RunSummary, metric: str) -> RunSummary:
+    """The summary as one of `metric`: whether a run is at chance was found out for its primary metric only."""
+    if metric == summary.primary:
+        return summary
+    return summary.model_copy(update={"primary": metric, "at_chance": None, "baseline": None})
+
+
+def _scores(path: Path, owner: str) -> tuple[Any, dict[str, Row]]:
+    """Signature and rows (sample id -> statistics of one scorer) of a scores.jsonl."""
+    remedy = f"Run `diva-bench score {path.parent}` to have it written again."
+
+    def lines() -> Iterator[dict[str, Any]]:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    yield json.loads(line)
+                except ValueError as err:
+                    raise StoreError(f"{path}:{number}: is not valid JSON ({err}). {remedy}") from err
+
+    try:
+        header, *rows = lines()
+        return header["signature"], {row["id"]: row[owner] for row in rows}
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise StoreError(f"{path}: is no list of scores ({err!r}). {remedy}") from err
+
+
+# ---------------------------------------------------------------- training
+
+
+def variant(catalog: Catalog, model: ModelSpec) -> Variant:
+    """A model with what training.json beside its connector says."""
+    record = _training(catalog, model)
+    parts = {key: record[key] for key in ("config", "compute") if isinstance(record.get(key), dict)}
+    return Variant(model.name, model.description, edition=model.edition, **parts)
+
+
+def _training(catalog: Catalog, model: ModelSpec) -> dict[str, Any]:
+    """training.json; empty where the model has no connector, or one that does not lie beside its YAML."""
+    if "connector" not in model.weights:
+        return {}
+    spec, home = catalog.weights(model.weights["connector"].name)
+    sources = [s.file for f in spec.files if f.path == "connector.safetensors" for s in f.sources if s.file]
+    path = home / sources[0] if sources else home
+    path = path.with_name("training.json")
+    if not sources or not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise AssetError(f"{path}: cannot be read as JSON ({err}). Restore the file, or remove it.") from err
+    if not isinstance(record, dict):
+        raise AssetError(f"{path}: expected a JSON object, found {type(record).__name__}. Restore it, or remove it.")
+    return record

@@ -1,0 +1,140 @@
+"""Arrays kept on disk under a key: outputs of frozen parts, computed once and shared by every ablation.
+
+    <folder>/000000.bin      arrays end to end
+    <folder>/000000.jsonl    one line per group of arrays that were written together: [[key, rows, facts], ...]
+    <folder>/000001.bin ...  of another process, or of a later one
+
+A process only ever appends to a segment of its own, data before its index line, so a kill leaves whole groups, a torn
+last line and perhaps data that nothing points to. Nothing is repaired and nothing locked; where two segments hold one
+key the older one counts, so that what a run trained from stays what it trains from. What a folder is about (model,
+window, template) is in its name: see `place`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diva_bench import disk
+from diva_bench.errors import StoreError, UserError
+from diva_bench.specs import digest
+
+Array = NDArray[Any]
+Group = Sequence[tuple[str, Array | None, dict[str, Any]]]
+"""(key, array (rows, width) or None, small facts about it)."""
+
+
+def place(root: Path, kind: str, made_of: Any) -> Path:
+    """The folder of what was made by `made_of` (models' fingerprints, window, template, ...)."""
+    return root / f"{kind}-{digest(made_of)[:16]}"
+
+
+class ArrayCache:
+    """Append-only arrays of shape (rows, width), memory-mapped when read. Bounded: an append that would lead over
+    `limit` bytes raises UserError and writes nothing."""
+
+    def __init__(self, folder: Path, width: int, dtype: str, limit: int) -> None:
+        self.folder, self.width, self.dtype, self.limit = folder, width, np.dtype(dtype), limit
+        self._where: dict[str, tuple[int, int, int]] = {}  # key -> segment, first row, rows
+        self._facts: dict[str, dict[str, Any]] = {}
+        self._maps: dict[int, Array] = {}
+        self._own: tuple[int, BinaryIO, BinaryIO] | None = None
+        self._rows = 0  # in our own segment
+        folder.mkdir(parents=True, exist_ok=True)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what all processes have written so far."""
+        self._where, self._facts, self._maps = {}, {}, {}
+        for index in sorted(self.folder.glob("*.jsonl")):
+            row = 0
+            for line in index.read_bytes().splitlines(keepends=True):
+                if not line.endswith(b"\n"):
+                    break  # torn: its writer was killed, or is still at it
+                for key, rows, facts in json.loads(line):
+                    if key not in self._facts:
+                        self._facts[key] = facts
+                        self._where[key] = (int(index.stem), row, rows)
+                    row += rows
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._facts
+
+    def __len__(self) -> int:
+        return len(self._facts)
+
+    def facts(self, key: str) -> dict[str, Any]:
+        return self._facts[key]
+
+    def rows(self, key: str) -> int:
+        """Length of the array; 0 where there is none."""
+        return self._where[key][2]
+
+    def __getitem__(self, key: str) -> Array:
+        """(rows, width), read from the disk when it is looked at."""
+        segment, first, rows = self._where[key]
+        if segment not in self._maps or len(self._maps[segment]) < first + rows:
+            path = self.folder / f"{segment:06d}.bin"
+            whole = path.stat().st_size // (self.width * self.dtype.itemsize)
+            self._maps[segment] = (
+                np.memmap(path, dtype=self.dtype, mode="r", shape=(whole, self.width))
+                if whole
+                else np.empty((0, self.width), self.dtype)
+            )
+        return self._maps[segment][first : first + rows]
+
+    def append(self, group: Group) -> None:
+        """Store a group, all of it or nothing."""
+        data = b"".join(np.ascontiguousarray(a, dtype=self.dtype).tobytes() for _, a, _ in group if a is not None)
+        held = self.bytes_held()
+        if held + len(data) > self.limit:
+            raise UserError(
+                f"{self.folder}: this cache would grow to {disk.size(held + len(data))}, over its limit of "
+                f"{disk.size(self.limit)}. Raise it with --cache-gb, or delete what earlier trainings left beside it."
+            )
+        segment, bin_file, index = self._own or self._open()
+        try:
+            bin_file.write(data)
+            bin_file.flush()
+            line = [[key, 0 if a is None else len(a), facts] for key, a, facts in group]
+            index.write(json.dumps(line).encode() + b"\n")
+            index.flush()
+        except OSError as err:
+            raise StoreError(
+                f"{self.folder}: cannot be written ({err}). What it had is kept; make room and run again."
+            ) from err
+        for key, a, facts in group:
+            rows = 0 if a is None else len(a)
+            if key not in self._facts:
+                self._facts[key], self._where[key] = facts, (segment, self._rows, rows)
+            self._rows += rows
+
+    def bytes_held(self) -> int:
+        """Of all segments on the disk."""
+        return sum(path.stat().st_size for path in self.folder.glob("*.bin"))
+
+    def _open(self) -> tuple[int, BinaryIO, BinaryIO]:
+        """A new segment, numbered after all there are; O_EXCL, so that no two processes take the same one."""
+        number = max((int(p.stem) for p in self.folder.glob("*.bin")), default=-1) + 1
+        while True:
+            path = self.folder / f"{number:06d}.bin"
+            try:
+                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            except FileExistsError:
+                number += 1
+                continue
+            break
+        self._own = (number, os.fdopen(handle, "wb"), path.with_suffix(".jsonl").open("wb"))
+        return self._own
+
+    def close(self) -> None:
+        if self._own:
+            self._own[1].close()
+            self._own[2].close()
+            self._own = None

@@ -1,0 +1,213 @@
+"""What a training is made of before its first step: frozen parts read and run once, the connector as it starts.
+
+B batch, T encoder positions, D width of Whisper, Q virtual tokens, E width of the LLM, K further teacher tokens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from diva_bench.decoding.llm import LLM
+from diva_bench.decoding.whisper import Whisper
+from diva_bench.diva import checkpoint, model
+from diva_bench.diva.config import TrainConfig
+from diva_bench.errors import UserError
+from diva_bench.specs import digest
+from diva_bench.training import data
+from diva_bench.training.caches import ArrayCache, place
+from diva_bench.training.data import Clips
+from diva_bench.training.frozen import Frozen
+from diva_bench.types import Progress
+
+_GROUP = 32  # transcripts taught together; always the same ones, so that a killed first pass gives the same bits
+
+
+class Trained(nn.Module):
+    """All that learns: the connector, and the encoder where that is trained too."""
+
+    def __init__(self, connector: model.AnyConnector, encoder: nn.Module | None = None) -> None:
+        super().__init__()
+        self.connector, self.encoder = connector, encoder
+
+    def forward(self, heard: Tensor, mask: Tensor) -> Tensor:
+        """Encoder states (B, T, D), or features (B, bins, 2T) where the encoder is trained -> virtual tokens (B, Q, E)."""
+        if self.encoder is not None:
+            heard = self.encoder(heard, mask)
+        return self.connector(heard, mask)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What stays the same from the first step to the last."""
+
+    config: TrainConfig
+    sources: list[str]
+    output: Path
+    about: dict[str, dict[str, str]]
+    """`encoder` and `llm`: their names and fingerprints."""
+    whisper: Whisper
+    frozen: Frozen
+    trained: Trained
+    clips: Clips
+    taught: ArrayCache
+    """Teacher's states (1 + K, E) by transcript."""
+    scale: dict[str, float]
+    """Mean length of each loss's targets, or 1."""
+    team: Accelerator
+
+    @property
+    def device(self) -> torch.device:
+        return self.frozen.device
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16")
+
+    def answers(self, chosen: Sequence[int]) -> list[list[int]]:
+        return [self.taught.facts(text_key(self.clips.items[i].tokens))["answer"] for i in chosen]
+
+    def teacher(self, chosen: Sequence[int]) -> Tensor:
+        """Stored states of several clips' transcripts, end to end: (M, E) float32."""
+        rows = [torch.from_numpy(self.taught[text_key(self.clips.items[i].tokens)].astype(np.float32)) for i in chosen]
+        return torch.cat(rows).to(self.device)
+
+    def hear(self, chosen: Sequence[int], variants: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """What `trained` takes: from the store, or by the frozen encoder now, or features for a trained one."""
+        if self.config.cache_states:
+            states, mask = self.clips.batch(chosen, variants)
+            return states.to(self.device), mask.to(self.device)
+        waves, full = self.clips.waves(chosen, variants), self.config.window_seconds is not None
+        if self.config.train_encoder:
+            return self.whisper.features(waves, full)
+        states, mask = self.whisper.encode(waves, full)
+        return states.clone(), mask.clone()  # out of inference mode
+
+
+def text_key(tokens: Sequence[int]) -> str:
+    return digest(list(tokens))[:32]
+
+
+# ---------------------------------------------------------------- before the first step
+
+
+def prepare(
+    config: TrainConfig,
+    *,
+    whisper_dir: Path,
+    llm_dir: Path,
+    given: Sequence[str],
+    output: Path,
+    cache: Path,
+    progress: Progress,
+    cache_bytes: int = 20 * 10**9,
+    tracker: bool = False,
+) -> Run:
+    """Load what is frozen, encode and teach what the cache does not have yet, build the connector."""
+    team = Accelerator(
+        cpu=not torch.cuda.is_available(), log_with="tensorboard" if tracker else None, project_dir=output
+    )
+    if config.both_batch < team.num_processes or config.batch < team.num_processes:
+        raise UserError(f"a batch has fewer clips than there are processes ({team.num_processes}); raise --batch.")
+    if team.device.type == "cuda" and config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    torch.manual_seed(config.seed)
+    output.mkdir(parents=True, exist_ok=True)
+    device = str(team.device)
+    whisper = Whisper.load(whisper_dir, device, "float32" if config.train_encoder else config.dtype)
+    frozen = Frozen(LLM.load(llm_dir, device, config.dtype), config.checkpointing)
+    about = {
+        "encoder": {
+            "weights": config.encoder,
+            "fingerprint": checkpoint.fingerprint(whisper),
+            "window": checkpoint.WINDOW if config.window_seconds else "the clip's own length",
+        },
+        "llm": {"weights": config.llm, "fingerprint": checkpoint.fingerprint(frozen.llm.embeddings)},
+    }
+    clips = data.prepare(
+        given, config, whisper, frozen.llm.tokens,
+        made_of=about["encoder"], cache=cache, limit=cache_bytes, progress=progress,
+        shard=team.process_index, shards=team.num_processes, share=lambda mine: _gather(team, mine),
+    )  # fmt: skip
+    taught = _teach(config, frozen, clips, about["llm"], cache, cache_bytes, team, progress)
+    count = f"{len(clips.train)} clips to train on, {len(clips.dev)} held out"
+    progress.note(f"{count}, {clips.seconds / 3600:.1f} h; skipped: {clips.skipped or 'none'}")
+    connector = build(config, whisper, frozen)
+    trained = Trained(connector, whisper.encoder.requires_grad_(True) if config.train_encoder else None)
+    scale = _scale(config, frozen, clips, taught)
+    return Run(config, list(given), output, about, whisper, frozen, trained.to(team.device), clips, taught, scale, team)
+
+
+def build(config: TrainConfig, whisper: Whisper, frozen: Frozen) -> model.AnyConnector:
+    """The connector as it starts; the same for the same seed."""
+    torch.manual_seed(config.seed)
+    size = model.sized(config, whisper, frozen.llm.embeddings.shape[1])
+    if not config.from_whisper:
+        made = model.build(size)
+        model.cold_projection(made, frozen.llm.embeddings)
+        return made
+    connector = model.from_whisper(whisper, size)
+    vocabularies = whisper.vocabulary(), frozen.llm.tokenizer.get_vocab()
+    model.warm_projection(connector, whisper, *vocabularies, llm_embeddings=frozen.llm.embeddings)
+    return connector
+
+
+def _gather(team: Accelerator, mine: list[Any]) -> list[Any]:
+    """What all processes have, in order; a list in, a list out."""
+    if team.num_processes == 1:
+        return mine
+    from accelerate.utils import gather_object
+
+    return list(gather_object(mine))
+
+
+def _teach(
+    config: TrainConfig,
+    frozen: Frozen,
+    clips: Clips,
+    llm: dict[str, str],
+    cache: Path,
+    limit: int,
+    team: Accelerator,
+    progress: Progress,
+) -> ArrayCache:
+    """The teacher's states of all transcripts that are needed, computed once: held-out ones, and with distillation all."""
+    positions = config.distill_positions
+    about = [llm, frozen.template, config.dtype, positions]
+    kept = "float16" if config.dtype == "bfloat16" else "float32"
+    store = ArrayCache(place(cache, "teacher", about), frozen.llm.embeddings.shape[1], kept, limit)
+    groups: list[list[tuple[int, ...]]] = []
+    for part in [clips.dev, *([clips.train] if config.distill else [])]:
+        texts = sorted({clips.items[i].tokens for i in part}, key=lambda t: (len(t), t))
+        groups += [texts[k : k + _GROUP] for k in range(0, len(texts), _GROUP)]
+    missing = [g for g in groups[team.process_index :: team.num_processes] if any(text_key(t) not in store for t in g)]
+    with progress.bar("teacher's states", sum(len(g) for g in missing), "transcripts") as bar:
+        for group in missing:
+            answers = frozen.answers(group, positions)
+            states = [s.float().cpu().numpy() for s in frozen.teach(group, answers)]
+            facts = [{"answer": a} for a in answers]
+            store.append([(text_key(t), s, f) for t, s, f in zip(group, states, facts, strict=True)])
+            bar.advance(len(group))
+    _gather(team, [None])  # wait for each other
+    store.refresh()
+    return store
+
+
+def _scale(config: TrainConfig, frozen: Frozen, clips: Clips, taught: ArrayCache) -> dict[str, float]:
+    """Mean length of targets over some clips; 1 where losses are added as they are (KL has no length)."""
+    if not config.scaled:
+        return {"align": 1.0, "distill": 1.0}
+    some = [clips.items[i].tokens for i in (clips.dev or clips.train)[:64]]
+    length = torch.cat([frozen.targets(t) for t in some]).float().norm(dim=-1).mean()
+    states = [torch.from_numpy(taught[text_key(t)].copy()).float() for t in some if text_key(t) in taught]
+    states = states if config.distillation == "l2" else []
+    return {"align": float(length), "distill": float(torch.cat(states).norm(dim=-1).mean()) if states else 1.0}

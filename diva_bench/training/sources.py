@@ -1,0 +1,382 @@
+"""Where training speech comes from: parquet, Common Voice, a JSON-lines manifest, or the Hugging Face hub, as a stream.
+
+Nothing is held but one batch of rows. What one clip lacks is the caller's to count; what a whole source lacks is a
+DataError. Every reader yields rows that are not read yet, so that a shard opens only the clips that are its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+
+from diva_bench import audio, disk
+from diva_bench.errors import ClipError, DataError
+from diva_bench.types import Audio
+
+AUDIO = ("audio",)
+TEXT = ("text", "sentence", "transcription", "transcript", "normalized_text")
+VOICE = ("voice", "speaker_id", "client_id", "speaker")
+"""Names that a column may have, by role; of several the first that is there is taken."""
+
+FORMS = """\
+  a folder of *.parquet (train-*.parquet alone where there are such), or one .parquet file
+  a Common Voice folder with train.tsv and clips/, or one .tsv file with clips/ beside it
+  a .jsonl manifest, one {"audio": "path", "text": "words"} a line
+  hub:owner/name, hub:owner/name:config or hub:owner/name:config:split"""
+
+_SILENT = 1e-4  # peak amplitude below which a clip holds nothing to learn from
+_BATCH = 64  # rows of a parquet file in memory at a time
+_TSV = ("path", "sentence", "client_id")  # what Common Voice calls audio, text and voice
+_HUB = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(:(?P<config>[^:]*))?(:(?P<split>[^:]+))?")
+_HUB_TIMEOUT = 10.0  # seconds to wait for the revision of a data set
+
+Kind = Literal["parquet", "tsv", "jsonl"]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One clip and its words: `audio` is the encoded file, empty where there was none to read.
+
+    `id`: unique and stable within its source, the same on every machine. `voice`: who speaks, "" if not known.
+    """
+
+    id: str
+    audio: bytes
+    text: str
+    voice: str
+
+
+Row = Callable[[], Example]  # a row that has been found, and is read when called
+
+
+def read(source: str, *, shard: int = 0, shards: int = 1) -> Iterator[Example]:
+    """Every example whose running number modulo `shards` is `shard`, in the order of the source.
+
+    The shards together are the source, each row once. What the string may be is in `FORMS`.
+    """
+    assert 0 <= shard < shards, f"shard {shard} of {shards}"
+    rows = _rows(source)
+    return (row() for row in itertools.islice(rows, shard, None, shards))
+
+
+def fingerprint(source: str) -> dict[str, str]:
+    """What the training record says of a source: file name -> sha256, or the hub's name -> revision, "latest" if unknown.
+
+    Clips that lie beside a manifest are not in it.
+    """
+    if source.startswith("hub:"):
+        return {source: _revision(_hub_parts(source)[0], source)}
+    return {file.name: disk.sha256(file) for file in _files(source)[1]}
+
+
+def usable(example: Example, *, max_seconds: float) -> tuple[str, Audio | None]:
+    """("", 16 kHz mono) of an example to train on, or (reason, None). The length limit is in seconds."""
+    if not example.text.strip():
+        return "empty text", None
+    try:
+        sound = audio.decode(example.audio)
+    except ClipError:
+        return "cannot be decoded", None
+    if np.abs(sound.samples).max() < _SILENT:
+        return "silent", None
+    if sound.seconds > max_seconds:
+        return f"over {max_seconds:g} s", None
+    return "", sound
+
+
+# ---------------------------------------------------------------- which source
+
+
+def _rows(source: str) -> Iterator[Row]:
+    if source.startswith("hub:"):
+        return _hub(source)
+    kind, files = _files(source)
+    if kind == "parquet":
+        return _parquet(files)
+    return _tsv(files[0]) if kind == "tsv" else _jsonl(files[0])
+
+
+def _files(source: str) -> tuple[Kind, list[Path]]:
+    """What sort of local source this is, and the files that list its rows, in reading order."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if (path / "train.tsv").is_file():
+            return "tsv", [path / "train.tsv"]
+        files = sorted(path.glob("train-*.parquet")) or sorted(path.glob("*.parquet"))
+        if files:
+            return "parquet", files
+        _refuse(source, "is a folder with neither *.parquet nor train.tsv in it")
+    if not path.is_file():
+        _refuse(source, "is no file or folder")
+    kinds: dict[str, Kind] = {".parquet": "parquet", ".tsv": "tsv", ".jsonl": "jsonl"}
+    if path.suffix not in kinds:
+        _refuse(source, f"has the suffix {path.suffix!r}, not {', '.join(kinds)}")
+    return kinds[path.suffix], [path]
+
+
+def _refuse(source: str, why: str) -> NoReturn:
+    raise DataError(f"training data {source!r} {why}. It must be one of:\n{FORMS}")
+
+
+def _clip(file: Path) -> bytes:
+    """The bytes of a clip, none where it cannot be read: one lost clip is counted, it does not stop the stream."""
+    try:
+        return file.read_bytes()
+    except (OSError, ValueError):  # ValueError: a name with a NUL in it
+        return b""
+
+
+def _beside(ident: str, file: Path, text: str, voice: str) -> Example:
+    return Example(ident, _clip(file), text, voice)
+
+
+# ---------------------------------------------------------------- tables: parquet and the hub
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The names that the roles have in one table; `voice` is "" where the table has none."""
+
+    audio: str
+    text: str
+    voice: str
+
+    def names(self) -> list[str]:
+        return [name for name in (self.audio, self.text, self.voice) if name]
+
+    def example(self, ident: str, values: Mapping[str, Any], fetch: Callable[[str], bytes]) -> Example:
+        """`fetch` reads the clip of a row that has a path and no bytes."""
+        cell = values[self.audio]
+        if isinstance(cell, Mapping):
+            encoded, path = cell.get("bytes"), cell.get("path")
+            cell = encoded if encoded is not None or not path else fetch(path)
+        voice = values[self.voice] if self.voice else None
+        return Example(ident, cell or b"", values[self.text] or "", "" if voice is None else str(voice))
+
+
+def _columns(schema: Any, where: str) -> _Columns:
+    """The columns of a table by role, from its pyarrow schema."""
+    there = list(schema.names)
+
+    def pick(role: str, allowed: tuple[str, ...]) -> str:
+        for name in allowed:
+            if name in there:
+                return name
+        raise DataError(
+            f"{where}: no {role} column; the columns are {', '.join(there) or 'none'}. "
+            f"Name the {role} column {' or '.join(allowed)}."
+        )
+
+    columns = _Columns(pick("audio", AUDIO), pick("text", TEXT), next((n for n in VOICE if n in there), ""))
+    _check_types(schema, columns, where)
+    return columns
+
+
+def _check_types(schema: Any, columns: _Columns, where: str) -> None:
+    from pyarrow import types  # type: ignore[import-untyped]
+
+    sound, words = schema.field(columns.audio).type, schema.field(columns.text).type
+    parts = {sound.field(i).name for i in range(sound.num_fields)} if types.is_struct(sound) else set()
+    if not (types.is_binary(sound) or types.is_large_binary(sound) or parts & {"bytes", "path"}):
+        raise DataError(
+            f"{where}: column {columns.audio!r} is {sound}; it must hold encoded files, as binary or as a struct of "
+            "bytes and path. Write wav, flac, ogg or mp3 files into it."
+        )
+    if types.is_dictionary(words):
+        words = words.value_type
+    if not (types.is_string(words) or types.is_large_string(words)):
+        raise DataError(f"{where}: column {columns.text!r} is {words}; it must be string. Write the words into it.")
+
+
+def _parquet(files: list[Path]) -> Iterator[Row]:
+    """Rows of every file in turn; the columns of all files are looked at before the first row is given."""
+    columns = [_columns(_schema(file), str(file)) for file in files]
+    for file, names in zip(files, columns, strict=True):
+        row = 0
+        for batch in _batches(file, names.names()):
+            for i in range(batch.num_rows):
+                yield partial(_cell, batch.slice(i, 1), f"{file.name}:{row + i}", names, file.parent)
+            row += batch.num_rows
+
+
+def _cell(row: Any, ident: str, columns: _Columns, folder: Path) -> Example:
+    return columns.example(ident, row.to_pylist()[0], lambda path: _clip(folder / path))
+
+
+def _schema(file: Path) -> Any:
+    import pyarrow.parquet  # type: ignore[import-untyped]
+
+    try:
+        return pyarrow.parquet.read_schema(file)
+    except (OSError, pyarrow.ArrowException) as err:
+        raise _torn(file, err) from err
+
+
+def _batches(file: Path, columns: list[str]) -> Iterator[Any]:
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(file) as table:
+            yield from table.iter_batches(_BATCH, columns=columns)
+    except (OSError, pyarrow.ArrowException) as err:
+        raise _torn(file, err) from err
+
+
+def _torn(file: Path, err: Exception) -> DataError:
+    return DataError(f"{file}: cannot be read as parquet ({_line(err)}). Fetch the file again.")
+
+
+def _line(err: Exception) -> str:
+    """A message in one line that ends in no full stop: some libraries' run over many."""
+    return " ".join(str(err).split()).rstrip(".") or type(err).__name__
+
+
+# ---------------------------------------------------------------- the hub
+
+
+def _hub(source: str) -> Iterator[Row]:
+    name, config, split = _hub_parts(source)
+
+    def load() -> Any:
+        import datasets
+
+        return datasets.load_dataset(name, config or None, split=split, streaming=True)
+
+    return _streamed(load, source, split)
+
+
+def _hub_parts(source: str) -> tuple[str, str, str]:
+    """owner/name, config ("" for the default one) and split."""
+    found = _HUB.fullmatch(source)
+    if found is None:
+        _refuse(source, "does not name a data set of the hub")
+    return found["name"], found["config"] or "", found["split"] or "train"
+
+
+def _streamed(load: Callable[[], Any], source: str, split: str) -> Iterator[Row]:
+    """Rows of a `datasets.IterableDataset`, its audio left encoded; ids are split:number."""
+    import datasets
+
+    try:
+        stream = load()
+        features = stream.features or stream._resolve_features().features  # some formats have none before a row is read
+        columns = _columns(features.arrow_schema, source)
+        if isinstance(features[columns.audio], datasets.Audio):
+            stream = stream.cast_column(columns.audio, datasets.Audio(decode=False))
+        for number, values in enumerate(stream.select_columns(columns.names())):
+            yield partial(columns.example, f"{split}:{number}", values, partial(_remote, source))
+    except DataError:
+        raise
+    except Exception as err:  # there is no common base: OSError, ValueError, httpx.HTTPError, DatasetsError, ...
+        raise _away(source, err) from err
+
+
+def _away(source: str, err: Exception) -> DataError:
+    return DataError(
+        f"{source}: cannot be read from the hub ({_line(err)}). Check the name, the config and the split on "
+        "https://huggingface.co/datasets, the network, and `hf auth login` if the data set is gated; or download "
+        "its parquet files and give their folder."
+    )
+
+
+def _remote(source: str, path: str) -> bytes:
+    """A clip of a data set that is a folder of files: `path` is a file or an address that fsspec knows."""
+    import fsspec  # type: ignore[import-untyped]
+
+    try:
+        with fsspec.open(path, "rb") as file:
+            return bytes(file.read())
+    except FileNotFoundError:
+        return b""
+    except Exception as err:  # the network, not the clip: to go on would count a whole outage as lost clips
+        raise _away(source, err) from err
+
+
+def _revision(name: str, source: str) -> str:
+    """Commit of the data set that is read now; "latest" where the hub cannot be asked."""
+    import huggingface_hub
+
+    try:
+        return huggingface_hub.HfApi().dataset_info(name, timeout=_HUB_TIMEOUT).sha or "latest"
+    except Exception:  # only a note in the record: whether the data can be read, `read` says
+        return "latest"
+
+
+# ---------------------------------------------------------------- lists of clips: Common Voice and manifests
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    """(line number, line without its end); only a line feed ends a line: texts hold all the other separators."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="\n") as stream:
+            for number, line in enumerate(stream, start=1):
+                yield number, line.rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as err:
+        raise DataError(f"{file}: cannot be read ({_line(err)}). It must be a text file in UTF-8.") from err
+
+
+def _tsv(file: Path) -> Iterator[Row]:
+    """Common Voice as shipped. Its quotes are literal and its fields of any length, so lines are split, not parsed."""
+    if not (file.parent / "clips").is_dir():
+        raise DataError(
+            f"{file}: there is no folder clips/ beside it. Put the clips there, as Common Voice ships them."
+        )
+    lines = _lines(file)
+    header = next(lines, (0, ""))[1].split("\t")
+    if lacks := [name for name in _TSV if name not in header]:
+        raise DataError(
+            f"{file}:1: no column {', '.join(lacks)}; the columns are {', '.join(filter(None, header)) or 'none'}. "
+            f"Common Voice has {', '.join(_TSV)}, with a tab between columns."
+        )
+    path, text, voice = (header.index(name) for name in _TSV)
+    seen: dict[str, int] = {}
+    for number, line in lines:
+        fields = line.split("\t")
+        if not line:
+            continue
+        if len(fields) != len(header):
+            raise DataError(
+                f"{file}:{number}: {len(fields)} fields, the header has {len(header)}. Mend or drop the line."
+            )
+        ident = _once(f"clips/{fields[path]}", seen, file, number)
+        yield partial(_beside, ident, file.parent / "clips" / fields[path], fields[text], fields[voice])
+
+
+def _jsonl(file: Path) -> Iterator[Row]:
+    """A manifest; `id` is the line's own, else the name of the file and the line."""
+    seen: dict[str, int] = {}
+    for number, line in _lines(file):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as err:
+            raise DataError(f"{file}:{number}: not valid JSON ({_line(err)}). Write one object a line.") from err
+        if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("audio", "text")):
+            said = f"a {type(row).__name__}"
+            if isinstance(row, dict):
+                said = ", ".join(f"{key} ({type(value).__name__})" for key, value in row.items()) or "no keys"
+            raise DataError(
+                f"{file}:{number}: found {said}; every line must be an object with the strings audio (a path relative "
+                "to the manifest, or absolute) and text; voice and id are optional. Mend or drop the line."
+            )
+        voice, ident = row.get("voice"), row.get("id")
+        ident = _once(f"{file.name}:{number}" if ident is None else str(ident), seen, file, number)
+        yield partial(_beside, ident, file.parent / row["audio"], row["text"], "" if voice is None else str(voice))
+
+
+def _once(ident: str, seen: dict[str, int], file: Path, number: int) -> str:
+    if ident in seen:
+        raise DataError(
+            f"{file}:{number}: {ident!r} stands in line {seen[ident]} already. Ids must be unique; drop one."
+        )
+    seen[ident] = number
+    return ident
