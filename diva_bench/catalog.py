@@ -1,13 +1,15 @@
 """Name or path -> task, model, adapter, scorer.
 
 Specs come from the built-in `tasks/` and `models/`, from folders given with `--path` or in DIVA_BENCH_PATH, from a YAML
-file named in place of a name, and from installed packages (entry points `diva_bench.specs`: a package whose folder has
-the YAML files). Adapters and scorers come from the tables below and from the entry points `diva_bench.adapters` and
-`diva_bench.scorers`. The same name in two places is an error that names both.
+file named in place of a name, from installed packages (entry points `diva_bench.specs`: a package whose folder has the
+YAML files), and from what `diva-bench train` installed on this machine (`<cache>/trained/<name>/`). Adapters and
+scorers come from the tables below and from the entry points `diva_bench.adapters` and `diva_bench.scorers`. The same
+name in two places is an error that names both.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,8 +22,8 @@ from typing import Any, cast
 
 import yaml
 
-from diva_bench import scorers
-from diva_bench.errors import SpecError, UnknownName, UserError, unknown
+from diva_bench import assets, scorers
+from diva_bench.errors import AssetError, SpecError, UnknownName, UserError, unknown
 from diva_bench.specs import (
     AssetSpec,
     Edition,
@@ -43,7 +45,16 @@ ADAPTERS = {
     "oracle": "diva_bench.adapters.oracle:Oracle",
 }
 _FOLDERS = ("", "tasks", "models", "models/weights")  # where a spec folder may hold YAML files
+CONNECTOR = "connector"
+"""The role of weights that `diva-bench train` makes."""
+TRAINED = "trained here"
+"""Origin of what `diva-bench train` installed."""
 _KINDS = {"task": TaskFile, "model": ModelFile, "weights": AssetSpec}
+
+
+def trained_folder() -> Path:
+    """Where `diva-bench train` installs connectors, a folder each. It need not exist."""
+    return assets.cache_folder() / "trained"
 
 
 def builtin_folder() -> Path:
@@ -55,7 +66,7 @@ def builtin_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One spec file: what it says, where it stands, and who brought it ("built in", a folder, a package)."""
+    """One spec file: what it says, where it stands, and who brought it ("built in", a folder, a package, TRAINED)."""
 
     spec: TaskFile | ModelFile | AssetSpec
     path: Path
@@ -78,7 +89,8 @@ class Catalog:
         places = [("built in", builtin_folder())]
         places += [(str(folder), folder) for folder in dict.fromkeys(p.resolve() for p in (*self._paths, *extra))]
         places += [(f"package {e.value}", _entry_folder(e)) for e in entry_points(group="diva_bench.specs")]
-        return places
+        installed = sorted(p for p in trained_folder().glob("*") if p.is_dir() and not p.name.startswith("."))
+        return places + [(TRAINED, folder) for folder in installed]
 
     @cached_property
     def _all(self) -> dict[str, dict[str, Found]]:
@@ -97,7 +109,7 @@ class Catalog:
         if other.path.resolve() != path.resolve():
             raise SpecError(
                 f"{kind} {found.spec.name!r} stands in two places: {other.path} ({other.origin}) and {path} ({origin}). "
-                "Rename one of them."
+                + (f"Remove {path.parent}, or rename the other." if origin == TRAINED else "Rename one of them.")
             )
         return other
 
@@ -108,6 +120,10 @@ class Catalog:
 
     def models(self) -> list[Found]:
         return list(self._all["model"].values())
+
+    def has(self, kind: str, name: str) -> Found | None:
+        """What answers to a name, if anything does; `kind`: task, model or weights."""
+        return self._all[kind].get(name)
 
     def suites(self) -> dict[str, list[str]]:
         """Group name -> task names: emotion, qa, ..., and all."""
@@ -187,12 +203,18 @@ class Catalog:
         )
 
     def model(self, name: str, edition: Edition) -> ModelSpec:
-        """One model in one edition: its `extends` parent, then itself, then the edition, each overlaying the former."""
+        """One model in one edition: its `extends` parent, then itself, then the edition, each overlaying the former.
+
+        Raises AssetError where its connector has to be trained first; all else that it names is then known to be right.
+        """
         model, adapter = self._merged(name)
         if model.editions and edition not in model.editions:
             raise unknown("edition", edition, model.editions, f"model {model.name}")
         chosen = model.editions.get(edition, ModelEdition())
-        weights = {**model.weights, **chosen.weights}
+        weights, untrained = {**model.weights, **chosen.weights}, self.untrained(name, edition)
+        found = {r: self.weights(asset)[0] for r, asset in weights.items() if not (untrained and r == CONNECTOR)}
+        if untrained:
+            raise AssetError(untrained)
         return ModelSpec(
             name=model.name,
             edition=edition if model.editions else None,
@@ -201,9 +223,23 @@ class Catalog:
             citation=model.citation,
             licence=model.licence,
             args={**model.args, **chosen.args},
-            weights={role: self.weights(asset)[0] for role, asset in weights.items()},
+            weights=found,
             runtime=_overlay_runtime(model.runtime, chosen.runtime),
             training=chosen.training,
+        )
+
+    def untrained(self, name: str, edition: Edition) -> str:
+        """Which weights of a model have to be trained before it can be asked, and how; "" where none have."""
+        model, _ = self._merged(name)
+        wanted = {e: {**model.weights, **m.weights}.get(CONNECTOR, "") for e, m in model.editions.items()}
+        command = model.editions[edition].trained_by if edition in model.editions else None
+        if not command or wanted[edition] in self._all["weights"]:
+            return ""
+        here = [e for e, weights in wanted.items() if weights in self._all["weights"]]
+        return (
+            f"model {model.name}, edition {edition}: weights {wanted[edition]!r} are not on this machine (looked in "
+            f"{trained_folder()}). They are trained, not fetched: {command}"
+            + "".join(f"\nEdition {e} of it is here: --edition {e}." for e in here)
         )
 
     def _merged(self, name: str) -> tuple[ModelFile, str]:
@@ -217,16 +253,14 @@ class Catalog:
             raise SpecError(
                 f"{found.path}: extends {parent.name!r}, which extends another model; one level is allowed."
             )
-        editions = {
-            edition: _overlay(parent.editions.get(edition), model.editions.get(edition))
-            for edition in (*parent.editions, *(e for e in model.editions if e not in parent.editions))
-        }
+        # those it lists: in any other it would be its parent under another name
+        listed = {e: _overlay(parent.editions.get(e), edition) for e, edition in model.editions.items()}
         merged = model.model_copy(
             update={
                 "args": {**parent.args, **model.args},
                 "weights": {**parent.weights, **model.weights},
                 "runtime": _overlay_runtime(parent.runtime, model.runtime),
-                "editions": editions,
+                "editions": listed or parent.editions,
             }
         )
         return merged, model.adapter or cast(str, parent.adapter)
@@ -235,6 +269,18 @@ class Catalog:
         """A weights spec and the folder its `file:` sources are relative to."""
         found = self._find("weights", name)
         return cast(AssetSpec, found.spec), found.path.parent
+
+    def training(self, model: ModelSpec) -> dict[str, Any]:
+        """training.json beside a model's connector; empty where there is none, or where the connector of this name on
+        this machine is another one."""
+        asked = model.weights.get(CONNECTOR)
+        if asked is None or asked.name not in self._all["weights"]:
+            return {}
+        spec, home = self.weights(asked.name)
+        if [f.sha256 for f in spec.files] != [f.sha256 for f in asked.files]:
+            return {}
+        sources = [s.file for f in spec.files if f.path == "connector.safetensors" for s in f.sources if s.file]
+        return _record((home / sources[0]).with_name("training.json")) if sources else {}
 
     def adapter(self, name: str) -> type[Adapter]:
         return cast("type[Adapter]", _load("adapter", name, ADAPTERS))
@@ -267,14 +313,28 @@ _SAME_IN_TASK = (
 )
 
 
-def _overlay(under: ModelEdition | None, over: ModelEdition | None) -> ModelEdition:
+def _record(path: Path) -> dict[str, Any]:
+    """A training.json; empty where there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise AssetError(f"{path}: cannot be read as JSON ({err}). Restore the file, or remove it.") from err
+    if not isinstance(record, dict):
+        raise AssetError(f"{path}: expected a JSON object, found {type(record).__name__}. Restore it, or remove it.")
+    return record
+
+
+def _overlay(under: ModelEdition | None, over: ModelEdition) -> ModelEdition:
     """One edition of a parent and of the model that extends it, the latter winning key by key."""
-    under, over = under or ModelEdition(), over or ModelEdition()
+    under = under or ModelEdition()
     return ModelEdition(
         args={**under.args, **over.args},
         weights={**under.weights, **over.weights},
         runtime=_overlay_runtime(under.runtime, over.runtime),
         training=over.training or under.training,
+        trained_by=over.trained_by or (None if CONNECTOR in over.weights else under.trained_by),
     )
 
 

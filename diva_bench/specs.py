@@ -221,6 +221,8 @@ class ModelEdition(_Spec):
     weights: dict[str, Name] = Field(default_factory=dict)
     runtime: Runtime = Runtime()
     training: Training | None = None
+    trained_by: str | None = None
+    """The command that makes the weights of role `connector`, where nobody can fetch them."""
 
 
 class ModelFile(_Spec):
@@ -229,7 +231,8 @@ class ModelFile(_Spec):
     name: Name
     adapter: Name | None = None
     extends: Name | None = None
-    """Another model, one level: its args, weights, runtime and editions are taken over and overlaid."""
+    """Another model, one level: its args, weights and runtime are taken over and overlaid, and so are its editions: those
+    that this model lists, all where it lists none."""
     description: str
     citation: str = ""
     licence: str = ""

@@ -1,10 +1,14 @@
 """Names, paths, editions, subsets, clashes; and YAML that says something not allowed."""
 
+import shlex
+
 import mini_task
 import pytest
 
 from diva_bench.catalog import Catalog
-from diva_bench.errors import SpecError, UnknownName, UserError
+from diva_bench.cli.train import Options, resolve, weights_name
+from diva_bench.diva.config import ABLATIONS
+from diva_bench.errors import AssetError, SpecError, UnknownName, UserError
 
 
 @pytest.mark.parametrize(
@@ -41,12 +45,46 @@ def test_nano_models_are_asked_the_mini_task():
     assert Catalog().task("meld", "nano").edition == "mini"
 
 
-def test_every_shipped_model_resolves_in_all_its_editions():
-    catalog = Catalog()
+@pytest.fixture
+def nothing_trained(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIVA_BENCH_CACHE", str(tmp_path / "cache"))
+
+
+def test_every_shipped_model_resolves_in_all_its_editions_but_those_that_are_trained_by_the_user(nothing_trained):
+    catalog, untrained = Catalog(), set()
     for found in catalog.models():
         for edition in catalog.model_editions(found.spec.name) or ["mini"]:
+            if catalog.untrained(found.spec.name, edition):
+                untrained.add((found.spec.name, edition))
+                with pytest.raises(AssetError, match=found.spec.editions[edition].trained_by):
+                    catalog.model(found.spec.name, edition)
+                continue
             spec = catalog.model(found.spec.name, edition)
             assert catalog.adapter(spec.adapter).accepts
+    names = [f"diva-{ablation.replace('_', '-')}" for ablation in ABLATIONS]
+    assert untrained == {(name, edition) for name in names for edition in ("mini", "nano")}
+
+
+@pytest.mark.parametrize("edition", ["mini", "nano"])
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_the_command_that_a_model_names_trains_the_weights_that_it_names(ablation, edition, nothing_trained):
+    catalog = Catalog()
+    chosen = catalog.has("model", f"diva-{ablation.replace('_', '-')}").spec.editions[edition]
+    words = shlex.split(chosen.trained_by)
+    given = dict(zip(words[2::2], words[3::2], strict=True))
+    assert words[:2] == ["diva-bench", "train"]
+    assert given == {"--preset": edition, "--ablation": ablation, "--data": "DIR", "--output": "DIR"}
+    options = Options(given["--preset"], None, ablation=given["--ablation"])
+    assert chosen.weights == {"connector": weights_name(catalog, options, resolve(options))}
+
+
+def test_a_model_that_lists_editions_has_no_other_of_its_parent(tmp_path):
+    """Else it would answer in those as its parent does, under its own name."""
+    for name, editions in (("mine", "editions: {nano: {}}\n"), ("all", "")):
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nextends: cascade\ndescription: d\n{editions}")
+    catalog = Catalog([tmp_path])
+    assert catalog.model_editions("mine") == ["nano"]
+    assert catalog.model_editions("all") == catalog.model_editions("cascade")
 
 
 def test_every_shipped_task_builds_its_scorers():

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diva_bench.catalog import Catalog
+from pydantic import ValidationError
+
+from diva_bench.catalog import Catalog, check_file
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.run import Options, prepare, run_jobs, shard_of_process
+from diva_bench.cli.run import Options, choose_edition, prepare, run_jobs, shard_of_process, training_of
 from diva_bench.cli.show import print_table
 from diva_bench.errors import AssetError, StoreError, UserError, unknown
 from diva_bench.report.ablation import Block, Outcome, Variant, ablation_table
 from diva_bench.report.leaderboard import RunSummary, summary_of
 from diva_bench.runner import Job
 from diva_bench.scorers import METRICS
-from diva_bench.specs import ModelSpec
+from diva_bench.specs import Edition, ModelSpec
 from diva_bench.stats import totals
 from diva_bench.store import RunFolder
 from diva_bench.types import Response, Row
@@ -27,7 +30,14 @@ def ablate_command(options: Options, metric: str | None, ask: bool, format: str)
     """`options.models`: the base, then its variants. Exit code: 0 all compared; 1 something is missing, and is named."""
     progress, shard = Terminal(), shard_of_process(os.environ)
     catalog = Catalog(options.paths)
-    jobs = prepare(catalog, options, progress)
+    resolved: dict[str, ModelSpec] = {}
+    if not ask:  # published runs can be compared without the connectors that they were asked of
+        tasks = [leaf for task in options.tasks for leaf in catalog.subsets(task)]
+        edition = choose_edition(catalog, options.models, tasks, options.edition, progress)
+        options = replace(options, edition=edition)
+        untrained = {model: catalog.untrained(model, edition) for model in options.models}
+        resolved = {model: _published(model, edition, options, why) for model, why in untrained.items() if why}
+    jobs = prepare(catalog, options, progress, resolved)
     groups = _by_task(jobs)
     owners = [_owner(group[0], metric or group[0].task.primary) for group in groups]
     if metric and not any(owners):
@@ -36,7 +46,10 @@ def ablate_command(options: Options, metric: str | None, ask: bool, format: str)
         raise unknown("metric", metric, known, f"any of {', '.join(group[0].task.name for group in groups)}")
     if ask and run_jobs(catalog, jobs, options, progress, shard) is None:
         return 0  # the first process has the table
-    variants = {job.model.name: variant(catalog, job.model) for job in groups[0]}
+    paths: dict[str, list[Path]] = {}
+    for job in jobs:
+        paths.setdefault(job.model.name, []).append(job.path(options.output))
+    variants = {job.model.name: variant(catalog, job.model, paths[job.model.name]) for job in groups[0]}
     blocks = [
         _block(group, metric or group[0].task.primary, owner, variants, options.output)
         for group, owner in zip(groups, owners, strict=True)
@@ -57,6 +70,43 @@ def models_of(base: str, against: Sequence[str]) -> list[str]:
     if base in others:
         raise UserError(f"--against names {base!r}, which is the --base itself: a model does not differ from itself.")
     return [base, *others]
+
+
+def _published(model: str, edition: Edition, options: Options, untrained: str) -> ModelSpec:
+    """A model as its runs under --output have it, where its weights are not on this machine.
+
+    Raises AssetError where there is no such run, UserError where its runs are of more than one connector or dtype.
+    """
+    name = check_file(Path(model))[1].spec.name if model.endswith((".yaml", ".yml")) else model
+    found: dict[str, tuple[ModelSpec, Path]] = {}
+    for path in sorted(options.output.glob(f"*/{name}-*/run.json")):
+        spec = _model_of(path)
+        if (spec.name, spec.edition) == (name, edition) and options.dtype in (None, spec.runtime.dtype):
+            found.setdefault(spec.hash, (spec, path.parent))
+    if not found:
+        dtype = f" in {options.dtype}" if options.dtype else ""
+        raise AssetError(
+            f"{untrained}\nNor has {options.output} a run of it{dtype}, which would do without them: "
+            "give the folder of its runs with --output."
+        )
+    if len(found) > 1:
+        runs = ", ".join(f"{folder} ({spec.runtime.dtype})" for spec, folder in found.values())
+        raise UserError(
+            f"model {name}, edition {edition}: its weights are not on this machine, and the runs in {options.output} are of "
+            f"{len(found)} different ones: {runs}. Move all but one's away, or name the --dtype where that differs."
+        )
+    return next(iter(found.values()))[0]
+
+
+def _model_of(path: Path) -> ModelSpec:
+    """The model of a run.json."""
+    try:
+        return ModelSpec.model_validate(RunFolder(path.parent).record().get("model"))
+    except ValidationError as err:
+        raise StoreError(
+            f"{path}: model: is none that this version of diva-bench can read ({err.errors()[0]['msg']}). "
+            "Move the folder away, or use the version that wrote it."
+        ) from err
 
 
 def _by_task(jobs: Sequence[Job]) -> list[list[Job]]:
@@ -156,27 +206,9 @@ def _scores(path: Path, owner: str) -> tuple[Any, dict[str, Row]]:
 # ---------------------------------------------------------------- training
 
 
-def variant(catalog: Catalog, model: ModelSpec) -> Variant:
-    """A model with what training.json beside its connector says."""
-    record = _training(catalog, model)
-    parts = {key: record[key] for key in ("config", "compute") if isinstance(record.get(key), dict)}
+def variant(catalog: Catalog, model: ModelSpec, runs: Sequence[Path] = ()) -> Variant:
+    """A model with the record of its training: from one of its runs, else from beside its connector."""
+    stored = (RunFolder(run).record().get("training") for run in runs if (run / "run.json").is_file())
+    record = next((r for r in stored if isinstance(r, dict)), None)
+    parts = training_of(catalog.training(model) if record is None else record)
     return Variant(model.name, model.description, edition=model.edition, **parts)
-
-
-def _training(catalog: Catalog, model: ModelSpec) -> dict[str, Any]:
-    """training.json; empty where the model has no connector, or one that does not lie beside its YAML."""
-    if "connector" not in model.weights:
-        return {}
-    spec, home = catalog.weights(model.weights["connector"].name)
-    sources = [s.file for f in spec.files if f.path == "connector.safetensors" for s in f.sources if s.file]
-    path = home / sources[0] if sources else home
-    path = path.with_name("training.json")
-    if not sources or not path.is_file():
-        return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        raise AssetError(f"{path}: cannot be read as JSON ({err}). Restore the file, or remove it.") from err
-    if not isinstance(record, dict):
-        raise AssetError(f"{path}: expected a JSON object, found {type(record).__name__}. Restore it, or remove it.")
-    return record

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
 from diva_bench import scorers
-from diva_bench.catalog import Catalog, check_file
+from diva_bench.catalog import CONNECTOR, Catalog, check_file
+from diva_bench.cli.progress import amount, duration
 from diva_bench.cli.show import print_table
-from diva_bench.errors import UnknownName, UserError, unknown
+from diva_bench.errors import AssetError, UnknownName, UserError, unknown
 from diva_bench.report.tables import Column, Table
 from diva_bench.specs import Edition, ModelFile, ModelSpec, TaskFile, TaskSpec
 
@@ -74,6 +76,48 @@ def show_command(name: str, edition: str, paths: list[Path]) -> None:
         print(f"# {kind} {spec.name}, edition {spec.edition or 'any'}, identity {spec.hash[:12]}")
         text: dict[str, Any] = {k: v for k, v in spec.model_dump(mode="json").items() if v not in (None, "", {}, [])}
         print(yaml.safe_dump(text, sort_keys=False, allow_unicode=True, width=100))
+        if isinstance(spec, ModelSpec) and (record := catalog.training(spec)):
+            print(f"# training of the connector, {spec.weights[CONNECTOR].name} (its training.json has all of it)")
+            print("".join(f"{name}: {said}\n" for name, said in training_lines(record).items()))
+
+
+def training_lines(record: Mapping[str, Any]) -> dict[str, str]:
+    """What a training.json says, for people; what it does not say is left out."""
+    config, compute = record.get("config") or {}, record.get("compute") or {}
+
+    def value(key: str, older: str = "") -> Any:
+        return compute.get(key, record.get(older or key))
+
+    flops, peak, heard = (compute.get(key) for key in ("flops", "peak_memory_bytes", "audio_seconds"))
+    total = sum(flops.values()) if isinstance(flops, Mapping) else flops
+    steps, alone, unique = value("steps"), config.get("align_steps"), value("audio_hours_unique")
+    seconds, device, devices = value("device_seconds", "seconds"), value("device"), compute.get("devices", 1)
+    time = f"{seconds:,.0f} s ({duration(seconds)})" if seconds is not None else ""
+    lines = {
+        "losses": _losses(record, config),
+        "steps": f"{steps:,}" + (f", the first {alone:,} of token alignment alone" if alone else "") if steps else "",
+        "examples": f"{value('examples'):,}" if value("examples") else "",
+        "operations": _petaflop(total) if total else "",
+        "device time": time + (" of all devices together" if devices > 1 else ""),
+        "device": (f"{devices} x " if devices > 1 else "") + (device or ""),
+        "peak memory": amount(peak, "bytes") if peak else "",
+        "audio": f"{unique:,.1f} h" + (f", {heard / 3600:,.1f} h with repeats" if heard else "") if unique else "",
+    }
+    return {name: said for name, said in lines.items() if said}
+
+
+def _petaflop(operations: float) -> str:
+    value = operations / 1e15
+    return (f"{value:,.0f}" if value >= 100 else f"{value:.3g}") + " PFLOP"
+
+
+def _losses(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Each loss with its weight; older records have words."""
+    if "distill" not in config:
+        return str(record.get("losses", ""))
+    kind = f"output distillation ({config.get('distillation', 'l2')})"
+    names = {"align": "token alignment", "distill": kind, "pad": "free tokens"}
+    return ", ".join(f"{config[key]:g} x {name}" for key, name in names.items() if config.get(key))
 
 
 def _pick(editions: list[Edition], wanted: str) -> Edition:
@@ -117,6 +161,7 @@ def validate_command(files: list[Path], paths: list[Path]) -> int:
 def _validate(catalog: Catalog, file: Path) -> str:
     """Check one file and what it names; says what it is."""
     kind, found = check_file(file)
+    untrained: list[str] = []
     if isinstance(found.spec, TaskFile):
         for leaf in catalog.subsets(str(file)):
             for edition in found.spec.editions:
@@ -126,6 +171,9 @@ def _validate(catalog: Catalog, file: Path) -> str:
                     raise UserError(f"{file}: editions.{edition}.data: {task.home / task.data.path} does not exist.")
     elif isinstance(found.spec, ModelFile):
         for name in catalog.model_editions(str(file)) or ["mini"]:
-            spec = catalog.model(str(file), name)
-            catalog.adapter(spec.adapter)
-    return f"a valid {kind}: {found.spec.name}"
+            try:
+                catalog.adapter(catalog.model(str(file), name).adapter)
+            except AssetError:  # all else that it names is right: see Catalog.model
+                untrained.append(name)
+    note = f" (its weights for {' and '.join(untrained)} are trained, and not on this machine)" if untrained else ""
+    return f"a valid {kind}: {found.spec.name}{note}"

@@ -206,7 +206,10 @@ def train(
     eval_limit: Annotated[int, typer.Option(min=1, help="Samples of each.")] = 8,
     cache: Annotated[Optional[Path], typer.Option(help="Outputs of the frozen parts, shared by all trainings.")] = None,  # noqa: UP045
     cache_gb: Annotated[float, typer.Option(min=0.0, help="What that may take, gigabytes.")] = 20.0,
-    name: Annotated[Optional[str], typer.Option(help="Of the weights (default: diva-PRESET[-ABLATION]).")] = None,  # noqa: UP045
+    name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Of the weights installed here (default: diva-PRESET[-ABLATION])."),
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = False,
     plot: Annotated[bool, typer.Option("--plot", help="Draw the curves of --output as PNG, and stop.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print all settings, and stop.")] = False,
@@ -254,6 +257,29 @@ def convert(
 
     options = Options(source, target, encoder=encoder, llm=llm, to=to, partial=partial, paths=tuple(path or ()))
     raise typer.Exit(convert_command(options))
+
+
+@app.command()
+def probe(
+    model: Models,
+    data: Annotated[list[str], typer.Option(help="Clips with transcripts, as for train; may be repeated.")],
+    edition: Annotated[Literal["mini", "nano", "full"], typer.Option("--edition", help="Of the models.")] = "mini",
+    repeat: Annotated[bool, typer.Option(help="Have the words repeated; else look at virtual tokens only.")] = True,
+    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Also write all of it as JSON.")] = None,  # noqa: UP045
+    limit: Annotated[Optional[int], typer.Option(min=1, help="Only the first so many clips.")] = None,  # noqa: UP045
+    device: Annotated[Optional[str], typer.Option(help="auto, cpu, cuda, ... (default: the model's).")] = None,  # noqa: UP045
+    dtype: Annotated[Optional[Literal["float32", "bfloat16"]], typer.Option(help="Number format.")] = None,  # noqa: UP045
+    format: Annotated[Formats, typer.Option(help="How to print it.")] = "rich",
+    path: Paths = None,
+) -> None:
+    """Have models repeat held-out clips (word error rate), and see how near virtual tokens are to the transcript's."""
+    from diva_bench.cli.probe import probe_command
+    from diva_bench.cli.run import Options
+
+    options = Options(
+        models=model, tasks=[], edition=edition, limit=limit, device=device, dtype=dtype, paths=path or []
+    )
+    raise typer.Exit(probe_command(options, data, repeat, output, format))
 
 
 @app.command()

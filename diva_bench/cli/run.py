@@ -105,12 +105,19 @@ def _judge(job: Job, options: Options, shard: Shard, progress: Terminal) -> Fini
 # ---------------------------------------------------------------- before anything is asked
 
 
-def prepare(catalog: Catalog, options: Options, progress: Terminal) -> list[Job]:
-    """Every (model, task) pair as a Job: specs valid, scorers built, data checked, the two compatible."""
+def prepare(
+    catalog: Catalog, options: Options, progress: Terminal, resolved: Mapping[str, ModelSpec] | None = None
+) -> list[Job]:
+    """Every (model, task) pair as a Job: specs valid, scorers built, data checked, the two compatible.
+
+    `resolved`: specs of models that the catalog cannot resolve, because their weights are not on this machine.
+    """
     names = list(dict.fromkeys(leaf for task in options.tasks for leaf in catalog.subsets(task)))
     models = list(dict.fromkeys(options.models))
     edition = choose_edition(catalog, models, names, options.edition, progress)
-    specs = [_with_options(catalog.model(m, edition), options) for m in models]
+    known = resolved or {}
+    specs = [_with_options(known[m] if m in known else catalog.model(m, edition), options) for m in models]
+    trainings = [training_of(catalog.training(spec)) for spec in specs]
     cache = assets.cache_folder()
     record = provenance.collect(sys.argv)
     jobs: list[Job] = []
@@ -121,7 +128,7 @@ def prepare(catalog: Catalog, options: Options, progress: Terminal) -> list[Job]
         loaded[name] = data.load(task, cache, progress)
         for fault in loaded[name].faults:
             progress.note(f"{task.name}: {fault.id} is left out for every model: {fault.reason}")
-        for spec in specs:
+        for spec, training in zip(specs, trainings, strict=True):
             adapter = catalog.adapter(spec.adapter)
             jobs.append(
                 Job(
@@ -133,11 +140,16 @@ def prepare(catalog: Catalog, options: Options, progress: Terminal) -> list[Job]
                     adapter_version=adapter.version,
                     limit=options.limit,
                     seed=options.seed,
-                    provenance=record,
+                    provenance={**record, **({"training": training} if training else {})},
                 )
             )
             jobs[-1].check()
     return jobs
+
+
+def training_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run keeps of a training.json: its settings and what it took, as far as the record has them."""
+    return {key: record[key] for key in ("config", "compute") if isinstance(record.get(key), dict)}
 
 
 def choose_edition(
@@ -159,11 +171,7 @@ def choose_edition(
                 "edition", wanted, common, f"all of {', '.join([*tasks, *models])} ({', '.join(lacking)} lacks it)"
             )
         return wanted
-    if "full" in common and all(
-        assets.locate(asset, catalog.weights(asset.name)[1])
-        for model in models
-        for asset in catalog.model(model, "full").weights.values()
-    ):
+    if "full" in common and all(_here(catalog, model, "full") for model in models):
         return "full"
     if "mini" not in common:
         if len(common) == 1:
@@ -176,6 +184,14 @@ def choose_edition(
         + ")"
     )
     return "mini"
+
+
+def _here(catalog: Catalog, model: str, edition: EditionName) -> bool:
+    """Whether all weights of a model are on this machine."""
+    if catalog.untrained(model, edition):
+        return False
+    spec = catalog.model(model, edition)
+    return all(assets.locate(asset, catalog.weights(asset.name)[1]) for asset in spec.weights.values())
 
 
 def _with_options(model: ModelSpec, options: Options) -> ModelSpec:

@@ -1,18 +1,20 @@
-"""`train`: resolve the preset's weights, then hand over to the training script."""
+"""`train`: resolve the preset's weights, hand over to the training script, install what it made."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from diva_bench import assets
-from diva_bench.catalog import Catalog
+from diva_bench.catalog import CONNECTOR, TRAINED, Catalog, trained_folder
 from diva_bench.cli.progress import Terminal
 from diva_bench.diva.compute import estimate_paper
 from diva_bench.diva.config import ABLATIONS, PRESETS, TrainConfig
 from diva_bench.errors import UserError, unknown
+from diva_bench.specs import ModelFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Options:
     cache: Path | None = None
     cache_gb: float = 20.0
     name: str | None = None
+    """Of the weights, and of the model where there is none for them."""
     tensorboard: bool = False
     dry_run: bool = False
     plot: bool = False
@@ -49,10 +52,11 @@ def train_command(options: Options) -> int:
         raise UserError(
             "--data is missing: a folder of parquet, a .tsv beside clips/, a .jsonl manifest or hub:owner/name."
         )
-    from diva_bench.training import export, train
+    catalog, progress = Catalog(list(options.paths)), Terminal()
+    name = weights_name(catalog, options, config)
+    from diva_bench.training import train
     from diva_bench.training.run import prepare
 
-    catalog, progress = Catalog(list(options.paths)), Terminal()
     whisper, llm = (_weights(catalog, name, progress) for name in (config.encoder, config.llm))
     run = prepare(
         config,
@@ -67,16 +71,80 @@ def train_command(options: Options) -> int:
     )
     train.train(run, progress, _tasks(catalog, options, progress))
     if run.team.is_main_process:
-        name = options.name or weights_name(options)
-        said = f"{options.preset}, {options.ablation or 'both losses'}; trained here (see export/training.json)."
-        export.weights_yaml(options.output, name, f"DiVA connector, {said}")
-        print(f"stored: {options.output / 'export'}; as weights {name!r}: --path {options.output}")
+        print(f"stored: {options.output / 'export'}")
+        print(install(catalog, options, config, name, options.output / "export"))
     return 0
 
 
-def weights_name(options: Options) -> str:
-    """What a trained connector is called where models name it: diva-nano, diva-nano-align-only."""
-    return "-".join(["diva", options.preset, *([options.ablation.replace("_", "-")] if options.ablation else [])])
+# ---------------------------------------------------------------- what the connector is called, and who uses it
+
+
+def weights_name(catalog: Catalog, options: Options, config: TrainConfig) -> str:
+    """What the connector will be called: --name, else diva-PRESET[-ABLATION], with -own where the built-in models mean
+    another one by that. Raises UserError where the name is taken by anything but an earlier training."""
+    name = options.name
+    if name is None:
+        name = "-".join(["diva", options.preset, *([options.ablation.replace("_", "-")] if options.ablation else [])])
+        found = catalog.has("weights", name)
+        if (found and found.origin == "built in") or not _as_preset(options, config):
+            name += "-own"
+    if len(name) > 64 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(f"--name {name!r}: a name has up to 64 letters, digits, '.', '_' and '-', no '.' or '-' first.")
+    for kind in ("weights", "model"):
+        found = catalog.has(kind, name)
+        if found and found.origin != TRAINED:
+            what = "weights" if kind == "weights" else "a model"
+            raise UserError(
+                f"--name {name}: {what} of that name stand in {found.path} ({found.origin}), and one name means one thing. "
+                f"Choose another, such as --name {name}-own."
+            )
+    return name
+
+
+def _as_preset(options: Options, config: TrainConfig) -> bool:
+    """Whether the connector stands between the preset's own encoder and LLM."""
+    preset = PRESETS[options.preset]()
+    return (config.encoder, config.llm) == (preset.encoder, preset.llm)
+
+
+def install(catalog: Catalog, options: Options, config: TrainConfig, name: str, exported: Path) -> str:
+    """Put an exported connector where every command finds it, with a model YAML where no built-in model names these
+    weights; one line on how to use it."""
+    from diva_bench.training import export
+
+    edition = "full" if options.preset == "paper" else options.preset
+    said = f"{options.preset}, {options.ablation or 'both losses'}; trained here (see training.json)."
+    specs = {f"{name}.yaml": export.weights_spec(exported, name, f"DiVA connector, {said}")}
+    model = _built_in(catalog, name, edition) if _as_preset(options, config) else None
+    folders = {part: getattr(config, part) for part in ("encoder", "llm") if Path(getattr(config, part)).is_dir()}
+    if model is None and not folders:
+        model = name
+        weights = {"encoder": config.encoder, "llm": config.llm, CONNECTOR: name}
+        specs[f"{name}.model.yaml"] = {
+            "name": name,
+            "extends": "diva",
+            "description": f"DiVA, {said}",
+            "editions": {edition: {"weights": weights}},
+        }
+    place = trained_folder() / name
+    before = export.install(exported, place, specs)
+    done = f"installed as weights {name!r}" + (", in place of those trained before" if before else "")
+    if model:
+        return f"{done}: diva-bench run -m {model} --edition {edition} -t all"
+    given = " and ".join(f"{part} {path}" for part, path in folders.items())
+    return f"{done}, in {place}; no model YAML is written: {given}: a folder, and a model names weights by their names"
+
+
+def _built_in(catalog: Catalog, name: str, edition: str) -> str | None:
+    """The built-in model that names these weights in this edition."""
+    for found in catalog.models():
+        editions = {str(e): m for e, m in cast(ModelFile, found.spec).editions.items()}
+        if found.origin == "built in" and edition in editions and editions[edition].weights.get(CONNECTOR) == name:
+            return found.spec.name
+    return None
+
+
+# ---------------------------------------------------------------- settings
 
 
 def resolve(options: Options) -> TrainConfig:
@@ -124,6 +192,9 @@ def _field(change: str) -> tuple[str, Any]:
 
 def _wrong() -> int:
     raise ValueError
+
+
+# ---------------------------------------------------------------- what is trained with, and on what
 
 
 def _weights(catalog: Catalog, name: str, progress: Terminal) -> Path:

@@ -11,16 +11,16 @@ from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal, amount
 from diva_bench.cli.run import fetch, load_adapter, needed
 from diva_bench.cli.show import print_table
-from diva_bench.errors import UserError
+from diva_bench.errors import UnknownName, UserError
 from diva_bench.report.tables import Cell, Column, Table
-from diva_bench.specs import Edition, ModelSpec
+from diva_bench.specs import AssetSpec, Edition, ModelSpec
 
 
 def pull_command(models: list[str], tasks: list[str], edition: str, paths: list[Path]) -> None:
     """Fetch the weights of some models (default: all) and check the data of some tasks (default: all)."""
     catalog, progress = Catalog(paths), Terminal()
     chosen = cast(Edition, "mini" if edition == "auto" else edition)
-    folders = fetch(catalog, _specs(catalog, models, chosen), progress)
+    folders = fetch(catalog, _specs(catalog, models, chosen, progress), progress)
     for name in dict.fromkeys(leaf for task in tasks or ["all"] for leaf in catalog.subsets(task)):
         task = catalog.task(name, chosen)
         found = data.load(task, assets.cache_folder(), progress)
@@ -29,10 +29,25 @@ def pull_command(models: list[str], tasks: list[str], edition: str, paths: list[
         print(f"weights {name}: {folder}")
 
 
-def _specs(catalog: Catalog, models: Sequence[str], edition: Edition) -> list[ModelSpec]:
-    """The models asked for, or all that have the edition."""
-    names = list(models) or [f.spec.name for f in catalog.models() if edition in catalog.model_editions(f.spec.name)]
-    return [catalog.model(name, edition) for name in names]
+def _specs(catalog: Catalog, models: Sequence[str], edition: Edition, progress: Terminal) -> list[ModelSpec]:
+    """The models asked for, or all that have the edition and can be had."""
+    if models:
+        return [catalog.model(name, edition) for name in models]
+    found, untrained = [], []
+    for name in [f.spec.name for f in catalog.models() if edition in catalog.model_editions(f.spec.name)]:
+        if catalog.untrained(name, edition):
+            untrained.append(name)
+            continue
+        try:
+            found.append(catalog.model(name, edition))
+        except UnknownName as err:  # trained between weights of a --path that is not given now
+            progress.note(f"model {name} is left out: {err}")
+    if untrained:
+        progress.note(
+            f"left out, for their weights are trained and not fetched: {', '.join(untrained)} "
+            f"(`diva-bench show NAME --edition {edition}` says how)"
+        )
+    return found
 
 
 def doctor_command(model: str | None, edition: str, verify: bool, paths: list[Path]) -> int:
@@ -49,13 +64,7 @@ def doctor_command(model: str | None, edition: str, verify: bool, paths: list[Pa
 
 
 def _weights_table(catalog: Catalog, verify: bool, progress: Terminal) -> tuple[Table, bool]:
-    users: dict[str, list[str]] = {}
-    wanted = {}
-    for found in catalog.models():
-        for edition in catalog.model_editions(found.spec.name):
-            for name, asset in needed([catalog.model(found.spec.name, edition)]).items():
-                wanted[name] = asset
-                users.setdefault(name, []).append(f"{found.spec.name} ({edition})")
+    wanted, users, notes = _wanted(catalog)
     rows: list[list[Cell]] = []
     broken = False
     for name, asset in sorted(wanted.items()):
@@ -73,8 +82,31 @@ def _weights_table(catalog: Catalog, verify: bool, progress: Terminal) -> tuple[
         Column("to fetch"),
         Column("used by", optional=True),
     ]
-    note = "`diva-bench pull --model NAME` fetches what is missing and replaces what is damaged"
-    return Table("weights", columns, rows, [note]), broken
+    return Table("weights", columns, rows, notes), broken
+
+
+def _wanted(catalog: Catalog) -> tuple[dict[str, AssetSpec], dict[str, list[str]], list[str]]:
+    """All weights by name, the models that use them, and notes on what cannot be listed."""
+    users: dict[str, list[str]] = {}
+    wanted: dict[str, AssetSpec] = {}
+    untrained: dict[Edition, list[str]] = {}
+    notes = ["`diva-bench pull --model NAME` fetches what is missing and replaces what is damaged"]
+    for model in [found.spec.name for found in catalog.models()]:
+        for edition in catalog.model_editions(model):
+            if catalog.untrained(model, edition):
+                untrained.setdefault(edition, []).append(model)
+                continue
+            try:
+                spec = catalog.model(model, edition)
+            except UnknownName as err:  # as in _specs
+                notes.append(f"model {model} ({edition}): {err}")
+                continue
+            for name, asset in needed([spec]).items():
+                wanted[name] = asset
+                users.setdefault(name, []).append(f"{model} ({edition})")
+    for edition, models in untrained.items():
+        notes.append(f"to be trained with `diva-bench train`, not fetched ({edition}): {', '.join(models)}")
+    return wanted, users, notes
 
 
 def _flip_rate(catalog: Catalog, name: str, edition: Edition, progress: Terminal) -> None:

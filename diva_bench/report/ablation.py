@@ -21,7 +21,8 @@ SURE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A model and the record of its training: `config` and `compute` of training.json, None where it has none."""
+    """A model and the record of its training: `config` and `compute` of `training` in run.json, or of training.json; None
+    where it has none."""
 
     name: str
     description: str

@@ -12,6 +12,7 @@ window, template) is in its name: see `place`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -106,6 +107,8 @@ class ArrayCache:
             index.write(json.dumps(line).encode() + b"\n")
             index.flush()
         except OSError as err:
+            with contextlib.suppress(OSError):
+                self.close()  # what this segment ends with is not known now: another append starts a new one
             raise StoreError(
                 f"{self.folder}: cannot be written ({err}). What it had is kept; make room and run again."
             ) from err
@@ -130,11 +133,15 @@ class ArrayCache:
                 number += 1
                 continue
             break
+        self._rows = 0
         self._own = (number, os.fdopen(handle, "wb"), path.with_suffix(".jsonl").open("wb"))
         return self._own
 
     def close(self) -> None:
+        """Let go of our own segment; a later append starts another one."""
         if self._own:
-            self._own[1].close()
-            self._own[2].close()
-            self._own = None
+            own, self._own = self._own, None
+            try:
+                own[1].close()
+            finally:
+                own[2].close()

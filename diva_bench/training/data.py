@@ -44,6 +44,8 @@ class Clip:
     text: str
     seconds: float
     dev: bool
+    source: int = 0
+    """Which of the given sources it is from."""
 
 
 @dataclass(frozen=True)
@@ -148,18 +150,20 @@ def prepare(
             if len(pending) == _GROUP:
                 _fill(store, pending, config, whisper)
         _fill(store, pending, config, whisper)
+    store.close()
     spent = time.perf_counter() - began if len(store) > known else 0.0
     counts = share([skipped])
     everything = sorted(share(mine))
     store.refresh()
     items: list[Clip] = []
     skipped = sum(counts, Counter[str]())
-    for _, key, ids, ident, text in everything:
+    for (source, _), key, ids, ident, text in everything:
         facts = store.facts(key)
         if reason := facts.get("skip"):
             skipped[reason] += 1
             continue
-        items.append(Clip(ident, key, tuple(ids), text, facts["seconds"], is_dev(text, config.held_out)))
+        held = is_dev(text, config.held_out)
+        items.append(Clip(ident, key, tuple(ids), text, facts["seconds"], held, source))
     found = Clips(items, dict(sorted(skipped.items())), store, config, spent)
     if not items:
         raise DataError(f"{', '.join(given)}: no clip that can be used; skipped: {found.skipped or 'none'}.")

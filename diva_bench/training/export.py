@@ -1,8 +1,11 @@
-"""The end of a training: the connector as it ships, its record, and YAML files that name it."""
+"""The end of a training: the connector as it ships, its record, and where models find it."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import yaml
 
 from diva_bench import disk, provenance
 from diva_bench.diva import checkpoint
+from diva_bench.errors import AssetError
 from diva_bench.training import evaluate, sources
 from diva_bench.training.meter import Meter
 from diva_bench.training.run import Run
@@ -45,22 +49,44 @@ def export(run: Run, log: list[dict[str, Any]], meter: Meter) -> Path:
     return target
 
 
-def weights_yaml(folder: Path, name: str, description: str) -> Path:
-    """Write <folder>/<name>.yaml: weights that a model can name, of the connector in <folder>/export."""
-    found = [f for f in (*FILES, checkpoint.ENCODER) if (folder / "export" / f).exists()]
+def weights_spec(folder: Path, name: str, description: str) -> dict[str, Any]:
+    """What a weights YAML beside the files of an exported connector says."""
     files = [
-        {
-            "path": f,
-            "sha256": disk.sha256(folder / "export" / f),
-            "bytes": (folder / "export" / f).stat().st_size,
-            "sources": [{"file": f"export/{f}"}],
-        }
-        for f in found
+        {"path": f, "sha256": disk.sha256(folder / f), "bytes": (folder / f).stat().st_size, "sources": [{"file": f}]}
+        for f in (*FILES, checkpoint.ENCODER)
+        if (folder / f).exists()
     ]
-    spec = {"name": name, "format": "safetensors", "description": description, "licence": "your own", "files": files}
-    path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(spec, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    return path
+    return {"name": name, "format": "safetensors", "description": description, "licence": "your own", "files": files}
+
+
+def install(folder: Path, place: Path, specs: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Copy an exported connector to `place`, with YAML files (name -> content) beside it; whether one was there before.
+
+    What was there stays until all of the new is written and flushed. Raises AssetError where `place` cannot be written;
+    the export is left as it is.
+    """
+    making, old = (place.with_name(f".{kind}-{place.name}") for kind in ("making", "old"))
+    try:
+        for left in (making, old):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        shutil.copytree(folder, making)  # and the folders above it
+        for file, spec in specs.items():
+            text = yaml.safe_dump(dict(spec), sort_keys=False, allow_unicode=True, width=120)
+            (making / file).write_text(text, encoding="utf-8")
+        for path in [*making.iterdir(), making]:
+            disk.sync(path)
+        if before := place.exists():
+            os.replace(place, old)
+        os.replace(making, place)
+        disk.sync(place.parent)
+    except OSError as err:
+        shutil.rmtree(making, ignore_errors=True)
+        raise AssetError(
+            f"{place}: the trained connector cannot be installed ({err}). It is kept in {folder}: free some space, or set "
+            "DIVA_BENCH_CACHE to a folder that can be written, and run the same command again."
+        ) from err
+    shutil.rmtree(old, ignore_errors=True)
+    return before
 
 
 def record_of(folder: Path) -> dict[str, Any]:

@@ -30,8 +30,7 @@ class Frozen:
         self.template = digest([self.before, self.after])[:16]
         self._checkpointing = checkpointing
         if checkpointing:
-            llm.model.gradient_checkpointing_enable({"use_reentrant": False})
-            llm.model.train()  # transformers checkpoints in training mode only; there is no dropout to turn on
+            llm.model.activation_checkpointing_enable({"use_reentrant": False})
         with torch.no_grad():
             self._head = llm.model.base_model(inputs_embeds=self._embed(self.before)[None], use_cache=True)
 
@@ -84,6 +83,7 @@ class Frozen:
         """Final states (B, n, E) of content (B, n, E) behind the template's beginning, which was read once."""
         # on a CPU the backward pass of the fused kernel takes four times as long as plain matrix products
         plain = self.device.type == "cpu" and content.requires_grad
+        plain = plain and not self._checkpointing  # what is recomputed comes after this, and must be the same kernel
         with sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext():
             return self._states(content)
 
@@ -91,7 +91,10 @@ class Frozen:
         rows = len(content)
         if self._checkpointing:  # which transformers does without a cache only
             whole = torch.cat([self._embed(self.before).expand(rows, -1, -1), content], dim=1)
+            # transformers checkpoints in training mode only, and then keeps no cache, which answers need; no dropout is on
+            self.llm.model.train()
             out = self.llm.model.base_model(inputs_embeds=whole, use_cache=False)
+            self.llm.model.eval()
             return out.last_hidden_state[:, len(self.before) :]  # type: ignore[no-any-return]
         cache: Any = copy.deepcopy(self._head.past_key_values)
         cache.batch_repeat_interleave(rows)

@@ -48,6 +48,7 @@ def plot(folders: Sequence[Path], target: Path | None = None, against: str = "st
         axis.set_xlabel(against.replace("_", " "), fontsize=9)
         axis.set_ylabel(unit, fontsize=9)
         axis.grid(alpha=0.3)
+        axis.margins(y=0.12)
         axis.set_ylim(bottom=0)
     for axis in list(axes.flat)[len(shown) :]:
         axis.set_visible(False)

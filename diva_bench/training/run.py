@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,8 @@ def prepare(
     tracker: bool = False,
 ) -> Run:
     """Load what is frozen, encode and teach what the cache does not have yet, build the connector."""
+    if tracker and find_spec("tensorboard") is None:
+        raise UserError("--tensorboard needs tensorboard: pip install 'diva-bench[train]'.")
     team = Accelerator(
         cpu=not torch.cuda.is_available(), log_with="tensorboard" if tracker else None, project_dir=output
     )
@@ -122,6 +125,8 @@ def prepare(
         torch.use_deterministic_algorithms(True)
     torch.manual_seed(config.seed)
     output.mkdir(parents=True, exist_ok=True)
+    if tracker:
+        team.init_trackers("tensorboard")
     device = str(team.device)
     whisper = Whisper.load(whisper_dir, device, "float32" if config.train_encoder else config.dtype)
     frozen = Frozen(LLM.load(llm_dir, device, config.dtype), config.checkpointing)
@@ -197,6 +202,7 @@ def _teach(
             facts = [{"answer": a} for a in answers]
             store.append([(text_key(t), s, f) for t, s, f in zip(group, states, facts, strict=True)])
             bar.advance(len(group))
+    store.close()
     _gather(team, [None])  # wait for each other
     store.refresh()
     return store

@@ -1,0 +1,148 @@
+"""`convert`: a connector to and from the published DiVA checkpoints."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from diva_bench import assets, disk
+from diva_bench.catalog import Catalog
+from diva_bench.cli.progress import Terminal
+from diva_bench.errors import AssetError, UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Form = Literal["published", "diva-bench"]
+_EMBEDDINGS = "model.embed_tokens.weight"  # of Llama, Qwen, Gemma, Mistral in transformers
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    source: Path
+    target: Path
+    encoder: str | None = None
+    """Whisper: a name of weights, or a folder."""
+    llm: str | None = None
+    to: Form | None = None
+    """None: published from an exported connector, diva-bench from all else."""
+    partial: bool = False
+    paths: tuple[Path, ...] = ()
+
+
+def convert_command(options: Options) -> int:
+    source, target = options.source, options.target
+    if not source.exists():
+        raise UserError(f"{source}: no such file or folder. Give an exported connector or a published checkpoint.")
+    if (file := target if target.is_file() else target / "connector.safetensors").exists():
+        raise UserError(f"{file}: is there already. Name another target, or remove it.")
+    ours = (source / "connector.safetensors").is_file()
+    to: Form = options.to or ("published" if ours else "diva-bench")
+    if ours != (to == "published"):
+        found = "a connector of diva-bench" if ours else "no folder with connector.safetensors and config.json"
+        raise UserError(f"{source}: this is {found}, so it cannot be converted --to {to}.")
+    work = _to_published if to == "published" else _to_ours
+    print(work(options, Catalog(list(options.paths)), Terminal()))
+    return 0
+
+
+def _folder(catalog: Catalog, name: str, progress: Terminal) -> Path:
+    """Weights by name, or a folder of your own."""
+    return Path(name) if Path(name).is_dir() else assets.ready(*catalog.weights(name), progress)
+
+
+def _to_published(options: Options, catalog: Catalog, progress: Terminal) -> str:
+    """Write the file; what was written, in words."""
+    from safetensors.torch import save_file
+
+    from diva_bench.decoding.whisper import Whisper
+    from diva_bench.diva import checkpoint
+    from diva_bench.diva.published import to_published
+
+    source, target = options.source, options.target
+    if target.suffix != ".safetensors":
+        raise UserError(f"{target}: a published checkpoint is a file; give it a name that ends in .safetensors.")
+    if (source / checkpoint.ENCODER).exists():
+        raise UserError(
+            f"{source / checkpoint.ENCODER}: this connector was trained with an encoder of its own. A published "
+            "checkpoint has none: the reference code takes Whisper's, to which the connector does not fit."
+        )
+    connector = checkpoint.load(source)
+    about = _about(source)
+    whisper = Whisper.load(_folder(catalog, options.encoder or about["weights"], progress))
+    if (found := checkpoint.fingerprint(whisper)) != about["fingerprint"]:
+        raise AssetError(
+            f"{source}: this connector was trained with {about['weights']} ({about['fingerprint']}), but is given "
+            f"another Whisper ({found}). Name that one with --encoder."
+        )
+    tensors = to_published(connector, whisper, partial=options.partial)
+    if about.get("window") != checkpoint.WINDOW:
+        progress.note(
+            "this connector was trained on clips at their own length; the reference code pads every clip to 30 s, and "
+            "will answer otherwise than diva-bench does."
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    making = target.with_name(f".making-{target.name}")
+    save_file(tensors, making, metadata={"format": "pt"})
+    os.replace(making, target)
+    return f"stored: {target} ({len(tensors)} tensors, float32, {disk.size(target.stat().st_size)})"
+
+
+def _about(source: Path) -> dict[str, Any]:
+    """What config.json says of the encoder."""
+    config = disk.read_json(source / "config.json")
+    about = config.get("encoder") if isinstance(config, dict) else None
+    if not isinstance(about, dict) or not {"weights", "fingerprint"} <= about.keys():
+        raise AssetError(
+            f"{source / 'config.json'}: does not say which Whisper the connector was trained with (encoder: weights, "
+            "fingerprint). Export it again."
+        )
+    return about
+
+
+def _to_ours(options: Options, catalog: Catalog, progress: Terminal) -> str:
+    """Write the folder; what was written, in words."""
+    from diva_bench.decoding.whisper import Whisper
+    from diva_bench.diva import checkpoint
+    from diva_bench.diva.published import from_published
+
+    source = options.source
+    if options.encoder is None or options.llm is None:
+        raise UserError(
+            f"{source}: a published checkpoint does not say what it was trained between. Name both with --encoder (for "
+            "the 8B one Whisper large-v3) and --llm (Llama 3 8B Instruct): weights from the catalog, or folders."
+        )
+    whisper = Whisper.load(_folder(catalog, options.encoder, progress))
+    connector = from_published(source, heads=whisper.config["decoder_attention_heads"])
+    size, embeddings = connector.config, first_embeddings(_folder(catalog, options.llm, progress))
+    for part, name, own, its in (
+        ("encoder", options.encoder, size.width, whisper.config["d_model"]),
+        ("LLM", options.llm, size.llm_width, embeddings.shape[1]),
+    ):
+        if own != its:
+            raise AssetError(f"{source}: made for an {part} of width {own}, but {name} has {its}. Name the right one.")
+    about = {
+        "encoder": {
+            "weights": options.encoder,
+            "fingerprint": checkpoint.fingerprint(whisper),
+            "window": checkpoint.WINDOW,  # the reference code pads every clip
+        },
+        "llm": {"weights": options.llm, "fingerprint": checkpoint.fingerprint(embeddings)},
+    }
+    checkpoint.save(connector, options.target, about, {"imported": str(source)}, bits=16)
+    sizes = f"{size.queries} queries, {size.layers} layers, {size.width} -> {size.llm_width}"
+    return f"stored: {options.target} ({sizes}, float16)"
+
+
+def first_embeddings(folder: Path) -> Tensor:
+    """(16, E): as much of an LLM's input embeddings as its fingerprint needs, without loading the LLM where possible."""
+    from diva_bench.diva.published import contents, load
+
+    files = contents(folder)
+    if _EMBEDDINGS in files:
+        return load(files, [_EMBEDDINGS], rows=16)[_EMBEDDINGS]
+    from diva_bench.decoding.llm import LLM
+
+    return LLM.load(folder).embeddings[:16]

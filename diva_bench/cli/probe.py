@@ -1,0 +1,169 @@
+"""`probe`: how near a connector's virtual tokens are to the words, and whether the words come back when asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from diva_bench import assets, provenance
+from diva_bench.catalog import Catalog
+from diva_bench.cli.progress import Terminal
+from diva_bench.cli.run import Options, fetch
+from diva_bench.cli.show import print_table
+from diva_bench.diva.config import PRESETS, TrainConfig
+from diva_bench.errors import UserError
+from diva_bench.report.tables import Cell, Column, Score, Table
+from diva_bench.specs import Edition, ModelSpec, Runtime
+from diva_bench.stats import holm
+from diva_bench.types import Row
+
+_TOKENS = ("nearest", "align", "distill", "kl", "first_token")
+
+
+def probe_command(options: Options, given: Sequence[str], repeat: bool, target: Path | None, format: str) -> int:
+    """Exit code: 0 all clips answered; 1 some failed, and were counted."""
+    from diva_bench.training import evaluate, probe
+
+    if options.dtype == "float16":
+        raise UserError("--dtype float16: a probe runs in bfloat16 or float32, as training does.")
+    catalog, progress = Catalog(options.paths), Terminal()
+    models = [
+        _with_dtype(catalog.model(m, cast(Edition, options.edition)), options) for m in dict.fromkeys(options.models)
+    ]
+    folders = fetch(catalog, models, progress)
+    heard, skipped = probe.clips(given, max_seconds=30.0)
+    if options.limit is not None:
+        heard = heard[: options.limit]
+    record: dict[str, Any] = {"clips": len(heard), "skipped": skipped, "prompt": probe.PROMPT, "models": {}}
+    failed = 0
+    base: tuple[list[Row], list[probe.Heard]] | None = None
+    for model in models:
+        found: dict[str, Any] = {"dtype": model.runtime.dtype, "edition": model.edition}
+        if repeat:
+            found |= _repeat(catalog, model, folders, heard, progress)
+            failed += found["failed"]
+        if model.adapter == "diva":
+            rows, clips = _rows(model, folders, given, options.limit, progress)
+            found["tokens"] = probe.estimates(rows, clips, evaluate.reduce)
+            base = base or (rows, clips)
+            if rows is not base[0]:
+                found["differences"] = probe.differences(rows, *base, evaluate.reduce)
+        record["models"][model.name] = found
+        if target:  # as it goes: the next model may be killed
+            target.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print_table(_table(record), format)
+    if any("differences" in found for found in record["models"].values()):
+        print()
+        print_table(_differences(record), format)
+    return 1 if failed else 0
+
+
+def _with_dtype(model: ModelSpec, options: Options) -> ModelSpec:
+    changes = {k: v for k, v in (("dtype", options.dtype), ("device", options.device)) if v is not None}
+    return model.model_copy(update={"runtime": Runtime(**{**model.runtime.model_dump(), **changes})})
+
+
+def _repeat(
+    catalog: Catalog, model: ModelSpec, folders: dict[str, Path], heard: Sequence[Any], progress: Terminal
+) -> dict[str, Any]:
+    """Word error rates of one model."""
+    from diva_bench.training import probe
+
+    paths = {role: folders[asset.name] for role, asset in model.weights.items()}
+    made: Any = catalog.adapter(model.adapter)  # its constructor is in no Protocol
+    adapter, scorer = made(model, paths, provenance.device(model.runtime.device)), probe.scorer()
+    rows, failed = probe.repeat(adapter, scorer, heard, progress, model.name)
+    adapter.close()
+    return {"wer": probe.estimates(rows, heard, scorer.reduce), "failed": failed, "signature": scorer.signature}
+
+
+def _rows(
+    model: ModelSpec, folders: dict[str, Path], given: Sequence[str], limit: int | None, progress: Terminal
+) -> tuple[list[Row], list[Any]]:
+    """Token and distribution statistics, by training's own means: the same clips, all held out, the same caches."""
+    from diva_bench.diva import checkpoint
+    from diva_bench.training import evaluate, probe
+    from diva_bench.training.run import prepare
+
+    folder = folders[model.weights["connector"].name]
+    connector = checkpoint.load(folder)
+    config = replace(
+        _config(folder, model), held_out=1, queries=connector.config.queries, max_seconds=30.0,
+        dtype="float32" if model.runtime.dtype == "float32" else "bfloat16",
+    )  # fmt: skip
+    cache = assets.cache_folder() / "training"
+    run = prepare(
+        config, whisper_dir=folders[model.weights["encoder"].name], llm_dir=folders[model.weights["llm"].name],
+        given=given, output=cache, cache=cache, progress=progress,
+    )  # fmt: skip
+    checkpoint.load_encoder(folder, run.whisper)
+    clips = probe.transcribed(run)[:limit]
+    return list(evaluate.clip_rows(run, connector.to(run.device), list(range(len(clips))))), clips
+
+
+def _config(folder: Path, model: ModelSpec) -> TrainConfig:
+    """What the connector was trained with, as far as its record says: which tokens were aligned, the window."""
+    file = folder / "training.json"
+    known = json.loads(file.read_text(encoding="utf-8"))["config"] if file.exists() else {}
+    base = PRESETS["nano"]()
+    names = ("aligned", "shift", "window_seconds")
+    return replace(
+        base,
+        encoder=model.weights["encoder"].name,
+        llm=model.weights["llm"].name,
+        **{name: known[name] for name in names if name in known},
+    )
+
+
+def _table(record: dict[str, Any]) -> Table:
+    """One row per model and source."""
+    rows: list[list[Cell]] = []
+    for name, found in record["models"].items():
+        for source, wer in found["wer"].items():
+            tokens = found.get("tokens", {}).get(source, {})
+            rows.append(
+                [name, source, wer["wer"]["n"], *(_cell(s) for s in (wer.get("wer"), *map(tokens.get, _TOKENS)))]
+            )
+    columns = [Column("model"), Column("clips"), Column("n"), Column("wer"), Column("nearest")]
+    columns += [Column(n, optional=True, digits=2) for n in ("align", "distill", "kl")] + [Column("first token")]
+    notes = [
+        f"wer: word error rate, %, of the answer to: {record['prompt']} Lower is better.",
+        "nearest: % of virtual tokens nearest to the transcript's token they were aligned with; align: distance to it",
+        "distill: distance of the last hidden states; kl: nats; first token: % of answers that begin as the text's would",
+        "95 % intervals: cluster bootstrap, 10000 resamples, one text a cluster",
+    ]
+    failed = {name: found["failed"] for name, found in record["models"].items() if found.get("failed")}
+    notes += [f"failed, left out: {failed}"] if failed else []
+    return Table(f"probe, {record['clips']} clips; skipped: {record['skipped'] or 'none'}", columns, rows, notes)
+
+
+def _differences(record: dict[str, Any]) -> Table:
+    """Every connector minus the first one, clip by clip."""
+    first = next(name for name, found in record["models"].items() if "tokens" in found)
+    chosen = {name: found["differences"] for name, found in record["models"].items() if "differences" in found}
+    adjusted = iter(holm([found[m]["p"] for found in chosen.values() for m in _TOKENS]))
+    rows: list[list[Cell]] = []
+    for name, found in chosen.items():
+        marks = ["* " if next(adjusted) < 0.05 else "" for _ in _TOKENS]
+        cells = [
+            Score(found[m]["value"], found[m]["low"], found[m]["high"], mark)
+            for m, mark in zip(_TOKENS, marks, strict=True)
+        ]
+        rows.append([name, found["nearest"]["n"], *cells])
+    names = ["nearest", "align", "distill", "kl", "first token"]
+    columns = [Column("model"), Column("n")]
+    columns += [Column(n, digits=2, optional=n in ("align", "distill")) for n in names]
+    family = len(chosen) * len(_TOKENS)
+    return Table(
+        f"difference to {first}, paired by clip",
+        columns,
+        rows,
+        [f"* p below 0.05 after Holm over {family} comparisons"],
+    )
+
+
+def _cell(number: dict[str, float] | None) -> Cell:
+    return Score(number["value"], number["low"], number["high"]) if number else None

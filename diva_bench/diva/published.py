@@ -1,0 +1,245 @@
+"""The published DiVA checkpoints: their names for weights, to and from our connector.
+
+The layout is the one that the authors' loader reads (modeling_diva.py in WillHeld/DiVA-llama-3-v0-8b and its siblings on
+Hugging Face; written by levanter, branch will/distill of Helw150/levanter):
+
+    query_tokens         (Q, D)
+    projection.weight    (D, E), transposed: the loader puts its .T into an nn.Linear(D, E)
+    projection.bias      (E,)
+    connector.*          transformers' names of a WhisperDecoder, loaded with strict=True: all of its layers,
+                         embed_tokens (V, D), which queries never use, and all embed_positions (P, D)
+    encoder.*, decoder.* not read: Whisper's encoder and the LLM are fetched on their own
+
+Q queries, D width of Whisper, E width of the LLM, P positions of Whisper's decoder (448), V its vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from diva_bench.decoding.whisper import Whisper
+from diva_bench.diva.config import ConnectorConfig
+from diva_bench.diva.model import AnyConnector, Connector
+from diva_bench.errors import AssetError, UserError
+
+HEAD_WIDTH = 64  # of every Whisper: 384 / 6 tiny ... 1280 / 20 large (whisper/model.py, ModelDimensions of all sizes)
+_OWN = ("query_tokens", "projection.weight", "projection.bias")  # the rest of a connector is a Whisper decoder
+_PREFIX = "connector."
+_LAYER = _PREFIX + "layers."
+_UNUSED = _PREFIX + "embed_tokens.weight"  # part of a WhisperDecoder; queries take its place
+_LISTED = 8  # names in an error message
+
+
+def to_published(connector: AnyConnector, whisper: Whisper, *, partial: bool = False) -> dict[str, Tensor]:
+    """Float32 tensors under the published names.
+
+    `whisper`: the one that the connector was trained with. Its decoder gives what the reference loader demands and we do
+    not keep: embed_tokens and the positions after our last query.
+
+    Raises
+    ------
+    UserError
+        The connector is no Whisper decoder (mlp), not of this Whisper's sizes, or has fewer layers than its decoder and
+        not `partial`: then the file is written all the same, and only `from_published` reads it.
+    """
+    size, decoder = connector.config, whisper.decoder
+    if not isinstance(connector, Connector):
+        raise UserError(f"a connector of kind {size.kind} has no published form: only qformer is a Whisper decoder.")
+    _same_sizes(size, whisper, partial)
+    positions = decoder.embed_positions.weight.detach().float().cpu()  # (P, D)
+    state = {name: value.detach().float().cpu() for name, value in connector.state_dict().items()}
+    state["embed_positions.weight"] = torch.cat([state["embed_positions.weight"], positions[size.queries :]])
+    state["projection.weight"] = state["projection.weight"].T
+    state["embed_tokens.weight"] = decoder.embed_tokens.weight.detach().float().cpu()
+    return {_published(name): value.contiguous().clone() for name, value in state.items()}
+
+
+def _same_sizes(size: ConnectorConfig, whisper: Whisper, partial: bool) -> None:
+    config = whisper.config
+    own = {"width": size.width, "heads": size.heads, "ffn": size.ffn}
+    its = dict(zip(own, (config[k] for k in ("d_model", "decoder_attention_heads", "decoder_ffn_dim")), strict=True))
+    if own != its:
+        raise UserError(f"this connector is not of this Whisper's sizes: it has {own}, the Whisper decoder {its}.")
+    if size.queries > config["max_target_positions"]:
+        raise UserError(
+            f"this connector has {size.queries} queries; a WhisperDecoder has {config['max_target_positions']} "
+            "positions, and a published checkpoint can have no more queries than that."
+        )
+    layers = config["decoder_layers"]
+    if size.layers > layers or (size.layers < layers and not partial):
+        raise UserError(
+            f"this connector has {size.layers} layers, the Whisper decoder {layers}: the reference code loads strictly "
+            f"and would refuse the file. Train one with layers={layers}, or write it with --partial for diva-bench alone."
+        )
+
+
+def from_published(source: Path | Mapping[str, Tensor], *, heads: int | None = None) -> Connector:
+    """A float32 connector from tensors under the published names, or from a file or folder that has them.
+
+    Sizes come from the shapes; `heads` from the width, at 64 each as in all Whispers, where not given.
+
+    Raises
+    ------
+    AssetError
+        A weight is missing, unknown, or of a shape that does not fit the others; or the file cannot be read.
+    """
+    where = str(source) if isinstance(source, Path) else "these tensors"
+    tensors = read(source) if isinstance(source, Path) else source
+    state = {_ours(name): tensors[name].float() for name in needed(tensors, where)}
+    size = _sizes(state, where, heads)
+    positions = state["embed_positions.weight"]
+    if len(positions) < size.queries:
+        raise AssetError(f"{where}: {size.queries} query_tokens, but only {len(positions)} embed_positions for them.")
+    state["embed_positions.weight"] = positions[: size.queries]
+    state["projection.weight"] = state["projection.weight"].T
+    connector = Connector(size)
+    try:
+        connector.load_state_dict(state)
+    except RuntimeError as err:
+        faults = "; ".join(line.strip() for line in str(err).splitlines()[1 : 1 + _LISTED])  # the first: a heading
+        raise AssetError(f"{where}: its shapes do not fit each other: {faults}") from err
+    return connector.eval().requires_grad_(False)
+
+
+def _sizes(state: Mapping[str, Tensor], where: str, heads: int | None) -> ConnectorConfig:
+    queries, projection, bias = (state[name] for name in _OWN)
+    first = state["layers.0.fc1.weight"]  # (F, D)
+    if any(t.ndim != n for t, n in ((queries, 2), (projection, 2), (bias, 1), (first, 2))):
+        shapes = {name: tuple(state[name].shape) for name in (*_OWN, "layers.0.fc1.weight")}
+        raise AssetError(f"{where}: expected matrices and a vector projection.bias, found {shapes}.")
+    width, wide = queries.shape[1], len(bias)
+    if projection.shape != (width, wide):
+        found = tuple(projection.shape)
+        hint = " It stands the other way round, as nn.Linear has it: store its transpose." * (found == (wide, width))
+        raise AssetError(
+            f"{where}: projection.weight is {found}, expected {(width, wide)}, from the width of query_tokens to the "
+            f"length of projection.bias.{hint}"
+        )
+    whole = width % HEAD_WIDTH == 0 if heads is None else heads > 0 and width % heads == 0
+    if not whole:
+        how = f"{HEAD_WIDTH} wide heads" if heads is None else f"{heads} heads"
+        raise AssetError(
+            f"{where}: its width of {width} is not made of {how}. Give the heads of the Whisper it was trained with."
+        )
+    return ConnectorConfig(
+        width=width,
+        heads=heads or width // HEAD_WIDTH,
+        layers=_layers(f"{_PREFIX}{name}" for name in state),
+        ffn=len(first),
+        queries=len(queries),
+        llm_width=wide,
+    )
+
+
+# ---------------------------------------------------------------- names
+
+
+def _published(name: str) -> str:
+    return name if name in _OWN else _PREFIX + name
+
+
+def _ours(name: str) -> str:
+    return name.removeprefix(_PREFIX)
+
+
+def _layers(names: Iterable[str]) -> int:
+    """One more than the highest layer that a name has; one where none has, so that a message can say what is missing."""
+    numbers = [name.removeprefix(_LAYER).partition(".")[0] for name in names if name.startswith(_LAYER)]
+    return 1 + max((int(n) for n in numbers if n.isdecimal()), default=0)
+
+
+def needed(names: Collection[str], where: str) -> list[str]:
+    """Which of a checkpoint's names make a connector; the LLM's, the encoder's and embed_tokens do not.
+
+    Raises AssetError where one is missing, or one of the connector's own is not a WhisperDecoder's.
+    """
+    small = ConnectorConfig(width=1, heads=1, layers=_layers(names), ffn=1, queries=1, llm_width=1)
+    with torch.device("meta"):
+        wanted = [_published(name) for name in Connector(small).state_dict()]
+    for name in wanted:
+        if name not in names:
+            prefix = name.partition(".")[0]
+            same = sorted(n for n in names if n.startswith(prefix))
+            rest = ", ".join(sorted({n.partition(".")[0] + ".*" * ("." in n) for n in names})) or "nothing"
+            there = f"There is of {prefix}: {_some(same)}." if same else f"There is nothing of {prefix}, only {rest}."
+            raise AssetError(f"{where}: no weight {name!r}; this is not a whole published DiVA checkpoint. {there}")
+    unknown = sorted(n for n in names if n.startswith(_PREFIX) and n not in {*wanted, _UNUSED})
+    if unknown:
+        raise AssetError(
+            f"{where}: {_some(unknown)} is in no WhisperDecoder: this is another architecture than the published one."
+        )
+    return wanted
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+# ---------------------------------------------------------------- files
+
+
+def read(source: Path) -> dict[str, Tensor]:
+    """The connector's tensors from a published file or folder. Of a file with an LLM in it (17 GB), only these are read."""
+    files = contents(source)
+    return load(files, needed(files, str(source)))
+
+
+def contents(source: Path) -> dict[str, Path]:
+    """Tensor name -> the file that has it, of a .safetensors file or a folder as Hugging Face has it.
+
+    In a folder: model.safetensors, else what model.safetensors.index.json says, else the first shard, the only one that
+    the reference code opens. The index comes second: the 8B repository once renamed its first shard to
+    model.safetensors ("Safetensor Rename", 2024-10-26).
+    """
+    if not source.is_dir():
+        return dict.fromkeys(_names(source), source)
+    index = source / "model.safetensors.index.json"
+    whole, shards = source / "model.safetensors", sorted(source.glob("model-00001-of-*.safetensors"))
+    if not whole.is_file() and index.is_file():
+        try:
+            table = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            return {str(name): source / file for name, file in table.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
+            raise AssetError(f"{index}: this is not an index of safetensors files ({err!r}). Fetch it again.") from err
+    found = [whole] if whole.is_file() else shards[:1]
+    if not found:
+        raise AssetError(
+            f"{source}: no weights in this folder. It needs model.safetensors, model.safetensors.index.json or "
+            "model-00001-of-....safetensors."
+        )
+    return dict.fromkeys(_names(found[0]), found[0])
+
+
+def _names(file: Path) -> list[str]:
+    try:
+        with safe_open(file, framework="pt") as stored:
+            return list(stored.keys())
+    except (OSError, SafetensorError) as err:
+        raise _unreadable(file, err) from err
+
+
+def load(files: Mapping[str, Path], names: Collection[str], rows: int | None = None) -> dict[str, Tensor]:
+    """Tensors by name, each from its file, at most the first `rows` of each; the files' other tensors stay on the disk."""
+    out: dict[str, Tensor] = {}
+    for file in dict.fromkeys(files[name] for name in names):
+        try:
+            with safe_open(file, framework="pt") as stored:
+                for name in names:
+                    if files[name] == file:
+                        out[name] = stored.get_tensor(name) if rows is None else stored.get_slice(name)[:rows]
+        except (OSError, SafetensorError) as err:
+            raise _unreadable(file, err) from err
+    return out
+
+
+def _unreadable(file: Path, err: Exception) -> AssetError:
+    if not file.exists():
+        return AssetError(f"{file}: no such file. Give a .safetensors file, or a folder with all files that it names.")
+    return AssetError(f"{file}: this is not a whole safetensors file ({err}). Fetch it again.")

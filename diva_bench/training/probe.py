@@ -1,0 +1,164 @@
+"""What a connector hears: held-out clips with transcripts, whatever they are, and the LLM asked to repeat them.
+
+Two questions, kept apart: how near are the virtual tokens to the transcript's (evaluate.reduce: needs a connector), and
+does an answer have the words (word error rate: any model that answers). A clip that is `unsupported` counts as an empty
+answer, one that failed is left out and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diva_bench import stats
+from diva_bench.audio import decode
+from diva_bench.errors import DataError
+from diva_bench.scorers.asr import Wer
+from diva_bench.specs import DataSpec, Decode, TaskSpec
+from diva_bench.stats import Estimate
+from diva_bench.training import sources
+from diva_bench.training.run import Run
+from diva_bench.types import Adapter, Progress, Request, Response, Row, Sample
+
+PROMPT = "Repeat word for word what the user says. Answer with the user's words only."
+_NEW = 48  # tokens: probe clips are single sentences
+_BATCH = 16  # clips
+
+
+_TASK = TaskSpec(
+    name="repeat",
+    task="repeat",
+    subset=None,
+    edition="mini",
+    version=1,
+    description="Repeat what was said.",
+    citation="",
+    licence="",
+    suites=(),
+    prompt=PROMPT,
+    system=None,
+    choices=None,
+    synonyms={},
+    decode=Decode(max_new_tokens=_NEW),
+    reference="text",
+    groups=(),
+    scorers={"wer": {}},
+    primary="wer",
+    fields={},
+    data=DataSpec(source="jsonl", path="probe", rows=1),
+    home=Path(),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One clip of the probe set. `source` is where it is from, for the breakdown."""
+
+    sample: Sample
+    source: str
+
+
+def clips(given: Sequence[str], max_seconds: float) -> tuple[list[Heard], dict[str, int]]:
+    """(clips, how many were skipped by reason). One text is one cluster, whoever says it."""
+    found: list[Heard] = []
+    skipped: dict[str, int] = {}
+    for source in given:
+        for example in sources.read(source):
+            reason, sound = sources.usable(example, max_seconds=max_seconds)
+            if sound is None:
+                skipped[reason] = skipped.get(reason, 0) + 1
+                continue
+            text = example.text.strip()
+            # two sources may have the same ids
+            ident = f"{len(found):05d}:{example.id}"
+            sample = Sample(
+                ident, (text,), text.lower(), read=_reader(example.audio), seconds=sound.seconds, transcript=text
+            )
+            found.append(Heard(sample, _name(source)))
+    if not found:
+        raise DataError(f"{', '.join(given)}: no clip that can be used; skipped: {skipped or 'none'}.")
+    return found, skipped
+
+
+def transcribed(run: Run) -> list[Heard]:
+    """The clips of a run, as this module has them."""
+    return [
+        Heard(Sample(c.key, (c.text,), c.text.lower(), seconds=c.seconds), _name(run.sources[c.source]))
+        for c in run.clips.items
+    ]
+
+
+def scorer() -> Wer:
+    """Word error rate, as everywhere (scorers/asr.py)."""
+    return Wer(_TASK)
+
+
+def _reader(encoded: bytes) -> Any:
+    return lambda: encoded
+
+
+def _name(source: str) -> str:
+    """mini/heysquad.jsonl and its like are one source: the folder's."""
+    parts = source.rstrip("/").split("/")
+    return parts[-2] if parts[-1].endswith(".jsonl") and len(parts) > 1 else parts[-1]
+
+
+def repeat(
+    adapter: Adapter, scorer: Wer, heard: Sequence[Heard], progress: Progress, label: str
+) -> tuple[list[Row], int]:
+    """(rows of word errors in the order of `heard`, {} where asking failed; how many failed). Clips of like length are
+    asked together."""
+    order = sorted(range(len(heard)), key=lambda i: (heard[i].sample.seconds, heard[i].sample.id))
+    rows: list[Row] = [{} for _ in heard]
+    failed = 0
+    with progress.bar(f"repeat x {label}", len(heard), "clips") as bar:
+        for start in range(0, len(order), _BATCH):
+            part = order[start : start + _BATCH]
+            answers = adapter.generate([_request(heard[i].sample, adapter.accepts) for i in part])
+            for i, answer in zip(part, answers, strict=True):
+                failed += answer.status == "error"
+                blank = answer if answer.status == "ok" else Response(answer.id, status="unsupported")
+                rows[i] = {} if answer.status == "error" else scorer.measure(heard[i].sample, blank)
+            bar.advance(len(part))
+    return rows, failed
+
+
+def _request(sample: Sample, accepts: frozenset[str]) -> Request:
+    assert sample.read is not None
+    return Request(
+        sample.id,
+        PROMPT,
+        audio=decode(sample.read()) if "audio" in accepts else None,
+        transcript=sample.transcript if "text" in accepts else None,
+        max_new_tokens=_NEW,
+    )
+
+
+def estimates(
+    rows: Sequence[Row], heard: Sequence[Heard], reduce: stats.Reduce
+) -> dict[str, dict[str, dict[str, float]]]:
+    """source (and "all") -> metric -> {value, low, high, n, clusters}."""
+    names = ["all", *dict.fromkeys(h.source for h in heard)] if len({h.source for h in heard}) > 1 else ["all"]
+    out: dict[str, dict[str, dict[str, float]]] = {}
+    for name in names:
+        chosen = [i for i, h in enumerate(heard) if name in ("all", h.source) and rows[i]]
+        if not chosen:
+            continue
+        got = stats.bootstrap([rows[i] for i in chosen], [heard[i].sample.cluster for i in chosen], reduce)
+        out[name] = {metric: _numbers(estimate) for metric, estimate in got.items()}
+    return out
+
+
+def differences(
+    rows: Sequence[Row], base: Sequence[Row], heard: Sequence[Heard], reduce: stats.Reduce
+) -> dict[str, dict[str, float]]:
+    """metric -> {value, low, high, n, clusters, p} of a connector minus the base, both of the same clips."""
+    got = stats.paired(rows, base, [h.sample.cluster for h in heard], reduce)
+    return {metric: {**_numbers(estimate), "p": estimate.p} for metric, estimate in got.items()}
+
+
+def _numbers(estimate: Estimate) -> dict[str, float]:
+    numbers: Mapping[str, float] = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+    return {**{k: round(v, 4) for k, v in numbers.items()}, "n": estimate.n, "clusters": estimate.clusters}

@@ -1,0 +1,506 @@
+"""A connector that somebody trained: installed, named, found by models, recorded by runs; and what is said without it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import mini_task
+import pytest
+import yaml
+from asset_tools import Recorder
+
+from diva_bench import assets
+from diva_bench.catalog import TRAINED, Catalog
+from diva_bench.cli import weights as weights_cli
+from diva_bench.cli.browse import training_lines
+from diva_bench.cli.main import main
+from diva_bench.cli.train import Options, install, resolve, weights_name
+from diva_bench.errors import AssetError, SpecError, UserError
+from diva_bench.training import export
+
+CONFIG = {"align": 1.0, "distill": 1.0, "distillation": "l2", "align_steps": 2200, "queries": 32, "seed": 0}
+COMPUTE = {
+    "examples": 76800,
+    "steps": 3000,
+    "device": "some CPU, 2 threads",
+    "devices": 1,
+    "audio_hours_unique": 12.58,
+    "audio_seconds": 271_800.0,
+    "flops": {"encoder": 1e15, "student": 2.5e15},
+    "device_seconds": 1288.4,
+    "peak_memory_bytes": 2_100_000_000,
+}
+COMMAND = "diva-bench train --preset nano --ablation align_only --data DIR --output DIR"
+
+Done = tuple[int, str, str]  # exit code, stdout, stderr with one space for every white space
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIVA_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("DIVA_BENCH_PATH", raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """diva-bench in this process."""
+
+    def command(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["diva-bench", *words])
+        capsys.readouterr()
+        code: Any = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code
+        out, err = capsys.readouterr()
+        return int(code or 0), out, " ".join(err.split())
+
+    return command
+
+
+def exported(folder: Path, record: Any = None, content: str = "a connector") -> Path:
+    """What a training leaves in its export folder, with bytes that no adapter could load."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "connector.safetensors").write_text(content)
+    (folder / "config.json").write_text("{}")
+    if record is not None:
+        (folder / "training.json").write_text(json.dumps(record))
+    return folder
+
+
+def trained(folder: Path, *changes: str, content: str = "a connector", **options: Any) -> str:
+    """Install a connector as `diva-bench train` does at its end; what it prints."""
+    chosen = Options(output=folder, **{"preset": "nano", "changes": changes, **options})
+    config = resolve(chosen)
+    catalog = Catalog(list(chosen.paths))
+    name = weights_name(catalog, chosen, config)
+    record = {"config": CONFIG, "compute": COMPUTE}
+    return install(catalog, chosen, config, name, exported(folder / "export", record, content))
+
+
+# ---------------------------------------------------------------- installed
+
+
+def test_an_ablation_that_is_built_in_is_asked_by_its_name_once_it_is_trained(tmp_path: Path, cache: Path) -> None:
+    said = trained(tmp_path / "out", ablation="align_only")
+    assert said == (
+        "installed as weights 'diva-nano-align-only': diva-bench run -m diva-align-only --edition nano -t all"
+    )
+    catalog = Catalog()
+    spec = catalog.model("diva-align-only", "nano")
+    asset = spec.weights["connector"]
+    place = cache / "trained" / "diva-nano-align-only"
+    assert assets.locate(asset, catalog.weights(asset.name)[1]) == place
+    found = catalog.has("weights", asset.name)
+    assert found is not None
+    assert found.origin == TRAINED
+    assert sorted(p.name for p in place.iterdir()) == [
+        "config.json", "connector.safetensors", "diva-nano-align-only.yaml", "training.json",
+    ]  # fmt: skip
+    assert spec.runtime.dtype == "float32", "the runtime is that of diva"
+    with pytest.raises(
+        AssetError, match=r"'diva-mini-align-only' are not.*\nEdition nano of it is here: --edition nano"
+    ):
+        catalog.model("diva-align-only", "mini")
+
+
+def test_a_connector_that_no_model_names_gets_a_model_of_its_one_edition(tmp_path: Path) -> None:
+    said = trained(tmp_path / "out")
+    assert said == "installed as weights 'diva-nano-own': diva-bench run -m diva-nano-own --edition nano -t all"
+    trained(tmp_path / "two", preset="mini", name="mine")
+    catalog = Catalog()
+    assert catalog.model_editions("diva-nano-own") == ["nano"]
+    assert catalog.model_editions("mine") == ["mini"]
+    own, diva = catalog.model("diva-nano-own", "nano"), catalog.model("diva", "nano")
+    assert own.weights["connector"].name == "diva-nano-own"
+    assert {**own.weights, "connector": None} == {**diva.weights, "connector": None}
+    assert own.runtime == diva.runtime
+
+
+def test_trained_again_it_is_replaced_whole(tmp_path: Path, cache: Path) -> None:
+    trained(tmp_path / "one", name="mine")
+    place = cache / "trained" / "mine"
+    (place / "encoder.safetensors").write_text("of the first training alone")
+    for left in (".making-mine", ".old-mine"):
+        exported(place.with_name(left))
+        (place.with_name(left) / "mine.yaml").write_text("half a fi")
+    assert [f.spec.name for f in Catalog().models() if f.origin == TRAINED] == ["mine"], "what was killed is not seen"
+    said = trained(tmp_path / "two", name="mine", content="another connector")
+    assert said.startswith("installed as weights 'mine', in place of those trained before: diva-bench run -m mine ")
+    assert (place / "connector.safetensors").read_text() == "another connector"
+    assert not (place / "encoder.safetensors").exists()
+    assert [p.name for p in place.parent.iterdir()] == ["mine"]
+    asset, home = Catalog().weights("mine")
+    assert assets.locate(asset, home) == place
+
+
+def test_where_it_cannot_be_installed_the_one_before_stays_and_the_new_one_is_kept(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(tmp_path / "one", name="mine")
+
+    def full(path: Path) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(export.disk, "sync", full)
+    with pytest.raises(AssetError) as err:
+        trained(tmp_path / "two", name="mine", content="another connector")
+    assert f"{cache / 'trained' / 'mine'}: the trained connector cannot be installed" in str(err.value)
+    assert "No space left" in str(err.value)
+    assert f"It is kept in {tmp_path / 'two' / 'export'}: free some space, or set DIVA_BENCH_CACHE" in str(err.value)
+    assert [p.name for p in (cache / "trained").iterdir()] == ["mine"]
+    assert (cache / "trained" / "mine" / "connector.safetensors").read_text() == "a connector"
+
+
+def test_between_other_models_it_gets_a_name_and_a_model_of_its_own(tmp_path: Path) -> None:
+    """The built-in ablation must not come to mean a connector between other models than its own."""
+    said = trained(tmp_path / "out", "llm=qwen2.5-coder-1.5b-instruct", ablation="kl")
+    assert "'diva-nano-kl-own': diva-bench run -m diva-nano-kl-own --edition nano" in said
+    spec = Catalog().model("diva-nano-kl-own", "nano")
+    assert {role: asset.name for role, asset in spec.weights.items()} == {
+        "encoder": "whisper-tiny.en", "llm": "qwen2.5-coder-1.5b-instruct", "connector": "diva-nano-kl-own",
+    }  # fmt: skip
+    assert Catalog().untrained("diva-kl", "nano")
+
+
+def test_between_plain_folders_it_has_no_model_and_that_is_said(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "llm").mkdir()
+    said = trained(tmp_path / "out", f"llm={tmp_path / 'llm'}")
+    place = cache / "trained" / "diva-nano-own"
+    assert said == (
+        f"installed as weights 'diva-nano-own', in {place}; no model YAML is written: llm {tmp_path / 'llm'}: "
+        "a folder, and a model names weights by their names"
+    )
+    assert Catalog().has("weights", "diva-nano-own")
+    assert not Catalog().has("model", "diva-nano-own")
+
+
+# ---------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("diva-nano", r"--name diva-nano: weights of that name stand in .*/models/weights/diva-nano.yaml \(built in\)"),
+        ("diva-kl", r"--name diva-kl: a model of that name stand.*Choose another, such as --name diva-kl-own\."),
+        ("../up", r"--name '../up': a name has up to 64 letters, digits, '.', '_' and '-'"),
+        ("", r"--name '': a name has"),
+    ],
+)
+def test_a_name_that_is_taken_is_refused_before_training_starts(call, tmp_path, name, said) -> None:
+    (tmp_path / "speech.jsonl").write_text("")
+    with pytest.raises(UserError, match=said):
+        weights_name(Catalog(), Options("nano", None, name=name), resolve(Options("nano", None)))
+    code, _, err = call("train", "--data", "speech.jsonl", "--output", "out", "--name", name)
+    assert code == 2
+    assert f"--name {name}" in err or "--name ''" in err or "--name '../up'" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_in_a_folder_of_the_users_is_taken_too_but_his_trained_one_is_not(tmp_path: Path) -> None:
+    trained(tmp_path / "out", name="mine")
+    assert trained(tmp_path / "out", name="mine").startswith("installed as weights 'mine', in place of")
+    mini_task.write(tmp_path / "specs")
+    mini_task.model(tmp_path / "specs", "his")
+    with pytest.raises(UserError, match=r"--name his: a model of that name stand.*his.yaml"):
+        trained(tmp_path / "out", name="his", paths=[tmp_path / "specs"])
+
+
+def test_a_trained_name_that_another_place_has_too_says_what_to_remove(tmp_path: Path, cache: Path) -> None:
+    trained(tmp_path / "out", name="mine")
+    mini_task.write(tmp_path / "specs")
+    mini_task.model(tmp_path / "specs", "mine")
+    with pytest.raises(SpecError, match=rf"model 'mine' stands in two places.*Remove {cache}/trained/mine, or rename"):
+        Catalog([tmp_path / "specs"]).models()
+
+
+# ---------------------------------------------------------------- not trained yet
+
+
+def test_without_its_weights_a_model_says_which_and_how_they_are_trained(call, cache: Path) -> None:
+    wanted = (
+        "diva-bench: model diva-align-only, edition nano: weights 'diva-nano-align-only' are not on this machine (looked "
+        f"in {cache}/trained). They are trained, not fetched: {COMMAND}"
+    )
+    for words in (("show", "diva-align-only"), ("run", "-m", "diva-align-only", "-t", "heysquad")):
+        code, out, err = call(*words, "--edition", "nano")
+        assert (code, out) == (2, "")
+        assert err.endswith(wanted)
+
+
+def test_lists_and_validation_do_without_them(call) -> None:
+    code, out, _ = call("list", "models")
+    assert code == 0
+    assert "diva-align-only" in out
+    assert call("list", "tasks")[0] == 0
+    file = Path(__file__).parents[1] / "models" / "diva-kl.yaml"
+    code, out, _ = call("validate", str(file))
+    assert code == 0
+    assert out.strip().endswith(
+        "a valid model: diva-kl (its weights for mini and nano are trained, and not on this machine)"
+    )
+
+
+def test_validation_still_sees_all_else_that_such_a_model_names(call, tmp_path: Path) -> None:
+    text = "name: mine\nextends: diva\ndescription: d\neditions:\n  nano:\n    weights: {connector: c, llm: smolm2}\n"
+    (tmp_path / "mine.yaml").write_text(text + "    trained_by: a command\n")
+    code, out, _ = call("validate", "mine.yaml")
+    assert code == 2
+    assert "unknown weights 'smolm2'" in out
+
+
+def test_what_trains_a_model_is_not_said_of_a_connector_that_its_child_names(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "name: a\nadapter: echo\ndescription: d\neditions: {mini: {weights: {connector: x}, trained_by: make x}}\n"
+    )
+    (tmp_path / "b.yaml").write_text("name: b\nextends: a\ndescription: d\neditions: {mini: {}}\n")
+    (tmp_path / "c.yaml").write_text(
+        "name: c\nextends: a\ndescription: d\neditions: {mini: {weights: {connector: y}}}\n"
+    )
+    catalog = Catalog([tmp_path])
+    assert catalog.untrained("b", "mini").endswith("make x")
+    assert catalog.untrained("c", "mini") == ""
+    with pytest.raises(UserError, match="unknown weights 'y'"):
+        catalog.model("c", "mini")
+
+
+def test_pull_leaves_them_out_with_a_note_unless_they_are_asked_for(call, monkeypatch: pytest.MonkeyPatch) -> None:
+    pulled: list[str] = []
+
+    def fetch(catalog: Catalog, models: Sequence[Any], progress: Any) -> dict[str, Path]:
+        pulled.extend(model.name for model in models)
+        return {}
+
+    monkeypatch.setattr(weights_cli, "fetch", fetch)
+    mini_task.write(Path("specs"))
+    code, _, err = call("pull", "--edition", "nano", "--path", "specs", "-t", "toy")
+    assert code == 0
+    assert pulled == ["cascade", "diva", "oracle"]
+    assert "left out, for their weights are trained and not fetched: diva-align-first, diva-align-only, " in err
+    assert "(`diva-bench show NAME --edition nano` says how)" in err
+    code, _, err = call("pull", "--edition", "nano", "--path", "specs", "-t", "toy", "-m", "diva-align-only")
+    assert code == 2
+    assert COMMAND in err
+
+
+def test_a_model_between_weights_of_a_folder_not_given_now_does_not_stop_pull_and_doctor(
+    tmp_path: Path, cache: Path
+) -> None:
+    trained(tmp_path / "out", name="mine")
+    path = cache / "trained" / "mine" / "mine.model.yaml"
+    path.write_text(path.read_text().replace("smollm2-135m-instruct", "his-llm"))
+    progress = Recorder()
+    found = weights_cli._specs(Catalog(), [], "nano", progress)  # type: ignore[arg-type]
+    assert [model.name for model in found] == ["cascade", "diva", "oracle"]
+    assert any(note.startswith("model mine is left out: unknown weights 'his-llm'") for note in progress.notes)
+    wanted, _, notes = weights_cli._wanted(Catalog())
+    assert "diva-nano" in wanted
+    assert any(note.startswith("model mine (nano): unknown weights 'his-llm'") for note in notes)
+    assert any("not fetched (mini): diva-align-first, diva-align-only," in note for note in notes)
+
+
+# ---------------------------------------------------------------- the record of a training
+
+
+def test_show_says_what_training_took(call, tmp_path: Path) -> None:
+    trained(tmp_path / "out", ablation="align_only")
+    code, out, _ = call("show", "diva-align-only", "--edition", "nano")
+    assert code == 0
+    assert out.split("# training of ")[1].splitlines() == [
+        "the connector, diva-nano-align-only (its training.json has all of it)",
+        "losses: 1 x token alignment, 1 x output distillation (l2)",
+        "steps: 3,000, the first 2,200 of token alignment alone",
+        "examples: 76,800",
+        "operations: 3.5 PFLOP",
+        "device time: 1,288 s (21:28)",
+        "device: some CPU, 2 threads",
+        "peak memory: 2.10 GB",
+        "audio: 12.6 h, 75.5 h with repeats",
+        "",
+    ]
+    assert "# training" not in call("show", "cascade", "--edition", "nano")[1]
+
+
+@pytest.mark.parametrize(
+    ("record", "lines"),
+    [
+        (
+            {"losses": "in words", "config": {"steps": 9}, "steps": 9, "seconds": 61, "audio_hours_unique": 2.0},
+            {"losses": "in words", "steps": "9", "device time": "61 s (1:01)", "audio": "2.0 h"},
+        ),
+        (
+            {"config": {"align": 0.0, "distill": 0.5, "distillation": "kl"}},
+            {"losses": "0.5 x output distillation (kl)"},
+        ),
+        (
+            {"compute": {"devices": 2, "device": "H100", "device_seconds": 20.0, "flops": 1.5e18}},
+            {
+                "operations": "1,500 PFLOP",
+                "device time": "20 s (0:20) of all devices together",
+                "device": "2 x H100",
+            },
+        ),
+        ({}, {}),
+    ],
+)
+def test_of_an_older_record_what_there_is_is_shown(record: dict[str, Any], lines: dict[str, str]) -> None:
+    assert training_lines(record) == lines
+
+
+def test_the_record_of_another_connector_of_the_same_name_says_nothing(tmp_path: Path) -> None:
+    trained(tmp_path / "one", ablation="kl")
+    before = Catalog().model("diva-kl", "nano")
+    assert Catalog().training(before)["compute"] == COMPUTE
+    trained(tmp_path / "two", ablation="kl", content="another connector")
+    assert Catalog().training(before) == {}
+
+
+# ---------------------------------------------------------------- runs
+
+
+@pytest.fixture
+def specs(tmp_path: Path) -> Path:
+    """Task toy, and the model tuned: what echo answers, with a connector `tuned` that has to be trained."""
+    folder = mini_task.write(tmp_path / "specs")
+    (folder / "tuned.yaml").write_text(
+        "name: tuned\nadapter: echo\ndescription: what tuned is\nruntime: {dtype: float32}\n"
+        "editions: {mini: {weights: {connector: tuned-mini}, trained_by: diva-bench train --preset mini --name tuned-mini}}\n"
+    )
+    return folder
+
+
+def tune(content: str = "tuned", record: Any = None) -> Path:
+    """Install weights `tuned-mini` alone."""
+    source = exported(Path("tuned-export"), record, content)
+    place = Path("cache/trained/tuned-mini")
+    export.install(source, place.absolute(), {"w.yaml": export.weights_spec(source, "tuned-mini", "d")})
+    return place
+
+
+def drop(place: Path) -> None:
+    for file in place.iterdir():
+        file.unlink()
+    place.rmdir()
+
+
+def asked(call: Callable[..., Done], *words: str) -> dict[str, Any]:
+    """run.json of tuned, after asking it."""
+    code, _, err = call("run", "--path", "specs", "-t", "toy", "-m", "tuned", *words)
+    assert code == 0, err
+    found = sorted(Path("results").glob("*/tuned-*/run.json"), key=lambda p: p.stat().st_mtime_ns)
+    return dict(json.loads(found[-1].read_text()))
+
+
+ABLATE = ("ablate", "--path", "specs", "-t", "toy", "--base", "echo", "--against", "tuned", "--format", "json")
+
+
+def tuned_row(out: str) -> dict[str, Any]:
+    return dict(json.loads(out)["rows"][1])
+
+
+def test_a_run_keeps_the_record_of_the_training_outside_its_identity(call, specs) -> None:
+    tune()
+    without = asked(call)
+    assert "training" not in without
+    for folder in Path("results").iterdir():
+        folder.rename(f"other-{folder.name}")
+    tune(record={"config": CONFIG, "compute": COMPUTE, "curve": [1, 2, 3]})
+    with_record = asked(call)
+    assert with_record["training"] == {"config": CONFIG, "compute": COMPUTE}
+    assert (with_record["id"], with_record["hash"]) == (without["id"], without["hash"])
+    assert asked(call, "--limit", "4")["training"]["compute"] == COMPUTE
+
+
+def test_the_ablation_table_takes_the_record_from_the_run_and_else_from_the_catalog(call, specs) -> None:
+    tune(record={"config": CONFIG, "compute": COMPUTE})
+    assert call(*ABLATE)[0] == 0
+    tune(record={"config": CONFIG, "compute": {**COMPUTE, "examples": 5}})
+    assert tuned_row(call(*ABLATE)[1])["examples"] == 76800
+    path = next(Path("results").glob("*/tuned-*/run.json"))
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "training"}))
+    assert tuned_row(call(*ABLATE)[1])["examples"] == 5
+
+
+def test_published_runs_are_compared_without_the_connectors(call, specs) -> None:
+    place = tune(record={"config": CONFIG, "compute": COMPUTE})
+    before = call(*ABLATE)
+    assert before[0] == 0
+    drop(place)
+    for model in ("tuned", "specs/tuned.yaml"):
+        code, out, _ = call(*[model if w == "tuned" else w for w in ABLATE], "--no-ask")
+        assert (code, out) == (0, before[1])
+    code, _, err = call(*ABLATE)
+    assert code == 2, "who wants it asked needs its weights"
+    assert "They are trained, not fetched: diva-bench train --preset mini --name tuned-mini" in err
+
+
+def test_without_connector_and_run_it_is_said_that_both_are_missing(call, specs) -> None:
+    code, _, err = call(*ABLATE, "--no-ask")
+    assert code == 2
+    assert "weights 'tuned-mini' are not on this machine" in err
+    assert "Nor has results a run of it, which would do without them: give the folder of its runs with --output." in err
+
+
+def test_runs_of_two_connectors_of_one_name_are_not_guessed_between(call, specs) -> None:
+    tune("one")
+    asked(call)
+    asked(call, "--dtype", "bfloat16")
+    drop(tune("two"))
+    code, _, err = call(*ABLATE, "--no-ask")
+    assert code == 2
+    assert "the runs in results are of 2 different ones: results/toy-" in err
+    assert "Move all but one's away, or name the --dtype where that differs." in err
+    call("run", "--path", "specs", "-t", "toy", "-m", "echo")
+    assert call(*ABLATE, "--no-ask", "--dtype", "float32")[0] == 0
+    assert "a run of it in float16, which" in call(*ABLATE, "--no-ask", "--dtype", "float16")[2]
+
+
+def test_a_run_whose_model_cannot_be_read_is_named(call, specs) -> None:
+    place = tune()
+    asked(call)
+    drop(place)
+    path = next(Path("results").glob("*/tuned-*/run.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model": {"name": "tuned"}}))
+    code, _, err = call(*ABLATE, "--no-ask")
+    assert code == 2
+    assert f"{path}: model: is none that this version of diva-bench can read (Field required)." in err
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_the_train_command_installs_what_it_trained(call, tmp_path: Path, cache: Path) -> None:
+    from tiny_models import make_llm, make_whisper
+
+    make_whisper(tmp_path / "whisper")
+    make_llm(tmp_path / "llm")
+    lines = []
+    for k in range(12):
+        mini_task.clip(tmp_path / f"{k}.wav", 0.3 + 0.02 * k, 200 + 20 * k)
+        lines.append(json.dumps({"audio": f"{k}.wav", "text": f"text {k}"}) + "\n")
+    (tmp_path / "speech.jsonl").write_text("".join(lines))
+    settings = {
+        "encoder": tmp_path / "whisper", "llm": tmp_path / "llm", "layers": 1, "steps": 2, "align_steps": 1, "batch": 2,
+        "both_batch": 2, "held_out": 4, "warmup": 1, "dtype": "float32",
+    }  # fmt: skip
+    changes = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    code, out, err = call("train", "--data", "speech.jsonl", "--output", "out", "--name", "mine", *changes)
+    assert code == 0, err
+    stored, installed = out.splitlines()
+    assert stored == "stored: out/export"
+    assert installed.startswith("installed as weights 'mine', in ")
+    place = cache / "trained" / "mine"
+    assert json.loads((place / "training.json").read_text())["compute"]["steps"] == 2
+    asset, home = Catalog().weights("mine")
+    assert assets.locate(asset, home) == place
+    assert yaml.safe_load((place / "mine.yaml").read_text())["files"][0]["sources"] == [
+        {"file": "connector.safetensors"}
+    ]
