@@ -46,7 +46,7 @@ def probe_command(options: Options, given: Sequence[str], repeat: bool, target: 
             found |= _repeat(catalog, model, folders, heard, progress)
             failed += found["failed"]
         if model.adapter == "diva":
-            rows, clips = _rows(model, folders, given, options.limit, progress)
+            rows, clips, found["constant"] = _rows(model, folders, given, options.limit, progress)
             found["tokens"] = probe.estimates(rows, clips, evaluate.reduce)
             base = base or (rows, clips)
             if rows is not base[0]:
@@ -82,8 +82,9 @@ def _repeat(
 
 def _rows(
     model: ModelSpec, folders: dict[str, Path], given: Sequence[str], limit: int | None, progress: Terminal
-) -> tuple[list[Row], list[Any]]:
-    """Token and distribution statistics, by training's own means: the same clips, all held out, the same caches."""
+) -> tuple[list[Row], list[Any], dict[str, float]]:
+    """Token and distribution statistics, by training's own means: the same clips, all held out, the same caches;
+    and what a constant answer would score."""
     from diva_bench.diva import checkpoint
     from diva_bench.training import evaluate, probe
     from diva_bench.training.run import prepare
@@ -101,7 +102,9 @@ def _rows(
     )  # fmt: skip
     checkpoint.load_encoder(folder, run.whisper)
     clips = probe.transcribed(run)[:limit]
-    return list(evaluate.clip_rows(run, connector.to(run.device), list(range(len(clips))))), clips
+    chosen = list(range(len(clips)))
+    rows = evaluate.clip_rows(run, connector.to(run.device), chosen)
+    return list(rows), clips, evaluate.constant_scores(run, chosen)
 
 
 def _config(folder: Path, model: ModelSpec) -> TrainConfig:
@@ -135,6 +138,10 @@ def _table(record: dict[str, Any]) -> Table:
         "distill: distance of the last hidden states; kl: nats; first token: % of answers that begin as the text's would",
         "95 % intervals: cluster bootstrap, 10000 resamples, one text a cluster",
     ]
+    constants = {tuple(found["constant"].items()) for found in record["models"].values() if "constant" in found}
+    for constant in sorted(constants):
+        said = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in constant)
+        notes.append(f"of a connector that says the same for every clip: {said}")
     failed = {name: found["failed"] for name, found in record["models"].items() if found.get("failed")}
     notes += [f"failed, left out: {failed}"] if failed else []
     return Table(f"probe, {record['clips']} clips; skipped: {record['skipped'] or 'none'}", columns, rows, notes)

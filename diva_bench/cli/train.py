@@ -201,6 +201,11 @@ def _weights(catalog: Catalog, name: str, progress: Terminal) -> Path:
     """Weights by name, or a folder of your own that transformers can read."""
     if Path(name).is_dir():
         return Path(name)
+    if not catalog.has("weights", name):
+        raise UserError(
+            f"{name}: neither weights (`models/weights/` has those that ship) nor a folder. A folder that transformers can "
+            "read will do: --set encoder=FOLDER --set llm=FOLDER."
+        )
     return assets.ready(*catalog.weights(name), progress)
 
 

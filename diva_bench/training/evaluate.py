@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from diva_bench import audio, prompt, stats
@@ -12,7 +13,7 @@ from diva_bench.adapters.diva import Diva
 from diva_bench.diva import losses
 from diva_bench.diva.model import AnyConnector
 from diva_bench.specs import TaskSpec
-from diva_bench.training.run import Run
+from diva_bench.training.run import Run, text_key
 from diva_bench.types import Floats, Request, Sample, Scorer
 
 _BATCH = 32
@@ -49,6 +50,26 @@ def reduce(totals: Mapping[str, Floats]) -> dict[str, Floats]:
         "kl": stats.ratio(totals["kl"], clips),
         "first_token": 100 * stats.ratio(totals["agree"], clips),
     }
+
+
+@torch.no_grad()
+def constant_scores(run: Run, chosen: Sequence[int]) -> dict[str, float]:
+    """What a connector would score that says the same for every clip: `first_token` of the teacher's commonest first
+    token, `kl` of its mean distribution. A score that does not beat these has heard nothing that matters."""
+    firsts = [run.taught[text_key(run.clips.items[i].tokens)][0].astype(np.float32) for i in chosen]
+    counts: dict[int, int] = {}
+    total, entropy = torch.zeros(len(run.frozen.output), device=run.device), 0.0
+    for start in range(0, len(firsts), _BATCH):
+        states = torch.from_numpy(np.stack(firsts[start : start + _BATCH])).to(run.frozen.output)
+        logs = torch.log_softmax((states @ run.frozen.output.T).float(), -1)  # (B, V)
+        total += logs.exp().sum(0)
+        entropy -= float((logs.exp() * logs).sum())
+        for token in logs.argmax(-1).tolist():
+            counts[token] = counts.get(token, 0) + 1
+    mean = total / len(firsts)
+    # mean over clips of KL(p_i || mean) = entropy of the mean - mean entropy
+    kl = float(-(mean * mean.clamp(min=1e-30).log()).sum()) - entropy / len(firsts)
+    return {"first_token": round(100 * max(counts.values()) / len(firsts), 4), "kl": round(kl, 4)}
 
 
 @torch.no_grad()

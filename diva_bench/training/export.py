@@ -38,6 +38,7 @@ def export(run: Run, log: list[dict[str, Any]], meter: Meter) -> Path:
         "scale": run.scale,
         "data": [sources.fingerprint(source) for source in run.sources],
         "curve": log,
+        "dev_constant": evaluate.constant_scores(run, run.clips.dev) if run.clips.dev else {},
         "dev_float32": {k.removeprefix("dev_"): v for k, v in last.items()},
     }
     checkpoint.save(run.trained.connector, target, run.about, record)
