@@ -67,7 +67,9 @@ def cost(trainings: dict[str, list[Record]]) -> Table:
         )
     names = ("variant", "seeds", "steps: alignment + rest", "examples", "TFLOP")
     columns = [Column(n) for n in (*names, "device-seconds", "peak GB")]
-    note = "TFLOP: with the first pass over the data, whose outputs all variants share; device-seconds: of the steps alone"
+    note = (
+        "TFLOP: with the first pass over the data, whose outputs all variants share; device-seconds: of the steps alone"
+    )
     return Table("what each training took", columns, rows, [note])
 
 

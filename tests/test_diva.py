@@ -1,8 +1,8 @@
-"""DiVA: losses against plain loops, masks, gradients, storage, and the adapter at any batch size."""
+"""The DiVA adapter: any batch size, what it asks with, what it refuses, and what a connector says about itself."""
 
 from __future__ import annotations
 
-import math
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,115 +14,16 @@ from torch import Tensor
 from diva_bench.adapters.diva import Diva
 from diva_bench.decoding.llm import LLM
 from diva_bench.decoding.whisper import Whisper
-from diva_bench.diva import checkpoint, losses
+from diva_bench.diva import checkpoint
 from diva_bench.diva.config import ConnectorConfig
-from diva_bench.diva.model import Connector, from_whisper
+from diva_bench.diva.model import AnyConnector, StackedFrames, build, from_whisper
 from diva_bench.errors import AssetError
 from diva_bench.specs import ModelSpec, Runtime
 from diva_bench.types import Audio, Request
 
-CONFIG = ConnectorConfig(width=16, heads=2, layers=2, ffn=32, queries=6, llm_width=10)
-
-
-@pytest.fixture
-def connector() -> Connector:
-    torch.manual_seed(0)
-    return Connector(CONFIG).eval()
-
-
-def ragged(lengths: tuple[int, ...], width: int) -> list[Tensor]:
-    return [torch.randn(n, width) for n in lengths]
-
-
-def test_alignment_is_the_mean_distance_of_the_last_n_tokens() -> None:
-    torch.manual_seed(1)
-    virtual, targets = torch.randn(3, 6, 10), ragged((1, 6, 4), 10)
-    total, count = 0.0, 0
-    for b, target in enumerate(targets):
-        for n in range(len(target)):
-            difference = [float(x) - float(y) for x, y in zip(virtual[b, 6 - len(target) + n], target[n], strict=True)]
-            total += math.sqrt(sum(d * d for d in difference))
-            count += 1
-    assert float(losses.token_alignment(virtual, targets)) == pytest.approx(total / count, rel=1e-6)
-
-
-def test_alignment_leaves_the_first_virtual_tokens_free() -> None:
-    virtual = torch.randn(2, 6, 10, requires_grad=True)
-    losses.token_alignment(virtual, ragged((2, 3), 10)).backward()
-    assert virtual.grad is not None
-    used = virtual.grad.abs().sum(-1) > 0
-    assert used.tolist() == [[False] * 4 + [True] * 2, [False] * 3 + [True] * 3]
-
-
-def test_distillation_is_the_norm_and_not_its_square() -> None:
-    student = torch.zeros(2, 4)
-    teacher = torch.tensor([[3.0, 4.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
-    assert float(losses.output_distillation(student, teacher)) == pytest.approx((5.0 + 1.0) / 2)
-
-
-def test_nearest_token_counts_only_the_transcripts_own_token() -> None:
-    embeddings = torch.eye(5)
-    virtual = torch.zeros(1, 4, 5)
-    virtual[0, 2, 3] = virtual[0, 3, 1] = 0.9
-    assert losses.nearest_token_hits(virtual, [torch.tensor([3, 2])], embeddings) == (1, 2)
-
-
-def test_a_row_does_not_depend_on_what_it_is_padded_with(connector: Connector) -> None:
-    torch.manual_seed(2)
-    states = torch.randn(2, 9, 16)
-    mask = torch.ones(2, 9, dtype=torch.bool)
-    mask[1, 5:] = False
-    both = connector(states, mask)
-    alone = connector(states[1:, :5], mask[1:, :5])
-    torch.testing.assert_close(both[1:], alone, atol=1e-5, rtol=1e-5)
-    other = states.clone()
-    other[1, 5:] = 100.0
-    torch.testing.assert_close(connector(other, mask), both)
-
-
-def test_queries_are_causal(connector: Connector) -> None:
-    states, mask = torch.randn(1, 7, 16), torch.ones(1, 7, dtype=torch.bool)
-    before = connector(states, mask)
-    with torch.no_grad():
-        connector.query_tokens[3] += torch.randn(16)  # a constant would be taken out by the LayerNorms
-    after = connector(states, mask)
-    torch.testing.assert_close(after[:, :3], before[:, :3])
-    assert (after[:, 3:] - before[:, 3:]).abs().amax(-1).min() > 1e-4
-
-
-def test_a_stored_connector_comes_back_within_half_a_step(connector: Connector, tmp_path: Path) -> None:
-    checkpoint.save(connector, tmp_path, {"whisper": "w", "llm": "l"}, {"steps": 1})
-    back = checkpoint.load(tmp_path)
-    assert back.config == CONFIG
-    stored = back.state_dict()
-    for name, value in connector.state_dict().items():
-        if value.ndim == 2 and name != "query_tokens":
-            bound = value.abs().amax(1, keepdim=True) / 127 * 0.5 + 1e-6
-        else:
-            bound = value.abs() * 2**-10 + 1e-6
-        assert bool(((stored[name] - value).abs() <= bound).all()), name
-    assert not any(p.requires_grad for p in back.parameters())
-
-
-def test_tiny_rows_survive_storage(connector: Connector, tmp_path: Path) -> None:
-    with torch.no_grad():
-        connector.projection.weight.mul_(1e-3)  # a projection into small embeddings has weights like these
-    checkpoint.save(connector, tmp_path, {}, {})
-    back, own = checkpoint.load(tmp_path).projection.weight, connector.projection.weight.detach()
-    assert float((back - own).norm() / own.norm()) < 0.01
-
-
-@pytest.mark.parametrize("file", ["connector.safetensors", "config.json"])
-def test_a_damaged_folder_is_named(connector: Connector, tmp_path: Path, file: str) -> None:
-    checkpoint.save(connector, tmp_path, {}, {})
-    (tmp_path / file).write_bytes(b"{")
-    with pytest.raises(AssetError, match="not a connector that can be loaded"):
-        checkpoint.load(tmp_path)
-
-
-# ---------------------------------------------------------------- the adapter
-
 QUERIES = 6
+SIZE = ConnectorConfig(width=16, heads=2, layers=2, ffn=32, queries=QUERIES, llm_width=32)
+MLP = ConnectorConfig(kind="mlp", width=16, heads=0, layers=0, ffn=32, queries=QUERIES, llm_width=32, stack=2)
 
 
 @pytest.fixture(scope="module")
@@ -132,15 +33,19 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     paths = {"llm": make_llm(place / "llm"), "encoder": make_whisper(place / "encoder"), "connector": place / "diva"}
     whisper, llm = Whisper.load(paths["encoder"]), LLM.load(paths["llm"])
     torch.manual_seed(0)
-    connector = from_whisper(whisper, QUERIES, 2, llm.embeddings.shape[1])
+    connector = from_whisper(whisper, SIZE)
     with torch.no_grad():
         connector.query_tokens.normal_(0, 1)  # so that two clips are told apart
-    about = {
+    checkpoint.save(connector, paths["connector"], about(whisper, llm), {})
+    return paths
+
+
+def about(whisper: Whisper, llm: LLM, **encoder: str) -> dict[str, dict[str, str]]:
+    found = {
         part: {"weights": part, "fingerprint": checkpoint.fingerprint(given)}
         for part, given in (("encoder", whisper), ("llm", llm.embeddings))
     }
-    checkpoint.save(connector, paths["connector"], about, {})
-    return paths
+    return {"encoder": found["encoder"] | encoder, "llm": found["llm"]}
 
 
 def diva(folders: dict[str, Path]) -> Diva:
@@ -215,3 +120,100 @@ def test_a_connector_that_does_not_say_what_it_was_trained_with_is_refused(
 def test_a_fingerprint_is_the_same_in_every_number_format(folders: dict[str, Path]) -> None:
     prints = {checkpoint.fingerprint(Whisper.load(folders["encoder"], dtype=d)) for d in ("float32", "bfloat16")}
     assert len(prints) == 1
+
+
+# ---------------------------------------------------------------- 30 s, trained encoders, parts in memory
+
+
+def seen(adapter: Diva, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Shapes (B, T, D) of the states that the connector is given from now on."""
+    found: list[tuple[int, ...]] = []
+    forward = adapter._connector.forward
+
+    def looked(states: Tensor, mask: Tensor) -> Tensor:
+        found.append((*states.shape, int(mask.sum())))
+        out: Tensor = forward(states, mask)
+        return out
+
+    monkeypatch.setattr(adapter._connector, "forward", looked)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("said", "positions", "real"),
+    [
+        ({"window": "30 s"}, 1500, 3000),
+        ({"window": "the clip's own length"}, 40, 40 + 20),
+        ({}, 40, 40 + 20),  # connectors from before there was a choice
+    ],
+)
+def test_the_encoder_sees_30_seconds_where_the_connector_was_trained_so(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: dict[str, str], positions: int,
+    real: int,
+) -> None:  # fmt: skip
+    parts = Whisper.load(folders["encoder"]), LLM.load(folders["llm"])
+    checkpoint.save(checkpoint.load(folders["connector"]), tmp_path, about(*parts, **said), {})
+    adapter = diva({**folders, "connector": tmp_path})
+    shapes = seen(adapter, monkeypatch)
+    assert [r.status for r in adapter.generate([ask("a", 0.8), ask("b", 0.4)])] == ["ok", "ok"]
+    assert shapes == [(2, positions, 16, real)]
+
+
+def test_a_trained_encoder_beside_the_connector_is_the_one_that_hears(folders: dict[str, Path], tmp_path: Path) -> None:
+    """The fingerprint is of what it was trained from; its weights come after that was checked."""
+    parts = Whisper.load(folders["encoder"]), LLM.load(folders["llm"])
+    checkpoint.save(checkpoint.load(folders["connector"]), tmp_path, about(*parts), {})
+    other = Whisper.load(make_whisper(tmp_path / "other", seed=1))
+    checkpoint.save_encoder(other.encoder, tmp_path)
+    adapter = diva({**folders, "connector": tmp_path})
+    assert torch.equal(adapter._encoder.encoder.conv1.weight, other.encoder.conv1.weight.half().float())
+    requests = [ask(str(k), 0.5 + 0.1 * k) for k in range(8)]
+    changed, plain = ([r.text for r in made.generate(requests)] for made in (adapter, diva(folders)))
+    assert changed != plain
+
+
+def connectors() -> list[AnyConnector]:
+    torch.manual_seed(3)
+    return [build(SIZE).eval(), build(MLP).eval()]
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["qformer", "mlp"])
+@pytest.mark.parametrize("full", [False, True])
+def test_parts_in_memory_answer_as_the_stored_ones_do(
+    folders: dict[str, Path], tmp_path: Path, kind: int, full: bool
+) -> None:
+    whisper, llm = Whisper.load(folders["encoder"]), LLM.load(folders["llm"])
+    window = {"window": "30 s"} if full else {}
+    checkpoint.save(connectors()[kind], tmp_path, about(whisper, llm, **window), {})
+    stored = checkpoint.load(tmp_path)
+    assert isinstance(stored, StackedFrames) == (kind == 1)
+    requests = [ask(str(k), 0.3 + 0.2 * k, ("happy", "sad")) for k in range(4)]
+    ours = Diva.of(whisper, llm, stored, full=full).generate(requests)
+    theirs = diva({**folders, "connector": tmp_path}).generate(requests)
+    assert [(r.text, r.choices) for r in ours] == [(r.text, r.choices) for r in theirs]
+
+
+def test_parts_in_memory_are_asked_anew_when_they_have_changed(folders: dict[str, Path]) -> None:
+    """Nothing is remembered of an encoder that may have been trained in between."""
+    whisper, llm = Whisper.load(folders["encoder"]), LLM.load(folders["llm"])
+    adapter = Diva.of(whisper, llm, checkpoint.load(folders["connector"]), full=False)
+    requests = [ask(str(k), 0.5, ("happy", "sad")) for k in range(3)]
+    before = [r.choices for r in adapter.generate(requests)]
+    with torch.no_grad():
+        whisper.encoder.layer_norm.weight.mul_(-1)
+    assert [r.choices for r in adapter.generate(requests)] != before
+
+
+def test_a_connector_of_other_widths_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    parts = Whisper.load(folders["encoder"]), LLM.load(folders["llm"])
+    wide = ConnectorConfig(width=16, heads=2, layers=1, ffn=32, queries=2, llm_width=20)
+    checkpoint.save(build(wide), tmp_path, about(*parts), {})
+    with pytest.raises(AssetError, match="made for widths 16 and 20, but the encoder has 16 and the LLM 32"):
+        diva({**folders, "connector": tmp_path})
+
+
+def test_config_json_says_what_the_connector_is(folders: dict[str, Path]) -> None:
+    held = json.loads((folders["connector"] / "config.json").read_text(encoding="utf-8"))
+    assert held["connector"] == {
+        "kind": "qformer", "width": 16, "heads": 2, "layers": 2, "ffn": 32, "queries": 6, "llm_width": 32, "stack": 1
+    }  # fmt: skip

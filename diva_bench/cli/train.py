@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -176,25 +178,20 @@ def _field(change: str) -> tuple[str, Any]:
         raise unknown("training setting", name, known)
     wanted = str(known[name].type)
     value = yaml.safe_load(text)
-    try:
-        if wanted.startswith("float") and value is not None:
-            value = float(value)
-        elif wanted == "int":
-            value = int(value) if not isinstance(value, bool) and int(value) == float(value) else _wrong()
-        elif (wanted == "bool" and not isinstance(value, bool)) or (
-            wanted.startswith("Literal") and repr(value) not in wanted.replace('"', "'")
-        ):
-            _wrong()
-    except (TypeError, ValueError) as err:
-        raise UserError(f"--set {change}: {name} is of type {wanted}.") from err
-    return name, value
-
-
-def _wrong() -> int:
-    raise ValueError
-
-
-# ---------------------------------------------------------------- what is trained with, and on what
+    if isinstance(value, str) and wanted.startswith(("int", "float")):
+        with contextlib.suppress(ValueError):
+            value = float(value)  # YAML takes 3e-4 for a word
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    fits = {
+        "int": number and float(value) == int(value),
+        "float": number,
+        "float | None": number or value is None,
+        "bool": isinstance(value, bool),
+        "str": isinstance(value, str) and bool(value),
+    }
+    if not fits.get(wanted, repr(value) in wanted.replace('"', "'")):
+        raise UserError(f"--set {change}: {name} is of type {wanted}.")
+    return name, int(value) if wanted == "int" else float(value) if number else value
 
 
 def _weights(catalog: Catalog, name: str, progress: Terminal) -> Path:

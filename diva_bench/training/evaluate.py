@@ -123,19 +123,20 @@ def _rows(run: Run, virtual: torch.Tensor, part: Sequence[int]) -> list[dict[str
 
 
 def task_scores(run: Run, tasks: TaskSet) -> dict[str, float]:
-    """{task}_{metric}: the primary metric on the task's few samples; what failed is left out."""
+    """{task}_{metric}: the primary metric on the task's few samples; what failed, or has no audio, is left out."""
     adapter = Diva.of(run.whisper, run.frozen.llm, run.trained.connector, full=run.config.window_seconds is not None)
     found: dict[str, float] = {}
     for task, scorers, samples in tasks.tasks:
-        requests: list[Request] = [
-            prompt.build(task, s, adapter.accepts, audio=audio.decode(s.read()), prior=None, seed=0)
+        pairs: list[tuple[Sample, Request]] = [
+            (s, prompt.build(task, s, adapter.accepts, audio=audio.decode(s.read()), prior=None, seed=0))
             for s in samples
             if s.read is not None
         ]
+        requests = [request for _, request in pairs]
         with run.autocast():
             answers = [r for k in range(0, len(requests), 8) for r in adapter.generate(requests[k : k + 8])]
-        scored = [(s, r) for s, r in zip(samples, answers, strict=True) if r.status != "error"]
-        for scorer in scorers.values():
+        scored = [(s, r) for (s, _), r in zip(pairs, answers, strict=True) if r.status != "error"]
+        for scorer in scorers.values() if scored else ():
             scores = scorer.reduce(stats.totals([scorer.measure(s, r) for s, r in scored]))
             if task.primary in scores:
                 found[f"{task.name}_{task.primary}"] = round(float(scores[task.primary]), 2)

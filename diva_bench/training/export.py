@@ -28,7 +28,7 @@ def export(run: Run, log: list[dict[str, Any]], meter: Meter) -> Path:
     where = provenance.collect([])
     last = {k: v for k, v in log[-1].items() if k.startswith("dev_")} if log else {}
     record: dict[str, Any] = {
-        "config": asdict(config),
+        "config": {**asdict(config), "encoder": run.about["encoder"]["weights"], "llm": run.about["llm"]["weights"]},
         "compute": meter.record(),
         "clips": len(run.clips.train),
         "clips_held_out": len(run.clips.dev),

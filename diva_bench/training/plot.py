@@ -31,15 +31,15 @@ def plot(folders: Sequence[Path], target: Path | None = None, against: str = "st
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    runs = {folder.name: _rows(folder) for folder in folders}
-    shown = [p for p in _PANELS if any(p[0] in row for rows in runs.values() for row in rows)]
+    runs = [(folder.resolve().name, _rows(folder)) for folder in folders]
+    shown = [p for p in _PANELS if any(p[0] in row for _, rows in runs for row in rows)]
     if not shown:
         raise DataError(
             f"{', '.join(map(str, folders))}: metrics.jsonl has no curve to draw yet; train some steps first."
         )
     figure, axes = pyplot.subplots(-(-len(shown) // 2), 2, figsize=(11, 3.2 * -(-len(shown) // 2)), squeeze=False)
     for axis, (name, title, unit) in zip(axes.flat, shown, strict=False):
-        for run, rows in runs.items():
+        for run, rows in runs:
             points = [(row[against], row[name]) for row in rows if name in row and against in row]
             axis.plot(
                 *zip(*points, strict=True), label=run, marker="." if name.startswith("dev_") else "", linewidth=1.2

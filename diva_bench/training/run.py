@@ -132,11 +132,11 @@ def prepare(
     frozen = Frozen(LLM.load(llm_dir, device, config.dtype), config.checkpointing)
     about = {
         "encoder": {
-            "weights": config.encoder,
+            "weights": _called(config.encoder),
             "fingerprint": checkpoint.fingerprint(whisper),
             "window": checkpoint.WINDOW if config.window_seconds else "the clip's own length",
         },
-        "llm": {"weights": config.llm, "fingerprint": checkpoint.fingerprint(frozen.llm.embeddings)},
+        "llm": {"weights": _called(config.llm), "fingerprint": checkpoint.fingerprint(frozen.llm.embeddings)},
     }
     clips = data.prepare(
         given, config, whisper, frozen.llm.tokens,
@@ -150,6 +150,11 @@ def prepare(
     trained = Trained(connector, whisper.encoder.requires_grad_(True) if config.train_encoder else None)
     scale = _scale(config, frozen, clips, taught)
     return Run(config, list(given), output, about, whisper, frozen, trained.to(team.device), clips, taught, scale, team)
+
+
+def _called(weights: str) -> str:
+    """The name of weights, of a folder its last part: a record says nothing of somebody's machine."""
+    return Path(weights).name
 
 
 def build(config: TrainConfig, whisper: Whisper, frozen: Frozen) -> model.AnyConnector:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from diva_bench.diva import losses
 from diva_bench.diva.config import TrainConfig
 from diva_bench.errors import UserError
+from diva_bench.specs import digest
 from diva_bench.training import evaluate, export, state
 from diva_bench.training.data import Clips
 from diva_bench.training.meter import Meter
@@ -165,10 +166,13 @@ def train(run: Run, progress: Progress, tasks: evaluate.TaskSet | None = None) -
     """Every 25 steps a row in metrics.jsonl, every `evaluate_every` a look at the held-out texts (and at `tasks`), every
     `save_every` a checkpoint; the connector is stored at the end."""
     config, team = run.config, run.team
-    if not run.clips.train:
-        raise UserError(f"{', '.join(run.sources)}: all {len(run.clips.items)} clips are held out; raise held_out.")
+    if len(run.clips.train) < team.num_processes:
+        raise UserError(
+            f"{', '.join(run.sources)}: {len(run.clips.train)} clips to train on for {team.num_processes} process(es); "
+            f"{len(run.clips.dev)} are held out: raise held_out, or give more data."
+        )
     optimiser = build_optimiser(run.trained, config)
-    facts = state.load(run.output, run.trained, optimiser, _decides(config)) or {}
+    facts = state.load(run.output, run.trained, optimiser, _decides(run)) or {}
     step, log, mean = facts.get("step", 0), facts.get("log", []), facts.get("mean", {})
     meter = Meter(run, facts.get("compute"))
     ready: Any = torch.compile(run.trained) if config.compile else run.trained
@@ -196,7 +200,7 @@ def train(run: Run, progress: Progress, tasks: evaluate.TaskSet | None = None) -
                     progress.note(" ".join(f"{k}={v}" for k, v in row.items()))
             if (step % config.save_every == 0 or step == config.steps) and team.is_main_process:
                 held = {"step": step, "log": log, "mean": mean, "compute": meter.ledger.to_json()}
-                held["config"] = _decides(config)
+                held["config"] = _decides(run)
                 state.save(run.output, run.trained, optimiser, held)
             team.wait_for_everyone()
     if team.is_main_process:
@@ -204,7 +208,9 @@ def train(run: Run, progress: Progress, tasks: evaluate.TaskSet | None = None) -
     team.end_training()
 
 
-def _decides(config: TrainConfig) -> dict[str, Any]:
-    """The settings that a resumed run must share with its checkpoint. More steps are allowed: a run may be made longer."""
+def _decides(run: Run) -> dict[str, Any]:
+    """What a resumed run must share with its checkpoint: settings and clips. More steps are allowed: a run may be made
+    longer."""
     free = ("steps", "log_every", "evaluate_every", "save_every", "accumulate", "checkpointing", "compile")
-    return {name: value for name, value in asdict(config).items() if name not in free}
+    settings = {name: value for name, value in asdict(run.config).items() if name not in free}
+    return {**settings, "clips": digest([clip.key for clip in run.clips.items])[:16]}

@@ -1,0 +1,125 @@
+"""`diva-bench train`: what it refuses before anything is loaded, and how settings come together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_tools import wav
+
+from diva_bench.cli.main import main
+from diva_bench.cli.train import Options, resolve
+from diva_bench.diva.config import ABLATIONS, PRESETS, TrainConfig
+from diva_bench.errors import UserError
+
+Call = Callable[..., tuple[int, str, str]]  # exit code, stdout, stderr
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    monkeypatch.setenv("DIVA_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["diva-bench", "train", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, " ".join(err.split())
+
+    return run
+
+
+REFUSED: list[tuple[list[str], str]] = [
+    (["--preset", "nona"], "unknown preset 'nona'. Did you mean 'nano'?"),
+    (["--ablation", "alignonly"], "unknown ablation 'alignonly'. Did you mean 'align_only'?"),
+    (["--set", "step=3"], "unknown training setting 'step'. Did you mean 'steps'?"),
+    (["--set", "lr"], "--set lr: expected FIELD=VALUE, as in --set lr=3e-4."),
+    (["--set", "steps=many"], "--set steps=many: steps is of type int."),
+    (["--set", "steps=1.5"], "--set steps=1.5: steps is of type int."),
+    (["--set", "steps=true"], "--set steps=true: steps is of type int."),
+    (["--set", "steps=null"], "--set steps=null: steps is of type int."),
+    (["--set", "lr=null"], "--set lr=null: lr is of type float."),
+    (["--set", "lr=.nan"], "--set lr=.nan: lr is of type float."),
+    (["--set", "encoder=3"], "--set encoder=3: encoder is of type str."),
+    (["--set", "lr=fast"], "--set lr=fast: lr is of type float."),
+    (["--set", "scaled=2"], "--set scaled=2: scaled is of type bool."),
+    (["--set", "schedule=step"], "--set schedule=step: schedule is of type Literal"),
+    (["--set", "window_seconds=20"], "window_seconds is 20.0; Whisper hears the clip (null) or 30 s."),
+    (["--set", "lr=0"], "training: lr is 0.0; it must be above 0."),
+    (["--set", "train_encoder=true"], "set cache_states to false"),
+    (["--set", "connector=mlp"], "an mlp cannot start from Whisper's decoder"),
+    (["--set", "align=0"], "align_steps is 2200, but alignment has weight 0"),
+    (["--set", "align_steps=9000"], "align_steps is 9000, of 3000 steps in all"),
+    (["--data", "d"], "--output is missing"),
+    (["--output", "o"], "--data is missing"),
+    (["--output", "o", "--plot"], "o/metrics.jsonl: no such file"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), REFUSED, ids=[" ".join(w) for w, _ in REFUSED])
+def test_what_cannot_be_trained_is_refused_in_words_with_exit_code_2(call: Call, words: list[str], said: str) -> None:
+    code, out, err = call(*words)
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
+    assert not out
+    assert not Path("o").exists()
+
+
+def test_data_that_is_not_there_is_refused_before_a_step(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "clip.wav").write_bytes(wav(0.2))
+    code, _, err = call("--data", "clip.wav", "--output", "o", "--set", "encoder=nowhere")
+    assert code == 2
+    assert "nowhere" in err
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_dry_run_lists_every_setting_and_writes_nothing(call: Call, tmp_path: Path, preset: str) -> None:
+    code, out, _ = call("--preset", preset, "--dry-run", "--output", "o", "--data", "d")
+    assert code == 0
+    lines = out.splitlines()
+    for field in fields(TrainConfig):
+        assert f"{field.name}: {getattr(PRESETS[preset](), field.name)}" in lines
+    assert not (tmp_path / "o").exists()
+    assert (len(lines) > len(fields(TrainConfig))) == (preset == "paper")  # what it would cost
+
+
+CHANGED: list[tuple[list[str], dict[str, Any]]] = [
+    ([], {}),
+    (["lr=3e-4", "steps=2500"], {"lr": 3e-4, "steps": 2500}),
+    (["steps=10"], {"steps": 10, "align_steps": 10}),
+    (["steps=10", "align_steps=4"], {"steps": 10, "align_steps": 4}),
+    (["projection_boost=null"], {"projection_boost": None}),
+    (["window_seconds=30"], {"window_seconds": 30.0}),
+    (["schedule=linear", "scaled=false"], {"schedule": "linear", "scaled": False}),
+]
+
+
+@pytest.mark.parametrize(("changes", "wanted"), CHANGED, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+@pytest.mark.parametrize("ablation", [None, "kl", "distill_only"])
+def test_settings_come_from_preset_then_fields_then_ablation(
+    changes: list[str], wanted: dict[str, Any], ablation: str | None
+) -> None:
+    found = resolve(Options(preset="nano", output=None, changes=changes, ablation=ablation))
+    base = {f.name: getattr(PRESETS["nano"](), f.name) for f in fields(TrainConfig)}
+    plain = TrainConfig(**(base | wanted))
+    assert found == (ABLATIONS[ablation](plain) if ablation else plain)
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_ablation_of_every_preset_is_one_that_can_be_trained_and_another_one(preset: str, name: str) -> None:
+    found = resolve(Options(preset=preset, output=None, ablation=name))
+    changed = [f.name for f in fields(TrainConfig) if getattr(found, f.name) != getattr(PRESETS[preset](), f.name)]
+    assert 1 <= len(changed) <= 2
+    assert ABLATIONS[name].__doc__
+
+
+def test_an_unknown_preset_is_a_user_error_for_libraries_too() -> None:
+    with pytest.raises(UserError, match="unknown preset 'x'"):
+        resolve(Options(preset="x", output=None))
