@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -17,6 +18,7 @@ from diva_bench.diva.compute import estimate_paper
 from diva_bench.diva.config import ABLATIONS, PRESETS, TrainConfig
 from diva_bench.errors import UserError, unknown
 from diva_bench.specs import ModelFile
+from diva_bench.types import Progress, Silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ def train_command(options: Options) -> int:
         raise UserError(
             "--data is missing: a folder of parquet, a .tsv beside clips/, a .jsonl manifest or hub:owner/name."
         )
-    catalog, progress = Catalog(list(options.paths)), Terminal()
+    catalog = Catalog(list(options.paths))
+    progress: Progress = Terminal() if os.environ.get("RANK", "0") == "0" else Silent()  # one of several talks
     name = weights_name(catalog, options, config)
     from diva_bench.training import train
     from diva_bench.training.run import prepare
@@ -194,7 +197,7 @@ def _field(change: str) -> tuple[str, Any]:
     return name, int(value) if wanted == "int" else float(value) if number else value
 
 
-def _weights(catalog: Catalog, name: str, progress: Terminal) -> Path:
+def _weights(catalog: Catalog, name: str, progress: Progress) -> Path:
     """Weights by name, or a folder of your own that transformers can read."""
     if Path(name).is_dir():
         return Path(name)
@@ -206,7 +209,7 @@ def _weights(catalog: Catalog, name: str, progress: Terminal) -> Path:
     return assets.ready(*catalog.weights(name), progress)
 
 
-def _tasks(catalog: Catalog, options: Options, progress: Terminal) -> Any:
+def _tasks(catalog: Catalog, options: Options, progress: Progress) -> Any:
     """A few samples of each task to look at while training."""
     if not options.eval_tasks:
         return None
