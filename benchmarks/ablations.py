@@ -157,8 +157,7 @@ def probed(record: Record, prefix: str = "diva-nano-") -> list[Table]:
             continue
         variant = name.removeprefix(prefix).rsplit("-s", 1)[0].replace("-", "_")
         for source, scores in model["tokens"].items():
-            if source != "skipped":
-                found.setdefault(source, {}).setdefault(variant, []).append(scores)
+            found.setdefault(source, {}).setdefault(variant, []).append(scores)
     tables = []
     for source, variants in found.items():
         rows: list[list[Cell]] = []

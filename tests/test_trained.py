@@ -171,6 +171,11 @@ def test_between_other_models_it_gets_a_name_and_a_model_of_its_own(tmp_path: Pa
     assert Catalog().untrained("diva-kl", "nano")
 
 
+def test_a_trial_with_other_settings_does_not_take_the_name_of_an_ablation(tmp_path: Path) -> None:
+    assert "'diva-nano-kl-own'" in trained(tmp_path / "a", "steps=20", ablation="kl")
+    assert "'diva-nano-kl'" in trained(tmp_path / "b", "save_every=20", ablation="kl")
+
+
 def test_between_plain_folders_it_has_no_model_and_that_is_said(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "llm").mkdir()
     said = trained(tmp_path / "out", f"llm={tmp_path / 'llm'}")

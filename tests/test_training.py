@@ -121,17 +121,20 @@ def test_every_weight_is_in_one_group_and_only_matrices_decay(boost: float | Non
     names = {id(p): n for n, p in trained.named_parameters()}
     groups = [sorted(names[id(p)] for p in g["params"]) for g in optimiser.param_groups]
     assert sorted(n for group in groups for n in group) == sorted(names.values())
-    assert [g["weight_decay"] for g in optimiser.param_groups] == [0.1, 0.0, 0.0]
+    own_rate = boost is not None
+    assert [g["weight_decay"] for g in optimiser.param_groups] == [0.1, 0.0, *([0.0] if own_rate else [0.1, 0.0])]
     assert all(dict(trained.named_parameters())[n].ndim > 1 for n in groups[0])
     assert all(n.endswith("bias") or "layer_norm" in n for n in groups[1])
-    assert groups[2] == ["connector.projection.bias", "connector.projection.weight"]
+    projection = ["connector.projection.bias", "connector.projection.weight"]
+    assert groups[2:] == ([projection] if own_rate else [[projection[1]], [projection[0]]])
     connector = trained.connector
     assert isinstance(connector, Connector)
     size = [
         float(w.detach().square().mean().sqrt()) for w in (connector.projection.weight, connector.layers[0].fc1.weight)
     ]
     factor = 1.0 if boost is None else boost * size[0] / size[1]
-    assert [g["factor"] for g in optimiser.param_groups] == [1.0, 1.0, pytest.approx(factor)]
+    factors = [1.0, 1.0, *[pytest.approx(factor)] * (1 if own_rate else 2)]
+    assert [g["factor"] for g in optimiser.param_groups] == factors
     assert optimiser.defaults["betas"] == (0.9, 0.999)
 
 

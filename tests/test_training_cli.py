@@ -43,6 +43,9 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--set", "steps=1.5"], "--set steps=1.5: steps is of type int."),
     (["--set", "steps=true"], "--set steps=true: steps is of type int."),
     (["--set", "steps=null"], "--set steps=null: steps is of type int."),
+    (["--set", "clip=0"], "clip is 0.0; it must be above 0"),
+    (["--set", "variants=-1"], "variants is -1; it must not be below 0"),
+    (["--set", "encoder=nowhere", "--data", ".", "--output", "unused"], "nowhere: neither weights"),
     (["--set", "lr=null"], "--set lr=null: lr is of type float."),
     (["--set", "lr=.nan"], "--set lr=.nan: lr is of type float."),
     (["--set", "encoder=3"], "--set encoder=3: encoder is of type str."),
@@ -53,8 +56,8 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--set", "lr=0"], "training: lr is 0.0; it must be above 0."),
     (["--set", "train_encoder=true"], "set cache_states to false"),
     (["--set", "connector=mlp"], "an mlp cannot start from Whisper's decoder"),
-    (["--set", "align=0"], "align_steps is 2200, but alignment has weight 0"),
-    (["--set", "align_steps=9000"], "align_steps is 9000, of 3000 steps in all"),
+    (["--set", "align=0"], "align_steps is 600, but alignment has weight 0"),
+    (["--set", "align_steps=9000"], "align_steps is 9000, of 850 steps in all"),
     (["--data", "d"], "--output is missing"),
     (["--output", "o"], "--data is missing"),
     (["--output", "o", "--plot"], "o/metrics.jsonl: no such file"),
@@ -102,13 +105,22 @@ CHANGED: list[tuple[list[str], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("changes", "wanted"), CHANGED, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
 @pytest.mark.parametrize("ablation", [None, "kl", "distill_only"])
-def test_settings_come_from_preset_then_fields_then_ablation(
+def test_settings_come_from_preset_then_ablation_then_fields(
     changes: list[str], wanted: dict[str, Any], ablation: str | None
 ) -> None:
-    found = resolve(Options(preset="nano", output=None, changes=changes, ablation=ablation))
-    base = {f.name: getattr(PRESETS["nano"](), f.name) for f in fields(TrainConfig)}
-    plain = TrainConfig(**(base | wanted))
-    assert found == (ABLATIONS[ablation](plain) if ablation else plain)
+    options = Options(preset="nano", output=None, changes=changes, ablation=ablation)
+    if ablation == "distill_only" and wanted.get("align_steps") == 4:
+        with pytest.raises(UserError, match="align_steps is 4, but alignment has weight 0"):
+            resolve(options)
+        return
+    base = ABLATIONS[ablation](PRESETS["nano"]()) if ablation else PRESETS["nano"]()
+    known = {f.name: getattr(base, f.name) for f in fields(TrainConfig)} | wanted
+    assert resolve(options) == TrainConfig(**(known | {"align_steps": 0} if ablation == "distill_only" else known))
+
+
+def test_a_field_that_the_command_line_sets_wins_over_the_ablation() -> None:
+    found = resolve(Options(preset="nano", output=None, changes=["shift=3"], ablation="released"))
+    assert found.shift == 3
 
 
 @pytest.mark.parametrize("name", ABLATIONS)

@@ -117,6 +117,12 @@ def test_a_run_is_not_resumed_with_other_settings(
     assert (tmp_path / "out" / "resume.safetensors").read_bytes() == before
 
 
+def test_a_run_is_not_resumed_to_fewer_steps_than_it_had(place: Path, tmp_path: Path) -> None:
+    trained(place, tmp_path / "out")
+    with pytest.raises(UserError, match=rf"{STEPS} steps were trained here, more than the {STEPS - 1} asked for"):
+        trained(place, tmp_path / "out", steps=STEPS - 1)
+
+
 def test_a_run_is_not_resumed_with_other_clips(place: Path, tmp_path: Path) -> None:
     trained(place, tmp_path / "out")
     other = parquet(tmp_path / "other.parquet", [(wav(0.3 + 0.02 * k, seed=99 - k), f"text {k}") for k in range(32)])
@@ -232,7 +238,8 @@ def test_the_record_says_what_was_trained_on_what_and_at_what_cost(place: Path, 
         json.loads((tmp_path / "out" / "export" / n).read_text(encoding="utf-8"))
         for n in ("config.json", "training.json")
     )
-    assert made.keys() == {"connector", "encoder", "llm"}
+    assert made.keys() == {"connector", "encoder", "llm", "alignment"}
+    assert made["alignment"] == {"aligned": "last", "shift": 0}
     assert made["encoder"] == {
         "weights": "w", "fingerprint": checkpoint.fingerprint(run.whisper), "window": "the clip's own length"
     }  # fmt: skip

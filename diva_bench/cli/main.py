@@ -205,7 +205,7 @@ def train(
     ] = None,
     eval_limit: Annotated[int, typer.Option(min=1, help="Samples of each.")] = 8,
     cache: Annotated[Optional[Path], typer.Option(help="Outputs of the frozen parts, shared by all trainings.")] = None,  # noqa: UP045
-    cache_gb: Annotated[float, typer.Option(min=0.0, help="What that may take, gigabytes.")] = 20.0,
+    cache_gb: Annotated[float, typer.Option(min=0.0, help="What each kind of them may take, gigabytes.")] = 20.0,
     name: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="Of the weights installed here (default: diva-PRESET[-ABLATION])."),

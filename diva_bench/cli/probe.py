@@ -13,6 +13,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.run import Options, fetch
 from diva_bench.cli.show import print_table
+from diva_bench.diva.checkpoint import WINDOW
 from diva_bench.diva.config import PRESETS, TrainConfig
 from diva_bench.errors import UserError
 from diva_bench.report.tables import Cell, Column, Score, Table
@@ -35,8 +36,8 @@ def probe_command(options: Options, given: Sequence[str], repeat: bool, target: 
     ]
     folders = fetch(catalog, models, progress)
     heard, skipped = probe.clips(given, max_seconds=30.0)
-    if options.limit is not None:
-        heard = heard[: options.limit]
+    heard = heard[: options.limit]
+    asked = {clip.sample.id for clip in heard}
     record: dict[str, Any] = {"clips": len(heard), "skipped": skipped, "prompt": probe.PROMPT, "models": {}}
     failed = 0
     base: tuple[list[Row], list[probe.Heard]] | None = None
@@ -46,11 +47,11 @@ def probe_command(options: Options, given: Sequence[str], repeat: bool, target: 
             found |= _repeat(catalog, model, folders, heard, progress)
             failed += found["failed"]
         if model.adapter == "diva":
-            rows, clips, found["constant"] = _rows(model, folders, given, options.limit, progress)
-            found["tokens"] = probe.estimates(rows, clips, evaluate.reduce)
+            rows, clips, more = _rows(model, folders, given, asked, progress)
+            found |= {"tokens": probe.estimates(rows, clips, evaluate.reduce), **more}
             base = base or (rows, clips)
             if rows is not base[0]:
-                found["differences"] = probe.differences(rows, *base, evaluate.reduce)
+                found["differences"] = probe.differences((rows, clips), base, evaluate.reduce)
         record["models"][model.name] = found
         if target:  # as it goes: the next model may be killed
             target.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -81,10 +82,10 @@ def _repeat(
 
 
 def _rows(
-    model: ModelSpec, folders: dict[str, Path], given: Sequence[str], limit: int | None, progress: Terminal
-) -> tuple[list[Row], list[Any], dict[str, float]]:
-    """Token and distribution statistics, by training's own means: the same clips, all held out, the same caches;
-    and what a constant answer would score."""
+    model: ModelSpec, folders: dict[str, Path], given: Sequence[str], asked: set[str], progress: Terminal
+) -> tuple[list[Row], list[Any], dict[str, Any]]:
+    """Token and distribution statistics of the `asked` clips, by training's own means: all held out, the same caches;
+    and what a constant answer would score, and what was skipped."""
     from diva_bench.diva import checkpoint
     from diva_bench.training import evaluate, probe
     from diva_bench.training.run import prepare
@@ -94,6 +95,7 @@ def _rows(
     config = replace(
         _config(folder, model), held_out=1, queries=connector.config.queries, max_seconds=30.0,
         dtype="float32" if model.runtime.dtype == "float32" else "bfloat16",
+        cache_states=not (folder / checkpoint.ENCODER).exists(),  # a trained encoder hears anew
     )  # fmt: skip
     cache = assets.cache_folder() / "training"
     run = prepare(
@@ -101,35 +103,41 @@ def _rows(
         given=given, output=cache, cache=cache, progress=progress,
     )  # fmt: skip
     checkpoint.load_encoder(folder, run.whisper)
-    clips = probe.transcribed(run)[:limit]
-    chosen = list(range(len(clips)))
+    clips = probe.transcribed(run)
+    chosen = [i for i, clip in enumerate(clips) if clip.sample.id in asked]
     rows = evaluate.clip_rows(run, connector.to(run.device), chosen)
-    return list(rows), clips, evaluate.constant_scores(run, chosen)
+    more = {"constant": evaluate.constant_scores(run, chosen), "skipped": run.clips.skipped}
+    return list(rows), [clips[i] for i in chosen], more
 
 
 def _config(folder: Path, model: ModelSpec) -> TrainConfig:
-    """What the connector was trained with, as far as its record says: which tokens were aligned, the window."""
-    file = folder / "training.json"
-    known = json.loads(file.read_text(encoding="utf-8"))["config"] if file.exists() else {}
-    base = PRESETS["nano"]()
-    names = ("aligned", "shift", "window_seconds")
+    """What config.json says the connector was trained for: which tokens were aligned, the window."""
+    about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    known = dict(about.get("alignment") or _recorded(folder))
+    known["window_seconds"] = 30.0 if about["encoder"].get("window") == WINDOW else None
     return replace(
-        base,
+        PRESETS["nano"](),
         encoder=model.weights["encoder"].name,
         llm=model.weights["llm"].name,
-        **{name: known[name] for name in names if name in known},
+        **known,
     )
+
+
+def _recorded(folder: Path) -> dict[str, Any]:
+    """The same out of training.json, for connectors whose config.json does not say yet."""
+    file = folder / "training.json"
+    config = json.loads(file.read_text(encoding="utf-8")).get("config", {}) if file.exists() else {}
+    return {name: config[name] for name in ("aligned", "shift") if name in config}
 
 
 def _table(record: dict[str, Any]) -> Table:
     """One row per model and source."""
     rows: list[list[Cell]] = []
     for name, found in record["models"].items():
-        for source, wer in found["wer"].items():
-            tokens = found.get("tokens", {}).get(source, {})
-            rows.append(
-                [name, source, wer["wer"]["n"], *(_cell(s) for s in (wer.get("wer"), *map(tokens.get, _TOKENS)))]
-            )
+        for source in found.get("wer") or found.get("tokens", {}):
+            wer, tokens = (found.get(part, {}).get(source, {}) for part in ("wer", "tokens"))
+            numbers = [wer.get("wer"), *map(tokens.get, _TOKENS)]
+            rows.append([name, source, next(int(number["n"]) for number in numbers if number), *map(_cell, numbers)])
     columns = [Column("model"), Column("clips"), Column("n"), Column("wer"), Column("nearest")]
     columns += [Column(n, optional=True, digits=2) for n in ("align", "distill", "kl")] + [Column("first token")]
     notes = [

@@ -107,9 +107,10 @@ def weights_name(catalog: Catalog, options: Options, config: TrainConfig) -> str
 
 
 def _as_preset(options: Options, config: TrainConfig) -> bool:
-    """Whether the connector stands between the preset's own encoder and LLM."""
-    preset = PRESETS[options.preset]()
-    return (config.encoder, config.llm) == (preset.encoder, preset.llm)
+    """Whether the connector is what preset and ablation say, in all that decides what it learns."""
+    plain = resolve(replace(options, changes=()))
+    free = ("log_every", "evaluate_every", "evaluate_clips", "save_every", "accumulate", "checkpointing", "compile")
+    return config == replace(plain, **{name: getattr(config, name) for name in free})
 
 
 def install(catalog: Catalog, options: Options, config: TrainConfig, name: str, exported: Path) -> str:
@@ -153,20 +154,18 @@ def _built_in(catalog: Catalog, name: str, edition: str) -> str | None:
 
 
 def resolve(options: Options) -> TrainConfig:
-    """Preset, then ablation, then single fields."""
+    """Preset, then ablation, then single fields; alignment alone takes no more steps than there are."""
     if options.preset not in PRESETS:
         raise unknown("preset", options.preset, PRESETS)
     config = PRESETS[options.preset]()
-    changes = [_field(change) for change in options.changes]
-    names = {name for name, _ in changes}
-    if "steps" in names and "align_steps" not in names and dict(changes)["steps"] < config.align_steps:
-        changes.append(("align_steps", dict(changes)["steps"]))
-    config = replace(config, **dict(changes))
     if options.ablation:
         if options.ablation not in ABLATIONS:
             raise unknown("ablation", options.ablation, ABLATIONS)
         config = ABLATIONS[options.ablation](config)
-    return config
+    changes = dict(_field(change) for change in options.changes)
+    if "align_steps" not in changes:
+        changes["align_steps"] = min(config.align_steps, changes.get("steps", config.steps))
+    return replace(config, **changes)
 
 
 def _field(change: str) -> tuple[str, Any]:

@@ -39,6 +39,8 @@ class Memo:
 
     def encode(self, encoder: Whisper, waves: Sequence[Wave], full: bool = False) -> tuple[Tensor, Tensor]:
         """What `encoder.encode(waves, full)` gives: states (B, T, D) and mask (B, T). Not to be written into."""
+        if not self.limit:
+            return encoder.encode(waves, full)
         key = (self._identity(encoder), str(encoder.dtype), str(encoder.device), _digest(waves) + "30s" * full)
         if key in self._kept:
             self.hits += 1
@@ -69,8 +71,9 @@ class Memo:
         return self._known[encoder]
 
 
-ENCODED = Memo()
-"""One for the process, so that it outlives the adapter of one model."""
+ENCODED = Memo(limit=0)
+"""One for the process, so that it outlives the adapter of one model. It keeps nothing until somebody sets its limit, as
+`ablate` does: a plain run measures speed, and its encoding is part of that."""
 
 
 def _digest(waves: Sequence[Wave]) -> str:

@@ -358,7 +358,7 @@ class Ledger:
     device_seconds: float = 0.0
     """Wall seconds times devices."""
     peak_memory_bytes: int = 0
-    """Of the device that needed most."""
+    """Of the first process, from its start: the first pass and the looks at held-out clips included."""
 
     @property
     def total_flops(self) -> float:

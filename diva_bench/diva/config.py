@@ -30,6 +30,23 @@ class ConnectorConfig:
     """mlp: frames side by side in one virtual token."""
 
 
+_POSITIVE = (
+    *("queries", "stack", "steps", "batch", "both_batch", "accumulate", "lr", "both_lr", "temperature", "clip"),
+    *("max_seconds", "held_out", "log_every", "evaluate_every", "evaluate_clips", "save_every"),
+)
+_NOT_NEGATIVE = (
+    "align",
+    "distill",
+    "distill_positions",
+    "shift",
+    "pad",
+    "align_steps",
+    "warmup",
+    "weight_decay",
+    "variants",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """One training run. Times are in steps unless the name says seconds; a step is one update of the weights."""
@@ -81,15 +98,15 @@ class TrainConfig:
     align_steps: int = 0
     """The first steps are of token alignment alone, before the LLM is run at all."""
     batch: int = 32
-    """Clips of a step of token alignment."""
+    """Clips of each of the first `align_steps` steps."""
     both_batch: int = 8
-    """Clips of a step that runs the LLM: its backward pass is what costs."""
+    """Clips of each step after them; fewer, for where the LLM is run its backward pass is what costs."""
     accumulate: int = 1
     """Parts that a batch is cut into, one after another, for less memory; the same gradient."""
     lr: float = 5e-4
     """Peak. The paper's 5e-5 is for batch 512 and 2.2 M clips; here there are 16 k clips."""
     both_lr: float = 1e-4
-    """Peak once the LLM is run."""
+    """Peak after `align_steps`."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """After the warm-up. The sources disagree: the yaml of the training code has cosine to a tenth, the model card
     linear to zero."""
@@ -119,23 +136,17 @@ class TrainConfig:
     seed: int = 0
     log_every: int = 25
     evaluate_every: int = 250
+    evaluate_clips: int = 1000
+    """At most so many of the held-out clips are looked at."""
     save_every: int = 100
 
     def __post_init__(self) -> None:
-        positive = (
-            "queries",
-            "steps",
-            "batch",
-            "both_batch",
-            "accumulate",
-            "held_out",
-            "evaluate_every",
-            "save_every",
-            "log_every",
-        )
-        for name in (*positive, "temperature", "lr", "both_lr", "max_seconds"):
+        for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise UserError(f"training: {name} is {getattr(self, name)}; it must be above 0.")
+        for name in _NOT_NEGATIVE:
+            if getattr(self, name) < 0:
+                raise UserError(f"training: {name} is {getattr(self, name)}; it must not be below 0.")
         if self.window_seconds not in (None, 30.0):
             raise UserError(
                 f"training: window_seconds is {self.window_seconds}; Whisper hears the clip (null) or 30 s."

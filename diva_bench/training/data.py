@@ -101,6 +101,11 @@ class Clips:
         return out
 
 
+def audio_key(encoded: bytes) -> str:
+    """What a clip is known by, whatever it is called: the first half of the sha256 of its encoded audio."""
+    return hashlib.sha256(encoded).hexdigest()[:32]
+
+
 def variant_key(key: str, variant: int) -> str:
     """The key of a clip's states, or of its `variant`-th augmented copy's."""
     return f"{key}:{variant}" if variant else key
@@ -144,7 +149,7 @@ def prepare(
             if len(ids) > config.queries:
                 skipped[f"over {config.queries} tokens"] += 1
                 continue
-            key = hashlib.sha256(example.audio).hexdigest()[:32]
+            key = audio_key(example.audio)
             mine.append((position, key, ids, example.id, example.text.strip()))
             pending.append((key, example.id, example))
             if len(pending) == _GROUP:

@@ -34,8 +34,14 @@ def all_of(run: Run, tasks: TaskSet | None) -> dict[str, float]:
 
 def dev_scores(run: Run, connector: AnyConnector) -> dict[str, float]:
     """On the held-out clips; see `reduce`. Empty where there are none."""
-    rows = clip_rows(run, connector, run.clips.dev)
+    rows = clip_rows(run, connector, looked_at(run))
     return {k: round(float(v), 4) for k, v in reduce(stats.totals(rows)).items()} if rows else {}
+
+
+def looked_at(run: Run) -> list[int]:
+    """The held-out clips, or every so-manieth of them where there are very many."""
+    held = run.clips.dev
+    return held[:: max(1, -(-len(held) // run.config.evaluate_clips))]
 
 
 def reduce(totals: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -123,7 +129,8 @@ def _rows(run: Run, virtual: torch.Tensor, part: Sequence[int]) -> list[dict[str
 
 
 def task_scores(run: Run, tasks: TaskSet) -> dict[str, float]:
-    """{task}_{metric}: the primary metric on the task's few samples; what failed, or has no audio, is left out."""
+    """{task}_{metric}: the primary metric on the task's few samples that have audio; {task}_failed: how many of them
+    failed and are not in it, where any did."""
     adapter = Diva.of(run.whisper, run.frozen.llm, run.trained.connector, full=run.config.window_seconds is not None)
     found: dict[str, float] = {}
     for task, scorers, samples in tasks.tasks:
@@ -136,6 +143,8 @@ def task_scores(run: Run, tasks: TaskSet) -> dict[str, float]:
         with run.autocast():
             answers = [r for k in range(0, len(requests), 8) for r in adapter.generate(requests[k : k + 8])]
         scored = [(s, r) for (s, _), r in zip(pairs, answers, strict=True) if r.status != "error"]
+        if failed := len(pairs) - len(scored):
+            found[f"{task.name}_failed"] = failed
         for scorer in scorers.values() if scored else ():
             scores = scorer.reduce(stats.totals([scorer.measure(s, r) for s, r in scored]))
             if task.primary in scores:

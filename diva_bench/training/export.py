@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from diva_bench import disk, provenance
+from diva_bench import disk
 from diva_bench.diva import checkpoint
 from diva_bench.errors import AssetError
 from diva_bench.training import evaluate, sources
@@ -22,10 +22,10 @@ from diva_bench.training.run import Run
 FILES = ("connector.safetensors", "config.json")  # what a model needs; training.json is for people
 
 
-def export(run: Run, log: list[dict[str, Any]], meter: Meter) -> Path:
-    """Store the connector, and measure what the storage format costs."""
+def export(run: Run, log: list[dict[str, Any]], meter: Meter, where: Mapping[str, Any]) -> Path:
+    """Store the connector, and measure what the storage format costs. `where`: versions and commit it was begun with."""
     config, target = run.config, run.output / "export"
-    where = provenance.collect([])
+    about = {**run.about, "alignment": {"aligned": config.aligned, "shift": config.shift}}
     last = {k: v for k, v in log[-1].items() if k.startswith("dev_")} if log else {}
     record: dict[str, Any] = {
         "config": {**asdict(config), "encoder": run.about["encoder"]["weights"], "llm": run.about["llm"]["weights"]},
@@ -33,18 +33,17 @@ def export(run: Run, log: list[dict[str, Any]], meter: Meter) -> Path:
         "clips": len(run.clips.train),
         "clips_held_out": len(run.clips.dev),
         "skipped": run.clips.skipped,
-        "versions": where["versions"],
-        "git": where["git"],
+        **where,
         "scale": run.scale,
         "data": [sources.fingerprint(source) for source in run.sources],
         "curve": log,
-        "dev_constant": evaluate.constant_scores(run, run.clips.dev) if run.clips.dev else {},
+        "dev_constant": evaluate.constant_scores(run, evaluate.looked_at(run)) if run.clips.dev else {},
         "dev_float32": {k.removeprefix("dev_"): v for k, v in last.items()},
     }
-    checkpoint.save(run.trained.connector, target, run.about, record)
+    checkpoint.save(run.trained.connector, target, about, record)
     stored = checkpoint.load(target).to(run.device)
     record["dev_stored"] = evaluate.dev_scores(run, stored)
-    checkpoint.save(run.trained.connector, target, run.about, record)
+    checkpoint.save(run.trained.connector, target, about, record)
     if run.trained.encoder is not None:
         checkpoint.save_encoder(run.trained.encoder, target)
     return target

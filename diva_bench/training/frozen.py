@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -36,6 +37,11 @@ class Frozen:
 
     def _embed(self, ids: Sequence[int]) -> Tensor:
         return self.llm.embed(ids).detach()
+
+    @cached_property
+    def neutral(self) -> Tensor:
+        """(E,): the mean input embedding."""
+        return self.llm.embeddings.mean(0, dtype=torch.float32)
 
     def shifted(self, ids: Sequence[int], shift: int = 0) -> list[int]:
         """The N token ids to align with: the transcript's own, or with `shift` as in TrainConfig."""

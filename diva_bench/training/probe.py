@@ -19,11 +19,12 @@ from diva_bench.scorers.asr import Wer
 from diva_bench.specs import DataSpec, Decode, TaskSpec
 from diva_bench.stats import Estimate
 from diva_bench.training import sources
+from diva_bench.training.data import audio_key
 from diva_bench.training.run import Run
 from diva_bench.types import Adapter, Progress, Request, Response, Row, Sample
 
 PROMPT = "Repeat word for word what the user says. Answer with the user's words only."
-_NEW = 48  # tokens: probe clips are single sentences
+_NEW = 32  # tokens: probe clips are single sentences of fewer; a model that rambles is cut there
 _BATCH = 16  # clips
 
 
@@ -71,11 +72,10 @@ def clips(given: Sequence[str], max_seconds: float) -> tuple[list[Heard], dict[s
                 skipped[reason] = skipped.get(reason, 0) + 1
                 continue
             text = example.text.strip()
-            # two sources may have the same ids
-            ident = f"{len(found):05d}:{example.id}"
             sample = Sample(
-                ident, (text,), text.lower(), read=_reader(example.audio), seconds=sound.seconds, transcript=text
-            )
+                audio_key(example.audio), (text,), text.lower(), read=_reader(example.audio), seconds=sound.seconds,
+                transcript=text,
+            )  # fmt: skip
             found.append(Heard(sample, _name(source)))
     if not found:
         raise DataError(f"{', '.join(given)}: no clip that can be used; skipped: {skipped or 'none'}.")
@@ -152,10 +152,14 @@ def estimates(
 
 
 def differences(
-    rows: Sequence[Row], base: Sequence[Row], heard: Sequence[Heard], reduce: stats.Reduce
+    ours: tuple[Sequence[Row], Sequence[Heard]], base: tuple[Sequence[Row], Sequence[Heard]], reduce: stats.Reduce
 ) -> dict[str, dict[str, float]]:
-    """metric -> {value, low, high, n, clusters, p} of a connector minus the base, both of the same clips."""
-    got = stats.paired(rows, base, [h.sample.cluster for h in heard], reduce)
+    """metric -> {value, low, high, n, clusters, p} of a connector minus the base, over the clips that both have: which
+    are too long depends on queries and tokenizer."""
+    found, theirs = ({h.sample.id: row for row, h in zip(*side, strict=True)} for side in (ours, base))
+    clusters = {h.sample.id: h.sample.cluster for h in base[1]}
+    ids = sorted(found.keys() & theirs.keys())
+    got = stats.paired([found[i] for i in ids], [theirs[i] for i in ids], [clusters[i] for i in ids], reduce)
     return {metric: {**_numbers(estimate), "p": estimate.p} for metric, estimate in got.items()}
 
 

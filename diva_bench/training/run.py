@@ -9,15 +9,17 @@ import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor, nn
 
+from diva_bench import disk
 from diva_bench.decoding.llm import LLM
 from diva_bench.decoding.whisper import Whisper
 from diva_bench.diva import checkpoint, model
@@ -116,8 +118,9 @@ def prepare(
     if tracker and find_spec("tensorboard") is None:
         raise UserError("--tensorboard needs tensorboard: pip install 'diva-bench[train]'.")
     team = Accelerator(
-        cpu=not torch.cuda.is_available(), log_with="tensorboard" if tracker else None, project_dir=output
-    )
+        cpu=not torch.cuda.is_available(), log_with="tensorboard" if tracker else None, project_dir=output,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))],
+    )  # fmt: skip
     if config.both_batch < team.num_processes or config.batch < team.num_processes:
         raise UserError(f"a batch has fewer clips than there are processes ({team.num_processes}); raise --batch.")
     if team.device.type == "cuda" and config.deterministic:
@@ -140,16 +143,22 @@ def prepare(
     }
     clips = data.prepare(
         given, config, whisper, frozen.llm.tokens,
-        made_of=about["encoder"], cache=cache, limit=cache_bytes, progress=progress,
+        made_of=[about["encoder"], whole(whisper_dir)], cache=cache, limit=cache_bytes, progress=progress,
         shard=team.process_index, shards=team.num_processes, share=lambda mine: _gather(team, mine),
     )  # fmt: skip
-    taught = _teach(config, frozen, clips, about["llm"], cache, cache_bytes, team, progress)
+    taught = _teach(config, frozen, clips, [about["llm"], whole(llm_dir)], cache, cache_bytes, team, progress)
     count = f"{len(clips.train)} clips to train on, {len(clips.dev)} held out"
     progress.note(f"{count}, {clips.seconds / 3600:.1f} h; skipped: {clips.skipped or 'none'}")
     connector = build(config, whisper, frozen)
     trained = Trained(connector, whisper.encoder.requires_grad_(True) if config.train_encoder else None)
     scale = _scale(config, frozen, clips, taught)
     return Run(config, list(given), output, about, whisper, frozen, trained.to(team.device), clips, taught, scale, team)
+
+
+def whole(folder: Path) -> dict[str, str]:
+    """sha256 of all weights in a folder. A fingerprint looks at some of them, which a model that was trained further may
+    share with the one it came from: enough to refuse a connector, not to take states from a cache."""
+    return {path.name: disk.sha256(path) for path in sorted(folder.glob("*.safetensors"))}
 
 
 def _called(weights: str) -> str:
@@ -184,7 +193,7 @@ def _teach(
     config: TrainConfig,
     frozen: Frozen,
     clips: Clips,
-    llm: dict[str, str],
+    made_of: Any,
     cache: Path,
     limit: int,
     team: Accelerator,
@@ -192,7 +201,7 @@ def _teach(
 ) -> ArrayCache:
     """The teacher's states of all transcripts that are needed, computed once: held-out ones, and with distillation all."""
     positions = config.distill_positions
-    about = [llm, frozen.template, config.dtype, positions]
+    about = [made_of, frozen.template, config.dtype, positions]
     kept = "float16" if config.dtype == "bfloat16" else "float32"
     store = ArrayCache(place(cache, "teacher", about), frozen.llm.embeddings.shape[1], kept, limit)
     groups: list[list[tuple[int, ...]]] = []

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from diva_bench import provenance
 from diva_bench.diva import losses
 from diva_bench.diva.config import TrainConfig
 from diva_bench.errors import UserError
@@ -39,9 +40,7 @@ def schedule(step: int, config: TrainConfig) -> float:
         at, length, peak = step, config.align_steps, config.lr
     else:
         at, length = step - config.align_steps, config.steps - config.align_steps
-        peak = (
-            config.both_lr if config.distill else config.lr * (config.both_lr / config.lr if config.align_steps else 1)
-        )
+        peak = config.both_lr if config.distill or config.align_steps else config.lr
     if at < config.warmup:
         return peak * (at + 1) / config.warmup
     done = (at - config.warmup) / max(1, length - config.warmup)
@@ -68,17 +67,18 @@ def losses_of(
     """The share of some clips in the loss of the `whole` batch, and the sums it is made of.
 
     Every sum is divided by the count of the whole batch, so that parts and processes add up to the same gradient."""
-    config, embeddings = run.config, run.frozen.llm.embeddings
+    config = run.config
     targets = [run.frozen.targets(run.clips.items[i].tokens, config.shift) for i in chosen]
     tokens = sum(len(run.clips.items[i].tokens) for i in whole)
+    heard = run.hear(chosen, variants)
     with run.autocast():
-        virtual = trained(*run.hear(chosen, variants))
+        virtual = trained(*heard)
         distance, _ = losses.token_alignment(virtual, targets, config.aligned)
         sums = {"align": distance.detach() / tokens}
         loss = distance * (config.align / (tokens * run.scale["align"]))
         if config.pad:
             lengths = [len(t) for t in targets]
-            away, _ = losses.free_tokens(virtual, lengths, embeddings.float().mean(0), config.aligned)
+            away, _ = losses.free_tokens(virtual, lengths, run.frozen.neutral, config.aligned)
             free = config.queries * len(whole) - tokens
             loss = loss + away * (config.pad / (max(1, free) * run.scale["align"]))
             sums["pad"] = away.detach() / max(1, free)
@@ -116,9 +116,20 @@ def build_optimiser(trained: nn.Module, config: TrainConfig) -> torch.optim.Adam
     groups = [
         {"params": [p for p in rest.values() if p.ndim > 1], "weight_decay": config.weight_decay, "factor": 1.0},
         {"params": [p for p in rest.values() if p.ndim <= 1], "weight_decay": 0.0, "factor": 1.0},
-        {"params": list(ahead.values()), "weight_decay": 0.0, "factor": factor},
+        *_ahead(ahead, factor, config),
     ]
     return torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=True)
+
+
+def _ahead(named: dict[str, nn.Parameter], factor: float, config: TrainConfig) -> list[dict[str, Any]]:
+    """Groups of the projection. With a rate of its own it has no decay: its weights are as small as its targets need."""
+    if config.projection_boost is not None:
+        return [{"params": list(named.values()), "weight_decay": 0.0, "factor": factor}]
+    decays = {True: config.weight_decay, False: 0.0}
+    return [
+        {"params": [p for p in named.values() if (p.ndim > 1) is matrix], "weight_decay": decay, "factor": 1.0}
+        for matrix, decay in decays.items()
+    ]
 
 
 def _rms(weight: Tensor) -> float:
@@ -173,8 +184,13 @@ def train(run: Run, progress: Progress, tasks: evaluate.TaskSet | None = None) -
         )
     optimiser = build_optimiser(run.trained, config)
     facts = state.load(run.output, run.trained, optimiser, _decides(run)) or {}
+    if facts.get("step", 0) > config.steps:
+        raise UserError(
+            f"{run.output}: {facts['step']} steps were trained here, more than the {config.steps} asked for."
+        )
     step, log, mean = facts.get("step", 0), facts.get("log", []), facts.get("mean", {})
     meter = Meter(run, facts.get("compute"))
+    where = facts.get("where") or {k: v for k, v in provenance.collect([]).items() if k in ("versions", "git")}
     ready: Any = torch.compile(run.trained) if config.compile else run.trained
     ready = team.prepare_model(ready) if team.num_processes > 1 else ready
     run.trained.train()
@@ -200,17 +216,27 @@ def train(run: Run, progress: Progress, tasks: evaluate.TaskSet | None = None) -
                     progress.note(" ".join(f"{k}={v}" for k, v in row.items()))
             if (step % config.save_every == 0 or step == config.steps) and team.is_main_process:
                 held = {"step": step, "log": log, "mean": mean, "compute": meter.ledger.to_json()}
-                held["config"] = _decides(run)
+                held |= {"config": _decides(run), "where": where}
                 state.save(run.output, run.trained, optimiser, held)
             team.wait_for_everyone()
     if team.is_main_process:
-        export.export(run, log, meter)
+        export.export(run, log, meter, where)
     team.end_training()
 
 
 def _decides(run: Run) -> dict[str, Any]:
     """What a resumed run must share with its checkpoint: settings and clips. More steps are allowed: a run may be made
     longer."""
-    free = ("steps", "log_every", "evaluate_every", "save_every", "accumulate", "checkpointing", "compile")
+    free = (
+        "steps",
+        "log_every",
+        "evaluate_every",
+        "evaluate_clips",
+        "save_every",
+        "accumulate",
+        "checkpointing",
+        "compile",
+    )
     settings = {name: value for name, value in asdict(run.config).items() if name not in free}
-    return {**settings, "clips": digest([clip.key for clip in run.clips.items])[:16]}
+    models = {f"{part} weights": known["fingerprint"] for part, known in run.about.items()}
+    return {**settings, **models, "clips": digest([[clip.key, clip.tokens] for clip in run.clips.items])[:16]}
