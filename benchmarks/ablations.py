@@ -160,6 +160,8 @@ def probed(record: Record, prefix: str = "diva-nano-") -> list[Table]:
             found.setdefault(source, {}).setdefault(variant, []).append(scores)
     tables = []
     for source, variants in found.items():
+        if source.endswith(".jsonl"):
+            continue  # a part of what stands under the name of its folder, or under all
         rows: list[list[Cell]] = []
         order = sorted(variants, key=lambda name: (name != BASE, -len(variants[name]), name))
         for name in order:

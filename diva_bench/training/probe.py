@@ -101,8 +101,8 @@ def _reader(encoded: bytes) -> Any:
 
 def _name(source: str) -> str:
     """mini/heysquad.jsonl and its like are one source: the folder's."""
-    parts = source.rstrip("/").split("/")
-    return parts[-2] if parts[-1].endswith(".jsonl") and len(parts) > 1 else parts[-1]
+    path = Path(source).absolute()
+    return path.parent.name if path.suffix == ".jsonl" else path.name
 
 
 def repeat(
