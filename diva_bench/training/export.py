@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -87,8 +86,3 @@ def install(folder: Path, place: Path, specs: Mapping[str, Mapping[str, Any]]) -
         ) from err
     shutil.rmtree(old, ignore_errors=True)
     return before
-
-
-def record_of(folder: Path) -> dict[str, Any]:
-    """training.json of an exported connector."""
-    return dict(json.loads((folder / "training.json").read_text(encoding="utf-8")))
