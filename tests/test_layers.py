@@ -13,11 +13,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = (  # lowest first; "x.*" is the package x and all in it
     ("", "errors", "types", "disk"),
-    ("audio", "text", "stats"),
+    ("audio", "text", "stats", "unpickle"),
     ("specs",),
     ("decoding.*", "diva.*"),
-    ("provenance", "fetch", "assets", "data", "prompt", "doctor", "scorers.*", "adapters.*"),
-    ("catalog", "store", "plan"),
+    ("provenance", "fetch", "assets", "data", "readers.*", "prompt", "doctor", "scorers.*", "adapters.*"),
+    ("catalog", "store", "plan", "predictions.*"),
     ("runner", "judge"),
     ("training.*",),
     ("report.*", "study.*"),

@@ -9,6 +9,8 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
+from diva_bench.cli.analyse import register
+
 app = typer.Typer(
     name="diva-bench",
     no_args_is_help=True,
@@ -296,6 +298,9 @@ def doctor(
     from diva_bench.cli.weights import doctor_command
 
     raise typer.Exit(doctor_command(model, edition, verify, path or []))
+
+
+register(app)
 
 
 def main() -> None:

@@ -63,10 +63,12 @@ def train_command(options: Options) -> int:
     from diva_bench.training.run import prepare
 
     whisper, llm = (_weights(catalog, name, progress) for name in (config.encoder, config.llm))
+    start = _weights(catalog, config.start_from, progress) if config.start_from else None
     run = prepare(
         config,
         whisper_dir=whisper,
         llm_dir=llm,
+        start_dir=start,
         given=options.data,
         output=options.output,
         cache=options.cache or assets.cache_folder() / "training",
@@ -190,6 +192,7 @@ def _field(change: str) -> tuple[str, Any]:
         "float | None": number or value is None,
         "bool": isinstance(value, bool),
         "str": isinstance(value, str) and bool(value),
+        "str | None": (isinstance(value, str) and bool(value)) or value is None,
     }
     if not fits.get(wanted, repr(value) in wanted.replace('"', "'")):
         raise UserError(f"--set {change}: {name} is of type {wanted}.")

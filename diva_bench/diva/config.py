@@ -67,6 +67,8 @@ class TrainConfig:
     from_whisper: bool = True
     """Start the qformer from Whisper's decoder and the projection from the vocabularies that both models share; else
     from small random numbers."""
+    start_from: str | None = None
+    """A trained connector to go on from, by its weights' name or its folder; `from_whisper` then says nothing."""
     queries: int
     layers: int
     stack: int = 4

@@ -27,7 +27,7 @@ def export(run: Run, log: list[dict[str, Any]], meter: Meter, where: Mapping[str
     about = {**run.about, "alignment": {"aligned": config.aligned, "shift": config.shift}}
     last = {k: v for k, v in log[-1].items() if k.startswith("dev_")} if log else {}
     record: dict[str, Any] = {
-        "config": {**asdict(config), "encoder": run.about["encoder"]["weights"], "llm": run.about["llm"]["weights"]},
+        "config": {**asdict(config), **_named(run)},
         "compute": meter.record(),
         "clips": len(run.clips.train),
         "clips_held_out": len(run.clips.dev),
@@ -46,6 +46,12 @@ def export(run: Run, log: list[dict[str, Any]], meter: Meter, where: Mapping[str
     if run.trained.encoder is not None:
         checkpoint.save_encoder(run.trained.encoder, target)
     return target
+
+
+def _named(run: Run) -> dict[str, str | None]:
+    """What the training was made between, by names that say nothing of somebody's machine."""
+    given = {"encoder": "encoder", "llm": "llm", "start_from": "start"}
+    return {field: run.about[part]["weights"] if part in run.about else None for field, part in given.items()}
 
 
 def weights_spec(folder: Path, name: str, description: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +32,7 @@ from diva_bench.training.data import Clips
 from diva_bench.training.frozen import Frozen
 from diva_bench.types import Progress
 
+CONNECTOR = "connector.safetensors"
 _GROUP = 32  # transcripts taught together; always the same ones, so that a killed first pass gives the same bits
 
 
@@ -107,6 +108,7 @@ def prepare(
     *,
     whisper_dir: Path,
     llm_dir: Path,
+    start_dir: Path | None = None,
     given: Sequence[str],
     output: Path,
     cache: Path,
@@ -141,6 +143,7 @@ def prepare(
         },
         "llm": {"weights": _called(config.llm), "fingerprint": checkpoint.fingerprint(frozen.llm.embeddings)},
     }
+    started = _started(start_dir, config, whisper, frozen) if start_dir else None
     clips = data.prepare(
         given, config, whisper, frozen.llm.tokens,
         made_of=[about["encoder"], whole(whisper_dir)], cache=cache, limit=cache_bytes, progress=progress,
@@ -149,7 +152,9 @@ def prepare(
     taught = _teach(config, frozen, clips, [about["llm"], whole(llm_dir)], cache, cache_bytes, team, progress)
     count = f"{len(clips.train)} clips to train on, {len(clips.dev)} held out"
     progress.note(f"{count}, {clips.seconds / 3600:.1f} h; skipped: {clips.skipped or 'none'}")
-    connector = build(config, whisper, frozen)
+    if start_dir:
+        about["start"] = {"weights": _called(config.start_from or ""), "fingerprint": whole(start_dir)[CONNECTOR][:16]}
+    connector = started or build(config, whisper, frozen)
     trained = Trained(connector, whisper.encoder.requires_grad_(True) if config.train_encoder else None)
     scale = _scale(config, frozen, clips, taught)
     return Run(config, list(given), output, about, whisper, frozen, trained.to(team.device), clips, taught, scale, team)
@@ -178,6 +183,22 @@ def build(config: TrainConfig, whisper: Whisper, frozen: Frozen) -> model.AnyCon
     vocabularies = whisper.vocabulary(), frozen.llm.tokenizer.get_vocab()
     model.warm_projection(connector, whisper, *vocabularies, llm_embeddings=frozen.llm.embeddings)
     return connector
+
+
+def _started(folder: Path, config: TrainConfig, whisper: Whisper, frozen: Frozen) -> model.AnyConnector:
+    """The stored connector that this training goes on from. Raises AssetError where it was trained between other models,
+    UserError where it is of another size than `config` asks for or heard another window."""
+    full = checkpoint.fits(folder, whisper, frozen.llm.embeddings)
+    connector = checkpoint.load(folder)
+    wanted, found = (
+        asdict(c) for c in (model.sized(config, whisper, frozen.llm.embeddings.shape[1]), connector.config)
+    )
+    wanted["window_seconds"], found["window_seconds"] = config.window_seconds, 30.0 if full else None
+    if other := [f"{name} {found[name]}, not {wanted[name]}" for name in wanted if found[name] != wanted[name]]:
+        raise UserError(
+            f"start_from {config.start_from}: its connector has {'; '.join(other)}. Set the same, or start from another."
+        )
+    return connector.train().requires_grad_(True)
 
 
 def _gather(team: Accelerator, mine: list[Any]) -> list[Any]:

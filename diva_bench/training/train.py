@@ -237,6 +237,6 @@ def _decides(run: Run) -> dict[str, Any]:
         "checkpointing",
         "compile",
     )
-    settings = {name: value for name, value in asdict(run.config).items() if name not in free}
+    settings = {name: value for name, value in asdict(run.config).items() if name not in (*free, "start_from")}
     models = {f"{part} weights": known["fingerprint"] for part, known in run.about.items()}
     return {**settings, **models, "clips": digest([[clip.key, clip.tokens] for clip in run.clips.items])[:16]}
