@@ -5,7 +5,9 @@
 The plain loop runs encoder, teacher and student on every step: frozen weights, no weight gradients, the same number
 format, batches, connector and attention kernels; audio is decoded beforehand for both. Steps alternate between the two,
 so that a noisy machine is noisy for both. The floor is the ratio of FLOPs (diva_bench/diva/compute.py); the aim is 85 %
-of it. Losses are of the same batches before any update. Results: training.txt.
+of it. Losses are of the same batches before any update; beside how far the two loops are apart stands how far the plain
+loop is from itself when it reads the same clips one by one: what padding and the order of sums do in the number format.
+Results: training.txt.
 """
 
 from __future__ import annotations
@@ -49,21 +51,22 @@ def some_clips(data: str, target: Path) -> dict[str, bytes]:
     return {f"train-000.parquet:{k}": row["audio"]["bytes"] for k, row in enumerate(rows)}
 
 
-def plain_loss(run: Run, waves: Sequence[Tensor], chosen: list[int], step: int) -> Tensor:
-    """What `train.losses_of` gives, every frozen part run now and the prompt read whole."""
+def plain_loss(run: Run, waves: Sequence[Tensor], chosen: list[int], whole: list[int], step: int) -> Tensor:
+    """What `train.losses_of` gives, every frozen part run now and the prompt read whole; of a part of the `whole` batch
+    its share."""
     config, frozen = run.config, run.frozen
     tokens = [run.clips.items[i].tokens for i in chosen]
     targets = [frozen.targets(t) for t in tokens]
+    states, mask = run.whisper.encode(waves)  # outside autocast, as the cached pass: rounding is then the same
     with run.autocast():
-        states, mask = run.whisper.encode(waves)
         virtual = run.trained(states.clone(), mask.clone())
-        distance, count = losses.token_alignment(virtual, targets)
-        loss = distance / (count * run.scale["align"])
+        distance, _ = losses.token_alignment(virtual, targets)
+        loss = distance / (sum(len(run.clips.items[i].tokens) for i in whole) * run.scale["align"])
         if config.runs_llm(step):
             before, after = frozen.targets(frozen.before), frozen.targets(frozen.after)
             prompts = [torch.cat([before, t, after]) for t in targets]
             last = torch.tensor([len(p) - 1 for p in prompts])
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast("cpu", enabled=False):
                 read = run.frozen.llm.model.base_model(
                     inputs_embeds=torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True), use_cache=False
                 ).last_hidden_state
@@ -72,8 +75,8 @@ def plain_loss(run: Run, waves: Sequence[Tensor], chosen: list[int], step: int) 
                 student = frozen.llm.model.base_model(
                     inputs_embeds=torch.stack(rows), use_cache=False
                 ).last_hidden_state
-            away, count = losses.state_distance(student[:, -1], read[torch.arange(len(rows)), last])
-            loss = loss + away / (count * run.scale["distill"])
+            away, _ = losses.state_distance(student[:, -1], read[torch.arange(len(rows)), last])
+            loss = loss + away / (len(whole) * run.scale["distill"])
     return loss
 
 
@@ -92,22 +95,29 @@ def compare(run: Run, encoded: dict[str, bytes], both: bool, steps: int) -> str:
     optimiser = train.build_optimiser(run.trained, run.config)
     first = run.config.align_steps if both else 0
     found: dict[str, list[tuple[float, float]]] = {"cached": [], "plain": []}
+    singly: list[float] = []
     for step in range(first, first + steps + 1):
         chosen, variants = train.batch_of(step, run.clips, run.clips.train, run.config)
         waves = [audio.decode(encoded[run.clips.items[i].id]).samples for i in chosen]
         found["cached"].append(
             timed(lambda: train.losses_of(run, run.trained, chosen, variants, chosen, step)[0], run, optimiser)  # noqa: B023
         )
-        found["plain"].append(timed(lambda: plain_loss(run, waves, chosen, step), run, optimiser))  # noqa: B023
+        found["plain"].append(timed(lambda: plain_loss(run, waves, chosen, chosen, step), run, optimiser))  # noqa: B023
+        alone = [plain_loss(run, [wave], [i], chosen, step).detach() for wave, i in zip(waves, chosen, strict=True)]
+        singly.append(float(sum(alone)))
     # the first step of each warms up
     seconds = {name: statistics.median(s for s, _ in rows[1:]) for name, rows in found.items()}
-    off = max(abs(a - b) / abs(b) for (_, a), (_, b) in zip(found["cached"], found["plain"], strict=True))
+    plain = [loss for _, loss in found["plain"]]
+    off, noise = (
+        max(abs(a - b) / abs(b) for a, b in zip(others, plain, strict=True))
+        for others in ([loss for _, loss in found["cached"]], singly)
+    )
     ratio, wanted = seconds["plain"] / seconds["cached"], plain_over_cached(work_of(run), runs_llm=both)
     phase = "both losses" if both else "alignment"
     return (
         f"{phase:12} batch {run.config.batch_at(first):3}  cached {seconds['cached']:.3f} s/step  plain "
         f"{seconds['plain']:.3f} s/step  ratio {ratio:.2f}, by FLOPs {wanted:.2f}: {100 * ratio / wanted:.0f} %  largest "
-        f"relative difference of a loss {off:.1e}"
+        f"relative difference of a loss {off:.1e}, of the plain loop clip by clip {noise:.1e}"
     )
 
 
