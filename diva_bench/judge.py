@@ -1,4 +1,4 @@
-"""Run folder -> scores.jsonl and summary.json: measure every answer, reduce, interval. Asks no model.
+"""Run folder -> scores.jsonl and summary.json: measure every answer, reduce, interval. The run's model is not asked.
 
 Both files are derived: the same answers and the same scorers give the same bytes, whether or not the run was killed
 and resumed. Timings are not in them.
@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diva_bench import stats
+from diva_bench import chance, stats
+from diva_bench.errors import SpecError
 from diva_bench.runner import Job
+from diva_bench.scorers import rises
+from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.store import RunFolder
-from diva_bench.types import LabelScore, Progress, Response, Row, Sample, Scorer
-
-_NEVER = -1e9  # nats: what a constant answer gives every other label
+from diva_bench.types import CorpusScorer, Progress, Response, Row, Sample, Scorer, WholeScorer
 
 
 def judge(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
@@ -26,29 +27,65 @@ def judge(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     answers = {r.id: r for r in folder.responses()}
     statuses = Counter(answers[s.id].status if s.id in answers else "missing" for s in job.samples)
     scored = [s for s in job.samples if s.id in answers and answers[s.id].status in ("ok", "unsupported")]
-    rows: dict[str, list[Row]] = {name: [] for name in job.scorers}
-    for sample in progress.track(scored, f"scoring {job.task.name}", total=len(scored)):
-        answer = answers[sample.id]
-        blank = answer if answer.status == "ok" else Response(sample.id, status="unsupported")
-        for name, scorer in job.scorers.items():
-            rows[name].append(scorer.measure(sample, blank))
+    said = [a if a.status == "ok" else Response(a.id, status="unsupported") for a in (answers[s.id] for s in scored)]
+    rows = _measure(job, scored, said, folder, progress)
     signatures = {name: scorer.signature for name, scorer in job.scorers.items()}
     folder.write_scores(
         {"signature": signatures},
-        ({"id": s.id, **{name: rows[name][i] for name in rows}} for i, s in enumerate(scored)),
+        ({**_sheet(s), **{name: rows[name][i] for name in rows}} for i, s in enumerate(scored)),
     )
     summary = {
         **_identity(job, folder),
         **_completeness(job, statuses),
         "signature": signatures,
-        "metrics": _metrics(job, scored, rows),
+        "metrics": _metrics(job, scored, rows, said),
         "groups": _groups(job, scored, rows),
         **_chance(job, scored, rows),
     }
     unparsed = summary["metrics"].get("unparsed")
     summary["unparsed"] = round(unparsed["value"] * len(scored) / 100) if unparsed else None
+    _unjudged(job, rows, summary)
     folder.write_summary(summary)
     return summary
+
+
+def _sheet(sample: Sample) -> dict[str, Any]:
+    """What comparing runs needs of a sample, so that it can be done where the data is not."""
+    return {
+        "id": sample.id,
+        "cluster": sample.cluster,
+        "groups": dict(sample.groups),
+        "references": list(sample.references),
+    }
+
+
+def _measure(
+    job: Job, scored: Sequence[Sample], said: Sequence[Response], folder: RunFolder, progress: Progress
+) -> dict[str, list[Row]]:
+    """Scorer -> its row for every answer. Scorers that ask another model have all answers at once, and come last."""
+    rows: dict[str, list[Row]] = {name: [] for name in job.scorers}
+    alone = {name: scorer for name, scorer in job.scorers.items() if not isinstance(scorer, WholeScorer)}
+    pairs = zip(scored, said, strict=True)
+    for sample, response in progress.track(pairs, f"scoring {job.task.name}", total=len(scored)):
+        for name, scorer in alone.items():
+            rows[name].append(scorer.measure(sample, response))
+    for name, scorer in job.scorers.items():
+        if isinstance(scorer, WholeScorer):
+            rows[name].extend(scorer.measure_all(scored, said, folder.path, progress))
+    return rows
+
+
+def _unjudged(job: Job, rows: Mapping[str, Sequence[Row]], summary: dict[str, Any]) -> None:
+    """Count the answers on which a model that judges failed. Where it gives the primary metric, the run is incomplete."""
+    asked = [name for name, scorer in job.scorers.items() if isinstance(scorer, WholeScorer)]
+    failed = {name: n for name in asked if (n := sum(not row for row in rows[name]))}
+    if not failed:
+        return
+    summary["unjudged"] = failed
+    owner = _owner(job, rows)
+    if owner is None or owner in failed:
+        reasons = [summary["reason"], *(f"{n} not judged by {name}" for name, n in failed.items())]
+        summary |= {"complete": False, "reason": ", ".join(r for r in reasons if r)}
 
 
 def _identity(job: Job, folder: RunFolder) -> dict[str, Any]:
@@ -61,9 +98,11 @@ def _identity(job: Job, folder: RunFolder) -> dict[str, Any]:
         "model": job.model.name,
         "edition": job.task.edition,
         "model_edition": job.model.edition,
+        **({"imported": True} if job.model.adapter == "imported" else {}),
         "dtype": job.model.runtime.dtype if job.model.weights else None,
         "limit": job.task_record["limit"],
         "seed": job.seed,
+        **job.condition,
         "primary": job.task.primary,
         # outside float32 an answer depends on its batch: a run whose batches had to change cannot be had again
         "repeatable": not (changed and job.model.weights and job.model.runtime.dtype != "float32"),
@@ -72,7 +111,11 @@ def _identity(job: Job, folder: RunFolder) -> dict[str, Any]:
 
 def _completeness(job: Job, statuses: Mapping[str, int]) -> dict[str, Any]:
     missing, errors = statuses.get("missing", 0), statuses.get("error", 0)
-    reasons = [f"{n} {what}" for n, what in ((missing, "not asked"), (errors, "failed")) if n]
+    unasked = "missing from the file" if job.model.adapter == "imported" else "not asked"
+    reasons = [f"{n} {what}" for n, what in ((missing, unasked), (errors, "failed")) if n]
+    data = job.dataset
+    if data.partial:
+        reasons.append(f"partial data: {data.partial}")
     return {
         "n": len(job.samples),
         "scored": len(job.samples) - missing - errors,
@@ -81,26 +124,41 @@ def _completeness(job: Job, statuses: Mapping[str, int]) -> dict[str, Any]:
         "unsupported": statuses.get("unsupported", 0),
         "complete": not reasons,
         "reason": ", ".join(reasons),
-        "data_faults": [{"id": f.id, "reason": f.reason} for f in job.dataset.faults],
+        "data_faults": [{"id": f.id, "reason": f.reason} for f in data.faults],
+        **({"partial": data.partial} if data.partial else {}),
+        **({"excluded": [{"id": f.id, "reason": f.reason} for f in data.excluded]} if data.excluded else {}),
+        **({"data_notes": list(data.notes)} if data.notes else {}),
     }
 
 
-def _metrics(job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, Any]]:
-    """Every metric with its interval, n and clusters."""
+def _metrics(
+    job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]], said: Sequence[Response]
+) -> dict[str, dict[str, Any]]:
+    """Every metric with its interval, n and clusters; `corpus` beside it where a mean over answers is not what the
+    metric's own library gives for all of them together."""
     clusters = [s.cluster for s in scored]
     out: dict[str, dict[str, Any]] = {}
     for name, scorer in job.scorers.items():
         if not any(rows[name]):
             continue
+        corpus = scorer.corpus(scored, said) if isinstance(scorer, CorpusScorer) else {}
+        falls, counted = getattr(scorer, "falls", ()), getattr(scorer, "counted", {})
+        summed = stats.totals(rows[name]) if counted else {}
         for metric, got in stats.bootstrap(rows[name], clusters, scorer.reduce).items():
+            if metric in out:
+                raise SpecError(
+                    f"task {job.task.name}: two of its scorers ({', '.join(job.scorers)}) give a metric {metric!r}. "
+                    "Leave one of them out, or name it otherwise where its settings allow that."
+                )
             out[metric] = {
                 "value": got.value,
                 "low": got.low,
                 "high": got.high,
-                "n": got.n,
+                "n": int(summed[counted[metric]]) if metric in counted else got.n,
                 "clusters": got.clusters,
                 "few_clusters": got.few_clusters,
-                "higher_is_better": scorer.higher_is_better and metric != "unparsed",
+                "higher_is_better": rises(name, metric, scorer.higher_is_better and metric not in falls),
+                **({"corpus": round(corpus[metric], 9)} if metric in corpus else {}),
             }
     return out
 
@@ -129,30 +187,14 @@ def _scores(
 
 
 def _chance(job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """The best constant answer's primary score, and whether the model can be told apart from it: each label, or the most
-    common reference of an open task, is measured on the same samples."""
+    """The primary score of the best answer that hears nothing, and whether the model can be told apart from it."""
     owner = _owner(job, rows)
-    if owner is None:
-        return {"baseline": None, "at_chance": None}
-    scorer, sign = job.scorers[owner], 1 if job.scorers[owner].higher_is_better else -1
-    prior = job.dataset.prior()
-    constants = list(job.task.choices or [max(prior, key=lambda k: prior[k])])
-    best_rows: list[Row] = []
-    best = -float("inf")
-    for constant in constants:
-        said = [scorer.measure(s, _always(constant, job.task.choices, s)) for s in scored]
-        value = sign * float(scorer.reduce(stats.totals(said))[job.task.primary])
-        if value > best:
-            best, best_rows = value, list(said)
-    chance = stats.at_chance(
-        rows[owner],
-        best_rows,
-        [s.cluster for s in scored],
-        scorer.reduce,
-        job.task.primary,
-        higher_is_better=scorer.higher_is_better,
-    )
-    return {"baseline": round(sign * best, 9), "at_chance": bool(chance)}
+    if owner in (None, GIVEN) or isinstance(job.scorers[owner], WholeScorer):
+        # no model is asked about a constant, and nobody gave one a score
+        return {"baseline": None, "baseline_of": None, "baselines": None, "at_chance": None}
+    scorer = job.scorers[owner]
+    up = rises(owner, job.task.primary, scorer.higher_is_better)
+    return chance.verdict(job.task, job.dataset, scored, rows[owner], scorer, up, job.seed).record()
 
 
 def _owner(job: Job, rows: Mapping[str, Sequence[Row]]) -> str | None:
@@ -161,10 +203,3 @@ def _owner(job: Job, rows: Mapping[str, Sequence[Row]]) -> str | None:
         if any(rows[name]) and job.task.primary in scorer.reduce(stats.totals(rows[name])):
             return name
     return None
-
-
-def _always(constant: str, choices: Sequence[str] | None, sample: Sample) -> Response:
-    scores = {
-        c: LabelScore(0.0 if c == constant else _NEVER, 1, 0.0 if c == constant else _NEVER) for c in choices or ()
-    }
-    return Response(sample.id, text=constant, choices=scores or None)

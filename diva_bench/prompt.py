@@ -1,15 +1,15 @@
-"""Task + Sample -> Request. Plain {field} substitution, nothing else."""
+"""Task + Sample -> Request: plain {field} substitution. And the committed wordings that a task can be asked in."""
 
 from __future__ import annotations
 
+import hashlib
+import math
 import re
 from collections.abc import Mapping
 
-from diva_bench.errors import SpecError
-from diva_bench.specs import TaskSpec
+from diva_bench.errors import SpecError, UserError
+from diva_bench.specs import FIELD, TaskSpec
 from diva_bench.types import Audio, Request, Sample
-
-_FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def fill(template: str, fields: Mapping[str, str], where: str) -> str:
@@ -23,7 +23,7 @@ def fill(template: str, fields: Mapping[str, str], where: str) -> str:
             )
         return fields[key]
 
-    return _FIELD.sub(value, template)
+    return FIELD.sub(value, template)
 
 
 def build(
@@ -46,8 +46,47 @@ def build(
         audio=audio if "audio" in accepts else None,
         transcript=sample.transcript if "text" in accepts else None,
         choices=task.choices if "choices" in accepts else None,
-        prior=prior if "prior" in accepts else None,
+        prior=prior if accepts & {"prior", "speaker"} else None,
         max_new_tokens=task.decode.max_new_tokens,
         temperature=task.decode.temperature,
         seed=seed,
     )
+
+
+# ---------------------------------------------------------------- wordings
+
+
+def variants(task: TaskSpec, count: int) -> list[TaskSpec]:
+    """The first `count` wordings of a task, the main one first. UserError where it has fewer."""
+    have = 1 + len(task.prompts)
+    if count > have:
+        raise UserError(
+            f"--prompts {count}: task {task.name} has {have} (its prompt and {have - 1} paraphrases). Ask for fewer, "
+            "or add to `prompts:` in its YAML file."
+        )
+    return [variant(task, number) for number in range(count)]
+
+
+def variant(task: TaskSpec, number: int) -> TaskSpec:
+    """Wording `number` of a task: 0 the task itself, else its paraphrase of that number, with the labels in another order.
+
+    The order is that of {choices} in the prompt and of the choices (which decides ties of scores). It is fixed by the
+    task's name and the number: no order comes again before all have come. UserError where there is no such paraphrase.
+    """
+    if number == 0:
+        return task
+    if not 0 < number <= len(task.prompts):
+        raise UserError(f"task {task.name} has no paraphrase {number}; it has {len(task.prompts)}.")
+    choices = label_orders(task.choices, number + 1, task.task)[number] if task.choices else None
+    return task.model_copy(update={"prompt": task.prompts[number - 1], "choices": choices, "variant": number})
+
+
+def label_orders(choices: tuple[str, ...], count: int, seed: str) -> list[tuple[str, ...]]:
+    """`count` orders of labels, the given one first; every order comes equally often, give or take one."""
+    orders, draw = [choices], 0
+    while len(orders) < count:
+        drawn = tuple(sorted(choices, key=lambda c: hashlib.sha256(f"{seed}:{draw}:{c}".encode()).digest()))
+        draw += 1
+        if orders.count(drawn) <= len(orders) // math.factorial(len(choices)):
+            orders.append(drawn)
+    return orders

@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from diva_bench import audio, plan, prompt
+from diva_bench import audio, controls, plan, priors, prompt
+from diva_bench.controls import Control
 from diva_bench.data import Dataset
 from diva_bench.errors import ClipError, UserError
 from diva_bench.specs import ModelSpec, TaskSpec, digest
@@ -42,19 +43,52 @@ class Job:
     adapter_version: str
     limit: int | None = None
     seed: int = 0
+    control: Control | None = None
+    """What is done to the clips; None: they are heard as they are."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def samples(self) -> tuple[Sample, ...]:
-        return self.dataset.limited(self.limit, self.seed)
+        """With the clips of the condition, if there is one; it is fixed for the whole data set, whatever the limit."""
+        whole = self.dataset
+        if self.control is not None:
+            whole = replace(whole, samples=controls.heard(self.control, whole.samples, self.seed))
+        return whole.limited(self.limit, self.seed)
+
+    @property
+    def given(self) -> frozenset[str]:
+        """What the adapter gets of what it accepts: no transcript where it is the hearing that is put to the test."""
+        return self.accepts - {"text"} if self.control is not None else self.accepts
+
+    @property
+    def condition(self) -> dict[str, Any]:
+        """In which wording and under which audio condition the task is asked; empty for the task as it is."""
+        wording = {"variant": self.task.variant} if self.task.variant else {}
+        return wording | ({"audio": self.control.name} if self.control is not None else {})
+
+    @property
+    def title(self) -> str:
+        """For people: heysquad (prompt 1, snr=10) x cascade."""
+        said = [f"prompt {self.task.variant}"] if self.task.variant else []
+        said += [self.control.name] if self.control is not None else []
+        how = f" ({', '.join(said)})" if said else ""
+        return f"{self.task.name}{how} x {self.model.name}"
 
     @cached_property
     def task_record(self) -> dict[str, Any]:
-        """The identity of what is asked; runs with one task record are comparable."""
+        """The identity of what is asked; runs with one task record are comparable. A condition is part of it, and stands
+        in the name of the folder too."""
         limit = self.limit if self.limit is not None and self.limit < len(self.dataset.samples) else None
         identity = {**self.task.asked(), "fingerprint": self.dataset.fingerprint, "limit": limit, "seed": self.seed}
+        name = self.task.name + (f"-prompt{self.task.variant}" if self.task.variant else "")
+        if self.control is not None:
+            identity["audio"] = self.control.record()
+            name += f"-{self.control.slug}"
+        if self.dataset.partial:
+            identity["partial"] = self.dataset.partial
+            name += "-partial"
         hashed = digest(identity)
-        return {"id": f"{self.task.name}-{hashed[:6]}", "hash": hashed, "name": self.task.name, **identity}
+        return {"id": f"{name}-{hashed[:6]}", "hash": hashed, "name": self.task.name, **identity}
 
     @cached_property
     def run_record(self) -> dict[str, Any]:
@@ -79,7 +113,11 @@ class Job:
             "fingerprint": self.dataset.fingerprint,
             "limit": self.task_record["limit"],
             "seed": self.seed,
+            **self.condition,
             "faults": [{"id": f.id, "reason": f.reason} for f in self.dataset.faults],
+            "excluded": [{"id": f.id, "reason": f.reason} for f in self.dataset.excluded],
+            "data_notes": list(self.dataset.notes),
+            "data_revision": self.dataset.revision,
             **self.provenance,
         }
 
@@ -90,8 +128,28 @@ class Job:
         """Where the run is or would be."""
         return results / str(self.task_record["id"]) / str(self.run_record["id"])
 
+    def prior(self) -> Callable[[Sample], Mapping[str, float] | None]:
+        """Sample -> what its request says of how common each answer is, to adapters that accept such a thing."""
+        if "speaker" in self.accepts:
+            known = priors.of_speakers(self.dataset.samples, self.task.speaker, self.task.choices)
+            return lambda sample: known.get(sample.id)
+        everybody = self.dataset.prior() if "prior" in self.accepts else None
+        return lambda sample: everybody
+
     def check(self) -> None:
         """Refuse what this model can never be asked, before anything is asked."""
+        if self.control is not None and "audio" not in self.accepts:
+            raise UserError(
+                f"model {self.model.name} hears no audio: --audio {self.control.name} changes nothing for it. "
+                "Leave the model out, or run it without --audio."
+            )
+        if "speaker" in self.accepts:
+            if not priors.of_speakers(self.dataset.samples, self.task.speaker, self.task.choices):
+                raise UserError(
+                    f"model {self.model.name} answers by who speaks, but task {self.task.name} has no labels, or its data "
+                    "does not say who speaks (`speaker:` of the task names the column). Leave the model out."
+                )
+            return
         if not self.accepts & {"audio", "text", "prior"}:
             raise UserError(f"model {self.model.name}: its adapter accepts neither audio, text nor a prior.")
         if self.accepts & {"audio", "prior"} or any(s.transcript for s in self.samples):
@@ -131,10 +189,10 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
     if not todo:
         return outcome
     if outcome.before:
-        progress.note(f"{job.task.name} x {job.model.name}: resuming {outcome.before}/{total}")
-    prior = job.dataset.prior() if "prior" in job.accepts else None
+        progress.note(f"{job.title}: resuming {outcome.before}/{total}")
+    prior = job.prior()
     done = total - sum(len(b) for b in todo)
-    with progress.bar(f"{job.task.name} x {job.model.name}", total, "samples", done) as bar:
+    with progress.bar(job.title, total, "samples", done) as bar:
         for batch, requests, broken in _prefetch(job, todo, prior):
             began = time.perf_counter()
             answers = {r.id: r for r in [*broken, *_ask(adapter, requests, folder)]}
@@ -179,7 +237,7 @@ def _timing(responses: Sequence[Response], heard: float, wall: float) -> dict[st
 
 
 def _prefetch(
-    job: Job, todo: Sequence[tuple[Sample, ...]], prior: Mapping[str, float] | None
+    job: Job, todo: Sequence[tuple[Sample, ...]], prior: Callable[[Sample], Mapping[str, float] | None]
 ) -> Iterator[tuple[tuple[Sample, ...], list[Request], list[Response]]]:
     """(batch, its requests, error rows of samples that could not be read); `_AHEAD` batches are decoded in advance."""
 
@@ -191,7 +249,12 @@ def _prefetch(
             except (OSError, ClipError) as err:
                 # the index saw this clip whole: it changed since, which is our fault and not the model's
                 return Response(sample.id, status="error", detail=f"clip changed since it was checked: {err}")
-        return prompt.build(job.task, sample, job.accepts, audio=sound, prior=prior, seed=job.seed)
+            if job.control is not None:
+                try:
+                    sound = controls.apply(job.control, sound, sample.id, job.seed)
+                except ClipError as err:
+                    return Response(sample.id, status="error", detail=str(err))
+        return prompt.build(job.task, sample, job.given, audio=sound, prior=prior(sample), seed=job.seed)
 
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
         waiting: deque[tuple[tuple[Sample, ...], list[Future[Request | Response]]]] = deque()

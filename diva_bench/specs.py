@@ -7,17 +7,19 @@ is what is left when one subset and one edition are chosen: flat, frozen, and ha
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from diva_bench.errors import SpecError
+from diva_bench.dataspec import DataChange, DataSpec
+from diva_bench.dataspec import Spec as _Spec
+
+FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+"""A {field} of a prompt."""
 
 Edition = Literal["full", "mini", "nano"]
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -26,10 +28,6 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")]
 Pinned = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!]+$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-
-class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 # ---------------------------------------------------------------- weights
@@ -70,7 +68,8 @@ class AssetFile(_Spec):
 
     path: FileName
     """Its name in the asset's folder."""
-    sha256: Sha256
+    sha256: Sha256 | None = None
+    """None where nobody could state it: then the asset has `content`, and `bytes` is about right."""
     bytes: int = Field(gt=0)
     sources: tuple[Source, ...] = Field(min_length=1)
     """Tried in order."""
@@ -80,11 +79,22 @@ class AssetSpec(_Spec):
     """One set of weights: `models/weights/<name>.yaml`."""
 
     name: Name
-    format: Literal["ctranslate2-whisper", "gguf", "safetensors"]
-    """How it is stored; the first two are converted once to safetensors."""
+    format: Literal["ctranslate2-whisper", "gguf", "safetensors", "pedants"]
+    """How it is stored; the first two are converted once to safetensors, the last one to npz."""
     description: str
     licence: str
     files: tuple[AssetFile, ...] = Field(min_length=1)
+    instead: dict[FileName, Sha256] = Field(default_factory=dict)
+    """Name -> sha256 of files that hold all that `files` hold, for who has one (`diva-bench pull --weights-file`)."""
+    content: Sha256 | None = None
+    """With format pedants: what the converted weights must hash to, whichever files they come from."""
+
+    @model_validator(mode="after")
+    def _can_be_checked(self) -> AssetSpec:
+        loose = [f.path for f in self.files if f.sha256 is None]
+        if loose and self.content is None:
+            raise ValueError(f"{', '.join(loose)} has no sha256; it is needed where the asset has no `content`")
+        return self
 
     @property
     def bytes(self) -> int:
@@ -92,21 +102,6 @@ class AssetSpec(_Spec):
 
 
 # ---------------------------------------------------------------- tasks
-
-
-class DataSpec(_Spec):
-    """Where the rows of one edition are and what they must be."""
-
-    source: Literal["jsonl"]
-    """The reader."""
-    path: str
-    """Relative to the task's YAML file, or absolute."""
-    rows: int = Field(gt=0)
-    """How many rows there must be: a wrong count is an error."""
-    labels: dict[str, int] | None = None
-    """With label tasks: how many rows each label must have."""
-    columns: dict[str, str] = Field(default_factory=dict)
-    """Role -> column: id, audio, transcript, cluster, and (unless `reference` is set) reference."""
 
 
 class Decode(_Spec):
@@ -117,6 +112,8 @@ class Decode(_Spec):
 class Subset(_Spec):
     """What one subset of a task changes."""
 
+    editions: dict[Edition, DataChange] | None = None
+    """The editions that have it, and what it changes in their data; None: all the task has, and nothing."""
     reference: str | None = None
     fields: dict[str, str] = Field(default_factory=dict)
     scorers: dict[str, Json] | None = None
@@ -135,6 +132,8 @@ class TaskFile(_Spec):
     """Names that select this task together with others: emotion, qa, ..."""
     prompt: str
     """The instruction; {field} is replaced by the subset's fields and the sample's own."""
+    prompts: tuple[str, ...] = ()
+    """Paraphrases of it, for `run --prompts`: the same fields, other words. Changing one changes nothing of `prompt`'s runs."""
     system: str | None = None
     choices: tuple[str, ...] | None = None
     """Labels to choose from; their log-likelihoods are scored and a free answer is parsed."""
@@ -145,13 +144,46 @@ class TaskFile(_Spec):
     """The column of the accepted answer or answers."""
     groups: tuple[str, ...] = ()
     """Columns that results are broken down by."""
+    contrast: dict[str, str] = Field(default_factory=dict)
+    """Group -> the value that `compare` holds its other values against (accent: usa)."""
+    speaker: str | None = None
+    """The column that says who speaks, where there is one: for the baseline that knows nothing else."""
     scorers: dict[str, Json]
     """Scorer -> its settings."""
     primary: str
     """The metric that ranks."""
+    why: str = ""
+    """Why that one does."""
     fields: dict[str, str] = Field(default_factory=dict)
     subsets: dict[str, Subset] = Field(default_factory=dict)
+    whole: bool = False
+    """With subsets: the task's name means all rows at once, and the subsets are parts of it."""
+    default: tuple[str, ...] = ()
+    """With subsets and without `whole`: those that the task's name stands for; empty: all."""
     editions: dict[Edition, DataSpec] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _prompts_ask_the_same(self) -> TaskFile:
+        wanted = set(FIELD.findall(self.prompt))
+        for i, text in enumerate(self.prompts):
+            said = [other.split() for other in (self.prompt, *self.prompts[:i])]
+            if not text.strip() or text.split() in said:
+                raise ValueError(f"prompts: number {i + 1} is empty, or says what an earlier one or `prompt` says")
+            if set(FIELD.findall(text)) != wanted:
+                names = ", ".join(f"{{{name}}}" for name in sorted(wanted)) or "no field"
+                raise ValueError(f"prompts: number {i + 1} must have the fields of `prompt`, {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _defaults_are_subsets(self) -> TaskFile:
+        strange = [name for name in self.default if name not in self.subsets]
+        if strange:
+            raise ValueError(f"default names {', '.join(strange)}; the subsets are {', '.join(self.subsets) or 'none'}")
+        return self
+
+    def subsets_in(self, edition: Edition) -> list[str]:
+        """The subsets that one edition has."""
+        return [name for name, subset in self.subsets.items() if subset.editions is None or edition in subset.editions]
 
 
 class TaskSpec(_Spec):
@@ -169,14 +201,20 @@ class TaskSpec(_Spec):
     licence: str
     suites: tuple[str, ...]
     prompt: str
+    prompts: tuple[str, ...] = ()
+    variant: int = 0
+    """Which of its wordings this is: 0 the main prompt, else a paraphrase, see `diva_bench.prompt.variant`."""
     system: str | None
     choices: tuple[str, ...] | None
     synonyms: dict[str, str]
     decode: Decode
     reference: str
     groups: tuple[str, ...]
+    contrast: dict[str, str] = Field(default_factory=dict)
+    speaker: str | None = None
     scorers: dict[str, Json]
     primary: str
+    why: str = ""
     fields: dict[str, str]
     data: DataSpec
     home: Path = Field(exclude=True)
@@ -185,7 +223,8 @@ class TaskSpec(_Spec):
     def asked(self) -> Json:
         """What determines the question: this, with the data fingerprint, the limit and the seed, is the task's identity.
         Scorers, description and citation are not in it: they can change without asking anybody again."""
-        keys = ("task", "subset", "edition", "version", "prompt", "system", "choices", "decode", "fields")
+        keys = ["task", "subset", "edition", "version", "prompt", "system", "choices", "decode", "fields"]
+        keys += ["variant"] if self.variant else []
         return {k: self.model_dump(mode="json")[k] for k in keys}
 
     @property
@@ -288,96 +327,3 @@ def digest(value: Any) -> str:
     """sha256 of the canonical JSON of a value: sorted keys, no spaces, UTF-8."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-# ---------------------------------------------------------------- reading YAML
-
-S = TypeVar("S", bound=_Spec)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice: the second would silently win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path, schema: type[S]) -> S:
-    """Parse and validate one file; SpecError names file, line, what was allowed and the nearest key."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as err:
-        raise SpecError(f"{path}: cannot be read ({err}).") from err
-    try:
-        tree = yaml.compose(text, Loader=_UniqueKeyLoader)
-        raw = yaml.load(text, Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as err:
-        mark = getattr(err, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise SpecError(f"{path}{line}: not valid YAML: {getattr(err, 'problem', None) or err}.") from err
-    if not isinstance(raw, dict):
-        raise SpecError(f"{path}:1: expected a mapping of keys, found {type(raw).__name__}.")
-    try:
-        return schema.model_validate(raw)
-    except ValidationError as err:
-        lines = [_explain(path, tree, schema, problem) for problem in err.errors()]
-        raise SpecError("\n".join(lines)) from err
-
-
-def _explain(path: Path, tree: yaml.Node | None, schema: type[BaseModel], problem: Mapping[str, Any]) -> str:
-    """One pydantic problem as file:line: key: what is wrong, and what was allowed."""
-    loc = tuple(problem["loc"])
-    where = f"{path}:{_line(tree, loc)}"
-    key = ".".join(str(part) for part in loc) or "the file"
-    if problem["type"] == "extra_forbidden":
-        allowed = _allowed(schema, loc[:-1])
-        near = difflib.get_close_matches(str(loc[-1]), allowed, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"{where}: unknown key {key!r}.{hint} Allowed here: {', '.join(allowed)}."
-    if problem["type"] == "missing":
-        return f"{where}: key {key!r} is missing."
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{where}: {key}: {message} (found {problem['input']!r})."[:600]
-
-
-def _line(node: yaml.Node | None, loc: tuple[Any, ...]) -> int:
-    """1-based line of the deepest part of `loc` that stands in the file."""
-    line = 1
-    for part in loc:
-        step: yaml.Node | None = None
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == str(part):
-                    line, step = key.start_mark.line + 1, value
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            step = node.value[part]
-            line = step.start_mark.line + 1
-        if step is None:
-            break
-        node = step
-    return line
-
-
-def _allowed(schema: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
-    """The keys allowed at `loc` inside `schema`, found by walking the annotations."""
-    models: list[type[BaseModel]] = [schema]
-    for part in loc:
-        found = [
-            inner
-            for model in models
-            for inner in _models_in(model.model_fields[part].annotation if part in model.model_fields else None)
-        ]
-        models = found or models
-    return sorted({name for model in models for name in model.model_fields})
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Every pydantic model mentioned in a type annotation."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [m for arg in getattr(annotation, "__args__", ()) for m in _models_in(arg)]

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-from scipy.sparse import csr_array, issparse
+from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits
 
-from diva_bench.types import Floats, Row
+from diva_bench.types import Floats, Row, T
 
 RESAMPLES = 10_000
 SEED = 12345  # sacreBLEU's own, see its README
@@ -78,9 +79,9 @@ def stack(rows: Sequence[Row]) -> tuple[list[str], Floats]:
     """Sparse rows as (keys, matrix): keys sorted, shape (K,); matrix (N, K), 0 where a row has no such key."""
     keys = sorted(set(chain.from_iterable(rows)))
     column = {key: i for i, key in enumerate(keys)}
-    sizes = np.fromiter((len(row) for row in rows), np.intp, len(rows))
+    sizes = np.fromiter(map(len, rows), np.intp, len(rows))
     filled = int(sizes.sum())
-    columns = np.fromiter((column[key] for key in chain.from_iterable(rows)), np.intp, filled)
+    columns = np.fromiter(map(column.__getitem__, chain.from_iterable(rows)), np.intp, filled)
     values = np.fromiter(chain.from_iterable(row.values() for row in rows), np.float64, filled)
     matrix = np.zeros((len(rows), len(keys)))
     matrix[np.repeat(np.arange(len(rows)), sizes), columns] = values
@@ -127,34 +128,54 @@ def resample(sums: Floats, resamples: int = RESAMPLES, seed: int = SEED) -> Floa
     """Draw C of C clusters with replacement, B times, and add up their sums: (C, K) -> (B, K).
 
     A draw is C uniform indices; a block of draws is a sparse matrix with one 1 per index, and its product with `sums`
-    adds the drawn rows one after another. Every block has a PCG64 stream of its own, numbered from the seed, so the
-    numbers depend neither on the machine nor on the number of threads, the first draws do not depend on B, and two
-    systems with the same clusters get the same draws. No BLAS: sums are bit for bit the same everywhere.
+    adds the drawn rows. Every block has a PCG64 stream of its own, numbered from the seed, so the numbers depend
+    neither on the machine nor on the number of threads, the first draws do not depend on B, and two systems with the
+    same clusters get the same draws. Sums are bit for bit the same everywhere: whole numbers are added exactly in any
+    order, so there BLAS may have them; others are added one after another.
 
-    Cost: B C random 32-bit numbers and B C K additions, on all cores; memory: 64 C indices per core, never B C. See
+    Cost: B C random 32-bit numbers and B C K additions, on all cores; memory: 64 C counts per core, never B C. See
     benchmarks/bootstrap.py.
     """
     clusters, width = sums.shape
     drawn = np.empty((resamples, width))
     if not clusters or not width:
         return np.zeros((resamples, width))
-    # Confusion counts are mostly zeros: skipping them is 10 times as fast, and the result is the same to the bit.
-    table = csr_array(sums) if np.count_nonzero(sums) < sums.size / 4 else np.ascontiguousarray(sums)
     ones = np.ones(_BLOCK * clusters)
     starts = np.arange(0, _BLOCK * clusters + 1, clusters, dtype=np.int32 if len(ones) < 2**31 else np.int64)
+    add = _adder(sums)
 
     def draw(block: int) -> None:
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(block,))))
         picked = rng.integers(0, clusters, _BLOCK * clusters, dtype=np.int32).astype(starts.dtype, copy=False)
-        added = csr_array((ones, picked, starts), shape=(_BLOCK, clusters)) @ table
         into = drawn[block * _BLOCK : (block + 1) * _BLOCK]
-        into[:] = (added.toarray() if issparse(added) else added)[: len(into)]
+        into[:] = add(csr_array((ones, picked, starts), shape=(_BLOCK, clusters)))[: len(into)]
 
-    blocks = range(-(-resamples // _BLOCK))
-    # Drawing and adding both release the GIL. 8: beyond it the blocks in flight outgrow the caches.
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8, len(blocks) or 1)) as pool:
-        list(pool.map(draw, blocks))
+    in_threads(draw, -(-resamples // _BLOCK))
     return drawn
+
+
+def in_threads(work: Callable[[int], T], count: int) -> list[T]:
+    """`work` of 0 to count - 1, on all cores, in order; for work that releases the GIL. BLAS has one thread in each: left
+    to itself it would start as many again, which wait for each other."""
+    # 8: beyond it the blocks in flight outgrow the caches
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(os.cpu_count() or 1, 8, count or 1)) as pool:
+        return list(pool.map(work, range(count)))
+
+
+def _adder(sums: Floats) -> Callable[[csr_array], Floats]:
+    """The fastest way to add drawn rows of `sums` that gives the same bits as adding them one after another.
+
+    Confusion counts are mostly zeros: skipping them is 10 times as fast. N-gram counts are not, but whole: how often
+    each cluster was drawn, times the counts, is one matrix product, 2 to 5 times as fast as adding index by index.
+    """
+    filled = np.count_nonzero(sums)
+    if filled < sums.size / 4:
+        sparse = csr_array(sums)
+        return lambda picked: (picked @ sparse).toarray()
+    table = np.ascontiguousarray(sums)
+    if len(sums) * np.abs(table).max() < 2**53 and (table == np.rint(table)).all():
+        return lambda picked: picked.toarray() @ table
+    return lambda picked: picked @ table
 
 
 def interval(values: Floats) -> Interval:

@@ -7,6 +7,7 @@
             responses.jsonl             append-only, one line per sample; the last line per id wins
             timing.jsonl                one line per batch: rows, audio seconds, wall seconds
             events.jsonl                what went another way than planned: memory, single asking
+            judge-<hash>.jsonl, ...     what another model said of the answers (scorers/kept.py); append-only
             scores.jsonl, summary.json  derived: delete them and they come back
 
 A torn last line is cut off before the next append. One writer per file, held by a lock that a killed process loses.
@@ -18,7 +19,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -101,10 +102,11 @@ class RunFolder:
 
     # ---- writing
 
-    def append(self, responses: Sequence[Response], timing: Json) -> None:
-        """Add one batch: its answers, flushed, then its timing."""
+    def append(self, responses: Sequence[Response], timing: Json | None) -> None:
+        """Add one batch: its answers, flushed, then its timing, if it took any."""
         self._write("responses", [_to_json(r) for r in responses])
-        self._write("timing", [timing])
+        if timing is not None:
+            self._write("timing", [timing])
 
     def event(self, event: Json) -> None:
         """Record what went another way than planned."""
@@ -148,6 +150,17 @@ class RunFolder:
     def summary(self) -> Json:
         return read_json(self.path / "summary.json")
 
+    def scores(self) -> tuple[dict[str, str], dict[str, Json]]:
+        """Signature by scorer, and measured rows by sample id. StoreError where scores.jsonl is missing or not that."""
+        path = self.path / "scores.jsonl"
+        try:
+            header, *rows = (row for _, row in _read_lines(path))
+            return header["signature"], {row["id"]: row for row in rows}
+        except (OSError, ValueError, KeyError, TypeError) as err:
+            raise StoreError(
+                f"{path}: is no list of scores ({err!r}). Run `diva-bench score {self.path}` to have it written again."
+            ) from err
+
     def events(self) -> list[Json]:
         return list(self._rows("events"))
 
@@ -168,6 +181,10 @@ class RunFolder:
             for offset, row in _read_lines(path):
                 if last[row["id"]] == (path, offset):
                     yield _from_json(row)
+
+    def answers(self, ids: Set[str]) -> dict[str, Response]:
+        """The last answers of these ids, in one pass: memory holds no others."""
+        return {row["id"]: _from_json(row) for row in self._rows("responses") if row["id"] in ids}
 
     def _rows(self, name: str) -> Iterator[Json]:
         for path in self._shards(name):
@@ -259,6 +276,10 @@ def _to_json(response: Response) -> Json:
         row["heard"] = response.heard
     if response.tokens:
         row["tokens"] = dict(response.tokens)
+    if response.label is not None:
+        row["label"] = response.label
+    if response.scores:
+        row["scores"] = dict(response.scores)
     return row
 
 
@@ -272,6 +293,8 @@ def _from_json(row: Mapping[str, Any]) -> Response:
         choices={k: LabelScore(*v) for k, v in choices.items()} if choices is not None else None,
         heard=row.get("heard"),
         tokens=row.get("tokens", {}),
+        label=row.get("label"),
+        scores=row.get("scores", {}),
     )
 
 

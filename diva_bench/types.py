@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -54,7 +55,8 @@ class Request:
 
     `audio`: 16 kHz mono, None for adapters that do not accept audio. `transcript`: the gold words, given only to
     adapters that accept "text". `prior`: share of each reference in the task, given only to adapters that accept
-    "prior" (baselines). `choices`: the labels to score, None for open answers. `temperature` 0 is greedy.
+    "prior" (baselines), or among what the same speaker says elsewhere, to those that accept "speaker". `choices`: the
+    labels to score, None for open answers. `temperature` 0 is greedy.
     """
 
     id: str
@@ -90,7 +92,8 @@ class Response:
     `status`: "ok"; "unsupported": this model cannot take this one item (scored as an empty answer, counted);
     "error": our or the network's fault (not scored, asked again on resume). `detail` says why. `heard`: what a
     recogniser inside the model heard, if it has one. `seconds`: wall time by stage (encode, prefill, decode);
-    `tokens`: token counts by kind (prompt, virtual, new).
+    `tokens`: token counts by kind (prompt, virtual, new). Of imported answers only: `label`, the choice that was taken as
+    their source says ("" where it is none of the task's; None: parse the text), and `scores` that came with them, by name.
     """
 
     id: str
@@ -101,6 +104,8 @@ class Response:
     heard: str | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     tokens: Mapping[str, int] = field(default_factory=dict)
+    label: str | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -108,7 +113,7 @@ class Adapter(Protocol):
     """One model. Built by its class as `Adapter(spec: ModelSpec, paths: Mapping[str, Path], device: str)`, where `paths`
     holds the folder of every weights entry of the spec, downloaded, checked and converted.
 
-    `accepts`: subset of {"audio", "text", "choices", "prior"}. `version`: bumped when prompts or decoding change.
+    `accepts`: subset of {"audio", "text", "choices", "prior", "speaker"}. `version`: bumped when prompts or decoding change.
     """
 
     accepts: frozenset[str]
@@ -145,6 +150,30 @@ class Scorer(Protocol):
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
         """Scores from summed statistics. Each value of `totals` has one shape (...), kept by every score; a statistic
         that no row had is missing. All scores are on a 0 to 100 scale (MCC -100 to 100)."""
+        ...
+
+
+@runtime_checkable
+class WholeScorer(Scorer, Protocol):
+    """A scorer that takes all answers of a run at once, because another model reads them: a judge, COMET.
+
+    Its `measure` refuses: one answer alone (a constant baseline, a glance while training) is not worth asking a model.
+    """
+
+    def measure_all(
+        self, samples: Sequence[Sample], responses: Sequence[Response], folder: Path, progress: Progress
+    ) -> list[dict[str, float]]:
+        """`measure` of every answer, in order. What it had to ask for is kept in `folder`, the run's, and not asked for
+        again. An empty row: this answer could not be measured, for a reason that is not the answer's fault."""
+        ...
+
+
+@runtime_checkable
+class CorpusScorer(Scorer, Protocol):
+    """A scorer of a metric that is not a mean over answers, though its rows are: it also knows the metric's own value."""
+
+    def corpus(self, samples: Sequence[Sample], responses: Sequence[Response]) -> dict[str, float]:
+        """Metric -> its value over all answers together, on the scale of `reduce`; no interval can be had for it."""
         ...
 
 

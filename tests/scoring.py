@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from diva_bench.decoding.from_pedants import Weights
 from diva_bench.specs import DataSpec, Decode, TaskSpec
 from diva_bench.types import LabelScore, Response, Sample
 
@@ -38,6 +43,16 @@ def task(**changes: Any) -> TaskSpec:
 
 def sample(*references: str, id: str = "a", **more: Any) -> Sample:
     return Sample(id=id, references=references, cluster=id, **more)
+
+
+@cache
+def pedants_folder() -> Path:
+    """Weights of a PEDANTS that knows four words, for tests that do not look at its number."""
+    folder = Path(tempfile.mkdtemp(prefix="pedants-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    weights = Weights(("cls", "joy", "anger", "sep"), np.ones(4), np.array([0, -0.5, 0.5, 0, -3, -1, -1.0]), 1.0)
+    weights.save(folder)
+    return folder
 
 
 def said(text: str = "", **more: Any) -> Response:

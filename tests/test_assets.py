@@ -19,8 +19,9 @@ from asset_tools import CONTENT, Recorder, Web, asset, file, sha, web_server
 from diva_bench import assets, fetch
 from diva_bench.disk import size
 from diva_bench.errors import AssetError, SpecError
-from diva_bench.specs import AssetSpec, read_yaml
+from diva_bench.specs import AssetSpec
 from diva_bench.types import Silent
+from diva_bench.yamlfile import read_yaml
 
 
 @pytest.fixture(autouse=True)

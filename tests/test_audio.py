@@ -1,13 +1,15 @@
 """Clips: what decodes, and what is refused with which reason."""
 
 import io
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
 from diva_bench import audio
-from diva_bench.errors import ClipError
+from diva_bench.errors import ClipError, UserError
 
 
 def encoded(samples: np.ndarray, rate: int = 16_000, **how: str) -> bytes:
@@ -98,3 +100,78 @@ def test_the_reason_is_the_same_every_time():
         reasons.add(str(caught.value))
     assert len(reasons) == 1
     assert "0x" not in reasons.pop()
+
+
+# ---------------------------------------------------------------- what takes ffmpeg
+
+VIDEO = ("-f", "lavfi", "-i", "testsrc=duration=1:size=64x64")
+
+
+def film(folder: Path, name: str, *how: str, sound: bool = True, rate: int = 44_100) -> bytes:
+    """A real file made by ffmpeg: a second of a 440 Hz tone, stereo, in whatever container the name says."""
+    program = audio.ffmpeg()
+    if program is None:
+        pytest.skip("no ffmpeg: neither on the PATH nor by imageio-ffmpeg (the extra `video`)")
+    tone = ("-f", "lavfi", "-i", f"sine=frequency=440:duration=1:sample_rate={rate}") if sound else ()
+    stereo = ("-ac", "2") if sound else ()
+    command = [program, "-nostdin", "-v", "error", *tone, *how, *stereo, "-shortest", "-y", str(folder / name)]
+    subprocess.run(command, check=True)
+    return (folder / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "rate"),
+    [
+        ("a.mp4", VIDEO, 44_100),
+        ("a.mp4", (*VIDEO, "-movflags", "+faststart"), 44_100),
+        ("a.mov", VIDEO, 48_000),
+        ("a.m4a", (), 16_000),
+        ("a.mkv", VIDEO, 44_100),
+        ("a.avi", VIDEO, 44_100),
+        ("a.aac", (), 22_050),
+    ],
+)
+def test_the_sound_of_a_film_is_its_first_track_at_its_own_rate(tmp_path, name, how, rate):
+    got, found = audio.read(film(tmp_path, name, *how, rate=rate))
+    assert found == rate
+    assert got.rate == 16_000
+    assert got.seconds == pytest.approx(1.0, abs=0.1)  # AVI and AAC begin with the codec's own delay
+    spectrum = np.abs(np.fft.rfft(got.samples))
+    assert np.argmax(spectrum) / got.seconds == pytest.approx(440, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("how", "kept", "reason"),
+    [((), 0.5, "moov atom not found"), (("-movflags", "+faststart"), 0.5, "corrupt input packet"), ((), 0.9, "MP4")],
+)
+def test_a_film_that_was_cut_short_is_refused(tmp_path, how, kept, reason):
+    whole = film(tmp_path, "a.mp4", *VIDEO, *how)
+    with pytest.raises(ClipError, match=reason):
+        audio.decode(whole[: int(len(whole) * kept)])
+
+
+def test_a_film_without_sound_says_so(tmp_path):
+    with pytest.raises(ClipError, match=r"has no sound track \(MP4\)"):
+        audio.decode(film(tmp_path, "a.mp4", *VIDEO, sound=False))
+
+
+def test_where_there_is_no_ffmpeg_it_is_the_user_s_to_mend_and_no_fault_of_the_clip(tmp_path, monkeypatch):
+    encoded = film(tmp_path, "a.mp4", *VIDEO)
+    monkeypatch.setattr(audio, "ffmpeg", lambda: None)
+    with pytest.raises(UserError, match=r"MP4 files need ffmpeg .*pip install 'diva-bench\[video\]'"):
+        audio.decode(encoded)
+
+
+def test_an_ffmpeg_on_the_path_comes_before_the_one_of_the_package(tmp_path, monkeypatch):
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert audio.ffmpeg() == str(program)
+
+
+def test_an_mp3_is_read_and_one_that_was_cut_short_is_refused():
+    whole = encoded(tone(2.0), format="MP3", subtype="MPEG_LAYER_III")
+    assert audio.decode(whole).seconds == pytest.approx(2.0, abs=0.1)
+    with pytest.raises(ClipError, match=r"is cut short: the MP3 header promises \d+ bytes, the file has \d+"):
+        audio.decode(whole[: len(whole) // 2])

@@ -15,6 +15,9 @@ from diva_bench.errors import AssetError, SpecError, UnknownName, UserError
     ("name", "leaves"),
     [
         ("covost2", ["covost2-de", "covost2-zh-CN", "covost2-ja"]),
+        ("covost2-all", ["covost2-de", "covost2-zh-CN", "covost2-ja"]),
+        ("sdqa-all", ["sdqa"]),
+        ("paper", []),
         ("covost2-ja", ["covost2-ja"]),
         ("emotion", ["iemocap", "meld"]),
         ("qa", ["heysquad", "sdqa"]),
@@ -23,11 +26,66 @@ from diva_bench.errors import AssetError, SpecError, UnknownName, UserError
     ],
 )
 def test_a_suite_a_task_and_a_subset_are_names(name, leaves):
-    assert Catalog().subsets(name) == leaves
+    assert Catalog().subsets(name, "mini") == leaves
+    assert Catalog().subsets(name, "nano") == leaves
 
 
 def test_all_is_every_task_of_the_paper():
-    assert len(Catalog().subsets("all")) == 9
+    assert len(Catalog().subsets("all", "mini")) == 9
+
+
+PAPER = ["de", "tr", "zh-CN", "id", "ar", "ta", "ja"]
+OTHER = ["ca", "cy", "et", "fa", "lv", "mn", "sl", "sv-SE"]
+DIALECTS = ["aus", "gbr", "ind_n", "ind_s", "irl", "kenya", "nga", "nzl", "phl", "usa", "zaf"]
+
+
+def test_the_full_tasks_have_all_targets_and_dialects_and_the_paper_s_targets_are_meant_by_the_name_alone():
+    catalog = Catalog()
+    assert catalog.subsets("covost2", "full") == [f"covost2-{code}" for code in PAPER]
+    assert sorted(catalog.subsets("covost2-all", "full")) == sorted(f"covost2-{code}" for code in PAPER + OTHER)
+    assert catalog.subsets("sdqa", "full") == ["sdqa"]
+    assert catalog.subsets("sdqa-all", "full") == [f"sdqa-{code}" for code in DIALECTS]
+    assert catalog.subsets("qa", "full") == ["heysquad", "heysquad-open", "sdqa"]
+
+
+def test_the_paper_s_tasks_are_a_suite_of_their_own_and_in_no_other():
+    suites = Catalog().suites()
+    assert suites["paper"] == sorted(
+        f"paper-{t}" for t in ("covost2", "heysquad", "iemocap", "meld", "mustard", "sdqa", "urfunny")
+    )
+    assert not [name for suite, names in suites.items() if suite != "paper" for name in names if "paper" in name]
+
+
+@pytest.mark.parametrize("name", ["covost2-ca", "paper-heysquad", "heysquad-open", "sdqa-usa"])
+def test_what_only_the_full_edition_has_says_so_in_the_others(name):
+    assert Catalog().task_editions(name) == ["full"]
+    with pytest.raises(UnknownName, match=rf"unknown edition 'mini' in task {name}.*There is: full"):
+        Catalog().task(name, "mini")
+
+
+def test_a_subset_s_name_stands_in_the_data_of_its_task():
+    data = Catalog().task("covost2-sv-SE", "full").data
+    assert data.config == "en_sv-SE"
+    assert data.columns == {"reference": "translation"}
+    assert Catalog().task("sdqa-usa", "full").data.rows == 553
+    assert Catalog().task("sdqa", "full").data.rows == 11 * 553
+
+
+def test_the_default_and_the_paper_s_protocol_differ_where_the_paper_s_code_does():
+    catalog = Catalog()
+    ours, paper = catalog.task("covost2-zh-CN", "full"), catalog.task("paper-covost2-zh-CN", "full")
+    assert (ours.data.split, ours.primary) == ("test", "bleu")
+    assert (paper.data.split, paper.primary) == ("validation", "mean_sentence_bleu")
+    assert paper.scorers["sentence_bleu"] == {"tokenize": "zh"}
+    assert paper.prompt.format(**paper.fields) == "Translate the input(s) from English to Simplified Chinese."
+    for name in ("paper-heysquad", "paper-sdqa"):
+        task = catalog.task(name, "full")
+        assert task.prompt == "You are a helpful assistant. Give your answers as a simple single sentence."
+        assert (task.decode.max_new_tokens, task.primary) == (64, "pedants")
+
+
+def test_every_task_says_why_its_primary_metric_ranks():
+    assert [found.spec.name for found in Catalog().tasks() if not found.spec.why] == []
 
 
 @pytest.mark.parametrize(
@@ -89,7 +147,7 @@ def test_a_model_that_lists_editions_has_no_other_of_its_parent(tmp_path):
 
 def test_every_shipped_task_builds_its_scorers():
     catalog = Catalog()
-    for leaf in catalog.subsets("all"):
+    for leaf in catalog.subsets("all", "mini"):
         assert catalog.scorers(catalog.task(leaf, "mini"))
 
 

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from diva_bench.errors import StoreError
-from diva_bench.report.leaderboard import MINI, collect, leaderboard, page
+from diva_bench.report.leaderboard import MINI, leaderboard, page
+from diva_bench.report.summaries import collect
 from diva_bench.report.tables import Score, Table
 
 SIGNATURE = "bleu|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"

@@ -1,6 +1,9 @@
 """Labels: decisions, the strict parser, and agreement with scikit-learn."""
 
+import csv
+import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -243,3 +246,95 @@ def test_the_signature_changes_with_choices_synonyms_and_positive() -> None:
     ]
     assert len({scorer.signature for scorer in made}) == 4
     assert made[0].signature.startswith("labels|ties:first|parser:v1|norm:basic.v1|table:")
+
+
+# ---------------------------------------------------------------- by the first token, and what was predicted
+
+GIVEN = {"a": LabelScore(-3.0, 1, -3.0), "b": LabelScore(-4.0, 4, -2.0), "c": LabelScore(-6.0, 2, -0.5)}
+
+
+@pytest.mark.parametrize(("decide", "label"), [("total", "a"), ("norm", "b"), ("first", "c")])
+def test_the_setting_decides_which_likelihood_counts_and_the_other_ways_stay(decide: str, label: str) -> None:
+    scorer = Labels(task(choices=("a", "b", "c")), decide=decide)
+    row = scorer.measure(sample("a"), said("It is c", choices=GIVEN))
+    assert row == {f"label:a>{label}": 1, "norm:a>b": 1, "first:a>c": 1, "text:a>c": 1}
+    assert ("|decide:" in scorer.signature) == (decide != "total")
+
+
+def test_a_model_that_scores_no_labels_is_judged_by_its_text_whatever_decides() -> None:
+    row = Labels(task(choices=EMOTIONS), decide="first").measure(sample("sad"), said("Happy."))
+    assert row == {"label:sad>happy": 1, "text:sad>happy": 1}
+
+
+def test_the_first_token_metrics_are_scikit_learns() -> None:
+    rng = np.random.default_rng(5)
+    gold = [str(g) for g in rng.choice(EMOTIONS, 80)]
+    firsts = rng.normal(size=(80, 4))
+    scorer = labels(positive="sad")
+    rows = []
+    for g, first in zip(gold, firsts, strict=True):
+        given = {c: LabelScore(-1.0, 2, float(f)) for c, f in zip(EMOTIONS, first, strict=True)}
+        rows.append(scorer.measure(sample(g), said("x", choices=given)))
+    out = scorer.reduce(stats.totals(rows))
+    chosen = [EMOTIONS[i] for i in firsts.argmax(axis=1)]
+    assert out["accuracy_first"] == pytest.approx(100 * metrics.accuracy_score(gold, chosen), abs=1e-9)
+    weighted = metrics.f1_score(gold, chosen, average="weighted", labels=EMOTIONS, zero_division=0)
+    assert out["weighted_f1_first"] == pytest.approx(100 * weighted, abs=1e-9)
+    sad = metrics.f1_score(gold, chosen, average=None, labels=["sad"], zero_division=0)[0]
+    assert out["binary_f1_first"] == pytest.approx(100 * sad, abs=1e-9)
+    assert out["accuracy"] != out["accuracy_first"]  # by the whole label all are equal: the first choice
+
+
+def test_the_histogram_counts_what_was_decided_right_or_wrong() -> None:
+    scorer = labels()
+    rows = [scorer.measure(sample("sad"), said(text)) for text in ("sad", "happy", "happy", "who knows")]
+    out = scorer.reduce(stats.totals(rows))
+    assert {name: float(value) for name, value in out.items() if name.startswith("predicted_")} == {
+        "predicted_angry": 0,
+        "predicted_happy": 50,
+        "predicted_neutral": 0,
+        "predicted_sad": 25,
+    }
+
+
+# ---------------------------------------------------------------- the paper's released labels
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+MELD = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
+
+
+def released(task_folder: str, model: str) -> list[str]:
+    """The labels of a file of DiVA-Eval, in its order: the first token of each, so "Sur" is surprise."""
+    text = (DATA / "diva-eval" / task_folder / model / "default_outs.txt").read_text(encoding="utf-8")
+    return [line.split("[SEP_DIAL]")[1].strip('"') for line in text.splitlines()]
+
+
+def scores_of(scorer: Labels, gold: list[str], said_labels: list[str]) -> dict[str, float]:
+    pairs = zip(gold, said_labels, strict=True)
+    rows = [scorer.measure(sample(g), said(text)) for g, text in pairs]
+    return {name: round(float(value) / 100, 3) for name, value in scorer.reduce(stats.totals(rows)).items()}
+
+
+@pytest.mark.skipif(not (DATA / "gold").is_dir(), reason=f"the released outputs are not in {DATA}")
+@pytest.mark.parametrize(("model", "accuracy", "weighted"), [("e2e_DiVA", 0.390, 0.413), ("e2e_qwen2", 0.500, 0.377)])
+def test_the_released_labels_of_meld(model: str, accuracy: float, weighted: float) -> None:
+    with (DATA / "gold" / "meld-test_sent_emo.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    broken = {("38", "4"), ("220", "0")}  # wrongly cut clips, which the paper's copy of the data lacks
+    gold = [r["Emotion"] for r in rows if (r["Dialogue_ID"], r["Utterance_ID"]) not in broken]
+    cut = {label[:3]: label for label in MELD if label not in ("fear", "joy", "neutral")}
+    out = scores_of(Labels(task(choices=MELD, synonyms=cut)), gold, released("MELD_emotion_recognition_Results", model))
+    assert (len(gold), out["accuracy"], out["weighted_f1"]) == (2608, accuracy, weighted)
+
+
+@pytest.mark.skipif(not (DATA / "gold").is_dir(), reason=f"the released outputs are not in {DATA}")
+@pytest.mark.parametrize(
+    ("model", "accuracy", "f1", "mcc", "yes"),
+    [("e2e_DiVA", 0.526, 0.598, 0.056, 0.68), ("e2e_qwen2", 0.555, 0.631, 0.121, 0.70)],
+)
+def test_the_released_labels_of_mustard(model: str, accuracy: float, f1: float, mcc: float, yes: float) -> None:
+    rows = json.loads((DATA / "gold" / "mustard-sarcasm_data.json").read_text(encoding="utf-8"))
+    gold = ["Yes" if rows[ident]["sarcasm"] else "No" for ident in sorted(rows)]  # the order of the paper's copy
+    out = scores_of(labels(("Yes", "No"), positive="Yes"), gold, released("Mustard_sarcasm_Results", model))
+    assert (len(gold), out["accuracy"], out["binary_f1"], out["mcc"]) == (690, accuracy, f1, mcc)
+    assert round(out["predicted_Yes"], 2) == yes

@@ -90,6 +90,20 @@ def test_chrf_of_random_corpora_is_sacrebleus(order: int, name: str, references:
             assert arrays == pytest.approx(wanted, abs=1e-9)
 
 
+def test_both_chrfs_of_one_scorer_are_those_of_two() -> None:
+    rng = np.random.default_rng(9)
+    hypotheses, references = sentences(rng, 30, WORDS), sentences(rng, 30, WORDS)
+    both = Chrf(task(), word_order=[0, 2])
+    rows = measured(both, hypotheses, [references])
+    for order, name in ((0, "chrf2"), (2, "chrf++")):
+        alone = Chrf(task(), word_order=order)
+        assert alone.signature in both.signature.split("; ")
+        wanted = both_ways(alone, measured(alone, hypotheses, [references]), name)
+        assert both_ways(both, rows, name) == wanted
+        assert wanted[0] == CHRF(word_order=order).corpus_score(hypotheses, [references]).score
+    assert both.reduce({}) == {}
+
+
 def test_japanese_is_cut_by_mecab_with_one_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
 

@@ -285,8 +285,10 @@ def test_pull_leaves_them_out_with_a_note_unless_they_are_asked_for(call, monkey
         return {}
 
     monkeypatch.setattr(weights_cli, "fetch", fetch)
+    monkeypatch.setattr(weights_cli, "_pull_data", lambda *_: True)
+    monkeypatch.setattr(weights_cli.scorer_weights, "fetch", lambda *_: ({}, []))
     mini_task.write(Path("specs"))
-    code, _, err = call("pull", "--edition", "nano", "--path", "specs", "-t", "toy")
+    code, _, err = call("pull", "--edition", "nano", "--path", "specs")
     assert code == 0
     assert pulled == ["cascade", "diva", "oracle"]
     assert "left out, for their weights are trained and not fetched: diva-align-first, diva-align-only, " in err

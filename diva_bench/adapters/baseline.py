@@ -1,4 +1,4 @@
-"""Answers that hear nothing: the most common reference, or one drawn by how common each is."""
+"""Answers that hear nothing: the most common reference, one drawn by how common each is, or the speaker's usual label."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from diva_bench import priors
 from diva_bench.errors import unknown
 from diva_bench.specs import ModelSpec
 from diva_bench.types import LabelScore, Request, Response
@@ -38,12 +39,35 @@ class Baseline:
         else:
             chosen = random.Random(f"{request.seed}:{request.id}")
             text = chosen.choices(names, [prior[n] for n in names])[0]
-        choices = None
-        if request.choices:
-            # on the answer alone, so that labels picked by score are the ones drawn
-            share = {c: (1.0 if c == text else _NEVER) for c in request.choices}
-            choices = {c: LabelScore(math.log(p), 1, math.log(p)) for c, p in share.items()}
-        return Response(request.id, text=text, choices=choices)
+        return _sure(request, text)
 
     def close(self) -> None:
         return None
+
+
+class SpeakerPrior:
+    """What the same speaker says most often in the other samples (leave-one-out), by label; see `priors.of_speakers`. Takes
+    no args. What is right here can be known without the clip: on MUStARD 63.9 % accuracy, for Chandler is mostly
+    sarcastic."""
+
+    accepts = frozenset({"speaker", "choices"})
+    version = "1"
+
+    def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
+        for name in spec.args:
+            raise unknown("argument", name, (), f"args of model {spec.name}")
+
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
+        return [_sure(r, priors.most_common(r.prior or {}, r.choices or ())) for r in requests]
+
+    def close(self) -> None:
+        return None
+
+
+def _sure(request: Request, text: str) -> Response:
+    """The answer, with its label as good as certain, so that labels picked by score are the ones meant."""
+    choices = None
+    if request.choices:
+        share = {c: (1.0 if c == text else _NEVER) for c in request.choices}
+        choices = {c: LabelScore(math.log(p), 1, math.log(p)) for c, p in share.items()}
+    return Response(request.id, text=text, choices=choices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import zlib
 from collections.abc import Mapping, Sequence
@@ -15,9 +16,9 @@ _DEFAULTS = {"reply": "id", "delay": 0.0, "fail_ids": [], "fail_how": "raise", "
 
 
 class Echo:
-    """args: reply: "id", "prompt", "transcript" or any other text, said as it is; delay: seconds per request;
-    fail_ids: requests that fail, fail_how: "raise" or "error"; memory_rows: batches over so many run out of memory;
-    log: a file that gets one line with the ids of every batch."""
+    """args: reply: "id", "prompt", "transcript", "audio" (a hash of the samples heard) or any other text, said as it is;
+    delay: seconds per request; fail_ids: requests that fail, fail_how: "raise" or "error"; memory_rows: batches over so
+    many run out of memory; log: a file that gets one line with the ids of every batch."""
 
     accepts = frozenset({"audio", "text", "choices"})
     version = "1"
@@ -47,6 +48,8 @@ class Echo:
                 raise RuntimeError(f"asked to fail at {request.id}")
             return Response(request.id, status="error", detail="asked to fail")
         said = {"id": request.id, "prompt": request.prompt, "transcript": request.transcript or ""}
+        if self._reply == "audio" and request.audio is not None:
+            said["audio"] = hashlib.sha256(request.audio.samples.tobytes()).hexdigest()[:16]
         choices = None
         if request.choices:
             # deterministic and different from one sample to the next

@@ -17,13 +17,13 @@ from diva_bench.cli.run import Options, choose_edition, prepare, run_jobs, shard
 from diva_bench.cli.show import print_table
 from diva_bench.errors import AssetError, StoreError, UserError, unknown
 from diva_bench.report.ablation import Block, Outcome, Variant, ablation_table
-from diva_bench.report.leaderboard import RunSummary, summary_of
+from diva_bench.report.summaries import RunSummary, summary_of
 from diva_bench.runner import Job
 from diva_bench.scorers import METRICS
 from diva_bench.specs import Edition, ModelSpec
 from diva_bench.stats import totals
 from diva_bench.store import RunFolder
-from diva_bench.types import Response, Row
+from diva_bench.types import Response, Row, WholeScorer
 
 
 def ablate_command(options: Options, metric: str | None, ask: bool, format: str) -> int:
@@ -32,8 +32,7 @@ def ablate_command(options: Options, metric: str | None, ask: bool, format: str)
     catalog = Catalog(options.paths)
     resolved: dict[str, ModelSpec] = {}
     if not ask:  # published runs can be compared without the connectors that they were asked of
-        tasks = [leaf for task in options.tasks for leaf in catalog.subsets(task)]
-        edition = choose_edition(catalog, options.models, tasks, options.edition, progress)
+        edition = choose_edition(catalog, options.models, options.tasks, options.edition, progress, options.data_dir)
         options = replace(options, edition=edition)
         untrained = {model: catalog.untrained(model, edition) for model in options.models}
         resolved = {model: _published(model, edition, options, why) for model, why in untrained.items() if why}
@@ -152,10 +151,11 @@ def _owner(job: Job, metric: str) -> str | None:
 
 
 def _names(job: Job, *scorers: str) -> list[str]:
-    """The metrics that scorers give for an answer without words."""
+    """The metrics that scorers give for an answer without words; those that ask a model are in METRICS and not asked."""
     sample = job.samples[0]
     blank = Response(sample.id, status="unsupported")
-    chosen = [job.scorers[name] for name in scorers or job.scorers]
+    known = [job.scorers[name] for name in scorers or job.scorers]
+    chosen = [scorer for scorer in known if not isinstance(scorer, WholeScorer)]
     return [metric for scorer in chosen for metric in scorer.reduce(totals([scorer.measure(sample, blank)]))]
 
 

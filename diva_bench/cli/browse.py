@@ -13,6 +13,7 @@ from diva_bench.catalog import CONNECTOR, Catalog, check_file
 from diva_bench.cli.progress import amount, duration
 from diva_bench.cli.show import print_table
 from diva_bench.errors import AssetError, UnknownName, UserError, unknown
+from diva_bench.readers import place, reader
 from diva_bench.report.tables import Column, Table
 from diva_bench.specs import Edition, ModelFile, ModelSpec, TaskFile, TaskSpec
 
@@ -24,21 +25,23 @@ def list_command(kind: str, paths: list[Path]) -> None:
 
 
 def _tasks(catalog: Catalog) -> Table:
-    rows = []
+    rows, suites = [], catalog.suites()
     for found in sorted(catalog.tasks(), key=lambda f: f.spec.name):
         task = cast(TaskFile, found.spec)
         rows.append(
             [
                 task.name,
-                ", ".join(task.subsets) or "-",
-                ", ".join(task.suites) or "-",
+                _shown_subsets(task),
+                ", ".join(suite for suite in suites if suite != "all" and task.name in suites[suite]) or "-",
                 ", ".join(task.editions),
                 task.primary,
                 task.description,
             ]
         )
     columns = [Column(name) for name in ("task", "subsets", "suites", "editions", "primary")]
-    note = "a suite names several tasks at once; `all` names all of them. One subset: covost2-de."
+    note = (
+        "a suite names several tasks at once; `all` is all but the paper's. One subset: covost2-de; each: covost2-all."
+    )
     return Table("tasks", [*columns, Column("what is asked")], rows, [note])
 
 
@@ -74,11 +77,17 @@ def show_command(name: str, edition: str, paths: list[Path]) -> None:
     for spec in shown:
         kind = "task" if isinstance(spec, TaskSpec) else "model"
         print(f"# {kind} {spec.name}, edition {spec.edition or 'any'}, identity {spec.hash[:12]}")
-        text: dict[str, Any] = {k: v for k, v in spec.model_dump(mode="json").items() if v not in (None, "", {}, [])}
+        text = _told(spec.model_dump(mode="json"))
         print(yaml.safe_dump(text, sort_keys=False, allow_unicode=True, width=100))
         if isinstance(spec, ModelSpec) and (record := catalog.training(spec)):
             print(f"# training of the connector, {spec.weights[CONNECTOR].name} (its training.json has all of it)")
             print("".join(f"{name}: {said}\n" for name, said in training_lines(record).items()))
+
+
+def _told(value: dict[str, Any]) -> dict[str, Any]:
+    """A spec without what it says nothing of."""
+    inner = {k: _told(v) if isinstance(v, dict) and k == "data" else v for k, v in value.items()}
+    return {k: v for k, v in inner.items() if v not in (None, "", {}, [])}
 
 
 def training_lines(record: Mapping[str, Any]) -> dict[str, str]:
@@ -126,9 +135,17 @@ def _pick(editions: list[Edition], wanted: str) -> Edition:
     return cast(Edition, wanted)
 
 
+def _shown_subsets(task: TaskFile) -> str:
+    """Those that the name alone stands for, and how many there are besides."""
+    if task.whole:
+        return f"all, or {', '.join(task.subsets)}"
+    more = len(task.subsets) - len(task.default) if task.default else 0
+    return (", ".join(task.default or task.subsets) or "-") + (f" (and {more} more)" if more else "")
+
+
 def _resolve_tasks(catalog: Catalog, name: str, edition: str) -> list[TaskSpec]:
     try:
-        leaves = catalog.subsets(name)
+        leaves = catalog.subsets(name, None if edition == "auto" else cast(Edition, edition))
     except (UnknownName, UserError) as err:
         if name.endswith((".yaml", ".yml")) and not isinstance(err, UnknownName) and "not a task" not in str(err):
             raise
@@ -163,12 +180,13 @@ def _validate(catalog: Catalog, file: Path) -> str:
     kind, found = check_file(file)
     untrained: list[str] = []
     if isinstance(found.spec, TaskFile):
-        for leaf in catalog.subsets(str(file)):
-            for edition in found.spec.editions:
+        for edition in found.spec.editions:
+            for leaf in catalog.subsets(str(file), edition):
                 task = catalog.task(leaf, edition)
                 catalog.scorers(task)
-                if not (task.home / task.data.path).exists():
-                    raise UserError(f"{file}: editions.{edition}.data: {task.home / task.data.path} does not exist.")
+                reader(task.data.source)
+                if task.data.source == "jsonl" and (path := place.need(task)) and not path.exists():
+                    raise UserError(f"{file}: editions.{edition}.data: {path} does not exist.")
     elif isinstance(found.spec, ModelFile):
         for name in catalog.model_editions(str(file)) or ["mini"]:
             try:

@@ -34,6 +34,10 @@ Edition = Annotated[
     Editions, typer.Option("--edition", help="full: real data and weights; mini: small, embedded; nano: for tests.")
 ]
 Results = Annotated[Path, typer.Option("--output", "-o", help="Where runs are kept.")]
+DataDir = Annotated[
+    Optional[Path],  # noqa: UP045 (typer reads the annotation)
+    typer.Option(help="Folder of the full tasks' corpora, or one corpus (default: DIVA_BENCH_DATA)."),
+]
 
 
 @app.callback()
@@ -58,7 +62,21 @@ def run(
         Optional[Literal["float32", "bfloat16", "float16"]],  # noqa: UP045
         typer.Option(help="Number format; part of a run's identity (default: the model's)."),
     ] = None,
+    audio: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            help="What is done to the clips: silence, noise, shuffled, an SNR in dB (10), speed=0.9, codec=opus-16k; "
+            "a run of its own each, compared with the one without. May be repeated."
+        ),
+    ] = None,
+    prompts: Annotated[
+        int, typer.Option(min=1, help="Ask in so many wordings and label orders; the first is the task's prompt.")
+    ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, and stop.")] = False,
+    data_dir: DataDir = None,
+    allow_partial: Annotated[
+        bool, typer.Option("--allow-partial", help="Ask though rows are missing; such a run is in no table.")
+    ] = False,
     path: Paths = None,
 ) -> None:
     """Ask models the questions of tasks, judge the answers, print the scores. Run again to resume."""
@@ -74,7 +92,11 @@ def run(
         batch_budget=batch_budget,
         device=device,
         dtype=dtype,
+        audio=audio or [],
+        prompts=prompts,
         dry_run=dry_run,
+        data_dir=data_dir,
+        allow_partial=allow_partial,
         paths=path or [],
     )
     raise typer.Exit(run_command(options))
@@ -83,12 +105,21 @@ def run(
 @app.command()
 def score(
     runs: Annotated[list[Path], typer.Argument(help="Run folders: results/<task>/<run>.")],
+    scorer: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar="YAML",
+            help="One more scorer, this time: 'llm_judge: {model: oracle}'. May be repeated. The next `score` without it "
+            "takes its metric out again; what a judge or COMET said stays in the run folder.",
+        ),
+    ] = None,
+    data_dir: DataDir = None,
     path: Paths = None,
 ) -> None:
-    """Judge stored answers again, with today's scorers; no model is asked."""
+    """Judge stored answers again, with today's scorers; the run's model is not asked."""
     from diva_bench.cli.results import score_command
 
-    raise typer.Exit(score_command(runs, path or []))
+    raise typer.Exit(score_command(runs, path or [], scorer or [], data_dir))
 
 
 @app.command()
@@ -96,11 +127,15 @@ def leaderboard(
     results: Annotated[Path, typer.Argument(help="Folder of runs.")] = Path("results"),
     task: Annotated[Optional[list[str]], typer.Option("--task", "-t", help="Only these tasks.")] = None,  # noqa: UP045
     format: Annotated[Formats, typer.Option(help="How to print it.")] = "rich",
+    ranks: Annotated[
+        bool, typer.Option("--ranks", help="Also the interval of every rank: reads all rows, slower.")
+    ] = False,
+    path: Paths = None,
 ) -> None:
     """Rank the runs of a folder, one table per task."""
     from diva_bench.cli.results import leaderboard_command
 
-    raise typer.Exit(leaderboard_command(results, task or [], format))
+    raise typer.Exit(leaderboard_command(results, task or [], format, ranks, path or []))
 
 
 @app.command()
@@ -177,12 +212,18 @@ def pull(
     model: Annotated[Optional[list[str]], typer.Option("--model", "-m", help="Only these models.")] = None,  # noqa: UP045
     task: Annotated[Optional[list[str]], typer.Option("--task", "-t", help="Only these tasks.")] = None,  # noqa: UP045
     edition: Edition = "mini",
+    data_dir: DataDir = None,
+    weights_file: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(help="A file of weights that you have; it is known by its sha256. May be repeated."),
+    ] = None,
     path: Paths = None,
 ) -> None:
-    """Fetch weights and check data ahead of a run."""
-    from diva_bench.cli.weights import pull_command
+    """Fetch weights and data ahead of a run; of licensed data say where to ask and where to put it."""
+    from diva_bench.cli.weights import Pull, pull_command
 
-    pull_command(model or [], task or [], edition, path or [])
+    asked = Pull(model or [], task or [], edition, data_dir, weights_file or [], path or [])
+    raise typer.Exit(pull_command(asked))
 
 
 @app.command()

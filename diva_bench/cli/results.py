@@ -3,49 +3,119 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from diva_bench import assets, data, judge
+import yaml
+
+from diva_bench import assets, controls, data, imported, judge, prompt
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_table
-from diva_bench.errors import StoreError
-from diva_bench.report.leaderboard import collect, leaderboard, page
+from diva_bench.errors import SpecError, StoreError
+from diva_bench.report import scored
+from diva_bench.report.leaderboard import leaderboard, page
+from diva_bench.report.prompts import families, spread_table
 from diva_bench.report.runs import Finished, results_table
+from diva_bench.report.summaries import collect, summary_of
+from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.runner import Job
-from diva_bench.specs import ModelSpec
+from diva_bench.specs import Json, ModelSpec
 from diva_bench.store import RunFolder
 
 
-def score_command(runs: list[Path], paths: list[Path]) -> int:
-    """Measure, reduce and print again what the runs' answers are worth."""
-    catalog, progress = Catalog(paths), Terminal()
+def score_command(
+    runs: list[Path], paths: list[Path], scorers: Sequence[str] = (), data_dir: Path | None = None
+) -> int:
+    """Measure, reduce and print again what the runs' answers are worth. `scorers`: more of them, for this time."""
+    catalog, progress, more = Catalog(paths), Terminal(), more_scorers(scorers)
     finished = []
     for path in runs:
         folder = RunFolder(path)
-        job = job_of(catalog, folder, progress)
+        job = job_of(catalog, folder, progress, more, data_dir)
         with folder:
             finished.append(Finished(judge.judge(job, folder, progress), path, folder.timing()))
     print_table(results_table(finished))
-    return 0 if all(f.summary["complete"] for f in finished) else 1
+    if more:
+        print()
+        print_table(metrics_table(finished))
+    return 0 if all(f.summary["complete"] and not f.summary.get("unjudged") for f in finished) else 1
 
 
-def job_of(catalog: Catalog, folder: RunFolder, progress: Terminal) -> Job:
-    """The Job a stored run came from, with the scorers the catalog has now.
+def more_scorers(given: Sequence[str]) -> dict[str, Json]:
+    """What `--scorer` says: name -> settings. Each is YAML, as it would stand under a task's `scorers:`; a name alone has
+    no settings."""
+    found: dict[str, Json] = {}
+    for text in given:
+        where = f"--scorer {text!r}"
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as err:
+            raise SpecError(f"{where} is not valid YAML: {getattr(err, 'problem', None) or err}.") from err
+        table = {value: {}} if isinstance(value, str) else value
+        if not isinstance(table, dict) or not all(isinstance(v, dict | None) for v in table.values()):
+            raise SpecError(
+                f"{where}: expected a scorer and its settings, such as 'wer' or 'llm_judge: {{model: oracle}}'."
+            )
+        for name, settings in table.items():
+            if name in found:
+                raise SpecError(
+                    f"{where}: scorer {name} is given twice; its metrics have one name. Score twice instead."
+                )
+            found[str(name)] = settings or {}
+    return found
+
+
+def metrics_table(finished: Sequence[Finished]) -> Table:
+    """All metrics of the runs, a row each: what `--scorer` added stands beside the task's own."""
+    rows: list[list[Cell]] = []
+    for f in finished:
+        for name, metric in summary_of(dict(f.summary), f.path / "summary.json").metrics.items():
+            better = "higher" if metric.higher_is_better else "lower"
+            rows.append([f.summary["task"], f.summary["model"], name, metric.score, metric.n, better, metric.corpus])
+    columns = [Column("task"), Column("model"), Column("metric"), Column("score [95 %]"), Column("n"), Column("better")]
+    notes = ["whole: by the metric's own library over all answers together, where that is no mean of answers"]
+    if all(row[-1] is None for row in rows):
+        return Table("metrics", columns, [row[:-1] for row in rows], [])
+    return Table("metrics", [*columns, Column("whole")], rows, notes)
+
+
+def job_of(
+    catalog: Catalog,
+    folder: RunFolder,
+    progress: Terminal,
+    more: Mapping[str, Json] | None = None,
+    data_dir: Path | None = None,
+) -> Job:
+    """The Job a stored run came from, with the scorers the catalog has now, and `more` of them.
 
     Raises StoreError where the task or its data have changed since, in anything that would have changed the question.
     """
     record, asked = folder.record(), folder.task_record()
-    task = catalog.task(asked["name"], asked["edition"])
+    elsewhere = imported.is_imported(record)
+    task = (
+        imported.task_of(catalog, record)
+        if elsewhere
+        else prompt.variant(catalog.task(asked["name"], asked["edition"]), asked.get("variant", 0))
+    )
+    if twice := sorted(set(more or ()) & set(task.scorers)):
+        raise SpecError(
+            f"task {task.name} has scorer {twice[0]} of its own, and its metrics have one name: change its settings in the "
+            "task's YAML (of which a copy under another name may be given with --path)."
+        )
+    task = task.model_copy(update={"scorers": {**task.scorers, **(more or {})}})
     job = Job(
         task=task,
         model=ModelSpec.model_validate(record["model"]),
-        dataset=data.load(task, assets.cache_folder(), progress),
+        dataset=imported.dataset_of(folder, task, progress, data_dir)
+        if elsewhere
+        else data.load(task, assets.cache_folder(), progress, data_dir=data_dir, allow_partial="partial" in asked),
         scorers=catalog.scorers(task),
         accepts=frozenset({"audio"}),
         adapter_version=record["adapter_version"],
         limit=record["limit"],
         seed=record["seed"],
+        control=controls.of_record(asked.get("audio")),
     )
     if job.task_record["hash"] != asked["hash"]:
         changed = sorted(k for k, v in job.task_record.items() if k not in ("id", "hash") and asked.get(k) != v)
@@ -56,7 +126,9 @@ def job_of(catalog: Catalog, folder: RunFolder, progress: Terminal) -> Job:
     return job
 
 
-def leaderboard_command(results: Path, tasks: list[str], format: str) -> int:
+def leaderboard_command(
+    results: Path, tasks: list[str], format: str, ranks: bool = False, paths: Sequence[Path] = ()
+) -> int:
     if not results.is_dir():
         raise StoreError(f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.")
     summaries = collect(results)
@@ -65,7 +137,10 @@ def leaderboard_command(results: Path, tasks: list[str], format: str) -> int:
     if not summaries:
         print(f"{results}: no runs" + (f" of {', '.join(tasks)}" if tasks else "") + ".", file=sys.stderr)
         return 1
-    tables = leaderboard(summaries)
+    between = scored.ranks(summaries, results, Catalog(list(paths)), Terminal()) if ranks else {}
+    tables = leaderboard(summaries, ranks=between)
+    spread = families(results / s.task_id / s.run_id for s in summaries)
+    tables += [spread_table(spread)] if spread else []
     if format == "md":
         print(page(tables), end="")
         return 0

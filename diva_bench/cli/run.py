@@ -7,20 +7,26 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from diva_bench import assets, data, judge, prompt, provenance, runner
+from diva_bench import assets, controls, data, judge, prompt, provenance, runner
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal, amount, duration
 from diva_bench.cli.show import print_table
 from diva_bench.errors import UserError, unknown
+from diva_bench.readers import place
+from diva_bench.report.controls import listening_table
+from diva_bench.report.prompts import families, spread_table, wordings_table
 from diva_bench.report.runs import Finished, results_table
 from diva_bench.runner import Job
 from diva_bench.specs import AssetSpec, ModelSpec, Runtime
 from diva_bench.specs import Edition as EditionName
 from diva_bench.store import RunFolder, Shard
 from diva_bench.types import Adapter
+
+_ANNOUNCED = 10  # samples left out that are named one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,11 @@ class Options:
     batch_budget: float | None = None
     device: str | None = None
     dtype: str | None = None
+    audio: list[str] = field(default_factory=list)
+    prompts: int = 1
     dry_run: bool = False
+    data_dir: Path | None = None
+    allow_partial: bool = False
     paths: list[Path] = field(default_factory=list)
 
 
@@ -50,6 +60,14 @@ def run_command(options: Options) -> int:
     if finished is None:
         return 0  # what failed is in the run folder, and the first process says so
     print_table(results_table(finished))
+    if options.prompts > 1:
+        found = families(job.path(options.output) for job in jobs)
+        for table in (wordings_table(found), spread_table(found)):
+            print()
+            print_table(table)
+    if options.audio:
+        print()
+        print_table(listening_table(jobs, options.output))
     return 0 if all(f.summary["complete"] and not f.summary["data_faults"] for f in finished) else 1
 
 
@@ -108,13 +126,16 @@ def _judge(job: Job, options: Options, shard: Shard, progress: Terminal) -> Fini
 def prepare(
     catalog: Catalog, options: Options, progress: Terminal, resolved: Mapping[str, ModelSpec] | None = None
 ) -> list[Job]:
-    """Every (model, task) pair as a Job: specs valid, scorers built, data checked, the two compatible.
+    """Every (model, task) pair as a Job, in every wording and audio condition that was asked for: specs valid, scorers
+    built, data checked, the two compatible.
 
     `resolved`: specs of models that the catalog cannot resolve, because their weights are not on this machine.
     """
-    names = list(dict.fromkeys(leaf for task in options.tasks for leaf in catalog.subsets(task)))
+    given = dict.fromkeys(controls.parse(text) for text in options.audio)
+    conditions: list[controls.Control | None] = [*given] or [None]
     models = list(dict.fromkeys(options.models))
-    edition = choose_edition(catalog, models, names, options.edition, progress)
+    edition = choose_edition(catalog, models, options.tasks, options.edition, progress, options.data_dir)
+    names = list(dict.fromkeys(leaf for task in options.tasks for leaf in catalog.subsets(task, edition)))
     known = resolved or {}
     specs = [_with_options(known[m] if m in known else catalog.model(m, edition), options) for m in models]
     trainings = [training_of(catalog.training(spec)) for spec in specs]
@@ -124,15 +145,15 @@ def prepare(
     loaded: dict[str, data.Dataset] = {}
     for name in names:
         task = catalog.task(name, edition)
-        scorers = catalog.scorers(task)
-        loaded[name] = data.load(task, cache, progress)
-        for fault in loaded[name].faults:
-            progress.note(f"{task.name}: {fault.id} is left out for every model: {fault.reason}")
-        for spec, training in zip(specs, trainings, strict=True):
+        loaded[name] = data.load(task, cache, progress, data_dir=options.data_dir, allow_partial=options.allow_partial)
+        _announce(task.name, loaded[name], progress)
+        wordings = [(asked, catalog.scorers(asked)) for asked in prompt.variants(task, options.prompts)]
+        everything = product(wordings, zip(specs, trainings, strict=True), conditions)
+        for (asked, scorers), (spec, training), control in everything:
             adapter = catalog.adapter(spec.adapter)
             jobs.append(
                 Job(
-                    task=task,
+                    task=asked,
                     model=spec,
                     dataset=loaded[name],
                     scorers=scorers,
@@ -140,11 +161,25 @@ def prepare(
                     adapter_version=adapter.version,
                     limit=options.limit,
                     seed=options.seed,
+                    control=control,
                     provenance={**record, **({"training": training} if training else {})},
                 )
             )
             jobs[-1].check()
     return jobs
+
+
+def _announce(task: str, dataset: data.Dataset, progress: Terminal) -> None:
+    """What is not asked, and why; of many samples the first few, all are in run.json."""
+    for note in (*dataset.notes, *([f"PARTIAL, in no table: {dataset.partial}"] if dataset.partial else [])):
+        progress.note(f"{task}: {note}")
+    for fault in dataset.excluded:
+        progress.note(f"{task}: {fault.id} is left out by the task itself: {fault.reason}")
+    for fault in dataset.faults[:_ANNOUNCED]:
+        progress.note(f"{task}: {fault.id} is left out for every model: {fault.reason}")
+    if len(dataset.faults) > _ANNOUNCED:
+        more = len(dataset.faults) - _ANNOUNCED
+        progress.note(f"{task}: and {more:,} more are left out; all are in run.json")
 
 
 def training_of(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,9 +188,17 @@ def training_of(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def choose_edition(
-    catalog: Catalog, models: Sequence[str], tasks: Sequence[str], wanted: str, progress: Terminal
+    catalog: Catalog,
+    models: Sequence[str],
+    tasks: Sequence[str],
+    wanted: str,
+    progress: Terminal,
+    data_dir: Path | None = None,
 ) -> EditionName:
-    """auto: full where every model and task has it and all of it is here, else mini, said in one line."""
+    """auto: full where every model and task has it and all of it is here, weights and data, else mini, said in one line.
+
+    `tasks`: names as they are given, suites among them: what they stand for depends on the edition.
+    """
     have = [set(catalog.task_editions(t)) for t in tasks]
     for model in models:
         editions = set(catalog.model_editions(model))
@@ -172,7 +215,11 @@ def choose_edition(
             )
         return wanted
     if "full" in common and all(_here(catalog, model, "full") for model in models):
-        return "full"
+        absent = _absent(catalog, tasks, data_dir)
+        if not absent:
+            return "full"
+        if data_dir is not None:
+            progress.note(f"{data_dir}: no data of {', '.join(absent)} there; --edition full says what was looked for")
     if "mini" not in common:
         if len(common) == 1:
             return common.pop()
@@ -192,6 +239,12 @@ def _here(catalog: Catalog, model: str, edition: EditionName) -> bool:
         return False
     spec = catalog.model(model, edition)
     return all(assets.locate(asset, catalog.weights(asset.name)[1]) for asset in spec.weights.values())
+
+
+def _absent(catalog: Catalog, tasks: Sequence[str], data_dir: Path | None) -> list[str]:
+    """The full tasks whose data is not on this machine."""
+    leaves = [catalog.task(leaf, "full") for task in tasks for leaf in catalog.subsets(task, "full")]
+    return [task.name for task in leaves if not place.locate(task, data_dir)]
 
 
 def _with_options(model: ModelSpec, options: Options) -> ModelSpec:
@@ -243,9 +296,7 @@ def _ask_all(
                     adapter = adapter or load_adapter(catalog, model, folders, progress)
                     runner.ask(job, adapter, folder, progress, shard)
                 else:
-                    progress.note(
-                        f"{job.task.name} x {model.name}: all {len(job.samples)} answered before in {folder.path}"
-                    )
+                    progress.note(f"{job.title}: all {len(job.samples)} answered before in {folder.path}")
             if shard.count == 1:
                 finished.append(_judge(job, options, shard, progress))
     finally:
@@ -280,13 +331,13 @@ def _dry_run(catalog: Catalog, jobs: Sequence[Job], options: Options, progress: 
         statuses = RunFolder(path).statuses() if path.is_dir() else {}
         done = sum(statuses.get(s.id) in ("ok", "unsupported") for s in job.samples)
         seconds = sum(s.seconds for s in job.samples)
-        print(
-            f"{job.task.name} x {job.model.name}: {len(job.samples)} samples, {duration(seconds)} of audio, {done} answered"
-        )
+        print(f"{job.title}: {len(job.samples)} samples, {duration(seconds)} of audio, {done} answered")
         print(f"  time:   {_estimate(job, options.output, len(job.samples) - done)}")
         print(f"  folder: {path}")
-        request = prompt.build(job.task, job.samples[0], job.accepts)
+        request = prompt.build(job.task, job.samples[0], job.given)
         print(f"  prompt: {request.prompt}")
+        if job.task.variant and job.task.choices:
+            print(f"  labels: {', '.join(job.task.choices)}")
         for fault in job.dataset.faults:
             print(f"  left out: {fault.id}: {fault.reason}")
     missing = [

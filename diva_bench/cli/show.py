@@ -1,6 +1,9 @@
-"""One table, printed in the format that was asked for."""
+"""Tables, printed in the format that was asked for."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Sequence
 
 from rich.console import Console
 
@@ -15,3 +18,14 @@ def print_table(table: Table, format: str = "rich") -> None:
         console.print(table.to_rich(console.width))
         return
     print({"md": table.to_markdown, "csv": table.to_csv, "latex": table.to_latex, "json": table.to_json}[format]())
+
+
+def print_tables(tables: Sequence[Table], format: str = "rich") -> None:
+    """Several tables: with lines between them, as JSON in one list."""
+    if format == "json":
+        print(json.dumps([json.loads(table.to_json()) for table in tables], indent=1, ensure_ascii=False))
+        return
+    for number, table in enumerate(tables):
+        if number and format == "rich":
+            print()
+        print_table(table, format)

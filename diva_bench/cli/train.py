@@ -18,7 +18,7 @@ from diva_bench.diva.compute import estimate_paper
 from diva_bench.diva.config import ABLATIONS, PRESETS, TrainConfig
 from diva_bench.errors import UserError, unknown
 from diva_bench.specs import ModelFile
-from diva_bench.types import Progress, Silent
+from diva_bench.types import Progress, Silent, WholeScorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +219,14 @@ def _tasks(catalog: Catalog, options: Options, progress: Progress) -> Any:
     from diva_bench.training.evaluate import TaskSet
 
     chosen = []
-    for name in dict.fromkeys(leaf for task in options.eval_tasks for leaf in catalog.subsets(task)):
+    for name in dict.fromkeys(leaf for task in options.eval_tasks for leaf in catalog.subsets(task, "mini")):
         task = catalog.task(name, "mini")
         samples = data.load(task, assets.cache_folder(), progress).limited(options.eval_limit, 0)
-        chosen.append((task, catalog.scorers(task), samples))
+        scorers = catalog.scorers(task)
+        asking = [name for name, scorer in scorers.items() if isinstance(scorer, WholeScorer)]
+        if asking:
+            progress.note(f"{name}: {', '.join(asking)} asks another model, and is left out while training")
+        chosen.append((task, {k: v for k, v in scorers.items() if k not in asking}, samples))
     return TaskSet(chosen)
 
 

@@ -3,30 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 from typing import cast
 
 from diva_bench import assets, data, doctor
 from diva_bench.catalog import Catalog
+from diva_bench.cli import scorer_weights
 from diva_bench.cli.progress import Terminal, amount
 from diva_bench.cli.run import fetch, load_adapter, needed
 from diva_bench.cli.show import print_table
-from diva_bench.errors import UnknownName, UserError
+from diva_bench.errors import DataError, UnknownName, UserError
+from diva_bench.readers import hub, place
 from diva_bench.report.tables import Cell, Column, Table
-from diva_bench.specs import AssetSpec, Edition, ModelSpec
+from diva_bench.specs import AssetSpec, Edition, ModelSpec, TaskFile, TaskSpec
 
 
-def pull_command(models: list[str], tasks: list[str], edition: str, paths: list[Path]) -> None:
-    """Fetch the weights of some models (default: all) and check the data of some tasks (default: all)."""
-    catalog, progress = Catalog(paths), Terminal()
-    chosen = cast(Edition, "mini" if edition == "auto" else edition)
-    folders = fetch(catalog, _specs(catalog, models, chosen, progress), progress)
-    for name in dict.fromkeys(leaf for task in tasks or ["all"] for leaf in catalog.subsets(task)):
-        task = catalog.task(name, chosen)
-        found = data.load(task, assets.cache_folder(), progress)
-        print(f"task {name}: {len(found.samples)} samples ready, {len(found.faults)} left out")
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """What `pull` is asked for. Naming models alone leaves the tasks out, naming tasks alone the models."""
+
+    models: Sequence[str] = ()
+    tasks: Sequence[str] = ()
+    edition: str = "auto"
+    data_dir: Path | None = None
+    weights_files: Sequence[Path] = ()
+    paths: Sequence[Path] = ()
+
+
+def pull_command(asked: Pull) -> int:
+    """Fetch weights of models and of scorers, and the data of tasks. Exit code: 1 where something has to be had otherwise."""
+    catalog, progress = Catalog(asked.paths), Terminal()
+    chosen = cast(Edition, "mini" if asked.edition == "auto" else asked.edition)
+    folders = scorer_weights.install(catalog, asked.weights_files, progress)
+    everything = not (asked.models or asked.tasks or asked.weights_files)
+    if asked.models or everything:
+        folders |= fetch(catalog, _specs(catalog, asked.models, chosen, progress), progress)
+    missing: list[str] = []
+    if asked.tasks or everything:
+        leaves = [leaf for task in asked.tasks or ["all"] for leaf in catalog.subsets(task, chosen)]
+        tasks = [catalog.task(leaf, chosen) for leaf in dict.fromkeys(leaves)]
+        missing = [task.name for task in tasks if not _pull_data(task, asked.data_dir, progress)]
+        fetched, lost = scorer_weights.fetch(catalog, tasks, progress)
+        folders |= fetched
+        missing += lost
     for name, folder in folders.items():
         print(f"weights {name}: {folder}")
+    return 1 if missing else 0
+
+
+def _pull_data(task: TaskSpec, data_dir: Path | None, progress: Terminal) -> bool:
+    """Fetch what may be fetched of a task's data and check it; say how it is had where nobody but the user may. False
+    where it is not here."""
+    if place.locate(task, data_dir) is None:
+        if task.data.hub is None:
+            print(f"task {task.name}: its data is licensed, or nobody may pass it on: it is not fetched.")
+            print(indent(place.how_to_get(task), "  "))
+            return False
+        try:
+            files = hub.remote(task.data, f"task {task.name}")
+            size = amount(sum(file.bytes for file in files), "bytes")
+            count = f"{len(files)} file{'' if len(files) == 1 else 's'}"
+            progress.note(f"task {task.name}: fetching {size} in {count} of {task.data.hub.repo}")
+            hub.pull(task.data, files, f"task {task.name}", progress)
+        except DataError as err:
+            print(err)
+            print(indent(place.how_to_get(task, fetched=True), "  "))
+            return False
+    try:
+        found = data.load(task, assets.cache_folder(), progress, data_dir=data_dir)
+    except DataError as err:
+        print(f"task {task.name}: {err}")
+        return False
+    out = len(found.faults) + len(found.excluded)
+    print(f"task {task.name}: {len(found.samples):,} samples ready, {out:,} left out")
+    return True
 
 
 def _specs(catalog: Catalog, models: Sequence[str], edition: Edition, progress: Terminal) -> list[ModelSpec]:
@@ -104,6 +156,10 @@ def _wanted(catalog: Catalog) -> tuple[dict[str, AssetSpec], dict[str, list[str]
             for name, asset in needed([spec]).items():
                 wanted[name] = asset
                 users.setdefault(name, []).append(f"{model} ({edition})")
+    for found in catalog.tasks():
+        for name in catalog.scorer_weights(cast(TaskFile, found.spec)):
+            wanted[name] = catalog.weights(name)[0]
+            users.setdefault(name, []).append(f"task {found.spec.name}")
     for edition, models in untrained.items():
         notes.append(f"to be trained with `diva-bench train`, not fetched ({edition}): {', '.join(models)}")
     return wanted, users, notes

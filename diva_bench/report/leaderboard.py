@@ -1,4 +1,4 @@
-"""Runs on disk -> leaderboard tables. Reads summary.json of every run; computes no score.
+"""Runs on disk -> leaderboard tables. A view of their summaries; computes no score.
 
 Only runs in one task folder answered the same questions, so a table is a task folder: editions, trials with --limit and
 changed prompts never share one. A run that is not complete is listed below the ranked ones, with the reason.
@@ -6,205 +6,62 @@ changed prompts never share one. A run that is not complete is listed below the 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from diva_bench.errors import StoreError
+from diva_bench.report.summaries import MetricSummary, RunSummary
 from diva_bench.report.tables import Cell, Column, Score, Table, write
-from diva_bench.scorers import METRICS
+from diva_bench.scorers import METRICS, NOT_SCORED, PREDICTED
+from diva_bench.significance import planned
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED
 
 MINI = "mini: synthetic speech, shows that the pipeline works, not how good a model is"
 _EDITIONS = ("full", "mini", "nano")
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class MetricSummary(_File):
-    """One metric of one run: its value, the 95 % interval, and the answers and clusters it is about."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    clusters: int
-    few_clusters: bool
-    higher_is_better: bool
-
-    @property
-    def score(self) -> Score:
-        return Score(self.value, self.low, self.high)
-
-
-class RunSummary(_File):
-    """summary.json of one run, as the judge writes it. Missing and unknown keys are errors."""
-
-    task: str
-    task_id: str
-    model: str
-    run_id: str
-    edition: str
-    """Of the task."""
-    model_edition: str | None
-    """A nano model is asked the mini task; a model without weights has no edition."""
-    dtype: str | None
-    limit: int | None
-    seed: int
-    primary: str
-    repeatable: bool
-    n: int
-    scored: int
-    clusters: int
-    errors: int
-    unsupported: int
-    unparsed: int | None
-    complete: bool
-    reason: str
-    data_faults: list[dict[str, str]]
-    signature: dict[str, str]
-    metrics: dict[str, MetricSummary]
-    groups: dict[str, dict[str, dict[str, float]]]
-    baseline: float | None
-    at_chance: bool | None
-
-    @property
-    def ranked(self) -> bool:
-        return self.complete and self.primary in self.metrics
-
-    @property
-    def label(self) -> str:
-        """The model's name, with its edition where that is not the task's."""
-        other = self.model_edition not in (None, self.edition)
-        return f"{self.model} ({self.model_edition})" if other else self.model
-
-
-_REMEDY = "Delete it and run `diva-bench score` on the folder to have it written again."
-
-
-def summary_of(raw: dict[str, Any], file: Path) -> RunSummary:
-    """The content of the summary.json `file`, checked. Raises StoreError naming file and key where something is
-    missing, unknown or of a wrong type, or where the file does not lie in the folder its run was written to."""
-    summary = _checked(RunSummary, raw, file, _REMEDY)
-    for key, found, wanted in (
-        ("task_id", summary.task_id, file.parent.parent.name),
-        ("run_id", summary.run_id, file.parent.name),
-    ):
-        if found != wanted:
-            raise StoreError(f"{file}: {key}: {found!r} does not belong here, expected {wanted!r}. {_REMEDY}")
-    return summary
-
-
-def collect(results: Path) -> list[RunSummary]:
-    """Every run under <results>/<task id>/<run id>/, in the order of the paths.
-
-    A folder without run.json is no run; one without summary.json is a run still being asked, or killed.
-    """
-    runs = []
-    for folder in [path.parent for path in sorted(results.glob("*/*/run.json"))]:
-        file = folder / "summary.json"
-        runs.append(summary_of(_read(file), file) if file.exists() else _unjudged(folder / "run.json"))
-    return runs
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True)
-
-
-class _Task(_Part):
-    name: str
-    edition: str
-    primary: str
-
-
-class _Model(_Part):
-    name: str
-    edition: str | None
-
-
-class _Run(_Part):
-    """What a leaderboard needs of run.json, which has much more."""
-
-    task: _Task
-    model: _Model
-    limit: int | None
-    seed: int
-
-
-def _unjudged(file: Path) -> RunSummary:
-    """What run.json says of a run that has no summary."""
-    run = _checked(_Run, _read(file), file)
-    known: dict[str, Any] = {
-        "task": run.task.name,
-        "task_id": file.parent.parent.name,
-        "model": run.model.name,
-        "run_id": file.parent.name,
-        "edition": run.task.edition,
-        "model_edition": run.model.edition,
-        "limit": run.limit,
-        "seed": run.seed,
-        "primary": run.task.primary,
-        "repeatable": True,
-        "complete": False,
-        "reason": "no summary.json yet",
-        "data_faults": [],
-    }
-    known |= dict.fromkeys(("n", "scored", "clusters", "errors", "unsupported"), 0)
-    known |= dict.fromkeys(("dtype", "unparsed", "baseline", "at_chance"))
-    return RunSummary.model_validate(known | {key: {} for key in ("signature", "metrics", "groups")})
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        raise StoreError(f"{path}: cannot be read as JSON ({err}).") from err
-    if not isinstance(raw, dict):
-        raise StoreError(f"{path}: expected an object, found {type(raw).__name__}.")
-    return raw
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def _checked(schema: type[M], raw: dict[str, Any], file: Path, remedy: str = "") -> M:
-    """`raw` as `schema`; StoreError tells the first problem in words."""
-    try:
-        return schema.model_validate(raw)
-    except ValidationError as err:
-        problem = err.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        what = {"missing": "is missing", "extra_forbidden": "is not a known key"}
-        message = what.get(problem["type"]) or f"{problem['msg']} (found {problem['input']!r})"
-        raise StoreError(f"{file}: {key}: {message}. {remedy}".rstrip()) from err
+_HALF_WIDTHS = 2 * 1.96  # standard errors in a 95 % interval
 
 
 # ---------------------------------------------------------------- tables
 
 
-def leaderboard(summaries: Iterable[RunSummary], edition: str | None = None, task: str | None = None) -> list[Table]:
+Ranks = Mapping[tuple[str, str], tuple[int, int]]
+"""(task id, run id) -> the 95 % interval of its rank."""
+
+
+def leaderboard(
+    summaries: Iterable[RunSummary], edition: str | None = None, task: str | None = None, ranks: Ranks | None = None
+) -> list[Table]:
     """One table per task id, before them an overview of every edition that has more than one task.
 
-    `edition` and `task` (a task's name, its name without the subset, or its id) keep only what they name.
+    Runs under an audio condition have tables of their own, behind the others and in no overview; those of other
+    wordings of a prompt are told by `report.prompts` in one line each. `edition` and `task` (a task's name, its name
+    without the subset, or its id) keep only what they name.
     """
     kept = [
         s
         for s in summaries
-        if edition in (None, s.edition) and (task in (None, s.task, s.task_id) or s.task.startswith(f"{task}-"))
+        if not s.variant
+        and edition in (None, s.edition)
+        and (task in (None, s.task, s.task_id) or s.task.startswith(f"{task}-"))
     ]
-    kept.sort(key=lambda s: (s.limit is not None, _order(s.edition), s.task, s.task_id, s.run_id))
+    kept.sort(
+        key=lambda s: (
+            s.limit is not None,
+            bool(s.audio),
+            _order(s.edition),
+            s.task,
+            s.audio or "",
+            s.task_id,
+            s.run_id,
+        )
+    )
     tables = []
     for name in dict.fromkeys(s.edition for s in kept):
-        runs = [s for s in kept if s.edition == name and s.limit is None]
+        runs = [s for s in kept if s.edition == name and s.limit is None and not s.audio]
         if len({s.task_id for s in runs}) > 1:
             tables.append(_overview(name, runs))
-    return tables + [_task_table([s for s in kept if s.task_id == id]) for id in dict.fromkeys(s.task_id for s in kept)]
+    ids = dict.fromkeys(s.task_id for s in kept)
+    return tables + [_task_table([s for s in kept if s.task_id == id], ranks or {}) for id in ids]
 
 
 def page(tables: Sequence[Table]) -> str:
@@ -217,43 +74,62 @@ def _order(edition: str) -> int:
     return _EDITIONS.index(edition) if edition in _EDITIONS else len(_EDITIONS)
 
 
-def _task_table(runs: Sequence[RunSummary]) -> Table:
+def _task_table(runs: Sequence[RunSummary], ranks: Ranks) -> Table:
     first = runs[0]
     # The scorers are not in the task's identity, so runs of one folder may have been judged for different metrics.
-    primaries = Counter(s.primary for s in runs if s.complete) or Counter(s.primary for s in runs)
-    primary = primaries.most_common(1)[0][0]
-    ranked = [s for s in runs if s.ranked and s.primary == primary]
+    ranked, primary = comparable(runs)
     sign = -1 if ranked and ranked[0].metrics[primary].higher_is_better else 1
     ranked.sort(key=lambda s: (sign * s.metrics[primary].value, s.run_id))
     others = _other_metrics(ranked, primary)
     labels = Counter(s.label for s in runs)
     names = {s.run_id: s.label if labels[s.label] == 1 else s.run_id for s in runs}
+    known = any((s.task_id, s.run_id) in ranks for s in ranked)
+
+    def between(run: RunSummary) -> list[Cell]:
+        return [write_rank(ranks.get((run.task_id, run.run_id)))] if known else []
+
     rows: list[list[Cell]] = []
     for s in ranked:
         # Equal values share a rank.
         rank = 1 + sum(sign * r.metrics[primary].value < sign * s.metrics[primary].value for r in ranked)
         main = s.metrics[primary]
         more: list[Cell] = [s.metrics[m].value if m in s.metrics else None for m in others]
-        rows.append([rank, names[s.run_id], main.score, main.n, flag(s), *_counts(s), *more, s.run_id])
+        rows.append([rank, names[s.run_id], main.score, main.n, flag(s), *between(s), *_counts(s), *more, s.run_id])
     for s in runs:
         if s not in ranked:
             gap: list[Cell] = [None] * len(others)
-            rows.append([None, names[s.run_id], None, s.scored, _why_not(s, primary), *_counts(s), *gap, s.run_id])
+            why = _why_not(s, primary)
+            rows.append([None, names[s.run_id], None, s.scored, why, *between(s), *_counts(s), *gap, s.run_id])
     columns = [Column(name) for name in ("#", "model", primary, "n", "remarks")]
+    columns += [Column("rank", optional=True, number=True)] if known else []
     columns += [Column(name, optional=True) for name in ("errors", "unsupported", "unparsed", *others, "run")]
-    return Table(f"{first.task_id}{_caption(first)}", columns, rows, _notes(ranked, primary))
+    return Table(f"{first.task_id}{caption(first)}", columns, rows, _notes(ranked, primary, known))
 
 
-def _caption(run: RunSummary) -> str:
+def write_rank(ends: tuple[int, int] | None) -> str | None:
+    """ "2", or "1 to 3"."""
+    return None if ends is None else " to ".join(str(end) for end in dict.fromkeys(ends))
+
+
+def comparable(runs: Sequence[RunSummary]) -> tuple[list[RunSummary], str]:
+    """Of the runs of one task those that are ranked, and the metric that ranks them."""
+    primaries = Counter(s.primary for s in runs if s.complete) or Counter(s.primary for s in runs)
+    primary = primaries.most_common(1)[0][0]
+    return [s for s in runs if s.ranked and s.primary == primary], primary
+
+
+def caption(run: RunSummary) -> str:
     """What must stand beside every number of an edition, and of a trial."""
     labels = [MINI] if run.edition != "full" else []
+    labels += [f"audio condition {run.audio}, not the clips as they are"] if run.audio else []
     labels += [f"trial on {run.limit} items, not a result"] if run.limit is not None else []
     return f" ({'; '.join(labels)})" if labels else ""
 
 
 def _other_metrics(runs: Sequence[RunSummary], primary: str) -> list[str]:
-    """The metrics beside the primary one, in the order of `list metrics`; unparsed answers have a column of counts."""
-    found = {name for s in runs for name in s.metrics} - {primary, "unparsed"}
+    """The metrics beside the primary one, in the order of `list metrics`; unparsed answers have a column of counts, and
+    the histogram of the predicted labels stays in summary.json."""
+    found = {name for s in runs for name in s.metrics if not name.startswith(PREDICTED)} - {primary, "unparsed"}
     known = [m.name for m in METRICS if m.name in found]
     return [*dict.fromkeys(known), *sorted(found - set(known))]
 
@@ -271,6 +147,7 @@ def flag(run: RunSummary) -> str:
     """What speaks against taking a run's number at its face."""
     main = run.metrics.get(run.primary)
     flags = [
+        "imported" if run.imported else "",
         "at chance" if run.at_chance else "",
         f"{main.clusters} clusters" if main and main.few_clusters else "",
         "" if run.repeatable else "not repeatable",
@@ -279,24 +156,45 @@ def flag(run: RunSummary) -> str:
     return ", ".join(text for text in flags if text)
 
 
+def unscored(run: RunSummary) -> str:
+    """Why a run has no value for its primary metric: a scorer whose weights are missing says so in its signature."""
+    said = [text for text in run.signature.values() if NOT_SCORED in text]
+    return f"no value for {run.primary}" + "".join(f" ({text})" for text in said)
+
+
 def _why_not(run: RunSummary, primary: str) -> str:
     if not run.complete:
         return f"not ranked: {run.reason or 'incomplete'}"
+    if run.primary == primary:
+        return f"not ranked: {unscored(run)}"
     return f"not ranked: no value for {primary}; its primary metric is {run.primary}"
 
 
-def _notes(ranked: Sequence[RunSummary], primary: str) -> list[str]:
+def _notes(ranked: Sequence[RunSummary], primary: str, with_ranks: bool) -> list[str]:
     if not ranked:
         return []
     main = [s.metrics[primary] for s in ranked]
     better = "higher" if main[0].higher_is_better else "lower"
     notes = [f"{primary} [95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]; {better} is better"]
+    notes += ["rank: 95 % interval of the rank among these runs, over the same resamples of all"] if with_ranks else []
     if any(s.at_chance for s in ranked):
-        notes.append("at chance: the interval of the difference to a constant answer reaches 0")
-    baselines = sorted({s.baseline for s in ranked if s.baseline is not None})
-    notes += [f"{primary} of a constant answer: {' or '.join(f'{b:.1f}' for b in baselines)}"] if baselines else []
+        notes.append(f"at chance: the interval of the difference to {_nothing(ranked)} reaches 0")
+    known: dict[str, set[str]] = {}
+    for s in ranked:
+        found = s.baselines or ({"constant": s.baseline} if s.baseline is not None else {})
+        for name, value in found.items():
+            known.setdefault(name, set()).add(f"{value:.1f}")
+    notes += [f"{primary} of a {_ANSWERS[name]}: {' or '.join(sorted(values))}" for name, values in known.items()]
+    widths = [(m.high - m.low) / _HALF_WIDTHS for m in main if m.high > m.low]
+    if len(ranked) > 1 and widths:
+        notes.append(
+            f"differences from about {planned(median(widths)):.1f} points on would be found (p < 0.05) with a probability of "
+            "80 %, of runs whose errors have nothing in common; pairs that have are told apart by less: `compare`"
+        )
     if any(m.few_clusters for m in main):
         notes.append(f"fewer than {FEW_CLUSTERS} clusters: the interval is too narrow")
+    if any(s.imported for s in ranked):
+        notes.append("imported: answered elsewhere; that its prompt and decoding are the task's cannot be checked here")
     if any(not s.repeatable for s in ranked):
         notes.append("not repeatable: a batch had to be cut, and outside float32 answers depend on the batch")
     for scorer in dict.fromkeys(name for s in ranked for name in sorted(s.signature)):
@@ -308,6 +206,19 @@ def _notes(ranked: Sequence[RunSummary], primary: str) -> list[str]:
         else:  # settings or versions differ: the rows cannot simply be compared
             notes += [f"{signature} ({scorer} of {', '.join(who)} only)" for signature, who in signed.items()]
     return notes
+
+
+_ANSWERS = {
+    "constant": "constant answer",
+    "prior": "random answer, drawn by how common each is",
+    "speaker prior": "speaker's most common answer elsewhere",
+}
+
+
+def _nothing(ranked: Sequence[RunSummary]) -> str:
+    """The best answer that hears nothing, in words."""
+    found = {s.baseline_of or "constant" for s in ranked if s.baseline is not None}
+    return " or ".join(f"a {_ANSWERS[name]}" for name in _ANSWERS if name in found) or "a constant answer"
 
 
 def _overview(edition: str, runs: Sequence[RunSummary]) -> Table:
@@ -324,7 +235,7 @@ def _overview(edition: str, runs: Sequence[RunSummary]) -> Table:
     columns = [Column("task"), Column("metric"), *(Column(model, optional=True) for model in models)]
     marked = any(s.at_chance for s in runs if s.ranked)
     notes = ["primary metrics; details and intervals in the table of each task"]
-    notes += ["* at chance: not to be told from a constant answer"] if marked else []
+    notes += ["* at chance: not to be told from an answer that hears nothing"] if marked else []
     return Table(f"overview, {MINI if edition != 'full' else edition}", columns, rows, notes)
 
 

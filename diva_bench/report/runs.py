@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diva_bench.report.leaderboard import MINI, flag, summary_of
+from diva_bench.report.leaderboard import MINI, flag
+from diva_bench.report.summaries import summary_of
 from diva_bench.report.tables import Cell, Column, Table
+
+_NAMED = 5  # ids that a note lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,9 @@ def _row(finished: Finished) -> list[Cell]:
     heard = sum(t["audio"] for t in finished.timing if t["stages"])
     main = run.metrics.get(run.primary)
     remarks = [f"incomplete: {run.reason}" if not run.complete else "", flag(run)]
+    remarks += ["" if main or not run.scored else f"no value for {run.primary}: not ranked"]
     return [
-        run.task,
+        run.title,
         run.label,
         run.primary,
         main.score if main else None,
@@ -68,6 +72,20 @@ def _notes(finished: Sequence[Finished]) -> list[str]:
         f"left out for every model: {d['id']}: {d['reason']}" for f in finished for d in f.summary["data_faults"]
     )
     for f in finished:
-        if f.summary["errors"]:
+        if known := f.summary.get("excluded"):
+            notes.append(f"{f.summary['task']}: {len(known)} left out by the task itself: {_reasons(known)}")
+    notes += dict.fromkeys(f"{f.summary['task']}: {note}" for f in finished for note in f.summary.get("data_notes", ()))
+    for f in finished:
+        if f.summary["errors"] and not f.summary.get("imported"):
             notes.append(f"{f.summary['errors']} failed in {f.path}: not scored, asked again by the same command")
     return [*notes, *(str(f.path) for f in finished)]
+
+
+def _reasons(known: Sequence[Mapping[str, str]]) -> str:
+    """Reason and ids, each reason once."""
+    ids: dict[str, list[str]] = {}
+    for fault in known:
+        ids.setdefault(fault["reason"], []).append(fault["id"])
+    return "; ".join(
+        f"{', '.join(some[:_NAMED])}{', ...' if len(some) > _NAMED else ''} ({why})" for why, some in ids.items()
+    )

@@ -163,8 +163,13 @@ def write(cell: Cell, digits: int = 1) -> str:
 # ---------------------------------------------------------------- cells
 
 
+_LEAST = 4  # digits from which on a number that would be written as 0 is a probability
+
+
 def _number(value: float, digits: int) -> str:
     text = f"{value:.{digits}f}"
+    if digits >= _LEAST and value > 0 and not text.strip("0."):
+        return f"<{10**-digits:.{digits}f}"
     return text.removeprefix("-") if not text.strip("-0.") else text  # no "-0.0"
 
 

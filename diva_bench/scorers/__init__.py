@@ -18,6 +18,13 @@ BUILTIN = {
     "qa": "diva_bench.scorers.qa:QA",
     "labels": "diva_bench.scorers.labels:Labels",
     "wer": "diva_bench.scorers.asr:Wer",
+    "given": "diva_bench.scorers.given:Given",
+    "adherence": "diva_bench.scorers.adherence:Adherence",
+    "pedants": "diva_bench.scorers.pedants:Pedants",
+    "sentence_bleu": "diva_bench.scorers.sentences:SentenceBleu",
+    "hf_evaluate": "diva_bench.scorers.hf_evaluate:HFEvaluate",
+    "comet": "diva_bench.scorers.comet:Comet",
+    "llm_judge": "diva_bench.scorers.llm_judge:Judge",
 }
 
 
@@ -30,6 +37,10 @@ def builtin(name: str) -> Callable[..., Scorer] | None:
 
 
 Args = dict[str, Any]
+NOT_SCORED = "not scored, "
+"""What stands in the signature of a scorer that cannot score here, before the reason and what to do."""
+PREDICTED = "predicted_"
+"""What the names of the metrics begin with that are the histogram of the predicted labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +50,15 @@ class Metric:
     scorer: str
     name: str
     meaning: str
-    low: float = 0
+    low: float | None = 0
     high: float | None = 100
     higher_is_better: bool = True
     needs: str = ""
 
     @property
     def range(self) -> str:
+        if self.low is None:
+            return "any"
         return f"{self.low:g} to {self.high:g}" if self.high is not None else f"{self.low:g} and up"
 
     @property
@@ -55,14 +68,30 @@ class Metric:
 
 _CHOICES = "task with choices"
 _SCORED = "task with choices and a model that scores them"
+_SPOKEN = "data set with transcripts"
+_COUNTED = "model that counts its tokens"
+_LOCAL = "checkout of its module, or the Hub"
+_COMET = "data set with transcripts, unbabel-comet and its weights"
+_JUDGE = "second model, to judge"
 
 METRICS = (
     Metric("bleu", "bleu", "corpus BLEU as sacreBLEU counts it; setting: tokenize"),
     Metric("chrf", "chrf2", "character n-gram F2 of sacreBLEU; needs no tokenizer"),
-    Metric("chrf", "chrf++", "chrF2 with word 1- and 2-grams; setting: word_order 2"),
+    Metric("chrf", "chrf++", "chrF2 with word 1- and 2-grams; setting: word_order 2, or [0, 2] for both"),
+    Metric(
+        "sentence_bleu", "mean_sentence_bleu", "BLEU of each sentence, averaged, as in the DiVA paper; no corpus BLEU"
+    ),
     Metric("qa", "contains", "an accepted answer stands in the reply, as whole words"),
     Metric("qa", "em", "the reply is an accepted answer, word for word (SQuAD)"),
     Metric("qa", "f1", "words shared with the nearest accepted answer (SQuAD)"),
+    Metric(
+        "pedants",
+        "pedants",
+        "P(right) by the PEDANTS classifier of April 2024, averaged: the paper's QA score. Its released answers to HeySQuAD "
+        "get 46.22 for Qwen 2 Audio, as published, and 51.52 for DiVA, whose published 55.17 are by other weights. An empty "
+        "answer gets 28.9, the question said back 47.3",
+    ),
+    Metric("pedants", "pedants_rate", "answers with such a P of at least .5; setting: threshold"),
     Metric("labels", "accuracy", "share of right labels", needs=_CHOICES),
     Metric("labels", "weighted_f1", "F1 of each label, weighted by its share of the gold labels", needs=_CHOICES),
     Metric("labels", "macro_f1", "F1 of each label, all labels alike", needs=_CHOICES),
@@ -71,11 +100,38 @@ METRICS = (
     Metric("labels", "binary_f1", "F1 of one label; setting: positive", needs=_CHOICES),
     Metric("labels", "accuracy_norm", "accuracy by nats per token of the label", needs=_SCORED),
     Metric("labels", "accuracy_first", "accuracy by the label's first token alone", needs=_SCORED),
+    Metric("labels", "weighted_f1_first", "weighted_f1 by the label's first token alone", needs=_SCORED),
+    Metric("labels", "binary_f1_first", "binary_f1 by the label's first token alone", needs=_SCORED),
     Metric("labels", "accuracy_text", "accuracy by the label found in the reply", needs=_CHOICES),
     Metric("labels", "unparsed", "replies in which no one label is found", higher_is_better=False, needs=_CHOICES),
+    Metric("labels", "predicted_<label>", "share of answers that were decided so, right or wrong", needs=_CHOICES),
     Metric("wer", "wer", "word errors per 100 words; setting: of", high=None, higher_is_better=False),
     Metric("wer", "cer", "the same for characters; setting: unit char", high=None, higher_is_better=False),
+    Metric("hf_evaluate", "hf.<metric>", "any metric of the evaluate library, per answer", high=None, needs=_LOCAL),
+    Metric("comet", "comet", "COMET of source, answer and reference, x 100", low=None, high=None, needs=_COMET),
+    Metric("llm_judge", "judge", "what another model of the catalog says; settings: model, scale", needs=_JUDGE),
+    Metric("llm_judge", "judge_unparsed", "its replies without a verdict", higher_is_better=False, needs=_JUDGE),
+    Metric("given", "released", "mean of the scores that came with imported answers; setting: top", needs="import"),
+    Metric("adherence", "right_language", "answers in the language asked for; setting: language"),
+    Metric("adherence", "one_sentence", "answers that are one sentence; setting: form sentence"),
+    Metric("adherence", "one_word", "answers that are one word; setting: form word"),
+    Metric("adherence", "no_remark", "answers of no more sentences than the reference; setting: form translation"),
+    Metric("adherence", "answer_words", "words of an answer, on average", high=None, higher_is_better=False),
+    Metric("adherence", "answer_characters", "the same for zh and ja", high=None, higher_is_better=False),
+    Metric("adherence", "transcribes", "answers that repeat the words spoken", higher_is_better=False, needs=_SPOKEN),
+    Metric("adherence", "refused", "answers that refuse (a list of phrases)", higher_is_better=False),
+    Metric("adherence", "empty", "answers without a word", higher_is_better=False),
+    Metric("adherence", "truncated", "answers that reached max_new_tokens", higher_is_better=False, needs=_COUNTED),
+    Metric("adherence", "looping", "answers with a phrase three times on end", higher_is_better=False),
+    Metric("adherence", "compressible", "answers that zlib shrinks by more than 2.4 (Whisper)", higher_is_better=False),
+    Metric("adherence", "repeated_4grams", "4-grams that stood in the answer before", higher_is_better=False),
 )
+_RISES = {(m.scorer, m.name): m.higher_is_better for m in METRICS}
+
+
+def rises(scorer: str, metric: str, otherwise: bool) -> bool:
+    """Whether more of a metric is better: as METRICS has it, `otherwise` for one that is not listed."""
+    return _RISES.get((scorer, metric), otherwise)
 
 
 def answer(response: Response) -> str:

@@ -2,8 +2,8 @@
 
 Each answer is decided in up to four ways, kept apart as confusion counts:
 
-    label   the one that counts: the choice with the highest log-likelihood of all its tokens; for a model that scores
-            no choices, the label found in its text
+    label   the one that counts: the choice with the highest log-likelihood of all its tokens, or what the setting
+            `decide` says; for a model that scores no choices, the label found in its text
     norm    the highest log-likelihood per token
     first   the highest log-likelihood of the first token alone (what DiVA-Eval does)
     text    the label found in the text by the strict parser
@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from diva_bench.errors import DataError, SpecError
-from diva_bench.scorers import answer, settings
+from diva_bench.scorers import PREDICTED, answer, settings
 from diva_bench.specs import TaskSpec, digest
 from diva_bench.stats import dense, ratio
 from diva_bench.text import BASIC, words
@@ -33,6 +33,7 @@ _SCORES: dict[str, Callable[[LabelScore], float]] = {
     "first": lambda score: score.first,
 }
 KINDS = (*_SCORES, "text")
+_DECIDE = {"total": "label", "norm": "norm", "first": "first"}
 _NEGATIONS = frozenset({"not", "no", "non", "never", "neither", "nor", "without", "cannot"})
 
 
@@ -79,7 +80,10 @@ class Parser:
 
 
 class Labels:
-    """Setting: `positive`, the label whose F1 is `binary_f1`. Statistics: "<kind>:<gold>><predicted>", counts."""
+    """Settings: `positive`, the label whose F1 is `binary_f1`; `decide`, the log-likelihood by which a label is chosen:
+    of all its tokens (total), per token (norm), or of its first token (first: the DiVA paper, whose code takes the
+    largest logit among the labels' first tokens). Statistics: "<kind>:<gold>><predicted>", counts.
+    """
 
     higher_is_better = True
 
@@ -87,9 +91,10 @@ class Labels:
         where = f"task {task.name}: scorers.labels"
         if not task.choices:
             raise SpecError(f"{where} needs a task with choices; this one has none.")
-        given = settings("labels", task, args, {"positive": (None, *task.choices)})
+        given = settings("labels", task, args, {"positive": (None, *task.choices), "decide": tuple(_DECIDE)})
         self._choices = task.choices
         self._positive: str | None = given["positive"]
+        self._scores = {**_SCORES, "label": _SCORES[_DECIDE[given["decide"]]]}
         bad = [c for c in task.choices if ">" in c or c == UNPARSED]
         if bad or len(set(task.choices)) < len(task.choices):
             raise SpecError(f"{where}: choices must be distinct, without '>', and not {UNPARSED!r}: {task.choices}.")
@@ -103,7 +108,9 @@ class Labels:
         # The order of the choices is a setting: it decides ties.
         table = digest([list(task.choices), task.synonyms])[:8]
         positive = f"|positive:{self._positive}" if self._positive else ""
-        self.signature = f"labels|ties:first|parser:v{Parser.version}|norm:{BASIC.signature}|table:{table}{positive}"
+        decide = f"|decide:{given['decide']}" if given["decide"] != "total" else ""
+        parser = f"parser:v{Parser.version}|norm:{BASIC.signature}|table:{table}"
+        self.signature = f"labels|ties:first|{parser}{positive}{decide}"
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
         if len(sample.references) != 1 or sample.references[0] not in self._choices:
@@ -115,10 +122,12 @@ class Labels:
         if response.status == "unsupported":
             # Which kinds this model can be judged by cannot be seen here; `reduce` drops those that never had a label.
             decided = dict.fromkeys(KINDS, UNPARSED)
+        elif response.label is not None:  # imported: chosen by the first token of each label
+            decided = dict.fromkeys(("label", "first"), response.label or UNPARSED)
         elif response.choices is None:
             decided = dict.fromkeys(("label", "text"), said or UNPARSED)
         else:
-            decided = {kind: self._best(response, score) for kind, score in _SCORES.items()}
+            decided = {kind: self._best(response, score) for kind, score in self._scores.items()}
             decided["text"] = said or UNPARSED
         return {f"{kind}:{sample.references[0]}>{label}": 1.0 for kind, label in decided.items()}
 
@@ -129,7 +138,8 @@ class Labels:
         return max(self._choices, key=lambda label: score(given[label]))  # of equals, max takes the first
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
-        """0 to 100 but mcc (-100 to 100); `accuracy_norm` and `accuracy_first` only where labels were scored."""
+        """0 to 100 but mcc (-100 to 100). Those in _norm and _first only where labels were scored. `predicted_<label>`:
+        the share of answers that were decided so, right or wrong; what they lack to 100 named no label."""
         if not totals:
             return {}
         counts = confusion(totals, self._choices)
@@ -145,9 +155,17 @@ class Labels:
         for kind in ("norm", "first"):
             if any(key.startswith(f"{kind}:") and not key.endswith(f">{UNPARSED}") for key in totals):
                 scores[f"accuracy_{kind}"] = accuracy(confusion(totals, self._choices, kind))
-        said = confusion(totals, self._choices, "text")
-        scores["accuracy_text"] = accuracy(said)
-        scores["unparsed"] = ratio(said[..., -1].sum(axis=-1), said.sum(axis=(-2, -1)))
+        if "accuracy_first" in scores:
+            first = confusion(totals, self._choices, "first")
+            scores["weighted_f1_first"] = weighted_f1(first)
+            if self._positive:
+                scores["binary_f1_first"] = f1(first)[..., self._choices.index(self._positive)]
+        predicted = ratio(counts.sum(axis=-2), counts.sum(axis=(-2, -1))[..., None])
+        scores |= {f"{PREDICTED}{label}": predicted[..., i] for i, label in enumerate(self._choices)}
+        if any(key.startswith("text:") for key in totals):
+            said = confusion(totals, self._choices, "text")
+            scores["accuracy_text"] = accuracy(said)
+            scores["unparsed"] = ratio(said[..., -1].sum(axis=-1), said.sum(axis=(-2, -1)))
         return {name: np.asarray(100 * score) for name, score in scores.items()}
 
 

@@ -41,20 +41,11 @@ class Bleu:
     higher_is_better = True
 
     def __init__(self, task: TaskSpec, **args: Any) -> None:
-        given = settings("bleu", task, args, {"tokenize": _TOKENIZERS, "references": _REFERENCES})
-        self._references = given["references"]
-        try:
-            self._bleu = BLEU(tokenize=given["tokenize"])
-        except (ImportError, RuntimeError) as err:
-            extra = "ja" if given["tokenize"] == "ja-mecab" else "ko"
-            raise SpecError(
-                f"task {task.name}: scorers.bleu.tokenize {given['tokenize']!r} needs a package that is not installed: "
-                f'pip install "sacrebleu[{extra}]".'
-            ) from err
-        self.signature = f"bleu|{_signature(self._bleu, self._references)}"
+        self._bleu, self._references = sacre_bleu("bleu", task, args)
+        self.signature = f"bleu|{sacre_signature(self._bleu, self._references)}"
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
-        references = _checked(sample, self._references, "bleu")
+        references = checked(sample, self._references, "bleu")
         # corpus_score of one sentence: sentence_score counts the same but warns about its own formula
         score = self._bleu.corpus_score([answer(response)], [[r] for r in references])
         row = {f"bleu.c{n}": float(score.counts[n - 1]) for n in _ORDERS}
@@ -93,41 +84,62 @@ def _bleu(matched: Floats, possible: Floats, hypothesis: Floats, reference: Floa
     return np.asarray(np.where(scored, 100 * np.exp(logs + brevity), 0.0))
 
 
+def sacre_bleu(scorer: str, task: TaskSpec, args: Mapping[str, Any]) -> tuple[BLEU, int | str]:
+    """sacreBLEU's BLEU with a scorer's settings `tokenize` and `references`, and how many references are expected."""
+    given = settings(scorer, task, args, {"tokenize": _TOKENIZERS, "references": _REFERENCES})
+    try:
+        return BLEU(tokenize=given["tokenize"]), given["references"]
+    except (ImportError, RuntimeError) as err:
+        extra = "ja" if given["tokenize"] == "ja-mecab" else "ko"
+        raise SpecError(
+            f"task {task.name}: scorers.{scorer}.tokenize {given['tokenize']!r} needs a package that is not installed: "
+            f'pip install "sacrebleu[{extra}]".'
+        ) from err
+
+
 class Chrf:
-    """Corpus chrF2 (`word_order` 0) or chrF++ (`word_order` 2): the F-score, beta 2, of the mean precision and the mean
+    """Corpus chrF2 (`word_order` 0), chrF++ (2), or both ([0, 2]): the F-score, beta 2, of the mean precision and the mean
     recall over character 1- to 6-grams, and with chrF++ word 1- and 2-grams. Orders that hypothesis or reference lack
     are left out.
 
-    Settings: `word_order`; `references`, as for BLEU. Statistics: chrf.h, chrf.r, chrf.m and order: n-grams of the
-    hypothesis, of the reference, of both (of several references the one with the best F-score).
+    Settings: `word_order`; `references`, as for BLEU. Statistics: chrf.h, chrf.r, chrf.m (chrf++.h, ...) and order:
+    n-grams of the hypothesis, of the reference, of both (of several references the one with the best F-score).
     """
 
     higher_is_better = True
 
     def __init__(self, task: TaskSpec, **args: Any) -> None:
-        given = settings("chrf", task, args, {"word_order": (0, 2), "references": _REFERENCES})
+        given = settings("chrf", task, args, {"word_order": (0, 2, [0, 2]), "references": _REFERENCES})
         self._references = given["references"]
-        self._chrf = CHRF(word_order=given["word_order"])
-        self._name = "chrf++" if given["word_order"] else "chrf2"
-        self._keys = [f"chrf.{kind}{n}" for n in range(1, self._chrf.order + 1) for kind in "hrm"]
-        self.signature = f"{self._name}|{_signature(self._chrf, self._references)}"
+        orders = given["word_order"] if isinstance(given["word_order"], list) else [given["word_order"]]
+        self._metrics = {("chrf++" if order else "chrf2"): CHRF(word_order=order) for order in orders}
+        self._keys = {
+            name: [f"{name.removesuffix('2')}.{kind}{n}" for n in range(1, chrf.order + 1) for kind in "hrm"]
+            for name, chrf in self._metrics.items()
+        }
+        signed = [f"{name}|{sacre_signature(chrf, self._references)}" for name, chrf in self._metrics.items()]
+        self.signature = "; ".join(signed)
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
-        references = _checked(sample, self._references, "chrf")
-        # sacreBLEU has no public door to these counts; its own significance tests take this one too
-        counts = self._chrf._extract_corpus_statistics([answer(response)], [[r] for r in references])[0]
-        row = {key: float(count) for key, count in zip(self._keys, counts, strict=True) if count}
-        return {"chrf.r1": 0.0} | row
+        references = [[r] for r in checked(sample, self._references, "chrf")]
+        row: dict[str, float] = {}
+        for name, chrf in self._metrics.items():
+            # sacreBLEU has no public door to these counts; its own significance tests take this one too
+            counts = chrf._extract_corpus_statistics([answer(response)], references)[0]
+            found = {key: float(count) for key, count in zip(self._keys[name], counts, strict=True) if count}
+            row |= {self._keys[name][1]: 0.0} | found
+        return row
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
-        """{"chrf2" or "chrf++": 0 to 100}, exact as for BLEU."""
-        if not totals:
-            return {}
-        counts = dense(totals, self._keys)
+        """{"chrf2", "chrf++"}, those asked for, 0 to 100, exact as for BLEU."""
+        return {name: self._score(name, totals) for name in self._metrics} if totals else {}
+
+    def _score(self, name: str, totals: Mapping[str, Floats]) -> Floats:
+        counts = dense(totals, self._keys[name])
         if counts.ndim > 1:
-            return {self._name: _chrf(counts.reshape(*counts.shape[:-1], -1, 3), CHRF.BETA)}
-        score = self._chrf._compute_score_from_stats([int(c) for c in counts])
-        return {self._name: np.asarray(score.score, dtype=np.float64)}
+            return _chrf(counts.reshape(*counts.shape[:-1], -1, 3), CHRF.BETA)
+        score = self._metrics[name]._compute_score_from_stats([int(c) for c in counts])
+        return np.asarray(score.score, dtype=np.float64)
 
 
 def _chrf(counts: Floats, beta: int) -> Floats:
@@ -140,14 +152,14 @@ def _chrf(counts: Floats, beta: int) -> Floats:
     return 100 * ratio((1 + beta**2) * precision * recall, beta**2 * precision + recall)
 
 
-def _signature(metric: Metric, references: int | str) -> str:
+def sacre_signature(metric: Metric, references: int | str) -> str:
     """sacreBLEU's own signature, which knows the number of references only once something has been scored."""
     empty: list[list[Any]] = [["", ""], ["", None]] if references == "var" else [[""]] * int(references)
     metric.corpus_score(["", ""][: len(empty[0])], empty)
     return str(metric.get_signature())
 
 
-def _checked(sample: Sample, wanted: int | str, scorer: str) -> tuple[str, ...]:
+def checked(sample: Sample, wanted: int | str, scorer: str) -> tuple[str, ...]:
     found = len(sample.references)
     if wanted not in ("var", found):
         raise DataError(

@@ -1,0 +1,103 @@
+"""`compare` and `trio`: what runs that exist say about each other."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from diva_bench.catalog import Catalog
+from diva_bench.cli.progress import Terminal
+from diva_bench.cli.show import print_tables
+from diva_bench.errors import StoreError, UserError
+from diva_bench.report.compare import (
+    Comparison,
+    chosen,
+    compare,
+    differences_table,
+    groups_tables,
+    items_table,
+    most,
+    parts_of,
+    scores_table,
+    tests_table,
+)
+from diva_bench.report.scored import sheet
+from diva_bench.report.summaries import collect
+from diva_bench.report.tables import Table
+from diva_bench.report.trio import Trio, find, trio, trio_tables
+from diva_bench.store import RunFolder
+
+_OTHERS = 34  # columns of a terminal that ids and numbers take in the table of samples
+
+
+def compare_command(
+    runs: list[Path], metrics: list[str], items: int, references: list[str], format: str, paths: list[Path]
+) -> int:
+    """Print everything there is to say about two or more runs of one task."""
+    if len(runs) < 2:
+        raise UserError(f"compare needs two runs or more, got {len(runs)}. Give folders such as results/<task>/<run>.")
+    held = _references(references)
+    lined = sheet(runs, Catalog(paths), Terminal())
+    found = compare(lined, chosen(lined, metrics))
+    tables = [scores_table(found), differences_table(found), tests_table(found), *groups_tables(found, held)]
+    if items:
+        tables.append(_items(found, items, format))
+    print_tables(tables, format)
+    return 0
+
+
+def _references(words: Sequence[str]) -> dict[str, str]:
+    """accent=usa -> {"accent": "usa"}."""
+    found = {}
+    for word in words:
+        group, equals, value = word.partition("=")
+        if not group or not equals or not value:
+            raise UserError(f"--reference {word!r} is not GROUP=VALUE, such as accent=usa.")
+        found[group] = value
+    return found
+
+
+def _items(found: Comparison, count: int, format: str) -> Table:
+    """The table of samples; only their answers are kept."""
+    parts = parts_of(found)
+    places = most(parts, count)
+    ids = {found.sheet.ids[i] for i in places}
+    answers = [RunFolder(run.path).answers(ids) for run in found.sheet.runs[:2]]
+    cut = None if format in ("json", "csv") else 80
+    if format == "rich":
+        cut = max(shutil.get_terminal_size().columns, 80) - _OTHERS  # three texts side by side: three lines of each
+    return items_table(found, parts, places, answers, cut)
+
+
+def trio_command(
+    results: Path, oracle: str, cascade: str, models: list[str], tasks: list[str], format: str, paths: list[Path]
+) -> int:
+    """Exit code: 0 every task that has an oracle or a cascade has all runs; 1 some are missing, and named."""
+    if not results.is_dir():
+        raise StoreError(f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.")
+    runs = [s for s in collect(results) if s.limit is None and not s.audio and not s.variant]
+    if tasks:
+        runs = [s for s in runs if any(t in (s.task, s.task_id) or s.task.startswith(f"{t}-") for t in tasks)]
+    catalog, progress = Catalog(paths), Terminal()
+    trios: list[Trio] = []
+    missing: dict[str, list[str]] = {}
+    for task_id in dict.fromkeys(s.task_id for s in runs):
+        here = [s for s in runs if s.task_id == task_id]
+        for model in models:
+            wanted = (oracle, cascade, model)
+            found = [find(here, name, results) for name in wanted]
+            absent = [name for name, path in zip(wanted, found, strict=True) if path is None]
+            if len(absent) == len(wanted):
+                continue
+            if absent:
+                missing.setdefault(", ".join(absent), []).append(here[0].task)
+            else:
+                trios.append(trio(sheet([path for path in found if path], catalog, progress)))
+    if not trios:
+        raise UserError(
+            f"{results}: no task has complete runs of {oracle}, {cascade} and {' or '.join(models)}. "
+            f"There are runs of {', '.join(sorted({s.model for s in runs})) or 'nobody'}."
+        )
+    print_tables(trio_tables(trios, missing), format)
+    return 1 if missing else 0

@@ -1,0 +1,77 @@
+"""`diagnose`: read the stored answers of runs together and say which signs of failure they show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from diva_bench.catalog import Catalog
+from diva_bench.cli.progress import Terminal
+from diva_bench.cli.results import job_of
+from diva_bench.cli.show import print_table
+from diva_bench.errors import StoreError
+from diva_bench.report.diagnose import Patient, as_json, diagnose, long_table, tables
+from diva_bench.report.signs import Answers, counted
+from diva_bench.report.summaries import RunSummary, summary_of
+from diva_bench.runner import Job
+from diva_bench.scorers.adherence import Adherence
+from diva_bench.specs import digest
+from diva_bench.store import RunFolder
+
+
+def diagnose_command(runs: Sequence[Path], examples: int, format: str, paths: list[Path]) -> int:
+    catalog, progress = Catalog(paths), Terminal()
+    folders = [RunFolder(path) for path in dict.fromkeys(path.resolve() for path in runs)]
+    names = _labels(folders)
+    shown = progress.track(folders, "reading runs", total=len(folders))
+    patients = [_patient(job_of(catalog, folder, progress), folder, names[folder.path]) for folder in shown]
+    found = diagnose(patients)
+    if format == "json":
+        print(as_json(found, examples), end="")
+    elif format == "csv":
+        print_table(long_table(found), "csv")
+    else:
+        for i, table in enumerate(tables(found, examples)):
+            if i:
+                print()
+            print_table(table, format)
+    return 0
+
+
+def _labels(folders: Sequence[RunFolder]) -> dict[Path, str]:
+    """Run folder -> model name with edition, or the folder's own name where two of one task would be called the same."""
+    names = {folder.path: folder.path.name.rsplit("-", 1)[0] for folder in folders}
+    taken = [(path.parent, name) for path, name in names.items()]
+    return {path: name if taken.count((path.parent, name)) == 1 else path.name for path, name in names.items()}
+
+
+def _patient(job: Job, folder: RunFolder, label: str) -> Patient:
+    """A run with the signs counted today, whatever its summary was judged for."""
+    given = {r.id: r for r in folder.responses()}
+    judged = [s for s in job.samples if s.id in given and given[s.id].status in ("ok", "unsupported")]
+    if not judged:
+        raise StoreError(f"{folder.path}: no answers yet; there is nothing to diagnose. Run the model first.")
+    answers = Answers(job.task, judged, [given[s.id] for s in judged])
+    scorer = cast(Adherence, job.scorers.get("adherence") or Adherence(job.task))
+    summary = _summary(folder)
+    main = summary.metrics.get(summary.primary) if summary else None
+    llm = job.model.weights.get("llm")
+    return Patient(
+        label=label,
+        task_id=folder.path.parent.name,
+        adapter=job.model.adapter,
+        llm=digest({f.path: f.sha256 for f in llm.files}) if llm else "",
+        answers=answers,
+        counts=counted(answers, scorer),
+        score=(summary.primary, main.score) if summary and main else None,
+        at_chance=summary.at_chance if summary else None,
+        signature=scorer.signature,
+        failed=len(job.samples) - len(judged),
+    )
+
+
+def _summary(folder: RunFolder) -> RunSummary | None:
+    """None where the run has not been judged yet."""
+    file = folder.path / "summary.json"
+    return summary_of(folder.summary(), file) if file.exists() else None

@@ -1,0 +1,110 @@
+"""`leaks`: hold the samples of tasks against training data. Exit code 0 where nothing is found, 1 where something is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from diva_bench import assets, data
+from diva_bench.catalog import Catalog
+from diva_bench.cli.progress import Terminal
+from diva_bench.cli.show import print_table
+from diva_bench.errors import StoreError, UserError
+from diva_bench.leaks import Leaks
+from diva_bench.report.leaked import as_json, counts_table, found_table
+from diva_bench.specs import Edition
+from diva_bench.training import sources
+from diva_bench.types import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    train: Sequence[str]
+    tasks: Sequence[str]
+    edition: str = "auto"
+    data_dir: Path | None = None
+    text_only: bool = False
+    drop_list: Path | None = None
+    output: Path | None = None
+    format: str = "rich"
+    paths: Sequence[Path] = ()
+
+
+def leaks_command(options: Options) -> int:
+    progress = Terminal()
+    if not options.train:
+        raise UserError(f"--train is missing: the training data to look in. It may be one of:\n{sources.FORMS}")
+    if options.output is not None:
+        _write(options.output, "")  # an hour of reading is too late to learn that it cannot be written
+    rows = [(source, sources.read(source)) for source in options.train]  # says now which of them is none
+    search = Leaks(_samples(options, progress), progress, sound=not options.text_only)
+    began = time.perf_counter()
+    with _lines(options.drop_list) as leak:
+        for source, stream in rows:
+            search.scan(stream, source, progress, leak)
+    seconds = time.perf_counter() - began
+    report = search.report
+    progress.note(f"{report.rows:,} rows in {seconds:.0f} s, {report.rows / max(seconds, 1e-9):.0f} rows/s")
+    whole = as_json(report, options.train, seconds)
+    if options.output is not None:
+        _write(options.output, whole)
+    if options.format == "json":
+        print(whole, end="")
+    elif options.format == "csv":
+        print_table(found_table(report, None), "csv")
+    else:
+        print_table(counts_table(report, options.train), options.format)
+        if report.found:
+            print()
+            listed = found_table(report) if options.format == "rich" else found_table(report, None)
+            print_table(listed, options.format)
+    return 1 if report.found else 0
+
+
+def _samples(options: Options, progress: Terminal) -> dict[str, Sequence[Sample]]:
+    """Task -> its samples. `auto` is mini, but full where --data-dir says where the real data are. Of several tasks, those
+    without the edition are left out, and said so."""
+    catalog = Catalog(list(options.paths))
+    wanted = options.edition if options.edition != "auto" else "full" if options.data_dir else "mini"
+    leaves = list(dict.fromkeys(leaf for name in options.tasks for leaf in catalog.subsets(name)))
+    lacking = [leaf for leaf in leaves if wanted not in catalog.task_editions(leaf)]
+    if lacking and len(lacking) < len(leaves):
+        progress.note(f"no edition {wanted}, left out: {', '.join(lacking)}")
+        leaves = [leaf for leaf in leaves if leaf not in lacking]
+    tasks: dict[str, Sequence[Sample]] = {}
+    for leaf in leaves:
+        task = catalog.task(leaf, cast(Edition, wanted))
+        loaded = data.load(
+            task, assets.cache_folder(), progress, data_dir=options.data_dir, allow_partial=True, need_audio=False
+        )
+        tasks[leaf] = loaded.samples
+    return tasks
+
+
+@contextmanager
+def _lines(path: Path | None) -> Iterator[Callable[[str], None]]:
+    """A writer of lines to a file, or to nowhere."""
+    if path is None:
+        yield lambda line: None
+        return
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            print("row\tsource\tkind\ttask\tsample", file=file)
+            yield lambda line: print(line, file=file)
+    except OSError as err:
+        raise _cannot_write(path, err) from err
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as err:
+        raise _cannot_write(path, err) from err
+
+
+def _cannot_write(path: Path, err: OSError) -> StoreError:
+    return StoreError(f"{path}: cannot be written ({err.strerror or err}). Choose a file in a folder that is there.")

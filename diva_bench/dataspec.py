@@ -1,0 +1,101 @@
+"""What a task may say of its data: where the rows of an edition are, and what they must be. Part of the task's YAML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Spec(BaseModel):
+    """What all schemas share: nothing can be changed, unknown keys are errors, a field's docstring is its description."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Access(Spec):
+    """How licensed data is had: nobody but the user may fetch it."""
+
+    url: str
+    """Where to ask."""
+    note: str
+    """What it takes, and what the folder must then hold."""
+
+
+class Hub(Spec):
+    """A data set of the Hugging Face hub that is stored as parquet."""
+
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    """owner/name."""
+    revision: str = "main"
+    """The commit; "main" where none could be pinned: the run then records which one it was."""
+
+
+class DataChange(Spec):
+    """What a subset changes in the data of one edition; None: nothing."""
+
+    path: str | None = None
+    config: str | None = None
+    split: str | None = None
+    rows: int | None = Field(default=None, gt=0)
+    total: tuple[int, ...] | None = None
+    labels: dict[str, int] | None = None
+    where: dict[str, str | bool | tuple[str, ...]] | None = None
+    columns: dict[str, str] | None = None
+
+
+class DataSpec(Spec):
+    """Where the rows of one edition are and what they must be.
+
+    In path, config, split, columns and `where`, "{subset}" stands for the name of the subset.
+    """
+
+    source: str
+    """The reader: jsonl, parquet, or that of a corpus; see `diva_bench.readers.READERS`."""
+    path: str | None = None
+    """jsonl: the file, relative to the task's YAML file, or absolute. Others: the folder's name in the data folder
+    (`--data-dir` or DIVA_BENCH_DATA), or absolute; the data folder may also be that folder itself."""
+    layout: tuple[str, ...] = ()
+    """Glob patterns below that folder; one of them at least must match, else it is not this data."""
+    hub: Hub | None = None
+    """Where the same files may be fetched from (`diva-bench pull --task`)."""
+    config: str | None = None
+    split: str | None = None
+    rows: int = Field(gt=0)
+    """How many rows there must be, after `where`, those under `exclude` included: a wrong count is an error."""
+    rows_from_memory: bool = False
+    """The count was never seen in the data: a wrong one is a warning."""
+    total: tuple[int, ...] = ()
+    """How many rows the owners' files have before `where`: one of these, or an error."""
+    labels: dict[str, int] | None = None
+    """With label tasks: how many rows each label must have."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Role -> column: id, audio, transcript, cluster, and (unless `reference` is set) reference."""
+    groups: tuple[str, ...] | None = None
+    """Columns that results of this edition are broken down by, in place of the task's."""
+    where: dict[str, str | bool | tuple[str, ...]] = Field(default_factory=dict)
+    """Column -> value or values: other rows are not asked; they are counted and named."""
+    exclude: dict[str, str] = Field(default_factory=dict)
+    """Id -> reason: known bad clips, left out for every model and listed in the run. A row that is not there is no error."""
+    rate: tuple[int, ...] = ()
+    """Hz: what the files are sampled at, one of these; another rate is an error."""
+    seconds: tuple[float, float] | None = None
+    """Shortest and longest clip, seconds: another length is a data fault."""
+    access: Access | None = None
+    """With licensed data: where to ask."""
+
+    def changed(self, change: DataChange, subset: str | None) -> DataSpec:
+        """With the subset's changes, and its name for {subset}."""
+        values = {**self.model_dump(), **change.model_dump(exclude_none=True)}
+        for key in ("path", "config", "split", "columns", "where"):
+            values[key] = _named(values[key], subset or "")
+        return DataSpec.model_validate(values)
+
+
+def _named(value: Any, subset: str) -> Any:
+    """`value` with {subset} replaced in every string of it."""
+    if isinstance(value, str):
+        return value.replace("{subset}", subset)
+    if isinstance(value, dict):
+        return {key: _named(inner, subset) for key, inner in value.items()}
+    return [_named(inner, subset) for inner in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,161 @@
+"""Runs made of imported answers: their task, their model record, and their job again when they are scored anew.
+
+A run folder like any other, but for this: the model's adapter is "imported", which nobody can ask; its args say of what
+file (sha256) and how it was read, so that another file is another run; `imported` in run.json names the files. The scores
+that came with the answers are one more scorer, `given`. Without gold labels ("scores only") that is the only one, and the
+task is one of its own: named <task>-scores-only, its samples the ids of the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diva_bench import assets, data
+from diva_bench.catalog import Catalog
+from diva_bench.data import Dataset
+from diva_bench.errors import PredictionError, UserError
+from diva_bench.predictions import Options, Prediction, Source
+from diva_bench.predictions.match import listed
+from diva_bench.runner import Job
+from diva_bench.scorers.given import METRIC, ROUNDING
+from diva_bench.scorers.given import NAME as GIVEN
+from diva_bench.specs import ModelSpec, Runtime, TaskSpec, digest
+from diva_bench.store import RunFolder
+from diva_bench.types import Progress, Response, Sample
+
+ADAPTER = "imported"
+VERSION = "1"
+"""Bump when the same file would be read into other answers."""
+_NO_GOLD = "scores only"
+
+
+def model(name: str, sources: Sequence[Source], format: str, options: Options, labels: Mapping[str, str]) -> ModelSpec:
+    """Who gave the answers: all that decides what was read is in its identity, no path is."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise UserError(
+            f"--model-name {name!r}: letters, digits, dots, dashes and underscores, at most 64, the first a letter or digit."
+        )
+    args: dict[str, Any] = {"format": format, "sha256": [source.sha256 for source in sources]}
+    args |= {"columns": dict(options.columns)} if options.columns else {}
+    args |= {"only": options.only} if options.only else {}
+    args |= {"labels": dict(labels)} if labels else {}
+    return ModelSpec(
+        name=name,
+        edition=None,
+        adapter=ADAPTER,
+        description=f"Answers imported from {', '.join(source.path.name for source in sources)} ({format}).",
+        citation="",
+        licence="",
+        args=args,
+        weights={},
+        runtime=Runtime(dtype="float32"),
+        training=None,
+    )
+
+
+def record(sources: Sequence[Source], format: str, rows: int, matched: str) -> dict[str, Any]:
+    """`imported` of run.json."""
+    files = [{"name": source.path.name, "sha256": source.sha256, "bytes": len(source.data)} for source in sources]
+    return {"files": files, "format": format, "rows": rows, "matched": matched}
+
+
+def with_given(task: TaskSpec, responses: Iterable[Response], top: int | None = None) -> TaskSpec:
+    """The task with the scorer of the scores that came with the answers, if any came.
+
+    `top`: the score of a perfect answer at the source; None: 1 where no score is above 1, else 100.
+    Raises PredictionError for scores below 0 or above it.
+    """
+    scores = [r.scores[GIVEN] for r in responses if GIVEN in r.scores]
+    if not scores:
+        return task
+    least, most = min(scores), max(scores)
+    best = top or (1 if most <= 1 + ROUNDING else 100)
+    if least < 0 or most > best * (1 + ROUNDING):
+        raise PredictionError(f"the scores go from {least:g} to {most:g}; 0 to {best} can be read (--top 1 or 100).")
+    return task.model_copy(update={"scorers": {**task.scorers, GIVEN: {"top": best}}})
+
+
+# ---------------------------------------------------------------- without gold labels
+
+
+def without_gold(task: TaskSpec) -> TaskSpec:
+    """The task of runs that have nothing but the scores they came with."""
+    changes: dict[str, Any] = {
+        "name": f"{task.name}-scores-only",
+        "choices": None,
+        "groups": (),
+        "scorers": {},
+        "primary": METRIC,
+    }
+    return task.model_copy(update=changes)
+
+
+def ids_as_data(predictions: Sequence[Prediction], clusters: Mapping[str, str] | None) -> Dataset:
+    """The ids of a file as samples. `clusters`: id -> unit of resampling; None: each id is its own.
+
+    Raises PredictionError for an id that stands twice or has no cluster.
+    """
+    ids = [str(p.id) for p in predictions]
+    if any(p.id is None for p in predictions):
+        raise PredictionError("--no-gold needs a file with ids: without them two runs cannot be compared.")
+    twice = list(dict.fromkeys(i for i in ids if ids.count(i) > 1)) if len(set(ids)) < len(ids) else []
+    if twice:
+        raise PredictionError(f"more than once: {len(twice)}: {listed(twice)}. Nothing was written.")
+    lost = [i for i in ids if clusters is not None and i not in clusters]
+    if lost:
+        raise PredictionError(f"--clusters has no cluster for {len(lost)} ids: {listed(lost)}.")
+    return _dataset({i: clusters[i] if clusters else i for i in ids})
+
+
+def _dataset(clusters: Mapping[str, str]) -> Dataset:
+    """Sorted by id, so that the order of a file makes no other task."""
+    samples = tuple(Sample(ident, (_NO_GOLD,), cluster) for ident, cluster in sorted(clusters.items()))
+    return Dataset(samples, (), digest([_NO_GOLD, [[s.id, s.cluster] for s in samples]]))
+
+
+# ---------------------------------------------------------------- again
+
+
+def is_imported(record: Mapping[str, Any]) -> bool:
+    """Whether a run.json is of an imported run."""
+    return bool(record["model"]["adapter"] == ADAPTER)
+
+
+def needs_data(record: Mapping[str, Any]) -> bool:
+    """Whether the run has gold labels beyond what is in its own folder."""
+    return "clusters" not in record.get("imported", {})
+
+
+def task_of(catalog: Catalog, record: Mapping[str, Any]) -> TaskSpec:
+    """The task of an imported run as the catalog has it now, with the scorer of its own scores."""
+    stored = record["task"]
+    if not needs_data(record):
+        return TaskSpec.model_validate({**stored, "home": Path()})
+    task = catalog.task(stored["name"], stored["edition"])
+    given = stored["scorers"].get(GIVEN)
+    return task.model_copy(update={"scorers": {**task.scorers, GIVEN: given}}) if given else task
+
+
+def dataset_of(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: Path | None = None) -> Dataset:
+    """The samples of an imported run: no clip is needed. `data_dir` is not in the record, so it is given again. Without
+    gold labels they are in the run's own folder."""
+    stored = folder.record()
+    if needs_data(stored):
+        return data.load(task, assets.cache_folder(), progress, data_dir=data_dir, need_audio=False)
+    known = stored["imported"]["clusters"] or {}
+    return _dataset({response.id: known.get(response.id, response.id) for response in folder.responses()})
+
+
+def job(task: TaskSpec, spec: ModelSpec, dataset: Dataset, catalog: Catalog, provenance: Mapping[str, Any]) -> Job:
+    return Job(
+        task=task,
+        model=spec,
+        dataset=dataset,
+        scorers=catalog.scorers(task),
+        accepts=frozenset(),
+        adapter_version=VERSION,
+        provenance=provenance,
+    )

@@ -1,0 +1,261 @@
+"""Predictions + the samples of a task -> responses, in the order of the data; nothing is guessed.
+
+Which sample a row is about: its id, where any id of the file is one of the task's; else its row number, checked against
+what the file says of the right answer (`reference`, or whether a label was right), or of the question. A sample without
+a row is missing: the run is then incomplete. A row about no sample, or two about one, is an error.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from diva_bench.data import Dataset
+from diva_bench.errors import PredictionError
+from diva_bench.predictions import Prediction
+from diva_bench.scorers.given import NAME as GIVEN
+from diva_bench.scorers.labels import Parser
+from diva_bench.specs import TaskSpec
+from diva_bench.text import contains, words
+from diva_bench.types import LabelScore, Response, Sample
+
+_SHOWN = 10  # ids listed of a kind
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """`responses` in the order of the data. `missing`: ids of samples without a row. `left_out`: ids of rows about samples
+    that the task leaves out for every model. `how`: what the rows were matched by. `nameless`: rows that name no label."""
+
+    responses: tuple[Response, ...]
+    missing: tuple[str, ...]
+    left_out: tuple[str, ...]
+    how: str
+    nameless: int = 0
+
+
+def match(
+    task: TaskSpec, dataset: Dataset, predictions: Sequence[Prediction], labels: Mapping[str, str] | None = None
+) -> Matched:
+    """`labels`: what a file calls a choice -> the choice.
+
+    Raises PredictionError where rows are extra or doubled (with counts and the first ten), where no row can be told to be
+    about any sample, and where row numbers and references do not go together.
+    """
+    ids = {sample.id for sample in dataset.samples}
+    faults = {fault.id for fault in (*dataset.faults, *dataset.excluded)}
+    reading = _Reading(task, labels or {})
+    if any(p.id in ids or p.id in faults for p in predictions):
+        rows, how = [(str(p.id), p) for p in predictions], "ids"
+    else:
+        rows, how = _by_position(dataset, predictions, reading)
+    kept = [(ident, p) for ident, p in rows if ident not in faults]
+    _check_coverage(task, ids, kept)
+    found = {ident: reading.response(ident, p) for ident, p in kept}
+    _check_given(list(found.values()))
+    _check_labels(task, list(found.values()))
+    return Matched(
+        responses=tuple(found[s.id] for s in dataset.samples if s.id in found),
+        missing=tuple(s.id for s in dataset.samples if s.id not in found),
+        left_out=tuple(ident for ident, _ in rows if ident in faults),
+        how=how,
+        nameless=sum(r.label == "" for r in found.values()),
+    )
+
+
+def listed(ids: Sequence[str]) -> str:
+    """The first ten, and how many more."""
+    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+    return ", ".join(ids[:_SHOWN]) + more
+
+
+def _check_coverage(task: TaskSpec, ids: set[str], rows: Sequence[tuple[str, Prediction]]) -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for ident, prediction in rows:
+        places[ident].append(prediction.where)
+    extra = [ident for ident in places if ident not in ids]
+    twice = [ident for ident, where in places.items() if len(where) > 1]
+    if not extra and not twice:
+        return
+    missing = sorted(ids - places.keys())
+    said = [f"task {task.name} has {len(ids)} samples; these answers do not fit it. Nothing was written."]
+    if extra:
+        said.append(f"extra (not in the task): {len(extra)}: {listed(extra)}")
+    if twice:
+        first = places[twice[0]]
+        said.append(f"more than once: {len(twice)}: {listed(twice)}; the first at {first[0]} and {first[1]}")
+    if missing:
+        said.append(f"missing: {len(missing)}: {listed(missing)}")
+    raise PredictionError("\n".join(said))
+
+
+def _check_given(responses: Sequence[Response]) -> None:
+    """A score for every answer, or for none: a mean over some of them would pose as one over all."""
+    without = [r.id for r in responses if r.status == "ok" and GIVEN not in r.scores]
+    if without and any(r.scores for r in responses):
+        raise PredictionError(
+            f"{len(without)} of the answers have no score, the others have: {listed(without)}. Score all of them, give them "
+            "status error, or leave the scores out."
+        )
+
+
+def _check_labels(task: TaskSpec, responses: Sequence[Response]) -> None:
+    """Labels that mostly name no choice are those of another task, not wrong answers."""
+    nameless = [r.text.strip() for r in responses if r.label == ""]
+    if 2 * len(nameless) > len(responses):
+        said = list(dict.fromkeys(nameless))
+        raise PredictionError(
+            f"{len(nameless)} of {len(responses)} answers name none of {', '.join(task.choices or ())}; they say "
+            f"{listed(said)}. Say what that stands for: --labels {said[0] or 'TEXT'}=CHOICE,..."
+        )
+
+
+# ---------------------------------------------------------------- by position
+
+
+def _by_position(
+    dataset: Dataset, predictions: Sequence[Prediction], reading: _Reading
+) -> tuple[list[tuple[str, Prediction]], str]:
+    """Rows in the order of the data; or of its sorted ids, where what the file says of every row fits only that (so are
+    the released outputs for MUStARD: its owners' JSON is in another order)."""
+    unplaced = [p for p in predictions if p.row is None]
+    if unplaced:
+        raise PredictionError(
+            f"{unplaced[0].where}: id {unplaced[0].id!r} is no id of the task, and neither is any other of the file; the "
+            f"task's look like {listed([s.id for s in dataset.samples[:3]])}."
+        )
+    beyond = next((p for p in predictions if (p.row or 0) >= len(dataset.samples)), None)
+    if beyond is not None:
+        raise PredictionError(
+            f"{beyond.where}: row {beyond.row} of the data, which has {len(dataset.samples)} (from 0) and leaves out "
+            f"{len(dataset.faults) + len(dataset.excluded)}; the file has {len({p.row for p in predictions})} rows. Is it "
+            "another split, or another edition?"
+        )
+    checks, problem = _checked(dataset.samples, predictions, reading)
+    if not problem:
+        return _placed(dataset.samples, predictions), f"row numbers, {checks}"
+    ordered = sorted(dataset.samples, key=lambda s: s.id)
+    checks, other = _checked(ordered, predictions, reading)
+    if not other:
+        return _placed(ordered, predictions), f"row numbers of the sorted ids, {checks}"
+    raise PredictionError(
+        f"{problem}. The rows are not in the order of this task's data, nor of its sorted ids; import a file with ids."
+    )
+
+
+def _placed(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> list[tuple[str, Prediction]]:
+    return [(samples[p.row or 0].id, p) for p in predictions]
+
+
+def _checked(samples: Sequence[Sample], predictions: Sequence[Prediction], reading: _Reading) -> tuple[str, str]:
+    """(what the order was checked against, the first row that does not fit; "" where all do)."""
+    checks: set[str] = set()
+    for prediction in predictions:
+        sample = samples[prediction.row or 0]
+        check, problem = reading.check(sample, prediction)
+        if problem:
+            return "", f"{prediction.where}: row {prediction.row} of the data is {sample.id}, but {problem}"
+        checks.add(check)
+    said = " and ".join(sorted(checks - {""}))
+    return f"checked against {said}" if said else "which nothing in the file could be checked by", ""
+
+
+class _Reading:
+    """What a row says, for one task."""
+
+    def __init__(self, task: TaskSpec, labels: Mapping[str, str]) -> None:
+        self._choices = task.choices or ()
+        self._parser = Parser(task.choices, task.synonyms) if task.choices else None
+        self._synonyms = task.synonyms
+        self._labels = {name.strip().casefold(): choice for name, choice in labels.items()}
+        strange = sorted(set(labels.values()) - set(self._choices))
+        if strange:
+            allowed = ", ".join(self._choices) or "none: it is no label task"
+            raise PredictionError(f"--labels leads to {', '.join(strange)}; task {task.name} has {allowed}.")
+
+    def response(self, ident: str, prediction: Prediction) -> Response:
+        return Response(
+            ident,
+            text=prediction.text,
+            status=prediction.status,
+            detail=prediction.detail,
+            choices=self._scored(prediction),
+            label=self.label(prediction) if prediction.status == "ok" else None,
+            scores={GIVEN: prediction.given} if prediction.given is not None and prediction.status == "ok" else {},
+        )
+
+    def _scored(self, prediction: Prediction) -> dict[str, LabelScore] | None:
+        """The log-likelihoods of the choices, for a label task; all of them, or the row is wrong."""
+        if prediction.choices is None or not self._choices:
+            return None
+        if set(prediction.choices) != set(self._choices) or not all(
+            math.isfinite(s.total) and math.isfinite(s.first) for s in prediction.choices.values()
+        ):
+            raise PredictionError(
+                f"{prediction.where}: needs a finite log-likelihood for each of {', '.join(self._choices)}; has "
+                f"{', '.join(prediction.choices)}."
+            )
+        return dict(prediction.choices)
+
+    def label(self, prediction: Prediction) -> str | None:
+        """The choice that a row took by its source's own account: as --labels names it, or as the one choice whose first
+        token it is. "" where that names no choice; None: the answer is free text, which the scorer parses."""
+        if self._parser is None:
+            return None
+        if prediction.label is not None:
+            return prediction.label if prediction.label in self._choices else ""
+        text = prediction.text.strip().casefold()
+        if text in self._labels:
+            return self._labels[text]
+        if not prediction.first_token:
+            return None
+        for table in ({c: c for c in self._choices}, self._synonyms):
+            begun = {choice for word, choice in table.items() if text and word.casefold().startswith(text)}
+            if len(begun) == 1:
+                return begun.pop()
+        return self._parser.parse(prediction.text) or ""
+
+    def check(self, sample: Sample, prediction: Prediction) -> tuple[str, str]:
+        """(what the position was checked against, "" for nothing; what is wrong, "" for nothing)."""
+        if prediction.reference is not None:
+            agrees = any(self._same(said, sample) for said in _several(prediction.reference))
+            reference = " / ".join(sample.references[:3])
+            problem = f"the file's reference is {prediction.reference[:80]!r}, the task's {reference[:80]!r}"
+            return "the references", "" if agrees else problem
+        if prediction.question is not None and sample.transcript:
+            agrees = words(prediction.question) == words(sample.transcript)
+            problem = f"the file asks {prediction.question[:80]!r}, the task {sample.transcript[:80]!r}"
+            return "the questions", "" if agrees else problem
+        if self._choices and prediction.status == "ok" and prediction.given in (0.0, 1.0):
+            label = self.label(prediction) if prediction.first_token else None
+            if label:
+                right = label == sample.references[0]
+                said = "right" if prediction.given else "wrong"
+                problem = f"the file says that {label} was {said}, and the label is {sample.references[0]}"
+                return "which labels were right", "" if right == bool(prediction.given) else problem
+        return "", ""
+
+    def _same(self, said: str, sample: Sample) -> bool:
+        """A reference may stand in a sentence ("The speaker's tone sounds anger.") or, for labels, be a synonym or a number."""
+        if self._parser is not None:
+            if said.strip().isdigit() and int(said) < len(self._choices):
+                return self._choices[int(said)] == sample.references[0]
+            return (self._labels.get(said.strip().casefold()) or self._parser.parse(said)) == sample.references[0]
+        return (
+            any(contains(words(said), words(reference)) for reference in sample.references) or said in sample.references
+        )
+
+
+def _several(reference: str) -> list[str]:
+    """The references in a text: lm-eval writes a list of them as Python does."""
+    if reference.startswith("["):
+        try:
+            value = ast.literal_eval(reference)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return [reference]
+        if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
+            return value
+    return [reference]

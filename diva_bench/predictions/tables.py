@@ -1,0 +1,149 @@
+"""jsonl and csv: one row per sample, with an id and the answer.
+
+jsonl   one object a line: `id` (text or whole number), `text` (or `answer`, or `prediction`). Optional, as in the
+        responses.jsonl of our own run folders: `status` (ok, unsupported, error) and `detail`; `choices`, label ->
+        [log-likelihood in nats, tokens, log-likelihood of the first token]; `scores.given`; and, only beside a `status`
+        (elsewhere a column of this name is often the right answer), `label`, the choice that was taken. An error row may
+        be followed by a later row of the same id, which then counts, as in a run folder.
+csv     a header row and the columns `id`, `text` and `status`; comma or tab, as the header has it; quoted as RFC 4180 says.
+
+Other names: --columns id=NAME,text=NAME; a score that came with the answers: --columns score=NAME (NA or empty: none).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from diva_bench.errors import PredictionError
+from diva_bench.predictions import Options, Prediction, Source, number
+from diva_bench.types import LabelScore
+
+_TEXT = ("text", "answer", "prediction")
+_STATUSES = ("ok", "unsupported", "error")
+
+
+def fits_jsonl(source: Source, options: Options) -> bool:
+    return _has_columns(list(source.first), options)
+
+
+def read_jsonl(source: Source, options: Options) -> list[Prediction]:
+    found: dict[str, Prediction] = {}
+    rows: list[Prediction] = []
+    for where, row in source.rows():
+        ident, text, given = _columns(list(row), options, where)
+        prediction = _prediction(where, row, row[ident], row[text], row.get(given) if given else None)
+        earlier = found.get(str(prediction.id))
+        if earlier is not None and earlier.status == "error":
+            rows.remove(earlier)
+        found[str(prediction.id)] = prediction
+        rows.append(prediction)
+    return rows
+
+
+def _prediction(where: str, row: Mapping[str, Any], ident: Any, text: Any, given: Any) -> Prediction:
+    status, label, detail = row.get("status", "ok"), row.get("label"), row.get("detail", "")
+    if status not in _STATUSES:
+        raise PredictionError(f"{where}: status is {status!r}. Allowed: {', '.join(_STATUSES)}.")
+    if not isinstance(text, str) and not (text is None and status != "ok"):
+        raise PredictionError(f"{where}: the answer is {text!r}, not text. A row without an answer has status error.")
+    scores = row.get("scores")
+    if given is None and isinstance(scores, dict):
+        given = scores.get("given")
+    return Prediction(
+        where,
+        text or "",
+        id=_ident(ident, where),
+        status=status,
+        detail=detail if isinstance(detail, str) else "",
+        label=label if isinstance(label, str) and "status" in row else None,
+        choices=_choices(row.get("choices"), where),
+        given=number(given, where),
+    )
+
+
+def _choices(value: Any, where: str) -> dict[str, LabelScore] | None:
+    if value is None:
+        return None
+    try:
+        return {
+            str(k): LabelScore(float(total), int(tokens), float(first)) for k, (total, tokens, first) in value.items()
+        }
+    except (AttributeError, TypeError, ValueError) as err:
+        raise PredictionError(
+            f"{where}: `choices` maps each label to [log-likelihood, tokens, log-likelihood of the first token]."
+        ) from err
+
+
+def fits_csv(source: Source, options: Options) -> bool:
+    if source.zipped or source.text.lstrip().startswith(("{", "[")):
+        return False
+    header = source.text.split("\n", 1)[0]
+    return _has_columns(next(csv.reader([header.rstrip("\r")], delimiter=_delimiter(header)), []), options)
+
+
+def read_csv(source: Source, options: Options) -> list[Prediction]:
+    lines = csv.reader(
+        io.StringIO(source.text, newline=""), delimiter=_delimiter(source.text.split("\n", 1)[0]), strict=True
+    )
+    rows: list[Prediction] = []
+    try:
+        header = next(lines)
+        twice = sorted({name for name in header if header.count(name) > 1})
+        if twice:
+            raise PredictionError(f"{source.path}:1: column {twice[0]!r} stands twice in the header.")
+        ident, text, given = _columns(header, options, f"{source.path}:1")
+        for fields in lines:
+            where = f"{source.path}:{lines.line_num}"
+            if not fields:
+                continue
+            if len(fields) != len(header):
+                raise PredictionError(
+                    f"{where}: {len(fields)} fields, but the header has {len(header)}. Was the file cut off, or a field "
+                    "with a delimiter in it not quoted?"
+                )
+            row = dict(zip(header, fields, strict=True))
+            score = number(row[given], where) if given else None
+            said = {"status": row["status"] or "ok"} if "status" in row else {}
+            rows.append(_prediction(where, said, row[ident], row[text], score))
+    except csv.Error as err:
+        raise PredictionError(f"{source.path}:{lines.line_num}: not valid CSV ({err}).") from err
+    return rows
+
+
+def _delimiter(header: str) -> str:
+    return "\t" if "\t" in header else ","
+
+
+def _ident(value: Any, where: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise PredictionError(f"{where}: the id must be text or a whole number, found {value!r}.")
+    return str(value)
+
+
+def _has_columns(names: Sequence[str], options: Options) -> bool:
+    try:
+        _columns(names, options, "")
+    except PredictionError:
+        return False
+    return True
+
+
+def _columns(names: Sequence[str], options: Options, where: str) -> tuple[str, str, str | None]:
+    """The columns of id, answer and score (None: no score)."""
+    for role, name in options.columns.items():
+        if name not in names:
+            raise PredictionError(f"{where}: column {name!r} ({role}) is missing; there is {', '.join(names)}.")
+    ident = options.columns.get("id", "id")
+    texts = [options.columns["text"]] if "text" in options.columns else [name for name in _TEXT if name in names]
+    if ident not in names or not texts:
+        lacking = "id" if ident not in names else "answer"
+        raise PredictionError(
+            f"{where}: no column for the {lacking} (id, and one of {', '.join(_TEXT)}); there is {', '.join(names)}. Name "
+            "them with --columns id=NAME,text=NAME."
+        )
+    if len(texts) > 1:
+        raise PredictionError(f"{where}: {' and '.join(texts)} may both be the answer; say --columns text=NAME.")
+    return ident, texts[0], options.columns.get("score")

@@ -1,0 +1,79 @@
+"""Where the rows of a task come from. A reader turns what its owners ship (parquet, a corpus folder, jsonl) into rows of
+one shape; data.py checks, indexes and counts them. Readers decode no audio and drop nothing without saying so.
+
+A reader is a function `read(folder, task) -> Iterator[Raw]`: `folder` is what `data.locate` found (a folder of the
+corpus; for jsonl the file), `task.data` says which split, configuration and columns. It raises DataError where the
+layout or the columns are not the owners'; how many rows there must be, `data.load` checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from diva_bench.errors import unknown
+from diva_bench.specs import TaskSpec
+
+READERS = {
+    "covost": "diva_bench.readers.covost:read",
+    "heysquad": "diva_bench.readers.heysquad:read",
+    "iemocap": "diva_bench.readers.iemocap:read",
+    "jsonl": "diva_bench.readers.jsonl:read",
+    "meld": "diva_bench.readers.meld:read",
+    "mustard": "diva_bench.readers.mustard:read",
+    "parquet": "diva_bench.readers.parquet:read",
+    "sdqa": "diva_bench.readers.sdqa:read",
+    "urfunny": "diva_bench.readers.urfunny:read",
+}
+"""What `source:` of a task's data may say."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSource:
+    """Where the encoded bytes of one clip are. `name` is unique within the data set and tells the container where the
+    bytes do not (its suffix); `read` raises OSError where they cannot be had. `size` in bytes and `mtime_ns` (of the
+    file, or of the archive or table that holds it) tell whether what the index remembers still holds; (-1, 0): not there.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """One row as its owners have it. `where` is "file:line" or "file, row 7", for messages. `values`: column -> value; the
+    columns of the roles (id, cluster, transcript, reference) by the names that the task's `columns` give them, by
+    default `id`, `cluster`, `text` and the task's `reference`. `clip` is None where the data at hand has no sound for
+    the row. `fault`: why nobody can be asked about it, "" where one can.
+    """
+
+    where: str
+    values: Mapping[str, Any]
+    clip: ClipSource | None = None
+    fault: str = ""
+
+
+Reader = Callable[[Path, TaskSpec], Iterator[Raw]]
+
+
+def reader(name: str) -> Reader:
+    """A reader by the name that a task's `source` gives; its module is imported when it is first needed."""
+    if name not in READERS:
+        raise unknown("data source", name, READERS)
+    module, _, function = READERS[name].partition(":")
+    return cast(Reader, getattr(import_module(module), function))
+
+
+def file_clip(folder: Path, name: str) -> ClipSource:
+    """The clip in the file `folder/name`, which need not exist: what is missing is found when the clips are looked at."""
+    path = folder / name
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):  # ValueError: a name with a NUL in it
+        return ClipSource(name, path.read_bytes, -1, 0)
+    return ClipSource(name, path.read_bytes, stat.st_size, stat.st_mtime_ns)

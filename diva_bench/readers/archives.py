@@ -1,0 +1,221 @@
+"""What is inside a zip or tar file, without trusting it.
+
+Members are listed and checked before any is read: a name that leads out of the archive, a link, a device, a name given
+twice, or a size that no clip has makes the whole archive refused, by name. A member is never read beyond its declared
+size. Zip and plain tar are read in place; a compressed tar has no way to its middle, so it is unpacked once, into the
+cache.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from diva_bench.disk import CHUNK, size
+from diva_bench.errors import DataError
+from diva_bench.specs import digest
+
+MEMBER_LIMIT = 1 << 30
+"""Bytes of the largest member: MELD's longest wrongly cut clip is some 50 MB."""
+TOTAL_LIMIT = 1 << 38
+"""Bytes of all members together."""
+RATIO_LIMIT = 200
+"""Times that a member may be larger than what it is packed in, above RATIO_FROM: video and sound hardly shrink."""
+RATIO_FROM = 1 << 24
+_TOO_MUCH = "The archive is not what the owners ship, or it is damaged: get it again."
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file in an archive: `name` with forward slashes, `size` in bytes, unpacked."""
+
+    name: str
+    size: int
+    read: Callable[[], bytes]
+    """Raises OSError where this one is damaged, or not as long as the archive says."""
+
+
+def members(path: Path, cache: Path) -> dict[str, Member]:
+    """Name -> member of every file in the archive, in its order. `cache`: where a compressed tar is unpacked.
+
+    Raises DataError on an archive that cannot be read, and on one that is refused.
+    """
+    if path.name.endswith(".zip"):
+        return _in_zip(path)
+    if path.name.endswith((".tar.gz", ".tgz")):
+        return _in_folder(unpacked(path, cache))
+    return _in_tar(path)
+
+
+# ---------------------------------------------------------------- zip
+
+
+def _in_zip(path: Path) -> dict[str, Member]:
+    try:
+        archive = zipfile.ZipFile(path)  # stays open: its list of members is read once, its members by several threads
+    except (OSError, zipfile.BadZipFile, ValueError) as err:
+        raise DataError(f"{path}: cannot be read as a zip file ({err}).") from err
+    checks = _Checks(path)
+    for info in archive.infolist():
+        if info.is_dir() or info.filename.startswith("__MACOSX/"):
+            continue
+        mode = info.external_attr >> 16
+        kind = "a link" if stat.S_ISLNK(mode) else "no ordinary file" if mode and not _ordinary(mode) else ""
+        if info.flag_bits & 1:
+            kind = "encrypted"
+        checks.add(info.filename, info.file_size, info.compress_size, kind)
+    return {
+        name: Member(name, length, partial(_read_zip, path, archive, name, length))
+        for name, length in checks.sizes.items()
+    }
+
+
+def _ordinary(mode: int) -> bool:
+    return stat.S_IFMT(mode) in (0, stat.S_IFREG)  # many tools write no file type at all
+
+
+def _read_zip(path: Path, archive: zipfile.ZipFile, name: str, length: int) -> bytes:
+    try:
+        with archive.open(name) as stream:
+            content = stream.read(length + 1)  # where it is longer than declared it is not read on
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as err:
+        raise OSError(errno.EIO, f"damaged in the archive: {err}", f"{path}: {name}") from err
+    if len(content) != length:
+        raise OSError(errno.EIO, f"not the {length} bytes that the archive declares", f"{path}: {name}")
+    return content
+
+
+# ---------------------------------------------------------------- tar
+
+
+def _in_tar(path: Path) -> dict[str, Member]:
+    places: dict[str, int] = {}
+    checks = _Checks(path)
+    with _open_tar(path, "r:") as archive:
+        for info in _listed(path, archive):
+            checks.add(info.name, info.size, info.size, _kind(info))
+            places[info.name] = info.offset_data
+    return {n: Member(n, length, partial(_read_at, path, n, places[n], length)) for n, length in checks.sizes.items()}
+
+
+def _open_tar(path: Path, mode: str) -> tarfile.TarFile:
+    try:
+        return tarfile.open(path, mode)  # type: ignore[call-overload, no-any-return]
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as err:
+        raise DataError(f"{path}: cannot be read as a tar file ({err}).") from err
+
+
+def _listed(path: Path, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Every member that is not a folder."""
+    try:
+        for info in archive:
+            if not info.isdir():
+                yield info
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as err:
+        raise DataError(f"{path}: cannot be read as a tar file ({err}).") from err
+
+
+def _kind(info: tarfile.TarInfo) -> str:
+    if info.issym() or info.islnk():
+        return f"a link to {info.linkname}"
+    return "" if info.isreg() and not info.issparse() else "no ordinary file"
+
+
+def _read_at(path: Path, name: str, offset: int, length: int) -> bytes:
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        content = stream.read(length)
+    if len(content) != length:
+        raise OSError(errno.EIO, "cut short: the archive ends before it", f"{path}: {name}")
+    return content
+
+
+def unpacked(path: Path, cache: Path) -> Path:
+    """The folder that holds the files of a compressed tar, unpacked now if this archive (by path, size and time) never was.
+
+    Files are written by their checked names, without owner, mode or time, and the folder gets its name when all are there.
+    """
+    status = path.stat()
+    key = digest([str(path.resolve()), status.st_size, status.st_mtime_ns])[:16]
+    folder = cache / "unpacked" / f"{path.name.split('.')[0]}-{key}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        _unpack(path, aside, status.st_size)
+        if not folder.is_dir():  # another process may have been faster
+            os.replace(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder
+
+
+def _unpack(path: Path, folder: Path, packed: int) -> None:
+    checks = _Checks(path)
+    with _open_tar(path, "r:gz") as archive:
+        for info in _listed(path, archive):
+            checks.add(info.name, info.size, 0, _kind(info))
+            if checks.total > max(RATIO_FROM, RATIO_LIMIT * packed):
+                raise DataError(
+                    f"{path}: {size(packed)} that unpack to more than {RATIO_LIMIT} times as much. {_TOO_MUCH}"
+                )
+            if info.size > shutil.disk_usage(folder).free:
+                raise DataError(
+                    f"{path}: no room to unpack it in {folder.parent}; {info.name} needs {size(info.size)}."
+                )
+            stream = archive.extractfile(info)
+            target = folder / info.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as out:
+                left = info.size
+                while stream and left and (block := stream.read(min(CHUNK, left))):
+                    left -= out.write(block)
+            if left:
+                raise DataError(f"{path}: member {info.name} is cut short. {_TOO_MUCH}")
+
+
+def _in_folder(folder: Path) -> dict[str, Member]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {n: Member(n, p.stat().st_size, p.read_bytes) for p in files for n in [p.relative_to(folder).as_posix()]}
+
+
+# ---------------------------------------------------------------- checks
+
+
+class _Checks:
+    """What every member has to pass, whatever holds it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.sizes: dict[str, int] = {}
+        self.total = 0
+
+    def add(self, name: str, length: int, packed: int, kind: str) -> None:
+        """Note a member of `length` bytes that takes `packed` (0: not known) in the archive; `kind`: what is wrong with it."""
+        where = f"{self._path}: member {name!r}"
+        parts = PurePosixPath(name).parts
+        if not parts or ".." in parts or name.startswith("/") or "\\" in name or "\0" in name or ":" in parts[0]:
+            raise DataError(f"{where} is refused: its name leads out of the archive. {_TOO_MUCH}")
+        if kind:
+            raise DataError(f"{where} is refused: it is {kind}; only plain files are read. {_TOO_MUCH}")
+        if name in self.sizes:
+            raise DataError(f"{where} stands in the archive twice. {_TOO_MUCH}")
+        if length > MEMBER_LIMIT:
+            raise DataError(f"{where} is refused: {size(length)}; the limit is {size(MEMBER_LIMIT)}. {_TOO_MUCH}")
+        if packed and length > RATIO_FROM and length > RATIO_LIMIT * packed:
+            raise DataError(f"{where} is refused: {size(packed)} that unpack to {size(length)}. {_TOO_MUCH}")
+        self.sizes[name] = length
+        self.total += length
+        if self.total > TOTAL_LIMIT:
+            raise DataError(f"{self._path}: unpacks to more than {size(TOTAL_LIMIT)}. {_TOO_MUCH}")

@@ -1,0 +1,100 @@
+"""What is known of every clip of a data set: looked at once (bytes hashed, decoded, measured) and kept in the cache.
+
+A clip that cannot be decoded is so known before anybody is asked. Bytes are read one clip at a time and not kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from diva_bench import audio
+from diva_bench.errors import ClipError
+from diva_bench.readers import ClipSource
+from diva_bench.specs import digest
+from diva_bench.types import Progress
+
+_VERSION = 2  # bump when `_look` would say something else about the same bytes
+_BLOCK = 256  # clips handed to the threads at once: bounds memory
+_SAVE = 16 * _BLOCK  # clips after which a long look is written down, so that a killed one need not start over
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One file: sha256 of its bytes, length in seconds and rate in Hz as the file has it, or why it cannot be used."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+    seconds: float
+    rate: int
+    fault: str
+
+
+def index(root: Path, clips: Sequence[ClipSource], cache: Path, progress: Progress) -> dict[str, Clip]:
+    """Name -> what is known, from the cache where size and time are unchanged, else looked at now.
+
+    All tasks that read the same `root` share what they know. Raises UserError where decoding takes a program that is
+    not here.
+    """
+    store = cache / "index" / f"{root.stem}-{digest([str(root.resolve()), _VERSION])[:16]}.json"
+    known = _read(store)
+    stale = [c for c in clips if c.name not in known or (known[c.name].size, known[c.name].mtime_ns) != _stamp(c)]
+    if stale:
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            looked = _in_blocks(pool, _look, stale)
+            label = f"checking {root.stem} clips"
+            for number, (name, clip) in enumerate(progress.track(looked, label, total=len(stale)), start=1):
+                known[name] = clip
+                if number % _SAVE == 0:
+                    _write(store, known)
+        _write(store, known)
+    return {clip.name: known[clip.name] for clip in clips}
+
+
+def _stamp(clip: ClipSource) -> tuple[int, int]:
+    return clip.size, clip.mtime_ns
+
+
+def _in_blocks(
+    pool: ThreadPoolExecutor, look: Callable[[ClipSource], tuple[str, Clip]], clips: Sequence[ClipSource]
+) -> Iterator[tuple[str, Clip]]:
+    for start in range(0, len(clips), _BLOCK):
+        yield from pool.map(look, clips[start : start + _BLOCK])
+
+
+def _look(clip: ClipSource) -> tuple[str, Clip]:
+    try:
+        encoded = clip.read()
+    except (OSError, ValueError) as err:  # ValueError: a name with a NUL in it
+        return clip.name, Clip(*_stamp(clip), "", 0.0, 0, f"cannot be read ({getattr(err, 'strerror', None) or err})")
+    sha256 = hashlib.sha256(encoded).hexdigest()
+    try:
+        sound, rate = audio.read(encoded)
+    except ClipError as err:
+        return clip.name, Clip(*_stamp(clip), sha256, 0.0, 0, str(err))
+    return clip.name, Clip(*_stamp(clip), sha256, round(sound.seconds, 4), rate, "")
+
+
+def _read(store: Path) -> dict[str, Clip]:
+    """The stored index; an index that cannot be read is no index: it is rebuilt, nothing is lost but seconds."""
+    try:
+        return {name: Clip(*clip) for name, clip in json.loads(store.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _write(store: Path, clips: Mapping[str, Clip]) -> None:
+    """Write aside and rename; a cache that cannot be written costs time, not results."""
+    try:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        aside = store.with_suffix(f".{os.getpid()}.tmp")
+        aside.write_text(json.dumps({name: list(asdict(clip).values()) for name, clip in clips.items()}), "utf-8")
+        aside.replace(store)
+    except OSError:
+        return

@@ -1,0 +1,115 @@
+"""What readers of corpora share: the clips of a folder by the stem of their names (in folders or in an archive, as video
+or as the sound that the user made of it), and the text of a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from diva_bench import assets
+from diva_bench.errors import DataError
+from diva_bench.readers import ClipSource
+from diva_bench.readers.archives import members
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".mkv", ".webm", ".avi")
+"""What a clip may be; where a clip is there in several forms, the first of these is taken: sound before video."""
+
+
+@dataclass
+class Clips:
+    """`found`: stem -> clip. `stray`: names of files that a corpus ships and that are clips of no row."""
+
+    found: dict[str, ClipSource] = field(default_factory=dict)
+    stray: list[str] = field(default_factory=list)
+
+    def of(self, stem: str, expected: str) -> ClipSource | None:
+        """The clip of one row: None where there are no clips at all, else one that may be missing (`expected`: its name)."""
+        return (self.found.get(stem) or absent(expected)) if self.found else None
+
+
+def text(path: Path) -> str:
+    """The whole of a UTF-8 text file; DataError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as err:
+        raise DataError(f"{path}: cannot be read ({err.strerror}).") from err
+    except UnicodeDecodeError as err:
+        raise DataError(f"{path}: is not UTF-8 text (byte {err.start}). Get the original file.") from err
+
+
+def one(folder: Path, patterns: tuple[str, ...], what: str) -> Path:
+    """The one file below `folder` that matches; the first pattern that any file matches decides. DataError else."""
+    for pattern in patterns:
+        found = sorted(p for p in folder.glob(pattern) if p.is_file() and not p.name.startswith("."))
+        if len(found) > 1:
+            raise DataError(f"{folder}: two files could be {what}: {found[0]} and {found[1]}. Remove one.")
+        if found:
+            return found[0]
+    raise DataError(f"{folder}: has no {what}: nothing there matches {' or '.join(patterns)}.")
+
+
+def absent(name: str) -> ClipSource:
+    """A clip that should be there and is not: a fault of its row."""
+
+    def read() -> bytes:
+        raise FileNotFoundError(2, "No such file or directory", name)
+
+    return ClipSource(name, read, -1, 0)
+
+
+def find(folder: Path, wanted: Callable[[PurePosixPath], bool | None], archives: tuple[str, ...] = ()) -> Clips:
+    """Every clip below `folder` that is `wanted`, judged by its path there: yes, no, or None for a stray file.
+
+    `archives`: glob patterns below `folder`; what matches is looked into where no clip is found in a folder. Raises
+    DataError where a clip is there twice in the same form, and what an archive is refused for.
+    """
+    clips = _chosen(folder, _in_folders(folder), wanted)
+    if clips.found:
+        return clips
+    packed = sorted({path for pattern in archives for path in folder.glob(pattern) if path.is_file()})
+    return _chosen(folder, (clip for path in packed for clip in _in_archive(folder, path)), wanted)
+
+
+def _in_folders(folder: Path) -> Iterator[tuple[PurePosixPath, ClipSource]]:
+    for root, inner, names in os.walk(folder):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in sorted(names):
+            if name.startswith(".") or not name.lower().endswith(SUFFIXES):  # ._name: what macOS leaves behind
+                continue
+            path = Path(root, name)
+            stat = path.stat()
+            below = path.relative_to(folder).as_posix()
+            yield PurePosixPath(below), ClipSource(below, path.read_bytes, stat.st_size, stat.st_mtime_ns)
+
+
+def _in_archive(folder: Path, path: Path) -> Iterator[tuple[PurePosixPath, ClipSource]]:
+    changed = path.stat().st_mtime_ns
+    for name, member in members(path, assets.cache_folder()).items():
+        inner = PurePosixPath(path.relative_to(folder).as_posix(), name)
+        if not inner.name.startswith(".") and name.lower().endswith(SUFFIXES):
+            yield inner, ClipSource(str(inner), member.read, member.size, changed)
+
+
+def _chosen(
+    folder: Path,
+    files: Iterator[tuple[PurePosixPath, ClipSource]],
+    wanted: Callable[[PurePosixPath], bool | None],
+) -> Clips:
+    clips = Clips()
+    for path, clip in files:
+        verdict = wanted(path)
+        if verdict is None:
+            clips.stray.append(str(path))
+        elif verdict:
+            other = clips.found.setdefault(path.stem, clip)
+            if other is not clip and _rank(other.name) == _rank(clip.name):
+                raise DataError(f"{folder}: clip {path.stem} is there twice: {other.name} and {clip.name}. Remove one.")
+            if _rank(clip.name) < _rank(other.name):
+                clips.found[path.stem] = clip
+    return clips
+
+
+def _rank(name: str) -> int:
+    return SUFFIXES.index(PurePosixPath(name).suffix.lower())

@@ -1,0 +1,89 @@
+"""CoVoST 2, English into 15 languages (Wang et al., arXiv 2007.10310).
+
+Two forms: the owners' (`covost_v2.en_de.test.tsv`, which get_covost_splits.py makes of their table and Common Voice's, and
+Common Voice's clips/), and parquet of the hub with the same columns (fixie-ai/covost2, WillHeld/covost2). `config` is
+the pair, en_de. Clips are named by Common Voice, so that both give the same ids. The cluster is the speaker (client_id).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from diva_bench.errors import DataError
+from diva_bench.readers import ClipSource, Raw, file_clip
+from diva_bench.readers.parquet import Table, split_files
+from diva_bench.specs import TaskSpec
+
+_TSV = ("path", "sentence", "translation", "client_id")
+_PARQUET = ("client_id", "audio", "sentence", "translation", "id")
+_SPLITS = {"validation": ("dev", "validation")}  # what the hub calls validation is dev in the owners' files
+_WITHDRAWN = "REMOVE"  # what translators wrote over sentences that should go; some were left
+
+
+def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
+    """Every sentence of a split. A translation that is empty or withdrawn is a fault of its row."""
+    pair, split = task.data.config or "", task.data.split or "test"
+    names = [f"covost_v2.{pair}.{name}.tsv" for name in _SPLITS.get(split, (split,))]
+    found = next((path for name in names for path in sorted(folder.glob(f"**/{name}"))), None)
+    if found:
+        yield from _tsv(found, _clips(found, folder))
+    elif split_files(folder, pair, split):
+        yield from _parquet(Table.find(folder, task))
+    else:
+        raise DataError(
+            f"{folder}: neither {' nor '.join(names)} (get_covost_splits.py makes it) nor parquet files in {pair}/ in it."
+        )
+
+
+def _clips(tsv: Path, folder: Path) -> Path | None:
+    """The folder of Common Voice's clips: beside the table, above it, or anywhere in the data folder's first levels."""
+    near = [place / "clips" for place in (tsv.parent, *tsv.parents[:3]) if place.is_relative_to(folder)]
+    near += sorted(path for pattern in ("*/clips", "*/*/clips") for path in folder.glob(pattern))
+    return next((path for path in near if path.is_dir()), None)
+
+
+def _tsv(path: Path, clips: Path | None) -> Iterator[Raw]:
+    """Common Voice's quotes are literal: lines are split, not parsed as CSV."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as err:
+        raise DataError(f"{path}: cannot be read ({err}). It must be a text file in UTF-8.") from err
+    header = lines[0].rstrip("\r").split("\t")
+    if lacks := [name for name in _TSV if name not in header]:
+        raise DataError(f"{path}:1: column {lacks[0]!r} is missing; the columns are {', '.join(filter(None, header))}.")
+    for number, line in enumerate(lines[1:], start=2):
+        fields = line.rstrip("\r").split("\t")
+        if fields == [""]:
+            continue
+        if len(fields) != len(header):
+            raise DataError(f"{path}:{number}: {len(fields)} fields, the header has {len(header)}.")
+        values = dict(zip(header, fields, strict=True))
+        name = values["path"]
+        clip = file_clip(clips, name if Path(name).suffix else f"{name}.mp3") if clips else None
+        yield _row(f"{path}:{number}", Path(name).stem, values, clip)
+
+
+def _parquet(table: Table) -> Iterator[Raw]:
+    table.need(_PARQUET)
+    for row in table.rows(sound=["audio"]):
+        yield _row(row.where, Path(str(row.values["id"])).stem, row.values, row.clip("audio"))
+
+
+def _row(where: str, ident: str, given: Mapping[str, Any], clip: ClipSource | None) -> Raw:
+    sentence, translation = str(given["sentence"] or ""), str(given["translation"] or "")
+    values = {
+        "id": ident,
+        "text": sentence,
+        "sentence": sentence,
+        "translation": translation,
+        "cluster": str(given["client_id"]),
+    }
+    bare = translation.strip()
+    fault = (
+        ""
+        if bare and bare.upper() != _WITHDRAWN
+        else f"its translation is {f'withdrawn ({bare})' if bare else 'empty'}"
+    )
+    return Raw(where, values, clip, fault)

@@ -1,0 +1,92 @@
+"""IEMOCAP as USC ships it: the folder IEMOCAP_full_release.
+
+    Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav
+    Session1/dialog/transcriptions/Ses01F_impro01.txt    Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.
+    Session1/dialog/EmoEvaluation/Ses01F_impro01.txt     [6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]
+
+In EmoEvaluation each such line has the majority label and is followed by what the single evaluators said (lines that begin
+with C- or A-), which is not read. The 4-class convention counts exc (excited) as hap; `emotion` is the owners' label,
+`label` and `paper_label` are the words of the tasks, "" outside the four. An id says it all: session 01, the side that wears
+the markers (F), the dialogue, and who speaks (F or M), so that `Ses01F_impro01_M000` is spoken by the man of session 1.
+
+Columns: id, text, emotion, label, paper_label, session, dialogue, speaker, gender, setting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from diva_bench.errors import DataError
+from diva_bench.readers import Raw
+from diva_bench.readers.corpus import Clips, find, text
+from diva_bench.specs import TaskSpec
+
+SESSIONS = ("1", "2", "3", "4", "5")
+EMOTIONS = ("ang", "dis", "exc", "fea", "fru", "hap", "neu", "oth", "sad", "sur", "xxx")
+"""Labels of the evaluators' majority; xxx: they had none."""
+_WORDS = {  # label, and the word that the DiVA paper's code offered (its first token was scored)
+    "ang": ("angry", "Anger"),
+    "exc": ("happy", "Happiness"),
+    "hap": ("happy", "Happiness"),
+    "neu": ("neutral", "Neutral"),
+    "sad": ("sad", "Sadness"),
+}
+_TURN = re.compile(r"^\[\d[\d.]* - \d[\d.]*\]\t(?P<id>\S+)\t(?P<emotion>\S+)\t\[")
+_SAID = re.compile(r"^(?P<id>Ses\w+)\s*(?:\[[^\]]*\])?\s*:\s*(?P<text>.*\S)")
+_ID = re.compile(r"^(?P<dialogue>Ses0(?P<session>[1-5])[FM]_(?P<setting>impro|script)\w*)_(?P<gender>[FM])\d{3}$")
+
+
+def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
+    """One row for every evaluated utterance: session by session, dialogues by name, utterances as their file has them."""
+    there = [session for session in SESSIONS if (folder / f"Session{session}").is_dir()]
+    if not there:
+        raise DataError(f"{folder}: has none of the folders Session1 to Session5; this is not IEMOCAP_full_release.")
+    clips = find(folder, lambda path: "sentences" in path.parts and "wav" in path.parts)
+    for session in there:
+        dialog = folder / f"Session{session}" / "dialog"
+        sheets = _sheets(dialog / "EmoEvaluation")
+        if not sheets:
+            raise DataError(
+                f"{dialog / 'EmoEvaluation'}: has no Ses*.txt; the labels of session {session} are not there."
+            )
+        for sheet in sheets:
+            yield from _dialogue(sheet, dialog / "transcriptions" / sheet.name, clips)
+
+
+def _sheets(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("Ses*.txt") if path.is_file())
+
+
+def _dialogue(sheet: Path, script: Path, clips: Clips) -> Iterator[Raw]:
+    said = {m["id"]: m["text"] for m in map(_SAID.match, text(script).splitlines()) if m}
+    turns = 0
+    for number, line in enumerate(text(sheet).splitlines(), start=1):
+        turn = _TURN.match(line)
+        if turn is None:
+            continue
+        turns += 1
+        where, ident, emotion = f"{sheet}:{number}", turn["id"], turn["emotion"]
+        parts = _ID.match(ident)
+        if parts is None or parts["dialogue"] != sheet.stem:
+            raise DataError(f"{where}: {ident!r} is no utterance of dialogue {sheet.stem}.")
+        if emotion not in EMOTIONS:
+            raise DataError(f"{where}: the emotion is {emotion!r}; the owners use {', '.join(EMOTIONS)}.")
+        label, paper = _WORDS.get(emotion, ("", ""))
+        values = {
+            "id": ident,
+            "text": said.get(ident, ""),
+            "emotion": emotion,
+            "label": label,
+            "paper_label": paper,
+            "session": parts["session"],
+            "dialogue": parts["dialogue"],
+            "speaker": f"{ident[:5]}{parts['gender']}",
+            "gender": "female" if parts["gender"] == "F" else "male",
+            "setting": "improvised" if parts["setting"] == "impro" else "scripted",
+        }
+        wav = PurePosixPath(f"Session{parts['session']}", "sentences", "wav", sheet.stem, f"{ident}.wav")
+        yield Raw(where, values, clips.of(ident, str(wav)))
+    if not turns:
+        raise DataError(f"{sheet}: has no line of the form [start - end] TAB utterance TAB emotion TAB [V, A, D].")

@@ -1,0 +1,208 @@
+"""Parquet as the Hugging Face hub stores it: text columns are read at once, sound is read by row group when it is asked for.
+
+`read` is the reader for any such table; the corpora that come as parquet build on `Table`. No `datasets`, no torchcodec:
+an Audio column is a struct of bytes and path.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from diva_bench.errors import DataError
+from diva_bench.readers import ClipSource, Raw
+from diva_bench.specs import TaskSpec
+
+_BATCH = 512  # rows of the text columns turned into Python objects at a time
+_KEPT = 128 * 2**20  # bytes of sound kept of the row groups read last; one group is kept whatever its size
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\b")  # how the hub's tools number the files of a split
+
+
+def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
+    """Every row of a split. Columns are as they are; `row` is added, the running number, for tables that have no id."""
+    table = Table.find(folder, task)
+    column = task.data.columns.get("audio", "audio")
+    table.need([column])
+    for row in table.rows(sound=[column]):
+        values = {"row": str(row.number), **row.values}
+        yield Raw(row.where, values, row.clip(column))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: `number` counts through all files; `place` is (file, row group, row in the group)."""
+
+    table: Table
+    number: int
+    values: Mapping[str, Any]
+    where: str
+    place: tuple[int, int, int]
+
+    def clip(self, column: str) -> ClipSource:
+        """The cell of an Audio column, unread."""
+        file, group, index = self.place
+        path = self.table.files[file]
+        stat = path.stat()
+        name = f"{path.relative_to(self.table.folder).as_posix()}:{self.number}:{column}"
+        return ClipSource(name, partial(_cell, path, group, index, column), stat.st_size, stat.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The files of one split, read in their order."""
+
+    folder: Path
+    files: tuple[Path, ...]
+
+    @classmethod
+    def find(cls, folder: Path, task: TaskSpec) -> Table:
+        """The table of a task's config and split; DataError says what was looked for."""
+        if folder.is_file():
+            return cls(folder.parent, (folder,))
+        files = split_files(folder, task.data.config, task.data.split)
+        if not files:
+            wanted = ", ".join(patterns(task.data.config, task.data.split))
+            raise DataError(f"{folder}: no parquet files of task {task.name} (looked for {wanted}).")
+        return cls(folder, tuple(files))
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """Names of the columns; the same in every file, or DataError."""
+        names = [list(_open(file).schema_arrow.names) for file in self.files]
+        for file, other in zip(self.files, names, strict=True):
+            if other != names[0]:
+                raise DataError(
+                    f"{file}: columns {', '.join(other)}; {self.files[0].name} of the same split has {', '.join(names[0])}."
+                )
+        return names[0]
+
+    def need(self, names: Sequence[str]) -> None:
+        """Raises DataError where a column is missing."""
+        if lacks := [name for name in names if name not in self.columns]:
+            raise DataError(
+                f"{self.files[0]}: column {lacks[0]!r} is missing; the columns are {', '.join(self.columns)}."
+            )
+
+    def rows(self, sound: Sequence[str]) -> Iterator[Row]:
+        """Every row, without the columns that hold `sound`."""
+        names, number = [name for name in self.columns if name not in sound], 0
+        for position, file in enumerate(self.files):
+            table = _open(file)
+            for group in range(table.num_row_groups):
+                index = 0
+                for values in _values(file, table, group, names):
+                    where = f"{file}, row {number}"
+                    yield Row(self, number, values, where, (position, group, index))
+                    number, index = number + 1, index + 1
+
+
+def patterns(config: str | None, split: str | None) -> list[str]:
+    """Where a repository of the hub has the parquet files of a split, most particular first."""
+    name = split or ""
+    heads = [f"{config}/", f"data/{config}/"] if config else ["data/", ""]
+    named = [pattern for head in heads for pattern in (f"{head}{name}-*.parquet", f"{head}{name}/*.parquet")]
+    bare = [f"{head}*.parquet" for head in heads]
+    return [*named, *bare] if split else bare
+
+
+def split_files(folder: Path, config: str | None, split: str | None) -> list[Path]:
+    """The files of a split, in order; none where there are none. Files of other splits are not taken.
+
+    Raises DataError where some of numbered files are missing.
+    """
+    for pattern in patterns(config, split):
+        files = sorted(folder.glob(pattern))
+        if split and not pattern.endswith((f"{split}-*.parquet", f"{split}/*.parquet")):
+            files = [file for file in files if not _SHARD.search(file.name)]  # those belong to some other split
+        if files:
+            _all_there(files)
+            return files
+    return []
+
+
+def _all_there(files: Sequence[Path]) -> None:
+    numbers = [found for file in files if (found := _SHARD.search(file.name))]
+    wanted = int(numbers[0][2]) if numbers else len(files)
+    if len(files) != wanted:
+        raise DataError(
+            f"{files[0].parent}: {len(files)} of the {wanted} files of {files[0].name.partition('-')[0]} are here; "
+            "fetch the others (`diva-bench pull --task` does)."
+        )
+
+
+# ---------------------------------------------------------------- pyarrow
+
+
+def _open(file: Path) -> Any:
+    import pyarrow.parquet  # type: ignore[import-untyped]
+
+    try:
+        return pyarrow.parquet.ParquetFile(file, memory_map=True)
+    except (OSError, pyarrow.ArrowException) as err:
+        raise _torn(file, err) from err
+
+
+def _values(file: Path, table: Any, group: int, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    import pyarrow
+
+    if not names:
+        yield from ({} for _ in range(table.metadata.row_group(group).num_rows))
+        return
+    try:
+        for batch in table.iter_batches(_BATCH, row_groups=[group], columns=list(names)):
+            yield from batch.to_pylist()
+    except (OSError, pyarrow.ArrowException) as err:
+        raise _torn(file, err) from err
+
+
+def _torn(file: Path, err: Exception) -> DataError:
+    return DataError(f"{file}: cannot be read as parquet ({' '.join(str(err).split())}). Fetch the file again.")
+
+
+class _Groups:
+    """The columns of sound of the row groups read last. Threads share it; one reads a group while the others wait."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[Path, int, str], Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, file: Path, group: int, column: str) -> Any:
+        """A pyarrow array of the column's cells."""
+        key = (file, group, column)
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = self._read(*key)
+                while len(self._kept) > 1 and sum(cells.nbytes for cells in self._kept.values()) > _KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(key)
+            return self._kept[key]
+
+    @staticmethod
+    def _read(file: Path, group: int, column: str) -> Any:
+        import pyarrow
+
+        try:
+            return _open(file).read_row_group(group, columns=[column], use_threads=False).column(0)
+        except (OSError, pyarrow.ArrowException) as err:
+            raise OSError(f"row group {group} cannot be read: {' '.join(str(err).split())}") from err
+
+
+_GROUPS = _Groups()
+
+
+def _cell(file: Path, group: int, index: int, column: str) -> bytes:
+    """The encoded bytes in one cell; OSError where it holds none."""
+    cell = _GROUPS.get(file, group, column)[index].as_py()
+    encoded = cell.get("bytes") if isinstance(cell, Mapping) else cell
+    if isinstance(encoded, bytes):
+        return encoded
+    beside = cell.get("path") if isinstance(cell, Mapping) else None
+    if beside and (sound := file.parent / str(beside)).is_file():
+        return sound.read_bytes()
+    raise OSError(f"column {column} holds no sound")

@@ -1,0 +1,91 @@
+"""Where a task's data is on this machine, and what to say where it is not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from diva_bench.errors import DataError
+from diva_bench.readers import hub
+from diva_bench.specs import TaskSpec
+
+ENVIRONMENT = "DIVA_BENCH_DATA"
+"""The data folder where --data-dir names none."""
+
+
+def data_folder(given: Path | None) -> Path | None:
+    """The folder that holds the user's corpora. Raises DataError where one is named that does not exist."""
+    named = given or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)
+    if named is not None and not named.is_dir():
+        raise DataError(
+            f"{named}: no such folder (--data-dir and {ENVIRONMENT} name a folder of corpora, or one corpus)."
+        )
+    return named
+
+
+def locate(task: TaskSpec, data_dir: Path | None = None) -> Path | None:
+    """The folder (for jsonl: the file) of a task's data; None where it is not on this machine.
+
+    A jsonl file is where its task says. A corpus is the data folder's folder of that name, the data folder itself, a
+    folder beside the task's YAML file, or in the hub's cache, in this order; its `layout` tells whether it is the corpus.
+    """
+    if task.data.source == "jsonl":
+        return _manifest(task, data_dir)
+    found = next((place for place in _places(task, data_dir) if place.exists() and _fits(task, place)), None)
+    return found or hub.cached(task.data)
+
+
+def need(task: TaskSpec, data_dir: Path | None = None) -> Path:
+    """As `locate`; DataError says where it was looked for and how it can be had."""
+    found = locate(task, data_dir)
+    if found is None:
+        raise DataError(_missing(task, data_dir))
+    return found
+
+
+def how_to_get(task: TaskSpec, *, fetched: bool = False) -> str:
+    """Where the data can be had, for people; "" for what ships. `fetched`: that has been tried."""
+    data, lines = task.data, []
+    if data.hub and not fetched:
+        lines.append(f"fetch it: diva-bench pull --edition {task.edition} --task {task.name} ({data.hub.repo})")
+    if data.access:
+        lines.append(f"ask for it: {data.access.url}\n{data.access.note}")
+    if data.source != "jsonl":
+        name = data.path or task.task
+        layout = f", a folder with {' or '.join(data.layout)}" if data.layout else ""
+        lines.append(f"put it: DIR/{name}{layout}; then give --data-dir DIR (or set {ENVIRONMENT}=DIR)")
+    return "\n".join(lines)
+
+
+def _manifest(task: TaskSpec, data_dir: Path | None) -> Path:
+    """The file itself, also where it is missing: its reader says so with the path."""
+    beside = task.home / (task.data.path or f"{task.task}.jsonl")
+    folder = data_folder(data_dir)
+    if not beside.exists() and folder is not None and task.data.path and (folder / task.data.path).exists():
+        return folder / task.data.path
+    return beside
+
+
+def _places(task: TaskSpec, data_dir: Path | None) -> list[Path]:
+    name, folder = Path(task.data.path or task.task), data_folder(data_dir)
+    if name.is_absolute():
+        return [name]
+    below = [folder / name, folder] if folder is not None else []
+    return [*below, task.home / name] if task.data.path else below
+
+
+def _fits(task: TaskSpec, place: Path) -> bool:
+    return place.is_file() or not task.data.layout or any(next(place.glob(p), None) for p in task.data.layout)
+
+
+def _missing(task: TaskSpec, data_dir: Path | None) -> str:
+    places = [str(place) for place in _places(task, data_dir) if place.exists()]
+    looked = f"looked for {' or '.join(task.data.layout) or 'a folder'} in {', '.join(places)}" if places else ""
+    if data_folder(data_dir) is None and not places:
+        looked = f"no --data-dir is given, and {ENVIRONMENT} is not set"
+    said = "; ".join(filter(None, (looked, "not in the hub's cache either" if task.data.hub and places else "")))
+    return (
+        f"task {task.name}, edition {task.edition}: its data is not on this machine"
+        + (f" ({said})" if said else "")
+        + f".\n{how_to_get(task)}"
+    )

@@ -1,0 +1,185 @@
+"""SD-QA, English (Faisal et al., arXiv 2109.12072): one set of TyDi questions, read aloud in 11 dialects.
+
+Three forms: parquet with a column of sound for each dialect (WillHeld/SD-QA), the owners' repository (dev/eng/usa/wav_eng/,
+metadata.csv, ...), and the part of it in VoiceBench (hlt-lab/voicebench, a file for each dialect, one answer a question).
+A subset is a dialect, and its ids are the questions'; all together they are question-dialect. The cluster is the question.
+Few people speak each dialect: what looks like a dialect may be a person.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diva_bench.errors import DataError
+from diva_bench.readers import ClipSource, Raw, file_clip
+from diva_bench.readers.parquet import Table, split_files
+from diva_bench.specs import TaskSpec
+
+DIALECTS = ("aus", "gbr", "ind_n", "ind_s", "irl", "kenya", "nga", "nzl", "phl", "usa", "zaf")
+_NO_ANSWER = "-1"  # what the owners write where TyDi has no answer
+_UNKNOWN = "not known"
+_VOICEBENCH = "sd-qa"
+
+
+def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
+    """Every question in the subset's dialect, or in all. `answerable`: true where TyDi has an answer."""
+    split = task.data.split or "test"
+    dialects = [task.subset] if task.subset in DIALECTS else list(DIALECTS)
+    if (folder / split / "eng").is_dir():
+        rows = _repository(folder / split / "eng", split, dialects)
+    elif (folder / _VOICEBENCH).is_dir():
+        rows = _voicebench(folder, dialects)
+    elif split_files(folder, task.data.config, split):
+        rows = _parquet(Table.find(folder, task), dialects)
+    else:
+        raise DataError(
+            f"{folder}: neither {split}/eng/ (the owners' repository) nor parquet files of split {split} nor "
+            f"{_VOICEBENCH}/ (VoiceBench) in it."
+        )
+    return (_named(row, len(dialects) > 1) for row in rows)
+
+
+def _named(row: Raw, several: bool) -> Raw:
+    """With the dialect in the id, where a question is there in several."""
+    if not several:
+        return row
+    values = {**row.values, "id": f"{row.values['id']}-{row.values['accent']}"}
+    return Raw(row.where, values, row.clip, row.fault)
+
+
+def _row(
+    where: str,
+    question: tuple[str, str],
+    answers: Sequence[str],
+    dialect: str,
+    clip: ClipSource | None,
+    person: Mapping[str, str] | None = None,
+    fault: str = "",
+) -> Raw:
+    """`question`: its id and its words."""
+    ident, words = question
+    known = [a for a in dict.fromkeys(str(a) for a in answers) if a.strip() not in ("", _NO_ANSWER)]
+    person = person or {}
+    user = person.get("user_id")
+    values = {
+        "id": ident,
+        "question": words,
+        "text": words,
+        "answers": known,
+        "answerable": bool(known),
+        "accent": dialect,
+        "gender": person.get("gender") or _UNKNOWN,
+        "speaker": f"{dialect}-{user}" if user else _UNKNOWN,
+        "cluster": ident,
+    }
+    return Raw(where, values, clip, fault)
+
+
+# ---------------------------------------------------------------- parquet
+
+
+def _parquet(table: Table, dialects: Sequence[str]) -> Iterator[Raw]:
+    table.need(["id", "question", "answers", *dialects])
+    for row in table.rows(sound=DIALECTS):
+        question = (str(row.values["id"]), str(row.values["question"]))
+        for dialect in dialects:
+            yield _row(row.where, question, row.values["answers"] or (), dialect, row.clip(dialect))
+
+
+def _voicebench(folder: Path, dialects: Sequence[str]) -> Iterator[Raw]:
+    """Its rows have no id: the question's words are one. The same words twice are told apart by their number."""
+    for dialect in dialects:
+        table = Table(folder, tuple(split_files(folder, _VOICEBENCH, dialect)))
+        if not table.files:
+            raise DataError(f"{folder}: no {_VOICEBENCH}/{dialect}-*.parquet in it.")
+        table.need(["audio", "prompt", "reference"])
+        seen: dict[str, int] = {}
+        for row in table.rows(sound=["audio"]):
+            words = str(row.values["prompt"])
+            ident = hashlib.sha256(words.encode()).hexdigest()[:16]
+            seen[ident] = seen.get(ident, 0) + 1
+            ident += f"-{seen[ident]}" if seen[ident] > 1 else ""
+            yield _row(row.where, (ident, words), [row.values["reference"]], dialect, row.clip("audio"))
+
+
+# ---------------------------------------------------------------- the owners' repository
+
+
+def _repository(folder: Path, split: str, dialects: Sequence[str]) -> Iterator[Raw]:
+    """`folder`: dev/eng or test/eng. Questions are those of english.<split>.txt, the words that were read aloud; the
+    jsonl files have what a recogniser made of them."""
+    questions = _questions(folder / f"english.{split}.txt")
+    gold = _gold(folder, split, dialects)
+    people = {dialect: _people(folder / dialect / "metadata.csv") for dialect in dialects}
+    sound = any((folder / dialect / "wav_eng").is_dir() for dialect in dialects)
+    for ident, words in questions.items():
+        for dialect in dialects:
+            where, name = f"{folder}, question {ident} in {dialect}", f"{dialect}/wav_eng/{ident}.wav"
+            clip = file_clip(folder, name) if sound else None
+            lost = clip is not None and clip.size < 0
+            fault = f"it was not recorded in {dialect} ({name} is not there)" if lost else ""
+            yield _row(where, (ident, words), gold.get(ident, ()), dialect, clip, people[dialect].get(ident), fault)
+
+
+def _questions(path: Path) -> dict[str, str]:
+    """Id -> words."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except (OSError, UnicodeDecodeError, csv.Error) as err:
+        raise DataError(f"{path}: cannot be read ({err}). It comes with the repository.") from err
+    if rows and not {"ID", "sentence"} <= rows[0].keys():
+        raise DataError(f"{path}:1: columns {', '.join(map(str, rows[0]))}; ID and sentence are needed.")
+    return {row["ID"]: row["sentence"] for row in rows}
+
+
+def _people(path: Path) -> dict[str, dict[str, str]]:
+    """Question -> who read it."""
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return {row["example_id"]: row for row in csv.DictReader(file)}
+
+
+def _gold(folder: Path, split: str, dialects: Sequence[str]) -> dict[str, list[str]]:
+    """Question -> accepted answers. Every dialect's file has the same; a question may be missing in one of them."""
+    found: dict[str, list[str]] = {}
+    for dialect in dict.fromkeys(("usa", *dialects)):
+        files = sorted((folder / dialect).glob(f"english.{split}.*.jsonl*"))
+        triples = [file for file in files if ".triples." in file.name]
+        for path in (triples or files)[:1]:
+            for ident, answers in _answers(path):
+                found.setdefault(ident, answers)
+    if not found:
+        raise DataError(f"{folder}: no english.{split}.*.jsonl in its dialects' folders: the answers are there.")
+    return found
+
+
+def _answers(path: Path) -> list[tuple[str, list[str]]]:
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            rows = [json.loads(line) for line in file if line.strip()]
+        return [(str(row["example_id"]), row["answers"] if "answers" in row else _spans(row)) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as err:
+        raise DataError(f"{path}: not as the owners ship it ({type(err).__name__}: {err}).") from err
+
+
+def _spans(row: Mapping[str, Any]) -> list[str]:
+    """The answers of one TyDi row, shortest annotation first in each: byte spans of the article's text. Sorted, as the
+    owners' own script (sdqa_triples_from_jsonl.py) has them."""
+    text = row["document_plaintext"].encode()
+    candidates = row["passage_answer_candidates"]
+    spans = []
+    for annotation in row["annotations"]:
+        spans.append(annotation["minimal_answer"])
+        if (chosen := annotation["passage_answer"]["candidate_index"]) >= 0:
+            spans.append(candidates[chosen])
+    ends = {(s["plaintext_start_byte"], s["plaintext_end_byte"]) for s in spans}
+    return sorted({text[a:b].decode(errors="replace").strip() for a, b in ends if a >= 0 and b >= 0} - {""})

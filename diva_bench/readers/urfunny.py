@@ -1,0 +1,90 @@
+"""UR-FUNNY, version 2, as its owners ship it: three pickles and the videos.
+
+    data_folds.pkl         {"train": [id, ...], "dev": [...], "test": [...]}
+    humor_label_sdk.pkl    {id: 1 or 0, ...}    1: the audience laughed after the punchline
+    language_sdk.pkl       {id: {"punchline_sentence": ..., "context_sentences": [...], "punchline_intervals": ..., ...}, ...}
+    urfunny2_videos.zip    <id>.mp4; or a folder of them, or the sound that somebody made of them
+
+The pickles are read by `diva_bench.unpickle`, which runs nothing. A clip is heard whole: as far as we know it is the context
+and the punchline, so `text` is both. **Known fault**: the label is the audience's laughter, and a clip that runs on into it
+gives the answer away; the intervals of the words would allow a cut after the last one, which the paper did not make and
+neither do we. No file says which talk or whose a clip is, so that every clip is a cluster of its own and intervals are
+too narrow by what the clips of one talk have in common.
+
+Columns: id, text, punchline, context, label, paper_label, fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from diva_bench import unpickle
+from diva_bench.errors import DataError
+from diva_bench.readers import Raw
+from diva_bench.readers.corpus import find, one
+from diva_bench.specs import TaskSpec
+
+FOLDS = ("train", "dev", "test")
+
+
+def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
+    """One row for every id of the fold, in its order."""
+    fold = task.data.split or "test"
+    folds, place = _table(folder, "data_folds.pkl")
+    labels, label_place = _table(folder, "humor_label_sdk.pkl")
+    language, language_place = _table(folder, "language_sdk.pkl")
+    if not isinstance(folds.get(fold), list | tuple):
+        raise DataError(f"{place}: has no fold {fold!r}; it has {', '.join(sorted(folds)) or 'none'}.")
+    ids = [_ident(value, place) for value in folds[fold]]
+    wanted = set(ids)
+    clips = find(folder, lambda path: path.stem in wanted, ("**/urfunny2_videos.zip",))
+    for number, ident in enumerate(ids, start=1):
+        where = f"{place}, {fold}, {number}: id {ident}"
+        label = labels.get(ident)
+        if label not in (0, 1):
+            raise DataError(f"{where}: {label_place.name} says {label!r}; a label is 0 or 1.")
+        punchline, context = _said(language.get(ident), f"{where}: {language_place.name}")
+        values = {
+            "id": ident,
+            "text": f"{context} {punchline}".strip(),
+            "punchline": punchline,
+            "context": context,
+            "label": "humorous" if label else "serious",
+            "paper_label": "Yes" if label else "No",
+            "fold": fold,
+        }
+        yield Raw(where, values, clips.of(ident, f"urfunny2_videos/{ident}.mp4"))
+
+
+def _table(folder: Path, name: str) -> tuple[dict[str, Any], Path]:
+    """A pickled dict, its keys (ids are numbers there) as text."""
+    path = one(folder, (f"**/{name}",), f"file {name} of UR-FUNNY")
+    table = unpickle.load(path)
+    if not isinstance(table, dict):
+        raise DataError(f"{path}: expected a dict, found {type(table).__name__}.")
+    return {_ident(key, path): value for key, value in table.items()}, path
+
+
+def _ident(value: Any, place: Path) -> str:
+    if isinstance(value, bool) or not (isinstance(value, str) or hasattr(value, "__index__")) or not str(value).strip():
+        raise DataError(f"{place}: {value!r} is no id; ids are numbers or text.")
+    return str(value)
+
+
+def _said(entry: Any, where: str) -> tuple[str, str]:
+    """Punchline and context of one clip."""
+    if not isinstance(entry, dict):
+        raise DataError(f"{where} has no entry for it.")
+    for key in ("punchline_sentence", "context_sentences"):
+        if key not in entry:
+            raise DataError(f"{where} has no {key!r}; it has {', '.join(sorted(map(str, entry)))}.")
+    return _joined(entry["punchline_sentence"]), _joined(entry["context_sentences"])
+
+
+def _joined(value: Any) -> str:
+    """A sentence, a list of sentences or a list of words as one line of text."""
+    if isinstance(value, str):
+        return " ".join(value.split())
+    return " ".join(_joined(part) for part in value) if isinstance(value, list | tuple) else ""

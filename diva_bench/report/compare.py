@@ -1,0 +1,384 @@
+"""`compare`: two or more runs of one task, sample by sample: what differs, how surely, where, and in which answers.
+
+Everything is a view of stored rows. The tables: scores, differences, tests (companions of the interval that make other
+assumptions), differences by group, gaps between groups, and the samples that differ most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from diva_bench import significance
+from diva_bench.errors import unknown
+from diva_bench.report.leaderboard import caption, flag, write_rank
+from diva_bench.report.scored import Sheet
+from diva_bench.report.tables import Cell, Column, Score, Table
+from diva_bench.scorers import PREDICTED
+from diva_bench.significance import Lineup, McNemar, Randomised
+from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, Estimate, Interval, holm
+from diva_bench.types import Floats, Response
+
+_MOST_VALUES = 24  # values of a group, beyond which a table by value says nothing
+_FEWEST = 5  # clusters below which a group's score has no interval: it would be far too narrow
+_DIAGNOSTIC = frozenset({"adherence"})  # scorers whose metrics say how a model answers, not how well: see `diagnose`
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One metric of two runs, by their places in the sheet."""
+
+    metric: str
+    first: int
+    second: int
+    clustered: Difference
+    alone: Difference
+    """Every sample drawn by itself (iid)."""
+    standard_error: float
+    few: Interval | None
+    """The jackknife interval, where there are few clusters."""
+    mcnemar: McNemar | None
+    by_cluster: Randomised
+    by_sample: Randomised
+    sacrebleu: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Everything that was computed. `scores` and `alone`: (metric, run) -> the score with its interval."""
+
+    sheet: Sheet
+    metrics: Sequence[str]
+    scores: Mapping[tuple[str, int], Estimate]
+    alone: Mapping[tuple[str, int], Estimate]
+    ranks: Mapping[tuple[str, int], tuple[int, int]]
+    pairs: Sequence[Pair]
+    adjusted: Sequence[float]
+    """Holm over all pairs and metrics."""
+
+
+def chosen(sheet: Sheet, wanted: Sequence[str]) -> list[str]:
+    """The metrics to compare: those named, else of two runs all that say how well they answer, and of more the primary one,
+    which is first.
+
+    Raises UnknownName for a metric that not every run has.
+    """
+    there = [name for name in sheet.metrics if not name.startswith(PREDICTED)]
+    for name in wanted:
+        if name not in there:
+            raise unknown("metric", name, there, f"the runs of {sheet.task_id}")
+    first = [sheet.task.primary] if sheet.task.primary in there else there[:1]
+    owners = sheet.metrics
+    good = [name for name in there if owners[name] not in _DIAGNOSTIC]
+    return list(dict.fromkeys(wanted or (first + good if len(sheet.runs) == 2 else first)))
+
+
+def compare(sheet: Sheet, metrics: Sequence[str]) -> Comparison:
+    """Score, pair and test every two runs by every metric."""
+    owners = sheet.metrics
+    scores: dict[tuple[str, int], Estimate] = {}
+    alone: dict[tuple[str, int], Estimate] = {}
+    ranks: dict[tuple[str, int], tuple[int, int]] = {}
+    pairs: dict[tuple[str, int, int], Pair] = {}
+    for scorer in dict.fromkeys(owners[metric] for metric in metrics):
+        rows, reduce = [run.rows[scorer] for run in sheet.runs], sheet.reduce(scorer)
+        clustered = significance.line_up(rows, sheet.clusters, reduce)
+        single = clustered if _same_draws(sheet) else significance.line_up(rows, sheet.ids, reduce)
+        mine = [metric for metric in metrics if owners[metric] == scorer]
+        for metric in mine:
+            order = clustered.ranks(metric, higher_is_better=sheet.rises(metric))
+            for i in range(len(sheet.runs)):
+                scores[metric, i], alone[metric, i] = clustered.score(metric, i), single.score(metric, i)
+                ranks[metric, i] = order[i]
+        for first, second in combinations(range(len(sheet.runs)), 2):
+            for pair in _pairs(sheet, scorer, mine, (first, second), clustered, single):
+                pairs[pair.metric, first, second] = pair
+    ordered = [pairs[m, i, j] for m in metrics for i, j in combinations(range(len(sheet.runs)), 2)]
+    return Comparison(sheet, metrics, scores, alone, ranks, ordered, holm([pair.clustered.p for pair in ordered]))
+
+
+def _same_draws(sheet: Sheet) -> bool:
+    """Whether drawing clusters is drawing samples, and both in the same order, so that the draws are the same."""
+    by_cluster, by_id = (sorted(range(len(sheet.ids)), key=names.__getitem__) for names in (sheet.clusters, sheet.ids))
+    return sheet.single_clusters and by_cluster == by_id
+
+
+def _pairs(
+    sheet: Sheet, scorer: str, metrics: Sequence[str], who: tuple[int, int], clustered: Lineup, single: Lineup
+) -> list[Pair]:
+    first, second = who
+    ours, theirs = sheet.runs[first].rows[scorer], sheet.runs[second].rows[scorer]
+    reduce = sheet.reduce(scorer)
+    keep = [i for i, both in enumerate(zip(ours, theirs, strict=True)) if all(both)]
+    kept = [ours[i] for i in keep], [theirs[i] for i in keep]
+    swapped = significance.randomisation(ours, theirs, sheet.clusters, reduce)
+    singly = swapped if sheet.single_clusters else significance.randomisation(ours, theirs, sheet.ids, reduce)
+    few = significance.jackknife(ours, theirs, sheet.clusters, reduce) if clustered.clusters < FEW_CLUSTERS else {}
+    koehn = significance.sacrebleu_bootstrap(*kept, reduce) if scorer in ("bleu", "chrf") else {}
+    items = [significance.by_item(rows, reduce) for rows in kept]
+    found = []
+    for metric in metrics:
+        values = [clustered.point[metric][i] for i in who]
+        binary = all(significance.is_binary(one[metric], float(v)) for one, v in zip(items, values, strict=True))
+        found.append(
+            Pair(
+                metric,
+                first,
+                second,
+                clustered.difference(metric, first, second),
+                single.difference(metric, first, second),
+                clustered.standard_error(metric, first, second),
+                few[metric][1] if metric in few else None,
+                significance.mcnemar(items[0][metric], items[1][metric]) if binary else None,
+                swapped[metric],
+                singly[metric],
+                koehn.get(metric),
+            )
+        )
+    return found
+
+
+# ---------------------------------------------------------------- tables
+
+
+def scores_table(found: Comparison) -> Table:
+    """One row per metric and run."""
+    sheet, many = found.sheet, len(found.sheet.runs) > 2
+    rows: list[list[Cell]] = []
+    for metric in found.metrics:
+        for i, run in enumerate(sheet.runs):
+            score, alone = found.scores[metric, i], found.alone[metric, i]
+            rank = write_rank(found.ranks[metric, i])
+            doubts = flag(run.summary) if metric == run.summary.primary else ""
+            rows.append([metric, run.name, _score(score), *([rank] if many else []), _score(alone), doubts])
+    columns = [Column("metric"), Column("model"), Column("score")]
+    columns += [Column("rank", number=True)] if many else []
+    columns += [Column("iid", optional=True), Column("remarks", optional=True)]
+    size = next(iter(found.scores.values()))
+    share = significance.largest_share(sheet.clusters)
+    notes = [
+        f"{size.n} samples in {size.clusters} clusters, the largest has {100 * share:.2g} % of them",
+        f"score [95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]; "
+        "iid: the same with every sample drawn by itself, which is too narrow where samples depend on each other",
+    ]
+    notes += ["rank: 95 % interval of the rank among these runs, over the same resamples"] if many else []
+    notes += _few_note(size)
+    notes += [f"{m}: lower is better" for m in found.metrics if not sheet.rises(m)]
+    notes += [f"{run.name}: {run.path}" for run in sheet.runs]
+    notes += [sheet.scorers[name].signature for name in sheet.scorers]
+    if sheet.left_out:
+        notes.append(
+            f"left out: {', '.join(sheet.left_out)}, judged by another version or setting than there is now; "
+            "run `diva-bench score` on the runs"
+        )
+    return Table(f"{sheet.task_id}{caption(sheet.runs[0].summary)}", columns, rows, notes)
+
+
+def differences_table(found: Comparison) -> Table:
+    """One row per metric and pair: the difference, its two intervals, p, and what could have been found."""
+    rows: list[list[Cell]] = []
+    for pair, adjusted in zip(found.pairs, found.adjusted, strict=True):
+        mark = "* " if adjusted < 0.05 else ""
+        detectable = significance.detectable(pair.standard_error)
+        difference: list[Cell] = [_score(pair.clustered, mark), pair.clustered.p, adjusted, detectable]
+        rows.append([pair.metric, *_who(found, pair), *difference, _score(pair.alone), pair.alone.p])
+    columns = [Column("metric"), *_who_columns(found), Column("difference"), Column("p", digits=4)]
+    columns += [
+        Column("p (Holm)", digits=4),
+        Column("detectable"),
+        Column("iid"),
+        Column("p (iid)", optional=True, digits=4),
+    ]
+    size = found.pairs[0].clustered
+    notes = [
+        "difference: paired by sample [95 % interval: cluster bootstrap]; iid: every sample drawn by itself",
+        f"p: two-sided, of the cluster resamples, at least {2 / (RESAMPLES + 1):.4f}; p (Holm): adjusted for the "
+        f"{len(found.pairs)} of this table; * p (Holm) below 0.05",
+        "detectable: a true difference as large as this would be found (p < 0.05) with a probability of 80 %",
+        *_few_note(size),
+    ]
+    return Table(_title(found, "differences"), columns, rows, notes)
+
+
+def tests_table(found: Comparison) -> Table:
+    """One row per metric and pair: tests that make other assumptions than the interval."""
+    rows: list[list[Cell]] = []
+    for pair in found.pairs:
+        exact = pair.mcnemar
+        split: list[Cell] = [exact.first, exact.second, exact.p] if exact else [None, None, None]
+        row: list[Cell] = [pair.metric, *_who(found, pair), *split, pair.by_cluster.p, pair.by_sample.p, pair.sacrebleu]
+        few = Score(pair.clustered.value, pair.few.low, pair.few.high) if pair.few else None
+        rows.append([*row, few])
+    columns = [Column("metric"), *_who_columns(found), Column("only first"), Column("only second")]
+    columns += [Column(name, digits=4) for name in ("McNemar", "swaps", "swaps (iid)", "sacreBLEU")]
+    columns.append(Column("jackknife"))
+    keep = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
+    all_swaps = any(pair.by_cluster.exact for pair in found.pairs)
+    notes = ["only first, only second: samples that one run has right and the other has not"]
+    notes += ["McNemar: exact, two-sided, takes samples for independent"]
+    notes += [
+        f"swaps: p of approximate randomisation, {RESAMPLES} trials that swap the answers of whole clusters between the "
+        "two" + (" (all there are, where few clusters differ)" if all_swaps else "") + "; (iid): of single samples"
+    ]
+    if any(pair.sacrebleu is not None for pair in found.pairs):
+        notes.append(f"sacreBLEU: p of its paired bootstrap (--paired-bs, 1000 resamples, seed {SEED}), iid by segment")
+    if any(pair.few for pair in found.pairs):
+        notes.append(
+            "jackknife: the difference [95 % interval by leaving out one cluster at a time, Student's t]: for few clusters"
+        )
+    if not any(pair.mcnemar for pair in found.pairs):
+        notes = notes[2:]
+    shown = [[row[i] for i in keep] for row in rows]
+    return Table(_title(found, "tests"), [columns[i] for i in keep], shown, notes)
+
+
+def groups_tables(found: Comparison, references: Mapping[str, str]) -> list[Table]:
+    """By the first metric: the differences in every value of every group, and the gaps of values that the same clusters
+    have. `references`: group -> the value that the others are held against.
+
+    Raises UnknownName for a group or a value that there is not.
+    """
+    sheet, metric = found.sheet, found.metrics[0]
+    for group, value in references.items():
+        if group not in sheet.groups:
+            raise unknown("group", group, sheet.groups, f"task {sheet.task.name}")
+        if value not in sheet.groups[group]:
+            raise unknown(f"{group}", value, sheet.groups[group], f"task {sheet.task.name}")
+    shown = {g: v for g, v in sheet.groups.items() if 1 < len(set(v)) <= _MOST_VALUES}
+    if not shown:
+        return []
+    tables = [_by_group(found, metric, shown)]
+    gaps = _gaps(found, metric, shown, {**sheet.task.contrast, **references})
+    return tables + ([gaps] if gaps.rows else [])
+
+
+def _by_group(found: Comparison, metric: str, groups: Mapping[str, Sequence[str]]) -> Table:
+    """The scores in every value of every group, and with two runs their difference."""
+    sheet, scorer = found.sheet, found.sheet.metrics[metric]
+    two = len(sheet.runs) == 2
+    rows: list[list[Cell]] = []
+    for group, values in groups.items():
+        for value in sorted(set(values)):
+            at = [i for i, v in enumerate(values) if v == value]
+            clusters = [sheet.clusters[i] for i in at]
+            part = [[run.rows[scorer][i] for i in at] for run in sheet.runs]
+            lined = significance.line_up(part, clusters, sheet.reduce(scorer))
+            found_here = [lined.score(metric, i) for i in range(len(sheet.runs))]
+            found_here += [lined.difference(metric, 0, 1)] if two else []
+            cells = [_score(e) if lined.clusters >= _FEWEST else Score(e.value) for e in found_here]
+            rows.append([group, value, lined.n, lined.clusters, *cells])
+    columns = [Column("group"), Column("value"), Column("n"), Column("clusters", optional=True)]
+    columns += [Column(run.name) for run in sheet.runs] + ([Column("difference")] if two else [])
+    notes = [
+        f"[95 % interval: cluster bootstrap; none for fewer than {_FEWEST} clusters, too narrow below {FEW_CLUSTERS}]; "
+        "nothing here is adjusted for looking at so many"
+    ]
+    return Table(_title(found, f"{metric} by group"), columns, rows, notes)
+
+
+def _gaps(found: Comparison, metric: str, groups: Mapping[str, Sequence[str]], references: Mapping[str, str]) -> Table:
+    sheet, scorer = found.sheet, found.sheet.metrics[metric]
+    rows: list[list[Cell]] = []
+    for group, values in groups.items():
+        reference = references.get(group, "")
+        if reference not in values:
+            reference = max(sorted(set(values)), key=list(values).count)
+        each = [
+            significance.gaps(run.rows[scorer], values, sheet.clusters, sheet.reduce(scorer), reference)
+            for run in sheet.runs
+        ]
+        for value in sorted(set.intersection(*(set(one) for one in each))):
+            cells = [one[value][metric] for one in each]
+            rows.append([group, f"{value} - {reference}", cells[0].clusters, *(_score(cell) for cell in cells)])
+    columns = [Column("group"), Column("gap"), Column("shared clusters"), *(Column(run.name) for run in sheet.runs)]
+    notes = [
+        "gap: the score of one value minus that of another, on the clusters (questions) that both have, paired by cluster "
+        "[95 % interval: bootstrap]; with few speakers per value it may be a gap between speakers",
+    ]
+    return Table(f"{metric}: gaps between groups, within a run", columns, rows, notes)
+
+
+def items_table(
+    found: Comparison, parts: Floats, places: Sequence[int], answers: Sequence[Mapping[str, Response]], cut: int | None
+) -> Table:
+    """The samples at `places`, by what they add to the difference of the first two runs, `parts` (N,).
+
+    `answers`: for each run, sample id -> answer. `cut`: at most so many characters of a text; None: all.
+    """
+    sheet, metric = found.sheet, found.metrics[0]
+    rows: list[list[Cell]] = []
+    for i in places:
+        said = [_said(one.get(sheet.ids[i])) for one in answers]
+        texts = [cut_to(text, cut) for text in (" / ".join(sheet.references[i]), *said)]
+        rows.append([sheet.ids[i], float(parts[i]), *texts])
+    names = [run.name for run in sheet.runs[:2]]
+    columns = [Column("id"), Column("adds", digits=2), Column("reference"), *(Column(name) for name in names)]
+    notes = [f"adds: the part of the sample in {names[0]} - {names[1]}, in points of {metric}"]
+    return Table(_title(found, "samples that differ most"), columns, rows, notes)
+
+
+def parts_of(found: Comparison) -> Floats:
+    """What every sample adds to the difference of the first two runs by the first metric, (N,); 0 for one that does not
+    take part."""
+    sheet, metric = found.sheet, found.metrics[0]
+    scorer = sheet.metrics[metric]
+    ours, theirs = (run.rows[scorer] for run in sheet.runs[:2])
+    keep = [i for i, both in enumerate(zip(ours, theirs, strict=True)) if all(both)]
+    parts = np.zeros(len(sheet.ids))
+    kept = [ours[i] for i in keep], [theirs[i] for i in keep]
+    parts[keep] = significance.influence(*kept, sheet.reduce(scorer))[metric]
+    return parts
+
+
+def most(parts: Floats, count: int) -> list[int]:
+    """Places of the largest parts: half of them above 0, half below, more of one side where the other has too few; those
+    that add nothing are never among them."""
+    order = np.argsort(-np.abs(parts), kind="stable")
+    above = [int(i) for i in order if parts[i] > 0]
+    below = [int(i) for i in order if parts[i] < 0]
+    half = min(count - count // 2, len(above))
+    taken = below[: count - half]
+    return [*above[: count - len(taken)], *taken]
+
+
+def cut_to(text: str, width: int | None) -> str:
+    """On one line, and cut to `width` characters with an ellipsis."""
+    line = " ".join(text.split())
+    return line if width is None or len(line) <= width else line[: width - 1].rstrip() + "…"
+
+
+def _said(response: Response | None) -> str:
+    """An answer as it was judged: the label with the highest log-likelihood, where labels were scored, and the words."""
+    if response is None or response.status != "ok":
+        return f"({response.status})" if response else "-"
+    if not response.choices:
+        return response.text or "(nothing)"
+    label = max(response.choices, key=lambda c: response.choices[c].total if response.choices else 0.0)
+    return label if response.text.strip() in ("", label) else f"{label}; says: {response.text}"
+
+
+def _who(found: Comparison, pair: Pair) -> list[Cell]:
+    runs = found.sheet.runs
+    return [f"{runs[pair.first].name} - {runs[pair.second].name}"] if len(runs) > 2 else []
+
+
+def _who_columns(found: Comparison) -> list[Column]:
+    return [Column("models")] if len(found.sheet.runs) > 2 else []
+
+
+def _title(found: Comparison, what: str) -> str:
+    runs = found.sheet.runs
+    return f"{what}: {runs[0].name} - {runs[1].name}" if len(runs) == 2 else what
+
+
+def _score(estimate: Estimate, mark: str = "") -> Score:
+    return Score(estimate.value, estimate.low, estimate.high, mark)
+
+
+def _few_note(estimate: Estimate) -> list[str]:
+    if not estimate.few_clusters:
+        return []
+    return [f"{estimate.clusters} clusters, fewer than {FEW_CLUSTERS}: intervals are too narrow and p too small"]

@@ -1,0 +1,137 @@
+"""Does the model listen? Every run under an audio condition beside the run of the same model on the clips as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from diva_bench.report.leaderboard import MINI
+from diva_bench.report.summaries import RunSummary, summary_of
+from diva_bench.report.tables import Cell, Column, Score, Table
+from diva_bench.runner import Job
+from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, Reduce, paired, totals
+from diva_bench.store import RunFolder
+from diva_bench.types import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A run and what it scored: `rows`, the statistics behind the primary metric by sample id, and `reduce` of the scorer
+    that has it. `gap`: why it cannot be compared, "" where it can."""
+
+    summary: RunSummary | None = None
+    gap: str = ""
+    rows: Mapping[str, Row] = field(default_factory=dict)
+    reduce: Reduce | None = None
+
+
+def listening_table(jobs: Sequence[Job], results: Path) -> Table:
+    """One row per job that has a condition, all of which have been asked; their plain runs are looked for in `results`."""
+    controlled = [job for job in jobs if job.control is not None]
+    rows: list[list[Cell]] = []
+    differences: list[Difference] = []
+    gaps: list[str] = []
+    for job in controlled:
+        ours, plain = _heard(job, results), _heard(replace(job, control=None), results)
+        gap = ours.gap or plain.gap
+        difference = None if gap else _difference(job, ours, plain)
+        differences += [difference] if difference else []
+        gaps += [f"not compared: {job.title}: {gap}"] if gap else []
+        rows.append(_row(job, ours, plain, difference, gap))
+    columns = [
+        Column("task"),
+        Column("model"),
+        Column("audio"),
+        Column("score"),
+        Column("as it is"),
+        Column("difference [95 %]"),
+        Column("n"),
+        Column("remarks"),
+        Column("p", optional=True, digits=4),
+        Column("metric", optional=True),
+    ]
+    caption = f" ({MINI})" if any(job.task.edition != "full" for job in controlled) else ""
+    return Table(f"does the model listen{caption}", columns, rows, [*_notes(controlled, differences), *gaps])
+
+
+def _row(job: Job, ours: Heard, plain: Heard, difference: Difference | None, gap: str) -> list[Cell]:
+    variant = f" (prompt {job.task.variant})" if job.task.variant else ""
+    metric = job.task.primary
+    scores = [run.summary.metrics[metric].value if run.summary and not run.gap else None for run in (ours, plain)]
+    return [
+        job.task.name + variant,
+        ours.summary.label if ours.summary else job.model.name,
+        job.control.name if job.control else None,
+        *scores,
+        Score(difference.value, difference.low, difference.high) if difference else None,
+        difference.n if difference else None,
+        "not compared" if gap else _verdict(job, ours, difference),
+        difference.p if difference else None,
+        metric,
+    ]
+
+
+def _verdict(job: Job, ours: Heard, difference: Difference | None) -> str:
+    """What the difference says, in a few words."""
+    if difference is None or job.control is None or ours.summary is None:
+        return ""
+    worse = -difference.value if ours.summary.metrics[job.task.primary].higher_is_better else difference.value
+    sure = difference.low > 0 or difference.high < 0
+    said = ("worse" if worse > 0 else "better") if sure else "no difference seen"
+    if job.control.wordless and not (sure and worse > 0):
+        said = "no sign of listening"
+    elif job.control.kind == "shuffled":
+        said = "it listens"
+    return said + (f", {difference.clusters} clusters" if difference.few_clusters else "")
+
+
+def _heard(job: Job, results: Path) -> Heard:
+    """A job's run as it lies on disk, or why it cannot be compared."""
+    folder = RunFolder(job.path(results))
+    file, again = folder.path / "summary.json", f"run `diva-bench score {folder.path}`"
+    if not (folder.path / "run.json").is_file():
+        return Heard(gap="no run without --audio in this folder" if job.control is None else "never asked")
+    if not file.is_file():
+        return Heard(gap=f"not judged: still being asked, or {again}")
+    summary = summary_of(folder.summary(), file)
+    if not summary.complete:
+        how = "the run without --audio is " if job.control is None else ""
+        return Heard(summary, f"{how}incomplete, {summary.reason}")
+    signature, rows = folder.scores()
+    if rows.keys() == {s.id for s in job.samples}:
+        for name, scorer in job.scorers.items():
+            if signature.get(name) != scorer.signature:
+                continue  # judged in another way than now: not to be held against a run that is judged now
+            mine = {ident: row[name] for ident, row in rows.items()}
+            if job.task.primary in scorer.reduce(totals([row for row in mine.values() if row])):
+                return Heard(summary, "", mine, scorer.reduce)
+    return Heard(summary, f"no {job.task.primary} of today's scorers for all samples: {again}")
+
+
+def _difference(job: Job, ours: Heard, plain: Heard) -> Difference:
+    """Score under the condition minus score of the clips as they are, paired by sample."""
+    assert ours.reduce is not None
+    pairs = [(ours.rows[s.id], plain.rows[s.id], s.cluster) for s in job.samples]
+    first, second, clusters = zip(*pairs, strict=True)
+    return paired(first, second, clusters, ours.reduce)[job.task.primary]
+
+
+def _notes(jobs: Sequence[Job], differences: Sequence[Difference]) -> list[str]:
+    notes = [
+        "score: under the audio condition; as it is: the same model's run on the clips as they are; difference: the first "
+        f"minus the second, paired by sample [95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]; p: "
+        "two-sided, of the single comparison",
+    ]
+    if any(job.control and job.control.wordless for job in jobs):
+        notes.append(
+            "silence, noise and shuffled leave no word of the question: what is scored there was not earned by listening; "
+            "no sign of listening: the interval reaches 0, or lies on the wrong side of it"
+        )
+        notes.append(
+            "it listens is said of shuffled alone, where the clips are the same and only the pairing is gone: to silence or "
+            "noise a model may give everybody one answer, which by itself lowers an F1"
+        )
+    if any(d.few_clusters for d in differences):
+        notes.append(f"fewer than {FEW_CLUSTERS} clusters: intervals are too narrow and p too small")
+    return notes

@@ -1,0 +1,155 @@
+"""How much a score depends on the wording: runs of one model that differ in nothing but the prompt and the label order.
+
+Read from what lies on disk (task.json, run.json, summary.json): a spread is of all wordings that were asked, complete
+ones only, and says how many there were.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from diva_bench.report.leaderboard import MINI, flag
+from diva_bench.report.summaries import RunSummary, summary_of
+from diva_bench.report.tables import Cell, Column, Score, Table
+from diva_bench.specs import ModelSpec, digest
+from diva_bench.store import Json, RunFolder, read_json
+
+_OF_THE_WORDING = ("id", "hash", "prompt", "choices", "variant")  # keys of task.json in which wordings may differ
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """One run of a family: number 0 is the main prompt. `summary` is None while it is not judged."""
+
+    number: int
+    prompt: str
+    choices: tuple[str, ...]
+    summary: RunSummary | None
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One model's runs of one task in several wordings, by number."""
+
+    task: str
+    edition: str
+    wordings: tuple[Wording, ...]
+
+    @property
+    def judged(self) -> list[RunSummary]:
+        """The runs that have a value of the metric that most of them are ranked by."""
+        found = [w.summary for w in self.wordings if w.summary is not None and w.summary.ranked]
+        return [s for s in found if s.primary == found[0].primary]
+
+
+def families(folders: Iterable[Path]) -> list[Family]:
+    """Run folders (results/<task>/<run>) grouped by what they have in common; only groups of more than one wording.
+
+    Raises StoreError where a record cannot be read.
+    """
+    found: dict[tuple[str, str], list[tuple[Json, Path]]] = {}
+    for folder in sorted(folders):
+        task = read_json(folder.parent / "task.json")
+        rest = digest({key: value for key, value in task.items() if key not in _OF_THE_WORDING})
+        found.setdefault((rest, _model(read_json(folder / "run.json"))), []).append((task, folder))
+    groups = [g for g in found.values() if len({task.get("variant", 0) for task, _ in g}) > 1]
+    return sorted((_family(g) for g in groups), key=lambda f: (f.edition != "full", f.task))
+
+
+def _model(record: Json) -> str:
+    """The identity of who was asked, as a run's own."""
+    raw = record.get("model")
+    try:
+        asked: Any = ModelSpec.model_validate(raw).asked()
+    except ValidationError:  # another version's: it is then only like itself
+        asked = raw
+    return digest([asked, record.get("adapter_version")])
+
+
+def _family(group: Sequence[tuple[Json, Path]]) -> Family:
+    wordings = []
+    for task, folder in sorted(group, key=lambda pair: (pair[0].get("variant", 0), str(pair[1]))):
+        file = folder / "summary.json"
+        summary = summary_of(RunFolder(folder).summary(), file) if file.is_file() else None
+        wordings.append(Wording(task.get("variant", 0), task["prompt"], tuple(task["choices"] or ()), summary))
+    first = group[0][0]
+    audio = first.get("audio")
+    name = first["name"] + (f" ({audio['condition']})" if audio else "")
+    name += f" (trial on {first['limit']} items)" if first["limit"] is not None else ""
+    return Family(name, first["edition"], tuple(wordings))
+
+
+# ---------------------------------------------------------------- tables
+
+
+def wordings_table(found: Sequence[Family]) -> Table:
+    """One row per wording: its score, what was asked, the labels in their order."""
+    rows: list[list[Cell]] = []
+    for family in found:
+        for wording in family.wordings:
+            run = wording.summary
+            main = run.metrics[run.primary] if run and run.ranked else None
+            remark = "not judged yet" if run is None else flag(run) if run.complete else f"incomplete: {run.reason}"
+            asked = [wording.prompt.strip(), *([f"[{', '.join(wording.choices)}]"] if wording.choices else [])]
+            label, n = (run.label, run.scored) if run else ("", None)
+            rows.append([family.task, label, wording.number, main.score if main else None, n, remark, " ".join(asked)])
+    columns = [Column(name) for name in ("task", "model", "prompt", "score [95 %]", "n", "remarks")]
+    notes = ["prompt 0 is the main one; behind a wording the labels as they were offered"]
+    return Table(f"wordings{_caption(found)}", [*columns, Column("wording", optional=True)], rows, notes)
+
+
+def spread_table(found: Sequence[Family]) -> Table:
+    """One row per task and model: the main prompt's score beside mean and spread over the wordings."""
+    rows = [_spread(family) for family in found]
+    columns = [
+        Column("task"),
+        Column("model"),
+        Column("metric"),
+        Column("prompt 0"),
+        Column("mean"),
+        Column("sd"),
+        Column("min"),
+        Column("max"),
+        Column("prompts"),
+        Column("n"),
+        Column("remarks"),
+    ]
+    notes = [
+        "mean, sd (of a sample, n - 1), min and max: over the wordings, the main one (prompt 0) among them; wordings are "
+        "few and chosen, so sd says how much this choice matters, and is no interval",
+    ]
+    return Table(f"spread over prompts{_caption(found)}", columns, rows, notes)
+
+
+def _spread(family: Family) -> list[Cell]:
+    runs = family.judged
+    lacking = len(family.wordings) - len(runs)
+    remark = f"{lacking} of {len(family.wordings)} without a score" if lacking else ""
+    if not runs:
+        return [family.task, "", None, None, None, None, None, None, 0, None, remark]
+    metric = runs[0].primary
+    values = [run.metrics[metric].value for run in runs]
+    main = next((run.metrics[metric] for run in runs if run.variant == 0), None)
+    return [
+        family.task,
+        runs[0].label,
+        metric,
+        Score(main.value, main.low, main.high) if main else None,
+        statistics.fmean(values),
+        statistics.stdev(values) if len(values) > 1 else None,
+        min(values),
+        max(values),
+        len(values),
+        runs[0].scored,
+        remark,
+    ]
+
+
+def _caption(found: Sequence[Family]) -> str:
+    return f" ({MINI})" if any(family.edition != "full" for family in found) else ""

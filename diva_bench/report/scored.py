@@ -1,0 +1,255 @@
+"""Judged runs of one task, lined up sample by sample: what compare, trio, ablate and rank intervals start from.
+
+Everything comes from the run folders: scores.jsonl has the statistics, the cluster, the groups and the references of
+every sample; run folders judged by an older version lack the last three, and then the task's data is read for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from diva_bench import assets, data, imported, prompt
+from diva_bench.catalog import Catalog
+from diva_bench.errors import StoreError, UserError
+from diva_bench.report.leaderboard import comparable
+from diva_bench.report.summaries import RunSummary, summary_of
+from diva_bench.scorers import rises
+from diva_bench.significance import line_up
+from diva_bench.specs import TaskSpec
+from diva_bench.stats import Reduce, totals
+from diva_bench.store import RunFolder
+from diva_bench.types import Progress, Row, Scorer
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One judged run: `rows`, scorer -> the statistics of every sample, in the order of the sheet."""
+
+    name: str
+    path: Path
+    summary: RunSummary
+    rows: Mapping[str, Sequence[Row]]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Runs of one task on the same samples, in the order of the data; `clusters`, `groups` and `references` by sample."""
+
+    task: TaskSpec
+    task_id: str
+    ids: Sequence[str]
+    clusters: Sequence[str]
+    groups: Mapping[str, Sequence[str]]
+    references: Sequence[Sequence[str]]
+    runs: Sequence[Run]
+    scorers: Mapping[str, Scorer]
+    """Those by which the runs were judged and that are here in the same version and setting."""
+    left_out: Sequence[str] = ()
+    """Those by which the runs were judged and that are not."""
+
+    def reduce(self, scorer: str) -> Reduce:
+        return self.scorers[scorer].reduce
+
+    @cached_property
+    def metrics(self) -> Mapping[str, str]:
+        """metric -> scorer, of what every run has."""
+        found: dict[str, str] = {}
+        for scorer in self.scorers:
+            given = [list(self._scores(run.rows[scorer], scorer)) for run in self.runs]
+            found |= {name: scorer for name in given[0] if all(name in other for other in given)}
+        return found
+
+    def _scores(self, rows: Sequence[Row], scorer: str) -> Mapping[str, Any]:
+        return self.reduce(scorer)(totals([row for row in rows if row]))
+
+    def rises(self, metric: str) -> bool:
+        """Whether higher is better."""
+        scorer = self.metrics[metric]
+        return rises(scorer, metric, self.scorers[scorer].higher_is_better)
+
+    @property
+    def single_clusters(self) -> bool:
+        """Every sample is its own cluster: resampling clusters is resampling samples."""
+        return len(set(self.clusters)) == len(self.ids)
+
+
+def ranks(
+    summaries: Sequence[RunSummary], results: Path, catalog: Catalog, progress: Progress
+) -> dict[tuple[str, str], tuple[int, int]]:
+    """(task id, run id) -> the 95 % interval of its rank, for every task that two runs or more are ranked by. A task whose
+    runs cannot be lined up sample by sample is named and left out."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for task_id in dict.fromkeys(s.task_id for s in summaries if not s.variant):
+        ranked, primary = comparable([s for s in summaries if s.task_id == task_id])
+        if len(ranked) < 2:
+            continue
+        try:
+            lined = sheet([results / task_id / s.run_id for s in ranked], catalog, progress)
+            scorer = lined.metrics[primary]
+        except UserError as err:
+            progress.note(f"{task_id}: no ranks: {err}")
+            continue
+        except KeyError:
+            progress.note(f"{task_id}: no ranks: {primary} cannot be had from the rows of all runs.")
+            continue
+        drawn = line_up([run.rows[scorer] for run in lined.runs], lined.clusters, lined.reduce(scorer))
+        ends = drawn.ranks(primary, higher_is_better=lined.rises(primary))
+        found |= {(task_id, s.run_id): both for s, both in zip(ranked, ends, strict=True)}
+    return found
+
+
+def summary_at(path: Path) -> RunSummary:
+    """The summary of a run folder that can be compared; StoreError says why another cannot, and what to do."""
+    if not (path / "run.json").is_file():
+        raise StoreError(
+            f"{path}: is no run folder. Give folders such as results/<task>/<run>, with a run.json inside."
+        )
+    again = f"Run `diva-bench score {path}`."
+    if not (path / "summary.json").is_file() or not (path / "scores.jsonl").is_file():
+        raise StoreError(f"{path}: has not been judged. {again} If it is still being asked, wait for it.")
+    summary = summary_of(RunFolder(path).summary(), path / "summary.json")
+    if not summary.complete:
+        raise StoreError(
+            f"{path}: is not complete: {summary.reason} of {summary.n}. Only complete runs are compared; run the same "
+            "command again to have the rest asked."
+        )
+    return summary
+
+
+def sheet(paths: Sequence[Path], catalog: Catalog, progress: Progress) -> Sheet:
+    """Read runs of one task and line them up.
+
+    Raises StoreError for a folder that is no complete judged run, and UserError for runs of different tasks, samples or
+    judgings, and for a run that is given twice.
+    """
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise UserError("a run is given twice; a run does not differ from itself.")
+    summaries = [summary_at(path) for path in paths]
+    _same_task(paths, summaries)
+    folder = RunFolder(paths[0])
+    task = task_of(folder, catalog)
+    signed = {name: summaries[0].signature[name] for name in _shared(summaries)}
+    scorers = {name: scorer for name, scorer in catalog.scorers(task).items() if signed.get(name) == scorer.signature}
+    if not scorers:
+        raise StoreError(
+            f"{paths[0]}: was judged by scorers of another version or setting than there are now "
+            f"({', '.join(signed.values())}). Run `diva-bench score {' '.join(str(path) for path in paths)}`."
+        )
+    tables = [_table(path, summary) for path, summary in zip(paths, summaries, strict=True)]
+    ids = list(tables[0])
+    for path, table in zip(paths[1:], tables[1:], strict=True):
+        if table.keys() != tables[0].keys():
+            raise UserError(_other_samples(paths[0], tables[0], path, table))
+    facts = _facts(folder, tables, task, progress)
+    names = _names(paths, summaries)
+    return Sheet(
+        task=task,
+        task_id=summaries[0].task_id,
+        ids=ids,
+        clusters=[facts[i]["cluster"] for i in ids],
+        groups={g: [facts[i]["groups"].get(g, "") for i in ids] for g in facts[ids[0]]["groups"]},
+        references=[facts[i]["references"] for i in ids],
+        runs=[
+            Run(name, path, summary, {scorer: [table[i][scorer] for i in ids] for scorer in scorers})
+            for name, path, summary, table in zip(names, paths, summaries, tables, strict=True)
+        ],
+        scorers=scorers,
+        left_out=sorted({name for s in summaries for name in s.signature} - scorers.keys()),
+    )
+
+
+def task_of(folder: RunFolder, catalog: Catalog) -> TaskSpec:
+    """The task of a run as the catalog has it now, in the wording that it was asked in; with the scorer of the scores that
+    came with them, if the answers were imported."""
+    asked, record = folder.task_record(), folder.record()
+    if imported.is_imported(record):
+        return imported.task_of(catalog, record)
+    return prompt.variant(catalog.task(asked["name"], asked["edition"]), record.get("variant", 0))
+
+
+def _same_task(paths: Sequence[Path], summaries: Sequence[RunSummary]) -> None:
+    first, *others = [RunFolder(path).task_record() for path in paths]
+    for path, other in zip(paths[1:], others, strict=True):
+        if other["hash"] == first["hash"]:
+            continue
+        keys = ["name", *(k for k in first if k not in ("id", "hash", "name"))]
+        differ = [f"{k} {first.get(k)!r} and {other.get(k)!r}" for k in keys if first.get(k) != other.get(k)]
+        raise UserError(
+            f"{paths[0]} and {path} were not asked the same: {'; '.join(differ)[:300]}. Only runs of one task folder "
+            "can be compared sample by sample."
+        )
+    shared = _shared(summaries)
+    for path, summary in zip(paths[1:], summaries[1:], strict=True):
+        if any(summary.signature[name] != summaries[0].signature[name] for name in shared):
+            raise UserError(
+                f"{paths[0]} and {path} were judged with other settings or versions of the scorers. "
+                f"Run `diva-bench score {paths[0]} {path}`."
+            )
+
+
+def _shared(summaries: Sequence[RunSummary]) -> list[str]:
+    """The scorers that all runs were judged by: only imported answers have scores that came with them."""
+    return [name for name in summaries[0].signature if all(name in s.signature for s in summaries)]
+
+
+def _table(path: Path, summary: RunSummary) -> dict[str, Json]:
+    """Sample id -> line of scores.jsonl, checked against the summary."""
+    header, table = RunFolder(path).scores()
+    again = f"Run `diva-bench score {path}`."
+    if header != summary.signature:
+        raise StoreError(f"{path}: scores.jsonl and summary.json are not of one judging. {again}")
+    if len(table) != summary.scored:
+        raise StoreError(
+            f"{path}: scores.jsonl has {len(table)} samples and summary.json says {summary.scored}. {again}"
+        )
+    return table
+
+
+def _other_samples(path: Path, table: Mapping[str, Json], other: Path, others: Mapping[str, Json]) -> str:
+    only, their = sorted(table.keys() - others.keys()), sorted(others.keys() - table.keys())
+    parts = [
+        f"{len(ids)} only in {where} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})"
+        for where, ids in ((path, only), (other, their))
+        if ids
+    ]
+    return f"the runs do not have the same samples: {'; '.join(parts)}. Run `diva-bench score` on both."
+
+
+def _facts(
+    folder: RunFolder, tables: Sequence[Mapping[str, Json]], task: TaskSpec, progress: Progress
+) -> dict[str, Json]:
+    """Sample id -> cluster, groups and references: from the scores, else from the data of the task."""
+    for table in tables:
+        if all("cluster" in row for row in table.values()):
+            return dict(table)
+    dataset = data.load(task, assets.cache_folder(), progress)
+    if dataset.fingerprint != folder.task_record()["fingerprint"]:
+        raise StoreError(
+            f"{folder.path}: its scores are of an older version, which did not write down the clusters, and the data of "
+            f"task {task.name} has changed since it was asked. Run the model again."
+        )
+    return {
+        s.id: {"cluster": s.cluster, "groups": dict(s.groups), "references": list(s.references)}
+        for s in dataset.samples
+    }
+
+
+def _names(paths: Sequence[Path], summaries: Sequence[RunSummary]) -> list[str]:
+    """The shortest names that tell the runs apart: the model's, with its edition, else the run's, else the path."""
+    ways: list[Callable[[int], str]] = [
+        lambda i: summaries[i].model,
+        lambda i: summaries[i].label,
+        lambda i: summaries[i].run_id,
+        lambda i: str(paths[i]),
+    ]
+    for way in ways:
+        names = [way(i) for i in range(len(paths))]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]

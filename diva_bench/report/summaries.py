@@ -1,0 +1,204 @@
+"""summary.json of a run, as the judge writes it and reports read it: the schema, checked, and all of a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from diva_bench.errors import StoreError
+from diva_bench.report.tables import Score
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class MetricSummary(_File):
+    """One metric of one run: its value, the 95 % interval, and the answers and clusters it is about."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    clusters: int
+    few_clusters: bool
+    higher_is_better: bool
+    corpus: float | None = None
+    """The metric's own value over all answers together, where `value`, a mean over answers, is not that."""
+
+    @property
+    def score(self) -> Score:
+        return Score(self.value, self.low, self.high)
+
+
+class RunSummary(_File):
+    """summary.json of one run, as the judge writes it. Missing and unknown keys are errors."""
+
+    task: str
+    task_id: str
+    model: str
+    run_id: str
+    edition: str
+    """Of the task."""
+    model_edition: str | None
+    """A nano model is asked the mini task; a model without weights has no edition."""
+    imported: bool = False
+    """The answers were given elsewhere (`diva-bench import`)."""
+    dtype: str | None
+    limit: int | None
+    seed: int
+    variant: int = 0
+    """The wording of the prompt: 0 the main one; a summary without the key is older, or of that."""
+    audio: str | None = None
+    """The audio condition (`run --audio`), None for clips as they are."""
+    primary: str
+    repeatable: bool
+    n: int
+    scored: int
+    clusters: int
+    errors: int
+    unsupported: int
+    unparsed: int | None
+    complete: bool
+    reason: str
+    data_faults: list[dict[str, str]]
+    signature: dict[str, str]
+    metrics: dict[str, MetricSummary]
+    groups: dict[str, dict[str, dict[str, float]]]
+    baseline: float | None
+    at_chance: bool | None
+    baseline_of: str | None = None
+    """Which answer that hears nothing was the best; a summary without the key is older and knows constant ones only."""
+    baselines: dict[str, float] | None = None
+    """The primary metric of each of them."""
+    partial: str = ""
+    """How the data differed from what the task says (`--allow-partial`): such a run is not complete."""
+    excluded: list[dict[str, str]] = Field(default_factory=list)
+    """Samples that the task itself leaves out, and why."""
+    data_notes: list[str] = Field(default_factory=list)
+    unjudged: dict[str, int] = Field(default_factory=dict)
+    """Scorer -> the answers on which the model it asks failed."""
+
+    @property
+    def ranked(self) -> bool:
+        return self.complete and self.primary in self.metrics
+
+    @property
+    def label(self) -> str:
+        """The model's name, with its edition where that is not the task's."""
+        other = self.model_edition not in (None, self.edition)
+        return f"{self.model} ({self.model_edition})" if other else self.model
+
+    @property
+    def title(self) -> str:
+        """The task's name, with the wording and the audio condition where they are not the plain ones."""
+        how = [f"prompt {self.variant}"] if self.variant else []
+        how += [self.audio] if self.audio else []
+        return f"{self.task} ({', '.join(how)})" if how else self.task
+
+
+_REMEDY = "Delete it and run `diva-bench score` on the folder to have it written again."
+
+
+def summary_of(raw: dict[str, Any], file: Path) -> RunSummary:
+    """The content of the summary.json `file`, checked. Raises StoreError naming file and key where something is
+    missing, unknown or of a wrong type, or where the file does not lie in the folder its run was written to."""
+    summary = _checked(RunSummary, raw, file, _REMEDY)
+    for key, found, wanted in (
+        ("task_id", summary.task_id, file.parent.parent.name),
+        ("run_id", summary.run_id, file.parent.name),
+    ):
+        if found != wanted:
+            raise StoreError(f"{file}: {key}: {found!r} does not belong here, expected {wanted!r}. {_REMEDY}")
+    return summary
+
+
+def collect(results: Path) -> list[RunSummary]:
+    """Every run under <results>/<task id>/<run id>/, in the order of the paths.
+
+    A folder without run.json is no run; one without summary.json is a run still being asked, or killed.
+    """
+    runs = []
+    for folder in [path.parent for path in sorted(results.glob("*/*/run.json"))]:
+        file = folder / "summary.json"
+        runs.append(summary_of(_read(file), file) if file.exists() else _unjudged(folder / "run.json"))
+    return runs
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class _Task(_Part):
+    name: str
+    edition: str
+    primary: str
+
+
+class _Model(_Part):
+    name: str
+    edition: str | None
+
+
+class _Run(_Part):
+    """What a leaderboard needs of run.json, which has much more."""
+
+    task: _Task
+    model: _Model
+    limit: int | None
+    seed: int
+    variant: int = 0
+    audio: str | None = None
+
+
+def _unjudged(file: Path) -> RunSummary:
+    """What run.json says of a run that has no summary."""
+    run = _checked(_Run, _read(file), file)
+    known: dict[str, Any] = {
+        "task": run.task.name,
+        "task_id": file.parent.parent.name,
+        "model": run.model.name,
+        "run_id": file.parent.name,
+        "edition": run.task.edition,
+        "model_edition": run.model.edition,
+        "limit": run.limit,
+        "seed": run.seed,
+        "variant": run.variant,
+        "audio": run.audio,
+        "primary": run.task.primary,
+        "repeatable": True,
+        "complete": False,
+        "reason": "no summary.json yet",
+        "data_faults": [],
+    }
+    known |= dict.fromkeys(("n", "scored", "clusters", "errors", "unsupported"), 0)
+    known |= dict.fromkeys(("dtype", "unparsed", "baseline", "at_chance"))
+    return RunSummary.model_validate(known | {key: {} for key in ("signature", "metrics", "groups")})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise StoreError(f"{path}: cannot be read as JSON ({err}).") from err
+    if not isinstance(raw, dict):
+        raise StoreError(f"{path}: expected an object, found {type(raw).__name__}.")
+    return raw
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _checked(schema: type[M], raw: dict[str, Any], file: Path, remedy: str = "") -> M:
+    """`raw` as `schema`; StoreError tells the first problem in words."""
+    try:
+        return schema.model_validate(raw)
+    except ValidationError as err:
+        problem = err.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        what = {"missing": "is missing", "extra_forbidden": "is not a known key"}
+        message = what.get(problem["type"]) or f"{problem['msg']} (found {problem['input']!r})"
+        raise StoreError(f"{file}: {key}: {message}. {remedy}".rstrip()) from err

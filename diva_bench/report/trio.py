@@ -1,0 +1,181 @@
+"""`trio`: for every task the oracle (gold transcript), the cascade (recogniser) and an end-to-end model around the same
+LLM in one row, with the gap attributed: what the recogniser lost, what going end to end gains or loses over the cascade.
+
+All three are differences of the same samples, so they add up: total = end to end - recogniser lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from diva_bench import significance
+from diva_bench.errors import UserError
+from diva_bench.report.leaderboard import MINI
+from diva_bench.report.scored import Sheet
+from diva_bench.report.summaries import RunSummary
+from diva_bench.report.tables import Cell, Column, Score, Table
+from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, holm
+from diva_bench.types import Floats
+
+SURE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Samples, by the metric of each alone; of right or wrong answers, better is right where the other is wrong."""
+
+    lost: int
+    """The oracle better than the cascade."""
+    back: int
+    """Of those, the model better than the cascade."""
+    helped: int
+    """The cascade better than the oracle."""
+    gained: int
+    """The model better than the cascade."""
+    worse: int
+    """The cascade better than the model."""
+    right: int | None
+    """All three right; None where answers are not right or wrong."""
+    wrong: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trio:
+    """One task and one end-to-end model. The differences are turned so that above 0 is better for what stands first."""
+
+    task: str
+    edition: str
+    metric: str
+    model: str
+    scores: tuple[float, float, float]
+    """Oracle, cascade, model."""
+    lost: Difference
+    """Oracle - cascade."""
+    gained: Difference
+    """Model - cascade."""
+    total: Difference
+    """Model - oracle."""
+    counts: Counts
+    rises: bool
+    signatures: Sequence[str]
+
+
+def find(runs: Sequence[RunSummary], name: str, results: Path) -> Path | None:
+    """The run of a model, given by its name, its name with edition ("diva (nano)") or its run id, among the runs of one
+    task; None where it has none that is complete. Raises UserError where there are several."""
+    found = [r for r in runs if name in (r.model, r.label, r.run_id) and r.ranked]
+    if len({r.run_id for r in found}) > 1:
+        raise UserError(
+            f"{results / found[0].task_id}: several runs are called {name}: {', '.join(r.run_id for r in found)}. "
+            "Name one of these instead."
+        )
+    return results / found[0].task_id / found[0].run_id if found else None
+
+
+def trio(sheet: Sheet) -> Trio:
+    """Attribute the gap of one task; the runs of `sheet` are the oracle, the cascade and the model, in this order."""
+    metric = sheet.task.primary
+    owners = sheet.metrics
+    if metric not in owners:
+        raise UserError(f"{sheet.task_id}: not all three runs have {metric}, the primary metric of {sheet.task.name}.")
+    scorer, up = owners[metric], sheet.rises(metric)
+    rows, reduce = [run.rows[scorer] for run in sheet.runs], sheet.reduce(scorer)
+    lined = significance.line_up(rows, sheet.clusters, reduce)
+
+    def better(first: int, second: int) -> Difference:
+        return lined.difference(metric, first, second) if up else lined.difference(metric, second, first)
+
+    point = [float(v) for v in lined.point[metric]]
+    # A label is right or wrong, whatever is made of all of them together; of one answer, MCC is always 0.
+    single = "accuracy" if scorer == "labels" else metric
+    each = [significance.by_item(system, reduce)[single] for system in rows]
+    binary = all(
+        significance.is_binary(items, float(whole)) for items, whole in zip(each, lined.point[single], strict=True)
+    )
+    return Trio(
+        task=sheet.task.name,
+        edition=sheet.task.edition,
+        metric=metric,
+        model=sheet.runs[2].name,
+        scores=(point[0], point[1], point[2]),
+        lost=better(0, 1),
+        gained=better(2, 1),
+        total=better(2, 0),
+        counts=count([values if up else -values for values in each], binary),
+        rises=up,
+        signatures=[sheet.scorers[scorer].signature],
+    )
+
+
+def count(each: Sequence[Floats], binary: bool) -> Counts:
+    """`each`: the oracle's, the cascade's and the model's metric of every sample, (N,); higher is better."""
+    oracle, cascade, model = each
+    lost, gained = oracle > cascade, model > cascade
+    return Counts(
+        lost=int(lost.sum()),
+        back=int((lost & gained).sum()),
+        helped=int((cascade > oracle).sum()),
+        gained=int(gained.sum()),
+        worse=int((cascade > model).sum()),
+        right=int(((oracle > 0) & (cascade > 0) & (model > 0)).sum()) if binary else None,
+        wrong=int(((oracle <= 0) & (cascade <= 0) & (model <= 0)).sum()) if binary else None,
+    )
+
+
+# ---------------------------------------------------------------- tables
+
+
+def trio_tables(trios: Sequence[Trio], missing: Mapping[str, Sequence[str]] | None = None) -> list[Table]:
+    """The gaps, and the samples behind them. `missing`: what there is no run of -> the tasks."""
+    return [_gaps(trios, missing or {}), _samples(trios)]
+
+
+def _gaps(trios: Sequence[Trio], missing: Mapping[str, Sequence[str]]) -> Table:
+    family = [d for t in trios for d in (t.lost, t.gained, t.total)]
+    adjusted = iter(holm([d.p for d in family]))
+    several = len({t.model for t in trios}) > 1
+    rows: list[list[Cell]] = []
+    for t in trios:
+        gaps: list[Cell] = [_gap(d, next(adjusted)) for d in (t.lost, t.gained, t.total)]
+        rows.append([t.task, t.metric, *([t.model] if several else []), *t.scores, *gaps, t.lost.n, t.lost.clusters])
+    columns = [Column("task"), Column("metric", optional=True), *([Column("model")] if several else [])]
+    columns += [Column("oracle"), Column("cascade"), Column("its" if several else trios[0].model)]
+    columns += [Column("recogniser lost"), Column("end to end"), Column("total", optional=several)]
+    columns += [Column("n", optional=True), Column("clusters", optional=True)]
+    notes = [
+        "recogniser lost: oracle - cascade; end to end: model - cascade; total: model - oracle, which is end to end less "
+        "what the recogniser lost; paired by sample",
+        f"[95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]; * p below {SURE} after Holm over the "
+        f"{len(family)} differences of this table",
+    ]
+    notes += ["its: the score of the model"] if several else []
+    downs = sorted({t.metric for t in trios if not t.rises})
+    notes += [f"{m}: lower is better; its differences are turned, so that above 0 is better, too" for m in downs]
+    few = sorted({t.task for t in trios if t.lost.few_clusters})
+    if few:
+        notes.append(f"fewer than {FEW_CLUSTERS} clusters, so that intervals are too narrow: {', '.join(few)}")
+    notes += [f"no complete run of {who}: {', '.join(tasks)}" for who, tasks in missing.items()]
+    notes += dict.fromkeys(s for t in trios for s in t.signatures)
+    caption = f" ({MINI})" if any(t.edition != "full" for t in trios) else ""
+    return Table(f"oracle, cascade, end to end{caption}", columns, rows, notes)
+
+
+def _samples(trios: Sequence[Trio]) -> Table:
+    rows: list[list[Cell]] = []
+    for t in trios:
+        c = t.counts
+        rows.append([t.task, t.model, t.lost.n, c.lost, c.back, c.helped, c.gained, c.worse, c.right, c.wrong])
+    names = ("n", "lost", "won back", "helped", "better", "worse", "all right", "all wrong")
+    columns = [Column("task"), Column("model"), *(Column(name) for name in names)]
+    notes = [
+        "samples, by the metric of each alone (label tasks: right or wrong). lost: the cascade is worse than the oracle; "
+        "won back: of those, the model is better than the cascade; helped: the cascade is better than the oracle; better, "
+        "worse: the model than the cascade",
+    ]
+    return Table("samples behind the gaps", columns, rows, notes)
+
+
+def _gap(difference: Difference, adjusted: float) -> Score:
+    return Score(difference.value, difference.low, difference.high, "* " if adjusted < SURE else "")

@@ -1,0 +1,268 @@
+"""COMET: a neural metric reads the words spoken, the answer and the reference, and says how good a translation it is.
+
+Rei et al. 2020 (arXiv 2009.09025), 2022 (wmt22-comet-da). Off unless a task or `diva-bench score --scorer` names it:
+
+    scorers:
+      comet: {checkpoint: /models/wmt22-comet-da/checkpoints/model.ckpt}   # or {revision: COMMIT}, of the Hub's cache
+
+unbabel-comet 2.2.7 needs numpy < 2, transformers < 5 and huggingface_hub < 1, so it cannot stand in one environment with
+diva-bench; its torchmetrics wants pkg_resources, which setuptools 81 dropped. It runs as a process of its own, in the
+interpreter that DIVA_BENCH_COMET_PYTHON names:
+
+    python -m venv comet-env && comet-env/bin/pip install unbabel-comet==2.2.7 "setuptools<81"
+    export DIVA_BENCH_COMET_PYTHON=$PWD/comet-env/bin/python
+
+Weights are never fetched unasked (2.3 GB). Nothing is normalised: case, punctuation and script are what COMET reads.
+Scores are kept in the run folder (`comet-<hash>.jsonl`): a killed scoring goes on, scoring again asks only for what
+changed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any, Final
+
+import yaml
+
+from diva_bench.disk import sha256
+from diva_bench.errors import AssetError, DataError, SpecError, UserError
+from diva_bench.scorers import answer, settings
+from diva_bench.scorers.kept import Kept, key
+from diva_bench.specs import TaskSpec
+from diva_bench.stats import dense, ratio
+from diva_bench.types import Floats, Progress, Response, Sample
+
+PYTHON: Final = "DIVA_BENCH_COMET_PYTHON"
+INSTALL: Final = (
+    'python -m venv comet-env && comet-env/bin/pip install unbabel-comet==2.2.7 "setuptools<81" && '
+    f"export {PYTHON}=$PWD/comet-env/bin/python"
+)
+_CHUNK = 512  # answers per request to the process: what a kill can cost
+_TAIL = 1500  # characters of the process's last words that an error shows
+
+
+class Comet:
+    """comet: the mean of COMET's scores, times 100. Most models stay within 0 and 100, but nothing holds them there.
+
+    Settings: `checkpoint`, a file model.ckpt with hparams.yaml in the folder above its own (relative to the task's
+    YAML); or `model` (default Unbabel/wmt22-comet-da) at a Hub `revision` (a commit) that is in the Hub's cache; `batch`,
+    answers per batch: COMET's layer norms look at the batch, so the last digits depend on it. An empty or `unsupported`
+    answer scores 0 and COMET is not asked, for it gives empty ones tens of points. Statistics: comet.n, and the sum of
+    comet.score (unscaled).
+    """
+
+    higher_is_better = True
+
+    def __init__(self, task: TaskSpec, **args: Any) -> None:
+        self._where = f"task {task.name}: scorers.comet"
+        free = {"checkpoint": None, "model": "Unbabel/wmt22-comet-da", "revision": None, "batch": 16}
+        free |= {name: value for name, value in args.items() if name in free}
+        given = settings("comet", task, args, {name: (value,) for name, value in free.items()})
+        if type(given["batch"]) is not int or given["batch"] < 1:
+            raise SpecError(f"{self._where}.batch is {given['batch']!r}; it is a number of answers, from 1.")
+        if (given["checkpoint"] is None) == (given["revision"] is None):
+            raise SpecError(
+                f"{self._where} needs `checkpoint`, a model.ckpt on this machine, or `revision`, the Hub commit of "
+                f"{given['model']}; one of them."
+            )
+        self._batch = int(given["batch"])
+        self._python = os.environ.get(PYTHON) or sys.executable
+        version = _version(self._python)
+        if given["checkpoint"] is not None:
+            self._checkpoint = _local(task.home / str(given["checkpoint"]), self._where)
+            stat = self._checkpoint.stat()
+            weights = f"local@{_hash(self._checkpoint, stat.st_size, stat.st_mtime_ns)[:12]}"
+        else:
+            self._checkpoint = _cached(str(given["model"]), str(given["revision"]), self._where)
+            weights = f"{given['model']}@{given['revision']}"
+        _encoder(self._checkpoint, self._where)
+        self._asked = {"weights": weights, "unbabel-comet": version, "batch": self._batch}
+        self.signature = f"comet|{weights}|batch:{self._batch}|norm:none|empty:0|unbabel-comet:{version}"
+
+    def measure(self, sample: Sample, response: Response) -> dict[str, float]:
+        raise SpecError(
+            f"{self._where}: COMET is asked about a whole run, not about single answers: score the run with "
+            "`diva-bench score`."
+        )
+
+    def measure_all(
+        self, samples: Sequence[Sample], responses: Sequence[Response], folder: Path, progress: Progress
+    ) -> list[dict[str, float]]:
+        rows = [self._texts(s, answer(r)) for s, r in zip(samples, responses, strict=True)]
+        with Kept(folder, "comet", self._asked) as kept:
+            new = {
+                k: (s.id, row)
+                for s, row in zip(samples, rows, strict=True)
+                if row and (k := _key(row)) not in kept.rows
+            }
+            if new:
+                self._ask(new, kept, progress)
+            scores = [float(kept.rows[_key(row)]["score"]) if row else 0.0 for row in rows]
+        return [{"comet.n": 1.0} | ({"comet.score": score} if score else {}) for score in scores]
+
+    def _texts(self, sample: Sample, text: str) -> dict[str, str]:
+        """What COMET reads about one answer; empty for an empty answer."""
+        if sample.transcript is None:
+            raise DataError(
+                f"sample {sample.id} has no transcript, and {self._where} takes the words spoken as its source (the data's "
+                "`text` column)."
+            )
+        if len(sample.references) != 1:
+            raise DataError(f"sample {sample.id} has {len(sample.references)} references; {self._where} takes one.")
+        return {"src": sample.transcript, "mt": text, "ref": sample.references[0]} if text.strip() else {}
+
+    def _ask(self, new: Mapping[str, tuple[str, dict[str, str]]], kept: Kept, progress: Progress) -> None:
+        keys = list(new)
+        progress.note(f"loading COMET from {self._checkpoint} in {self._python}")
+        with (
+            _Process(self._python, self._checkpoint, self._batch) as process,
+            progress.bar("COMET", len(keys), "answers") as bar,
+        ):
+            for start in range(0, len(keys), _CHUNK):
+                chunk = keys[start : start + _CHUNK]
+                scores = process.scores([new[k][1] for k in chunk])
+                kept.add([{"id": new[k][0], "key": k, "score": v} for k, v in zip(chunk, scores, strict=True)])
+                bar.advance(len(chunk))
+
+    def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
+        if not totals:
+            return {}
+        sums = dense(totals, ["comet.n", "comet.score"])
+        return {"comet": 100 * ratio(sums[..., 1], sums[..., 0])}
+
+
+def _key(row: Mapping[str, str]) -> str:
+    return key(row["src"], row["mt"], row["ref"])
+
+
+class _Process:
+    """comet_child.py at work: a context manager that ends it."""
+
+    def __init__(self, python: str, checkpoint: Path, batch: int) -> None:
+        self._command = [python, str(Path(__file__).with_name("comet_child.py")), str(checkpoint), str(batch)]
+
+    def __enter__(self) -> _Process:
+        self._errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},  # what is missing is told, not fetched, nor waited for
+        )
+        try:
+            self._reply()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def scores(self, rows: Sequence[Mapping[str, str]]) -> list[float]:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(rows) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has died: its last words are read below
+        scores = [float(score) for score in self._reply()["scores"]]
+        if len(scores) != len(rows) or not all(map(math.isfinite, scores)):
+            raise UserError(f"COMET gave {len(scores)} scores for {len(rows)} answers, or one that is no number.")
+        return scores
+
+    def _reply(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        said: dict[str, Any] = json.loads(line) if line else {}
+        if "error" in said or not line:
+            self._process.wait(timeout=60) if not line else None
+            self._errors.seek(0)
+            words = self._errors.read().strip()[-_TAIL:]
+            raise UserError(
+                f"COMET failed in {self._command[0]}: {said.get('error') or f'it ended ({self._process.returncode})'}. What "
+                f"was scored before is kept. Its last words: {words or 'none'}"
+            )
+        return said
+
+
+# ---------------------------------------------------------------- what must be there
+
+
+@lru_cache
+def _version(python: str) -> str:
+    """Of unbabel-comet in that interpreter. UserError says how to have it."""
+    code = "from importlib.metadata import version; print(version('unbabel-comet'))"
+    try:
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as err:
+        raise UserError(
+            f"scorer comet: unbabel-comet is not installed for {python}. Its requirements and those of diva-bench exclude "
+            f"each other, so it needs an environment of its own: {INSTALL}"
+        ) from err
+    return done.stdout.strip()
+
+
+@lru_cache
+def _hash(path: Path, bytes_: int, changed: int) -> str:
+    """Hash of a checkpoint, once per content: a task with subsets builds its scorers many times."""
+    return sha256(path)
+
+
+def _local(path: Path, where: str) -> Path:
+    if not path.is_file():
+        raise AssetError(
+            f"{where}.checkpoint: {path} is not there. It is the file checkpoints/model.ckpt of a COMET model."
+        )
+    if not (path.parents[1] / "hparams.yaml").is_file():
+        raise AssetError(
+            f"{where}.checkpoint: {path.parents[1]} has no hparams.yaml, which COMET needs beside the weights."
+        )
+    return path
+
+
+def _encoder(checkpoint: Path, where: str) -> None:
+    """Its tokenizer and config are not in the checkpoint: they are a folder, or a Hub repository in the Hub's cache.
+
+    Raises AssetError where they are not here: COMET itself would wait for the Hub, or fail without a word about it.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    path = checkpoint.parents[1] / "hparams.yaml"
+    try:
+        name = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("pretrained_model")
+    except (OSError, ValueError, AttributeError, yaml.YAMLError) as err:
+        raise AssetError(f"{where}: {path} is not a mapping in YAML ({err}). It comes with the checkpoint.") from err
+    there = name is None or Path(name).is_dir() or isinstance(try_to_load_from_cache(name, "config.json"), str)
+    if not there:
+        raise AssetError(
+            f"{where}: COMET's encoder {name} is not on this machine; of it the config and the tokenizer are needed: "
+            f"hf download {name} config.json tokenizer.json tokenizer_config.json sentencepiece.bpe.model"
+        )
+
+
+def _cached(model: str, revision: str, where: str) -> Path:
+    """The checkpoint of a Hub model in the Hub's own cache; nothing is fetched."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError) as err:
+        raise AssetError(
+            f"{where}: {model} at {revision} is not on this machine: hf download {model} --revision {revision} (2.3 GB)"
+        ) from err
+    return _local(folder / "checkpoints" / "model.ckpt", where)

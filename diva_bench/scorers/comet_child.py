@@ -1,0 +1,43 @@
+"""Runs COMET in an interpreter of its own: `python comet_child.py CHECKPOINT BATCH`.
+
+Standard library and unbabel-comet only: diva-bench is not installed where this runs. stdin: a line of JSON per request,
+a list of {"src", "mt", "ref"}. stdout: a line of JSON per reply: {"ready": true} first, then {"scores": [...]} in order or
+{"error": why}. What the libraries print goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+
+def main(checkpoint: str, batch: int) -> None:
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def reply(said: dict[str, Any]) -> None:
+        print(json.dumps(said), file=replies, flush=True)
+
+    try:
+        import torch
+        from comet import load_from_checkpoint  # type: ignore[import-not-found]
+
+        model = load_from_checkpoint(checkpoint)
+    except Exception as err:  # one of its packages does not fit another, or the encoder's tokenizer is not here
+        reply({"error": f"{type(err).__name__}: {err}"})
+        return
+    reply({"ready": True})
+    gpus = 1 if torch.cuda.is_available() else 0
+    for line in sys.stdin:
+        try:
+            found = model.predict(json.loads(line), batch_size=batch, gpus=gpus, progress_bar=False)
+            reply({"scores": [float(score) for score in found["scores"]]})
+        except Exception as err:
+            reply({"error": f"{type(err).__name__}: {err}"})
+
+
+if __name__ == "__main__":
+    del sys.path[0]  # this folder, whose comet.py is not the library
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,48 @@
+"""released: the mean of the scores that came with imported answers, 0 to 100; nothing is judged anew.
+
+It is what the answers' source says of them: by another version of a metric, another judge, another split. Beside our own
+metrics it shows how far the two are apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from diva_bench.errors import DataError
+from diva_bench.scorers import settings
+from diva_bench.specs import TaskSpec
+from diva_bench.stats import dense, ratio
+from diva_bench.types import Floats, Response, Sample
+
+NAME = "given"
+"""Of the score in `Response.scores`, and of this scorer."""
+METRIC = "released"
+ROUNDING = 1e-9
+"""Relative: a perfect sentence BLEU is often 100.00000000000004."""
+
+
+class Given:
+    """Setting: `top`, the score of a perfect answer at its source: 1 (probabilities, right or wrong) or 100 (BLEU).
+    An answer without a score is left out, and so is an `error`. Statistics: given.n and the sum given.score, 0 to 100."""
+
+    higher_is_better = True
+
+    def __init__(self, task: TaskSpec, **args: Any) -> None:
+        self._top: int = settings(NAME, task, args, {"top": (1, 100)})["top"]
+        self.signature = f"given|top:{self._top}|as released"
+
+    def measure(self, sample: Sample, response: Response) -> dict[str, float]:
+        score = response.scores.get(NAME)
+        if score is None or response.status != "ok":
+            return {}
+        if not 0 <= score <= self._top * (1 + ROUNDING):
+            raise DataError(f"response {response.id}: its score is {score}, outside 0 to {self._top}.")
+        return {"given.n": 1.0, "given.score": score * 100 / self._top}
+
+    def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
+        """{"released"}: 0 to 100; nothing where no answer has a score."""
+        if not totals:
+            return {}
+        sums = dense(totals, ["given.n", "given.score"])
+        return {METRIC: ratio(sums[..., 1], sums[..., 0])}

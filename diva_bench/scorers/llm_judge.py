@@ -1,0 +1,248 @@
+"""An LLM judge: another model of the catalog reads question, reference and answer, and says whether the answer is right.
+
+No shipped task uses it. Judges disagree with people and with each other, a larger one is kinder to its own family, an
+answer can talk to its judge, and the same judge with another prompt is another metric. Nothing of it is a default here:
+
+    scorers:
+      llm_judge: {model: oracle, edition: full}        # or: diva-bench score RUN --scorer 'llm_judge: {model: oracle}'
+
+The judge must accept "text"; the filled prompt is the whole user turn, without a system message, decoded greedily. Every
+reply is kept in the run folder (`judge-<hash>.jsonl`: id, hash of the prompt, reply, verdict, model); scoring again asks
+only for what is not there. A reply that names no one verdict is counted (`judge_unparsed`) and never guessed at; a
+failure of the judge is no verdict: the answer is left out of the score's n, counted, and asked again next time.
+While a run is asked, its own model is still in memory when the judge is loaded: on one GPU, judge afterwards with `score`.
+A later `score` or `run` without --scorer writes a summary without `judge` again; the replies stay.
+Zheng et al. 2023 (arXiv 2306.05685) on judges and their biases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from diva_bench import assets, prompt, provenance
+from diva_bench.disk import size
+from diva_bench.errors import DataError, SpecError
+from diva_bench.scorers import answer, settings
+from diva_bench.scorers.kept import Kept, key
+from diva_bench.scorers.labels import Parser
+from diva_bench.specs import AssetSpec, Edition, ModelSpec, TaskSpec, digest
+from diva_bench.stats import dense, ratio
+from diva_bench.types import Adapter, Floats, Progress, Request, Response, Sample
+
+PROMPT_VERSION: Final = 1
+"""Bumped when a default prompt changes."""
+_ABOUT = """\
+You grade answers to spoken questions.
+
+Question: {question}
+Accepted answers: {reference}
+Answer to grade: {answer}
+
+"""
+PROMPTS: Final = {
+    "yes-no": _ABOUT
+    + "Does the answer say the same as one of the accepted answers? What it says beyond that does not matter unless it "
+    "contradicts. Reply with one word, yes or no.",
+    "1-5": _ABOUT
+    + "How well does the answer agree with an accepted answer? 1: wrong or no answer. 2: mostly wrong. 3: partly right. "
+    "4: right with flaws. 5: right. Reply with the digit alone.",
+}
+"""scale -> default prompt. {reference}: all accepted answers, with " / " between them."""
+_FIELDS = ("question", "reference", "answer")
+_VERDICTS: Final[dict[str, dict[str, float]]] = {
+    "yes-no": {"yes": 1.0, "no": 0.0},
+    "1-5": {str(n): (n - 1) / 4 for n in range(1, 6)},
+}
+_WORST: Final[Mapping[str, float]] = {"judge.n": 1.0, "judge.read": 1.0}
+_ROWS = 8  # prompts per batch; outside float32 a reply may depend on it
+
+
+class Models(Protocol):
+    """What the judge needs of the catalog, which lies above all scorers and hands itself down."""
+
+    def model(self, name: str, edition: Edition) -> ModelSpec: ...
+    def adapter(self, name: str) -> type[Adapter]: ...
+    def weights(self, name: str) -> tuple[AssetSpec, Path]: ...
+
+
+class Judge:
+    """judge: scale yes-no, the share of answers judged right; scale 1-5, the mean grade with 1 as 0 and 5 as 100. Over the
+    answers whose verdict could be read. judge_unparsed: the share of replies without one.
+
+    Settings: `model`, a name of the catalog; `edition` (default: the task's); `scale`; `prompt`, with {answer} and, if
+    wanted, {question} (the words spoken) and {reference}; `max_new_tokens` of the reply. An empty or `unsupported` answer
+    is wrong without asking. Statistics: judge.n replies, judge.read verdicts, judge.sum their worth, 0 to 1.
+    """
+
+    higher_is_better = True
+    asks_model = True
+    counted: Final = {"judge": "judge.read"}
+    """Metric -> the statistic that is its n, where that is not all answers that have a row."""
+
+    def __init__(self, task: TaskSpec, *, models: Models, **args: Any) -> None:
+        self._where = f"task {task.name}: scorers.llm_judge"
+        given = dict(args)
+        name, edition = given.pop("model", None), given.pop("edition", task.edition)
+        template, room = given.pop("prompt", None), given.pop("max_new_tokens", 16)
+        # the settings of free value are checked here, those of few values by `settings`
+        allowed: dict[str, tuple[Any, ...]] = {"model": (name,), "edition": (edition,), "scale": tuple(_VERDICTS)}
+        allowed |= {"prompt": (template,), "max_new_tokens": (room,)}
+        self._scale = str(settings("llm_judge", task, given, allowed)["scale"])
+        if not isinstance(name, str):
+            raise SpecError(
+                f"{self._where} needs `model`, the name of the model that judges (`diva-bench list models`)."
+            )
+        if type(room) is not int or room < 1:
+            raise SpecError(f"{self._where}.max_new_tokens is {room!r}; it is a number of tokens, from 1.")
+        self._template, self._room = self._checked(template), room
+        self._models = models
+        try:
+            self._model = models.model(name, edition)
+        except (KeyError, TypeError) as err:  # a YAML value that is no name
+            raise SpecError(f"{self._where}: model {name!r}, edition {edition!r}: {err}.") from err
+        adapter = models.adapter(self._model.adapter)
+        if "text" not in adapter.accepts:
+            raise SpecError(
+                f"{self._where}.model is {name!r}, whose adapter takes {', '.join(sorted(adapter.accepts))}; a judge reads: "
+                'name a model whose adapter accepts "text", such as oracle.'
+            )
+        self._identity = digest({**self._model.asked(), "adapter_version": adapter.version})
+        shipped = f"v{PROMPT_VERSION}" if template is None else "own"
+        asked = digest(self._template)[:8]
+        self.signature = (
+            f"judge|model:{self._model.name}@{self._identity[:8]}|edition:{self._model.edition or 'any'}|scale:{self._scale}"
+            f"|prompt:{shipped}@{asked}|tokens:{room}|greedy|parser:v{Parser.version}|empty:worst|unparsed:left out"
+        )
+        self._verdicts = _VERDICTS[self._scale]
+        self._parser = Parser(tuple(self._verdicts), {})
+
+    def _checked(self, template: object) -> str:
+        if template is None:
+            return PROMPTS[self._scale]
+        if not isinstance(template, str):
+            raise SpecError(f"{self._where}.prompt is {template!r}; it is text with {{answer}} in it.")
+        prompt.fill(template, dict.fromkeys(_FIELDS, ""), self._where)  # an unknown field is told now
+        if "{answer}" not in template:
+            raise SpecError(
+                f"{self._where}.prompt does not show the judge the answer: put {{answer}} into it (and {{question}} and "
+                "{reference} as you need them)."
+            )
+        return template
+
+    # ---- asking
+
+    def measure(self, sample: Sample, response: Response) -> dict[str, float]:
+        raise SpecError(
+            f"{self._where}: a judge is asked about a whole run, not about single answers: score the run with "
+            "`diva-bench score`."
+        )
+
+    def measure_all(
+        self, samples: Sequence[Sample], responses: Sequence[Response], folder: Path, progress: Progress
+    ) -> list[dict[str, float]]:
+        turns = [self._turn(s, answer(r)) for s, r in zip(samples, responses, strict=True)]
+        asked = {"model": self._model.name, "identity": self._identity, "scale": self._scale, "prompt": self._template}
+        with Kept(folder, "judge", {**asked, "max_new_tokens": self._room}) as kept:
+            new: dict[str, list[str]] = {}  # what to ask -> the samples it is about
+            for sample, turn in zip(samples, turns, strict=True):
+                if turn and key(turn) not in kept.rows:
+                    new.setdefault(turn, []).append(sample.id)
+            if new:
+                self._ask(new, kept, progress)
+            replies = [kept.rows.get(key(turn)) for turn in turns]
+        rows = [self._row(r["reply"] if r else None) if t else _WORST for t, r in zip(turns, replies, strict=True)]
+        if lost := sum(not row for row in rows):
+            progress.note(
+                f"llm_judge: the judge failed on {lost} of {len(rows)} answers; {folder.name} is not complete"
+            )
+        return [dict(row) for row in rows]
+
+    def _turn(self, sample: Sample, text: str) -> str:
+        """The prompt about one answer, "" for an answer that says nothing."""
+        if not text.strip():
+            return ""
+        if sample.transcript is None and "{question}" in self._template:
+            raise DataError(
+                f"sample {sample.id} has no transcript, which the judge's prompt shows as {{question}}. Name the data's "
+                "`text` column in the task, or give scorers.llm_judge a prompt without {question}."
+            )
+        fields = {"question": sample.transcript or "", "reference": " / ".join(sample.references), "answer": text}
+        return prompt.fill(self._template, fields, self._where)
+
+    def _ask(self, new: Mapping[str, Sequence[str]], kept: Kept, progress: Progress) -> None:
+        adapter = self._load(progress)
+        turns = list(new)
+        try:
+            with progress.bar(f"judging with {self._model.name}", len(turns), "answers") as bar:
+                for start in range(0, len(turns), _ROWS):
+                    batch = turns[start : start + _ROWS]
+                    kept.add(
+                        [
+                            row
+                            for turn, r in zip(batch, self._replies(adapter, batch), strict=True)
+                            for row in self._lines(turn, new[turn], r)
+                        ]
+                    )
+                    bar.advance(len(batch))
+        finally:
+            adapter.close()
+
+    def _load(self, progress: Progress) -> Adapter:
+        """The judge itself, its weights fetched where they are not here, which is said with their size."""
+        spec = self._model
+        homes = {role: self._models.weights(asset.name)[1] for role, asset in spec.weights.items()}
+        missing = [asset for role, asset in spec.weights.items() if assets.locate(asset, homes[role]) is None]
+        if missing:
+            names, total = ", ".join(a.name for a in missing), sum(a.bytes for a in missing)
+            progress.note(f"fetching {size(total)} of weights for the judge {spec.name}: {names}")
+        paths = {role: assets.ready(asset, homes[role], progress) for role, asset in spec.weights.items()}
+        device = provenance.device(spec.runtime.device) if spec.weights else "cpu"
+        progress.note(f"loading the judge {spec.name} ({spec.edition or 'any'}) on {device} in {spec.runtime.dtype}")
+        made: Any = self._models.adapter(spec.adapter)  # the Protocol has no constructor
+        return made(spec, paths, device)  # type: ignore[no-any-return]
+
+    def _replies(self, adapter: Adapter, turns: Sequence[str]) -> list[Response]:
+        """One response per prompt. A batch that fails is halved, so that one prompt cannot take others with it; one that
+        fails alone is an `error`."""
+        requests = [Request(key(t)[:16], prompt="", transcript=t, max_new_tokens=self._room) for t in turns]
+        try:
+            replies = adapter.generate(requests)
+            if [r.id for r in replies] != [r.id for r in requests]:
+                raise ValueError(f"the judge answered {len(replies)} of {len(requests)} prompts, or in another order")
+            return replies
+        except Exception as err:  # whatever a model raises is no verdict
+            if len(turns) == 1:
+                return [Response(requests[0].id, status="error", detail=f"{type(err).__name__}: {err}"[:500])]
+        half = len(turns) // 2
+        return [*self._replies(adapter, turns[:half]), *self._replies(adapter, turns[half:])]
+
+    def _lines(self, turn: str, ids: Sequence[str], reply: Response) -> list[dict[str, Any]]:
+        """What is kept: one line per sample. A failure has no key, so it is on record but nobody's verdict."""
+        if reply.status != "ok":
+            return [{"id": i, "failed": reply.detail or reply.status, "model": self._identity[:8]} for i in ids]
+        said = {"key": key(turn), "reply": reply.text, "verdict": self._parser.parse(reply.text)}
+        return [{"id": i, **said, "model": self._identity[:8]} for i in ids]
+
+    # ---- scoring
+
+    def _row(self, reply: str | None) -> Mapping[str, float]:
+        if reply is None:
+            return {}
+        verdict = self._parser.parse(reply)
+        if verdict is None:
+            return {"judge.n": 1.0}
+        worth = self._verdicts[verdict]
+        return {"judge.n": 1.0, "judge.read": 1.0} | ({"judge.sum": worth} if worth else {})
+
+    def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
+        """{"judge", "judge_unparsed"}: each 0 to 100. No "judge" where there is no verdict at all."""
+        if not totals:
+            return {}
+        counts = dense(totals, ["judge.n", "judge.read", "judge.sum"])
+        n, read, worth = counts[..., 0], counts[..., 1], counts[..., 2]
+        scores = {"judge": 100 * ratio(worth, read)} if np.any(read) else {}
+        return {**scores, "judge_unparsed": 100 * ratio(n - read, n)}

@@ -1,0 +1,177 @@
+"""PEDANTS: the probability that an answer is right, by a small classifier over words (Li et al. 2024, arXiv
+2402.11161; github.com/zli12321/qa_metrics). In numpy alone: no scikit-learn, no download while scoring.
+
+It is what the DiVA paper scores questions with (SALT-NLP/DiVA-Eval, eval/qa_eval.py: `CFMatcher.get_scores`), and it
+depends on the version of its weights. With those of April 2024 (commit 86c01fc: `pedants-2024-04`) this scorer gives
+all 1,002 scores that were released for Qwen 2 Audio on HeySQuAD, to the last bit, mean .4622. For DiVA it gives .5152
+on the released answers: the released .5517 came of other weights, so the paper's table mixes versions.
+
+For one accepted answer, with norm(t) = t in lower case, ASCII punctuation deleted, a, an, the dropped:
+
+    words    TF-IDF of "[CLS] answer [SEP] norm(reference) [SEP] norm(question) [SEP]" in lower case: words of two and
+             more letters or digits, l2 norm. The answer keeps its punctuation and articles here.
+    overlap  of the sets of words of norm(answer) and norm(reference), S shared: F1, S / reference, S / answer
+    P        1 / (1 + exp(w . [words, overlap] + b))
+
+Of several accepted answers the most probable counts. P is no share of right answers, and its zero is not 0: over the
+1,002 questions of HeySQuAD an empty answer has a mean of .289, "I don't know." the same, the question itself said back
+.473, the accepted answer .921; answers of Qwen 2 Audio that do not contain an accepted one have .420. Read it beside
+`contains`. Later versions of the package also take an answer for right that has the reference somewhere in it ("no" in
+"know"); these weights, as the paper used them, come without that.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from collections import Counter
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import regex
+
+from diva_bench.decoding.from_pedants import Weights, load
+from diva_bench.errors import DataError, SpecError
+from diva_bench.scorers import NOT_SCORED, answer, settings
+from diva_bench.specs import TaskSpec
+from diva_bench.stats import dense, ratio
+from diva_bench.types import Floats, Response, Sample
+
+WEIGHTS = "pedants-2024-04"
+_VERSION = 1  # bumped when the same weights would give another number
+_CACHED = 1 << 16  # texts: questions and references come back with every model, dialect and constant answer
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+# regex, not re: they differ on what a letter with a mark behind it is, and the package uses regex here
+_ARTICLES = regex.compile(r"\b(a|an|the)\b")
+_WORD = regex.compile(r"\b\w\w+\b")
+
+
+class Pedants:
+    """Settings: `weights`, their name; `threshold`, the P from which an answer counts as right in pedants_rate;
+    `question`, the field that has the question (default: the transcript of the sample).
+
+    `folders`: name of weights -> where they are, None where they are not on this machine. Then nothing is measured,
+    and `signature` says what is missing. Statistics: pedants.n, and the sums pedants.p and pedants.right. An
+    `unsupported` response has P 0; an empty answer what the classifier gives it.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, task: TaskSpec, folders: Mapping[str, Path | None] | None = None, **args: Any) -> None:
+        args = {**args}
+        name = args.pop("weights", WEIGHTS)
+        self._threshold = _threshold(task, args.pop("threshold", 0.5))
+        self._field = _field(task, args.pop("question", None))
+        settings("pedants", task, args, dict.fromkeys(("weights", "threshold", "question"), (None,)))  # none but these
+        folder = (folders or {}).get(name)
+        self._classifier = Classifier(load(folder)) if folder else None
+        if self._classifier is None:
+            self.signature = f"pedants: {NOT_SCORED}weights {name} are missing: diva-bench pull --task {task.name}"
+            return
+        sha = self._classifier.weights.content[:8]
+        self.signature = (
+            f"pedants|weights:{name}|sha:{sha}|refs:max|threshold:{self._threshold:g}"
+            f"|question:{self._field or 'transcript'}|v{_VERSION}"
+        )
+
+    @staticmethod
+    def needs(args: Mapping[str, Any]) -> tuple[str, ...]:
+        """The weights that these settings take."""
+        return (str(args.get("weights", WEIGHTS)),)
+
+    def measure(self, sample: Sample, response: Response) -> dict[str, float]:
+        text = answer(response)
+        if self._classifier is None:
+            return {}
+        row = {"pedants.n": 1.0}
+        if response.status == "unsupported":
+            return row
+        question = self._question(sample)
+        best = max(self._classifier.probability(text, r, question) for r in sample.references)
+        return row | {"pedants.p": best} | ({"pedants.right": 1.0} if best >= self._threshold else {})
+
+    def _question(self, sample: Sample) -> str:
+        question = sample.fields.get(self._field) if self._field else sample.transcript
+        if question is None or not question.strip():
+            where = f"field {self._field!r}" if self._field else "transcript"
+            raise DataError(
+                f"sample {sample.id} has no {where}, and PEDANTS needs the question in words. Name the column that has "
+                "it with scorers.pedants.question, or leave the scorer out of the task."
+            )
+        return question
+
+    def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
+        """{"pedants": 100 times the mean P, "pedants_rate": 0 to 100}."""
+        if not totals:
+            return {}
+        sums = dense(totals, ["pedants.n", "pedants.p", "pedants.right"])
+        return {
+            "pedants": 100 * ratio(sums[..., 1], sums[..., 0]),
+            "pedants_rate": 100 * ratio(sums[..., 2], sums[..., 0]),
+        }
+
+
+class Classifier:
+    """P(right) by one version of the weights. Keeps what it has worked out of references and questions."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self._column = {word: i for i, word in enumerate(weights.vocabulary)}
+        self._known = lru_cache(_CACHED)(self._columns)
+
+    def probability(self, text: str, reference: str, question: str) -> float:
+        """That the answer `text` means `reference`."""
+        weights, reference = self.weights, normalised(reference)
+        counts = Counter(self._columns(text))
+        for known in (_FRAME, reference, normalised(question)):
+            counts.update(self._known(known))
+        columns = np.fromiter(sorted(counts), dtype=np.int64)
+        tfidf = np.array([counts[c] for c in columns.tolist()]) * weights.idf[columns]
+        x = float(tfidf @ weights.coef[columns]) / (float(np.sqrt(tfidf @ tfidf)) or 1.0)
+        x += float(np.dot(_overlap(text, reference), weights.coef[-3:])) + weights.intercept
+        return 1 / (1 + math.exp(x)) if x < 0 else math.exp(-x) / (1 + math.exp(-x))
+
+    def _columns(self, text: str) -> list[int]:
+        """Column of every word that the vocabulary has."""
+        found = (self._column.get(word) for word in _WORD.findall(text.lower()))
+        return [column for column in found if column is not None]
+
+
+_FRAME = "[CLS] [SEP] [SEP] [SEP]"
+
+
+@lru_cache(_CACHED)
+def normalised(text: str) -> str:
+    """The package's `normalize_answer`: lower case, ASCII punctuation deleted, articles dropped, white space single."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def _overlap(text: str, reference: str) -> tuple[float, float, float]:
+    """Of the sets of words: F1, shared / words of the reference, shared / words of the answer (the package calls these
+    two precision and recall)."""
+    said, wanted = set(normalised(text).split()), set(reference.split())
+    shared = len(said & wanted)
+    if not shared:
+        return 0.0, 0.0, 0.0
+    precision, recall = shared / len(wanted), shared / len(said)
+    return 2 * (precision * recall) / (precision + recall), precision, recall
+
+
+def _threshold(task: TaskSpec, given: Any) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= 1:
+        raise SpecError(
+            f"task {task.name}: scorers.pedants.threshold is {given!r}; a probability above 0 and up to 1 is needed."
+        )
+    return float(given)
+
+
+def _field(task: TaskSpec, given: Any) -> str | None:
+    if given is not None and (not isinstance(given, str) or not given):
+        raise SpecError(
+            f"task {task.name}: scorers.pedants.question is {given!r}; the name of a field is needed, or nothing for the "
+            "transcript."
+        )
+    return given

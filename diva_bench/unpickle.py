@@ -1,0 +1,259 @@
+"""Reading a pickle from elsewhere without letting it do anything.
+
+A pickle is a program: it may call whatever it can name. Here it can name what stands in a table and nothing else: the
+built-in containers and numbers, numpy arrays and scalars of plain types, and what the caller adds. What it asks for
+beyond that is refused by name. Nothing of numpy's own state setting is used (it trusts shapes and dtypes): arrays are
+rebuilt from a checked dtype, a checked shape and exactly as many bytes as these need. Before anything is built the
+opcodes are walked once: a declared length beyond the end of the file, or a memo slot far beyond what the file could
+fill, would otherwise be allocated first and missed later. What is built may be larger than the file, but not many times:
+a small file could have one value copied over and over.
+"""
+
+from __future__ import annotations
+
+import collections
+import io
+import math
+import pickle
+import pickletools
+from collections.abc import Callable, Mapping, Sized
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diva_bench.disk import size
+from diva_bench.errors import DataError
+
+LIMIT = 1 << 30
+"""Bytes of the largest pickle that is read."""
+_PLAIN = "biufcSU"  # kinds of numpy dtypes that are numbers or text: no objects, no records
+_CORES = ("numpy.core", "numpy._core")  # before and since numpy 2
+_GROWTH = 8
+"""Times its size that a pickle may copy in all. A file with no tricks copies what it holds once."""
+_SIZE_DIGITS = 9  # characters of a dtype name such as U40
+
+
+class Refused(pickle.UnpicklingError):
+    """The pickle asked for something outside the table, or for more than it holds."""
+
+
+class Record:
+    """Stands in for an instance of a class that is not wanted, keeping its state: `attributes`, by name, and the
+    `arguments` it was made with. For the caller's own entries in `allowed`."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+        self.attributes: dict[str, Any] = {}
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+            raise Refused(f"a state of type {type(state).__name__} where a dict of attributes was expected")
+        self.attributes = state
+
+
+def load(
+    source: Path | bytes,
+    *,
+    allowed: Mapping[str, Callable[..., Any]] | None = None,
+    limit: int = LIMIT,
+    encoding: str = "latin1",
+) -> Any:
+    """The value in a pickle file, or in the bytes of one.
+
+    `allowed`: "module.name" -> what stands in for it (a function, or a class with its own `__setstate__`, `Record` for
+    one), beside the built-in table; `limit`: bytes; `encoding`: of text that Python 2 wrote.
+
+    Raises DataError on a file that cannot be read, is larger than `limit`, is no pickle, or asks for what is not allowed.
+    """
+    where = str(source) if isinstance(source, Path) else "the pickle"
+    try:
+        if isinstance(source, Path) and source.stat().st_size > limit:
+            raise DataError(
+                f"{where}: {size(source.stat().st_size)}, more than the {size(limit)} that are read of a pickle."
+            )
+        encoded = source.read_bytes() if isinstance(source, Path) else source
+    except OSError as err:
+        raise DataError(f"{where}: cannot be read ({err.strerror}).") from err
+    if len(encoded) > limit:
+        raise DataError(f"{where}: {size(len(encoded))}, more than the {size(limit)} that are read of a pickle.")
+    try:
+        _walk(encoded)
+        return _Unpickler(encoded, {**_table(_Budget(len(encoded))), **(allowed or {})}, encoding).load()
+    except Refused as err:
+        raise DataError(
+            f"{where}: refused: {err}. A data file has no business with that: get the original file."
+        ) from err
+    except Exception as err:  # a broken pickle raises nearly anything
+        said = " ".join(str(err).split())[:200] or type(err).__name__
+        raise DataError(f"{where}: not a pickle that can be read ({said}).") from err
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, encoded: bytes, table: Mapping[str, Callable[..., Any]], encoding: str) -> None:
+        super().__init__(io.BytesIO(encoded), encoding=encoding)
+        self._table = table
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        wanted = self._table.get(f"{module}.{name}")
+        if wanted is None or "." in name:
+            raise Refused(f"it asks for {module}.{name}")
+        return wanted if isinstance(wanted, type) else _Call(wanted)  # a class has a `__setstate__` of its own
+
+    def persistent_load(self, pid: Any, /) -> Any:
+        raise Refused(f"it asks for the outside object {str(pid)[:80]!r}")
+
+
+class _Call:
+    """A function that a pickle may call but not change: BUILD sets attributes on whatever lies on the stack."""
+
+    __slots__ = ("_function",)
+    _function: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_function", function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise Refused(f"it sets {name} of a function")
+
+    def __setstate__(self, state: Any) -> None:
+        raise Refused("it sets the state of a function")
+
+
+def _walk(encoded: bytes) -> None:
+    """Read the opcodes once, building nothing. pickletools checks that every declared length is there."""
+    for opcode, argument, _ in pickletools.genops(encoded):
+        if opcode.name in ("LONG_BINPUT", "PUT") and argument is not None and not 0 <= argument <= len(encoded):
+            raise Refused(f"memo slot {argument} in a file of {len(encoded)} bytes")
+        if opcode.name in ("EXT1", "EXT2", "EXT4"):
+            raise Refused(f"it asks for the registered extension {argument}")
+
+
+# ---------------------------------------------------------------- numpy
+
+
+class _Dtype:
+    """What a pickle says of a dtype: its name ("f8", "U40") and, in its state, its byte order."""
+
+    def __init__(self, name: Any, *_: Any) -> None:
+        text = name.decode("latin1") if isinstance(name, bytes) else name
+        if not isinstance(text, str) or text[:1] not in _PLAIN or not (text[1:].isdigit() and len(text) < _SIZE_DIGITS):
+            raise Refused(f"it asks for a numpy array of dtype {str(name)[:40]!r}; numbers and text are read")
+        self._name, self._order = text, "="
+
+    def __setstate__(self, state: Any) -> None:
+        order = state[1].decode("latin1") if isinstance(state[1], bytes) else state[1]
+        if order not in ("<", ">", "|", "="):
+            raise Refused(f"numpy byte order {order!r}")
+        self._order = order
+
+    @property
+    def real(self) -> np.dtype[Any]:
+        return np.dtype(self._name) if self._order == "|" else np.dtype(self._order + self._name)
+
+
+class _Budget:
+    """What calls and arrays of one pickle may copy. `bytes`: size of the pickle."""
+
+    def __init__(self, bytes: int) -> None:
+        self._left = _GROWTH * bytes
+
+    def spend(self, *values: Any) -> None:
+        self._left -= sum(len(value) for value in values if isinstance(value, Sized))
+        if self._left < 0:
+            raise Refused(f"it copies more than {_GROWTH} times what it holds")
+
+    def counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, its arguments counted."""
+
+        def call(*arguments: Any) -> Any:
+            self.spend(*arguments)
+            return function(*arguments)
+
+        return call
+
+    def array(self, *_: Any) -> _Array:
+        """In place of numpy's `_reconstruct`: an array that waits for its state."""
+        made = _Array.__new__(_Array, (0,), "i1")
+        made.budget = self
+        return made
+
+    def filled(self, data: Any, dtype: Any, shape: Any, order: Any = "C") -> _Array:
+        """In place of what protocol 5 calls, numpy's `_frombuffer`."""
+        made = self.array()
+        made.__setstate__((1, shape, dtype, order == "F", bytes(data)))
+        return made
+
+
+class _Array(np.ndarray[Any, Any]):
+    """An array whose state is checked before it is set."""
+
+    budget: _Budget
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran, data = state
+        if isinstance(data, str):  # as protocol 2 of Python 2 has it
+            data = data.encode("latin1")
+        if not isinstance(dtype, _Dtype) or not isinstance(data, bytes):
+            raise Refused("it asks for a numpy array of objects; numbers and text are read")
+        if not all(isinstance(n, int) and n >= 0 for n in shape) or math.prod(shape) * dtype.real.itemsize != len(data):
+            raise Refused(f"a numpy array of shape {shape} in {len(data)} bytes")
+        self.budget.spend(data)
+        checked: Any = (1, tuple(shape), dtype.real, bool(fortran), data)
+        super().__setstate__(checked)
+
+
+def _scalar(dtype: Any, data: Any = b"") -> Any:
+    if isinstance(data, str):
+        data = data.encode("latin1")
+    if not isinstance(dtype, _Dtype) or not isinstance(data, bytes) or len(data) != dtype.real.itemsize:
+        raise Refused("a numpy scalar that is not a number or text of its declared size")
+    return np.frombuffer(data, dtype.real)[0]
+
+
+def _encode(text: Any, codec: Any = "latin1") -> bytes:
+    """Protocol 2 writes bytes as text and the call that turns it back."""
+    if not isinstance(text, str) or codec not in ("latin1", "latin-1"):
+        raise Refused(f"it asks for codec {str(codec)[:40]!r}")
+    return text.encode("latin1")
+
+
+class _NoArray:
+    """The name `numpy.ndarray`, which is only ever an argument of `_reconstruct`."""
+
+    def __new__(cls, *_: Any) -> _NoArray:
+        raise Refused("it makes a numpy array by its class")
+
+    def __setstate__(self, state: Any) -> None:
+        raise Refused("it sets the state of a class")
+
+
+def _table(budget: _Budget) -> dict[str, Callable[..., Any]]:
+    """What every pickle may name."""
+    table: dict[str, Callable[..., Any]] = {"numpy.ndarray": _NoArray, "numpy.dtype": _Dtype}
+    for core in _CORES:
+        table[f"{core}.multiarray._reconstruct"] = budget.array
+        table[f"{core}.multiarray.scalar"] = budget.counted(_scalar)
+        table[f"{core}.numeric._frombuffer"] = budget.filled
+    calls: dict[str, Callable[..., Any]] = {
+        "_codecs.encode": _encode,
+        "collections.OrderedDict": collections.OrderedDict,
+    }
+    for module in ("builtins", "__builtin__"):
+        calls |= {f"{module}.{kind.__name__}": kind for kind in (set, frozenset, complex)}
+        calls |= {f"{module}.bytearray": _bytearray, f"{module}.bytes": _bytes}
+    return table | {name: budget.counted(function) for name, function in calls.items()}
+
+
+def _bytes(*arguments: Any) -> bytes:
+    """`bytes(10**12)` would be a terabyte of zeros."""
+    if arguments and isinstance(arguments[0], int):
+        raise Refused(f"it asks for {arguments[0]} bytes of nothing")
+    return bytes(*arguments)
+
+
+def _bytearray(*arguments: Any) -> bytearray:
+    return bytearray(_bytes(*arguments))

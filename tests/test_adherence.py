@@ -1,0 +1,404 @@
+"""Does an answer do what was asked: language, form, transcripts, refusals, loops, and what is made of many answers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scoring import said, sample, task
+
+from diva_bench.catalog import Catalog
+from diva_bench.errors import SpecError
+from diva_bench.scorers import METRICS, adherence, language, refusals
+from diva_bench.scorers.adherence import Adherence, compression, loops, sentences, split, tokens, transcribes
+from diva_bench.specs import Decode
+from diva_bench.stats import bootstrap, totals
+
+ROOT = Path(__file__).parents[1]
+RELEASED = ROOT.parent / "shared" / "data"
+SPEECH = ROOT.parent / "shared" / "data" / "speech" / "texts.json"
+
+MILK = {
+    "ar": "ذهبت إلى السوق لشراء الخبز والحليب.",
+    "ca": "Vaig anar al mercat a comprar pa i llet.",
+    "cy": "Es i i'r farchnad i brynu bara a llaeth.",
+    "de": "Ich bin auf den Markt gegangen, um Brot und Milch zu kaufen.",
+    "en": "I went to the market to buy bread and milk.",
+    "et": "Ma läksin turule leiba ja piima ostma.",
+    "fa": "من به بازار رفتم تا نان و شیر بخرم.",
+    "id": "Saya pergi ke pasar untuk membeli roti dan susu.",
+    "ja": "私はパンと牛乳を買いに市場へ行きました。",
+    "lv": "Es devos uz tirgu pirkt maizi un pienu.",
+    "mn": "Би зах руу талх, сүү авахаар явсан.",
+    "sl": "Šel sem na tržnico kupit kruh in mleko.",
+    "sv": "Jag gick till marknaden för att köpa bröd och mjölk.",
+    "ta": "நான் ரொட்டியும் பாலும் வாங்க சந்தைக்குச் சென்றேன்.",
+    "tr": "Ekmek ve süt almak için pazara gittim.",
+    "zh": "我去市场买面包和牛奶。",
+}
+
+
+# ---------------------------------------------------------------- language
+
+
+def test_every_language_that_can_be_asked_for_is_told_from_every_other() -> None:
+    assert MILK.keys() == language.SCRIPTS.keys()
+    for asked in MILK:
+        assert [code for code, text in MILK.items() if language.is_in(text, asked)] == [asked]
+
+
+@pytest.mark.parametrize(("subset", "column"), [("de", "de"), ("zh", "zh-CN"), ("ja", "ja"), ("en", "text")])
+def test_every_reference_of_the_mini_translation_is_in_its_language(subset: str, column: str) -> None:
+    lines = (ROOT / "tasks" / "mini" / "covost2.jsonl").read_text(encoding="utf-8").splitlines()
+    wrong = [json.loads(line)[column] for line in lines if not language.is_in(json.loads(line)[column], subset)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "right"),
+    [
+        ("", "de", False),
+        ("   ", "de", False),
+        ("1989.", "de", True),
+        ("1989.", "zh", True),
+        ("Oslo.", "en", True),
+        ("That", "de", False),
+        ("I", "de", False),
+        ("Das Haus", "de", True),
+        ("12国の若いアーティストの画を展示します。", "ja", True),
+        ("玛丽会弹钢琴，一个 younger妹妹会打鼓。", "zh", True),
+        ("玛丽会弹钢琴。", "ja", False),
+        ("彼女は歌う。", "zh", False),
+        ("나는 빵과 우유를 사러 시장에 갔다.", "ja", False),
+        ("Я пошёл на рынок купить хлеб и молоко.", "mn", False),
+        ("Fui al mercado a comprar pan y leche.", "ca", False),
+        ("Je suis allé au marché acheter du pain.", "ca", False),
+        ('OK. The sentence translated into German is "Guten Tag".', "de", False),
+        ("Wo ist denn hier der Bahnhof?\n\nIn German, that is a question about a station and its place.", "de", False),
+    ],
+)
+def test_the_script_decides_first_and_short_texts_are_weighed_against_english(
+    text: str, asked: str, right: bool
+) -> None:
+    assert language.is_in(text, asked) is right
+
+
+def test_the_same_text_has_the_same_language_in_any_order_of_asking() -> None:
+    first = {code: language.identify(text) for code, text in MILK.items()}
+    language._identifier.cache_clear()
+    assert {code: language.identify(text) for code, text in reversed(MILK.items())} == first
+
+
+@pytest.mark.skipif(not SPEECH.exists(), reason=f"{SPEECH} is not there: 37,174 English sentences")
+def test_of_english_sentences_hardly_one_is_called_another_language_a_refusal_or_a_loop() -> None:
+    table = json.loads(SPEECH.read_text(encoding="utf-8"))
+    texts = [t if isinstance(t, str) else t["text"] for rows in table.values() for t in rows][::10]
+    assert sum(not language.is_in(t, "en") for t in texts) < 0.005 * len(texts)
+    assert [t for t in texts if refusals.refuses(t)] == []
+    assert [t for t in texts if loops(tokens(t)) or compression(t) > adherence.COMPRESSION] == []
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm sorry, but I can't assist with that request.",
+        "I’m sorry, I can’t help with that.",
+        "Sorry, but I cannot do that.",
+        "I cannot answer this question.",
+        "Unfortunately, I am unable to translate audio.",
+        "I apologize, but I'm not able to process audio files directly.",
+        "As an AI language model, I don't have personal feelings.",
+        "I'm just an AI, so I cannot hear you.",
+        "I don't have access to real-time information.",
+        "That is against my guidelines.",
+        "Es tut mir leid, aber ich kann diese Frage nicht beantworten.",
+        "Als KI kann ich keine Audiodateien hören.",
+        "抱歉，我无法回答这个问题。",
+        "作为一个AI语言模型，我无法听取音频。",
+        "申し訳ありませんが、そのご質問にはお答えできません。",
+    ],
+)
+def test_a_refusal_is_seen(text: str) -> None:
+    assert refusals.refuses(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "I'm sorry I can't come tonight.",
+        "I'm sorry, we can't be there before noon.",
+        "I can't believe you did that!",
+        "I will not perform the ungrateful task of comparing cases of failure.",
+        "We can't generate enough power for the entire city.",
+        "I don't know the answer to that.",
+        "Sorry Seems to Be the Hardest Word was sung by Elton John.",
+        "Rosa Parks refused to give up her seat and said that she would not move.",
+        "As an AI researcher, he wrote the first chess program.",
+        "The doctor is unable to answer before Monday.",
+        "Es tut mir leid, ich kann heute nicht kommen.",
+        "对不起，我迟到了。",
+        "申し訳ありません、遅れました。",
+        "The Nile. " * 60 + "I'm sorry, but I can't assist with that.",
+    ],
+)
+def test_what_people_say_and_what_comes_late_is_no_refusal(text: str) -> None:
+    assert not refusals.refuses(text)
+
+
+# ---------------------------------------------------------------- sentences
+
+
+@pytest.mark.parametrize(
+    ("text", "lang", "count"),
+    [
+        ("", None, 0),
+        (" ... ", None, 0),
+        ("Oslo", None, 1),
+        ("Oslo is the capital of Norway.", None, 1),
+        ("It is Oslo. It has 700,000 people.", None, 2),
+        ("Dr. J. R. Smith lives in the U.S. and reads e.g. novels.", None, 1),
+        ("It rose by 3.5 percent.", None, 1),
+        ("He said: Come here! Then he left.", None, 2),
+        ("Really?! Yes.", None, 2),
+        ("one\ntwo\n\nthree", None, 3),
+        ("Er kommt am 3. Mai zurück.", "de", 1),
+        ("Er kommt am 3. Mai zurück. Sie bleibt.", "de", 2),
+        ("There are 12. Two left.", "en", 2),
+        ("私は行きます。彼も行きます。", "ja", 2),
+        ("你好吗？我很好！", "zh", 2),
+        ("أين الكتاب؟ هنا.", "ar", 2),
+        ('Das ist gut. (Note: I translated "good" freely.)', "de", 2),
+    ],
+)
+def test_sentences_are_counted(text: str, lang: str | None, count: int) -> None:
+    assert sentences(text, lang) == count
+    assert "".join("".join(split(text, lang)).split()) in "".join(text.split())
+
+
+# ---------------------------------------------------------------- transcripts
+
+
+RIVER = sample("Nile", "the Nile", transcript="Which river flows through the city of Cairo?")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("Which river flows through the city of Cairo?", True),
+        ("which river flows through the city of kyro", True),
+        ("You asked something. Which river flows through the city of Cairo?", True),
+        ("The Nile flows through the city of Cairo.", False),
+        ("The river Amazon flows through the city of Cairo.", False),
+        ("Which river flows through the city of Cairo? The Nile does.", True),
+        ("The Nile.", False),
+        ("", False),
+    ],
+)
+def test_a_question_said_again_is_a_transcript_and_one_made_a_statement_is_not(text: str, is_one: bool) -> None:
+    assert transcribes(text, RIVER) is is_one
+
+
+@pytest.mark.parametrize(
+    ("spoken", "text", "is_one"),
+    [
+        ("I am so happy that you came.", "I am so happy that you came", True),
+        ("I am so happy that you came.", "happy", False),
+        ("Great job.", "Great job.", False),  # fewer than three words
+        (None, "I am so happy that you came.", False),
+        ("The average contractor hired how many employees?", "The average contractor hired four employees.", False),
+        ("The average contractor hired how many employees?", "the average contractor hired how many employees", True),
+        ("Is Oslo the capital of Norway", "Yes, Oslo is the capital of Norway.", False),
+    ],
+)
+def test_statements_and_short_clips(spoken: str | None, text: str, is_one: bool) -> None:
+    assert transcribes(text, sample("happy", transcript=spoken)) is is_one
+
+
+# ---------------------------------------------------------------- loops
+
+
+@pytest.mark.parametrize(
+    ("text", "loop"),
+    [
+        ("", False),
+        ("no no no", False),  # three words
+        ("very " * 8, True),
+        ("auf der Reihe " * 5, True),
+        ("It goes on and on and on, he said, and then some more of it.", False),
+        ("Die Welt wird einzelbar " + "einzelbar " * 12 + "einze", True),
+        ("你们" * 20, True),
+        ("彼女は、" * 4, True),
+        ("一二三四五六七八九十", False),
+        ("a b c d e f g h i j k l m n o p " * 2, False),  # twice is not three times
+    ],
+)
+def test_a_phrase_three_times_on_end_is_a_loop(text: str, loop: bool) -> None:
+    assert loops(tokens(text)) is loop
+
+
+def test_a_loop_is_found_wherever_it_stands_and_whatever_its_period() -> None:
+    rng = np.random.default_rng(7)
+    for period in (1, 2, 5, 17, 64):
+        phrase = [f"w{period}.{i}" for i in range(period)]
+        repeats = max(3, -(-8 // period))
+        before, after = ([f"x{i}" for i in rng.permutation(200)[:20]] for _ in range(2))
+        assert loops([*before, *phrase * repeats, *after])
+        assert not loops([*before, *phrase * 2, *after])
+
+
+def test_zlib_finds_loops_and_leaves_plain_text_in_any_script_alone() -> None:
+    assert compression("Die Frau der Frau, " * 20) > adherence.COMPRESSION
+    assert compression("short") == 0
+    assert max(compression(f"{MILK['de']} {text}") for code, text in MILK.items() if code != "de") < 1.8
+    tamil = MILK["ta"] + " பறவைகள் வானத்தில் உயரமாகப் பறந்தன, குழந்தைகள் பூங்காவில் மகிழ்ச்சியாக விளையாடினர்."
+    assert compression(tamil) < 1.8
+
+
+# ---------------------------------------------------------------- the scorer
+
+
+@pytest.mark.skipif(not RELEASED.exists(), reason=f"{RELEASED} is not there: the answers that the authors published")
+@pytest.mark.parametrize(("model", "length", "transcribed", "refused"), [("DiVA", 18.1, 0, 0), ("qwen2", 14.5, 2, 31)])
+def test_of_the_released_answers(model: str, length: float, transcribed: int, refused: int) -> None:
+    """Lengths are those of diva-paper.md; what is a refusal or a transcript was read by eye."""
+    gold = json.loads((RELEASED / "gold" / "heysquad-dev-common-original-1002.json").read_text(encoding="utf-8"))
+    asked = {q["id"]: q for a in gold["data"] for p in a["paragraphs"] for q in p["qas"]}
+    file = RELEASED / "diva-eval" / "non_social_HeySquad_QA_Results" / f"e2e_{model}" / "default_outs.txt"
+    rows = [
+        r.split("[SEP_DIAL]") for r in re.split(r"\n(?=[0-9a-f]{24}\[SEP)", file.read_text(encoding="utf-8").strip())
+    ]
+    texts = {ident: text.strip().strip('"') for ident, text, _ in rows}
+    samples = [sample(*(a["text"] for a in q["answers"]), id=i, transcript=q["question"]) for i, q in asked.items()]
+    assert len(texts) == len(samples) == 1002
+    assert sum(len(text.split()) for text in texts.values()) / 1002 == pytest.approx(length, abs=0.05)
+    assert sum(transcribes(texts[s.id], s) for s in samples) == transcribed
+    assert sum(refusals.refuses(text) for text in texts.values()) == refused
+
+
+def measured(text: str, settings: dict[str, object] | None = None, **more: object) -> dict[str, float]:
+    scorer = Adherence(task(), **(settings or {}))
+    tokens_new = {"new": more.pop("new")} if "new" in more else {}
+    row = scorer.measure(sample(str(more.pop("reference", "x")), **more), said(text, tokens=tokens_new))
+    return {name: float(value) for name, value in scorer.reduce(totals([row])).items()}
+
+
+def test_only_what_was_asked_for_is_measured() -> None:
+    always = {"empty", "refused", "looping", "compressible", "repeated_4grams", "answer_words"}
+    assert measured("Oslo.").keys() == always
+    assert measured("Oslo.", new=3).keys() == always | {"truncated"}
+    assert measured("Oslo.", transcript="what is it called").keys() == always | {"transcribes"}
+    assert measured("Oslo.", {"transcribes": False}, transcript="what is it called").keys() == always
+    assert measured("Oslo.", {"language": "en", "form": "word"}).keys() == always | {"right_language", "one_word"}
+    assert "answer_characters" in measured("你好", {"language": "zh"})
+
+
+def test_what_was_measured_is_right() -> None:
+    got = measured("Das ist gut. (Note: this is free.)", {"language": "de", "form": "translation"}, new=64)
+    assert got["no_remark"] == 0
+    assert got["answer_words"] == 7
+    assert got["truncated"] == 100
+    assert measured("Ja. Nein.", {"form": "translation"}, reference="Oui. Non.")["no_remark"] == 100
+    assert measured("", {"form": "sentence"}) | {"empty": 100.0, "one_sentence": 0.0} == measured(
+        "", {"form": "sentence"}
+    )
+    assert measured("你好吗", {"language": "zh"})["answer_characters"] == 3
+    assert measured("a b c d a b c d e")["repeated_4grams"] == pytest.approx(100 / 6)
+
+
+def test_an_answer_is_cut_off_where_the_task_s_own_limit_is() -> None:
+    short = Adherence(task(decode=Decode(max_new_tokens=12)))
+    rows = [short.measure(sample("x"), said("word", tokens={"new": n})) for n in (11, 12, 13)]
+    assert float(short.reduce(totals(rows))["truncated"]) == pytest.approx(200 / 3)
+
+
+def test_shares_of_many_answers_have_intervals() -> None:
+    scorer = Adherence(task(), language="de")
+    texts = [MILK["de"], MILK["en"], MILK["de"], ""] * 10
+    rows = [scorer.measure(sample("x", id=str(i)), said(text)) for i, text in enumerate(texts)]
+    got = bootstrap(rows, [str(i) for i in range(40)], scorer.reduce, resamples=500)
+    assert got["right_language"].value == 50
+    assert got["empty"].value == 25
+    assert got["right_language"].low < 50 < got["right_language"].high
+
+
+def test_an_unsupported_answer_is_an_empty_one() -> None:
+    scorer = Adherence(task(), language="de")
+    row = scorer.measure(sample("x"), said("Ich helfe gern, mein Freund.", status="unsupported"))
+    assert row == {"adh.n": 1.0, "adh.empty": 1.0, "adh.lang.n": 1.0}
+
+
+def test_the_language_of_a_subset_is_taken_from_its_name() -> None:
+    assert "lang:de" in Adherence(task(subset="de"), language="subset").signature
+    assert "lang:zh" in Adherence(task(subset="zh-CN"), language="subset").signature
+    with pytest.raises(
+        SpecError, match=r"language is 'subset', but subset 'usa' is not called after a language .* zh\."
+    ):
+        Adherence(task(subset="usa"), language="subset")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"language": "german"}, r"scorers\.adherence\.language is 'german'.*Allowed: None, subset, ar, ca, .*, zh\."),
+        ({"form": "sentences"}, r"form is 'sentences'. Did you mean 'sentence'\?"),
+        ({"lang": "de"}, r"has no setting 'lang'. Did you mean 'language'\?"),
+    ],
+)
+def test_a_wrong_setting_is_told(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        Adherence(task(), **settings)
+
+
+def test_every_setting_is_in_the_signature() -> None:
+    plain, changed = Adherence(task()), Adherence(task(), language="de", form="word", transcribes=False)
+    assert plain.signature == "adherence|v1|transcribes:wer<=0.3|refusals:v1|norm:basic.v1"
+    assert changed.signature == "adherence|v1|lang:de|py3langid:0.4.0|of:30|form:word|refusals:v1|norm:basic.v1"
+
+
+def test_every_built_in_task_has_it_with_what_its_prompt_asks_for() -> None:
+    catalog = Catalog()
+    forms = {}
+    for leaf in catalog.subsets("all"):
+        spec = catalog.task(leaf, catalog.task_editions(leaf)[0])
+        forms[spec.task] = spec.scorers["adherence"]["form"]
+    assert forms["covost2"] == "translation"
+    assert forms["heysquad"] == forms["sdqa"] == "sentence"
+    assert {forms[name] for name in ("iemocap", "meld", "mustard", "urfunny")} == {"word"}
+
+
+def test_directions_are_those_of_the_table() -> None:
+    rising = {m.name for m in METRICS if m.scorer == "adherence" and m.higher_is_better}
+    assert rising == {"right_language", "one_sentence", "one_word", "no_remark"}
+
+
+def test_every_metric_is_in_the_table_of_metrics_and_in_its_range() -> None:
+    settings: list[dict[str, object]] = [
+        {"language": "de", "form": form} for form in ("sentence", "word", "translation")
+    ]
+    given = {}
+    for chosen in [*settings, {"language": "zh"}]:
+        given |= measured("Das ist gut.", chosen, transcript="what a lovely day", new=9)
+    known = {m.name: m for m in METRICS if m.scorer == "adherence"}
+    assert given.keys() == known.keys()
+    assert all(known[name].low <= value <= (known[name].high or np.inf) for name, value in given.items())
+
+
+def test_an_error_is_never_scored_and_no_rows_give_no_scores() -> None:
+    with pytest.raises(ValueError, match="errors are not scored"):
+        Adherence(task()).measure(sample("x"), said("x", status="error", detail="timeout"))
+    assert Adherence(task()).reduce({}) == {}
+
+
+def test_scores_keep_the_shape_of_the_totals() -> None:
+    scorer = Adherence(task(), language="de", form="sentence")
+    row = scorer.measure(sample("x", transcript="what a lovely day"), said(MILK["de"], tokens={"new": 9}))
+    point = scorer.reduce({key: np.asarray(value) for key, value in row.items()})
+    many = scorer.reduce({key: np.full((2, 3), value) for key, value in row.items()})
+    assert all(np.shape(point[m]) == () and many[m] == pytest.approx(np.full((2, 3), point[m])) for m in point)

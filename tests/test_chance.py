@@ -1,0 +1,244 @@
+"""Answers that hear nothing: what they may know, what they score, and which of them a model is held against."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import mini_task
+import pytest
+from scoring import task
+from typer.testing import CliRunner
+
+from diva_bench import chance, priors, stats
+from diva_bench.adapters.baseline import SpeakerPrior
+from diva_bench.catalog import Catalog
+from diva_bench.cli.main import app
+from diva_bench.data import Dataset
+from diva_bench.errors import UnknownName
+from diva_bench.scorers.labels import Labels
+from diva_bench.scorers.qa import QA
+from diva_bench.types import Request, Response, Sample
+
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "gold"
+CHOICES = ("sarcastic", "sincere")
+TASK = """\
+name: tone
+version: 1
+description: a test
+prompt: Is it {choices}?
+choices: [sarcastic, sincere]
+reference: label
+speaker: who
+scorers: {labels: {}}
+primary: accuracy
+editions:
+  mini: {source: jsonl, path: tone.jsonl, rows: 24}
+"""
+
+
+def samples(*pairs: tuple[str, str]) -> list[Sample]:
+    """(speaker, label) each."""
+    return [Sample(f"s{i:03}", (label,), who, groups={"who": who}) for i, (who, label) in enumerate(pairs)]
+
+
+def dataset(found: list[Sample]) -> Dataset:
+    return Dataset(tuple(found), (), "made up")
+
+
+# ---------------------------------------------------------------- what may be known
+
+
+def test_a_sample_is_left_out_of_what_its_speaker_says() -> None:
+    found = priors.of_speakers(
+        samples(("ann", "a"), ("ann", "a"), ("ann", "b"), ("bob", "b"), ("bob", "b")), "who", ("a", "b")
+    )
+    assert found["s000"] == {"a": 0.5, "b": 0.5}
+    assert found["s002"] == {"a": 1.0, "b": 0.0}
+    assert found["s003"] == {"a": 0.0, "b": 1.0}
+
+
+def test_who_speaks_once_or_has_no_name_is_judged_by_all_others() -> None:
+    found = priors.of_speakers(samples(("ann", "a"), ("bob", "b"), ("bob", "b"), ("", "b")), "who", ("a", "b"))
+    assert found["s000"] == {"a": 0.0, "b": 1.0}
+    assert found["s003"] == {"a": pytest.approx(1 / 3), "b": pytest.approx(2 / 3)}
+
+
+@pytest.mark.parametrize(
+    ("column", "choices", "speakers"),
+    [(None, ("a", "b"), "ab"), ("who", None, "ab"), ("who", ("a", "b"), "aa"), ("voice", ("a", "b"), "ab")],
+)
+def test_without_speakers_or_labels_there_is_no_speaker_prior(column: Any, choices: Any, speakers: str) -> None:
+    assert priors.of_speakers(samples(*((who, "a") for who in speakers)), column, choices) == {}
+
+
+def test_a_field_can_name_the_speaker_too() -> None:
+    found = [Sample(str(i), ("a",), "c", fields={"speaker": "xy"[i % 2]}) for i in range(4)]
+    assert list(priors.of_speakers(found, "speaker", ("a", "b"))) == ["0", "1", "2", "3"]
+
+
+def test_ties_go_to_the_label_that_stands_last() -> None:
+    assert priors.most_common({"yes": 0.5, "no": 0.5}, ("yes", "no")) == "no"
+    assert priors.most_common({"yes": 0.6, "no": 0.4}, ("yes", "no")) == "yes"
+    assert priors.most_common({}, ("yes", "no")) == "no"
+
+
+# ---------------------------------------------------------------- the verdict
+
+
+def verdict(found: list[Sample], answers: list[str], **more: Any) -> chance.Chance:
+    spec = task(choices=CHOICES, primary="accuracy", speaker="who", **more)
+    scorer = Labels(spec)
+    rows = [scorer.measure(s, Response(s.id, a)) for s, a in zip(found, answers, strict=True)]
+    return chance.verdict(spec, dataset(found), found, rows, scorer, True, 0)
+
+
+def test_a_model_is_held_against_the_best_answer_that_hears_nothing() -> None:
+    found = samples(*[("ann", "sarcastic")] * 18, *[("ann", "sincere")] * 2, *[("bob", "sincere")] * 20)
+    right = [s.references[0] for s in found]
+    said = verdict(found, right)
+    assert said.best == "speaker prior"
+    assert said.scores == {"constant": 55.0, "prior": pytest.approx(50.5), "speaker prior": 95.0}
+    assert said.at_chance  # 100 is not surely more than 95, of 40
+    three_quarters = [
+        ("sincere" if s.references[0] == "sarcastic" else "sarcastic") if i % 4 == 0 else s.references[0]
+        for i, s in enumerate(found)
+    ]
+    assert verdict(found, three_quarters).at_chance
+    assert verdict(found, three_quarters).record()["baseline_of"] == "speaker prior"
+
+
+def test_without_speakers_a_constant_is_what_it_was_before() -> None:
+    found = [Sample(f"s{i}", (CHOICES[i % 3 == 0],), str(i)) for i in range(60)]
+    said = verdict(found, [s.references[0] for s in found])
+    assert (said.best, set(said.scores)) == ("constant", {"constant", "prior"})
+    assert said.scores["constant"] == pytest.approx(100 * 40 / 60)
+    assert not said.at_chance
+
+
+def test_the_expected_score_of_a_random_label_is_that_of_many_draws() -> None:
+    found = [Sample(f"s{i}", (CHOICES[i % 3 == 0],), str(i)) for i in range(60)]
+    spec = task(choices=CHOICES, primary="macro_f1")
+    scorer = Labels(spec)
+
+    def value(rows: Any) -> float:
+        return float(scorer.reduce(stats.totals(rows))["macro_f1"])
+
+    expected = value(chance.baselines(spec, dataset(found), found, scorer, value, 1, 0)["prior"])
+    assert expected == pytest.approx(50, abs=0.5)  # labels drawn without looking agree by their shares
+    assert expected > value(chance.baselines(spec, dataset(found), found, scorer, value, 1, 0)["constant"])
+
+
+def test_of_open_answers_the_prior_is_one_draw_seeded_as_the_model_is() -> None:
+    found = [Sample(f"s{i}", (f"answer {i % 4}",), str(i)) for i in range(40)]
+    spec = task(primary="em", choices=None)
+    scorer = QA(spec)
+
+    def value(rows: Any) -> float:
+        return float(scorer.reduce(stats.totals(rows))["em"])
+
+    drawn = [
+        value(chance.baselines(spec, dataset(found), found, scorer, value, 1, seed)["prior"]) for seed in (0, 0, 1)
+    ]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert 5 < drawn[0] < 50
+
+
+# ---------------------------------------------------------------- the model
+
+
+def test_the_adapter_answers_with_the_speakers_usual_label() -> None:
+    adapter = SpeakerPrior(Catalog().model("speaker-prior", "mini"), {}, "cpu")
+    request = Request("a", "?", choices=CHOICES, prior={"sarcastic": 0.7, "sincere": 0.3})
+    (found,) = adapter.generate([request])
+    assert (found.text, max(found.choices or {}, key=lambda c: (found.choices or {})[c].total)) == ("sarcastic",) * 2
+    spec = Catalog().model("speaker-prior", "mini").model_copy(update={"args": {"kind": "prior"}})
+    with pytest.raises(UnknownName, match="unknown argument 'kind' in args of model speaker-prior"):
+        SpeakerPrior(spec, {}, "cpu")
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> Path:
+    """24 clips of three speakers: ann is mostly sarcastic, bob and cec mostly sincere."""
+    labels = ["sarcastic"] * 7 + ["sincere"] + (["sincere"] * 7 + ["sarcastic"]) * 2
+    rows = [
+        {
+            "id": f"q{i:03}",
+            "audio": "audio/one.wav",
+            "text": "hm",
+            "label": label,
+            "who": "abc"[i // 8],
+            "cluster": f"c{i}",
+        }
+        for i, label in enumerate(labels)
+    ]
+    mini_task.clip(tmp_path / "audio" / "one.wav", 0.2)
+    (tmp_path / "tone.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "tone.yaml").write_text(TASK)
+    return tmp_path
+
+
+def test_a_run_of_the_speaker_prior_scores_what_speakers_usually_say(
+    spoken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIVA_BENCH_CACHE", str(spoken / "cache"))
+    words = ["run", "-t", "tone", "--edition", "mini", "--path", str(spoken), "-o", str(spoken / "results")]
+    done = CliRunner().invoke(app, [*words, "-m", "speaker-prior", "-m", "majority"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    found = {}
+    for path in (spoken / "results").glob("*/*/summary.json"):
+        summary = json.loads(path.read_text())
+        found[summary["model"]] = summary
+    assert found["speaker-prior"]["metrics"]["accuracy"]["value"] == pytest.approx(100 * 21 / 24)
+    assert found["speaker-prior"]["baseline_of"] == found["majority"]["baseline_of"] == "speaker prior"
+    assert found["majority"]["baselines"]["speaker prior"] == pytest.approx(87.5)
+    assert all(summary["at_chance"] for summary in found.values())
+    board = CliRunner().invoke(
+        app, ["leaderboard", str(spoken / "results"), "--ranks", "--path", str(spoken), "--format", "md"]
+    )
+    assert "accuracy of a speaker's most common answer elsewhere: 87.5" in board.output
+    assert (
+        "at chance: the interval of the difference to a speaker's most common answer elsewhere reaches 0"
+        in board.output
+    )
+    assert "| rank |" in board.output
+
+
+def test_a_task_without_speakers_refuses_the_model(tmp_path: Path) -> None:
+    mini_task.write(tmp_path)
+    words = [
+        "run",
+        "-t",
+        "toy",
+        "-m",
+        "speaker-prior",
+        "--edition",
+        "mini",
+        "--path",
+        str(tmp_path),
+        "-o",
+        str(tmp_path / "r"),
+    ]
+    done = CliRunner().invoke(app, words)
+    assert "answers by who speaks, but task toy has no labels" in str(done.exception)
+
+
+# ---------------------------------------------------------------- what is published
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the gold labels are not beside this checkout")
+def test_who_knows_only_the_speaker_gets_63_9_on_mustard() -> None:
+    gold = json.loads((SHARED / "mustard-sarcasm_data.json").read_text(encoding="utf-8"))
+    found = samples(*((row["speaker"], CHOICES[not row["sarcasm"]]) for row in gold.values()))
+    said = verdict(found, [s.references[0] for s in found])
+    assert said.scores == {"constant": 50.0, "prior": 50.0, "speaker prior": pytest.approx(63.913043478)}
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the gold labels are not beside this checkout")
+def test_always_neutral_has_48_2_on_meld() -> None:
+    with (SHARED / "meld-test_sent_emo.csv").open(encoding="utf-8-sig") as file:
+        counts = Counter(row["Emotion"] for row in csv.DictReader(file))
+    assert round(counts["neutral"] / counts.total(), 3) == 0.481  # of all 2,610; .482 of the 2,608 that can be heard

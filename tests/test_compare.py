@@ -1,0 +1,352 @@
+"""`compare` and `trio` on run folders that were asked, with real processes for what they print."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import mini_task
+import numpy as np
+import pytest
+
+from diva_bench.catalog import Catalog
+from diva_bench.cli.compare import compare_command, trio_command
+from diva_bench.errors import StoreError, UnknownName, UserError
+from diva_bench.report.compare import chosen, compare, cut_to, most
+from diva_bench.report.scored import Sheet, sheet
+from diva_bench.report.trio import count, trio
+from diva_bench.store import RunFolder
+from diva_bench.types import Silent
+
+QUESTIONS = 30
+RIGHT = {"good": {0: 0.9, 1: 0.8}, "bad": {0: 0.5, 1: 0.2}, "middle": {0: 0.6, 1: 0.5}}
+
+
+def table() -> list[dict[str, object]]:
+    """Every question asked by two voices; what is right is the question's number."""
+    return [
+        {
+            "id": f"q{i:03}",
+            "audio": "audio/one.wav",
+            "text": f"question {i // 2}",
+            "answers": [f"answer {i // 2}", "another"],
+            "voice": "ab"[i % 2],
+            "cluster": f"c{i // 2:02}",
+        }
+        for i in range(2 * QUESTIONS)
+    ]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A task of 30 questions in two voices, and three systems' answers to it, imported by the command."""
+    folder = tmp_path_factory.mktemp("compare")
+    mini_task.write(folder, table=table())
+    rng = np.random.default_rng(0)
+    for name, share in RIGHT.items():
+        lines = []
+        for i, row in enumerate(table()):
+            text = row["answers"][0] if rng.random() < share[i % 2] else "the answer\nis unknown"  # type: ignore[index]
+            lines.append(json.dumps({"id": row["id"], "text": text}))
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+        asked = ("import", f"{name}.jsonl", "--task", "toy", "--model-name", name, "--edition", "mini", "--path", ".")
+        done = command(folder, *asked, "--output", "results")
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def command(folder: Path, *words: str, width: int = 120) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "COLUMNS": str(width), "OMP_NUM_THREADS": "1", "DIVA_BENCH_CACHE": str(folder / "cache")}
+    return subprocess.run(
+        [sys.executable, "-m", "diva_bench", *words], cwd=folder, capture_output=True, text=True, check=False, env=env
+    )
+
+
+def run_of(folder: Path, name: str) -> Path:
+    (found,) = (folder / "results").glob(f"*/{name}-*")
+    return found
+
+
+def lined(folder: Path, *names: str) -> Sheet:
+    return sheet([run_of(folder, name) for name in names], Catalog([folder]), Silent())
+
+
+def copied(folder: Path, to: Path, name: str) -> Path:
+    """A run in another results folder, to be spoilt."""
+    source = run_of(folder, name)
+    target = to / source.parent.name / source.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source.parent / "task.json", target.parent / "task.json")
+    return Path(shutil.copytree(source, target))
+
+
+# ---------------------------------------------------------------- what is compared
+
+
+def test_runs_are_lined_up_by_sample_with_their_clusters_groups_and_references(results: Path) -> None:
+    found = lined(results, "good", "bad")
+    assert [run.name for run in found.runs] == ["good", "bad"]
+    assert list(found.ids) == [row["id"] for row in table()]
+    assert list(found.clusters) == [row["cluster"] for row in table()]
+    assert found.groups == {"voice": ["a", "b"] * QUESTIONS}
+    assert found.references[3] == ["answer 1", "another"]
+    assert not found.single_clusters
+    assert dict(found.metrics) == {"contains": "qa", "em": "qa", "f1": "qa"}
+
+
+def test_scores_of_an_older_version_take_clusters_and_references_from_the_data(results: Path, tmp_path: Path) -> None:
+    old = copied(results, tmp_path, "good")
+    lines = [json.loads(line) for line in (old / "scores.jsonl").read_text().splitlines()]
+    older = [{k: v for k, v in line.items() if k not in ("cluster", "groups", "references")} for line in lines]
+    (old / "scores.jsonl").write_text("".join(json.dumps(line) + "\n" for line in older))
+    other = copied(results, tmp_path, "bad")
+    assert sheet([old, other], Catalog([results]), Silent()).clusters == lined(results, "good", "bad").clusters
+
+
+def test_a_comparison_of_two_runs_is_what_their_rows_say(results: Path) -> None:
+    found = compare(lined(results, "good", "bad"), ["contains"])
+    (pair,) = found.pairs
+    ours, theirs = (
+        np.array([float(a) for a in [row["qa"].get("qa.contains", 0) for row in rows.values()]])
+        for rows in (RunFolder(run_of(results, name)).scores()[1] for name in ("good", "bad"))
+    )
+    assert pair.clustered.value == pytest.approx(100 * (ours - theirs).mean())
+    assert pair.mcnemar is not None
+    assert (pair.mcnemar.first, pair.mcnemar.second) == (int((ours > theirs).sum()), int((ours < theirs).sum()))
+    assert (pair.clustered.clusters, pair.alone.clusters) == (QUESTIONS, 2 * QUESTIONS)
+    assert pair.clustered.p < 0.01
+    assert pair.by_cluster.p < 0.01
+    assert pair.sacrebleu is None
+    assert found.adjusted == [pair.clustered.p]
+
+
+def test_more_than_two_runs_are_compared_two_by_two_by_the_primary_metric_as_one_family(results: Path) -> None:
+    found = lined(results, "good", "middle", "bad")
+    assert chosen(found, []) == ["contains"]
+    assert chosen(lined(results, "good", "bad"), []) == ["contains", "em", "f1"]
+    compared = compare(found, ["contains"])
+    assert [(p.first, p.second) for p in compared.pairs] == [(0, 1), (0, 2), (1, 2)]
+    raw = [p.clustered.p for p in compared.pairs]
+    assert compared.adjusted[1] == pytest.approx(3 * min(raw))
+    assert compared.ranks["contains", 0] == (1, 1)
+    assert compared.ranks["contains", 2] == (3, 3) or compared.ranks["contains", 2] == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("parts", "count", "places"),
+    [
+        ([0.5, -0.2, 0.1, -0.9, 0.0], 4, [0, 2, 3, 1]),
+        ([0.5, 0.4, 0.3, 0.2], 3, [0, 1, 2]),
+        ([0.5, -0.4, -0.3, -0.2], 4, [0, 1, 2, 3]),
+        ([0.0, 0.0], 4, []),
+    ],
+)
+def test_the_samples_that_differ_most_are_of_both_sides(parts: list[float], count: int, places: list[int]) -> None:
+    assert most(np.array(parts), count) == places
+
+
+def test_texts_are_put_on_one_line_and_cut_where_asked() -> None:
+    assert cut_to("a long\n answer", 8) == "a long…"
+    assert cut_to("a long\n answer", None) == "a long answer"
+    assert cut_to("short", 5) == "short"
+
+
+# ---------------------------------------------------------------- the command
+
+
+def tables(folder: Path, *words: str) -> dict[str, dict[str, Any]]:
+    done = command(folder, "compare", *words, "--path", ".", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    return {one["title"].split(":")[0]: one for one in json.loads(done.stdout)}
+
+
+def test_the_command_prints_scores_differences_tests_groups_gaps_and_samples(results: Path) -> None:
+    runs = [str(run_of(results, name)) for name in ("good", "bad")]
+    found = tables(results, *runs, "--items", "4")
+    assert list(found)[1:] == ["differences", "tests", "contains by group", "contains", "samples that differ most"]
+    scores, differences, tests, groups, gaps, samples = found.values()
+    assert [row["model"] for row in scores["rows"]] == ["good", "bad"] * 3
+    assert "60 samples in 30 clusters, the largest has 3.3 % of them" in scores["notes"]
+    first = differences["rows"][0]
+    assert first["difference"]["low"] > 0
+    assert first["p"] <= first["p (Holm)"] <= 3 * first["p"]
+    assert first["detectable"] > 0
+    assert tests["rows"][0]["McNemar"] < 0.01
+    assert tests["rows"][2]["McNemar"] is None  # f1 is no share of right answers
+    assert [(row["value"], row["n"]) for row in groups["rows"]] == [("a", 30), ("b", 30)]
+    assert [row["gap"] for row in gaps["rows"]] == ["b - a"]
+    assert gaps["rows"][0]["bad"]["value"] < 0
+    assert len(samples["rows"]) == 4
+    assert samples["rows"][0] | {"id": "", "adds": 0} == {
+        "id": "", "adds": 0, "reference": samples["rows"][0]["reference"],
+        "good": samples["rows"][0]["reference"].split(" / ")[0], "bad": "the answer is unknown",
+    }  # fmt: skip
+
+
+def test_the_reference_of_a_gap_can_be_named(results: Path) -> None:
+    runs = [str(run_of(results, name)) for name in ("good", "bad")]
+    found = tables(results, *runs, "--reference", "voice=b", "--metric", "f1", "--items", "0")
+    assert [row["gap"] for row in found["f1"]["rows"]] == ["a - b"]
+    assert "samples that differ most" not in found
+
+
+@pytest.mark.parametrize("format", ["rich", "md", "csv", "latex"])
+@pytest.mark.parametrize("names", [("good", "bad"), ("good", "middle", "bad")])
+def test_every_format_can_be_had_and_80_columns_are_enough(results: Path, format: str, names: tuple[str, ...]) -> None:
+    runs = [str(run_of(results, name).relative_to(results)) for name in names]
+    done = command(results, "compare", *runs, "--path", ".", "--format", format, width=80)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the answer" in done.stdout
+    if format == "csv":
+        assert next(csv.reader(io.StringIO(done.stdout)))[:2] == ["metric", "model"]
+    if format == "md":
+        assert len(re.findall(r"^### ", done.stdout, re.M)) == 6
+        assert "\n\n\n" not in done.stdout
+
+
+def test_the_same_runs_print_the_same_bytes(results: Path) -> None:
+    words = ("compare", *(str(run_of(results, name)) for name in ("good", "bad")), "--path", ".")
+    assert command(results, *words).stdout == command(results, *words).stdout
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def compare_runs(paths: list[Path], results: Path, **more: Any) -> int:
+    return compare_command(paths, more.get("metrics", []), 0, more.get("references", []), "json", [results])
+
+
+def test_one_run_and_the_same_run_twice_are_refused(results: Path) -> None:
+    run = run_of(results, "good")
+    with pytest.raises(UserError, match="compare needs two runs or more, got 1"):
+        compare_runs([run], results)
+    with pytest.raises(UserError, match="a run is given twice"):
+        compare_runs([run, run / ".." / run.name], results)
+
+
+def test_folders_that_are_no_judged_complete_run_are_refused(results: Path, tmp_path: Path) -> None:
+    good, spoilt = run_of(results, "good"), copied(results, tmp_path, "bad")
+    with pytest.raises(StoreError, match=r"is no run folder. Give folders such as results/<task>/<run>"):
+        compare_runs([good, results], results)
+    summary = json.loads((spoilt / "summary.json").read_text())
+    (spoilt / "summary.json").write_text(json.dumps(summary | {"complete": False, "reason": "3 failed"}))
+    with pytest.raises(StoreError, match="is not complete: 3 failed of 60"):
+        compare_runs([good, spoilt], results)
+    (spoilt / "summary.json").unlink()
+    with pytest.raises(StoreError, match=r"has not been judged. Run `diva-bench score .*bad-"):
+        compare_runs([good, spoilt], results)
+
+
+def test_runs_of_other_questions_samples_or_judgings_are_refused(results: Path, tmp_path: Path) -> None:
+    good, spoilt = run_of(results, "good"), copied(results, tmp_path, "bad")
+    lines = (spoilt / "scores.jsonl").read_text().splitlines(keepends=True)
+    (spoilt / "scores.jsonl").write_text("".join(lines[:-1]))
+    with pytest.raises(StoreError, match=r"scores.jsonl has 59 samples and summary.json says 60"):
+        compare_runs([good, spoilt], results)
+    summary = json.loads((spoilt / "summary.json").read_text())
+    (spoilt / "summary.json").write_text(json.dumps(summary | {"scored": 59}))
+    with pytest.raises(UserError, match=r"do not have the same samples: 1 only in .*good-\w+ \(q059\)"):
+        compare_runs([good, spoilt], results)
+    (spoilt / "summary.json").write_text(json.dumps(summary | {"signature": {"qa": "qa|norm:other"}}))
+    with pytest.raises(UserError, match="were judged with other settings or versions of the scorers"):
+        compare_runs([good, spoilt], results)
+    task = json.loads((spoilt.parent / "task.json").read_text())
+    changed = json.dumps(task | {"hash": "f" * 64, "prompt": "Say nothing."})
+    (spoilt.parent / "task.json").write_text(changed)
+    with pytest.raises(UserError, match=r"were not asked the same: prompt 'Say \{what\}.' and 'Say nothing.'"):
+        compare_runs([good, spoilt], results)
+
+
+def test_runs_judged_by_other_scorers_than_there_are_now_are_refused(results: Path, tmp_path: Path) -> None:
+    runs = [copied(results, tmp_path, name) for name in ("good", "bad")]
+    for run in runs:
+        for name in ("summary.json", "scores.jsonl"):
+            text = (run / name).read_text()
+            (run / name).write_text(text.replace("norm:squad.v1", "norm:squad.v0"))
+    with pytest.raises(StoreError, match=r"was judged by scorers of another version .*\(qa\|norm:squad.v0\|refs:max\)"):
+        compare_runs(runs, results)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"metrics": ["contain"]}, "unknown metric 'contain' in the runs of toy-.*Did you mean 'contains'"),
+        ({"references": ["voice"]}, "--reference 'voice' is not GROUP=VALUE, such as accent=usa"),
+        ({"references": ["voices=a"]}, "unknown group 'voices' in task toy. Did you mean 'voice'"),
+        ({"references": ["voice=c"]}, "unknown voice 'c' in task toy.* There is: a, b"),
+    ],
+)
+def test_wrong_options_are_named(results: Path, more: dict[str, Any], message: str) -> None:
+    with pytest.raises((UnknownName, UserError), match=message):
+        compare_runs([run_of(results, "good"), run_of(results, "bad")], results, **more)
+
+
+def test_what_the_user_can_mend_has_exit_code_2(results: Path) -> None:
+    done = command(results, "compare", str(run_of(results, "good")), "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.startswith("diva-bench: nowhere: is no run folder.")
+
+
+# ---------------------------------------------------------------- the trio
+
+
+def test_the_gap_of_a_trio_adds_up_and_its_samples_are_counted(results: Path) -> None:
+    found = trio(lined(results, "good", "middle", "bad"))
+    assert found.lost.value == pytest.approx(found.scores[0] - found.scores[1])
+    assert found.gained.value == pytest.approx(found.scores[2] - found.scores[1])
+    assert found.total.value == pytest.approx(found.gained.value - found.lost.value)
+    assert found.total.high < 0
+    assert found.counts.lost - found.counts.helped == pytest.approx(found.lost.value * 0.6)
+    assert found.counts.gained - found.counts.worse == pytest.approx(found.gained.value * 0.6)
+    assert found.counts.right is not None
+
+
+def test_counts_of_samples_worked_by_hand() -> None:
+    oracle, cascade, model = np.array([[1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 0, 0], [1, 0, 1, 0, 1, 0]], dtype=float)
+    found = count([oracle, cascade, model], binary=True)
+    assert (found.lost, found.back, found.helped, found.gained, found.worse) == (2, 1, 1, 2, 1)
+    assert (found.right, found.wrong) == (1, 1)
+    assert count([oracle, cascade, model], binary=False).right is None
+
+
+def test_the_trio_command_finds_the_runs_by_the_names_of_the_models(results: Path) -> None:
+    names = ("--oracle", "good", "--cascade", "middle", "--model", "bad")
+    done = command(results, "trio", "results", *names, "--path", ".", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    gaps, samples = json.loads(done.stdout)
+    (row,) = gaps["rows"]
+    assert (row["task"], row["metric"], row["n"]) == ("toy", "contains", 60)
+    assert row["total"]["value"] == pytest.approx(row["bad"] - row["oracle"])
+    assert row["total"]["value"] == pytest.approx(row["end to end"]["value"] - row["recogniser lost"]["value"])
+    assert samples["rows"][0]["n"] == 60
+    shown = command(results, "trio", "results", *names, "--path", ".", width=80).stdout
+    assert "recogniser" in shown
+
+
+def test_a_trio_that_lacks_somebody_says_who(results: Path, tmp_path: Path) -> None:
+    call = (results / "results", "good", "middle")
+    assert trio_command(*call, ["bad", "worse"], [], "md", [results]) == 1
+    with pytest.raises(UserError, match="no task has complete runs of good, middle and worse"):
+        trio_command(*call, ["worse"], [], "md", [results])
+    with pytest.raises(StoreError, match="nowhere: no such folder"):
+        trio_command(tmp_path / "nowhere", "good", "middle", ["bad"], [], "md", [results])
+
+
+def test_several_runs_of_one_model_are_not_picked_from(results: Path, tmp_path: Path) -> None:
+    for name in RIGHT:
+        copied(results, tmp_path, name)
+    (run,) = tmp_path.glob("*/good-*")
+    twin = Path(shutil.copytree(run, run.with_name("good-000000")))
+    summary = json.loads((twin / "summary.json").read_text()) | {"run_id": twin.name}
+    (twin / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(UserError, match=r"several runs are called good: good-000000, good-\w+. Name one of these"):
+        trio_command(tmp_path, "good", "middle", ["bad"], [], "md", [results])
+    assert trio_command(tmp_path, run.name, "middle", ["bad"], [], "md", [results]) == 0
