@@ -2,25 +2,26 @@
 
     python benchmarks/bootstrap.py
 
-Drawing: per resample, 15,531 uniform indices (PCG64, 32 bits each) are one row of a sparse 0/1 matrix; its product
-with the rows' statistics is the resample's sum. Counting the indices (np.bincount) and a dense product give the same
-sums but take 2.5 times the CPU time, and bincount holds the GIL.
+Drawing: per resample, 15,531 uniform indices (PCG64, 32 bits each) are one row of a sparse matrix. N-gram counts, which
+are whole numbers, are added by a matrix product with how often each row was drawn; confusion counts, mostly zeros, by a
+sparse product; anything else one drawn row after another (`stats._adder`). All give the same bits. np.bincount counts as
+fast as the sparse matrix but holds the GIL. How much this gained stands in benchmarks/compare.txt.
 
 Floor: the random words alone (PCG64.random_raw), and the bytes of the additions at the speed at which one core sums an
 array of that size.
 
-Measured 2026-11, two cores of an Intel Xeon, Python 3.11, numpy 2.4.6, scipy 1.17.1, sacrebleu 2.6.0, while other work
-kept the machine busy. So wall times are left out; with one and a half cores free "bleu 13a" was drawn in 0.95 s.
+Measured 2026-11, two CPU cores, x86-64, Python 3.11, numpy 2.4.6, scipy 1.17.1, sacrebleu 2.6.0, while other work kept the
+machine busy. So wall times are left out.
 
     scorer         rows/s per CPU s  statistics  drawing, CPU s  floor, CPU s  memory, MB
-    bleu 13a                 10,562          10            1.11          0.41          14
-    bleu zh                   9,627          10            1.12          0.39           3
-    bleu ja-mecab             9,792          10            1.16          0.47           8
-    chrf2                     8,617          18            1.99          0.72           2
-    chrf++                    6,642          24            2.59          0.91           5
-    qa                       50,726           2            0.87          0.26           0
-    wer                      26,631           2            0.89          0.44           0
-    labels (7)               38,840         196            1.97          0.32           0
+    bleu 13a                 14,760          10            0.67          0.31          31
+    bleu zh                  13,716          10            0.66          0.28           3
+    bleu ja-mecab            14,511          10            0.70          0.34           8
+    chrf2                    11,127          18            0.72          0.51           2
+    chrf++                    9,366          24            0.74          0.64           5
+    qa                       69,765           2            0.74          0.23           0
+    wer                      34,925           2            0.61          0.18           0
+    labels (7)               47,902         196            1.56          0.22           0
 """
 
 from __future__ import annotations

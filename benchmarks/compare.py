@@ -14,10 +14,10 @@ Floor of a bootstrap: its random 32-bit numbers alone.
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -99,16 +99,25 @@ def resampling(systems: list[list[dict[str, float]]]) -> None:
     print(f"{'by index / now, CPU':<38}{before[1] / after[1]:>8.2f} x")
 
 
-def command(*words: str, cwd: Path) -> tuple[float, float]:
-    """Wall and CPU seconds of a diva-bench command."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "diva_bench", *words], cwd=cwd, check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.perf_counter() - start, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+# Runs a command and prints what it took; a process of its own, for a child's peak memory begins with its parent's.
+_MEASURE = """
+import json, resource, subprocess, sys, time
+start = time.perf_counter()
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+wall, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]))
+sys.exit(code)
+"""
 
 
-def compared(folder: Path, references: list[str], said: list[list[str]], clusters: int) -> tuple[float, float]:
+def command(*words: str, cwd: Path) -> tuple[float, float, float]:
+    """Wall seconds, CPU seconds and peak memory (MB) of a diva-bench command."""
+    asked = [sys.executable, "-c", _MEASURE, sys.executable, "-m", "diva_bench", *words]
+    wall, cpu, peak = json.loads(subprocess.run(asked, cwd=cwd, check=True, capture_output=True).stdout)
+    return wall, cpu, peak
+
+
+def compared(folder: Path, references: list[str], said: list[list[str]], clusters: int) -> tuple[float, float, float]:
     """`compare` of two runs that were imported just before."""
     rows = [{"id": f"s{i:05}", "de": r, "cluster": f"c{i % clusters:05}"} for i, r in enumerate(references)]
     (folder / "trial.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -124,6 +133,7 @@ def compared(folder: Path, references: list[str], said: list[list[str]], cluster
 
 def main() -> None:
     cores = len(os.sched_getaffinity(0))
+    print(f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}; benchmarks/compare.py")
     print(f"{ROWS} rows, {stats.RESAMPLES} resamples; {cores} cores, {platform.machine()}, numpy {np.__version__}")
     print(f"Python {platform.python_version()}, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}\n")
     references = sentences(0)
@@ -136,10 +146,8 @@ def main() -> None:
     resampling(systems)
     with tempfile.TemporaryDirectory() as place:
         for clusters in (ROWS, SPEAKERS):
-            wall, cpu = compared(Path(place), references, said, clusters)
-            print(f"{f'compare, {clusters} clusters':<38}{wall:>8.2f} s wall{cpu:>8.2f} s CPU")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"{'peak memory of compare and import':<38}{peak:>8.0f} MB")
+            wall, cpu, peak = compared(Path(place), references, said, clusters)
+            print(f"{f'compare, {clusters} clusters':<38}{wall:>8.2f} s wall{cpu:>8.2f} s CPU{peak:>8.0f} MB")
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ class RunFolder:
         try:
             header, *rows = (row for _, row in _read_lines(path))
             return header["signature"], {row["id"]: row for row in rows}
-        except (OSError, ValueError, KeyError, TypeError) as err:
+        except (OSError, ValueError, KeyError, TypeError, StoreError) as err:
             raise StoreError(
                 f"{path}: is no list of scores ({err!r}). Run `diva-bench score {self.path}` to have it written again."
             ) from err

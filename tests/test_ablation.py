@@ -209,7 +209,7 @@ def test_files_that_do_not_fit_are_not_compared(ablate, specs, tmp_path, spoil, 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "scores.jsonl:1: is not valid JSON"),
+        ("{\n", "scores.jsonl:1: is not valid JSON"),
         ("", "scores.jsonl: is no list of scores"),
         ('{"id": "q"}\n', "scores.jsonl: is no list of scores (KeyError('signature'))"),
     ],

@@ -1,21 +1,20 @@
-"""`compare` and `trio` on run folders that were asked, with real processes for what they print."""
+"""`compare` and `trio` on run folders that the import command made, and what they print."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import mini_task
 import numpy as np
 import pytest
+from command_line import call
 
 from diva_bench.catalog import Catalog
 from diva_bench.cli.compare import compare_command, trio_command
@@ -64,10 +63,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(folder: Path, *words: str, width: int = 120) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "COLUMNS": str(width), "OMP_NUM_THREADS": "1", "DIVA_BENCH_CACHE": str(folder / "cache")}
-    return subprocess.run(
-        [sys.executable, "-m", "diva_bench", *words], cwd=folder, capture_output=True, text=True, check=False, env=env
-    )
+    return call(folder, *words, COLUMNS=str(width))
 
 
 def run_of(folder: Path, name: str) -> Path:

@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def ask(tmp_path, monkeypatch, capsys):
-    run = here(tmp_path, monkeypatch, capsys)
+def ask(tmp_path, monkeypatch):
+    run = here(tmp_path, monkeypatch)
 
     def asked(model: str, *more: str, output: str = "results") -> subprocess.CompletedProcess[str]:
         return run("run", "--path", "specs", "-m", model, "-t", "toy", "--output", output, *more)
@@ -135,12 +135,12 @@ def test_no_transcript_is_given_where_hearing_is_put_to_the_test(tmp_path, specs
     assert not any(answers(tmp_path / "results", "toy-silence-*").values())
 
 
-def test_a_controlled_run_is_scored_again_as_it_was(tmp_path, specs, monkeypatch, capsys, ask):
+def test_a_controlled_run_is_scored_again_as_it_was(tmp_path, specs, monkeypatch, ask):
     ask("hears", "--audio", "shuffled", "--limit", "5", "--seed", "3")
     summary = only(tmp_path / "results")
     before = summary.read_bytes()
     summary.unlink()
-    got = here(tmp_path, monkeypatch, capsys)("score", "--path", "specs", str(summary.parent))
+    got = here(tmp_path, monkeypatch)("score", "--path", "specs", str(summary.parent))
     assert got.returncode == 0, got.stderr
     assert summary.read_bytes() == before
     job = job_of(Catalog([specs]), RunFolder(summary.parent), Silent())

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -81,7 +81,7 @@ def test_a_wheel_by_way_of_the_sdist_is_the_same(
     assert shipped(next((unpacked / "dist").glob("*.whl"))) == shipped(wheel)
 
 
-def test_an_installed_wheel_finds_its_tasks_and_models(wheel: Path, tmp_path: Path) -> None:
+def test_an_installed_wheel_finds_its_tasks_and_models(wheel: Path, tracked: list[str], tmp_path: Path) -> None:
     pytest.importorskip("pip", reason="this environment has no pip")
     place = tmp_path / "installed"
     options = ["--no-deps", "--no-index", "--no-compile", "--target", str(place)]
@@ -93,10 +93,11 @@ def test_an_installed_wheel_finds_its_tasks_and_models(wheel: Path, tmp_path: Pa
     # an empty cache: what was trained on this machine is found beside what the wheel has
     environment = {"PYTHONPATH": str(place), "DIVA_BENCH_CACHE": str(tmp_path / "cache")}
     found = run(sys.executable, "-c", code, cwd=tmp_path, **environment).splitlines()
-    assert all(path.startswith(str(place)) for path in found)
-    wanted = [*(ROOT / "tasks").glob("*.yaml"), *(ROOT / "models").glob("*.yaml")]
-    assert len(found) - 1 <= len(wanted)  # untracked ones are in the checkout only
-    assert len(found) > 1
+    folders = ("tasks", "tasks/paper", "models")
+    specs = [name for name in tracked if name.endswith(".yaml") and str(PurePosixPath(name).parent) in folders]
+    wanted = ["diva_bench/catalog.py", *(f"diva_bench/_builtin/{name}" for name in specs)]
+    assert sorted(found) == sorted(str(place / name) for name in wanted)
+    assert {str(PurePosixPath(name).parent) for name in specs} == set(folders)
 
 
 def test_published_runs_lie_where_no_run_of_a_user_goes(tracked: list[str]) -> None:

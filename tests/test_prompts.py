@@ -42,8 +42,8 @@ def labels(folder: Path, prompts: str = LABELS, count: int = 9) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    return here(tmp_path, monkeypatch, capsys)
+def run(tmp_path, monkeypatch):
+    return here(tmp_path, monkeypatch)
 
 
 @pytest.fixture

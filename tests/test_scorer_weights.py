@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import mini_task
 import pytest
 import yaml
 from asset_tools import Recorder, sha
+from command_line import call
 from pedants_twin import twin
 from test_from_pedants import npz_of
 
@@ -37,9 +36,7 @@ class Place:
         return self.base / "mine.npz"
 
     def diva_bench(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"DIVA_BENCH_CACHE": str(self.base / "cache"), "COLUMNS": "200"}
-        command = [sys.executable, "-m", "diva_bench", *arguments, "--path", str(self.specs)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=self.base)
+        return call(self.base, *arguments, "--path", str(self.specs), COLUMNS="200")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import mini_task
 import numpy as np
 import pytest
+from command_line import call
 from scoring import said, sample, task
 
 from diva_bench import stats
@@ -316,21 +317,8 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- diva-bench score --scorer
 
 
-def command(tmp_path: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "diva_bench", *words, "--path", str(tmp_path / "specs")]
-
-
 def run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "DIVA_BENCH_CACHE": str(tmp_path / "cache"), "COLUMNS": "120"}
-    return subprocess.run(
-        command(tmp_path, *words),
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return call(tmp_path, *words, "--path", str(tmp_path / "specs"), COLUMNS="120")
 
 
 @pytest.fixture
@@ -370,9 +358,10 @@ def test_killed_while_it_judges_it_goes_on_from_what_was_kept(tmp_path: Path, an
     log = tmp_path / "specs" / "asked.log"
     mini_task.model(tmp_path / "specs", "judge", reply="yes", delay=0.3, log=str(log))
     words = ("score", str(answered), "--scorer", "llm_judge: {model: judge}")
+    command = [sys.executable, "-m", "diva_bench", *words, "--path", str(tmp_path / "specs")]
     environment = {**os.environ, "DIVA_BENCH_CACHE": str(tmp_path / "cache")}
     process = subprocess.Popen(
-        command(tmp_path, *words), cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     _until(lambda: any(f.read_bytes().count(b"\n") > 1 for f in answered.glob("judge-*.jsonl")))
     process.send_signal(signal.SIGKILL)

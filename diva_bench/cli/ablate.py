@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -23,7 +21,7 @@ from diva_bench.scorers import METRICS
 from diva_bench.specs import Edition, ModelSpec
 from diva_bench.stats import totals
 from diva_bench.store import RunFolder
-from diva_bench.types import Response, Row, WholeScorer
+from diva_bench.types import Response, WholeScorer
 
 
 def ablate_command(options: Options, metric: str | None, ask: bool, format: str) -> int:
@@ -174,7 +172,8 @@ def _outcome(job: Job, metric: str, owner: str | None, variant: Variant, results
         return Outcome(variant, f"judged by scorers of another version or setting: {again}", summary)
     if owner is None or metric not in summary.metrics:
         return Outcome(variant, f"no {metric}; it has {', '.join(summary.metrics)}", summary)
-    header, rows = _scores(folder.path / "scores.jsonl", owner)
+    header, lines = folder.scores()
+    rows = {ident: line.get(owner, {}) for ident, line in lines.items()}
     if header != summary.signature or rows.keys() != {sample.id for sample in job.samples}:
         return Outcome(variant, f"scores.jsonl and summary.json are not of one judging: {again}", summary)
     return Outcome(variant, "", _of_metric(summary, metric), rows)
@@ -185,25 +184,6 @@ def _of_metric(summary: RunSummary, metric: str) -> RunSummary:
     if metric == summary.primary:
         return summary
     return summary.model_copy(update={"primary": metric, "at_chance": None, "baseline": None})
-
-
-def _scores(path: Path, owner: str) -> tuple[Any, dict[str, Row]]:
-    """Signature and rows (sample id -> statistics of one scorer) of a scores.jsonl."""
-    remedy = f"Run `diva-bench score {path.parent}` to have it written again."
-
-    def lines() -> Iterator[dict[str, Any]]:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    yield json.loads(line)
-                except ValueError as err:
-                    raise StoreError(f"{path}:{number}: is not valid JSON ({err}). {remedy}") from err
-
-    try:
-        header, *rows = lines()
-        return header["signature"], {row["id"]: row[owner] for row in rows}
-    except (OSError, ValueError, KeyError, TypeError) as err:
-        raise StoreError(f"{path}: is no list of scores ({err!r}). {remedy}") from err
 
 
 # ---------------------------------------------------------------- training
