@@ -108,8 +108,23 @@ def load(
         excluded=tuple(fault for fault in faults if excluded[fault.id]),
         partial=partial,
         notes=tuple(notes),
-        revision=hub.revision(task.data, root) if task.data.hub else "",
+        revision=hub.revision(root) if task.data.hub else "",
     )
+
+
+def unheard(task: TaskSpec, data_dir: Path | None = None) -> str:
+    """Why nothing of a task's data on this machine can be heard: the labels are here alone, or it cannot be read. "" where
+    a row has a clip; no clip is looked at, and no row counted."""
+    root = need(task, data_dir)
+    try:
+        rows = 0
+        for row in reader(task.data.source)(root, task):
+            if row.clip:
+                return ""
+            rows += 1
+    except DataError as err:
+        return str(err)
+    return _labels_alone(task, root, rows)
 
 
 # ---------------------------------------------------------------- which rows
@@ -194,12 +209,16 @@ def _counts(task: TaskSpec, rows: Sequence[Raw], columns: Mapping[str, str]) -> 
 def _refuse_silence(task: TaskSpec, root: Path, rows: Sequence[Raw]) -> None:
     """Where no row has a clip that could be looked at: labels alone, or a corpus in which nothing is right."""
     if not any(row.clip for row in rows):
-        raise DataError(
-            f"{root}: the labels of task {task.name} are here ({len(rows):,} rows), the sound is not. Put the clips beside "
-            "them as their owners ship them; or score answers that exist, with `diva-bench import`."
-        )
+        raise DataError(_labels_alone(task, root, len(rows)))
     fault = next((row.fault for row in rows if row.fault), "all are excluded by the task")
     raise DataError(f"{root}: none of the {len(rows):,} clips can be used; the first: {fault}.")
+
+
+def _labels_alone(task: TaskSpec, root: Path, rows: int) -> str:
+    return (
+        f"{root}: the labels of task {task.name} are here ({rows:,} rows), the sound is not. Put the clips beside "
+        "them as their owners ship them; or score answers that exist, with `diva-bench import`."
+    )
 
 
 def _check_rates(task: TaskSpec, root: Path, clips: Mapping[str, Clip]) -> None:
@@ -231,7 +250,8 @@ def _build(
     clip = clips[row.clip.name]
     fault = clip.fault or _wrong_length(task, clip)
     if fault:
-        return None, f"{row.clip.name}: {fault}", [ident, clip.sha256, list(references), fault]
+        # that it cannot be used, not in whose words: those of ffmpeg and libsndfile change with their versions
+        return None, f"{row.clip.name}: {fault}", [ident, clip.sha256, list(references), "cannot be used"]
     sample = replace(_sample(row, columns, references, task), read=row.clip.read, seconds=clip.seconds)
     return sample, "", [ident, clip.sha256, list(references), ""]
 

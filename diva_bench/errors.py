@@ -55,6 +55,11 @@ class ClipError(DivaBenchError):
     """One audio clip that cannot be decoded."""
 
 
+def one_line(err: BaseException) -> str:
+    """What an exception of somebody else's says, in one line without a full stop; its type where it says nothing."""
+    return " ".join(str(err).split()).rstrip(".") or type(err).__name__
+
+
 def unknown(kind: str, name: str, allowed: Iterable[str], where: str = "") -> UnknownName:
     """An UnknownName that names the nearest allowed name and lists what there is."""
     names = sorted(set(allowed))

@@ -121,7 +121,7 @@ class Download:
         resumed = work.exists()
         while True:
             work.mkdir(exist_ok=True)
-            got = self._collect(source, file, work, shared)
+            got = self._collect(source, work, shared)
             found, length = sha256(got), got.stat().st_size
             if expected in (None, found):
                 break
@@ -136,7 +136,7 @@ class Download:
         sync(target.parent)
         shutil.rmtree(work)
 
-    def _collect(self, source: Source, file: AssetFile, work: Path, shared: set[str]) -> Path:
+    def _collect(self, source: Source, work: Path, shared: set[str]) -> Path:
         """The unchecked file, somewhere in `work`."""
         got = work / "joined"
         if source.hf:

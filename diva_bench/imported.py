@@ -9,11 +9,14 @@ task is one of its own: named <task>-scores-only, its samples the ids of the fil
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diva_bench import assets, data
+import numpy as np
+
+from diva_bench import assets, data, stats
 from diva_bench.catalog import Catalog
 from diva_bench.data import Dataset
 from diva_bench.errors import PredictionError, UserError
@@ -22,14 +25,15 @@ from diva_bench.predictions.match import listed
 from diva_bench.runner import Job
 from diva_bench.scorers.given import METRIC, ROUNDING
 from diva_bench.scorers.given import NAME as GIVEN
-from diva_bench.specs import ModelSpec, Runtime, TaskSpec, digest
+from diva_bench.specs import Json, ModelSpec, Runtime, TaskSpec, digest
 from diva_bench.store import RunFolder
-from diva_bench.types import Progress, Response, Sample
+from diva_bench.types import Floats, Progress, Response, Sample, Scorer
 
 ADAPTER = "imported"
 VERSION = "1"
 """Bump when the same file would be read into other answers."""
 _NO_GOLD = "scores only"
+_ALIKE = 1e-9
 
 
 def model(name: str, sources: Sequence[Source], format: str, options: Options, labels: Mapping[str, str]) -> ModelSpec:
@@ -101,7 +105,7 @@ def ids_as_data(predictions: Sequence[Prediction], clusters: Mapping[str, str] |
     ids = [str(p.id) for p in predictions]
     if any(p.id is None for p in predictions):
         raise PredictionError("--no-gold needs a file with ids: without them two runs cannot be compared.")
-    twice = list(dict.fromkeys(i for i in ids if ids.count(i) > 1)) if len(set(ids)) < len(ids) else []
+    twice = [ident for ident, count in Counter(ids).items() if count > 1]
     if twice:
         raise PredictionError(f"more than once: {len(twice)}: {listed(twice)}. Nothing was written.")
     lost = [i for i in ids if clusters is not None and i not in clusters]
@@ -150,6 +154,7 @@ def dataset_of(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: 
 
 
 def job(task: TaskSpec, spec: ModelSpec, dataset: Dataset, catalog: Catalog, provenance: Mapping[str, Any]) -> Job:
+    """The Job of answers that are there already: nothing is left to be accepted by anybody."""
     return Job(
         task=task,
         model=spec,
@@ -159,3 +164,39 @@ def job(task: TaskSpec, spec: ModelSpec, dataset: Dataset, catalog: Catalog, pro
         adapter_version=VERSION,
         provenance=provenance,
     )
+
+
+def agreement(job: Job, measured: Mapping[str, Json]) -> str:
+    """Whether the scores that came with the answers are those of a metric of the task, answer by answer, in words; ""
+    where none came, or the task has no other metric. `measured`: the rows of scores.jsonl.
+
+    Of the metrics it is the one that gives most of the scores to 1e-9 (of 100), of equals the primary one.
+    """
+    rows = [row for row in measured.values() if row.get(GIVEN)]
+    if GIVEN not in job.scorers or not rows:
+        return ""
+    came = _one_by_one(job.scorers[GIVEN], [row[GIVEN] for row in rows])[METRIC]
+    ours: dict[str, Floats] = {}
+    for name, scorer in job.scorers.items():
+        if name not in (GIVEN, "adherence") and all(row.get(name) for row in rows):
+            ours |= _one_by_one(scorer, [row[name] for row in rows])
+    if not ours:
+        return ""
+    apart = {metric: np.abs(values - came) for metric, values in ours.items()}
+    alike = {metric: int(np.count_nonzero(gap <= _ALIKE)) for metric, gap in apart.items()}
+    best = max(alike, key=lambda metric: (alike[metric], metric == job.task.primary))
+    if alike[best] == len(rows):
+        most = apart[best].max() / 100
+        return f"the scores in the file are {best}, answer by answer ({len(rows):,} answers, at most {most:.1e} of 1 apart)"
+    return (
+        f"the scores in the file ({METRIC}) are those of no metric here: {alike[best]:,} of {len(rows):,} answers have the "
+        f"same {best}; their means are {came.mean():.2f} and {ours[best].mean():.2f}. They came of another metric, or of other "
+        "weights or another version of it"
+    )
+
+
+def _one_by_one(scorer: Scorer, rows: Sequence[Mapping[str, float]]) -> dict[str, Floats]:
+    """What every answer scores by itself: metric -> array of shape (N,); of the metrics that are means of that."""
+    whole = scorer.reduce(stats.totals(rows))
+    alone = scorer.reduce(stats.unstack(*stats.stack(rows)))
+    return {metric: values for metric, values in alone.items() if abs(values.mean() - whole[metric]) <= 1e-6}

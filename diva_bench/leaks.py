@@ -69,6 +69,7 @@ class Item:
 
     @property
     def kinds(self) -> list[str]:
+        """In which ways it was found, the strictest first."""
         return [kind for kind in KINDS if self.counts[kind]]
 
 
@@ -86,6 +87,7 @@ class Report:
 
     @property
     def found(self) -> list[Item]:
+        """The samples that any training row holds."""
         return [item for item in self.items if item.counts]
 
 

@@ -19,14 +19,20 @@ _PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "soundfile", "soxr"
 
 
 def collect(argv: Sequence[str]) -> dict[str, Any]:
-    """Not part of any identity: the same answers on another machine are the same run."""
+    """Not part of any identity: the same answers on another machine are the same run. Absolute paths of the command line
+    are cut to their last part: a record says what was done, not where on whose machine."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["diva-bench", *argv[1:]]),
+        "command": " ".join(["diva-bench", *map(_bare, argv[1:])]),
         "versions": {"diva-bench": __version__, "python": platform.python_version(), **_versions()},
         "git": _git(),
         "machine": {"system": platform.platform(), "processor": processor(), "cores": os.cpu_count()},
     }
+
+
+def _bare(word: str) -> str:
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    return f"{option}{equals}{Path(value).name}" if Path(value).is_absolute() else word
 
 
 def _versions() -> dict[str, str]:

@@ -23,7 +23,7 @@ from diva_bench.data import Dataset
 from diva_bench.errors import ClipError, UserError
 from diva_bench.specs import ModelSpec, TaskSpec, digest
 from diva_bench.store import RunFolder, Shard
-from diva_bench.types import Adapter, Bar, Progress, Request, Response, Sample, Scorer
+from diva_bench.types import Adapter, Progress, Request, Response, Sample, Scorer
 
 _AHEAD = 2  # batches decoded ahead of the model
 _READERS = 4  # threads that decode
@@ -204,12 +204,8 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
             outcome.errors += sum(r.status == "error" for r in responses)
             outcome.wall += wall
             outcome.audio += heard
-            _advance(bar, len(batch))
+            bar.advance(len(batch))
     return outcome
-
-
-def _advance(bar: Bar, amount: int) -> None:
-    bar.advance(amount)
 
 
 def _note_budget(folder: RunFolder, budget: float) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from diva_bench.disk import size
-from diva_bench.errors import DataError
+from diva_bench.errors import DataError, one_line
 
 LIMIT = 1 << 30
 """Bytes of the largest pickle that is read."""
@@ -85,8 +85,7 @@ def load(
             f"{where}: refused: {err}. A data file has no business with that: get the original file."
         ) from err
     except Exception as err:  # a broken pickle raises nearly anything
-        said = " ".join(str(err).split())[:200] or type(err).__name__
-        raise DataError(f"{where}: not a pickle that can be read ({said}).") from err
+        raise DataError(f"{where}: not a pickle that can be read ({one_line(err)[:200]}).") from err
 
 
 class _Unpickler(pickle.Unpickler):
@@ -214,7 +213,7 @@ def _scalar(dtype: Any, data: Any = b"") -> Any:
     return np.frombuffer(data, dtype.real)[0]
 
 
-def _encode(text: Any, codec: Any = "latin1") -> bytes:
+def encode(text: Any, codec: Any = "latin1") -> bytes:
     """Protocol 2 writes bytes as text and the call that turns it back."""
     if not isinstance(text, str) or codec not in ("latin1", "latin-1"):
         raise Refused(f"it asks for codec {str(codec)[:40]!r}")
@@ -239,7 +238,7 @@ def _table(budget: _Budget) -> dict[str, Callable[..., Any]]:
         table[f"{core}.multiarray.scalar"] = budget.counted(_scalar)
         table[f"{core}.numeric._frombuffer"] = budget.filled
     calls: dict[str, Callable[..., Any]] = {
-        "_codecs.encode": _encode,
+        "_codecs.encode": encode,
         "collections.OrderedDict": collections.OrderedDict,
     }
     for module in ("builtins", "__builtin__"):

@@ -148,7 +148,7 @@ def mustard(folder: Path, rows: Mapping[str, tuple[str, str, bool]] = MUSTARD_RO
 
 def urfunny(folder: Path, count: int = 6, sound: str = "wav") -> Path:
     """data_folds, humor_label_sdk and language_sdk pickles and the videos; ids are numbers, odd ones are funny."""
-    folds = {"train": list(range(1, count)), "dev": [100], "test": list(range(200, 200 + count))}
+    folds = {"train": list(range(count - 1, 0, -1)), "dev": [100], "test": list(range(200, 200 + count))}
     ids = [ident for fold in folds.values() for ident in fold]
     put(folder / "data_folds.pkl", pickle.dumps(folds))
     put(folder / "humor_label_sdk.pkl", pickle.dumps({ident: ident % 2 for ident in ids}))

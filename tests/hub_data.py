@@ -144,20 +144,23 @@ def sdqa_repository(folder: Path, split: str = "test", tydi: bool = False, recor
 
 
 def _tydi(ident: str, words: str, answers: list[str]) -> dict[str, Any]:
-    """A TyDi row: spans are bytes of the article, which begins with letters of more than one byte."""
-    article, annotations = "Älteste Mühle. ", []
-    for answer in answers:
+    """A TyDi row: spans are bytes of the article, which begins with letters of more than one byte. The first answer is a
+    minimal one, the others are passages; the last annotator found none."""
+    article, annotations, candidates = "Älteste Mühle. ", [], []
+    none = {"plaintext_start_byte": -1, "plaintext_end_byte": -1}
+    for number, answer in enumerate(answers):
         start = len(article.encode())
         article += answer + ". "
         span = {"plaintext_start_byte": start, "plaintext_end_byte": start + len(answer.encode())}
-        annotations.append({"minimal_answer": span, "passage_answer": {"candidate_index": -1}, "yes_no_answer": "NONE"})
-    none = {"plaintext_start_byte": -1, "plaintext_end_byte": -1}
-    annotations.append({"minimal_answer": none, "passage_answer": {"candidate_index": -1}, "yes_no_answer": "NONE"})
+        minimal, passage = (none, len(candidates)) if number else (span, -1)
+        candidates += [span] if number else []
+        annotations.append({"minimal_answer": minimal, "passage_answer": {"candidate_index": passage}})
+    annotations.append({"minimal_answer": none, "passage_answer": {"candidate_index": -1}})
     return {
         "example_id": int(ident),
         "question_text": words.lower(),
         "document_plaintext": article,
-        "passage_answer_candidates": [none],
+        "passage_answer_candidates": candidates,
         "annotations": annotations,
     }
 

@@ -230,6 +230,8 @@ def test_statements_and_short_clips(spoken: str | None, text: str, is_one: bool)
         ("", False),
         ("no no no", False),  # three words
         ("very " * 8, True),
+        ("very " * 7, False),  # seven words
+        ("on and on and on and", False),
         ("auf der Reihe " * 5, True),
         ("It goes on and on and on, he said, and then some more of it.", False),
         ("Die Welt wird einzelbar " + "einzelbar " * 12 + "einze", True),
@@ -253,9 +255,20 @@ def test_a_loop_is_found_wherever_it_stands_and_whatever_its_period() -> None:
         assert not loops([*before, *phrase * 2, *after])
 
 
+def test_what_has_an_accepted_answer_that_nobody_said_is_no_transcript() -> None:
+    spoken, text = "The average contractor hired some employees.", "The average contractor hired four employees."
+    assert transcribes(text, sample("five", transcript=spoken))
+    assert not transcribes(text, sample("four", transcript=spoken))
+    assert transcribes(spoken, sample("some employees", transcript=spoken))
+
+
 def test_zlib_finds_loops_and_leaves_plain_text_in_any_script_alone() -> None:
     assert compression("Die Frau der Frau, " * 20) > adherence.COMPRESSION
     assert compression("short") == 0
+    assert (compression("na" * 24 + "n"), compression("na" * 25) > adherence.COMPRESSION) == (0, True)
+    twice = "It is not easy to say how many of them there were when the town was built. " * 2
+    assert 1.6 < compression(twice) < adherence.COMPRESSION
+    assert (measured(twice)["compressible"], measured(twice * 3)["compressible"]) == (0, 100)
     assert max(compression(f"{MILK['de']} {text}") for code, text in MILK.items() if code != "de") < 1.8
     tamil = MILK["ta"] + " பறவைகள் வானத்தில் உயரமாகப் பறந்தன, குழந்தைகள் பூங்காவில் மகிழ்ச்சியாக விளையாடினர்."
     assert compression(tamil) < 1.8
@@ -305,6 +318,8 @@ def test_what_was_measured_is_right() -> None:
     assert got["answer_words"] == 7
     assert got["truncated"] == 100
     assert measured("Ja. Nein.", {"form": "translation"}, reference="Oui. Non.")["no_remark"] == 100
+    longest = Adherence(task(), form="translation").measure(sample("Oui.", "Oui. Non."), said("Ja. Nein."))
+    assert longest["adh.form"] == 1
     assert measured("", {"form": "sentence"}) | {"empty": 100.0, "one_sentence": 0.0} == measured(
         "", {"form": "sentence"}
     )
@@ -316,6 +331,16 @@ def test_an_answer_is_cut_off_where_the_task_s_own_limit_is() -> None:
     short = Adherence(task(decode=Decode(max_new_tokens=12)))
     rows = [short.measure(sample("x"), said("word", tokens={"new": n})) for n in (11, 12, 13)]
     assert float(short.reduce(totals(rows))["truncated"]) == pytest.approx(200 / 3)
+
+
+def test_a_share_is_of_the_answers_that_it_could_be_counted_of() -> None:
+    scorer, words = Adherence(task()), "I am so happy that you came."
+    rows = [
+        scorer.measure(sample("x", transcript=spoken), said(words)) for spoken in (words, "What is the time?", None)
+    ]
+    rows += [scorer.measure(sample("x"), said(words, tokens={"new": 10_000}))]
+    got = scorer.reduce(totals(rows))
+    assert (float(got["transcribes"]), float(got["truncated"])) == (50, 100)
 
 
 def test_shares_of_many_answers_have_intervals() -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
+import random
 import stat
 import struct
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from corpora import add_to_tar
@@ -41,6 +45,11 @@ def test_members_are_read_as_they_are(kind: str, tmp_path: Path) -> None:
     assert found["clips/1.wav"].read() == FILES["clips/1.wav"]  # and again
 
 
+def test_what_macos_puts_into_a_zip_beside_the_files_is_no_member(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.zip", FILES | {"__MACOSX/clips/._1.wav": b"\0\5\x16\7"})
+    assert archives.members(path, tmp_path).keys() == FILES.keys()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_a_name_that_leads_out_of_the_archive_is_refused_and_nothing_is_written(
@@ -66,13 +75,61 @@ def test_links_and_devices_in_a_tar_are_refused(kind: str, type_: bytes, said: s
         archives.members(tmp_path / kind, tmp_path / "cache")
 
 
-def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "said"), [(stat.S_IFLNK, "a link"), (stat.S_IFIFO, "no ordinary file")])
+def test_links_and_devices_in_a_zip_are_refused(mode: int, said: str, tmp_path: Path) -> None:
     info = zipfile.ZipInfo("1.wav")
-    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    info.external_attr = (mode | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
         out.writestr(info, "/etc/passwd")
-    with pytest.raises(DataError, match=r"member '1.wav' is refused: it is a link; only plain files are read"):
+    with pytest.raises(DataError, match=rf"member '1.wav' is refused: it is {said}; only plain files are read"):
         archives.members(tmp_path / "a.zip", tmp_path)
+
+
+def test_a_sparse_member_and_a_name_with_a_nul_are_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.GNU_FORMAT) as tar:
+        add_to_tar(tar, "1.wav", b"x", type=tarfile.GNUTYPE_SPARSE)
+    with pytest.raises(DataError, match=r"member '1.wav' is refused: it is no ordinary file"):
+        archives.members(tmp_path / "a.tar", tmp_path)
+    with tarfile.open(tmp_path / "b.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        add_to_tar(tar, "1.wav", b"x", pax_headers={"path": "1\0.wav"})
+    with pytest.raises(DataError, match=r"member '1\\x00.wav' is refused: its name leads out of the archive"):
+        archives.members(tmp_path / "b.tar", tmp_path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_that_are_too_much_together_are_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = archive(tmp_path / kind, FILES)
+    monkeypatch.setattr(archives, "TOTAL_LIMIT", 152)
+    with pytest.raises(DataError, match="unpacks to more than 152 B"):
+        archives.members(path, tmp_path / "cache")
+
+
+def test_a_tar_that_lost_its_end_has_a_fault_where_it_ends(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.tar", FILES)
+    found = archives.members(path, tmp_path)
+    path.write_bytes(path.read_bytes()[:520])  # a header has 512 bytes
+    with pytest.raises(OSError, match="cut short: the archive ends before it"):
+        found["clips/1.wav"].read()
+
+
+@pytest.mark.parametrize("harm", ["cut", "changed"])
+def test_a_compressed_tar_that_is_cut_short_or_changed_is_refused_and_leaves_nothing(harm: str, tmp_path: Path) -> None:
+    noise = random.Random(0).randbytes(100_000)
+    path = archive(tmp_path / "a.tar.gz", {"1.wav": noise, "2.wav": noise[::-1]})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:150_000] if harm == "cut" else whole[:50_000] + bytes(100) + whole[50_100:])
+    with pytest.raises(DataError, match=r"a.tar.gz: cannot be read as a tar file \(.*get it again"):
+        archives.members(path, tmp_path / "cache")
+    assert list((tmp_path / "cache" / "unpacked").iterdir()) == []
+
+
+def test_a_compressed_tar_for_which_there_is_no_room_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = archive(tmp_path / "a.tar.gz", FILES)
+    monkeypatch.setattr(archives.shutil, "disk_usage", lambda folder: SimpleNamespace(free=149))
+    with pytest.raises(DataError, match=r"no room to unpack it in .*unpacked; clips/1.wav needs 150 B"):
+        archives.members(path, tmp_path / "cache")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -115,10 +172,27 @@ def test_a_compressed_tar_that_grows_too_much_is_refused_and_leaves_nothing(tmp_
     assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
 
 
+def test_a_compressed_tar_that_another_process_unpacked_meanwhile_is_taken_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, unpack = archive(tmp_path / "a.tar.gz", FILES), archives._unpack
+
+    def slow(*given: Any) -> None:
+        monkeypatch.setattr(archives, "_unpack", unpack)
+        archives.unpacked(path, tmp_path / "cache")
+        unpack(*given)
+
+    monkeypatch.setattr(archives, "_unpack", slow)
+    folder = archives.unpacked(path, tmp_path / "cache")
+    assert sorted(p.name for p in folder.parent.iterdir()) == [folder.name]
+
+
 def test_a_compressed_tar_is_unpacked_once_and_again_where_it_changed(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar.gz", FILES)
     folder = archives.unpacked(path, tmp_path / "cache")
     assert archives.unpacked(path, tmp_path / "cache") == folder
+    os.utime(path, ns=(0, 0))  # as long, but not the same file
+    assert archives.unpacked(path, tmp_path / "cache") != folder
     archive(path, {"4.wav": b"four"})
     assert archives.unpacked(path, tmp_path / "cache") != folder
     assert sorted(p.name for p in (tmp_path / "cache" / "unpacked").iterdir() if p.name.startswith(".")) == []

@@ -145,6 +145,21 @@ def test_of_open_answers_the_prior_is_one_draw_seeded_as_the_model_is() -> None:
     ]
     assert drawn[0] == drawn[1] != drawn[2]
     assert 5 < drawn[0] < 50
+    mostly = [Sample(f"s{i}", (f"answer {max(i - 36, 0)}",), str(i)) for i in range(40)]
+    common = value(chance.baselines(spec, dataset(mostly), mostly, scorer, value, 1, 0)["prior"])
+    assert 65 < common < 100  # 37 of 40 are alike: (37 / 40)^2, if draws follow the shares
+
+
+def test_of_a_metric_that_falls_the_best_constant_has_the_lowest() -> None:
+    found = [Sample(f"s{i}", (CHOICES[i % 3 == 0],), str(i)) for i in range(60)]
+    spec = task(choices=CHOICES, primary="accuracy")
+    scorer = Labels(spec)
+
+    def wrong(rows: Any) -> float:
+        return 100 - float(scorer.reduce(stats.totals(rows))["accuracy"])
+
+    constant = chance.baselines(spec, dataset(found), found, scorer, wrong, -1, 0)["constant"]
+    assert wrong(constant) == pytest.approx(100 * 20 / 60)
 
 
 # ---------------------------------------------------------------- the model

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,24 @@ import mini_task
 import numpy as np
 import pytest
 from command_line import call
+from scoring import said, sample
 
 from diva_bench.catalog import Catalog
 from diva_bench.cli.compare import compare_command, trio_command
 from diva_bench.errors import StoreError, UnknownName, UserError
-from diva_bench.report.compare import chosen, compare, cut_to, most
+from diva_bench.report.compare import (
+    chosen,
+    compare,
+    cut_to,
+    differences_table,
+    groups_tables,
+    most,
+    scores_table,
+)
 from diva_bench.report.scored import Sheet, sheet
+from diva_bench.report.tables import Score
 from diva_bench.report.trio import count, trio
+from diva_bench.scorers.adherence import Adherence
 from diva_bench.store import RunFolder
 from diva_bench.types import Silent
 
@@ -120,8 +132,48 @@ def test_a_comparison_of_two_runs_is_what_their_rows_say(results: Path) -> None:
     assert (pair.clustered.clusters, pair.alone.clusters) == (QUESTIONS, 2 * QUESTIONS)
     assert pair.clustered.p < 0.01
     assert pair.by_cluster.p < 0.01
-    assert pair.sacrebleu is None
+    assert (pair.sacrebleu, pair.few) == (None, None)
     assert found.adjusted == [pair.clustered.p]
+
+
+def cut(found: Sheet, count: int) -> Sheet:
+    """The first samples of a sheet, two to a cluster."""
+    runs = [replace(run, rows={name: rows[:count] for name, rows in run.rows.items()}) for run in found.runs]
+    groups = {name: values[:count] for name, values in found.groups.items()}
+    less = {"ids": found.ids[:count], "clusters": found.clusters[:count], "references": found.references[:count]}
+    return replace(found, runs=runs, groups=groups, **less)
+
+
+@pytest.mark.parametrize(("clusters", "few"), [(19, True), (20, False)])
+def test_below_20_clusters_a_difference_has_a_jackknife_interval_and_a_warning(
+    results: Path, clusters: int, few: bool
+) -> None:
+    found = compare(cut(lined(results, "good", "bad"), 2 * clusters), ["contains"])
+    (pair,) = found.pairs
+    assert (pair.few is not None) is few
+    warned = [
+        any("intervals are too narrow" in note for note in t(found).notes) for t in (scores_table, differences_table)
+    ]
+    assert warned == [few, few]
+
+
+@pytest.mark.parametrize(("clusters", "has_interval"), [(4, False), (5, True)])
+def test_a_group_of_fewer_than_5_clusters_has_no_interval(results: Path, clusters: int, has_interval: bool) -> None:
+    found = compare(cut(lined(results, "good", "bad"), 2 * clusters), ["contains"])
+    table = groups_tables(found, {})[0]
+    assert [row[:4] for row in table.rows] == [["voice", "a", clusters, clusters], ["voice", "b", clusters, clusters]]
+    assert {cell.low is not None for row in table.rows for cell in row[4:]} == {has_interval}
+
+
+def test_metrics_of_how_a_model_answers_are_compared_where_they_are_named(results: Path) -> None:
+    found = lined(results, "good", "bad")
+    asked = replace(found, scorers={**found.scorers, "adherence": Adherence(found.task)})
+    texts = [sample(id=i) for i in found.ids]
+    rows = [asked.scorers["adherence"].measure(s, said("Oslo.")) for s in texts]
+    asked = replace(asked, runs=[replace(run, rows={**run.rows, "adherence": rows}) for run in asked.runs])
+    assert asked.metrics["refused"] == "adherence"
+    assert chosen(asked, []) == chosen(found, []) == ["contains", "em", "f1"]
+    assert chosen(asked, ["refused"]) == ["refused"]
 
 
 def test_more_than_two_runs_are_compared_two_by_two_by_the_primary_metric_as_one_family(results: Path) -> None:
@@ -132,6 +184,8 @@ def test_more_than_two_runs_are_compared_two_by_two_by_the_primary_metric_as_one
     assert [(p.first, p.second) for p in compared.pairs] == [(0, 1), (0, 2), (1, 2)]
     raw = [p.clustered.p for p in compared.pairs]
     assert compared.adjusted[1] == pytest.approx(3 * min(raw))
+    table = differences_table(replace(compared, adjusted=[0.01, 0.2, 0.049]))
+    assert [next(cell.mark for cell in row if isinstance(cell, Score)) for row in table.rows] == ["* ", "", "* "]
     assert compared.ranks["contains", 0] == (1, 1)
     assert compared.ranks["contains", 2] == (3, 3) or compared.ranks["contains", 2] == (2, 3)
 
@@ -328,10 +382,10 @@ def test_the_trio_command_finds_the_runs_by_the_names_of_the_models(results: Pat
 
 
 def test_a_trio_that_lacks_somebody_says_who(results: Path, tmp_path: Path) -> None:
-    call = (results / "results", "good", "middle")
-    assert trio_command(*call, ["bad", "worse"], [], "md", [results]) == 1
+    asked = (results / "results", "good", "middle")
+    assert trio_command(*asked, ["bad", "worse"], [], "md", [results]) == 1
     with pytest.raises(UserError, match="no task has complete runs of good, middle and worse"):
-        trio_command(*call, ["worse"], [], "md", [results])
+        trio_command(*asked, ["worse"], [], "md", [results])
     with pytest.raises(StoreError, match="nowhere: no such folder"):
         trio_command(tmp_path / "nowhere", "good", "middle", ["bad"], [], "md", [results])
 

@@ -120,6 +120,15 @@ def test_noise_is_added_at_the_ratio_to_where_somebody_speaks(ratio):
     assert active > 1.2 * power(clip.samples), "the silent second does not count"
 
 
+@pytest.mark.parametrize(("below", "counts"), [(35, True), (45, False)])
+def test_what_is_40_db_below_the_loudest_frame_is_a_pause(below, counts):
+    tone = np.sin(2 * np.pi * 200 * np.arange(16_000) / 16_000).astype(np.float32)
+    quiet = tone * np.float32(10 ** (-below / 20))
+    share = (1 + 10 ** (-below / 10)) / 2 if counts else 1
+    active = controls.active_power(np.concatenate([tone, quiet]), 16_000)
+    assert active == pytest.approx(share * power(tone), rel=1e-3)
+
+
 def test_noise_is_the_same_at_every_ratio_and_another_for_every_sample_and_seed():
     quiet = Audio(speech().samples / 8, 16_000)
     ten, twenty = (heard(r, quiet).samples - quiet.samples for r in ("10", "20"))
@@ -224,6 +233,7 @@ def test_a_cluster_with_more_than_half_keeps_as_few_as_can_be_and_no_own_clip():
     assert all(i != j for i, j in enumerate(got))
     alone = samples([0] * 9)
     assert all(i != j for i, j in enumerate(controls.derange(alone, 0)))
+    assert controls.derange(alone, 0) != controls.derange(alone, 1)
 
 
 def test_clips_with_the_same_words_are_avoided_and_clusters_stay_apart():

@@ -14,10 +14,11 @@ from command_line import here
 from test_controls import MISTAKES
 from test_run import _until_growing, command, environment, only
 
-from diva_bench import runner
+from diva_bench import controls, runner
 from diva_bench.catalog import Catalog
 from diva_bench.cli.results import job_of
 from diva_bench.cli.run import Options, load_adapter, prepare
+from diva_bench.errors import ClipError
 from diva_bench.report.leaderboard import leaderboard
 from diva_bench.report.summaries import collect, summary_of
 from diva_bench.store import RunFolder, Shard
@@ -78,6 +79,31 @@ def test_what_is_heard_depends_on_neither_batch_nor_limit(tmp_path, specs, condi
     assert one == many
     assert len(few) == 5
     assert few.items() <= one.items()
+
+
+def test_another_seed_is_other_noise_and_another_task(tmp_path, specs, ask):
+    for seed in ("0", "1"):
+        assert ask("hears", "--audio", "10", "--seed", seed, output=seed).returncode == 0
+    first, other = (answers(tmp_path / seed, "*") for seed in ("0", "1"))
+    assert first.keys() == other.keys()
+    assert not set(first.values()) & set(other.values())
+    names = [next((tmp_path / seed).iterdir()).name for seed in ("0", "1")]
+    assert names[0] != names[1]
+
+
+def test_a_clip_that_a_condition_cannot_be_made_of_is_an_error_and_never_heard_plain(tmp_path, specs, ask, monkeypatch):
+    whole = controls.apply
+
+    def refuses(control, sound, ident, seed):
+        if ident == "q003":
+            raise ClipError("codec gsm-8k: refused")
+        return whole(control, sound, ident, seed)
+
+    monkeypatch.setattr(controls, "apply", refuses)
+    assert ask("hears", "--audio", "codec=gsm-8k").returncode == 1
+    rows = [json.loads(line) for line in only(tmp_path / "results", "responses.jsonl").read_text().splitlines()]
+    failed = [(row["id"], row["detail"]) for row in rows if row["status"] == "error"]
+    assert failed == [("q003", "codec gsm-8k: refused")]
 
 
 def test_a_run_under_noise_killed_and_resumed_ends_the_same_to_the_byte(tmp_path, ask):

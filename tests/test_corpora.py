@@ -3,6 +3,7 @@ are on this machine, the real tables."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import pickle
 import shutil
@@ -335,6 +336,12 @@ def test_iemocap_names_the_line_that_is_wrong(line: str, said: str, tmp_path: Pa
     assert said in str(caught.value)
 
 
+def test_the_sound_of_whole_dialogues_is_no_clip_of_iemocap(tmp_path: Path) -> None:
+    found = rows("iemocap", corpora.iemocap(tmp_path, sound=False))
+    assert list(tmp_path.rglob("*.wav"))
+    assert {row.clip for row in found} == {None}
+
+
 def test_iemocap_without_labels_or_transcripts_says_which(tmp_path: Path) -> None:
     folder = corpora.iemocap(tmp_path)
     sheet = folder / "Session5" / "dialog" / "EmoEvaluation" / "Ses05F_impro03.txt"
@@ -401,6 +408,24 @@ def test_meld_names_the_column_or_the_line_that_is_wrong(change: tuple[str, str]
         rows("meld", tmp_path)
     assert str(table) in str(caught.value)
     assert said in str(caught.value)
+
+
+def test_two_tables_of_one_split_are_not_picked_from(tmp_path: Path) -> None:
+    corpora.meld(tmp_path / "a")
+    corpora.meld(tmp_path / "b")
+    with pytest.raises(
+        DataError, match=r"two files could be table of MELD's test split: .*a/test_sent.* and .*b/test_"
+    ):
+        rows("meld", tmp_path)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_table_nor_of_json(tmp_path: Path) -> None:
+    for source, name in (("meld", "test_sent_emo.csv"), ("mustard", "sarcasm_data.json")):
+        folder = getattr(corpora, source)(tmp_path / source)
+        before = rows(source, folder)
+        path = next(folder.rglob(name))
+        path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+        assert [row.values for row in rows(source, folder)] == [row.values for row in before]
 
 
 def test_meld_refuses_a_table_that_is_no_longer_utf_8(tmp_path: Path) -> None:
@@ -476,7 +501,7 @@ def test_urfunny_reads_one_fold_in_its_order(tmp_path: Path) -> None:
     assert found[1].values["text"] == "first this then that and that is 201"
     assert found[1].values["punchline"] == "and that is 201"
     assert column(rows("urfunny", folder, split="dev"), "id") == ["100"]
-    assert column(rows("urfunny", folder, split="train"), "id") == ["1", "2", "3"]
+    assert column(rows("urfunny", folder, split="train"), "id") == ["3", "2", "1"]
     with pytest.raises(DataError, match="has no fold 'all'; it has dev, test, train"):
         rows("urfunny", folder, split="all")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from hub_data import AUDIO, small
 
 from diva_bench import audio, data
 from diva_bench.catalog import Catalog
-from diva_bench.errors import DataError
-from diva_bench.readers import parquet
+from diva_bench.errors import ClipError, DataError
+from diva_bench.readers import Raw, parquet
 from diva_bench.specs import TaskSpec
 from diva_bench.types import Silent
 
@@ -70,6 +71,22 @@ def test_the_fingerprint_covers_ids_order_sound_and_references_and_nothing_else(
     assert load(task).fingerprint != base
 
 
+def test_the_fingerprint_says_that_a_clip_cannot_be_used_but_not_in_the_words_of_a_decoder(tmp_path, monkeypatch):
+    task, real, found = jsonl(tmp_path / "specs"), audio.read, []
+    (tmp_path / "specs" / "audio" / "q000.wav").write_bytes(b"no sound")
+    for words in ("one ffmpeg", "another ffmpeg"):
+
+        def read(encoded, words=words):
+            if encoded == b"no sound":
+                raise ClipError(words)
+            return real(encoded)
+
+        monkeypatch.setattr(audio, "read", read)
+        found.append(data.load(task, tmp_path / words, Silent()))
+    assert [got.faults[0].reason for got in found] == ["audio/q000.wav: one ffmpeg", "audio/q000.wav: another ffmpeg"]
+    assert found[0].fingerprint == found[1].fingerprint
+
+
 def test_the_same_parquet_in_other_files_and_row_groups_is_the_same_data(load, tmp_path):
     one = load(small("heysquad", 3), data_dir=hub_data.heysquad(tmp_path / "a"))
     folder = tmp_path / "b"
@@ -80,6 +97,21 @@ def test_the_same_parquet_in_other_files_and_row_groups_is_the_same_data(load, t
 
 
 # ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'\n{"id": ', r"toy\.jsonl:2: not valid JSON \("),
+        (b"[1]\n", r"toy\.jsonl:1: expected a JSON object, found list"),
+        (b"\xff\n", r"toy\.jsonl: cannot be read \(.*Check `data.path` of the task"),
+    ],
+)
+def test_a_manifest_that_is_not_json_lines_is_told(load, tmp_path, content, message):
+    task = jsonl(tmp_path / "specs")
+    (tmp_path / "specs" / "toy.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        load(task)
 
 
 def changed(**values: object) -> list[dict[str, object]]:
@@ -109,6 +141,13 @@ def test_a_row_that_is_not_right_is_named_with_its_line(load, tmp_path, rows, me
     task = jsonl(tmp_path / "specs", rows)
     with pytest.raises(DataError, match=message):
         load(task)
+
+
+def test_a_byte_order_mark_and_lines_that_end_as_on_windows_are_no_fault(load, tmp_path):
+    task = jsonl(tmp_path / "specs")
+    as_it_is, path = load(task), tmp_path / "specs" / "toy.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert load(task).fingerprint == as_it_is.fingerprint
 
 
 def test_a_label_outside_the_task_s_choices_is_named_with_those(load, tmp_path):
@@ -175,6 +214,20 @@ def test_rows_that_are_not_asked_are_counted_and_named(load, tmp_path):
 def test_a_clip_of_the_wrong_length_is_a_fault_for_everybody(load, tmp_path):
     got = load(jsonl(tmp_path / "specs", None, seconds=(0.22, 9.0)))
     assert got.faults == (data.Fault("q000", "audio/q000.wav: is 0.2 s long; the task says 0.22 to 9 s"),)
+    short = load(jsonl(tmp_path / "short", None, seconds=(0.2, 0.32)))
+    assert short.faults == (data.Fault("q003", "audio/q003.wav: is 0.35 s long; the task says 0.2 to 0.32 s"),)
+
+
+def test_a_row_that_lacks_the_sound_that_others_have_is_a_fault_where_it_must_be_heard(load, tmp_path, monkeypatch):
+    read = data.reader("jsonl")
+
+    def silent(folder: Path, task: TaskSpec) -> list[Raw]:
+        return [replace(row, clip=None) if row.values["id"] == "q001" else row for row in read(folder, task)]
+
+    monkeypatch.setattr(data, "reader", lambda name: silent)
+    task = jsonl(tmp_path / "specs")
+    assert load(task).faults == (data.Fault("q001", "has no audio"),)
+    assert [s.id for s in load(task, need_audio=False).samples if s.read is None] == ["q001"]
 
 
 def test_rows_without_sound_can_be_scored_and_not_asked(load, tmp_path):
@@ -229,6 +282,18 @@ def any_table(folder: Path, count: int = 6, group: int = 2, **columns: Any) -> T
     hub_data.table(folder / "data/test-00000-of-00001.parquet", table, group)
     roles = {"audio": "sound", "id": "row", "cluster": "who", "transcript": "words"}
     return corpora.task("parquet", "words", path=str(folder), split="test", rows=count, columns=roles)
+
+
+def test_files_of_one_split_have_the_same_columns(load, tmp_path):
+    task = any_table(tmp_path / "own")
+    first = tmp_path / "own/data/test-00000-of-00001.parquet"
+    first = first.rename(first.with_name("test-00000-of-00002.parquet"))
+    second = pyarrow.parquet.read_table(first).drop_columns(["who"])
+    pyarrow.parquet.write_table(second, first.with_name("test-00001-of-00002.parquet"))
+    with pytest.raises(
+        DataError, match=r"00001-of-00002.parquet: columns sound, words; .*00000.* has sound, words, who"
+    ):
+        load(task)
 
 
 def test_any_parquet_is_a_task_with_columns_by_role_and_row_numbers_for_ids(load, tmp_path):

@@ -17,9 +17,10 @@ from scoring import said, sample, task
 
 from diva_bench.errors import StoreError
 from diva_bench.report import diagnose as d
-from diva_bench.report.signs import SIGNS, Answers, counted
+from diva_bench.report.signs import SIGNS, Answers, Sign, counted
 from diva_bench.scorers.adherence import Adherence
 from diva_bench.specs import Json, TaskSpec
+from diva_bench.stats import Difference, Estimate, Interval
 from diva_bench.types import LabelScore, Response, Sample
 
 ROOT = Path(__file__).parents[1]
@@ -156,6 +157,8 @@ def test_what_the_oracle_does_too_is_the_llm_s_own() -> None:
     assert oracle.reading == ["loops"]
     others = [patient(GERMAN, sentences(), [r["de"] for r in SENTENCES], "oracle", llm="another"), runs[0]]
     assert [found.reference for found in d.diagnose(others)] == [None, None]
+    fewer = patient(GERMAN, sentences()[:40], LOOPING[:40], "oracle")
+    assert [found.reference for found in d.diagnose([fewer, runs[0]])] == [None, None]
 
 
 def test_answers_without_a_word_are_in_no_wrong_language() -> None:
@@ -163,6 +166,12 @@ def test_answers_without_a_word_are_in_no_wrong_language() -> None:
     share = {f.sign.name: (f.estimate.value, f.estimate.n) for f in found.findings}
     assert (share["wrong language"], share["wrong form"], share["says nothing"][1]) == ((0, 8), (0, 8), 48)
     assert found.reading[0] == "incoherence (says nothing), no sign of poor adherence: points to the distillation"
+
+
+@pytest.mark.parametrize(("spec", "samples", "threshold"), [(QA, questions(), 25), (EMOTION, emotions(), 85)])
+def test_open_answers_are_alike_sooner_than_labels(spec: TaskSpec, samples: list[Sample], threshold: float) -> None:
+    (found,) = d.diagnose([patient(spec, samples, ["sad"] * 48)])
+    assert [f.threshold for f in found.findings if f.sign.name == "all the same"] == [threshold]
 
 
 def test_few_answers_make_a_perhaps_of_a_fits() -> None:
@@ -226,6 +235,38 @@ def test_what_every_sign_is_stands_once_and_last() -> None:
     tables = d.tables([*failing(), *other], 0)
     said = [sum(note.startswith("hears: fits its own clip") for note in table.notes) for table in tables]
     assert said == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("above", "low", "high", "verdict"),
+    [
+        (True, 10, 30, "fits"),
+        (True, 9, 11, "perhaps"),
+        (True, 5, 14, ""),
+        (False, -5, 10, "fits"),
+        (False, -1, 11, "perhaps"),
+        (False, 1, 11, ""),
+    ],
+)
+def test_a_sign_fits_where_its_whole_interval_is_beyond_the_threshold(
+    above: bool, low: float, high: float, verdict: str
+) -> None:
+    estimate = Estimate((low + high) / 2, Interval(low, high), 40, 40)
+    assert d._verdict(Sign("it", "", 10, "", above=above), estimate, 10) == verdict
+
+
+@pytest.mark.parametrize(
+    ("above", "low", "high", "inherited"),
+    [(True, -1, 3, True), (True, 1, 3, False), (False, -3, 1, True), (False, -3, -1, False)],
+)
+def test_a_sign_that_the_reference_shows_as_surely_is_inherited(
+    above: bool, low: float, high: float, inherited: bool
+) -> None:
+    more = Difference((low + high) / 2, Interval(low, high), 40, 40, p=0.5)
+    found = d.Finding(Sign("it", "", 10, "", above=above), Estimate(50, Interval(40, 60), 40, 40), 10, "fits", more)
+    assert found.inherited is inherited
+    assert not replace(found, verdict="").inherited
+    assert not replace(found, known=None).inherited
 
 
 def test_eight_clusters_are_too_few_to_be_sure() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from scoring import sample, task
 
-from diva_bench import doctor
+from diva_bench import doctor, provenance
 from diva_bench.types import Request, Response, Silent
 
 
@@ -28,6 +28,12 @@ def test_the_report_of_this_machine(tmp_path: Path) -> None:
     rows = dict(doctor.machine(tmp_path / "not" / "yet" / "there"))
     assert rows["cache"].startswith(f"{tmp_path / 'not' / 'yet' / 'there'}: 0 B, ")
     assert "bfloat16: " in rows["device cpu"]
+
+
+def test_a_record_says_what_was_done_and_not_where_on_whose_machine() -> None:
+    words = ["/usr/bin/diva-bench", "run", "-t", "/home/me/own.yaml", "--output=/data/runs", "--path", "specs/mine"]
+    said = provenance.collect(words)["command"]
+    assert said == "diva-bench run -t own.yaml --output=runs --path specs/mine"
 
 
 def test_problems_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

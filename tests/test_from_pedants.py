@@ -19,6 +19,7 @@ from pedants_twin import Twin, twin
 
 from diva_bench import assets
 from diva_bench.catalog import Catalog
+from diva_bench.decoding import from_pedants
 from diva_bench.decoding.from_pedants import Weights, convert, load
 from diva_bench.errors import AssetError
 from diva_bench.specs import AssetSpec
@@ -193,6 +194,8 @@ def test_a_class_of_scikit_learn_is_a_name_and_is_not_imported(tmp_path: Path) -
         ),  # 281 TB, so it says
         (b"cnumpy\ndtype\n(S'O8'\nI0\nI1\ntR}b.", "not a pickle that can be read"),
         (b"cbuiltins\nint\n}b.", r"refused: it sets the state of type"),
+        # str is a name here and not a function: of a list of lists of lists ... it would make gigabytes
+        (b"cbuiltins\nstr\n(S'a'\ntR.", "not the two files of one PEDANTS classifier"),
         (b"cnumpy\ndtype\n(S'f8888888888888'\nI0\nI1\ntR.", "refused: a numpy array of dtype"),
         (b"Pid\n.", "not a pickle that can be read"),
     ],
@@ -215,13 +218,37 @@ def test_a_file_that_breaks_off_is_told_wherever_it_does(tmp_path: Path, dump: A
             convert(tmp_path, tmp_path / "ready")
 
 
-def test_settings_that_this_port_does_not_compute_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ngram_range": (1, 2)}, "tf-idf_vectorizer: ngram_range is (1, 2), and only (1, 1) is known here"),
+        ({"multi_class": "multinomial"}, "lr_classifier: multi_class is 'multinomial', and only one-versus-rest is"),
+        ({"vocabulary_": {"a": 0, "b": 2}}, "tf-idf_vectorizer: its vocabulary does not number its words from 0"),
+        ({"vocabulary_": {"a": 0, 7: 1}}, "tf-idf_vectorizer: its vocabulary holds what is no word"),
+    ],
+)
+def test_settings_that_this_port_does_not_compute_are_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     import copy
 
-    changed = copy.deepcopy(twin().vectorizer)
-    changed.ngram_range = (1, 2)
-    with pytest.raises(AssetError, match=re.escape("ngram_range is (1, 2), and only (1, 1) is known here")):
-        convert(Twin(changed, twin().model).write(tmp_path), tmp_path / "ready")
+    changed = copy.deepcopy(twin())
+    for name, value in changes.items():
+        setattr(changed.model if name == "multi_class" else changed.vectorizer, name, value)
+    with pytest.raises(AssetError, match=re.escape(message)):
+        convert(changed.write(tmp_path), tmp_path / "ready")
+
+
+def test_a_missing_a_huge_and_a_spoilt_file_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AssetError, match="tf-idf_vectorizer: is missing"):
+        convert(tmp_path, tmp_path / "ready")
+    convert(twin().write(tmp_path), tmp_path / "ready")
+    monkeypatch.setattr(from_pedants, "LIMIT", 100)
+    with pytest.raises(AssetError, match=r"tf-idf_vectorizer: \d+ bytes, more than the 100 that are read"):
+        convert(tmp_path, tmp_path / "again")
+    (tmp_path / "ready" / "weights.npz").write_bytes(b"spoilt")
+    with pytest.raises(AssetError, match=r"ready: not weights of PEDANTS .* pull it again"):
+        load(tmp_path / "ready")
 
 
 def test_files_of_two_classifiers_are_told_apart(tmp_path: Path, weights: Weights) -> None:
@@ -232,6 +259,9 @@ def test_files_of_two_classifiers_are_told_apart(tmp_path: Path, weights: Weight
         convert(tmp_path / "given", tmp_path / "ready")
     np.savez(file, **{**arrays, "idf": arrays["idf"] * np.nan})
     with pytest.raises(AssetError, match="a weight is not a finite number"):
+        convert(tmp_path / "given", tmp_path / "ready")
+    np.savez(file, **{**arrays, "vocab": np.array(["same"] * len(arrays["vocab"]))})
+    with pytest.raises(AssetError, match="the vocabulary has a word that is empty, of several lines, or there twice"):
         convert(tmp_path / "given", tmp_path / "ready")
     np.savez(file, idf=arrays["idf"])
     with pytest.raises(AssetError, match="not an npz with vocab, idf, coef and intercept"):

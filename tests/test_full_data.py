@@ -1,4 +1,5 @@
-"""Full data from a user's chair: pull, --data-dir, the edition that auto takes, --allow-partial; as real processes."""
+"""Full data from a user's chair: pull, --data-dir, the edition that auto takes, --allow-partial; what may ask the hub is a
+real process."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import hub_data
 import mini_task
 import pytest
 from asset_tools import web_server
+from command_line import call as inside
 from hub_data import small
 from test_data import any_table
 
@@ -116,6 +118,16 @@ def test_pull_says_of_licensed_data_where_to_ask_and_where_to_put_it(call):
         assert said in done.stdout
 
 
+def test_pull_of_a_task_alone_readies_mini_and_says_how_the_full_data_is_had(call):
+    done = call("pull", "-t", "iemocap")
+    assert done.returncode == 0, done.stderr
+    assert "task iemocap: 48 samples ready" in done.stdout
+    assert "task iemocap, edition full:\n  ask for it: https://sail.usc.edu/iemocap/" in done.stdout
+    done = call("pull", "-t", "paper-meld")  # has no mini
+    assert done.returncode == 1
+    assert "task paper-meld: its data is licensed" in done.stdout
+
+
 def test_what_of_a_split_is_fetched_is_that_split_of_that_config():
     data = small("covost2-sv-SE", 4).data
     wanted = ["en_sv-SE/test-00000-of-00002.parquet", "en_sv-SE/test/0000.parquet"]
@@ -154,7 +166,7 @@ def test_a_split_in_the_hub_s_cache_is_found_and_half_of_one_is_not(tmp_path, mo
     commit = task.data.hub.revision
     folder = hub_data.heysquad(tmp_path / "datasets--yijingwu--HeySQuAD_human" / "snapshots" / commit)
     assert place.locate(task) == folder
-    assert hub.revision(task.data, folder) == commit
+    assert hub.revision(folder) == commit
     (folder / "data/validation-00001-of-00002.parquet").unlink()
     assert place.locate(task) is None
 
@@ -180,22 +192,38 @@ def test_auto_takes_the_full_edition_where_all_of_it_is_here(tmp_path, monkeypat
     assert chosen("paper-heysquad", folder=None) == "full"  # there is no other: its data is then asked for in words
 
 
+def test_auto_takes_mini_and_says_why_where_the_full_data_cannot_be_heard(tmp_path):
+    hub_data.heysquad_json(tmp_path / "HeySQuAD")  # labels alone
+    hub_data.covost(tmp_path / "covost2")  # German alone
+    for task, said in (
+        ("heysquad", "the labels of task heysquad are here (3 rows), the sound is not"),
+        (
+            "covost2",
+            "neither covost_v2.en_tr.test.tsv (get_covost_splits.py makes it) nor parquet files in en_tr/ in it",
+        ),
+    ):
+        asked = inside(tmp_path, "run", "-m", "majority", "-t", task, "--data-dir", str(tmp_path), "--dry-run")
+        assert asked.returncode == 0, asked.stderr
+        assert said in asked.stderr
+        assert "edition: mini" in asked.stderr
+
+
 # ---------------------------------------------------------------- partial data
 
 
-def test_wrong_counts_stop_a_run_and_with_allow_partial_mark_it_and_keep_it_out_of_the_table(call, tmp_path):
+def test_wrong_counts_stop_a_run_and_with_allow_partial_mark_it_and_keep_it_out_of_the_table(tmp_path):
     from diva_bench.specs import digest
 
     hub_data.heysquad(tmp_path / "HeySQuAD", hub_data.SQUAD[:3] + hub_data.SQUAD[3:] * 1)
-    asked = ("run", "-m", "majority", "-t", "some", "--path", "specs", "--data-dir", tmp_path)
+    asked = ("run", "-m", "majority", "-t", "some", "--path", "specs", "--data-dir", str(tmp_path))
     text = (Path(__file__).parents[1] / "tasks" / "heysquad.yaml").read_text()
     (tmp_path / "specs").mkdir()
     text = text.replace("name: heysquad", "name: some").replace("    total: [4158, 1002]", "    total: [4, 1002]")
     (tmp_path / "specs" / "some.yaml").write_text(text.replace("rows: 48}", "rows: 3}"))
-    refused = call(*asked, "--edition", "full")
+    refused = inside(tmp_path, *asked, "--edition", "full")
     assert refused.returncode == 2
     assert "3 rows, but task some says there are 1,002. Get all of it, or give --allow-partial" in refused.stderr
-    done = call(*asked, "--edition", "full", "--allow-partial")
+    done = inside(tmp_path, *asked, "--edition", "full", "--allow-partial")
     assert done.returncode == 1, done.stderr
     assert "some: PARTIAL, in no table: 3 rows, but task some says there are 1,002" in done.stderr
     folder = next(tmp_path.glob("results/some-partial-*/majority-*"))
@@ -204,18 +232,25 @@ def test_wrong_counts_stop_a_run_and_with_allow_partial_mark_it_and_keep_it_out_
     assert (summary["complete"], summary["scored"]) == (False, 3)
     assert summary["data_notes"] == ["1 of 4 rows are not asked: only those where answerable is true"]
     assert digest({k: v for k, v in task.items() if k not in ("id", "hash", "name")}) == task["hash"]
-    table = call("leaderboard", "results").stdout
+    table = inside(tmp_path, "leaderboard", "results", COLUMNS="200").stdout
     assert "not ranked: partial data: 3 rows, but task some says there are 1,002" in table
-    again = call("score", folder, "--path", "specs", "--data-dir", tmp_path)
+    again = inside(tmp_path, "score", str(folder), "--path", "specs", "--data-dir", str(tmp_path))
     assert again.returncode == 1
     assert read_json(folder / "summary.json") == summary
+    other = inside(tmp_path, *asked[:2], "echo", *asked[3:], "--edition", "full", "--allow-partial")
+    assert other.returncode == 1, other.stderr
+    both = inside(tmp_path, "compare", *map(str, tmp_path.glob("results/some-partial-*/*-*")))
+    assert both.returncode == 2
+    assert "is of partial data: 3 rows, but task some says there are 1,002. Only runs of all" in both.stderr
+    told = inside(tmp_path, "diagnose", str(folder), "--path", "specs", "--data-dir", str(tmp_path))
+    assert told.returncode == 0, told.stderr
 
 
-def test_what_the_task_itself_leaves_out_is_said_and_is_no_failure(call, tmp_path):
+def test_what_the_task_itself_leaves_out_is_said_and_is_no_failure(tmp_path):
     mini_task.write(tmp_path / "specs", count=4)
     path = tmp_path / "specs" / "toy.yaml"
     path.write_text(path.read_text().replace("rows: 4}", "rows: 4, exclude: {q001: wrongly cut}}"))
-    done = call("run", "-m", "majority", "-t", "toy", "--path", "specs")
+    done = inside(tmp_path, "run", "-m", "majority", "-t", "toy", "--path", "specs", COLUMNS="200")
     assert done.returncode == 0, done.stderr
     assert "toy: q001 is left out by the task itself: wrongly cut" in done.stderr
     assert "toy: 1 left out by the task itself: q001 (wrongly cut)" in done.stdout

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from diva_bench import imported, predictions
 from diva_bench.cli.compare import compare_command
 from diva_bench.cli.import_ import Options, import_command, pairs
 from diva_bench.cli.results import leaderboard_command, score_command
@@ -227,6 +228,45 @@ def test_rows_in_the_order_of_the_sorted_ids_are_found_to_be_so() -> None:
     assert value(only(), "accuracy") == pytest.approx(100 * 4 / 6)
 
 
+def test_it_is_said_whether_the_scores_that_came_are_a_metric_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+    for right, said in (
+        (3, "the scores in the file are contains, answer by answer (6 answers, at most 0.0e+00 of 1 apart)"),
+        (5, "are those of no metric here: 4 of 6 answers have the same contains; their means are 83.33 and 50.00."),
+    ):
+        rows = [row | {"score": int(i < right)} for i, row in enumerate(answers(right=3))]
+        assert load(write(f"{right}.jsonl", rows), columns="score=score") == 0
+        assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_other_gold_is_another_task_and_compare_says_that_it_is_the_data() -> None:
+    load(write("a.jsonl", answers()))
+    path = Path("specs/quiz.jsonl")
+    path.write_text(path.read_text().replace("right 0", "wrong 0"))
+    load(write("b.jsonl", answers(right=5)))
+    runs = [p.parent for p in Path("results").glob("*/other-*/run.json")]
+    with pytest.raises(UserError, match=r"were not asked the same: the data \(other clips or references, "):
+        compare_command(runs, [], 10, [], "rich", [Path("specs")])
+
+
+def test_tables_of_several_tasks_are_one_json_document(capsys: pytest.CaptureFixture[str]) -> None:
+    load(write("a.jsonl", answers()))
+    load(write("b.jsonl", [{"id": f"m{i}", "text": "joy"} for i in range(6)]), task="mood")
+    capsys.readouterr()
+    assert leaderboard_command(Path("results"), [], "json") == 0
+    titles = [table["title"] for table in json.loads(capsys.readouterr().out)]
+    assert [title.split("-")[0] for title in titles[-2:]] == ["mood", "quiz"]
+
+
+def test_answers_in_which_no_label_can_be_read_are_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    said = ["joy", "It is joy.", "meh", "mad or so", "not joy", "glad"]
+    file = write("a.jsonl", [{"id": f"m{i}", "text": text} for i, text in enumerate(said)])
+    assert load(file, task="mood") == 0
+    told = "no one label of anger, joy, neutral can be read in 4 of 6 answers: counted as wrong"
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert load(file, task="mood", labels="mad or so=anger,glad=joy") == 0
+    assert "can be read" not in capsys.readouterr().err
+
+
 def test_labels_by_other_names_are_part_of_the_identity() -> None:
     rows = [{"id": f"m{i}", "text": text} for i, text in enumerate(["mad", "glad", "meh", "glad", "mad", "glad"])]
     file = write("a.jsonl", rows)
@@ -234,6 +274,16 @@ def test_labels_by_other_names_are_part_of_the_identity() -> None:
     assert value(only(), "accuracy") == pytest.approx(100 * 5 / 6)
     load(file, task="mood")
     assert len(list(Path("results").glob("*/other-*/run.json"))) == 2
+
+
+def test_how_a_file_was_read_is_part_of_the_identity() -> None:
+    file = write("a.jsonl", [row | {"second": "no"} for row in answers(right=6)])
+    assert (load(file), load(file, columns="text=second")) == (0, 0)
+    runs = [RunFolder(path.parent) for path in Path("results").glob("*/other-*/run.json")]
+    assert sorted(value(run, "contains") for run in runs) == [0, 100]
+    options = predictions.Options(only="strict")
+    known = [imported.model("m", [], "lm-eval", how, {}).args for how in (options, predictions.Options())]
+    assert (known[0]["only"], "only" in known[1]) == ("strict", False)
 
 
 def test_log_likelihoods_of_our_own_responses_are_kept() -> None:
@@ -254,6 +304,7 @@ def test_log_likelihoods_of_our_own_responses_are_kept() -> None:
         ((0, 0.5, 1, 1, 1, 1), None, 75),
         ((0, 50, 100, 100, 100, 100), None, 75),
         ((0, 0, 0, 0, 0, 1), 100, 1 / 6),
+        ((0, 0, 0, 0, 0, 1.5), None, 1 / 4),
         ((0, 0, 0, 100.00000000000004, 0, 50), None, 25),
     ],
 )
@@ -441,7 +492,7 @@ def test_released_mustard_has_the_published_figures(model: str, expected: dict[s
 @pytest.mark.weights
 @pytest.mark.parametrize(("model", "pedants", "came"), [("e2e_qwen2", 46.22, 46.22), ("e2e_DiVA", 51.52, 55.17)])
 def test_released_heysquad_by_one_version_of_pedants_and_as_released(
-    model: str, pedants: float, came: float, monkeypatch: pytest.MonkeyPatch
+    model: str, pedants: float, came: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("DIVA_BENCH_CACHE")
     folder = released(f"non_social_HeySquad_QA_Results/{model}/default_outs.txt", "paper-heysquad", model)
@@ -451,6 +502,8 @@ def test_released_heysquad_by_one_version_of_pedants_and_as_released(
     if "pedants" not in metrics:
         pytest.skip(f"the scores as released are as published; {folder.summary()['signature']['pedants']}")
     assert round(metrics["pedants"]["value"], 2) == pedants
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("are pedants, answer by answer" if pedants == came else "are those of no metric here") in said
 
 
 @pytest.mark.parametrize(

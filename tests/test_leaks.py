@@ -237,6 +237,16 @@ def test_samples_without_clip_and_words_are_counted_and_nothing_at_all_is_an_err
         Leaks({"a": [bare]}, Silent(), sound=False)
 
 
+def test_what_was_found_by_few_words_alone_is_counted_and_texts_alone_leave_no_clip_unread() -> None:
+    said = ("Thank you all.", "Thank you all again.")  # three words, and four
+    search = Leaks({"a": [Sample(text, ("y",), "c", transcript=text) for text in said]}, Silent(), sound=False)
+    search.scan([Example(text, b"", text, "") for text in said], "train", Silent(), lambda line: None)
+    assert (search.report.rows, search.report.leaking, search.report.silent) == (2, 2, 0)
+    notes = counts_table(search.report, ["train"]).notes
+    assert "1 samples were found by a text of fewer than 4 words alone" in notes
+    assert not any("cannot be decoded" in note for note in notes)
+
+
 # ---------------------------------------------------------------- the command
 
 
@@ -292,6 +302,10 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(toy: Pat
     for more in ({"output": tmp_path / "no" / "x.json"}, {"drop_list": tmp_path / "no" / "x.tsv"}):
         with pytest.raises(StoreError, match=r"no/x\.\w+: cannot be written \(No such file or directory\)\. Choose"):
             leaks_command(Options([train], ["toy"], "mini", text_only=True, paths=[toy], **more))
+    (tmp_path / "all.json").write_text("of yesterday")
+    with pytest.raises(DataError, match="is no file or folder"):
+        leaks_command(Options(["none"], ["toy"], "mini", output=tmp_path / "all.json", paths=[toy]))
+    assert (tmp_path / "all.json").read_text() == "of yesterday"
 
 
 def test_wrong_sources_and_a_forgotten_one_are_told(toy: Path, tmp_path: Path) -> None:

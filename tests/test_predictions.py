@@ -6,17 +6,19 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import scoring
 
-from diva_bench.data import Dataset
+from diva_bench import predictions
+from diva_bench.data import Dataset, Fault
 from diva_bench.errors import PredictionError, UnknownName
 from diva_bench.predictions import FORMATS, Options, Prediction, Source, read
 from diva_bench.predictions.match import Matched, match
-from diva_bench.types import Sample
+from diva_bench.types import LabelScore, Sample
 
 RELEASED = Path(__file__).parents[2] / "shared" / "data" / "diva-eval"
 GOOD = {
@@ -183,6 +185,8 @@ def test_lm_eval_multiple_choice_is_the_label_with_the_highest_log_likelihood(tm
     assert said(rows(tmp_path, json.dumps(row))) == [(None, 0, "joy")]
     with pytest.raises(PredictionError, match="2 log-likelihoods, but the log does not say of which labels"):
         rows(tmp_path, json.dumps(row | {"arguments": {}}))
+    (none,) = rows(tmp_path, json.dumps(row | {"resps": [[["nan", "False"]], [["-0.25", "True"]]]}))
+    assert (none.status, none.detail) == ("error", "a log-likelihood is not a number")
 
 
 def test_lm_eval_without_an_answer_is_an_error_and_two_are_refused(tmp_path: Path) -> None:
@@ -228,6 +232,8 @@ def test_inspect_epochs_are_told_apart(tmp_path: Path) -> None:
     log = inspect_json(inspect_sample("a", "one"), inspect_sample("a", "two", epoch=2))
     with pytest.raises(PredictionError, match="answered in epochs 1, 2; say which with --only"):
         rows(tmp_path, log)
+    with pytest.raises(PredictionError, match="no epoch 3; there is 1, 2"):
+        rows(tmp_path, log, only="3")
     assert said(rows(tmp_path, log, only="2")) == [("a", None, "two")]
 
 
@@ -270,6 +276,9 @@ BINARY, LATIN = b"PK\x05\x06" + bytes(20), "id,text\na,caf\xe9\n".encode("latin-
         ('[{"model_prediction": "x"}, 3]', "audiobench", "item 1: expected an object, found int"),
         ('{"eval": {}, "samples": 3}', "inspect", "not an inspect log with samples"),
         ('{"eval": {}, "samples": [{"epoch": 1}]}', "inspect", "sample 0: not a sample"),
+        ('{"eval": {}, "samples": [{"id": 1, "epoch": "1"}]}', "inspect", "sample 0: epoch is '1', not a number"),
+        ('{"eval": {}, "samples": [{"id": 1.5}]}', "inspect", "the id must be text or a number, found 1.5"),
+        (' [SEP_DIAL]"""one"""[SEP_DIAL]1\n', "diva-eval", "answers:1: the id is empty"),
         ("[" * 100_000, "audiobench", "nested too deeply"),
     ],
 )
@@ -278,6 +287,12 @@ def test_a_file_that_is_not_right_is_refused_with_the_place(
 ) -> None:
     with pytest.raises(PredictionError, match=message):
         rows(tmp_path, content, format)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictions, "_LARGEST", 1 << 20)
+    with pytest.raises(PredictionError, match=r"answers: 2 MiB; at most 1 MiB are read\. Split it"):
+        rows(tmp_path, "x" * (2 << 20))
 
 
 def test_a_missing_file_and_an_unknown_format_are_said(tmp_path: Path) -> None:
@@ -373,6 +388,16 @@ def test_extra_and_doubled_ids_are_counted_and_listed() -> None:
     assert "missing: 1: q1" in message
 
 
+def test_rows_about_samples_that_the_task_leaves_out_are_left_out_and_named() -> None:
+    faults, excluded = (Fault("q7", "cannot be decoded"),), (Fault("q8", "wrongly cut"),)
+    dataset = replace(data("a", "b"), faults=faults, excluded=excluded)
+    got = match(scoring.task(), dataset, [named("q7"), named("q0"), named("q8"), named("q1")])
+    assert [r.id for r in got.responses] == ["q0", "q1"]
+    assert (got.left_out, got.missing) == (("q7", "q8"), ())
+    alone = match(scoring.task(), dataset, [named("q8")])
+    assert (alone.left_out, alone.missing) == (("q8",), ("q0", "q1"))
+
+
 def test_ids_of_another_data_set_are_told_with_what_ids_look_like() -> None:
     with pytest.raises(PredictionError, match=r"id 'z1' is no id of the task, .* the task's look like q0, q1"):
         matched(("a", "b"), [named("z1")])
@@ -392,6 +417,22 @@ def test_row_numbers_are_checked_against_the_references() -> None:
         PredictionError, match="f:1: row 1 of the data is q1, but the file's reference is 'c', the task's"
     ):
         matched(("a", "b", "c"), [at(0, reference="a"), at(1, reference="c"), at(2, reference="b")])
+
+
+def test_a_label_as_a_number_counts_from_0_in_the_order_of_the_task() -> None:
+    assert (
+        "the references" in matched(("joy", "anger"), [at(0, reference="1"), at(1, reference="0")], choices=LABELS).how
+    )
+    with pytest.raises(PredictionError, match="the file's reference is '2', the task's 'anger'"):
+        matched(("joy", "anger"), [at(0, reference="1"), at(1, reference="2")], choices=LABELS)
+
+
+@pytest.mark.parametrize("place", ["total", "first"])
+def test_a_log_likelihood_that_is_not_finite_is_refused(place: str) -> None:
+    good = LabelScore(-1.0, 1, -1.0)
+    row = named("q0", choices={"anger": good, "joy": good, "neutral": replace(good, **{place: float("-inf")})})
+    with pytest.raises(PredictionError, match="needs a finite log-likelihood for each of anger, joy, neutral"):
+        matched(("joy",), [row], choices=LABELS)
 
 
 def test_row_numbers_are_checked_against_the_questions_where_there_is_no_reference() -> None:
@@ -437,6 +478,20 @@ def test_labels_that_mostly_name_no_choice_are_of_another_task() -> None:
         PredictionError, match=r"2 of 2 answers name none of .* they say Yes, No. .* --labels Yes=CHOICE"
     ):
         matched(("joy", "anger"), rows, choices=LABELS)
+    mixed = [named(f"q{i}", "Joy" if i < 2 else "No", first_token=True) for i in range(5)]
+    assert matched(("joy",) * 4, mixed[:4], choices=LABELS).nameless == 2
+    with pytest.raises(PredictionError, match="3 of 5 answers name none of"):
+        matched(("joy",) * 5, mixed, choices=LABELS)
+
+
+def test_what_came_with_an_answer_that_failed_is_no_label_and_no_score() -> None:
+    rows = [
+        named("q0", "Joy", first_token=True, given=1.0),
+        named("q1", "Joy", first_token=True, given=1.0, status="error"),
+    ]
+    good, bad = matched(("joy", "joy"), rows, choices=LABELS).responses
+    assert (good.label, dict(good.scores)) == ("joy", {"given": 1.0})
+    assert (bad.label, dict(bad.scores)) == (None, {})
 
 
 def test_labels_by_other_names_are_mapped_and_a_choice_must_be_one() -> None:

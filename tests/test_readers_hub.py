@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import hub_data
@@ -102,13 +103,19 @@ def test_a_json_that_is_not_squad_s_says_so(load, tmp_path, content, message):
 WITH_ANSWER = ["7957609454319724623", "-9041575374418655524"]
 
 
-@pytest.mark.parametrize("form", [hub_data.sdqa, hub_data.sdqa_repository])
-def test_sdqa_has_every_dialect_of_a_question_and_what_nobody_read_is_a_fault(load, tmp_path, form):
+@pytest.mark.parametrize(
+    ("form", "reason"),
+    [
+        (hub_data.sdqa, "data/test-00000-of-00001.parquet:2:kenya: cannot be read"),
+        (hub_data.sdqa_repository, f"it was not recorded in kenya (kenya/wav_eng/{WITH_ANSWER[1]}.wav is not there)"),
+    ],
+)
+def test_sdqa_has_every_dialect_of_a_question_and_what_nobody_read_is_a_fault(load, tmp_path, form, reason):
     got = load(small("sdqa", 22), form(tmp_path / "SD-QA"))
     assert [s.id for s in got.samples[:12]] == [f"{WITH_ANSWER[0]}-{d}" for d in DIALECTS] + [f"{WITH_ANSWER[1]}-aus"]
     assert len(got.samples) == 21
     assert [f.id for f in got.faults] == [f"{WITH_ANSWER[1]}-kenya"]
-    assert "kenya" in got.faults[0].reason
+    assert reason in got.faults[0].reason
     assert {s.cluster for s in got.samples} == set(WITH_ANSWER)
     assert got.notes == ("11 of 33 rows are not asked: only those where answerable is true",)
     assert got.samples[0].transcript == "When was the mill built?"
@@ -142,6 +149,56 @@ def test_answers_are_read_from_tydi_s_byte_spans_as_from_the_owners_triples(load
     assert tydi.fingerprint == triples.fingerprint
 
 
+def test_an_empty_answer_and_the_owners_minus_one_are_no_answers(load, tmp_path):
+    folder = hub_data.sdqa_repository(tmp_path / "SD-QA")
+    path = folder / "test/eng/usa/english.test.usa-en-US.triples.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row, more in zip(rows, (["-1", ""], ["-1"], [" "]), strict=True):
+        row["answers"] += more
+    put(path, "".join(json.dumps(row) + "\n" for row in rows))
+    got = load(small("sdqa-usa", 2), folder)
+    assert [s.references for s in got.samples] == [("1820", "in 1820"), ("Anna",)]
+    assert got.notes == ("1 of 3 rows are not asked: only those where answerable is true",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("id,user\n1,2\n", r"usa/metadata.csv:1: columns id, user; example_id is needed"), (b"\xff", "cannot be read")],
+)
+def test_metadata_that_names_no_question_is_told(load, tmp_path, content, message):
+    folder = hub_data.sdqa_repository(tmp_path / "SD-QA")
+    put(folder / "test/eng/usa/metadata.csv", content)
+    with pytest.raises(DataError, match=message):
+        load(small("sdqa-usa", 2), folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("english.test.txt", b"\xff", r"english.test.txt: cannot be read .* It comes with the repository"),
+        ("english.test.txt", "ID\twords\n1\tx\n", r"english.test.txt:1: columns ID, words; ID and sentence are needed"),
+        ("usa/english.test.usa-en-US.triples.jsonl", '{"answers": []}\n', "not as the owners ship it .KeyError"),
+    ],
+)
+def test_a_clone_with_other_files_than_the_owners_is_told(load, tmp_path, file, content, message):
+    folder = hub_data.sdqa_repository(tmp_path / "SD-QA")
+    put(folder / "test/eng" / file, content)
+    with pytest.raises(DataError, match=message):
+        load(small("sdqa-usa", 2), folder)
+
+
+def test_data_of_sd_qa_that_lacks_a_part_says_which(load, tmp_path):
+    clone = hub_data.sdqa_repository(tmp_path / "clone")
+    for file in clone.rglob("*.jsonl"):
+        file.unlink()
+    with pytest.raises(DataError, match=r"no english.test.\*.jsonl in its dialects' folders"):
+        load(small("sdqa-usa", 2), clone)
+    (dialect,) = hub_data.voicebench(tmp_path / "bench").glob("sd-qa/gbr-*")
+    dialect.unlink()
+    with pytest.raises(DataError, match=r"bench: no sd-qa/gbr-\*.parquet in it"):
+        load(small("sdqa", 22), tmp_path / "bench")
+
+
 def test_a_clone_without_recordings_has_the_labels(load, tmp_path):
     folder = hub_data.sdqa_repository(tmp_path / "SD-QA", recordings=False)
     got = load(small("sdqa-kenya", 2), folder, need_audio=False)
@@ -154,6 +211,13 @@ def test_voicebench_has_no_ids_so_the_words_are_the_question_s_in_every_dialect(
     assert len(got.samples) == 22
     assert len({s.cluster for s in got.samples}) == 2
     assert got.samples[0].references == ("1820",)
+
+
+def test_voicebench_questions_of_the_same_words_are_told_apart(load, tmp_path, monkeypatch):
+    monkeypatch.setattr(hub_data, "QUESTIONS", [*hub_data.QUESTIONS, ("9", "Who lives there?", ["Ben"])])
+    got = load(small("sdqa-usa", 3), hub_data.voicebench(tmp_path / "SD-QA"))
+    assert [s.references for s in got.samples] == [("1820",), ("Anna",), ("Ben",)]
+    assert got.samples[2].id == f"{got.samples[1].id}-2"
 
 
 def test_the_paper_s_sdqa_reads_dev(load, tmp_path):
@@ -174,6 +238,17 @@ def test_covost_has_the_speaker_as_cluster_and_a_withdrawn_translation_as_a_faul
     assert got.samples[0].cluster == got.samples[1].cluster == "speaker-a"
     assert got.samples[0].fields["sentence"] == 'He said "go".'
     assert got.faults[0] == data.Fault("common_voice_en_3", "its translation is withdrawn (REMOVE)")
+
+
+def test_an_empty_translation_is_a_fault(load, tmp_path):
+    lines = [
+        "path\tsentence\ttranslation\tclient_id",
+        "common_voice_en_1.mp3\tGo.\t \ta",
+        "common_voice_en_2.mp3\tA\tB\tb",
+    ]
+    got = load(small("covost2-de", 2), hub_data.covost(tmp_path / "covost2", lines=lines))
+    assert got.faults == (data.Fault("common_voice_en_1", "its translation is empty"),)
+    assert [s.references for s in got.samples] == [("B",)]
 
 
 def test_a_clip_of_no_bytes_is_a_fault_by_its_id(load, tmp_path):

@@ -1,4 +1,4 @@
-"""`diva-bench run` as a real process: killed, resumed, failing, refused."""
+"""`diva-bench run`: killed, resumed, failing, refused; as a real process wherever one is killed or several meet."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import mini_task
 import pytest
+from command_line import call
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
@@ -21,16 +22,8 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "diva_bench", *words]
 
 
-def run(tmp_path: Path, *words: str, **how: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*words),
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return call(tmp_path, *words, COLUMNS="100")
 
 
 def ask(tmp_path: Path, model: str, *more: str, output: str = "results") -> subprocess.CompletedProcess[str]:
@@ -45,7 +38,10 @@ def only(folder: Path, name: str = "summary.json") -> Path:
 
 def test_a_run_ends_with_scores_and_a_second_one_asks_nothing(tmp_path):
     mini_task.write(tmp_path / "specs")
-    first = ask(tmp_path, "echo")
+    words = command("run", "--path", "specs", "-m", "echo", "-t", "toy")
+    first = subprocess.run(
+        words, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False, timeout=120
+    )
     assert first.returncode == 0, first.stderr
     assert "50.0" in first.stdout
     assert "toy" in first.stdout

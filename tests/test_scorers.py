@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from scoring import pedants_folder, said, sample, scored, task
 
-from diva_bench import scorers
+from diva_bench import judge, plugins, scorers
 from diva_bench.errors import SpecError
 from diva_bench.scorers.pedants import WEIGHTS
 from diva_bench.stats import totals
@@ -21,10 +23,9 @@ NAMES = [name for name in scorers.BUILTIN if name not in OTHERS]
 
 
 def make(name: str, **settings: object) -> Scorer:
-    made = scorers.builtin(name)
-    assert made is not None
     folders = {"folders": {WEIGHTS: pedants_folder()}} if name == "pedants" else {}
-    return made(task(choices=CHOICES), **folders, **settings)
+    made: Scorer = plugins.load("scorer", name, scorers.BUILTIN)(task(choices=CHOICES), **folders, **settings)
+    return made
 
 
 def test_every_built_in_scorer_can_be_built_and_is_a_scorer() -> None:
@@ -33,10 +34,6 @@ def test_every_built_in_scorer_can_be_built_and_is_a_scorer() -> None:
         scorer = make(name)
         assert isinstance(scorer, Scorer)
         assert scorer.signature
-
-
-def test_an_unknown_scorer_is_none() -> None:
-    assert scorers.builtin("rouge") is None
 
 
 def test_every_metric_that_a_scorer_gives_is_described_and_in_its_range() -> None:
@@ -51,6 +48,14 @@ def test_every_metric_that_a_scorer_gives_is_described_and_in_its_range() -> Non
             assert predicted == ({f"{scorers.PREDICTED}{c}" for c in CHOICES} if name == "labels" else set())
     described = {(m.scorer, m.name) for m in scorers.METRICS if m.scorer in NAMES}
     assert given == described - {("labels", f"{scorers.PREDICTED}<label>")}
+
+
+def test_two_scorers_of_a_task_that_give_one_metric_are_refused() -> None:
+    twice = {"qa": make("qa"), "mine": make("qa")}
+    rows = {name: [scorer.measure(sample("joy"), said("joy"))] for name, scorer in twice.items()}
+    job: Any = SimpleNamespace(task=task(), scorers=twice)
+    with pytest.raises(SpecError, match=r"two of its scorers \(qa, mine\) give a metric '\w+'. Leave one of them out"):
+        judge._metrics(job, [sample("joy")], rows, [said("joy")])
 
 
 def test_measures_are_plain_numbers_and_sparse() -> None:

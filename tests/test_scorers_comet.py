@@ -145,6 +145,12 @@ def test_the_checkpoint_may_be_relative_to_the_task(checkpoint: Path) -> None:
     assert Comet(task(home=checkpoint.parents[2]), checkpoint="model/checkpoints/model.ckpt").signature
 
 
+def test_what_is_kept_is_of_the_same_source_answer_and_reference() -> None:
+    row = {"src": "a", "mt": "b", "ref": "c"}
+    others = [{**row, name: "z"} for name in row] + [{"src": "b", "mt": "a", "ref": "c"}]
+    assert len({comet._key(one) for one in (row, *others)}) == 5
+
+
 def test_what_comet_cannot_read_is_told(checkpoint: Path, tmp_path: Path) -> None:
     scorer = Comet(task(), checkpoint=str(checkpoint))
     with pytest.raises(

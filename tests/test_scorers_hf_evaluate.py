@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
+import mini_task
 import numpy as np
 import pytest
+from command_line import call
 from scoring import said, sample, scored, task
 from sklearn.metrics import f1_score
 
@@ -106,6 +109,22 @@ def test_several_keys_are_several_metrics_with_their_scale_and_direction(tmp_pat
     assert scorer.falls == {"hf.lengths.share", "hf.lengths.chars"}
     drawn = scorer.reduce({key: np.full((2, 3), value) for key, value in stats.totals(rows).items()})
     assert drawn["hf.lengths.share"].shape == (2, 3)
+
+
+def test_a_run_has_the_mean_with_its_interval_and_the_value_of_all_answers_beside_it(tmp_path: Path) -> None:
+    specs = mini_task.write(tmp_path / "specs")
+    module(specs, "lengths", LENGTHS)
+    assert call(tmp_path, "run", "-m", "echo", "-t", "toy", "--path", "specs").returncode == 0
+    (folder,) = (path.parent for path in tmp_path.glob("results/*/*/summary.json"))
+    scorer = "hf_evaluate: {metric: lengths, path: lengths, keys: [share], higher_is_better: false}"
+    got = call(tmp_path, "score", str(folder), "--scorer", scorer, "--path", "specs")
+    assert got.returncode == 0, got.stderr
+    metrics = json.loads((folder / "summary.json").read_text())["metrics"]
+    share = metrics["hf.lengths.share"]  # five answers as long as the reference, five of 4 characters for 15
+    assert share["value"] == pytest.approx(100 * (5 + 5 * 4 / 15) / 10)
+    assert share["corpus"] == pytest.approx(100 * 40 / 95)
+    assert share["higher_is_better"] is False
+    assert "corpus" not in metrics["em"]
 
 
 def test_several_metrics_stand_in_one_scorer_and_the_primary_one_gives_the_direction(tmp_path: Path) -> None:

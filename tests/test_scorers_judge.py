@@ -19,6 +19,7 @@ from command_line import call
 from scoring import said, sample, task
 
 from diva_bench import stats
+from diva_bench.adapters.echo import Echo
 from diva_bench.catalog import Catalog
 from diva_bench.cli.results import more_scorers
 from diva_bench.errors import DataError, SpecError, StoreError, UnknownName
@@ -269,6 +270,13 @@ def test_an_unknown_judge_is_told(specs: Path, settings: dict[str, object], mess
         judge(specs, **settings)
 
 
+def test_another_version_of_the_judge_s_adapter_is_another_judge(specs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = judge(specs).signature
+    assert judge(specs).signature == before
+    monkeypatch.setattr(Echo, "version", "next")
+    assert judge(specs).signature != before
+
+
 @pytest.mark.parametrize("scale", list(PROMPTS))
 def test_the_shipped_prompts_show_all_three(specs: Path, scale: str) -> None:
     scorer = judge(specs, prompt=None, scale=scale)
@@ -352,6 +360,19 @@ def test_a_scorer_of_the_command_line_adds_its_metrics_until_the_next_score(tmp_
     assert run(tmp_path, "score", str(answered)).returncode == 0
     assert (answered / "summary.json").read_bytes() == plain
     assert len(list(answered.glob("judge-*.jsonl"))) == 1
+
+
+def test_the_n_of_a_judged_run_is_the_verdicts_that_could_be_read(tmp_path: Path) -> None:
+    table = [row | {"answers": ["yes" if i < 4 else "unclear"]} for i, row in enumerate(mini_task.rows(10))]
+    mini_task.model(mini_task.write(tmp_path / "specs", table=table), "judge", reply="transcript")
+    assert run(tmp_path, "run", "-m", "echo", "-t", "toy").returncode == 0
+    (folder,) = (path.parent for path in tmp_path.glob("results/*/*/summary.json"))
+    got = run(tmp_path, "score", str(folder), "--scorer", "llm_judge: {model: judge, prompt: '{answer}: {reference}'}")
+    assert got.returncode == 0, got.stderr
+    metrics = summary(folder)["metrics"]
+    assert (metrics["judge"]["value"], metrics["judge"]["n"]) == (100, 4)
+    assert (metrics["judge_unparsed"]["value"], metrics["judge_unparsed"]["n"]) == (60, 10)
+    assert "unjudged" not in summary(folder)
 
 
 def test_killed_while_it_judges_it_goes_on_from_what_was_kept(tmp_path: Path, answered: Path) -> None:

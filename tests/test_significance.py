@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def test_every_pair_of_a_lineup_is_what_paired_says_of_the_two_alone() -> None:
         alone = stats.paired(systems[first], systems[second], clusters, mean, resamples=300)["mean"]
         assert found.difference("mean", first, second) == alone
     assert found.score("mean", 1) == stats.bootstrap(systems[1], clusters, mean, resamples=300)["mean"]
+    apart = (found.drawn["mean"][0] - found.drawn["mean"][1]).tolist()
+    assert found.standard_error("mean", 0, 1) == pytest.approx(statistics.stdev(apart))
     assert found.standard_error("mean", 0, 1) == pytest.approx(found.standard_error("mean", 1, 0))
 
 
@@ -65,8 +68,11 @@ def test_only_metrics_that_every_system_has_are_lined_up() -> None:
     likely = [scorer.measure(sample("yes"), scored([-1, -2], ("yes", "no"), "no"))]
     spoken = [scorer.measure(sample("yes"), said("yes"))]
     found = significance.line_up([likely, spoken], ["a"], scorer.reduce, resamples=9)
-    assert "accuracy" in found.point
-    assert "accuracy_norm" not in found.point
+    swaps = significance.randomisation(likely, spoken, ["a"], scorer.reduce)
+    parts = significance.influence(likely, spoken, scorer.reduce)
+    for names in (found.point, swaps, parts):
+        assert "accuracy" in names
+        assert "accuracy_norm" not in names
 
 
 def test_systems_of_other_samples_are_refused() -> None:

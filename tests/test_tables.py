@@ -96,6 +96,13 @@ def test_names_fold_at_hyphens() -> None:
     assert [line.split()[0] for line in lines(table, 40)[2:]] == ["diva-", "llama-3-", "8b"]
 
 
+def test_two_long_texts_share_what_is_left() -> None:
+    words = "one two three four five six seven eight nine ten " * 2
+    got = lines(Table("t", [Column("id"), Column("asked"), Column("said")], [["a1", words, words]], []), 60)
+    asked, said = (got[2].index(name) for name in ("asked", "said"))
+    assert abs((said - asked) - (60 - said)) <= 4
+
+
 def test_an_interval_goes_below_its_number_where_nothing_else_can_give() -> None:
     table = Table("", [Column("model"), Column("bleu")], [["x" * 20, Score(22.4, 19.1, 25.7)]])
     shown = lines(table, 35)

@@ -36,6 +36,11 @@ ARRAYS = (
 )
 
 
+DTYPE = b"cnumpy\ndtype\n(S'%s'\nI0\nI1\ntR"
+SCALAR = b"cnumpy.core.multiarray\nscalar\n"
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(tR"
+
+
 class Runs:
     """Pickles as a call."""
 
@@ -110,6 +115,14 @@ def test_what_is_not_in_the_table_is_refused_by_name(value: Any, said: str) -> N
         (b"cbuiltins\nbytes\n(I1000000000000\ntR.", "it asks for 1000000000000 bytes of nothing"),
         (b"cnumpy.core.multiarray\n_reconstruct\n}S'__defaults__'\nNsb.", "it sets the state of a function"),
         (b"cbuiltins\nlist.append\n.", "it asks for builtins.list.append"),
+        (b"cnumpy\ncore.multiarray.scalar\n.", "it asks for numpy.core.multiarray.scalar"),
+        (DTYPE % b"U999999999999" + b".", "it asks for a numpy array of dtype 'U999999999999'"),
+        (DTYPE % b"f8" + b"(I3\nS'x'\ntb.", "numpy byte order 'x'"),
+        (
+            SCALAR + b"(" + DTYPE % b"f8" + b"C\x10" + bytes(16) + b"tR.",
+            "a numpy scalar that is not a number or text of its",
+        ),
+        (ARRAY + b"(K\x01(J\xff\xff\xff\xffJ\xfd\xff\xff\xfft" + DTYPE % b"i1" + b"\x89C\x03abctb.", "shape (-1, -3)"),
         (b"P1\n.", "it asks for the outside object '1'"),
         (b"\x80\x02\x82\x01.", "it asks for the registered extension 1"),
         (b"c_codecs\nencode\n(S'a'\nS'zlib'\ntR.", "it asks for codec 'zlib'"),
@@ -143,11 +156,22 @@ def test_a_small_file_cannot_have_one_value_copied_over_and_over(item: bytes, ca
         unpickle.load(encoded)
 
 
+def test_a_small_file_cannot_have_many_arrays_of_the_same_bytes() -> None:
+    data = b"B" + struct.pack("<I", 50_000) + bytes(50_000) + b"q\x00"
+    state = b"(K\x01(M" + struct.pack("<H", 50_000) + b"t" + DTYPE % b"i1" + b"\x89h\x00tb"
+    once, often = (b"\x80\x03(" + data + (ARRAY + state) * count + b"t." for count in (1, 100))
+    assert unpickle.load(once)[1].tolist() == [0] * 50_000
+    with pytest.raises(DataError, match="refused: it copies more than 8 times what it holds"):
+        unpickle.load(often)
+
+
 def test_a_file_over_the_limit_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "large.pkl"
     path.write_bytes(pickle.dumps("x" * 1000))
     with pytest.raises(DataError, match=r"large.pkl: 1.0 kB, more than the 100 B that are read of a pickle"):
         unpickle.load(path, limit=100)
+    with pytest.raises(DataError, match=r"the pickle: 1.0 kB, more than the 100 B that are read of a pickle"):
+        unpickle.load(path.read_bytes(), limit=100)
     with pytest.raises(DataError, match=r"none.pkl: cannot be read"):
         unpickle.load(tmp_path / "none.pkl")
 
@@ -156,3 +180,6 @@ def test_a_caller_can_allow_more_and_gets_the_state_of_a_class_without_the_class
     got = unpickle.load(pickle.dumps(Plain()), allowed={f"{__name__}.Plain": unpickle.Record})
     assert isinstance(got, unpickle.Record)
     assert got.attributes["weight"].tolist() == [0.0, 1.0, 2.0]
+    listed = b"\x80\x02cmine\nThing\n)\x81](U\x01aeb."
+    with pytest.raises(DataError, match="a state of type list where a dict of attributes was expected"):
+        unpickle.load(listed, allowed={"mine.Thing": unpickle.Record})

@@ -3,197 +3,171 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import typer
 
+from diva_bench.cli.options import DataDir, Format, OnlyTasks, Paths, Results, Tasks
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module to the command line."""
+app = typer.Typer()
+"""Joined to the command line by main.py."""
 
-    @app.command()
-    def compare(
-        runs: Annotated[list[Path], typer.Argument(help="Two run folders or more, of one task: results/<task>/<run>.")],
-        metric: Annotated[
-            Optional[list[str]],  # noqa: UP045
-            typer.Option(help="Only this one; may be repeated (default: all of two runs, the primary one of more)."),
-        ] = None,
-        items: Annotated[int, typer.Option(min=0, help="How many of the samples that differ most to show.")] = 10,
-        reference: Annotated[
-            Optional[list[str]],  # noqa: UP045
-            typer.Option(metavar="GROUP=VALUE", help="What a group's other values are held against: accent=usa."),
-        ] = None,
-        format: Annotated[
-            Literal["rich", "md", "csv", "latex", "json"], typer.Option(help="How to print it.")
-        ] = "rich",
-        path: Annotated[
-            Optional[list[Path]],  # noqa: UP045
-            typer.Option("--path", help="Folder of your own task and model YAML files; may be repeated."),
-        ] = None,
-    ) -> None:
-        """Compare runs of one task sample by sample: differences, intervals, tests, groups, where they differ most."""
-        from diva_bench.cli.compare import compare_command
 
-        raise typer.Exit(compare_command(runs, metric or [], items, reference or [], format, path or []))
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two run folders or more, of one task: results/<task>/<run>.")],
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this one; may be repeated (default: all of two runs, the primary one of more)."),
+    ] = None,
+    items: Annotated[int, typer.Option(min=0, help="How many of the samples that differ most to show.")] = 10,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GROUP=VALUE", help="What a group's other values are held against: accent=usa."),
+    ] = None,
+    format: Format = "rich",
+    path: Paths = None,
+) -> None:
+    """Compare runs of one task sample by sample: differences, intervals, tests, groups, where they differ most."""
+    from diva_bench.cli.compare import compare_command
 
-    @app.command()
-    def trio(
-        results: Annotated[Path, typer.Argument(help="Folder of runs.")] = Path("results"),
-        oracle: Annotated[str, typer.Option(help="The model that is given the gold transcript.")] = "oracle",
-        cascade: Annotated[str, typer.Option(help="The one that is given what a recogniser heard.")] = "cascade",
-        model: Annotated[
-            Optional[list[str]],  # noqa: UP045
-            typer.Option("--model", "-m", help="End to end (default: diva); may be repeated."),
-        ] = None,
-        task: Annotated[Optional[list[str]], typer.Option("--task", "-t", help="Only these tasks.")] = None,  # noqa: UP045
-        format: Annotated[
-            Literal["rich", "md", "csv", "latex", "json"], typer.Option(help="How to print it.")
-        ] = "rich",
-        path: Annotated[
-            Optional[list[Path]],  # noqa: UP045
-            typer.Option("--path", help="Folder of your own task and model YAML files; may be repeated."),
-        ] = None,
-    ) -> None:
-        """Attribute the gap: what the recogniser lost, what going end to end gains or loses over the cascade."""
-        from diva_bench.cli.compare import trio_command
+    raise typer.Exit(compare_command(runs, metric or [], items, reference or [], format, path or []))
 
-        models = model or ["diva"]
-        raise typer.Exit(trio_command(results, oracle, cascade, models, task or [], format, path or []))
 
-    @app.command(name="import")
-    def import_(
-        files: Annotated[list[Path], typer.Argument(help="Files of answers; several are shards of one set.")],
-        task: Annotated[str, typer.Option("--task", "-t", help="The task or subset that the answers are to.")],
-        model_name: Annotated[str, typer.Option("--model-name", "-n", help="What to call who gave them.")],
-        format: Annotated[
-            Literal["auto", "jsonl", "csv", "diva-eval", "lmms-eval", "lm-eval", "voicebench", "audiobench", "inspect"],
-            typer.Option(help="auto: by the content."),
-        ] = "auto",
-        columns: Annotated[
-            Optional[str],  # noqa: UP045
-            typer.Option(metavar="ROLE=NAME,...", help="jsonl and csv: the columns of id, text, score."),
-        ] = None,
-        labels: Annotated[
-            Optional[str],  # noqa: UP045
-            typer.Option(
-                metavar="TEXT=CHOICE,...", help="What the file calls the task's labels: yes=sarcastic,no=sincere."
-            ),
-        ] = None,
-        only: Annotated[
-            Optional[str],  # noqa: UP045
-            typer.Option(help="Which of several answers: a filter of lm-eval, an epoch of inspect."),
-        ] = None,
-        top: Annotated[
-            Optional[int],  # noqa: UP045
-            typer.Option(min=1, max=100, help="A perfect score at its source, 1 or 100 (default: by the scores)."),
-        ] = None,
-        gold: Annotated[
-            bool, typer.Option("--gold/--no-gold", help="No gold: keep only the scores that came with the answers.")
-        ] = True,
-        clusters: Annotated[
-            Optional[Path],  # noqa: UP045
-            typer.Option(help="With --no-gold: csv or jsonl with id and cluster (default: each id its own)."),
-        ] = None,
-        data_dir: Annotated[
-            Optional[Path],  # noqa: UP045
-            typer.Option("--data-dir", help="Where the task's data or labels are, if not where it says."),
-        ] = None,
-        edition: Annotated[Literal["full", "mini"], typer.Option("--edition", help="Of the task.")] = "full",
-        output: Annotated[Path, typer.Option("--output", "-o", help="Where runs are kept.")] = Path("results"),
-        path: Annotated[
-            Optional[list[Path]],  # noqa: UP045
-            typer.Option("--path", help="Folder of your own task and model YAML files; may be repeated."),
-        ] = None,
-    ) -> None:
-        """Make a run of answers that another system or harness gave, to score, rank and compare them as any."""
-        from diva_bench.cli.import_ import Options, import_command
+@app.command()
+def trio(
+    results: Annotated[Path, typer.Argument(help="Folder of runs.")] = Path("results"),
+    oracle: Annotated[str, typer.Option(help="The model that is given the gold transcript.")] = "oracle",
+    cascade: Annotated[str, typer.Option(help="The one that is given what a recogniser heard.")] = "cascade",
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="End to end (default: diva); may be repeated."),
+    ] = None,
+    task: OnlyTasks = None,
+    format: Format = "rich",
+    path: Paths = None,
+) -> None:
+    """Attribute the gap: what the recogniser lost, what going end to end gains or loses over the cascade."""
+    from diva_bench.cli.compare import trio_command
 
-        options = Options(
-            files=files,
-            task=task,
-            model_name=model_name,
-            format=format,
-            columns=columns,
-            labels=labels,
-            only=only,
-            top=top,
-            edition=edition,
-            data_dir=data_dir,
-            gold=gold,
-            clusters=clusters,
-            output=output,
-            paths=path or [],
-        )
-        raise typer.Exit(import_command(options))
+    models = model or ["diva"]
+    raise typer.Exit(trio_command(results, oracle, cascade, models, task or [], format, path or []))
 
-    @app.command()
-    def diagnose(
-        runs: Annotated[
-            list[Path], typer.Argument(help="Run folders: results/<task>/<run>; an oracle's beside them helps.")
-        ],
-        examples: Annotated[int, typer.Option(min=0, help="Answers shown for every sign that fits.")] = 3,
-        format: Annotated[
-            Literal["rich", "md", "csv", "latex", "json"], typer.Option(help="How to print it.")
-        ] = "rich",
-        path: Annotated[
-            Optional[list[Path]],  # noqa: UP045
-            typer.Option("--path", help="Folder of your own task and model YAML files; may be repeated."),
-        ] = None,
-    ) -> None:
-        """Say which signs of failure stored answers show: wrong language, transcripts, loops, nothing heard, ..."""
-        from diva_bench.cli.diagnose import diagnose_command
 
-        raise typer.Exit(diagnose_command(runs, examples, format, path or []))
+@app.command(name="import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Files of answers; several are shards of one set.")],
+    task: Annotated[str, typer.Option("--task", "-t", help="The task or subset that the answers are to.")],
+    model_name: Annotated[str, typer.Option("--model-name", "-n", help="What to call who gave them.")],
+    format: Annotated[
+        Literal["auto", "jsonl", "csv", "diva-eval", "lmms-eval", "lm-eval", "voicebench", "audiobench", "inspect"],
+        typer.Option(help="auto: by the content."),
+    ] = "auto",
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="ROLE=NAME,...", help="jsonl and csv: the columns of id, text, score."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT=CHOICE,...", help="What the file calls the task's labels: yes=sarcastic,no=sincere."
+        ),
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(help="Which of several answers: a filter of lm-eval, an epoch of inspect."),
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="A perfect score at its source, 1 or 100 (default: by the scores)."),
+    ] = None,
+    gold: Annotated[
+        bool, typer.Option("--gold/--no-gold", help="No gold: keep only the scores that came with the answers.")
+    ] = True,
+    clusters: Annotated[
+        Path | None,
+        typer.Option(help="With --no-gold: csv or jsonl with id and cluster (default: each id its own)."),
+    ] = None,
+    data_dir: DataDir = None,
+    edition: Annotated[Literal["full", "mini"], typer.Option("--edition", help="Of the task.")] = "full",
+    output: Results = Path("results"),
+    path: Paths = None,
+) -> None:
+    """Make a run of answers that another system or harness gave, to score, rank and compare them as any."""
+    from diva_bench.cli.import_ import Options, import_command
 
-    @app.command()
-    def leaks(
-        train: Annotated[
-            list[str],
-            typer.Option(
-                help="Training data, as for train --data: parquet, .tsv, .jsonl, hub:owner/name; may be repeated."
-            ),
-        ],
-        task: Annotated[
-            list[str], typer.Option("--task", "-t", help="Task, subset, suite (emotion, all, ...) or YAML file.")
-        ],
-        edition: Annotated[
-            Literal["auto", "full", "mini"], typer.Option("--edition", help="auto: mini, or full with --data-dir.")
-        ] = "auto",
-        data_dir: Annotated[
-            Optional[Path],  # noqa: UP045
-            typer.Option("--data-dir", help="Where the tasks' real data are."),
-        ] = None,
-        text_only: Annotated[
-            bool, typer.Option("--text-only", help="Compare transcripts alone, decode nothing.")
-        ] = False,
-        drop_list: Annotated[
-            Optional[Path],  # noqa: UP045
-            typer.Option("--drop-list", help="Write the training rows to drop, one a line, the row's id first."),
-        ] = None,
-        output: Annotated[
-            Optional[Path],  # noqa: UP045
-            typer.Option("--output", "-o", help="Also write all of it as JSON."),
-        ] = None,
-        format: Annotated[
-            Literal["rich", "md", "csv", "latex", "json"], typer.Option(help="How to print it.")
-        ] = "rich",
-        path: Annotated[
-            Optional[list[Path]],  # noqa: UP045
-            typer.Option("--path", help="Folder of your own task YAML files; may be repeated."),
-        ] = None,
-    ) -> None:
-        """Find samples of tasks in training data, by file, sound and words. Exit code 1 where there are any."""
-        from diva_bench.cli.leaks import Options, leaks_command
+    options = Options(
+        files=files,
+        task=task,
+        model_name=model_name,
+        format=format,
+        columns=columns,
+        labels=labels,
+        only=only,
+        top=top,
+        edition=edition,
+        data_dir=data_dir,
+        gold=gold,
+        clusters=clusters,
+        output=output,
+        paths=path or [],
+    )
+    raise typer.Exit(import_command(options))
 
-        options = Options(
-            train=train,
-            tasks=task,
-            edition=edition,
-            data_dir=data_dir,
-            text_only=text_only,
-            drop_list=drop_list,
-            output=output,
-            format=format,
-            paths=path or [],
-        )
-        raise typer.Exit(leaks_command(options))
+
+@app.command()
+def diagnose(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders: results/<task>/<run>; an oracle's beside them helps.")
+    ],
+    examples: Annotated[int, typer.Option(min=0, help="Answers shown for every sign that fits.")] = 3,
+    data_dir: DataDir = None,
+    format: Format = "rich",
+    path: Paths = None,
+) -> None:
+    """Say which signs of failure stored answers show: wrong language, transcripts, loops, nothing heard, ..."""
+    from diva_bench.cli.diagnose import diagnose_command
+
+    raise typer.Exit(diagnose_command(runs, examples, format, path or [], data_dir))
+
+
+@app.command()
+def leaks(
+    train: Annotated[
+        list[str],
+        typer.Option(
+            help="Training data, as for train --data: parquet, .tsv, .jsonl, hub:owner/name; may be repeated."
+        ),
+    ],
+    task: Tasks,
+    edition: Annotated[
+        Literal["auto", "full", "mini"], typer.Option("--edition", help="auto: mini, or full with --data-dir.")
+    ] = "auto",
+    data_dir: DataDir = None,
+    text_only: Annotated[bool, typer.Option("--text-only", help="Compare transcripts alone, decode nothing.")] = False,
+    drop_list: Annotated[
+        Path | None,
+        typer.Option("--drop-list", help="Write the training rows to drop, one a line, the row's id first."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Also write all of it as JSON."),
+    ] = None,
+    format: Format = "rich",
+    path: Paths = None,
+) -> None:
+    """Find samples of tasks in training data, by file, sound and words. Exit code 1 where there are any."""
+    from diva_bench.cli.leaks import Options, leaks_command
+
+    options = Options(
+        train=train,
+        tasks=task,
+        edition=edition,
+        data_dir=data_dir,
+        text_only=text_only,
+        drop_list=drop_list,
+        output=output,
+        format=format,
+        paths=path or [],
+    )
+    raise typer.Exit(leaks_command(options))

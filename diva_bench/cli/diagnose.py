@@ -20,12 +20,17 @@ from diva_bench.specs import digest
 from diva_bench.store import RunFolder
 
 
-def diagnose_command(runs: Sequence[Path], examples: int, format: str, paths: list[Path]) -> int:
+def diagnose_command(
+    runs: Sequence[Path], examples: int, format: str, paths: list[Path], data_dir: Path | None = None
+) -> int:
+    """Print which signs of failure the runs' answers show. StoreError for a run that has no answers yet."""
     catalog, progress = Catalog(paths), Terminal()
     folders = [RunFolder(path) for path in dict.fromkeys(path.resolve() for path in runs)]
     names = _labels(folders)
     shown = progress.track(folders, "reading runs", total=len(folders))
-    patients = [_patient(job_of(catalog, folder, progress), folder, names[folder.path]) for folder in shown]
+    patients = [
+        _patient(job_of(catalog, folder, progress, data_dir=data_dir), folder, names[folder.path]) for folder in shown
+    ]
     found = diagnose(patients)
     if format == "json":
         print(as_json(found, examples), end="")

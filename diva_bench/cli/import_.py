@@ -25,6 +25,8 @@ from diva_bench.types import Response
 
 @dataclass(frozen=True, slots=True)
 class Options:
+    """The command line of `import`. `gold`: whether the task's own labels are at hand; `top`: a perfect score, 1 or 100."""
+
     files: list[Path]
     task: str
     model_name: str
@@ -67,7 +69,7 @@ def import_command(options: Options) -> int:
         imported.model(options.model_name, sources, format, reading, labels),
         dataset,
         catalog,
-        {**provenance.collect(_bare(sys.argv)), "imported": record},
+        {**provenance.collect(sys.argv), "imported": record},
     )
     _report(job, format, matched, progress)
     if not options.gold:
@@ -76,6 +78,8 @@ def import_command(options: Options) -> int:
         _write(folder, matched.responses, progress)
         summary = judge.judge(job, folder, progress)
         print_table(results_table([Finished(summary, folder.path, folder.timing())]))
+        if said := imported.agreement(job, folder.scores()[1]):
+            progress.note(said)
     progress.note(f"kept in {folder.path}")
     return 0 if summary["complete"] else 1
 
@@ -140,6 +144,11 @@ def _report(job: Job, format: str, matched: Matched, progress: Terminal) -> None
         progress.note(f"left out for every model: {len(matched.left_out)}: {listed(matched.left_out)}")
     if matched.nameless:
         progress.note(f"name none of the labels: {matched.nameless} answers: counted as wrong")
+    if 2 * matched.unparsed > len(matched.responses):
+        progress.note(
+            f"no one label of {', '.join(job.task.choices or ())} can be read in {matched.unparsed} of "
+            f"{len(matched.responses)} answers: counted as wrong. If the file calls them otherwise: --labels TEXT=CHOICE,..."
+        )
 
 
 def _write(folder: RunFolder, responses: Sequence[Response], progress: Terminal) -> None:
@@ -149,13 +158,3 @@ def _write(folder: RunFolder, responses: Sequence[Response], progress: Terminal)
     if there and not fresh:
         progress.note(f"imported before, in {folder.path}")
     folder.append(fresh, None)
-
-
-def _bare(argv: Sequence[str]) -> list[str]:
-    """The command line without absolute paths: a record says what was done, not where on whose machine."""
-    return [_name(word) for word in argv]
-
-
-def _name(word: str) -> str:
-    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    return f"{option}{equals}{Path(value).name}" if Path(value).is_absolute() else word

@@ -23,6 +23,8 @@ from diva_bench.types import Sample
 
 @dataclass(frozen=True, slots=True)
 class Options:
+    """The command line of `leaks`. `train`: sources as `training.sources.read` takes them; `edition`: auto, full or mini."""
+
     train: Sequence[str]
     tasks: Sequence[str]
     edition: str = "auto"
@@ -35,11 +37,12 @@ class Options:
 
 
 def leaks_command(options: Options) -> int:
+    """Read all training data once, print and write what was found. Raises UserError and DataError before anything is read."""
     progress = Terminal()
     if not options.train:
         raise UserError(f"--train is missing: the training data to look in. It may be one of:\n{sources.FORMS}")
     if options.output is not None:
-        _write(options.output, "")  # an hour of reading is too late to learn that it cannot be written
+        _check(options.output)  # an hour of reading is too late to learn that it cannot be written
     rows = [(source, sources.read(source)) for source in options.train]  # says now which of them is none
     search = Leaks(_samples(options, progress), progress, sound=not options.text_only)
     began = time.perf_counter()
@@ -95,6 +98,14 @@ def _lines(path: Path | None) -> Iterator[Callable[[str], None]]:
         with path.open("w", encoding="utf-8") as file:
             print("row\tsource\tkind\ttask\tsample", file=file)
             yield lambda line: print(line, file=file)
+    except OSError as err:
+        raise _cannot_write(path, err) from err
+
+
+def _check(path: Path) -> None:
+    """Raises StoreError where a file could not be written; what stands in it stays."""
+    try:
+        path.open("a").close()
     except OSError as err:
         raise _cannot_write(path, err) from err
 

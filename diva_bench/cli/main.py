@@ -5,11 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal
 
 import typer
 
-from diva_bench.cli.analyse import register
+from diva_bench.cli import analyse
+from diva_bench.cli.options import (
+    DataDir,
+    Device,
+    Dtype,
+    Edition,
+    Format,
+    Limit,
+    Models,
+    OnlyTasks,
+    Paths,
+    Results,
+    Tasks,
+)
 
 app = typer.Typer(
     name="diva-bench",
@@ -19,25 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run speech language models on spoken benchmarks and get numbers that can be trusted.",
 )
-
-Editions = Literal["auto", "full", "mini", "nano"]
-Formats = Literal["rich", "md", "csv", "latex", "json"]
-Paths = Annotated[
-    Optional[list[Path]],  # noqa: UP045 (typer reads the annotation)
-    typer.Option("--path", help="Folder of your own task and model YAML files; may be repeated."),
-]
-Models = Annotated[list[str], typer.Option("--model", "-m", help="Model name or YAML file; may be repeated.")]
-Tasks = Annotated[
-    list[str], typer.Option("--task", "-t", help="Task, subset, suite (emotion, qa, all, ...) or YAML file.")
-]
-Edition = Annotated[
-    Editions, typer.Option("--edition", help="full: real data and weights; mini: small, embedded; nano: for tests.")
-]
-Results = Annotated[Path, typer.Option("--output", "-o", help="Where runs are kept.")]
-DataDir = Annotated[
-    Optional[Path],  # noqa: UP045 (typer reads the annotation)
-    typer.Option(help="Folder of the full tasks' corpora, or one corpus (default: DIVA_BENCH_DATA)."),
-]
 
 
 @app.callback()
@@ -51,19 +45,16 @@ def run(
     task: Tasks,
     edition: Edition = "auto",
     output: Results = Path("results"),
-    limit: Annotated[Optional[int], typer.Option(min=1, help="Ask only so many samples; a run of its own.")] = None,  # noqa: UP045
+    limit: Limit = None,
     seed: Annotated[int, typer.Option(min=0, help="Of sampling, of --limit and of the random baseline.")] = 0,
     batch_budget: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(min=0.1, help="Padded audio seconds per batch (default: the model's)."),
     ] = None,
-    device: Annotated[Optional[str], typer.Option(help="auto, cpu, cuda, cuda:1 (default: the model's).")] = None,  # noqa: UP045
-    dtype: Annotated[
-        Optional[Literal["float32", "bfloat16", "float16"]],  # noqa: UP045
-        typer.Option(help="Number format; part of a run's identity (default: the model's)."),
-    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
     audio: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             help="What is done to the clips: silence, noise, shuffled, an SNR in dB (10), speed=0.9, codec=opus-16k; "
             "a run of its own each, compared with the one without. May be repeated."
@@ -106,7 +97,7 @@ def run(
 def score(
     runs: Annotated[list[Path], typer.Argument(help="Run folders: results/<task>/<run>.")],
     scorer: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(
             metavar="YAML",
             help="One more scorer, this time: 'llm_judge: {model: oracle}'. May be repeated. The next `score` without it "
@@ -125,8 +116,8 @@ def score(
 @app.command()
 def leaderboard(
     results: Annotated[Path, typer.Argument(help="Folder of runs.")] = Path("results"),
-    task: Annotated[Optional[list[str]], typer.Option("--task", "-t", help="Only these tasks.")] = None,  # noqa: UP045
-    format: Annotated[Formats, typer.Option(help="How to print it.")] = "rich",
+    task: OnlyTasks = None,
+    format: Format = "rich",
     ranks: Annotated[
         bool, typer.Option("--ranks", help="Also the interval of every rank: reads all rows, slower.")
     ] = False,
@@ -145,15 +136,12 @@ def ablate(
     task: Tasks,
     edition: Edition = "auto",
     output: Results = Path("results"),
-    format: Annotated[Formats, typer.Option(help="How to print it.")] = "rich",
-    metric: Annotated[Optional[str], typer.Option(help="Compare by this one (default: the task's primary).")] = None,  # noqa: UP045
+    format: Format = "rich",
+    metric: Annotated[str | None, typer.Option(help="Compare by this one (default: the task's primary).")] = None,
     ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Ask what is missing, or only use what is there.")] = True,
-    limit: Annotated[Optional[int], typer.Option(min=1, help="Ask only so many samples; a run of its own.")] = None,  # noqa: UP045
-    device: Annotated[Optional[str], typer.Option(help="auto, cpu, cuda, cuda:1 (default: the model's).")] = None,  # noqa: UP045
-    dtype: Annotated[
-        Optional[Literal["float32", "bfloat16", "float16"]],  # noqa: UP045
-        typer.Option(help="Number format; part of a run's identity (default: the model's)."),
-    ] = None,
+    limit: Limit = None,
+    device: Device = None,
+    dtype: Dtype = None,
     path: Paths = None,
 ) -> None:
     """Compare variants of a model with it, sample by sample: differences, intervals, p-values, training compute."""
@@ -209,12 +197,12 @@ def validate(
 
 @app.command()
 def pull(
-    model: Annotated[Optional[list[str]], typer.Option("--model", "-m", help="Only these models.")] = None,  # noqa: UP045
-    task: Annotated[Optional[list[str]], typer.Option("--task", "-t", help="Only these tasks.")] = None,  # noqa: UP045
-    edition: Edition = "mini",
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Only these models.")] = None,
+    task: OnlyTasks = None,
+    edition: Edition = "auto",
     data_dir: DataDir = None,
     weights_file: Annotated[
-        Optional[list[Path]],  # noqa: UP045
+        list[Path] | None,
         typer.Option(help="A file of weights that you have; it is known by its sha256. May be repeated."),
     ] = None,
     path: Paths = None,
@@ -230,27 +218,27 @@ def pull(
 def train(
     preset: Annotated[str, typer.Option(help="paper, mini or nano.")] = "nano",
     data: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option(help="Folder of parquet, .tsv beside clips/, .jsonl or hub:owner/name; may be repeated."),
     ] = None,
-    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Checkpoints, metrics, connector.")] = None,  # noqa: UP045
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Checkpoints, metrics, connector.")] = None,
     ablation: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="One thing changed: align_only, distill_only, scratch, mlp, kl, released, ..."),
     ] = None,
     set_: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Any setting that --dry-run lists; may be repeated."),
     ] = None,
     eval_task: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option("--eval-task", help="Also score a few samples of these tasks now and then."),
     ] = None,
     eval_limit: Annotated[int, typer.Option(min=1, help="Samples of each.")] = 8,
-    cache: Annotated[Optional[Path], typer.Option(help="Outputs of the frozen parts, shared by all trainings.")] = None,  # noqa: UP045
+    cache: Annotated[Path | None, typer.Option(help="Outputs of the frozen parts, shared by all trainings.")] = None,
     cache_gb: Annotated[float, typer.Option(min=0.0, help="What each kind of them may take, gigabytes.")] = 20.0,
     name: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Of the weights installed here (default: diva-PRESET[-ABLATION])."),
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = False,
@@ -284,10 +272,10 @@ def train(
 def convert(
     source: Annotated[Path, typer.Argument(help="An exported connector's folder, or a published file or folder.")],
     target: Annotated[Path, typer.Argument(help="A .safetensors file (published) or a folder (diva-bench).")],
-    encoder: Annotated[Optional[str], typer.Option(help="Whisper: name of weights, or folder.")] = None,  # noqa: UP045
-    llm: Annotated[Optional[str], typer.Option(help="The LLM, likewise; only to diva-bench.")] = None,  # noqa: UP045
+    encoder: Annotated[str | None, typer.Option(help="Whisper: name of weights, or folder.")] = None,
+    llm: Annotated[str | None, typer.Option(help="The LLM, likewise; only to diva-bench.")] = None,
     to: Annotated[
-        Optional[Literal["published", "diva-bench"]],  # noqa: UP045
+        Literal["published", "diva-bench"] | None,
         typer.Option(help="Default: what SOURCE is not."),
     ] = None,
     partial: Annotated[
@@ -308,11 +296,11 @@ def probe(
     data: Annotated[list[str], typer.Option(help="Clips with transcripts, as for train; may be repeated.")],
     edition: Annotated[Literal["mini", "nano", "full"], typer.Option("--edition", help="Of the models.")] = "mini",
     repeat: Annotated[bool, typer.Option(help="Have the words repeated; else look at virtual tokens only.")] = True,
-    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Also write all of it as JSON.")] = None,  # noqa: UP045
-    limit: Annotated[Optional[int], typer.Option(min=1, help="Only the first so many clips.")] = None,  # noqa: UP045
-    device: Annotated[Optional[str], typer.Option(help="auto, cpu, cuda, ... (default: the model's).")] = None,  # noqa: UP045
-    dtype: Annotated[Optional[Literal["float32", "bfloat16"]], typer.Option(help="Number format.")] = None,  # noqa: UP045
-    format: Annotated[Formats, typer.Option(help="How to print it.")] = "rich",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write all of it as JSON.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many clips.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ... (default: the model's).")] = None,
+    dtype: Annotated[Literal["float32", "bfloat16"] | None, typer.Option(help="Number format.")] = None,
+    format: Format = "rich",
     path: Paths = None,
 ) -> None:
     """Have models repeat held-out clips (word error rate), and see how near virtual tokens are to the transcript's."""
@@ -328,7 +316,7 @@ def probe(
 @app.command()
 def doctor(
     model: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--model", "-m", help="Also load this model and measure its bf16 flip rate."),
     ] = None,
     edition: Edition = "auto",
@@ -341,7 +329,7 @@ def doctor(
     raise typer.Exit(doctor_command(model, edition, verify, path or []))
 
 
-register(app)
+app.add_typer(analyse.app)
 
 
 def main() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from diva_bench import assets, controls, data, imported, judge, prompt
+from diva_bench import assets, controls, data, imported, judge
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.show import print_table
+from diva_bench.cli.show import print_table, print_tables
 from diva_bench.errors import SpecError, StoreError
 from diva_bench.report import scored
 from diva_bench.report.leaderboard import leaderboard, page
@@ -93,11 +93,7 @@ def job_of(
     """
     record, asked = folder.record(), folder.task_record()
     elsewhere = imported.is_imported(record)
-    task = (
-        imported.task_of(catalog, record)
-        if elsewhere
-        else prompt.variant(catalog.task(asked["name"], asked["edition"]), asked.get("variant", 0))
-    )
+    task = scored.task_of(folder, catalog)
     if twice := sorted(set(more or ()) & set(task.scorers)):
         raise SpecError(
             f"task {task.name} has scorer {twice[0]} of its own, and its metrics have one name: change its settings in the "
@@ -129,6 +125,7 @@ def job_of(
 def leaderboard_command(
     results: Path, tasks: list[str], format: str, ranks: bool = False, paths: Sequence[Path] = ()
 ) -> int:
+    """Print one table per task, and the spread over prompts; `ranks`: with the interval of every rank. 1 without runs."""
     if not results.is_dir():
         raise StoreError(f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.")
     summaries = collect(results)
@@ -144,7 +141,5 @@ def leaderboard_command(
     if format == "md":
         print(page(tables), end="")
         return 0
-    for table in tables:
-        print_table(table, format)
-        print()
+    print_tables(tables, format)
     return 0

@@ -215,10 +215,14 @@ def choose_edition(
             )
         return wanted
     if "full" in common and all(_here(catalog, model, "full") for model in models):
-        absent = _absent(catalog, tasks, data_dir)
-        if not absent:
+        leaves = [catalog.task(leaf, "full") for task in tasks for leaf in catalog.subsets(task, "full")]
+        absent = [task.name for task in leaves if not place.locate(task, data_dir)]
+        unheard = "" if absent else next(filter(None, (data.unheard(task, data_dir) for task in leaves)), "")
+        if not absent and not unheard:
             return "full"
-        if data_dir is not None:
+        if unheard:
+            progress.note(unheard)
+        elif data_dir is not None:
             progress.note(f"{data_dir}: no data of {', '.join(absent)} there; --edition full says what was looked for")
     if "mini" not in common:
         if len(common) == 1:
@@ -239,12 +243,6 @@ def _here(catalog: Catalog, model: str, edition: EditionName) -> bool:
         return False
     spec = catalog.model(model, edition)
     return all(assets.locate(asset, catalog.weights(asset.name)[1]) for asset in spec.weights.values())
-
-
-def _absent(catalog: Catalog, tasks: Sequence[str], data_dir: Path | None) -> list[str]:
-    """The full tasks whose data is not on this machine."""
-    leaves = [catalog.task(leaf, "full") for task in tasks for leaf in catalog.subsets(task, "full")]
-    return [task.name for task in leaves if not place.locate(task, data_dir)]
 
 
 def _with_options(model: ModelSpec, options: Options) -> ModelSpec:

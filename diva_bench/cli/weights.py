@@ -42,9 +42,10 @@ def pull_command(asked: Pull) -> int:
         folders |= fetch(catalog, _specs(catalog, asked.models, chosen, progress), progress)
     missing: list[str] = []
     if asked.tasks or everything:
-        leaves = [leaf for task in asked.tasks or ["all"] for leaf in catalog.subsets(task, chosen)]
-        tasks = [catalog.task(leaf, chosen) for leaf in dict.fromkeys(leaves)]
+        tasks = _tasks(catalog, asked.tasks or ["all"], asked.edition)
         missing = [task.name for task in tasks if not _pull_data(task, asked.data_dir, progress)]
+        if asked.edition == "auto":
+            _say_of_full(catalog, asked.tasks, asked.data_dir)
         fetched, lost = scorer_weights.fetch(catalog, tasks, progress)
         folders |= fetched
         missing += lost
@@ -79,6 +80,26 @@ def _pull_data(task: TaskSpec, data_dir: Path | None, progress: Terminal) -> boo
     out = len(found.faults) + len(found.excluded)
     print(f"task {task.name}: {len(found.samples):,} samples ready, {out:,} left out")
     return True
+
+
+def _tasks(catalog: Catalog, names: Sequence[str], edition: str) -> list[TaskSpec]:
+    """The tasks behind some names. auto: mini, and full of what has no mini."""
+    found: dict[str, TaskSpec] = {}
+    for name in names:
+        smallest: Edition = "mini" if "mini" in catalog.task_editions(name) else "full"
+        chosen = smallest if edition == "auto" else cast(Edition, edition)
+        found |= {leaf: catalog.task(leaf, chosen) for leaf in catalog.subsets(name, chosen)}
+    return list(found.values())
+
+
+def _say_of_full(catalog: Catalog, names: Sequence[str], data_dir: Path | None) -> None:
+    """How the full data of these tasks is had, where it is not here: of a task with a mini edition that alone is fetched."""
+    both = [name for name in names if {"mini", "full"} <= set(catalog.task_editions(name))]
+    owners = {task.task: task for task in _tasks(catalog, both, "full")}
+    for task in owners.values():
+        if place.locate(task, data_dir) is None:
+            print(f"task {task.task}, edition full:")
+            print(indent(place.how_to_get(task), "  "))
 
 
 def _specs(catalog: Catalog, models: Sequence[str], edition: Edition, progress: Terminal) -> list[ModelSpec]:

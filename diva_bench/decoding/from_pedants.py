@@ -22,8 +22,9 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from diva_bench.errors import AssetError
+from diva_bench.errors import AssetError, one_line
 from diva_bench.types import Floats
+from diva_bench.unpickle import Record, Refused, encode
 
 CLASSIFIER, VECTORIZER = "lr_classifier", "tf-idf_vectorizer"
 LIMIT = 1 << 26
@@ -67,6 +68,7 @@ class Weights:
         return found.hexdigest()
 
     def save(self, folder: Path) -> None:
+        """Write what `load` reads: vocabulary.txt, a word a line, and weights.npz."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "vocabulary.txt").write_text("\n".join(self.vocabulary), encoding="utf-8")
         np.savez(folder / "weights.npz", idf=self.idf, coef=self.coef, intercept=np.array([self.intercept]))
@@ -109,7 +111,7 @@ def _from_npz(file: Path) -> Weights:
 def _from_pickles(classifier: Path, vectorizer: Path) -> Weights:
     texts, model = _attributes(vectorizer), _attributes(classifier)
     transformer = texts.get("_tfidf")
-    inner = transformer.attributes if isinstance(transformer, _Record) else {}
+    inner = transformer.attributes if isinstance(transformer, Record) else {}
     for name, wanted in _WANTED.items():
         given = {**inner, **texts}.get(name, wanted)
         if given != wanted:
@@ -118,7 +120,7 @@ def _from_pickles(classifier: Path, vectorizer: Path) -> Weights:
         raise AssetError(f"{classifier}: multi_class is 'multinomial', and only one-versus-rest is known here.")
     columns = texts.get("vocabulary_")
     idf = inner.get("idf_", inner.get("_idf_diag"))  # since scikit-learn 1.5, before
-    if type(idf) is _Record:  # a diagonal sparse matrix
+    if type(idf) is Record:  # a diagonal sparse matrix
         idf = idf.attributes.get("data")
     if not isinstance(columns, dict) or sorted(map(int, columns.values())) != list(range(len(columns))):
         raise AssetError(f"{vectorizer}: its vocabulary does not number its words from 0.")
@@ -149,30 +151,17 @@ def _checked(where: Path, words: list[str], idf: Floats, coef: Floats, intercept
 # ---------------------------------------------------------------- pickles, without what they would run
 
 
-class _Refused(Exception):
-    """The pickle asks for something that is not allowed."""
+# Not `unpickle.load`: it looks through the opcodes before it builds anything, and joblib has the bytes of arrays among them.
 
 
-class _Record:
-    """An instance of a class that is not imported: its attributes by name."""
-
-    def __init__(self, *_: Any) -> None:
-        self.attributes: dict[str, Any] = {}
-
-    def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, dict):
-            raise _Refused(f"a state of type {type(state).__name__} where attributes were expected")
-        self.attributes = state
-
-
-class _Dtype(_Record):
+class _Dtype(Record):
     """numpy's name of a dtype ("f8", "O8"), and the byte order that its state brings."""
 
     def __init__(self, name: Any = "", *_: Any) -> None:
         super().__init__()
         text = name.decode("latin1") if isinstance(name, bytes) else name
         if not isinstance(text, str) or text[:1] not in "biufSUO" or not text[1:].isdigit() or len(text) > 8:
-            raise _Refused(f"a numpy array of dtype {str(name)[:40]!r}")
+            raise Refused(f"a numpy array of dtype {str(name)[:40]!r}")
         self.name, self.order = text, "="
 
     def __setstate__(self, state: Any) -> None:
@@ -181,11 +170,11 @@ class _Dtype(_Record):
     def array(self, shape: Any, data: bytes, order: str) -> Any:
         dtype = np.dtype(self.order + self.name)
         if not all(isinstance(n, int) and n >= 0 for n in shape) or math.prod(shape) * dtype.itemsize != len(data):
-            raise _Refused(f"a numpy array of shape {shape} in {len(data)} bytes")
+            raise Refused(f"a numpy array of shape {shape} in {len(data)} bytes")
         return np.frombuffer(data, dtype).reshape(shape, order=cast(Any, order))
 
 
-class _Array(_Record):
+class _Array(Record):
     """A numpy array; of Python objects, only that it is one."""
 
     value: Any = None
@@ -196,13 +185,13 @@ class _Array(_Record):
             self.value = dtype.array(shape, data, "F" if fortran else "C")
 
 
-class _Inline(_Record):
+class _Inline(Record):
     """joblib's NumpyArrayWrapper: the bytes of the array follow in the file."""
 
     def read(self, reader: _Reader) -> _Array:
         dtype, shape = self.attributes.get("dtype"), self.attributes.get("shape")
         if not isinstance(dtype, _Dtype) or not isinstance(shape, tuple):
-            raise _Refused("a joblib array without dtype or shape")
+            raise Refused("a joblib array without dtype or shape")
         if dtype.name[0] == "O":
             _Reader(reader.file).load()
             return _Array()
@@ -217,7 +206,7 @@ class _Inline(_Record):
 
 def _scalar(dtype: Any, data: Any = b"") -> Any:
     if not isinstance(dtype, _Dtype) or dtype.name[0] == "O":
-        raise _Refused("a numpy scalar that is no number")
+        raise Refused("a numpy scalar that is no number")
     return dtype.array((1,), data.encode("latin1") if isinstance(data, str) else bytes(data), "C")[0]
 
 
@@ -228,22 +217,17 @@ def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any = "C") -> _Array:
     return array
 
 
-def _encode(text: Any, codec: Any = "latin1") -> bytes:
-    if not isinstance(text, str) or codec != "latin1":
-        raise _Refused(f"codec {str(codec)[:40]!r}")
-    return text.encode("latin1")
-
-
 _NAMES: dict[str, Callable[..., Any]] = {
     "numpy.dtype": _Dtype,
     "numpy.ndarray": _Array,
     "joblib.numpy_pickle.NumpyArrayWrapper": _Inline,
-    "_codecs.encode": _encode,
-    **{f"numpy.{kind}": _Record for kind in ("float64", "float32", "int64", "int32", "str_", "bool_")},
+    "_codecs.encode": encode,
+    **{f"numpy.{kind}": Record for kind in ("float64", "float32", "int64", "int32", "str_", "bool_")},
     **{f"numpy.{core}.multiarray._reconstruct": lambda *_: _Array() for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": _from_buffer for core in ("core", "_core")},
-    **{f"builtins.{kind.__name__}": kind for kind in (set, frozenset, int, float, bool, str)},
+    **{f"builtins.{kind.__name__}": kind for kind in (set, frozenset)},
+    **{f"builtins.{kind}": Record for kind in ("int", "float", "bool", "str")},  # what a dtype may be; never called
 }
 _RECORDS = ("sklearn", "scipy")  # packages whose classes become records
 
@@ -262,13 +246,13 @@ class _Reader(pickle._Unpickler):
         if f"{module}.{name}" in _NAMES:
             return _NAMES[f"{module}.{name}"]
         if module.split(".", maxsplit=1)[0] in _RECORDS and name.isidentifier():
-            return _Record
-        raise _Refused(f"it asks for {module}.{name}")
+            return Record
+        raise Refused(f"it asks for {module}.{name}")
 
     def _build(self) -> None:
         top = self.stack[-2]
-        if not isinstance(top, _Record):
-            raise _Refused(f"it sets the state of {type(top).__name__}")
+        if not isinstance(top, Record):
+            raise Refused(f"it sets the state of {type(top).__name__}")
         cast(Any, super()).load_build()
         if isinstance(top, _Inline):
             self.stack[-1] = top.read(self)
@@ -295,12 +279,11 @@ def _attributes(file: Path) -> Mapping[str, Any]:
         if encoded[:1] == _ZLIB:
             encoded = zlib.decompressobj().decompress(encoded, LIMIT)
         found = _Reader(io.BytesIO(encoded)).load()
-    except _Refused as err:
+    except Refused as err:
         raise AssetError(f"{file}: refused: {err}. Weights have no business with that; nothing was run.") from err
     except Exception as err:  # a broken pickle raises nearly anything
-        said = " ".join(str(err).split())[:200] or type(err).__name__
-        raise AssetError(f"{file}: not a pickle that can be read ({said}).") from err
-    if type(found) is not _Record:
+        raise AssetError(f"{file}: not a pickle that can be read ({one_line(err)[:200]}).") from err
+    if type(found) is not Record:
         raise AssetError(
             f"{file}: holds a {type(found).__name__}, expected a classifier or vectorizer of scikit-learn."
         )

@@ -73,6 +73,7 @@ class Source:
 
     @cached_property
     def data(self) -> bytes:
+        """The whole file."""
         try:
             size = self.path.stat().st_size
             if size > _LARGEST:
@@ -85,10 +86,12 @@ class Source:
 
     @cached_property
     def sha256(self) -> str:
+        """Of its bytes: what names the file in records."""
         return hashlib.sha256(self.data).hexdigest()
 
     @property
     def zipped(self) -> bool:
+        """Whether it begins as a zip archive does."""
         return self.data.startswith(b"PK\x03\x04")
 
     @cached_property

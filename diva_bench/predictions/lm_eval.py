@@ -17,6 +17,7 @@ Rows are matched by `doc.id` where that is an id of the task, else by `doc_id`, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -85,6 +86,8 @@ def _answer(value: Any, row: Json, where: str) -> tuple[str | None, str]:
     pairs = [_pair(entry) for entry in value] if isinstance(value, list) else []
     scored = [pair for pair in pairs if pair is not None]
     if scored and len(scored) == len(pairs):
+        if any(map(math.isnan, scored)):  # no label can be said to be the likeliest
+            return None, "a log-likelihood is not a number"
         return _best(scored, row, where), ""
     texts = list(_texts(value))
     if not texts:

@@ -28,13 +28,15 @@ _SHOWN = 10  # ids listed of a kind
 @dataclass(frozen=True, slots=True)
 class Matched:
     """`responses` in the order of the data. `missing`: ids of samples without a row. `left_out`: ids of rows about samples
-    that the task leaves out for every model. `how`: what the rows were matched by. `nameless`: rows that name no label."""
+    that the task leaves out for every model. `how`: what the rows were matched by. `nameless`: rows that name no label;
+    `unparsed`: rows of free text in which the scorer will find none."""
 
     responses: tuple[Response, ...]
     missing: tuple[str, ...]
     left_out: tuple[str, ...]
     how: str
     nameless: int = 0
+    unparsed: int = 0
 
 
 def match(
@@ -63,6 +65,7 @@ def match(
         left_out=tuple(ident for ident, _ in rows if ident in faults),
         how=how,
         nameless=sum(r.label == "" for r in found.values()),
+        unparsed=sum(reading.unparsed(r) for r in found.values()),
     )
 
 
@@ -217,6 +220,12 @@ class _Reading:
             if len(begun) == 1:
                 return begun.pop()
         return self._parser.parse(prediction.text) or ""
+
+    def unparsed(self, response: Response) -> bool:
+        """Whether an answer to a label task is text alone, and names no one choice."""
+        if self._parser is None or response.status != "ok" or response.label is not None or response.choices:
+            return False
+        return self._parser.parse(response.text) is None
 
     def check(self, sample: Sample, prediction: Prediction) -> tuple[str, str]:
         """(what the position was checked against, "" for nothing; what is wrong, "" for nothing)."""

@@ -30,17 +30,17 @@ def fits_jsonl(source: Source, options: Options) -> bool:
 
 
 def read_jsonl(source: Source, options: Options) -> list[Prediction]:
-    found: dict[str, Prediction] = {}
     rows: list[Prediction] = []
-    for where, row in source.rows():
+    last: dict[str | None, int] = {}  # id -> its last row
+    again: set[int] = set()  # error rows that a later row answers
+    for place, (where, row) in enumerate(source.rows()):
         ident, text, given = _columns(list(row), options, where)
-        prediction = _prediction(where, row, row[ident], row[text], row.get(given) if given else None)
-        earlier = found.get(str(prediction.id))
-        if earlier is not None and earlier.status == "error":
-            rows.remove(earlier)
-        found[str(prediction.id)] = prediction
-        rows.append(prediction)
-    return rows
+        rows.append(_prediction(where, row, row[ident], row[text], row.get(given) if given else None))
+        earlier = last.get(rows[place].id)
+        if earlier is not None and rows[earlier].status == "error":
+            again.add(earlier)
+        last[rows[place].id] = place
+    return [row for i, row in enumerate(rows) if i not in again]
 
 
 def _prediction(where: str, row: Mapping[str, Any], ident: Any, text: Any, given: Any) -> Prediction:

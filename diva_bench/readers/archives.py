@@ -9,6 +9,7 @@ cache.
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import shutil
 import stat
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from diva_bench.disk import CHUNK, size
 from diva_bench.errors import DataError
@@ -154,35 +156,44 @@ def unpacked(path: Path, cache: Path) -> Path:
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         _unpack(path, aside, status.st_size)
-        if not folder.is_dir():  # another process may have been faster
+        try:
             os.replace(aside, folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster
+                raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return folder
 
 
 def _unpack(path: Path, folder: Path, packed: int) -> None:
+    try:
+        with _open_tar(path, "r:gz") as archive:
+            _write_members(path, archive, folder, packed)
+            rest: Any = archive.fileobj
+            while rest.read(CHUNK):  # gzip's checksum stands behind the last member, and nothing else looks there
+                pass
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as err:
+        raise DataError(f"{path}: cannot be read as a tar file ({err}). {_TOO_MUCH}") from err
+
+
+def _write_members(path: Path, archive: tarfile.TarFile, folder: Path, packed: int) -> None:
     checks = _Checks(path)
-    with _open_tar(path, "r:gz") as archive:
-        for info in _listed(path, archive):
-            checks.add(info.name, info.size, 0, _kind(info))
-            if checks.total > max(RATIO_FROM, RATIO_LIMIT * packed):
-                raise DataError(
-                    f"{path}: {size(packed)} that unpack to more than {RATIO_LIMIT} times as much. {_TOO_MUCH}"
-                )
-            if info.size > shutil.disk_usage(folder).free:
-                raise DataError(
-                    f"{path}: no room to unpack it in {folder.parent}; {info.name} needs {size(info.size)}."
-                )
-            stream = archive.extractfile(info)
-            target = folder / info.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("xb") as out:
-                left = info.size
-                while stream and left and (block := stream.read(min(CHUNK, left))):
-                    left -= out.write(block)
-            if left:
-                raise DataError(f"{path}: member {info.name} is cut short. {_TOO_MUCH}")
+    for info in _listed(path, archive):
+        checks.add(info.name, info.size, 0, _kind(info))
+        if checks.total > max(RATIO_FROM, RATIO_LIMIT * packed):
+            raise DataError(f"{path}: {size(packed)} that unpack to more than {RATIO_LIMIT} times as much. {_TOO_MUCH}")
+        if info.size > shutil.disk_usage(folder).free:
+            raise DataError(f"{path}: no room to unpack it in {folder.parent}; {info.name} needs {size(info.size)}.")
+        stream = archive.extractfile(info)
+        target = folder / info.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as out:
+            left = info.size
+            while stream and left and (block := stream.read(min(CHUNK, left))):
+                left -= out.write(block)
+        if left:
+            raise DataError(f"{path}: member {info.name} is cut short. {_TOO_MUCH}")
 
 
 def _in_folder(folder: Path) -> dict[str, Member]:

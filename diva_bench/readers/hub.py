@@ -13,7 +13,7 @@ from pathlib import Path
 
 from diva_bench import fetch
 from diva_bench.dataspec import DataSpec, Hub
-from diva_bench.errors import DataError
+from diva_bench.errors import DataError, one_line
 from diva_bench.readers.parquet import patterns, split_files
 from diva_bench.types import Progress
 
@@ -35,7 +35,7 @@ def cached(data: DataSpec) -> Path | None:
         return None
 
 
-def revision(data: DataSpec, folder: Path) -> str:
+def revision(folder: Path) -> str:
     """The commit that a cached folder is of; "" where the folder is not from the hub's cache."""
     return folder.name if folder.parent.name == "snapshots" else ""
 
@@ -125,6 +125,6 @@ def _reachable(hub: Hub, where: str) -> None:
 
 def _away(hub: Hub, where: str, err: Exception) -> DataError:
     return DataError(
-        f"{where}: {hub.repo} at {hub.revision} cannot be read from the hub ({' '.join(str(err).split())[:300]}). Check the "
+        f"{where}: {hub.repo} at {hub.revision} cannot be read from the hub ({one_line(err)[:300]}). Check the "
         "network, and `hf auth login` if it is gated."
     )

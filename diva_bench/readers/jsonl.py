@@ -24,7 +24,7 @@ def read(path: Path, task: TaskSpec) -> Iterator[Raw]:
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, row)."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:  # some editors begin a file with a byte order mark
             for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue

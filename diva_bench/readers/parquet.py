@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from diva_bench.errors import DataError
+from diva_bench.errors import DataError, one_line
 from diva_bench.readers import ClipSource, Raw
 from diva_bench.specs import TaskSpec
 
@@ -145,7 +145,7 @@ def _open(file: Path) -> Any:
     try:
         return pyarrow.parquet.ParquetFile(file, memory_map=True)
     except (OSError, pyarrow.ArrowException) as err:
-        raise _torn(file, err) from err
+        raise torn(file, err) from err
 
 
 def _values(file: Path, table: Any, group: int, names: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -158,11 +158,12 @@ def _values(file: Path, table: Any, group: int, names: Sequence[str]) -> Iterato
         for batch in table.iter_batches(_BATCH, row_groups=[group], columns=list(names)):
             yield from batch.to_pylist()
     except (OSError, pyarrow.ArrowException) as err:
-        raise _torn(file, err) from err
+        raise torn(file, err) from err
 
 
-def _torn(file: Path, err: Exception) -> DataError:
-    return DataError(f"{file}: cannot be read as parquet ({' '.join(str(err).split())}). Fetch the file again.")
+def torn(file: Path, err: Exception) -> DataError:
+    """What to raise for a file that pyarrow cannot read."""
+    return DataError(f"{file}: cannot be read as parquet ({one_line(err)}). Fetch the file again.")
 
 
 class _Groups:
@@ -190,7 +191,7 @@ class _Groups:
         try:
             return _open(file).read_row_group(group, columns=[column], use_threads=False).column(0)
         except (OSError, pyarrow.ArrowException) as err:
-            raise OSError(f"row group {group} cannot be read: {' '.join(str(err).split())}") from err
+            raise OSError(f"row group {group} cannot be read: {one_line(err)}") from err
 
 
 _GROUPS = _Groups()

@@ -143,8 +143,14 @@ def _people(path: Path) -> dict[str, dict[str, str]]:
     """Question -> who read it."""
     if not path.is_file():
         return {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return {row["example_id"]: row for row in csv.DictReader(file)}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            if "example_id" not in (rows.fieldnames or ()):
+                raise DataError(f"{path}:1: columns {', '.join(rows.fieldnames or ['none'])}; example_id is needed.")
+            return {row["example_id"]: row for row in rows}
+    except (OSError, UnicodeDecodeError, csv.Error) as err:
+        raise DataError(f"{path}: cannot be read ({err}). It comes with the repository.") from err
 
 
 def _gold(folder: Path, split: str, dialects: Sequence[str]) -> dict[str, list[str]]:

@@ -91,7 +91,8 @@ def _heard(job: Job, results: Path) -> Heard:
     folder = RunFolder(job.path(results))
     file, again = folder.path / "summary.json", f"run `diva-bench score {folder.path}`"
     if not (folder.path / "run.json").is_file():
-        return Heard(gap="no run without --audio in this folder" if job.control is None else "never asked")
+        none = "no run without --audio in this folder; the same command without it asks one"
+        return Heard(gap=none if job.control is None else "never asked")
     if not file.is_file():
         return Heard(gap=f"not judged: still being asked, or {again}")
     summary = summary_of(folder.summary(), file)

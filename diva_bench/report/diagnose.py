@@ -85,6 +85,7 @@ class Diagnosis:
 
 
 def diagnose(patients: Sequence[Patient]) -> list[Diagnosis]:
+    """Every run with its signs, and with the run among the others that it is held against."""
     return [_diagnosis(patient, _reference(patient, patients)) for patient in patients]
 
 
@@ -296,6 +297,7 @@ def long_table(diagnoses: Sequence[Diagnosis]) -> Table:
 
 
 def as_json(diagnoses: Sequence[Diagnosis], examples: int) -> str:
+    """All of it, with `examples` answers for every sign that fits or may fit."""
     runs: list[dict[str, Any]] = []
     table = json.loads(long_table(diagnoses).to_json())["rows"]
     for d in diagnoses:

@@ -114,6 +114,8 @@ def summary_at(path: Path) -> RunSummary:
     if not (path / "summary.json").is_file() or not (path / "scores.jsonl").is_file():
         raise StoreError(f"{path}: has not been judged. {again} If it is still being asked, wait for it.")
     summary = summary_of(RunFolder(path).summary(), path / "summary.json")
+    if summary.partial:
+        raise StoreError(f"{path}: is of {summary.reason}. Only runs of all of a task's data are compared.")
     if not summary.complete:
         raise StoreError(
             f"{path}: is not complete: {summary.reason} of {summary.n}. Only complete runs are compared; run the same "
@@ -179,7 +181,7 @@ def _same_task(paths: Sequence[Path], summaries: Sequence[RunSummary]) -> None:
         if other["hash"] == first["hash"]:
             continue
         keys = ["name", *(k for k in first if k not in ("id", "hash", "name"))]
-        differ = [f"{k} {first.get(k)!r} and {other.get(k)!r}" for k in keys if first.get(k) != other.get(k)]
+        differ = [_difference(k, first.get(k), other.get(k)) for k in keys if first.get(k) != other.get(k)]
         raise UserError(
             f"{paths[0]} and {path} were not asked the same: {'; '.join(differ)[:300]}. Only runs of one task folder "
             "can be compared sample by sample."
@@ -191,6 +193,12 @@ def _same_task(paths: Sequence[Path], summaries: Sequence[RunSummary]) -> None:
                 f"{paths[0]} and {path} were judged with other settings or versions of the scorers. "
                 f"Run `diva-bench score {paths[0]} {path}`."
             )
+
+
+def _difference(key: str, ours: object, theirs: object) -> str:
+    if key == "fingerprint":  # a hash tells nobody what to do
+        return "the data (other clips or references, or one had the labels without the sound)"
+    return f"{key} {ours!r} and {theirs!r}"
 
 
 def _shared(summaries: Sequence[RunSummary]) -> list[str]:

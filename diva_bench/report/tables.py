@@ -244,7 +244,8 @@ class _Filled:
 def _fit(columns: list[_Filled], width: int) -> tuple[list[_Filled], list[int]]:
     """The columns that fit and how wide each is; none where no choice of columns fits.
 
-    What is left over goes to the columns that lack least, so that as many as possible need not fold.
+    What is left over goes to the columns that lack least, so that as many as possible need not fold; the two that lack
+    most share.
     """
     for rigid in (True, False):  # with intervals beside their numbers, else below
         shown = list(columns)
@@ -259,8 +260,10 @@ def _fit(columns: list[_Filled], width: int) -> tuple[list[_Filled], list[int]]:
             break
     else:
         return [], []
-    for i in sorted(range(len(shown)), key=lambda i: shown[i].most - widths[i]):
-        more = min(left, shown[i].most - widths[i])
+    narrow = sorted(range(len(shown)), key=lambda i: shown[i].most - widths[i])
+    for others, i in zip(range(len(shown) - 1, -1, -1), narrow, strict=True):
+        fair = left // 2 if others == 1 else left
+        more = min(fair, shown[i].most - widths[i])
         widths[i] += more
         left -= more
     return shown, widths

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 from diva_bench.errors import SpecError
 from diva_bench.specs import TaskSpec
-from diva_bench.types import Response, Scorer
+from diva_bench.types import Response
 
 BUILTIN = {
     "bleu": "diva_bench.scorers.translation:Bleu",
@@ -26,15 +25,6 @@ BUILTIN = {
     "comet": "diva_bench.scorers.comet:Comet",
     "llm_judge": "diva_bench.scorers.llm_judge:Judge",
 }
-
-
-def builtin(name: str) -> Callable[..., Scorer] | None:
-    """The class of a built-in scorer, imported now; None for a name that is not built in."""
-    if name not in BUILTIN:
-        return None
-    module, _, attribute = BUILTIN[name].partition(":")
-    return cast(Callable[..., Scorer], getattr(import_module(module), attribute))
-
 
 Args = dict[str, Any]
 NOT_SCORED = "not scored, "

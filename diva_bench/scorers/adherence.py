@@ -47,7 +47,8 @@ _FORMS = {"sentence": "one_sentence", "word": "one_word", "translation": "no_rem
 """Setting `form` -> metric."""
 _CHARACTERS = ("ja", "zh")  # languages whose length is counted in characters
 _ORDINALS = ("de", "et", "lv", "sl", "tr")  # languages that write "3." for 3rd
-_END = re.compile(r"[.!?…]+[\"'”’»)\]]*\s+|[。！？]+[」』”’）]*\s*|[.!?]*؟\s*|\n+")
+# none begins within a run of marks: where a run ends no sentence, each of its marks would be tried to its end
+_END = re.compile(r"(?<![.!?…])[.!?…]+[\"'”’»)\]]*\s+|[。！？]+[」』”’）]*\s*|(?<![.!?])[.!?]*؟\s*|\n+")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:mr|mrs|ms|dr|prof|rev|pres|st|mt|sr|jr|vs|etc|e\.g|i\.e|no|gen|sen|rep|capt|lt|col|approx|dept|inc|ltd|co|u\.s|a\.m|p\.m|"
     r"bzw|z\.b|usw|ca|nr|str|hr|fr)|\b[^\W\d_])\.$",

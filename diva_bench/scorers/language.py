@@ -60,6 +60,7 @@ _JAPANESE = 0.05  # share of kana among Han and kana from which a text is Japane
 
 
 def signature() -> str:
+    """Which py3langid, and of how many languages it chooses."""
     return f"py3langid:{version('py3langid')}|of:{len(LANGUAGES)}"
 
 

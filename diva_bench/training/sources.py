@@ -18,7 +18,8 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 
 from diva_bench import audio, disk
-from diva_bench.errors import ClipError, DataError
+from diva_bench.errors import ClipError, DataError, one_line
+from diva_bench.readers.parquet import torn
 from diva_bench.types import Audio
 
 AUDIO = ("audio",)
@@ -217,7 +218,7 @@ def _schema(file: Path) -> Any:
     try:
         return pyarrow.parquet.read_schema(file)
     except (OSError, pyarrow.ArrowException) as err:
-        raise _torn(file, err) from err
+        raise torn(file, err) from err
 
 
 def _batches(file: Path, columns: list[str]) -> Iterator[Any]:
@@ -227,16 +228,7 @@ def _batches(file: Path, columns: list[str]) -> Iterator[Any]:
         with pyarrow.parquet.ParquetFile(file) as table:
             yield from table.iter_batches(_BATCH, columns=columns)
     except (OSError, pyarrow.ArrowException) as err:
-        raise _torn(file, err) from err
-
-
-def _torn(file: Path, err: Exception) -> DataError:
-    return DataError(f"{file}: cannot be read as parquet ({_line(err)}). Fetch the file again.")
-
-
-def _line(err: Exception) -> str:
-    """A message in one line that ends in no full stop: some libraries' run over many."""
-    return " ".join(str(err).split()).rstrip(".") or type(err).__name__
+        raise torn(file, err) from err
 
 
 # ---------------------------------------------------------------- the hub
@@ -281,7 +273,7 @@ def _streamed(load: Callable[[], Any], source: str, split: str) -> Iterator[Row]
 
 def _away(source: str, err: Exception) -> DataError:
     return DataError(
-        f"{source}: cannot be read from the hub ({_line(err)}). Check the name, the config and the split on "
+        f"{source}: cannot be read from the hub ({one_line(err)}). Check the name, the config and the split on "
         "https://huggingface.co/datasets, the network, and `hf auth login` if the data set is gated; or download "
         "its parquet files and give their folder."
     )
@@ -320,7 +312,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(stream, start=1):
                 yield number, line.rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as err:
-        raise DataError(f"{file}: cannot be read ({_line(err)}). It must be a text file in UTF-8.") from err
+        raise DataError(f"{file}: cannot be read ({one_line(err)}). It must be a text file in UTF-8.") from err
 
 
 def _tsv(file: Path) -> Iterator[Row]:
@@ -359,7 +351,7 @@ def _jsonl(file: Path) -> Iterator[Row]:
         try:
             row = json.loads(line)
         except ValueError as err:
-            raise DataError(f"{file}:{number}: not valid JSON ({_line(err)}). Write one object a line.") from err
+            raise DataError(f"{file}:{number}: not valid JSON ({one_line(err)}). Write one object a line.") from err
         if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("audio", "text")):
             said = f"a {type(row).__name__}"
             if isinstance(row, dict):
