@@ -168,6 +168,7 @@ def test_what_people_say_and_what_comes_late_is_no_refusal(text: str) -> None:
         ("He said: Come here! Then he left.", None, 2),
         ("Really?! Yes.", None, 2),
         ("one\ntwo\n\nthree", None, 3),
+        pytest.param(f"I am thinking{'.' * 50_000}and thinking.", None, 1, id="a loop of dots, in no time"),
         ("Er kommt am 3. Mai zurück.", "de", 1),
         ("Er kommt am 3. Mai zurück. Sie bleibt.", "de", 2),
         ("There are 12. Two left.", "en", 2),

@@ -390,6 +390,15 @@ def test_a_trio_that_lacks_somebody_says_who(results: Path, tmp_path: Path) -> N
         trio_command(tmp_path / "nowhere", "good", "middle", ["bad"], [], "md", [results])
 
 
+def test_a_trio_of_trials_alone_says_that_these_are_not_looked_at(results: Path, tmp_path: Path) -> None:
+    shutil.copytree(results / "results", tmp_path / "trials")
+    found = list((tmp_path / "trials").glob("*/*/summary.json"))
+    for file in found:
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"limit": 3}))
+    with pytest.raises(UserError, match=rf"runs of nobody; {len(found)} with --limit, --audio or another wording are not"):
+        trio_command(tmp_path / "trials", "good", "middle", ["bad"], [], "md", [results])
+
+
 def test_several_runs_of_one_model_are_not_picked_from(results: Path, tmp_path: Path) -> None:
     for name in RIGHT:
         copied(results, tmp_path, name)

@@ -165,6 +165,12 @@ def test_diva_eval_row_numbers_are_only_those_from_0_without_a_gap(
     assert [p.row for p in rows(tmp_path, text)] == expected
 
 
+def test_diva_eval_takes_an_answer_of_very_many_lines(tmp_path: Path) -> None:
+    loop = "the same again\n" * 20_000
+    (row,) = rows(tmp_path, f'a[SEP_DIAL]"""{loop}"""[SEP_DIAL]0.5\n')
+    assert (row.text, row.given) == (loop, 0.5)
+
+
 def test_lm_eval_takes_the_raw_answer_or_the_filter_that_is_named(tmp_path: Path) -> None:
     row = json.loads(GOOD["lm-eval"])
     text = "".join(json.dumps(row | {"filter": f, "filtered_resps": [f"{f}!"]}) + "\n" for f in ("strict", "loose"))

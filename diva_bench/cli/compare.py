@@ -76,7 +76,9 @@ def trio_command(
     """Exit code: 0 every task that has an oracle or a cascade has all runs; 1 some are missing, and named."""
     if not results.is_dir():
         raise StoreError(f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.")
-    runs = [s for s in collect(results) if s.limit is None and not s.audio and not s.variant]
+    stored = collect(results)
+    runs = [s for s in stored if s.limit is None and not s.audio and not s.variant]
+    trials = len(stored) - len(runs)
     if tasks:
         runs = [s for s in runs if any(t in (s.task, s.task_id) or s.task.startswith(f"{t}-") for t in tasks)]
     catalog, progress = Catalog(paths), Terminal()
@@ -97,7 +99,8 @@ def trio_command(
     if not trios:
         raise UserError(
             f"{results}: no task has complete runs of {oracle}, {cascade} and {' or '.join(models)}. "
-            f"There are runs of {', '.join(sorted({s.model for s in runs})) or 'nobody'}."
+            f"There are runs of {', '.join(sorted({s.model for s in runs})) or 'nobody'}"
+            + (f"; {trials} with --limit, --audio or another wording are not looked at." if trials else ".")
         )
     print_tables(trio_tables(trios, missing), format)
     return 1 if missing else 0

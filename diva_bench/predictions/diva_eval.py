@@ -22,7 +22,7 @@ from diva_bench.predictions import Options, Prediction, Source, number
 
 _MARK = "[SEP_DIAL]"
 _FAILED = "ERROR IN PROCESSING"
-_ROW = re.compile(r'(?P<id>[^\n]+?)\[SEP_DIAL\]"""(?P<text>.*)"""\[SEP_DIAL\](?P<score>[^\n\[]*)', re.DOTALL)
+_OPEN, _CLOSE = f'{_MARK}"""', f'"""{_MARK}'
 _START = re.compile(r'[^\n\[]+\[SEP_DIAL\]"""')
 
 
@@ -32,17 +32,19 @@ def fits_diva_eval(source: Source, options: Options) -> bool:
 
 def read_diva_eval(source: Source, options: Options) -> list[Prediction]:
     rows: list[Prediction] = []
-    begun, start = "", 0
+    begun: list[str] = []  # lines of a row that is not whole yet
+    start = 0
     for number_, line in enumerate(source.text.split("\n"), start=1):
         if not begun and not line.strip():
             continue
         if begun and _START.match(line):
             raise _torn(source, start, begun)
-        begun, start = (f"{begun}\n{line}", start) if begun else (line, number_)
-        whole = _ROW.fullmatch(begun.rstrip("\r"))
-        if whole:
-            rows.append(_prediction(f"{source.path}:{start}", whole))
-            begun = ""
+        start = start if begun else number_
+        begun.append(line)
+        parts = _parts("\n".join(begun).rstrip("\r")) if _CLOSE in line else None
+        if parts:
+            rows.append(_prediction(f"{source.path}:{start}", *parts))
+            begun = []
     if begun:
         raise _torn(source, start, begun)
     if [row.id for row in rows] == [str(i) for i in range(len(rows))]:
@@ -50,9 +52,15 @@ def read_diva_eval(source: Source, options: Options) -> list[Prediction]:
     return rows
 
 
-def _prediction(where: str, row: re.Match[str]) -> Prediction:
-    text, score = row["text"].replace("[NEW_LINE]", "\n"), row["score"].strip()
-    ident = row["id"].strip()
+def _parts(row: str) -> tuple[str, str, str] | None:
+    """Id, text and score of a whole row: the text ends at the last closing mark."""
+    ident, opened, rest = row.partition(_OPEN)
+    text, closed, score = rest.rpartition(_CLOSE)
+    whole = ident and opened and closed and "\n" not in ident + score and "[" not in score
+    return (ident.strip(), text.replace("[NEW_LINE]", "\n"), score.strip()) if whole else None
+
+
+def _prediction(where: str, ident: str, text: str, score: str) -> Prediction:
     if not ident:
         raise PredictionError(f"{where}: the id is empty.")
     if text.strip() == _FAILED or score == "NA":
@@ -60,8 +68,9 @@ def _prediction(where: str, row: re.Match[str]) -> Prediction:
     return Prediction(where, text, id=ident, first_token=True, given=number(score, where))
 
 
-def _torn(source: Source, line: int, begun: str) -> PredictionError:
+def _torn(source: Source, line: int, begun: list[str]) -> PredictionError:
+    said = "\n".join(begun)[:80]
     return PredictionError(
-        f'{source.path}:{line}: not a whole row (<id>{_MARK}"""<text>"""{_MARK}<score>): {begun[:80]!r}. Was the file cut '
+        f'{source.path}:{line}: not a whole row (<id>{_MARK}"""<text>"""{_MARK}<score>): {said!r}. Was the file cut '
         "off? Remove that row; its sample then counts as missing."
     )
