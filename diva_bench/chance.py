@@ -3,8 +3,8 @@
 Three baselines are measured on the same samples by the same scorer:
 
     constant        each label of the task, or the most common reference of an open task; the best of them
-    prior           an answer drawn by how common each is: with labels the expected score of such draws, of an open task one
-                    draw, seeded as the model `prior` draws
+    prior           an answer drawn by how common each is: with labels the expected score of such draws; of an open task as
+                    many seeded draws as make some 2,000 answers, for one draw of few samples is luck
     speaker prior   what the same speaker says most often elsewhere (leave-one-out), where the data names speakers
 
 A model that cannot be told from the best of these has not been shown to hear anything.
@@ -21,6 +21,7 @@ from diva_bench.data import Dataset
 from diva_bench.specs import TaskSpec
 from diva_bench.types import LabelScore, Response, Row, Sample, Scorer
 
+_DRAWN = 2000  # answers
 _NEVER = -1e9  # nats: what a constant answer gives every other label
 
 
@@ -90,13 +91,19 @@ def baselines(
     if labels:
         shares = [prior.get(label, 0.0) for label in labels]
         columns = [always[label] for label in labels]
-        found["prior"] = [_expected(cells, shares) for cells in zip(*columns, strict=True)]
+        found["prior"] = [_weighted(cells, shares) for cells in zip(*columns, strict=True)]
     else:
         names = sorted(prior)
         weights = [prior[name] for name in names]
-        found["prior"] = [
-            scorer.measure(s, said(random.Random(f"{seed}:{s.id}").choices(names, weights)[0], (), s)) for s in samples
-        ]
+        draws = max(1, _DRAWN // len(samples))
+        found["prior"] = []
+        for sample in samples:
+            drawn = random.Random(f"{seed}:{sample.id}").choices(
+                names, weights, k=draws
+            )  # the first as `prior` draws it
+            found["prior"].append(
+                _weighted([scorer.measure(sample, said(d, (), sample)) for d in drawn], [1.0] * draws)
+            )
     speakers = priors.of_speakers(dataset.samples, task.speaker, task.choices)
     if speakers:
         picked = [priors.most_common(speakers[s.id], labels) for s in samples]
@@ -104,8 +111,8 @@ def baselines(
     return found
 
 
-def _expected(cells: Sequence[Row], shares: Sequence[float]) -> Row:
-    """The mean of a sample's statistics over the labels, weighted by how often each is drawn."""
+def _weighted(cells: Sequence[Row], shares: Sequence[float]) -> Row:
+    """A sample's statistics for several answers, added up with these weights."""
     row: dict[str, float] = {}
     for cell, share in zip(cells, shares, strict=True):
         for key, amount in cell.items():

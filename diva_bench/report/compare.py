@@ -17,14 +17,13 @@ from diva_bench.errors import unknown
 from diva_bench.report.leaderboard import caption, flag, write_rank
 from diva_bench.report.scored import Sheet
 from diva_bench.report.tables import Cell, Column, Score, Table
-from diva_bench.scorers import PREDICTED
+from diva_bench.scorers import DIAGNOSTIC, PREDICTED
 from diva_bench.significance import Lineup, McNemar, Randomised
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, Estimate, Interval, holm
 from diva_bench.types import Floats, Response
 
 _MOST_VALUES = 24  # values of a group, beyond which a table by value says nothing
 _FEWEST = 5  # clusters below which a group's score has no interval: it would be far too narrow
-_DIAGNOSTIC = frozenset({"adherence"})  # scorers whose metrics say how a model answers, not how well: see `diagnose`
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +70,7 @@ def chosen(sheet: Sheet, wanted: Sequence[str]) -> list[str]:
         if name not in there:
             raise unknown("metric", name, there, f"the runs of {sheet.task_id}")
     first = [sheet.task.primary] if sheet.task.primary in there else there[:1]
-    owners = sheet.metrics
-    good = [name for name in there if owners[name] not in _DIAGNOSTIC]
+    good = [name for name in there if name not in DIAGNOSTIC]
     return list(dict.fromkeys(wanted or (first + good if len(sheet.runs) == 2 else first)))
 
 

@@ -12,7 +12,7 @@ from statistics import median
 
 from diva_bench.report.summaries import MetricSummary, RunSummary
 from diva_bench.report.tables import Cell, Column, Score, Table, write
-from diva_bench.scorers import METRICS, NOT_SCORED, PREDICTED
+from diva_bench.scorers import DIAGNOSTIC, METRICS, NOT_SCORED, PREDICTED
 from diva_bench.significance import planned
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED
 
@@ -60,8 +60,10 @@ def leaderboard(
         runs = [s for s in kept if s.edition == name and s.limit is None and not s.audio]
         if len({s.task_id for s in runs}) > 1:
             tables.append(_overview(name, runs))
-    ids = dict.fromkeys(s.task_id for s in kept)
-    return tables + [_task_table([s for s in kept if s.task_id == id], ranks or {}) for id in ids]
+    for id in dict.fromkeys(s.task_id for s in kept):
+        runs = [s for s in kept if s.task_id == id]
+        tables += [_task_table(runs, ranks or {}), *_adherence_table(runs)]
+    return tables
 
 
 def page(tables: Sequence[Table]) -> str:
@@ -106,6 +108,25 @@ def _task_table(runs: Sequence[RunSummary], ranks: Ranks) -> Table:
     return Table(f"{first.task_id}{caption(first)}", columns, rows, _notes(ranked, primary, known))
 
 
+def _adherence_table(runs: Sequence[RunSummary]) -> list[Table]:
+    """Whether the ranked runs did what was asked, whatever it was worth; none where nothing was measured of it."""
+    ranked, primary = comparable(runs)
+    found = [m for m in DIAGNOSTIC if m != primary and any(m in s.metrics for s in ranked)]
+    if not found:
+        return []
+    labels = Counter(s.label for s in runs)
+    rows: list[list[Cell]] = [
+        [
+            s.label if labels[s.label] == 1 else s.run_id,
+            *(s.metrics[m].score if m in s.metrics else None for m in found),
+        ]
+        for s in sorted(ranked, key=lambda s: s.run_id)
+    ]
+    columns = [Column("model"), *(Column(m, optional=k > 0) for k, m in enumerate(found))]
+    note = "how the answers are, not how good: `diva-bench list metrics` says what each is, `diva-bench diagnose` reads them"
+    return [Table(f"{runs[0].task_id}: does it do what was asked?{caption(runs[0])}", columns, rows, [note])]
+
+
 def write_rank(ends: tuple[int, int] | None) -> str | None:
     """ "2", or "1 to 3"."""
     return None if ends is None else " to ".join(str(end) for end in dict.fromkeys(ends))
@@ -127,9 +148,10 @@ def caption(run: RunSummary) -> str:
 
 
 def _other_metrics(runs: Sequence[RunSummary], primary: str) -> list[str]:
-    """The metrics beside the primary one, in the order of `list metrics`; unparsed answers have a column of counts, and
-    the histogram of the predicted labels stays in summary.json."""
-    found = {name for s in runs for name in s.metrics if not name.startswith(PREDICTED)} - {primary, "unparsed"}
+    """The metrics beside the primary one, in the order of `list metrics`; unparsed answers have a column of counts, how
+    the answers are has a table of its own, and the histogram of the predicted labels stays in summary.json."""
+    found = {name for s in runs for name in s.metrics if not name.startswith(PREDICTED)}
+    found -= {primary, "unparsed", *DIAGNOSTIC}
     known = [m.name for m in METRICS if m.name in found]
     return [*dict.fromkeys(known), *sorted(found - set(known))]
 

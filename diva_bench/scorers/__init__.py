@@ -116,6 +116,9 @@ METRICS = (
     Metric("adherence", "compressible", "answers that zlib shrinks by more than 2.4 (Whisper)", higher_is_better=False),
     Metric("adherence", "repeated_4grams", "4-grams that stood in the answer before", higher_is_better=False),
 )
+
+DIAGNOSTIC = tuple(m.name for m in METRICS if m.scorer == "adherence")
+"""Metrics that say how a model answers, not how well: see `diva-bench diagnose`."""
 _RISES = {(m.scorer, m.name): m.higher_is_better for m in METRICS}
 
 
