@@ -50,7 +50,9 @@ def test_the_record_names_the_start_and_no_folder_of_somebodys_machine(place: Pa
     about = json.loads((folder / "config.json").read_text())
     assert about["start"]["weights"] == "export"
     assert about["start"]["fingerprint"] == running.whole(place / "before" / "export")["connector.safetensors"][:16]
-    assert json.loads((folder / "training.json").read_text())["config"]["start_from"] == "export"
+    record, first = (json.loads((f / "training.json").read_text()) for f in (folder, place / "before" / "export"))
+    assert record["config"]["start_from"] == "export"
+    assert record["before"] == first  # the ledger of a connector is that of all its trainings
     assert (
         str(place)
         not in (folder / "config.json").read_text() + (folder / "training.json").read_text().split('"data"')[0]

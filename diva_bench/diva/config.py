@@ -68,7 +68,8 @@ class TrainConfig:
     """Start the qformer from Whisper's decoder and the projection from the vocabularies that both models share; else
     from small random numbers."""
     start_from: str | None = None
-    """A trained connector to go on from, by its weights' name or its folder; `from_whisper` then says nothing."""
+    """A trained connector to go on from, by its weights' name or its folder; `from_whisper` then says nothing. The record
+    of its own training is kept under `before` of the new one, which counts its own compute alone."""
     queries: int
     layers: int
     stack: int = 4

@@ -34,6 +34,7 @@ def export(run: Run, log: list[dict[str, Any]], meter: Meter, where: Mapping[str
         "skipped": run.clips.skipped,
         **where,
         "scale": run.scale,
+        **({"before": run.before} if run.before else {}),  # what it took to come to where this one started
         "data": [sources.fingerprint(source) for source in run.sources],
         "curve": log,
         "dev_constant": evaluate.constant_scores(run, evaluate.looked_at(run)) if run.clips.dev else {},

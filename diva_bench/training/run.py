@@ -68,6 +68,8 @@ class Run:
     scale: dict[str, float]
     """Mean length of each loss's targets, or 1."""
     team: Accelerator
+    before: dict[str, Any]
+    """training.json of the connector that this training goes on from; empty where there is none."""
 
     @property
     def device(self) -> torch.device:
@@ -157,7 +159,10 @@ def prepare(
     connector = started or build(config, whisper, frozen)
     trained = Trained(connector, whisper.encoder.requires_grad_(True) if config.train_encoder else None)
     scale = _scale(config, frozen, clips, taught)
-    return Run(config, list(given), output, about, whisper, frozen, trained.to(team.device), clips, taught, scale, team)
+    return Run(
+        config, list(given), output, about, whisper, frozen, trained.to(team.device), clips, taught, scale, team,
+        before=checkpoint.record(start_dir) if start_dir else {},
+    )  # fmt: skip
 
 
 def whole(folder: Path) -> dict[str, str]:
