@@ -298,7 +298,7 @@ class Catalog:
         if [f.sha256 for f in spec.files] != [f.sha256 for f in asked.files]:
             return {}
         sources = [s.file for f in spec.files if f.path == "connector.safetensors" for s in f.sources if s.file]
-        return _record((home / sources[0]).with_name("training.json")) if sources else {}
+        return training_record((home / sources[0]).parent) if sources else {}
 
     def adapter(self, name: str) -> type[Adapter]:
         return cast("type[Adapter]", plugins.load("adapter", name, ADAPTERS))
@@ -346,8 +346,9 @@ _SAME_IN_TASK = (
 )
 
 
-def _record(path: Path) -> dict[str, Any]:
-    """A training.json; empty where there is no such file."""
+def training_record(folder: Path) -> dict[str, Any]:
+    """training.json beside a connector; empty where there is no such file."""
+    path = folder / "training.json"
     if not path.is_file():
         return {}
     try:

@@ -130,7 +130,7 @@ def test_processes_that_share_a_run_hear_what_one_hears(tmp_path, specs, ask, co
     catalog = Catalog([specs])
     for share in (Shard(0, 2), Shard(1, 2)):
         job = prepare(catalog, options, Silent())[0]  # every process makes its own
-        adapter = load_adapter(catalog, job.model, {}, Silent())
+        adapter = load_adapter(catalog, job.model, Silent())
         with job.folder(tmp_path / "two", share) as folder:
             assert 0 < runner.ask(job, adapter, folder, Silent(), share).answered < 12
     assert len(list((tmp_path / "two").glob("*/*/responses.*-of-2.jsonl"))) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import yaml
 from training_tools import make_place, parquet, prepared, wav
 
 from diva_bench import disk
+from diva_bench.catalog import Catalog
 from diva_bench.cli.probe import probe_command
-from diva_bench.cli.run import Options
-from diva_bench.errors import DataError, UserError
+from diva_bench.cli.run import Options, load_adapter
+from diva_bench.errors import AssetError, DataError, UserError
 from diva_bench.training import evaluate, export, probe, train
 from diva_bench.training.data import audio_key
 from diva_bench.types import Response, Sample, Silent
@@ -103,6 +105,22 @@ def test_connectors_are_compared_over_the_clips_that_both_can_take(
     assert narrow["skipped"] == {"over 6 tokens": 1, "silent": 1}
     assert narrow["differences"]["nearest"]["n"] == narrow["tokens"]["all"]["nearest"]["n"] == 8
     assert "difference to diva-wide-toy, paired by clip" in capsys.readouterr().out
+
+
+def test_a_connector_that_is_replaced_while_others_are_probed_is_refused_when_its_turn_comes(
+    specs: Path, tmp_path: Path
+) -> None:
+    """Its words would be measured with one connector and its tokens with another, under one name."""
+    mine = tmp_path / "mine"
+    shutil.copytree(specs, mine)
+    shutil.copytree(specs.parent / "wide" / "export", tmp_path / "connector")
+    weights(tmp_path / "connector", "c-wide", mine)
+    catalog = Catalog([mine])
+    model = catalog.model("diva-wide-toy", "nano")
+    load_adapter(catalog, model, Silent()).close()
+    shutil.copy(specs.parent / "first" / "export" / "connector.safetensors", tmp_path / "connector")
+    with pytest.raises(AssetError, match=r"c-wide.*connector\.safetensors"):
+        load_adapter(catalog, model, Silent())
 
 
 def test_a_limit_takes_the_same_clips_for_every_model(specs: Path, clips: Path, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from diva_bench import assets, provenance
-from diva_bench.catalog import Catalog
+from diva_bench import assets
+from diva_bench.catalog import Catalog, training_record
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.run import Options, fetch
+from diva_bench.cli.run import Options, fetch, load_adapter
 from diva_bench.cli.show import print_table
 from diva_bench.diva.checkpoint import WINDOW
 from diva_bench.diva.config import PRESETS, TrainConfig
@@ -34,7 +34,7 @@ def probe_command(options: Options, given: Sequence[str], repeat: bool, target: 
     models = [
         _with_dtype(catalog.model(m, cast(Edition, options.edition)), options) for m in dict.fromkeys(options.models)
     ]
-    folders = fetch(catalog, models, progress)
+    fetch(catalog, models, progress)
     heard, skipped = probe.clips(given, max_seconds=30.0)
     heard = heard[: options.limit]
     asked = {clip.sample.id for clip in heard}
@@ -44,10 +44,10 @@ def probe_command(options: Options, given: Sequence[str], repeat: bool, target: 
     for model in models:
         found: dict[str, Any] = {"dtype": model.runtime.dtype, "edition": model.edition}
         if repeat:
-            found |= _repeat(catalog, model, folders, heard, progress)
+            found |= _repeat(catalog, model, heard, progress)
             failed += found["failed"]
         if model.adapter == "diva":
-            rows, clips, more = _rows(model, folders, given, asked, progress)
+            rows, clips, more = _rows(model, fetch(catalog, [model], progress), given, asked, progress)
             found |= {"tokens": probe.estimates(rows, clips, evaluate.reduce), **more}
             base = base or (rows, clips)
             if rows is not base[0]:
@@ -67,15 +67,11 @@ def _with_dtype(model: ModelSpec, options: Options) -> ModelSpec:
     return model.model_copy(update={"runtime": Runtime(**{**model.runtime.model_dump(), **changes})})
 
 
-def _repeat(
-    catalog: Catalog, model: ModelSpec, folders: dict[str, Path], heard: Sequence[Any], progress: Terminal
-) -> dict[str, Any]:
+def _repeat(catalog: Catalog, model: ModelSpec, heard: Sequence[Any], progress: Terminal) -> dict[str, Any]:
     """Word error rates of one model."""
     from diva_bench.training import probe
 
-    paths = {role: folders[asset.name] for role, asset in model.weights.items()}
-    made: Any = catalog.adapter(model.adapter)  # its constructor is in no Protocol
-    adapter, scorer = made(model, paths, provenance.device(model.runtime.device)), probe.scorer()
+    adapter, scorer = load_adapter(catalog, model, progress), probe.scorer()
     rows, failed = probe.repeat(adapter, scorer, heard, progress, model.name)
     adapter.close()
     return {"wer": probe.estimates(rows, heard, scorer.reduce), "failed": failed, "signature": scorer.signature}
@@ -113,7 +109,9 @@ def _rows(
 def _config(folder: Path, model: ModelSpec) -> TrainConfig:
     """What config.json says the connector was trained for: which tokens were aligned, the window."""
     about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    known = dict(about.get("alignment") or _recorded(folder))
+    # a config.json of before it said so: training.json does
+    trained = training_record(folder).get("config", {})
+    known = dict(about.get("alignment") or {k: trained[k] for k in ("aligned", "shift") if k in trained})
     known["window_seconds"] = 30.0 if about["encoder"].get("window") == WINDOW else None
     return replace(
         PRESETS["nano"](),
@@ -121,13 +119,6 @@ def _config(folder: Path, model: ModelSpec) -> TrainConfig:
         llm=model.weights["llm"].name,
         **known,
     )
-
-
-def _recorded(folder: Path) -> dict[str, Any]:
-    """The same out of training.json, for connectors whose config.json does not say yet."""
-    file = folder / "training.json"
-    config = json.loads(file.read_text(encoding="utf-8")).get("config", {}) if file.exists() else {}
-    return {name: config[name] for name in ("aligned", "shift") if name in config}
 
 
 def _table(record: dict[str, Any]) -> Table:

@@ -24,7 +24,7 @@ from diva_bench.runner import Job
 from diva_bench.specs import AssetSpec, ModelSpec, Runtime
 from diva_bench.specs import Edition as EditionName
 from diva_bench.store import RunFolder, Shard
-from diva_bench.types import Adapter
+from diva_bench.types import Adapter, Progress
 
 _ANNOUNCED = 10  # samples left out that are named one by one
 
@@ -77,11 +77,11 @@ def run_jobs(
     """Fetch weights, ask what has no answer yet, judge. None where another process has the last word."""
     for job in jobs:  # a folder that cannot be written is told before weights are fetched, not after
         job.folder(options.output)
-    folders = fetch(catalog, [job.model for job in jobs], progress)
+    fetch(catalog, [job.model for job in jobs], progress)
     finished: list[Finished] = []
     for model in dict.fromkeys(job.model.name for job in jobs):
         mine = [job for job in jobs if job.model.name == model]
-        finished += _ask_all(catalog, mine, folders, options, progress, shard)
+        finished += _ask_all(catalog, mine, options, progress, shard)
     if shard.count > 1:
         _meet()
         if shard.index > 0:
@@ -262,7 +262,7 @@ def needed(models: Sequence[ModelSpec]) -> dict[str, AssetSpec]:
     return {asset.name: asset for model in models for asset in model.weights.values()}
 
 
-def fetch(catalog: Catalog, models: Sequence[ModelSpec], progress: Terminal) -> dict[str, Path]:
+def fetch(catalog: Catalog, models: Sequence[ModelSpec], progress: Progress) -> dict[str, Path]:
     """weights name -> folder; what is missing is announced with its size, then fetched."""
     wanted = needed(models)
     missing = [a for a in wanted.values() if assets.locate(a, catalog.weights(a.name)[1]) is None]
@@ -278,7 +278,6 @@ def fetch(catalog: Catalog, models: Sequence[ModelSpec], progress: Terminal) -> 
 def _ask_all(
     catalog: Catalog,
     jobs: Sequence[Job],
-    folders: Mapping[str, Path],
     options: Options,
     progress: Terminal,
     shard: Shard,
@@ -291,7 +290,7 @@ def _ask_all(
         for job in jobs:
             with job.folder(options.output, shard) as folder:
                 if _unfinished(job, folder):
-                    adapter = adapter or load_adapter(catalog, model, folders, progress)
+                    adapter = adapter or load_adapter(catalog, model, progress)
                     runner.ask(job, adapter, folder, progress, shard)
                 else:
                     progress.note(f"{job.title}: all {len(job.samples)} answered before in {folder.path}")
@@ -308,8 +307,13 @@ def _unfinished(job: Job, folder: RunFolder) -> bool:
     return any(statuses.get(s.id) not in ("ok", "unsupported") for s in job.samples)
 
 
-def load_adapter(catalog: Catalog, model: ModelSpec, folders: Mapping[str, Path], progress: Terminal) -> Adapter:
-    """Build the adapter on the device that the spec and the machine agree on."""
+def load_adapter(catalog: Catalog, model: ModelSpec, progress: Progress) -> Adapter:
+    """Build the adapter on the device that the spec and the machine agree on.
+
+    Its weights are looked up now, not when the command began: a file that was replaced since is no longer what the run's
+    identity says, and AssetError says so.
+    """
+    folders = fetch(catalog, [model], progress)
     device = "cpu"
     if model.weights:
         device = provenance.device(model.runtime.device)

@@ -191,13 +191,12 @@ def _flip_rate(catalog: Catalog, name: str, edition: Edition, progress: Terminal
     spec = catalog.model(name, edition)
     if not spec.weights:
         raise UserError(f"model {name} has no weights: its answers depend on no batch.")
-    folders = fetch(catalog, [spec], progress)
     task = catalog.task("heysquad", edition)
     dataset = data.load(task, assets.cache_folder(), progress)
     rows = []
     for dtype in dict.fromkeys(("float32", spec.runtime.dtype)):
         runtime = spec.runtime.model_copy(update={"dtype": dtype})
-        adapter = load_adapter(catalog, spec.model_copy(update={"runtime": runtime}), folders, progress)
+        adapter = load_adapter(catalog, spec.model_copy(update={"runtime": runtime}), progress)
         flips = doctor.flips(adapter, task, dataset.limited(doctor.PROBES, 0), progress)
         adapter.close()
         rows += [[name, dtype, f"{batch} vs 1", f"{changed}/{total}"] for batch, changed, total in flips]

@@ -102,15 +102,6 @@ def load(folder: Path) -> AnyConnector:
     return connector.eval().requires_grad_(False)
 
 
-def record(folder: Path) -> dict[str, Any]:
-    """training.json beside a stored connector; empty where there is none that can be read: it is for people."""
-    try:
-        found = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def fits(folder: Path, encoder: Whisper, llm_embeddings: Tensor) -> bool:
     """Whether the encoder is to see a full 30 s window. Raises AssetError where the connector was trained between other
     models than these: of the same widths it would load, and answer nonsense."""

@@ -20,6 +20,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor, nn
 
 from diva_bench import disk
+from diva_bench.catalog import training_record
 from diva_bench.decoding.llm import LLM
 from diva_bench.decoding.whisper import Whisper
 from diva_bench.diva import checkpoint, model
@@ -161,7 +162,7 @@ def prepare(
     scale = _scale(config, frozen, clips, taught)
     return Run(
         config, list(given), output, about, whisper, frozen, trained.to(team.device), clips, taught, scale, team,
-        before=checkpoint.record(start_dir) if start_dir else {},
+        before=training_record(start_dir) if start_dir else {},
     )  # fmt: skip
 
 
