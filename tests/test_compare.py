@@ -1,4 +1,4 @@
-"""`compare` and `trio` on run folders that the import command made, and what they print."""
+"""`compare` on run folders that the import command made, and what it prints."""
 
 from __future__ import annotations
 
@@ -6,20 +6,17 @@ import csv
 import io
 import json
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import mini_task
 import numpy as np
 import pytest
-from command_line import call
+from compared_runs import QUESTIONS, command, copied, imported, lined, run_of, table
 from scoring import said, sample
 
 from diva_bench.catalog import Catalog
-from diva_bench.cli.compare import compare_command, trio_command
+from diva_bench.cli.compare import compare_command
 from diva_bench.errors import StoreError, UnknownName, UserError
 from diva_bench.report.compare import (
     chosen,
@@ -32,68 +29,14 @@ from diva_bench.report.compare import (
 )
 from diva_bench.report.scored import Sheet, sheet
 from diva_bench.report.tables import Score
-from diva_bench.report.trio import count, trio
 from diva_bench.scorers.adherence import Adherence
 from diva_bench.store import RunFolder
 from diva_bench.types import Silent
 
-QUESTIONS = 30
-RIGHT = {"good": {0: 0.9, 1: 0.8}, "bad": {0: 0.5, 1: 0.2}, "middle": {0: 0.6, 1: 0.5}}
-
-
-def table() -> list[dict[str, object]]:
-    """Every question asked by two voices; what is right is the question's number."""
-    return [
-        {
-            "id": f"q{i:03}",
-            "audio": "audio/one.wav",
-            "text": f"question {i // 2}",
-            "answers": [f"answer {i // 2}", "another"],
-            "voice": "ab"[i % 2],
-            "cluster": f"c{i // 2:02}",
-        }
-        for i in range(2 * QUESTIONS)
-    ]
-
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A task of 30 questions in two voices, and three systems' answers to it, imported by the command."""
-    folder = tmp_path_factory.mktemp("compare")
-    mini_task.write(folder, table=table())
-    rng = np.random.default_rng(0)
-    for name, share in RIGHT.items():
-        lines = []
-        for i, row in enumerate(table()):
-            text = row["answers"][0] if rng.random() < share[i % 2] else "the answer\nis unknown"  # type: ignore[index]
-            lines.append(json.dumps({"id": row["id"], "text": text}))
-        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
-        asked = ("import", f"{name}.jsonl", "--task", "toy", "--model-name", name, "--edition", "mini", "--path", ".")
-        done = command(folder, *asked, "--output", "results")
-        assert done.returncode == 0, done.stderr
-    return folder
-
-
-def command(folder: Path, *words: str, width: int = 120) -> subprocess.CompletedProcess[str]:
-    return call(folder, *words, COLUMNS=str(width))
-
-
-def run_of(folder: Path, name: str) -> Path:
-    (found,) = (folder / "results").glob(f"*/{name}-*")
-    return found
-
-
-def lined(folder: Path, *names: str) -> Sheet:
-    return sheet([run_of(folder, name) for name in names], Catalog([folder]), Silent())
-
-
-def copied(folder: Path, to: Path, name: str) -> Path:
-    """A run in another results folder, to be spoilt."""
-    source = run_of(folder, name)
-    target = to / source.parent.name / source.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(source.parent / "task.json", target.parent / "task.json")
-    return Path(shutil.copytree(source, target))
+    return imported(tmp_path_factory.mktemp("compare"))
 
 
 # ---------------------------------------------------------------- what is compared
@@ -343,71 +286,3 @@ def test_what_the_user_can_mend_has_exit_code_2(results: Path) -> None:
     done = command(results, "compare", str(run_of(results, "good")), "nowhere")
     assert done.returncode == 2
     assert done.stderr.startswith("diva-bench: nowhere: is no run folder.")
-
-
-# ---------------------------------------------------------------- the trio
-
-
-def test_the_gap_of_a_trio_adds_up_and_its_samples_are_counted(results: Path) -> None:
-    found = trio(lined(results, "good", "middle", "bad"))
-    assert found.lost.value == pytest.approx(found.scores[0] - found.scores[1])
-    assert found.gained.value == pytest.approx(found.scores[2] - found.scores[1])
-    assert found.total.value == pytest.approx(found.gained.value - found.lost.value)
-    assert found.total.high < 0
-    assert found.counts.lost - found.counts.helped == pytest.approx(found.lost.value * 0.6)
-    assert found.counts.gained - found.counts.worse == pytest.approx(found.gained.value * 0.6)
-    assert found.counts.right is not None
-
-
-def test_counts_of_samples_worked_by_hand() -> None:
-    oracle, cascade, model = np.array([[1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 0, 0], [1, 0, 1, 0, 1, 0]], dtype=float)
-    found = count([oracle, cascade, model], binary=True)
-    assert (found.lost, found.back, found.helped, found.gained, found.worse) == (2, 1, 1, 2, 1)
-    assert (found.right, found.wrong) == (1, 1)
-    assert count([oracle, cascade, model], binary=False).right is None
-
-
-def test_the_trio_command_finds_the_runs_by_the_names_of_the_models(results: Path) -> None:
-    names = ("--oracle", "good", "--cascade", "middle", "--model", "bad")
-    done = command(results, "trio", "results", *names, "--path", ".", "--format", "json")
-    assert done.returncode == 0, done.stderr
-    gaps, samples = json.loads(done.stdout)
-    (row,) = gaps["rows"]
-    assert (row["task"], row["metric"], row["n"]) == ("toy", "contains", 60)
-    assert row["total"]["value"] == pytest.approx(row["bad"] - row["oracle"])
-    assert row["total"]["value"] == pytest.approx(row["end to end"]["value"] - row["recogniser lost"]["value"])
-    assert samples["rows"][0]["n"] == 60
-    shown = command(results, "trio", "results", *names, "--path", ".", width=80).stdout
-    assert "recogniser" in shown
-
-
-def test_a_trio_that_lacks_somebody_says_who(results: Path, tmp_path: Path) -> None:
-    asked = (results / "results", "good", "middle")
-    assert trio_command(*asked, ["bad", "worse"], [], "md", [results]) == 1
-    with pytest.raises(UserError, match="no task has complete runs of good, middle and worse"):
-        trio_command(*asked, ["worse"], [], "md", [results])
-    with pytest.raises(StoreError, match="nowhere: no such folder"):
-        trio_command(tmp_path / "nowhere", "good", "middle", ["bad"], [], "md", [results])
-
-
-def test_a_trio_of_trials_alone_says_that_these_are_not_looked_at(results: Path, tmp_path: Path) -> None:
-    shutil.copytree(results / "results", tmp_path / "trials")
-    found = list((tmp_path / "trials").glob("*/*/summary.json"))
-    for file in found:
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"limit": 3}))
-    with pytest.raises(
-        UserError, match=rf"runs of nobody; {len(found)} with --limit, --audio or another wording are not"
-    ):
-        trio_command(tmp_path / "trials", "good", "middle", ["bad"], [], "md", [results])
-
-
-def test_several_runs_of_one_model_are_not_picked_from(results: Path, tmp_path: Path) -> None:
-    for name in RIGHT:
-        copied(results, tmp_path, name)
-    (run,) = tmp_path.glob("*/good-*")
-    twin = Path(shutil.copytree(run, run.with_name("good-000000")))
-    summary = json.loads((twin / "summary.json").read_text()) | {"run_id": twin.name}
-    (twin / "summary.json").write_text(json.dumps(summary))
-    with pytest.raises(UserError, match=r"several runs are called good: good-000000, good-\w+. Name one of these"):
-        trio_command(tmp_path, "good", "middle", ["bad"], [], "md", [results])
-    assert trio_command(tmp_path, run.name, "middle", ["bad"], [], "md", [results]) == 0

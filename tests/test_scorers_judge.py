@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,15 +9,12 @@ from types import SimpleNamespace
 import mini_task
 import numpy as np
 import pytest
-from command_line import call
-from scoring import said, sample, task
+from scoring import asked, judge_lines, said, sample, task
 
 from diva_bench import stats
 from diva_bench.adapters.echo import Echo
 from diva_bench.catalog import Catalog
-from diva_bench.cli.results import more_scorers
 from diva_bench.errors import DataError, SpecError, StoreError, UnknownName
-from diva_bench.report.summaries import collect
 from diva_bench.scorers.kept import Kept, key
 from diva_bench.scorers.llm_judge import PROMPTS, Judge
 from diva_bench.types import Response, Sample, Scorer, Silent, WholeScorer
@@ -51,19 +42,9 @@ def judge(specs: Path, reply: str = "yes", *, name: str = "judge", **settings: o
     return made
 
 
-def asked(specs: Path) -> list[str]:
-    log = specs / "asked.log"
-    return log.read_text(encoding="utf-8").split() if log.exists() else []
-
-
 def about(*answers: str) -> tuple[list[Sample], list[Response]]:
     samples = [sample("right", id=f"s{i}", transcript="who?") for i in range(len(answers))]
     return samples, [Response(s.id, text=a) for s, a in zip(samples, answers, strict=True)]
-
-
-def lines(folder: Path) -> list[dict[str, object]]:
-    (file,) = folder.glob("judge-*.jsonl")
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 # ---------------------------------------------------------------- verdicts
@@ -120,14 +101,14 @@ def test_the_filled_prompt_is_the_whole_turn_and_nothing_in_an_answer_is_filled_
     scorer = judge(specs, "transcript")  # says what it reads
     samples = [sample("a", "b", id="s", transcript="who?")]
     scorer.measure_all(samples, [Response("s", text="{question} {x}")], tmp_path, Silent())
-    assert lines(tmp_path)[1]["reply"] == "Q who? R a / b A {question} {x}"
+    assert judge_lines(tmp_path)[1]["reply"] == "Q who? R a / b A {question} {x}"
 
 
 def test_replies_are_kept_and_scoring_again_asks_nobody(specs: Path, tmp_path: Path) -> None:
     scorer, (samples, answers) = judge(specs), about("a", "b", "a")
     first = scorer.measure_all(samples, answers, tmp_path, Silent())
     assert len(asked(specs)) == 2  # the same words are asked about once
-    head, *rows = lines(tmp_path)
+    head, *rows = judge_lines(tmp_path)
     assert head["judge"]["prompt"] == SHORT
     assert [r["id"] for r in rows] == ["s0", "s2", "s1"]
     assert rows[0] == {
@@ -186,7 +167,7 @@ def test_a_judge_that_fails_gives_no_verdict_is_on_record_and_is_asked_again(
     rows = judge(specs).measure_all(samples, answers, tmp_path, progress)
     assert [bool(row) for row in rows] == [True, False, True]
     assert "the judge failed on 1 of 3 answers" in notes[-1]
-    assert [(r["id"], "ask" in str(r["failed"])) for r in lines(tmp_path) if "failed" in r] == [("s1", True)]
+    assert [(r["id"], "ask" in str(r["failed"])) for r in judge_lines(tmp_path) if "failed" in r] == [("s1", True)]
     (specs / "asked.log").unlink()
     mini_task.model(specs, "judge", reply="yes", log=log, fail_ids=[bad], fail_how=how)
     judge(specs).measure_all(samples, answers, tmp_path, Silent())
@@ -322,145 +303,6 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         pass
 
 
-# ---------------------------------------------------------------- diva-bench score --scorer
-
-
-def run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return call(tmp_path, *words, "--path", str(tmp_path / "specs"), COLUMNS="120")
-
-
-@pytest.fixture
-def answered(tmp_path: Path) -> Path:
-    """The folder of a finished run of echo on the toy task."""
-    mini_task.write(tmp_path / "specs")
-    assert run(tmp_path, "run", "-m", "echo", "-t", "toy").returncode == 0
-    (folder,) = (path.parent for path in tmp_path.glob("results/*/*/summary.json"))
-    return folder
-
-
-def summary(folder: Path) -> dict[str, object]:
-    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-
-
-def test_a_scorer_of_the_command_line_adds_its_metrics_until_the_next_score(tmp_path: Path, answered: Path) -> None:
-    mini_task.model(tmp_path / "specs", "judge", reply="no", log=str(tmp_path / "specs" / "asked.log"))
-    plain = (answered / "summary.json").read_bytes()
-    got = run(tmp_path, "score", str(answered), "--scorer", "llm_judge: {model: judge}", "--scorer", "wer")
-    assert got.returncode == 0, got.stderr
-    metrics = summary(answered)["metrics"]
-    assert {"contains", "judge", "judge_unparsed", "wer"} <= set(metrics)
-    assert (metrics["judge"]["value"], metrics["judge"]["n"]) == (0, 10)
-    assert [metrics[m]["higher_is_better"] for m in ("judge", "judge_unparsed", "wer")] == [True, False, False]
-    assert summary(answered)["primary"] == "contains"
-    assert "judge|model:judge@" in got.stdout.replace("\n", "")
-    assert len(asked(tmp_path / "specs")) == 10
-    again = run(tmp_path, "score", str(answered), "--scorer", "llm_judge: {model: judge}", "--scorer", "wer")
-    assert again.stdout == got.stdout
-    assert len(asked(tmp_path / "specs")) == 10
-    assert run(tmp_path, "score", str(answered)).returncode == 0
-    assert (answered / "summary.json").read_bytes() == plain
-    assert len(list(answered.glob("judge-*.jsonl"))) == 1
-
-
-def test_the_n_of_a_judged_run_is_the_verdicts_that_could_be_read(tmp_path: Path) -> None:
-    table = [row | {"answers": ["yes" if i < 4 else "unclear"]} for i, row in enumerate(mini_task.rows(10))]
-    mini_task.model(mini_task.write(tmp_path / "specs", table=table), "judge", reply="transcript")
-    assert run(tmp_path, "run", "-m", "echo", "-t", "toy").returncode == 0
-    (folder,) = (path.parent for path in tmp_path.glob("results/*/*/summary.json"))
-    got = run(tmp_path, "score", str(folder), "--scorer", "llm_judge: {model: judge, prompt: '{answer}: {reference}'}")
-    assert got.returncode == 0, got.stderr
-    metrics = summary(folder)["metrics"]
-    assert (metrics["judge"]["value"], metrics["judge"]["n"]) == (100, 4)
-    assert (metrics["judge_unparsed"]["value"], metrics["judge_unparsed"]["n"]) == (60, 10)
-    assert "unjudged" not in summary(folder)
-
-
-def test_killed_while_it_judges_it_goes_on_from_what_was_kept(tmp_path: Path, answered: Path) -> None:
-    log = tmp_path / "specs" / "asked.log"
-    mini_task.model(tmp_path / "specs", "judge", reply="yes", delay=0.3, log=str(log))
-    words = ("score", str(answered), "--scorer", "llm_judge: {model: judge}")
-    command = [sys.executable, "-m", "diva_bench", *words, "--path", str(tmp_path / "specs")]
-    environment = {**os.environ, "DIVA_BENCH_CACHE": str(tmp_path / "cache")}
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _until(lambda: any(f.read_bytes().count(b"\n") > 1 for f in answered.glob("judge-*.jsonl")))
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    (file,) = answered.glob("judge-*.jsonl")
-    kept = {row["key"][:16] for row in lines(answered)[1:]}
-    assert 0 < len(kept) < 10, "it was killed too late to prove anything"
-    file.write_bytes(file.read_bytes() + b'{"id": "q00')
-    log.unlink()
-    got = run(tmp_path, *words)
-    assert got.returncode == 0, got.stderr
-    assert summary(answered)["metrics"]["judge"]["value"] == 100
-    assert not kept & set(asked(tmp_path / "specs"))
-    assert len(kept | set(asked(tmp_path / "specs"))) == 10
-
-
-def _until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not true() and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-
-def test_a_judge_that_fails_leaves_the_run_incomplete_where_it_is_the_primary(tmp_path: Path, answered: Path) -> None:
-    specs = tmp_path / "specs"
-    bad = key("q003")[:16]
-    mini_task.model(specs, "judge", reply="yes", fail_ids=[bad])
-    scorer = "llm_judge: {model: judge, prompt: '{answer}'}"
-    got = run(tmp_path, "score", str(answered), "--scorer", scorer)
-    assert got.returncode == 1
-    assert summary(answered)["unjudged"] == {"llm_judge": 1}
-    assert summary(answered)["complete"] is True
-    assert summary(answered)["metrics"]["judge"]["n"] == 9
-    text = (specs / "toy.yaml").read_text(encoding="utf-8")
-    text = text.replace("scorers: {qa: {}}", f"scorers: {{{scorer}}}").replace("primary: contains", "primary: judge")
-    (specs / "toy.yaml").write_text(text, encoding="utf-8")
-    got = run(tmp_path, "score", str(answered))
-    assert got.returncode == 1
-    assert (summary(answered)["complete"], summary(answered)["reason"]) == (False, "1 not judged by llm_judge")
-    assert (summary(answered)["at_chance"], summary(answered)["baseline"]) == (None, None)
-    (found,) = collect(tmp_path / "results")
-    assert (found.ranked, found.unjudged) == (False, {"llm_judge": 1})
-
-
-@pytest.mark.parametrize(
-    ("given", "found"),
-    [
-        ([], {}),
-        (["wer"], {"wer": {}}),
-        (["wer:", "chrf: {word_order: 2}"], {"wer": {}, "chrf": {"word_order": 2}}),
-        (["{wer: {unit: char}, qa: {}}"], {"wer": {"unit": "char"}, "qa": {}}),
-    ],
-)
-def test_scorers_of_the_command_line_are_yaml(given: list[str], found: dict[str, object]) -> None:
-    assert more_scorers(given) == found
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (["llm_judge: [a"], "--scorer 'llm_judge: [a' is not valid YAML: expected ',' or ']'"),
-        (["[1]"], "--scorer '[1]': expected a scorer and its settings, such as 'wer'"),
-        (["wer: 3"], "--scorer 'wer: 3': expected a scorer and its settings"),
-        (["3"], "--scorer '3': expected a scorer and its settings"),
-        (["wer", "wer: {of: heard}"], "scorer wer is given twice"),
-    ],
-)
-def test_a_wrong_scorer_on_the_command_line_is_told(given: list[str], message: str) -> None:
-    with pytest.raises(SpecError) as err:
-        more_scorers(given)
-    assert message in str(err.value)
-
-
-def test_a_scorer_that_the_task_has_is_not_added_a_second_time(tmp_path: Path, answered: Path) -> None:
-    got = run(tmp_path, "score", str(answered), "--scorer", "qa")
-    assert got.returncode == 2
-    assert "task toy has scorer qa of its own, and its metrics have one name" in got.stderr
-
-
 # ---------------------------------------------------------------- with a real model
 
 
@@ -472,7 +314,7 @@ def test_a_real_model_judges(weights: Callable[[str], Path], tmp_path: Path) -> 
     assert isinstance(scorer, Judge)
     samples, answers = about("Say yes.", "Say no.")
     rows = scorer.measure_all(samples, answers, tmp_path, Silent())
-    replies = [row["reply"] for row in lines(tmp_path)[1:]]
+    replies = [row["reply"] for row in judge_lines(tmp_path)[1:]]
     assert len(replies) == 2
     assert all(isinstance(reply, str) and reply for reply in replies)
     assert [row["judge.n"] for row in rows] == [1, 1]

@@ -1,0 +1,209 @@
+"""Scores that came with imported answers: kept as a metric, compared, alone where there is no gold, and as released."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from answer_files import answers, diva_eval, load, only, two_tasks, value, write
+
+from diva_bench.cli.compare import compare_command
+from diva_bench.cli.results import leaderboard_command, score_command
+from diva_bench.errors import PredictionError, UserError
+from diva_bench.store import RunFolder
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+GOLD, RELEASED = SHARED / "gold", SHARED / "diva-eval"
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return two_tasks(tmp_path, monkeypatch)
+
+
+# ---------------------------------------------------------------- kept and checked
+
+
+def test_it_is_said_whether_the_scores_that_came_are_a_metric_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
+    for right, said in (
+        (3, "the scores in the file are contains, answer by answer (6 answers, at most 0.0e+00 of 1 apart)"),
+        (5, "are those of no metric here: 4 of 6 answers have the same contains; their means are 83.33 and 50.00."),
+    ):
+        rows = [row | {"score": int(i < right)} for i, row in enumerate(answers(right=3))]
+        assert load(write(f"{right}.jsonl", rows), columns="score=score") == 0
+        assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("scores", "top", "expected"),
+    [
+        ((0, 0.5, 1, 1, 1, 1), None, 75),
+        ((0, 50, 100, 100, 100, 100), None, 75),
+        ((0, 0, 0, 0, 0, 1), 100, 1 / 6),
+        ((0, 0, 0, 0, 0, 1.5), None, 1 / 4),
+        ((0, 0, 0, 100.00000000000004, 0, 50), None, 25),
+    ],
+)
+def test_scores_of_0_to_1_and_of_0_to_100_are_on_one_scale(
+    scores: tuple[float, ...], top: int | None, expected: float
+) -> None:
+    load(diva_eval("outs.txt", [(f"q{i}", "x", s) for i, s in enumerate(scores)]), top=top)
+    assert value(only(), "released") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("score", [-0.5, 101])
+def test_a_score_outside_the_scale_is_refused(score: float) -> None:
+    with pytest.raises(PredictionError, match="the scores go from"):
+        load(diva_eval("outs.txt", [(f"q{i}", "x", score if i == 3 else 0.5) for i in range(6)]))
+    assert not Path("results").exists()
+
+
+# ---------------------------------------------------------------- what follows
+
+
+def test_scoring_again_gives_the_same_bytes_also_from_another_place() -> None:
+    load(diva_eval("outs.txt", [(f"q{i}", f"right {i}" if i % 2 else "", i / 8) for i in range(6)]))
+    folder = only().path
+    before = {name: (folder / name).read_bytes() for name in ("summary.json", "scores.jsonl")}
+    for name in before:
+        (folder / name).unlink()
+    Path("outs.txt").unlink()
+    assert score_command([folder], [Path("specs")]) == 0
+    assert {name: (folder / name).read_bytes() for name in before} == before
+
+
+def test_two_imported_runs_are_compared_also_by_the_scores_they_came_with(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, shift in (("one", 0.25), ("two", 0.0)):
+        load(diva_eval(f"{name}.txt", [(f"q{i}", "x", i / 10 + shift) for i in range(6)]), model_name=name)
+    runs = [only(run=f"{name}-*").path for name in ("one", "two")]
+    capsys.readouterr()
+    assert compare_command(runs, ["released"], 0, [], "csv", [Path("specs")]) == 0
+    assert "25.0" in capsys.readouterr().out
+
+
+def test_a_run_with_scores_is_compared_with_one_without_by_what_both_have(capsys: pytest.CaptureFixture[str]) -> None:
+    load(diva_eval("one.txt", [(f"q{i}", f"right {i}", 0.5) for i in range(6)]), model_name="one")
+    load(write("two.jsonl", answers()), model_name="two")
+    for order in (("one", "two"), ("two", "one")):
+        capsys.readouterr()
+        runs = [only(run=f"{name}-*").path for name in order]
+        assert compare_command(runs, [], 0, [], "csv", [Path("specs")]) == 0
+        out = capsys.readouterr().out
+        assert "contains" in out
+        assert "released" not in out
+
+
+# ---------------------------------------------------------------- without gold labels
+
+
+def test_without_gold_the_scores_alone_are_a_run_of_a_task_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    rows: list[tuple[object, str, object]] = [(-5 + i, "x", i / 10) for i in range(5)]
+    assert load(diva_eval("outs.txt", rows), gold=False) == 0
+    assert load(diva_eval("turned.txt", [(i, "y", s) for i, _, s in rows[::-1]]), gold=False, model_name="two") == 0
+    load(write("a.jsonl", answers()))
+    (task,) = Path("results").glob("quiz-scores-only-*")
+    runs = sorted(task.glob("*/"))
+    assert [p.name.partition("-")[0] for p in runs] == ["other", "two"]
+    summary = RunFolder(runs[0]).summary()
+    assert (summary["primary"], summary["clusters"], summary["baseline"]) == ("released", 5, None)
+    assert list(summary["metrics"]) == ["released"]
+    assert value(RunFolder(runs[0]), "released") == pytest.approx(20)
+    capsys.readouterr()
+    leaderboard_command(Path("results"), ["quiz-scores-only"], "md")
+    page = capsys.readouterr().out
+    assert "contains" not in page
+    before = (runs[0] / "summary.json").read_bytes()
+    assert score_command(runs, [Path("specs")]) == 0
+    assert (runs[0] / "summary.json").read_bytes() == before
+    assert compare_command(runs, [], 2, [], "rich", [Path("specs")]) == 0
+
+
+def test_clusters_of_scores_alone_come_from_a_file_and_are_kept() -> None:
+    file = diva_eval("outs.txt", [(f"x{i}", "x", i / 10) for i in range(4)])
+    Path("clusters.csv").write_text("id,cluster\n" + "".join(f"x{i},talk{i // 2}\n" for i in range(6)))
+    load(file, gold=False, clusters=Path("clusters.csv"))
+    folder = only()
+    assert folder.summary()["clusters"] == 2
+    before = (folder.path / "summary.json").read_bytes()
+    Path("clusters.csv").write_text("id,cluster\nx0,talk\n")
+    assert score_command([folder.path], [Path("specs")]) == 0
+    assert (folder.path / "summary.json").read_bytes() == before
+    with pytest.raises(PredictionError, match="--clusters has no cluster for 3 ids: x1, x2, x3"):
+        load(file, gold=False, clusters=Path("clusters.csv"), output=Path("more"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("a", "x", 1), ("a", "y", 0)], "more than once: 1: a"),
+        ([("a", "ERROR IN PROCESSING", "NA")], "no row of the file has a score"),
+    ],
+)
+def test_scores_alone_are_checked(rows: list[tuple[object, str, object]], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load(diva_eval("outs.txt", rows), gold=False)
+    assert not Path("results").exists()
+
+
+def test_scores_alone_need_ids() -> None:
+    with pytest.raises(PredictionError, match="--no-gold needs a file with ids"):
+        load(write("vb.jsonl", [{"prompt": "q", "response": "x"}]), gold=False)
+
+
+# ---------------------------------------------------------------- the released outputs
+
+
+def released(file: str, task: str, name: str, **changes: Any) -> RunFolder:
+    if not GOLD.is_dir() or not (RELEASED / file).is_file():
+        pytest.skip(f"the released outputs and gold labels are not here ({SHARED})")
+    load(RELEASED / file, task=task, model_name=name, **{"data_dir": GOLD, "paths": []} | changes)
+    return only(run=f"{name}-*")
+
+
+def test_released_meld_has_the_published_figures() -> None:
+    folder = released("MELD_emotion_recognition_Results/e2e_DiVA/default_outs.txt", "paper-meld", "diva")
+    assert folder.summary()["n"] == 2608
+    expected = {"accuracy": 39.0, "weighted_f1": 41.3, "macro_f1": 29.4, "uar": 32.7, "released": 39.0}
+    assert {metric: round(value(folder, metric), 1) for metric in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("e2e_DiVA", {"accuracy": 52.6, "binary_f1": 59.8, "macro_f1": 51.1, "mcc": 5.6, "released": 52.6}),
+        ("e2e_qwen2", {"accuracy": 55.5, "binary_f1": 63.1, "macro_f1": 53.6, "mcc": 12.1, "released": 55.5}),
+    ],
+)
+def test_released_mustard_has_the_published_figures(model: str, expected: dict[str, float]) -> None:
+    folder = released(f"Mustard_sarcasm_Results/{model}/default_outs.txt", "paper-mustard", model)
+    assert {metric: round(value(folder, metric), 1) for metric in expected} == expected
+    assert "sorted ids" in folder.record()["imported"]["matched"]
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(("model", "pedants", "came"), [("e2e_qwen2", 46.22, 46.22), ("e2e_DiVA", 51.52, 55.17)])
+def test_released_heysquad_by_one_version_of_pedants_and_as_released(
+    model: str, pedants: float, came: float, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DIVA_BENCH_CACHE")
+    folder = released(f"non_social_HeySquad_QA_Results/{model}/default_outs.txt", "paper-heysquad", model)
+    metrics = folder.summary()["metrics"]
+    assert round(metrics["released"]["value"], 2) == came
+    assert metrics["released"]["clusters"] == 311
+    if "pedants" not in metrics:
+        pytest.skip(f"the scores as released are as published; {folder.summary()['signature']['pedants']}")
+    assert round(metrics["pedants"]["value"], 2) == pedants
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("are pedants, answer by answer" if pedants == came else "are those of no metric here") in said
+
+
+@pytest.mark.parametrize(
+    ("dialect", "expected"), [("usa", (54.58, 494)), ("ind_n", (51.91, 494)), ("kenya", (52.06, 481))]
+)
+def test_released_sdqa_keeps_its_means_without_gold_labels(dialect: str, expected: tuple[float, int]) -> None:
+    file = f"Spoken_Dialect_QA_Results/e2e_DiVA/{dialect}_outs.txt"
+    metric = released(file, f"paper-sdqa-{dialect}", dialect, gold=False).summary()["metrics"]["released"]
+    assert (round(metric["value"], 2), metric["n"]) == expected

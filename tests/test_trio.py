@@ -1,0 +1,85 @@
+"""`trio` on run folders that the import command made: the gap, the samples counted, and how the runs are found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compared_runs import RIGHT, command, copied, imported, lined
+
+from diva_bench.cli.compare import trio_command
+from diva_bench.errors import StoreError, UserError
+from diva_bench.report.trio import count, trio
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return imported(tmp_path_factory.mktemp("compare"))
+
+
+def test_the_gap_of_a_trio_adds_up_and_its_samples_are_counted(results: Path) -> None:
+    found = trio(lined(results, "good", "middle", "bad"))
+    assert found.lost.value == pytest.approx(found.scores[0] - found.scores[1])
+    assert found.gained.value == pytest.approx(found.scores[2] - found.scores[1])
+    assert found.total.value == pytest.approx(found.gained.value - found.lost.value)
+    assert found.total.high < 0
+    assert found.counts.lost - found.counts.helped == pytest.approx(found.lost.value * 0.6)
+    assert found.counts.gained - found.counts.worse == pytest.approx(found.gained.value * 0.6)
+    assert found.counts.right is not None
+
+
+def test_counts_of_samples_worked_by_hand() -> None:
+    oracle, cascade, model = np.array([[1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 0, 0], [1, 0, 1, 0, 1, 0]], dtype=float)
+    found = count([oracle, cascade, model], binary=True)
+    assert (found.lost, found.back, found.helped, found.gained, found.worse) == (2, 1, 1, 2, 1)
+    assert (found.right, found.wrong) == (1, 1)
+    assert count([oracle, cascade, model], binary=False).right is None
+
+
+def test_the_trio_command_finds_the_runs_by_the_names_of_the_models(results: Path) -> None:
+    names = ("--oracle", "good", "--cascade", "middle", "--model", "bad")
+    done = command(results, "trio", "results", *names, "--path", ".", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    gaps, samples = json.loads(done.stdout)
+    (row,) = gaps["rows"]
+    assert (row["task"], row["metric"], row["n"]) == ("toy", "contains", 60)
+    assert row["total"]["value"] == pytest.approx(row["bad"] - row["oracle"])
+    assert row["total"]["value"] == pytest.approx(row["end to end"]["value"] - row["recogniser lost"]["value"])
+    assert samples["rows"][0]["n"] == 60
+    shown = command(results, "trio", "results", *names, "--path", ".", width=80).stdout
+    assert "recogniser" in shown
+
+
+def test_a_trio_that_lacks_somebody_says_who(results: Path, tmp_path: Path) -> None:
+    asked = (results / "results", "good", "middle")
+    assert trio_command(*asked, ["bad", "worse"], [], "md", [results]) == 1
+    with pytest.raises(UserError, match="no task has complete runs of good, middle and worse"):
+        trio_command(*asked, ["worse"], [], "md", [results])
+    with pytest.raises(StoreError, match="nowhere: no such folder"):
+        trio_command(tmp_path / "nowhere", "good", "middle", ["bad"], [], "md", [results])
+
+
+def test_a_trio_of_trials_alone_says_that_these_are_not_looked_at(results: Path, tmp_path: Path) -> None:
+    shutil.copytree(results / "results", tmp_path / "trials")
+    found = list((tmp_path / "trials").glob("*/*/summary.json"))
+    for file in found:
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"limit": 3}))
+    with pytest.raises(
+        UserError, match=rf"runs of nobody; {len(found)} with --limit, --audio or another wording are not"
+    ):
+        trio_command(tmp_path / "trials", "good", "middle", ["bad"], [], "md", [results])
+
+
+def test_several_runs_of_one_model_are_not_picked_from(results: Path, tmp_path: Path) -> None:
+    for name in RIGHT:
+        copied(results, tmp_path, name)
+    (run,) = tmp_path.glob("*/good-*")
+    twin = Path(shutil.copytree(run, run.with_name("good-000000")))
+    summary = json.loads((twin / "summary.json").read_text()) | {"run_id": twin.name}
+    (twin / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(UserError, match=r"several runs are called good: good-000000, good-\w+. Name one of these"):
+        trio_command(tmp_path, "good", "middle", ["bad"], [], "md", [results])
+    assert trio_command(tmp_path, run.name, "middle", ["bad"], [], "md", [results]) == 0
