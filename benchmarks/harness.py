@@ -79,7 +79,7 @@ def floor() -> float:
 
 
 def main() -> None:
-    print(f"{provenance.processor()}, {ITEMS} items, task covost2-de (BLEU and chrF2)")
+    print(f"{provenance.processor()}, {ITEMS} items, task covost2-de ({', '.join(job(1).scorers)})")
     small = memory(1000)
     asked, measured = min((once(ITEMS) for _ in range(3)), key=sum)
     print(f"plan, ask, append   {asked:6.2f} s  {ITEMS / asked:9.0f} samples/s")

@@ -43,7 +43,7 @@ def judge(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
         **_chance(job, scored, rows),
     }
     unparsed = summary["metrics"].get("unparsed")
-    summary["unparsed"] = round(unparsed["value"] * len(scored) / 100) if unparsed else None
+    summary["unparsed"] = round(unparsed["value"] * unparsed["n"] / 100) if unparsed else None
     _unjudged(job, rows, summary)
     folder.write_summary(summary)
     return summary
@@ -142,7 +142,7 @@ def _metrics(
         if not any(rows[name]):
             continue
         corpus = scorer.corpus(scored, said) if isinstance(scorer, CorpusScorer) else {}
-        falls, counted = getattr(scorer, "falls", ()), getattr(scorer, "counted", {})
+        counted: Mapping[str, Sequence[str]] = getattr(scorer, "counted", {})
         summed = stats.totals(rows[name]) if counted else {}
         for metric, got in stats.bootstrap(rows[name], clusters, scorer.reduce).items():
             if metric in out:
@@ -154,10 +154,10 @@ def _metrics(
                 "value": got.value,
                 "low": got.low,
                 "high": got.high,
-                "n": int(summed[counted[metric]]) if metric in counted else got.n,
+                "n": sum(int(summed.get(key, 0)) for key in counted[metric]) if metric in counted else got.n,
                 "clusters": got.clusters,
                 "few_clusters": got.few_clusters,
-                "higher_is_better": rises(name, metric, scorer.higher_is_better and metric not in falls),
+                "higher_is_better": rises(name, scorer, metric),
                 **({"corpus": round(corpus[metric], 9)} if metric in corpus else {}),
             }
     return out
@@ -193,7 +193,7 @@ def _chance(job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]
         # no model is asked about a constant, and nobody gave one a score
         return {"baseline": None, "baseline_of": None, "baselines": None, "at_chance": None}
     scorer = job.scorers[owner]
-    up = rises(owner, job.task.primary, scorer.higher_is_better)
+    up = rises(owner, scorer, job.task.primary)
     return chance.verdict(job.task, job.dataset, scored, rows[owner], scorer, up, job.seed).record()
 
 

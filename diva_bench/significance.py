@@ -266,13 +266,6 @@ def _swaps(clusters: int, trials: int, seed: int, block: int) -> Floats:
 # ---------------------------------------------------------------- standard errors, and what could be found
 
 
-def clustered_se(values: Floats, clusters: Sequence[str]) -> float:
-    """Standard error of the mean of `values` (N,) whose rows depend on each other within clusters (Liang and Zeger 1986;
-    Miller 2024, arXiv 2411.00640, equation 4): sqrt(sum over clusters of (sum of deviations)^2) / N."""
-    deviations = cluster_sums((values - np.mean(values))[:, None], clusters)
-    return float(np.sqrt((deviations**2).sum()) / len(values))
-
-
 def jackknife(
     rows: Sequence[Row], others: Sequence[Row], clusters: Sequence[str], reduce: Reduce
 ) -> dict[str, tuple[float, Interval]]:
@@ -311,12 +304,10 @@ def detectable(standard_error: float, power: float = POWER) -> float:
     return float(special.ndtri((1 + LEVEL) / 2) + special.ndtri(power)) * standard_error
 
 
-def planned(standard_error: float, correlation: float = 0.0, power: float = POWER) -> float:
-    """The same before there is a second system: it is taken to have the same standard error as the one at hand, and
-    scores that go up and down with it by `correlation` (0: as if it were asked other questions, the worst case)."""
-    if not -1 <= correlation <= 1:
-        raise ValueError(f"a correlation lies from -1 to 1, found {correlation}")
-    return detectable(standard_error * math.sqrt(2 * (1 - correlation)), power)
+def planned(standard_error: float) -> float:
+    """The same before there is a second system: it is taken to have the same standard error as the one at hand, and to be
+    asked other questions, which is the worst case."""
+    return detectable(standard_error * math.sqrt(2))
 
 
 def largest_share(clusters: Sequence[str]) -> float:

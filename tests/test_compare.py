@@ -21,14 +21,13 @@ from diva_bench.errors import StoreError, UnknownName, UserError
 from diva_bench.report.compare import (
     chosen,
     compare,
-    cut_to,
     differences_table,
     groups_tables,
     most,
     scores_table,
 )
 from diva_bench.report.scored import Sheet, sheet
-from diva_bench.report.tables import Score
+from diva_bench.report.tables import Score, cut_to
 from diva_bench.scorers.adherence import Adherence
 from diva_bench.store import RunFolder
 from diva_bench.types import Silent
@@ -150,6 +149,7 @@ def test_texts_are_put_on_one_line_and_cut_where_asked() -> None:
     assert cut_to("a long\n answer", 8) == "a long…"
     assert cut_to("a long\n answer", None) == "a long answer"
     assert cut_to("short", 5) == "short"
+    assert cut_to("今天火车会晚到", 8) == "今天火…"  # a character takes two columns
 
 
 # ---------------------------------------------------------------- the command

@@ -199,6 +199,9 @@ def test_the_difference_to_the_plain_run_is_shown_where_there_is_one(tmp_path, a
     scores.write_text(scores.read_text().replace("norm:squad", "norm:other", 1))
     stale = " ".join(ask("echo", "--audio", "silence").stdout.split())
     assert "toy (silence) x echo: no contains of today's scorers for all samples: run `diva-bench score" in stale
+    scores.unlink()  # as in results that are published without what can be derived
+    derived = " ".join(ask("echo", "--audio", "silence").stdout.split())
+    assert "toy (silence) x echo: not judged: still being asked, or run `diva-bench score" in derived
 
 
 def test_a_model_that_listens_is_seen_to(tmp_path, ask):

@@ -201,6 +201,16 @@ def test_labels_that_were_scored_are_what_counts() -> None:
     assert "off the subject" not in counts
 
 
+@pytest.mark.parametrize("decide", ["total", "first"])
+def test_the_label_that_counts_is_the_one_that_the_task_decides_on(decide: str) -> None:
+    spec = EMOTION.model_copy(update={"scorers": {"labels": {"decide": decide}}})
+    scores = {"sad": LabelScore(-1.0, 1, -2.0), "happy": LabelScore(-2.0, 1, -1.0)}
+    scores |= {c: LabelScore(-9.0, 1, -9.0) for c in ("angry", "neutral")}
+    spoken = [Response("a", "whatever", choices=scores), Response("b", "I think she is neutral."), Response("c", "Hm.")]
+    answers = Answers(spec, emotions()[:3], spoken)
+    assert answers.texts == ["sad" if decide == "total" else "happy", "neutral", "Hm."]
+
+
 def test_questions_of_one_cluster_may_have_one_answer() -> None:
     twins = [replace(s, id=f"{s.id}-{accent}") for s in questions()[:24] for accent in ("usa", "gbr")]
     answers = [text for text in right_answers()[:24] for _ in range(2)]

@@ -186,6 +186,35 @@ def test_answers_in_which_no_label_can_be_read_are_told_of(capsys: pytest.Captur
     assert "can be read" not in capsys.readouterr().err
 
 
+def test_metrics_of_what_the_answers_say_are_of_those_that_came_as_text() -> None:
+    said = ("mad", "glad", "glad", "hm", "anger it is", "mad")
+    file = write("a.jsonl", [{"id": f"m{i}", "text": text} for i, text in enumerate(said)])
+    assert load(file, task="mood", labels="mad=anger,glad=joy") == 0
+    summary = only("mood-*").summary()
+    assert summary["unparsed"] == 1
+    assert {name: summary["metrics"][name]["n"] for name in ("accuracy", "accuracy_text", "accuracy_first")} == {
+        "accuracy": 6,
+        "accuracy_text": 2,
+        "accuracy_first": 4,
+    }
+    assert summary["metrics"]["unparsed"]["value"] == 50
+
+
+def test_compare_shows_the_label_that_was_decided_on_and_the_words(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, said in (("right", ("mad", "it is joy", "neutral")), ("wrong", ("hm", "anger", "anger"))):
+        file = write(f"{name}.jsonl", [{"id": f"m{i}", "text": text} for i, text in enumerate(2 * said)])
+        assert load(file, task="mood", labels="mad=anger", model_name=name) == 0
+    runs = [only("mood-*", f"{name}-*").path for name in ("right", "wrong")]
+    capsys.readouterr()
+    assert compare_command(runs, [], 6, [], "csv", [Path("specs")]) == 0
+    shown = [line.split(",") for line in capsys.readouterr().out.splitlines() if line.startswith("m")]
+    assert {line[0]: line[3:] for line in shown if len(line) == 5 and line[0] in ("m0", "m1", "m2")} == {
+        "m0": ["anger; says: mad", "hm"],
+        "m1": ["joy; says: it is joy", "anger"],
+        "m2": ["neutral", "anger"],
+    }
+
+
 def test_labels_by_other_names_are_part_of_the_identity() -> None:
     rows = [{"id": f"m{i}", "text": text} for i, text in enumerate(["mad", "glad", "meh", "glad", "mad", "glad"])]
     file = write("a.jsonl", rows)

@@ -127,6 +127,22 @@ def test_a_run_has_the_mean_with_its_interval_and_the_value_of_all_answers_besid
     assert "corpus" not in metrics["em"]
 
 
+def test_compare_knows_of_which_metrics_less_is_better(tmp_path: Path) -> None:
+    specs = mini_task.write(tmp_path / "specs")
+    module(specs, "lengths", LENGTHS)
+    mini_task.model(specs, "wordy", reply="prompt")
+    scorers = "{qa: {}, hf_evaluate: {metric: lengths, path: lengths, keys: [share], higher_is_better: false}}"
+    spec = specs / "toy.yaml"
+    spec.write_text(spec.read_text().replace("{qa: {}}", scorers))
+    assert call(tmp_path, "run", "-m", "echo", "-m", "wordy", "-t", "toy", "--path", "specs").returncode == 0
+    runs = sorted(str(path.parent) for path in tmp_path.glob("results/*/*/summary.json"))
+    got = call(tmp_path, "compare", *runs, "--path", "specs", "--format", "md")
+    assert got.returncode == 0, got.stderr
+    assert [line for line in got.stdout.splitlines() if "lower is better" in line] == [
+        "- hf.lengths.share: lower is better"
+    ]
+
+
 def test_several_metrics_stand_in_one_scorer_and_the_primary_one_gives_the_direction(tmp_path: Path) -> None:
     exact, lengths = module(tmp_path, "exact", EXACT), module(tmp_path, "lengths", LENGTHS)
     listed = [

@@ -41,11 +41,12 @@ def ablate_command(options: Options, metric: str | None, ask: bool, format: str)
         scorers = {name for job in jobs for name in job.scorers}
         known = {m.name for m in METRICS if m.scorer in scorers} | {n for job in jobs for n in _names(job)}
         raise unknown("metric", metric, known, f"any of {', '.join(group[0].task.name for group in groups)}")
-    from diva_bench.decoding.memo import ENCODED, LIMIT  # torch
+    if ask:
+        from diva_bench.decoding.memo import ENCODED, LIMIT  # torch
 
-    ENCODED.limit = LIMIT
-    if ask and run_jobs(catalog, jobs, options, progress, shard) is None:
-        return 0  # the first process has the table
+        ENCODED.limit = LIMIT
+        if run_jobs(catalog, jobs, options, progress, shard) is None:
+            return 0  # the first process has the table
     paths: dict[str, list[Path]] = {}
     for job in jobs:
         paths.setdefault(job.model.name, []).append(job.path(options.output))

@@ -23,7 +23,7 @@ from diva_bench.report.compare import (
     tests_table,
 )
 from diva_bench.report.scored import sheet
-from diva_bench.report.summaries import collect
+from diva_bench.report.summaries import collect, of_tasks
 from diva_bench.report.tables import Table
 from diva_bench.report.trio import Trio, find, trio, trio_tables
 from diva_bench.store import RunFolder
@@ -79,8 +79,7 @@ def trio_command(
     stored = collect(results)
     runs = [s for s in stored if s.limit is None and not s.audio and not s.variant]
     trials = len(stored) - len(runs)
-    if tasks:
-        runs = [s for s in runs if any(t in (s.task, s.task_id) or s.task.startswith(f"{t}-") for t in tasks)]
+    runs = of_tasks(runs, tasks)
     catalog, progress = Catalog(paths), Terminal()
     trios: list[Trio] = []
     missing: dict[str, list[str]] = {}

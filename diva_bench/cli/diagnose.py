@@ -9,7 +9,7 @@ from typing import cast
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.results import job_of
-from diva_bench.cli.show import print_table
+from diva_bench.cli.show import print_table, print_tables
 from diva_bench.errors import StoreError
 from diva_bench.report.diagnose import Patient, as_json, diagnose, long_table, tables
 from diva_bench.report.signs import Answers, counted
@@ -37,10 +37,7 @@ def diagnose_command(
     elif format == "csv":
         print_table(long_table(found), "csv")
     else:
-        for i, table in enumerate(tables(found, examples)):
-            if i:
-                print()
-            print_table(table, format)
+        print_tables(tables(found, examples), format)
     return 0
 
 

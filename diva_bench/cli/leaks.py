@@ -12,7 +12,7 @@ from typing import cast
 from diva_bench import assets, data
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.show import print_table
+from diva_bench.cli.show import print_table, print_tables
 from diva_bench.errors import StoreError, UserError
 from diva_bench.leaks import Leaks
 from diva_bench.report.leaked import as_json, counts_table, found_table
@@ -60,11 +60,10 @@ def leaks_command(options: Options) -> int:
     elif options.format == "csv":
         print_table(found_table(report, None), "csv")
     else:
-        print_table(counts_table(report, options.train), options.format)
+        shown = [counts_table(report, options.train)]
         if report.found:
-            print()
-            listed = found_table(report) if options.format == "rich" else found_table(report, None)
-            print_table(listed, options.format)
+            shown.append(found_table(report) if options.format == "rich" else found_table(report, None))
+        print_tables(shown, options.format)
     return 1 if report.found else 0
 
 

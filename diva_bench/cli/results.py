@@ -11,13 +11,13 @@ import yaml
 from diva_bench import assets, controls, data, imported, judge
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.show import print_table, print_tables
+from diva_bench.cli.show import print_tables
 from diva_bench.errors import SpecError, StoreError
 from diva_bench.report import scored
 from diva_bench.report.leaderboard import leaderboard, page
 from diva_bench.report.prompts import families, spread_table
 from diva_bench.report.runs import Finished, results_table
-from diva_bench.report.summaries import collect, summary_of
+from diva_bench.report.summaries import collect, of_tasks, summary_of
 from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.runner import Job
 from diva_bench.specs import Json, ModelSpec
@@ -35,10 +35,7 @@ def score_command(
         job = job_of(catalog, folder, progress, more, data_dir)
         with folder:
             finished.append(Finished(judge.judge(job, folder, progress), path, folder.timing()))
-    print_table(results_table(finished))
-    if more:
-        print()
-        print_table(metrics_table(finished))
+    print_tables([results_table(finished), *([metrics_table(finished)] if more else [])])
     return 0 if all(f.summary["complete"] and not f.summary.get("unjudged") for f in finished) else 1
 
 
@@ -128,9 +125,7 @@ def leaderboard_command(
     """Print one table per task, and the spread over prompts; `ranks`: with the interval of every rank. 1 without runs."""
     if not results.is_dir():
         raise StoreError(f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.")
-    summaries = collect(results)
-    if tasks:
-        summaries = [s for s in summaries if any(s.task == t or s.task.startswith(f"{t}-") for t in tasks)]
+    summaries = of_tasks(collect(results), tasks)
     if not summaries:
         print(f"{results}: no runs" + (f" of {', '.join(tasks)}" if tasks else "") + ".", file=sys.stderr)
         return 1

@@ -14,7 +14,7 @@ from typing import Any
 from diva_bench import assets, controls, data, judge, prompt, provenance, runner
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal, amount, duration
-from diva_bench.cli.show import print_table
+from diva_bench.cli.show import print_tables
 from diva_bench.errors import UserError, unknown
 from diva_bench.readers import place
 from diva_bench.report.controls import listening_table
@@ -59,15 +59,13 @@ def run_command(options: Options) -> int:
     finished = run_jobs(catalog, jobs, options, progress, shard)
     if finished is None:
         return 0  # what failed is in the run folder, and the first process says so
-    print_table(results_table(finished))
+    tables = [results_table(finished)]
     if options.prompts > 1:
         found = families(job.path(options.output) for job in jobs)
-        for table in (wordings_table(found), spread_table(found)):
-            print()
-            print_table(table)
+        tables += [wordings_table(found), spread_table(found)]
     if options.audio:
-        print()
-        print_table(listening_table(jobs, options.output))
+        tables.append(listening_table(jobs, options.output))
+    print_tables(tables)
     return 0 if all(f.summary["complete"] and not f.summary["data_faults"] for f in finished) else 1
 
 

@@ -16,8 +16,9 @@ from diva_bench import significance
 from diva_bench.errors import unknown
 from diva_bench.report.leaderboard import caption, flag, write_rank
 from diva_bench.report.scored import Sheet
-from diva_bench.report.tables import Cell, Column, Score, Table
+from diva_bench.report.tables import Cell, Column, Score, Table, cut_to
 from diva_bench.scorers import DIAGNOSTIC, PREDICTED
+from diva_bench.scorers.labels import UNPARSED, Labels, scorer_of
 from diva_bench.significance import Lineup, McNemar, Randomised
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, Estimate, Interval, holm
 from diva_bench.types import Floats, Response
@@ -304,12 +305,13 @@ def items_table(
 ) -> Table:
     """The samples at `places`, by what they add to the difference of the first two runs, `parts` (N,).
 
-    `answers`: for each run, sample id -> answer. `cut`: at most so many characters of a text; None: all.
+    `answers`: for each run, sample id -> answer. `cut`: see `cut_to`.
     """
     sheet, metric = found.sheet, found.metrics[0]
+    labels = scorer_of(sheet.task)
     rows: list[list[Cell]] = []
     for i in places:
-        said = [_said(one.get(sheet.ids[i])) for one in answers]
+        said = [_said(one.get(sheet.ids[i]), labels) for one in answers]
         texts = [cut_to(text, cut) for text in (" / ".join(sheet.references[i]), *said)]
         rows.append([sheet.ids[i], float(parts[i]), *texts])
     names = [run.name for run in sheet.runs[:2]]
@@ -342,19 +344,13 @@ def most(parts: Floats, count: int) -> list[int]:
     return [*above[: count - len(taken)], *taken]
 
 
-def cut_to(text: str, width: int | None) -> str:
-    """On one line, and cut to `width` characters with an ellipsis."""
-    line = " ".join(text.split())
-    return line if width is None or len(line) <= width else line[: width - 1].rstrip() + "…"
-
-
-def _said(response: Response | None) -> str:
-    """An answer as it was judged: the label with the highest log-likelihood, where labels were scored, and the words."""
+def _said(response: Response | None, labels: Labels | None) -> str:
+    """An answer as it was judged: the label that was decided on, where the task has labels, and the words."""
     if response is None or response.status != "ok":
         return f"({response.status})" if response else "-"
-    if not response.choices:
+    label = labels.decided(response)["label"] if labels else UNPARSED
+    if label == UNPARSED:
         return response.text or "(nothing)"
-    label = max(response.choices, key=lambda c: response.choices[c].total if response.choices else 0.0)
     return label if response.text.strip() in ("", label) else f"{label}; says: {response.text}"
 
 

@@ -93,7 +93,7 @@ def _heard(job: Job, results: Path) -> Heard:
     if not (folder.path / "run.json").is_file():
         none = "no run without --audio in this folder; the same command without it asks one"
         return Heard(gap=none if job.control is None else "never asked")
-    if not file.is_file():
+    if not file.is_file() or not (folder.path / "scores.jsonl").is_file():
         return Heard(gap=f"not judged: still being asked, or {again}")
     summary = summary_of(folder.summary(), file)
     if not summary.complete:

@@ -16,12 +16,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
 from diva_bench.report.leaderboard import MINI
 from diva_bench.report.signs import SAME_OPEN, SIGNS, Answers, Sign, Verdict
-from diva_bench.report.tables import Cell, Column, Score, Table
-from diva_bench.stats import RESAMPLES, Difference, Estimate, bootstrap, paired, ratio
+from diva_bench.report.tables import Cell, Column, Score, Table, cut_to
+from diva_bench.stats import RESAMPLES, Difference, Estimate, bootstrap, dense, paired, ratio
 from diva_bench.types import Floats, Row
 
 _WORDS = ("oracle", "cascade")  # adapters that give their LLM words: they have no losses to blame
@@ -115,8 +115,8 @@ def _finding(patient: Patient, sign: Sign, reference: Patient | None) -> Finding
 
 
 def _share(totals: Mapping[str, Floats]) -> dict[str, Floats]:
-    zero = np.zeros(np.shape(next(iter(totals.values()), 0.0)))
-    return {"share": np.asarray(100 * ratio(totals.get("sum", zero), totals.get("n", zero)))}
+    sums = dense(totals, ["sum", "n"])
+    return {"share": np.asarray(100 * ratio(sums[..., 0], sums[..., 1]))}
 
 
 def _verdict(sign: Sign, found: Estimate, threshold: float) -> Verdict:
@@ -275,9 +275,8 @@ def examples_of(diagnosis: Diagnosis, limit: int) -> list[dict[str, str]]:
 
 
 def _cut(text: str) -> str:
-    plain = " ".join(text.split())
-    width = _WIDE if max((cell_len(word) for word in plain.split()), default=0) <= _SOLID else _SOLID
-    return (plain if cell_len(plain) <= width else set_cell_size(plain, width - 1).rstrip() + "…") or "(nothing)"
+    width = _WIDE if max((cell_len(word) for word in text.split()), default=0) <= _SOLID else _SOLID
+    return cut_to(text, width) or "(nothing)"
 
 
 # ---------------------------------------------------------------- for programs

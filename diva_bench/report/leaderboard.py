@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
-from diva_bench.report.summaries import MetricSummary, RunSummary
+from diva_bench.report.summaries import RunSummary
 from diva_bench.report.tables import Cell, Column, Score, Table, write
 from diva_bench.scorers import DIAGNOSTIC, METRICS, NOT_SCORED, PREDICTED
 from diva_bench.significance import planned
@@ -28,22 +28,13 @@ Ranks = Mapping[tuple[str, str], tuple[int, int]]
 """(task id, run id) -> the 95 % interval of its rank."""
 
 
-def leaderboard(
-    summaries: Iterable[RunSummary], edition: str | None = None, task: str | None = None, ranks: Ranks | None = None
-) -> list[Table]:
+def leaderboard(summaries: Iterable[RunSummary], ranks: Ranks | None = None) -> list[Table]:
     """One table per task id, before them an overview of every edition that has more than one task.
 
     Runs under an audio condition have tables of their own, behind the others and in no overview; those of other
-    wordings of a prompt are told by `report.prompts` in one line each. `edition` and `task` (a task's name, its name
-    without the subset, or its id) keep only what they name.
+    wordings of a prompt are told by `report.prompts` in one line each.
     """
-    kept = [
-        s
-        for s in summaries
-        if not s.variant
-        and edition in (None, s.edition)
-        and (task in (None, s.task, s.task_id) or s.task.startswith(f"{task}-"))
-    ]
+    kept = [s for s in summaries if not s.variant]
     kept.sort(
         key=lambda s: (
             s.limit is not None,
@@ -158,11 +149,6 @@ def _other_metrics(runs: Sequence[RunSummary], primary: str) -> list[str]:
 
 def _counts(run: RunSummary) -> list[Cell]:
     return [run.errors, run.unsupported, run.unparsed]
-
-
-def number(metric: MetricSummary | None) -> str:
-    """A metric with its interval: "22.4 [19.1, 25.7]"."""
-    return write(metric.score if metric else None)
 
 
 def flag(run: RunSummary) -> str:

@@ -10,12 +10,12 @@ from typing import Any
 
 from diva_bench import fingerprint
 from diva_bench.leaks import KINDS, SHORT, SIMILAR, Item, Report
-from diva_bench.report.tables import Cell, Column, Table
+from diva_bench.report.tables import Cell, Column, Table, cut_to
 from diva_bench.text import words
 
 LISTED = 20
 """Samples that the terminal shows; the other formats have all."""
-_WIDE = 60  # characters of a text in a list
+_WIDE = 60  # columns of a text in a list
 
 
 def counts_table(report: Report, sources: Sequence[str]) -> Table:
@@ -61,7 +61,8 @@ def found_table(report: Report, limit: int | None = LISTED) -> Table:
     rows: list[list[Cell]] = []
     for item in found[:limit]:
         for pair in sorted(item.pairs, key=lambda pair: (KINDS.index(pair.kind), -pair.closeness)):
-            rows.append([item.task, item.id, pair.kind, pair.closeness, pair.row, _cut(item.said), _cut(pair.said)])
+            texts = [cut_to(text, _WIDE) for text in (item.said, pair.said)]
+            rows.append([item.task, item.id, pair.kind, pair.closeness, pair.row, *texts])
     columns = [Column("task"), Column("sample"), Column("kind"), Column("closeness", digits=2), Column("training row")]
     columns += [Column("the sample says", optional=True), Column("the training row says", optional=True)]
     more = sum(sum(item.counts.values()) for item in report.found) - sum(len(item.pairs) for item in found[:limit])
@@ -71,10 +72,6 @@ def found_table(report: Report, limit: int | None = LISTED) -> Table:
         else []
     )
     return Table("pairs", columns, rows, notes)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _WIDE else text[: _WIDE - 1].rstrip() + "…"
 
 
 def as_json(report: Report, sources: Sequence[str], seconds: float) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from diva_bench.report.leaderboard import MINI, flag
+from diva_bench.report.leaderboard import MINI, comparable, flag
 from diva_bench.report.summaries import RunSummary, summary_of
 from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.specs import ModelSpec, digest
@@ -44,8 +44,8 @@ class Family:
     @property
     def judged(self) -> list[RunSummary]:
         """The runs that have a value of the metric that most of them are ranked by."""
-        found = [w.summary for w in self.wordings if w.summary is not None and w.summary.ranked]
-        return [s for s in found if s.primary == found[0].primary]
+        found = [w.summary for w in self.wordings if w.summary is not None]
+        return comparable(found)[0] if found else []
 
 
 def families(folders: Iterable[Path]) -> list[Family]:

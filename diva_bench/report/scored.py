@@ -21,10 +21,8 @@ from diva_bench.scorers import rises
 from diva_bench.significance import line_up
 from diva_bench.specs import TaskSpec
 from diva_bench.stats import Reduce, totals
-from diva_bench.store import RunFolder
+from diva_bench.store import Json, RunFolder
 from diva_bench.types import Progress, Row, Scorer
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ class Sheet:
     def rises(self, metric: str) -> bool:
         """Whether higher is better."""
         scorer = self.metrics[metric]
-        return rises(scorer, metric, self.scorers[scorer].higher_is_better)
+        return rises(scorer, self.scorers[scorer], metric)
 
     @property
     def single_clusters(self) -> bool:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from diva_bench.scorers import answer
 from diva_bench.scorers.adherence import Adherence, tokens
+from diva_bench.scorers.labels import UNPARSED, Labels, scorer_of
 from diva_bench.specs import TaskSpec
 from diva_bench.text import BASIC
 from diva_bench.types import Response, Row, Sample
@@ -71,8 +73,9 @@ class Answers:
 
     @cached_property
     def texts(self) -> list[str]:
-        """What was answered: the label that was decided where labels were scored, else the words, "" where unsupported."""
-        return [_said(r) for r in self.responses]
+        """What was answered: the label that was decided on, as the task scores it, else the words, "" where unsupported."""
+        labels = scorer_of(self.task)
+        return [_said(r, labels) for r in self.responses]
 
     @cached_property
     def contexts(self) -> list[frozenset[str]]:
@@ -86,12 +89,9 @@ class Answers:
         return [frozenset(p for p in pieces if seen[p] <= most) for pieces in found]
 
 
-def _said(response: Response) -> str:
-    if response.status == "unsupported":
-        return ""
-    if response.choices:
-        return max(response.choices, key=lambda label: response.choices[label].total)  # type: ignore[index]
-    return response.label if response.label is not None else response.text
+def _said(response: Response, labels: Labels | None) -> str:
+    label = labels.decided(response)["label"] if labels else UNPARSED
+    return answer(response) if label == UNPARSED else label
 
 
 def _pieces(text: str) -> set[str]:

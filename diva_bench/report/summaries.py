@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -126,6 +127,11 @@ def collect(results: Path) -> list[RunSummary]:
         file = folder / "summary.json"
         runs.append(summary_of(_read(file), file) if file.exists() else _unjudged(folder / "run.json"))
     return runs
+
+
+def of_tasks(runs: Sequence[RunSummary], names: Sequence[str]) -> list[RunSummary]:
+    """Those of some tasks, each a task's name, its name without the subset, or its id; all of them where none is named."""
+    return [r for r in runs if not names or any(n in (r.task, r.task_id) or r.task.startswith(f"{n}-") for n in names)]
 
 
 class _Part(BaseModel):

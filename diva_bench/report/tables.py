@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -153,6 +153,12 @@ class Table:
     def _texts(self) -> Iterator[list[str]]:
         for row in self.rows:
             yield [write(cell, column.digits) for cell, column in zip(row, self.columns, strict=True)]
+
+
+def cut_to(text: str, width: int | None) -> str:
+    """On one line, and cut to `width` columns of a terminal with an ellipsis; None: all of it."""
+    line = " ".join(text.split())
+    return line if width is None or cell_len(line) <= width else set_cell_size(line, width - 1).rstrip() + "…"
 
 
 def write(cell: Cell, digits: int = 1) -> str:

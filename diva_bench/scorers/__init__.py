@@ -9,7 +9,7 @@ from typing import Any
 
 from diva_bench.errors import SpecError
 from diva_bench.specs import TaskSpec
-from diva_bench.types import Response
+from diva_bench.types import Response, Scorer
 
 BUILTIN = {
     "bleu": "diva_bench.scorers.translation:Bleu",
@@ -122,9 +122,10 @@ DIAGNOSTIC = tuple(m.name for m in METRICS if m.scorer == "adherence")
 _RISES = {(m.scorer, m.name): m.higher_is_better for m in METRICS}
 
 
-def rises(scorer: str, metric: str, otherwise: bool) -> bool:
-    """Whether more of a metric is better: as METRICS has it, `otherwise` for one that is not listed."""
-    return _RISES.get((scorer, metric), otherwise)
+def rises(name: str, scorer: Scorer, metric: str) -> bool:
+    """Whether more of a metric is better: as METRICS has it; of one that is not listed, as its scorer says of all of its
+    metrics but those in `falls`, if it has that."""
+    return _RISES.get((name, metric), scorer.higher_is_better and metric not in getattr(scorer, "falls", ()))
 
 
 def answer(response: Response) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import jiwer
 import numpy as np
@@ -71,6 +71,8 @@ class Adherence:
     """
 
     higher_is_better = False
+    counted: Final = {"transcribes": ("adh.transcribes.n",), "truncated": ("adh.truncated.n",)}
+    """Metric -> the statistics whose sum is its n, where that is not all answers that have a row."""
 
     def __init__(self, task: TaskSpec, **args: Any) -> None:
         allowed = {

@@ -233,8 +233,8 @@ class _Metric:
         """The prediction: words, or the number of the label decided on, -1 where the answer names none."""
         if self._labels is None:
             return answer(response)
-        decided = next(key for key in self._labels.measure(sample, response) if key.startswith("label:"))
-        label = decided.rpartition(">")[2]
+        self._labels.check(sample)
+        label = self._labels.decided(response)["label"]
         return -1 if label == UNPARSED else self._choices.index(label)
 
     def _compute(
@@ -263,7 +263,7 @@ class _Metric:
 
     def _reference(self, feature: Any, references: list[str], sample: Sample) -> Any:
         if self._labels is not None:
-            return self._choices.index(references[0])  # Labels.measure saw to it that there is one, of the choices
+            return self._choices.index(references[0])  # Labels.check saw to it that there is one, of the choices
         if isinstance(feature, Mapping):  # SQuAD's own shape
             return {"id": sample.id, "answers": {"text": references, "answer_start": [0] * len(references)}}
         return references if _several(feature) else references[0]

@@ -111,25 +111,34 @@ class Labels:
         decide = f"|decide:{given['decide']}" if given["decide"] != "total" else ""
         parser = f"parser:v{Parser.version}|norm:{BASIC.signature}|table:{table}"
         self.signature = f"labels|ties:first|{parser}{positive}{decide}"
+        norm, first, text = (_keys(kind, task.choices) for kind in ("norm", "first", "text"))
+        self.counted = {"accuracy_norm": norm, "accuracy_text": text, "unparsed": text}
+        self.counted |= dict.fromkeys(("accuracy_first", "weighted_f1_first", "binary_f1_first"), first)
+        """Metric -> the statistics whose sum is its n: of imported answers some may come as labels, others as text."""
 
-    def measure(self, sample: Sample, response: Response) -> dict[str, float]:
+    def check(self, sample: Sample) -> None:
+        """Raises DataError for a sample that has not one gold label, out of the choices."""
         if len(sample.references) != 1 or sample.references[0] not in self._choices:
             raise DataError(
                 f"sample {sample.id}: a label task needs one reference out of {', '.join(self._choices)}; "
                 f"found {', '.join(sample.references)}."
             )
+
+    def measure(self, sample: Sample, response: Response) -> dict[str, float]:
+        self.check(sample)
+        return {f"{kind}:{sample.references[0]}>{label}": 1.0 for kind, label in self.decided(response).items()}
+
+    def decided(self, response: Response) -> dict[str, str]:
+        """Kind -> the label that was decided on, or "unparsed"; "label" is always there."""
         said = self._parser.parse(answer(response))
         if response.status == "unsupported":
             # Which kinds this model can be judged by cannot be seen here; `reduce` drops those that never had a label.
-            decided = dict.fromkeys(KINDS, UNPARSED)
-        elif response.label is not None:  # imported: chosen by the first token of each label
-            decided = dict.fromkeys(("label", "first"), response.label or UNPARSED)
-        elif response.choices is None:
-            decided = dict.fromkeys(("label", "text"), said or UNPARSED)
-        else:
-            decided = {kind: self._best(response, score) for kind, score in self._scores.items()}
-            decided["text"] = said or UNPARSED
-        return {f"{kind}:{sample.references[0]}>{label}": 1.0 for kind, label in decided.items()}
+            return dict.fromkeys(KINDS, UNPARSED)
+        if response.label is not None:  # imported: chosen by the first token of each label
+            return dict.fromkeys(("label", "first"), response.label or UNPARSED)
+        if response.choices is None:
+            return dict.fromkeys(("label", "text"), said or UNPARSED)
+        return {kind: self._best(response, score) for kind, score in self._scores.items()} | {"text": said or UNPARSED}
 
     def _best(self, response: Response, score: Callable[[LabelScore], float]) -> str:
         given = response.choices or {}
@@ -169,14 +178,23 @@ class Labels:
         return {name: np.asarray(100 * score) for name, score in scores.items()}
 
 
+def scorer_of(task: TaskSpec) -> Labels | None:
+    """What decides on a label in a task that has choices, with the settings of the task; None in an open one."""
+    return Labels(task, **(task.scorers.get("labels") or {})) if task.choices else None
+
+
 # ---------------------------------------------------------------- from confusion counts; K choices
 
 
 def confusion(totals: Mapping[str, Floats], choices: Sequence[str], kind: str = "label") -> Floats:
     """Counts (..., K, K + 1): row gold, column predicted, in the order of `choices`; the last column is "unparsed"."""
-    columns = (*choices, UNPARSED)
-    counts = dense(totals, [f"{kind}:{gold}>{predicted}" for gold in choices for predicted in columns])
-    return counts.reshape(*counts.shape[:-1], len(choices), len(columns))
+    counts = dense(totals, _keys(kind, choices))
+    return counts.reshape(*counts.shape[:-1], len(choices), len(choices) + 1)
+
+
+def _keys(kind: str, choices: Sequence[str]) -> list[str]:
+    """The statistics of one kind, the last of every gold label "unparsed"."""
+    return [f"{kind}:{gold}>{predicted}" for gold in choices for predicted in (*choices, UNPARSED)]
 
 
 def accuracy(counts: Floats) -> Floats:

@@ -80,8 +80,8 @@ class Judge:
 
     higher_is_better = True
     asks_model = True
-    counted: Final = {"judge": "judge.read"}
-    """Metric -> the statistic that is its n, where that is not all answers that have a row."""
+    counted: Final = {"judge": ("judge.read",)}
+    """Metric -> the statistics whose sum is its n, where that is not all answers that have a row."""
 
     def __init__(self, task: TaskSpec, *, models: Models, **args: Any) -> None:
         self._where = f"task {task.name}: scorers.llm_judge"
