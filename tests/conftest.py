@@ -1,8 +1,11 @@
-"""Real weights for the tests that are marked `weights`; everything else makes its own tiny models."""
+"""Real weights for the tests that are marked `weights`, GPUs for those marked `gpu`; everything else makes its own tiny
+models and runs on the CPU, also where there is a GPU: its numbers and bits are a CPU's."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +13,28 @@ import pytest
 
 from diva_bench import assets
 from diva_bench.catalog import Catalog
+
+_SHOWN = os.environ.get("CUDA_VISIBLE_DEVICES")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before anything asks CUDA what there is
+
+
+@pytest.fixture(scope="session")
+def gpus() -> Callable[[int], dict[str, str]]:
+    """How many are needed -> environment of a process that sees them; skips where there are fewer."""
+    shown = {**os.environ, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # asking does not start CUDA, which outlives no fork
+    del shown["CUDA_VISIBLE_DEVICES"]
+    shown |= {} if _SHOWN is None else {"CUDA_VISIBLE_DEVICES": _SHOWN}
+    ask = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
+    count: list[int] = []
+
+    def find(needed: int) -> dict[str, str]:
+        if not count:
+            count.append(int(subprocess.run(ask, env=shown, capture_output=True, text=True, check=True).stdout))
+        if count[0] < needed:
+            pytest.skip(f"needs {needed} CUDA device(s); there are {count[0]}")
+        return shown
+
+    return find
 
 
 @pytest.fixture(scope="session")

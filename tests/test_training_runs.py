@@ -9,7 +9,20 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from training_tools import FIRST, SECOND, config, in_processes, job, make_place, parquet, prepared, rows_of, wav
+from training_tools import (
+    DEATHS,
+    EVERYTHING,
+    FIRST,
+    SECOND,
+    config,
+    in_processes,
+    job,
+    make_place,
+    parquet,
+    prepared,
+    rows_of,
+    wav,
+)
 
 from diva_bench.diva import checkpoint
 from diva_bench.errors import StoreError, UserError
@@ -31,18 +44,6 @@ def trained(place: Path, output: Path, **changes: Any) -> None:
 
 # ---------------------------------------------------------------- killed
 
-DEATHS = [
-    ("encoded", 1), ("encoded", 2),  # nothing stored; one group of clips of two
-    ("taught", 1), ("encoded", 2),  # the held-out transcripts; when those are stored, the others
-    ("step", 1), ("step", 3), ("saved", 1),  # before there is a checkpoint
-    ("saved", 2), ("step", 2), ("saved", 1),  # in the first phase
-    ("step", 5), ("step", 4),  # in the second one
-]  # fmt: skip
-
-
-EVERYTHING = {
-    "cache_states": False, "train_encoder": True, "variants": 1, "distill_positions": 2, "pad": 1.0
-}  # fmt: skip
 SETTINGS: dict[str, dict[str, Any]] = {"plain": {}, "everything": EVERYTHING}
 
 

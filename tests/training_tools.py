@@ -29,6 +29,17 @@ SETTINGS: dict[str, Any] = {
     "save_every": 3,
 }  # fmt: skip
 
+DEATHS = [  # moments of SCRIPT, one after another, until a training is over
+    ("encoded", 1), ("encoded", 2),  # nothing stored; one group of clips of two
+    ("taught", 1), ("encoded", 2),  # the held-out transcripts; when those are stored, the others
+    ("step", 1), ("step", 3), ("saved", 1),  # before there is a checkpoint
+    ("saved", 2), ("step", 2), ("saved", 1),  # in the first phase
+    ("step", 5), ("step", 4),  # in the second one
+]  # fmt: skip
+EVERYTHING: dict[str, Any] = {
+    "cache_states": False, "train_encoder": True, "variants": 1, "distill_positions": 2, "pad": 1.0
+}  # fmt: skip
+
 
 def config(**changes: Any) -> TrainConfig:
     return TrainConfig(**(SETTINGS | changes))
@@ -122,20 +133,23 @@ def job(place: Path, output: Path, cache: Path, kill: tuple[str, int] | None = N
     return {"place": str(place), "output": str(output), "cache": str(cache), "changes": changes, "kill": kill}
 
 
-def in_processes(folder: Path, jobs: list[dict[str, Any]], *launcher: str) -> list[int]:
+def in_processes(
+    folder: Path, jobs: list[dict[str, Any]], *launcher: str, shown: dict[str, str] | None = None
+) -> list[int]:
     """Run trainings one after another, each in a process of its own; their exit codes, -9 for a killed one.
 
-    `launcher`: words between python and the script that start several processes, which share the jobs."""
+    `launcher`: words between python and the script that start several processes, which share the jobs. `shown`: the
+    environment that shows them GPUs (conftest.py); else they see none."""
     script = folder / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")
     command = [sys.executable, *launcher, str(script), json.dumps(jobs), *(["shared"] if launcher else [])]
     paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "PYTHONWARNINGS": "default"}
+    environment = {**(shown or os.environ), "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "PYTHONWARNINGS": "default"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     ) as process:
         try:
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=600 if shown else 120)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
