@@ -53,11 +53,12 @@ def batch_of(step: int, clips: Clips, train: list[int], config: TrainConfig) -> 
     """(clips, variants) of one step: a function of the step and the seed alone, so that a resumed run sees the same, and
     so does any number of processes."""
     size = min(config.batch_at(step), len(train))
-    drawn = random.Random(f"{config.seed}-{step}").sample(train, min(len(train), 8 * size))
-    # of eight batches' worth, the neighbours in length of a random one: little padding, still random
+    pool = min(8, len(train) // size)  # batches' worth of random clips: one of them is taken, of like lengths
+    drawn = random.Random(f"{config.seed}-{step}").sample(train, pool * size)
     drawn.sort(key=lambda i: (clips.lengths[i], i))
     rng = random.Random(f"{config.seed}-{step}-at")
-    start = rng.randrange(len(drawn) - size + 1)
+    # whole batches side by side, so that the shortest and the longest clips are drawn as often as any
+    start = size * rng.randrange(pool)
     return drawn[start : start + size], [rng.randint(0, config.variants) for _ in range(size)]
 
 
