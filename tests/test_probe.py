@@ -196,3 +196,24 @@ def test_what_cannot_be_probed_is_refused(specs: Path, tmp_path: Path) -> None:
     options = Options(models=["oracle-toy"], tasks=[], edition="nano", dtype="float16", paths=[specs])
     with pytest.raises(UserError, match="bfloat16 or float32, as training does"):
         probe_command(options, [str(silent)], True, None, "md")
+
+
+def test_clips_are_broken_down_by_source_and_by_the_words_of_their_texts_where_these_differ() -> None:
+    def heard(words: int, source: str) -> probe.Heard:
+        text = " ".join(["word"] * words)
+        return probe.Heard(Sample(f"{source} {words}", (text,), text), source)
+
+    def hits(totals: Any) -> Any:
+        return {"nearest": 100 * totals["hits"] / totals["tokens"]}
+
+    lengths = [17, 8, 9, 12, 13, 16, 8, 40]
+    clips = [heard(n, "b" if k < 4 else "a") for k, n in enumerate(lengths)]
+    rows: list[Any] = [{"hits": float(n < 10), "tokens": 1.0} for n in lengths]
+    found = probe.estimates(rows, clips, hits)
+    seen = {name: (part["nearest"]["n"], part["nearest"]["value"]) for name, part in found.items()}
+    assert list(seen.items()) == [
+        ("all", (8, 37.5)), ("b", (4, 50.0)), ("a", (4, 25.0)), ("1 to 8 words", (2, 100.0)),
+        ("9 to 12 words", (2, 50.0)), ("13 to 16 words", (2, 0.0)), ("17 words and more", (2, 0.0)),
+    ]  # fmt: skip
+    assert list(probe.estimates(rows[1:2], clips[1:2], hits)) == ["all"]
+    assert "1 to 8 words" not in probe.estimates([rows[0], {}], clips[:2], hits)  # asking that one failed

@@ -122,13 +122,13 @@ def _config(folder: Path, model: ModelSpec) -> TrainConfig:
 
 
 def _table(record: dict[str, Any]) -> Table:
-    """One row per model and source."""
+    """One row per model and group of clips."""
     rows: list[list[Cell]] = []
     for name, found in record["models"].items():
-        for source in found.get("wer") or found.get("tokens", {}):
-            wer, tokens = (found.get(part, {}).get(source, {}) for part in ("wer", "tokens"))
+        for group in found.get("wer") or found.get("tokens", {}):
+            wer, tokens = (found.get(part, {}).get(group, {}) for part in ("wer", "tokens"))
             numbers = [wer.get("wer"), *map(tokens.get, _TOKENS)]
-            rows.append([name, source, next(int(number["n"]) for number in numbers if number), *map(_cell, numbers)])
+            rows.append([name, group, next(int(number["n"]) for number in numbers if number), *map(_cell, numbers)])
     columns = [Column("model"), Column("clips"), Column("n"), Column("wer"), Column("nearest")]
     columns += [Column(n, optional=True, digits=2) for n in ("align", "distill", "kl")] + [Column("first token")]
     notes = [

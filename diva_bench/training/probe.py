@@ -27,6 +27,8 @@ from diva_bench.types import Adapter, Progress, Request, Response, Row, Sample
 PROMPT = "Repeat word for word what the user says. Answer with the user's words only."
 _NEW = 32  # tokens: probe clips are single sentences of fewer; a model that rambles is cut there
 _BATCH = 16  # clips
+_WORDS = (8, 12, 16)  # the most of each range but the last
+_LENGTHS = ("1 to 8 words", "9 to 12 words", "13 to 16 words", "17 words and more")
 
 
 _TASK = TaskSpec(
@@ -140,16 +142,27 @@ def _request(sample: Sample, accepts: frozenset[str]) -> Request:
 def estimates(
     rows: Sequence[Row], heard: Sequence[Heard], reduce: stats.Reduce
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """source (and "all") -> metric -> {value, low, high, n, clusters}."""
-    names = ["all", *dict.fromkeys(h.source for h in heard)] if len({h.source for h in heard}) > 1 else ["all"]
+    """Group -> metric -> {value, low, high, n, clusters}. Groups: "all", and, where there is more than one of a kind, every
+    source and every range of words that texts have (a connector is lost beyond the lengths that it was trained on)."""
+    members: dict[str, list[int]] = {"all": list(range(len(heard)))}
+    sources, lengths = [h.source for h in heard], [_length(h) for h in heard]
+    for names in (sources, lengths):
+        if len(set(names)) > 1:
+            for name in sorted(set(names), key=names.index if names is sources else _LENGTHS.index):
+                members[name] = [i for i, other in enumerate(names) if other == name]
     out: dict[str, dict[str, dict[str, float]]] = {}
-    for name in names:
-        chosen = [i for i, h in enumerate(heard) if name in ("all", h.source) and rows[i]]
+    for name, group in members.items():
+        chosen = [i for i in group if rows[i]]
         if not chosen:
             continue
         got = stats.bootstrap([rows[i] for i in chosen], [heard[i].sample.cluster for i in chosen], reduce)
         out[name] = {metric: _numbers(estimate) for metric, estimate in got.items()}
     return out
+
+
+def _length(clip: Heard) -> str:
+    words = len(clip.sample.references[0].split())
+    return _LENGTHS[sum(words > most for most in _WORDS)]
 
 
 def differences(
