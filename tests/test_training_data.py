@@ -113,6 +113,12 @@ def test_about_one_text_in_so_many_is_held_out_however_it_is_written() -> None:
     assert all(data.is_dev(t, 50) == data.is_dev(f" {t.upper()} ", 50) for t in texts)
 
 
+def test_the_lengths_of_the_texts_that_are_trained_on_are_told(tmp_path: Path) -> None:
+    items = [data.Clip(str(k), str(k), (1,), " ".join(["word"] * k), 1.0, k > 101) for k in range(1, 200)]
+    clips = Clips(items, {}, ArrayCache(tmp_path, 4, "float32", 10**6), config())
+    assert clips.words() == {"5 %": 6, "50 %": 51, "95 %": 96, "most": 101}
+
+
 # ---------------------------------------------------------------- what a batch holds
 
 

@@ -264,6 +264,7 @@ def test_the_record_says_what_was_trained_on_what_and_at_what_cost(place: Path, 
         json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
     ]
     assert record["clips"] + record["clips_held_out"] == 40
+    assert record["words"] == {"5 %": 2, "50 %": 2, "95 %": 2, "most": 2}  # text 0, text 1, ...
     assert (
         record["dev_float32"].keys()
         == record["dev_stored"].keys()

@@ -79,6 +79,12 @@ class Clips:
     def seconds(self) -> float:
         return sum(c.seconds for c in self.items)
 
+    def words(self) -> dict[str, int]:
+        """How long the texts are that are trained on: beyond them a connector is lost."""
+        counts = sorted(len(self.items[i].text.split()) for i in self.train) or [0]
+        quantile = {f"{p} %": counts[(len(counts) - 1) * p // 100] for p in (5, 50, 95)}
+        return {**quantile, "most": counts[-1]}
+
     def batch(self, chosen: Sequence[int], variants: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """Stored states (B, T, D) float32 and mask (B, T)."""
         variants = variants or [0] * len(chosen)

@@ -31,6 +31,7 @@ def export(run: Run, log: list[dict[str, Any]], meter: Meter, where: Mapping[str
         "compute": meter.record(),
         "clips": len(run.clips.train),
         "clips_held_out": len(run.clips.dev),
+        "words": run.clips.words(),
         "skipped": run.clips.skipped,
         **where,
         "scale": run.scale,
