@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 from training_tools import wav
 
+from diva_bench import assets
+from diva_bench.catalog import Catalog
+from diva_bench.cli import train as command
 from diva_bench.cli.main import main
 from diva_bench.cli.train import Options, resolve
 from diva_bench.diva.config import ABLATIONS, PRESETS, TrainConfig
 from diva_bench.errors import UserError
+from diva_bench.types import Silent
 
 Call = Callable[..., tuple[int, str, str]]  # exit code, stdout, stderr
 
@@ -135,3 +139,27 @@ def test_every_ablation_of_every_preset_is_one_that_can_be_trained_and_another_o
 def test_an_unknown_preset_is_a_user_error_for_libraries_too() -> None:
     with pytest.raises(UserError, match="unknown preset 'x'"):
         resolve(Options(preset="x", output=None))
+
+
+# ---------------------------------------------------------------- what a name means
+
+
+def test_a_bare_name_means_weights_that_are_known_and_a_path_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training's --output is often called as its --name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(assets, "ready", lambda spec, home, progress: Path("the weights") / spec.name)
+    for name in ("diva-nano", "mine"):
+        (tmp_path / name).mkdir()
+    found = [command._weights(Catalog(), name, Silent()) for name in ("diva-nano", "./diva-nano", "mine", "diva-mini")]
+    assert found == [Path("the weights/diva-nano"), Path("diva-nano"), Path("mine"), Path("the weights/diva-mini")]
+
+
+def test_a_start_may_be_the_output_of_a_training_or_the_connector_in_it(tmp_path: Path) -> None:
+    export = tmp_path / "out" / "export"
+    export.mkdir(parents=True)
+    (export / "config.json").write_text("{}", encoding="utf-8")
+    assert command._exported(tmp_path / "out") == export
+    assert command._exported(export) == export
+    assert command._exported(tmp_path / "elsewhere") == tmp_path / "elsewhere"

@@ -63,7 +63,7 @@ def train_command(options: Options) -> int:
     from diva_bench.training.run import prepare
 
     whisper, llm = (_weights(catalog, name, progress) for name in (config.encoder, config.llm))
-    start = _weights(catalog, config.start_from, progress) if config.start_from else None
+    start = _exported(_weights(catalog, config.start_from, progress)) if config.start_from else None
     run = prepare(
         config,
         whisper_dir=whisper,
@@ -200,15 +200,23 @@ def _field(change: str) -> tuple[str, Any]:
 
 
 def _weights(catalog: Catalog, name: str, progress: Progress) -> Path:
-    """Weights by name, or a folder of your own that transformers can read."""
-    if Path(name).is_dir():
+    """Weights by name, or a folder of your own that transformers can read. A folder here may be called as weights are
+    (a training's --output as its --name): the bare name means the weights, ./name the folder."""
+    known = catalog.has("weights", name)
+    if Path(name).is_dir() and not known:
         return Path(name)
-    if not catalog.has("weights", name):
+    if not known:
         raise UserError(
             f"{name}: neither weights (`models/weights/` has those that ship) nor a folder. A folder that transformers can "
             "read will do: --set encoder=FOLDER --set llm=FOLDER."
         )
     return assets.ready(*catalog.weights(name), progress)
+
+
+def _exported(folder: Path) -> Path:
+    """A connector's folder; of a training's --output, where it has put the connector."""
+    inside = folder / "export"
+    return inside if not (folder / "config.json").exists() and (inside / "config.json").exists() else folder
 
 
 def _tasks(catalog: Catalog, options: Options, progress: Progress) -> Any:
