@@ -154,8 +154,8 @@ def prepare(
     )  # fmt: skip
     taught = _teach(config, frozen, clips, [about["llm"], whole(llm_dir)], cache, cache_bytes, team, progress)
     count = f"{len(clips.train)} clips to train on, {len(clips.dev)} held out"
-    words = "{5 %} to {95 %} words each, {most} at most".format(**clips.words())
-    progress.note(f"{count}, {clips.seconds / 3600:.1f} h, {words}; skipped: {clips.skipped or 'none'}")
+    words = ", {5 %} to {95 %} words each, {most} at most".format(**clips.words()) if clips.train else ""
+    progress.note(f"{count}, {clips.seconds / 3600:.1f} h{words}; skipped: {clips.skipped or 'none'}")
     if start_dir:
         about["start"] = {"weights": _called(config.start_from or ""), "fingerprint": whole(start_dir)[CONNECTOR][:16]}
     connector = started or build(config, whisper, frozen)
