@@ -90,4 +90,7 @@ def test_speech_without_voices_or_of_another_rate_is_refused_in_words(tmp_path: 
     found = join(tmp_path / "out.parquet", "--data", str(tmp_path / "slow.parquet"), "--clips", "3")
     assert found.returncode == 2
     assert "a clip has 8000 Hz" in found.stderr
+    found = join(tmp_path / "out.parquet", "--data", str(tmp_path), "--clips", "3")
+    assert found.returncode == 2
+    assert "is not a file; give parquet files" in found.stderr
     assert not (tmp_path / "out.parquet").exists()

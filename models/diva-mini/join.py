@@ -1,7 +1,7 @@
 """Join clips of one voice to longer ones, as more parquet to train on: short clips alone teach a connector nothing about
 the fifteenth word.
 
-    python models/diva-mini/join.py OUT --data DIR [--data DIR ...] --clips 6000
+    python models/diva-mini/join.py OUT.parquet --data FILE [--data FILE ...] --clips 6000
 
 Two clips with a short pause between them, or three, up to `--words` words in all; which ones is drawn by `--seed`. Parts
 that training holds out (training/data.py is_dev, by text) are only joined with each other, and to texts that are held
@@ -73,6 +73,8 @@ def main() -> None:
     args = parser.parse_args()
     voices: dict[str, list[Part]] = defaultdict(list)
     for path in args.data:
+        if not path.is_file():
+            parser.error(f"{path}: is not a file; give parquet files, each with its own --data.")
         names = pq.read_schema(path).names
         if missing := sorted({"audio", "text", "voice"} - set(names)):
             parser.error(f"{path}: has no column {', '.join(missing)}; it has {', '.join(names)}.")
