@@ -1,4 +1,4 @@
-"""models/diva-mini/join.py: what it makes is what `diva-bench train` reads, and keeps held-out texts apart."""
+"""models/diva-mini/{join,speak}.py: what they make is what `diva-bench train` reads; held-out texts are kept apart."""
 
 from __future__ import annotations
 
@@ -94,3 +94,43 @@ def test_speech_without_voices_or_of_another_rate_is_refused_in_words(tmp_path: 
     assert found.returncode == 2
     assert "is not a file; give parquet files" in found.stderr
     assert not (tmp_path / "out.parquet").exists()
+
+
+# ---------------------------------------------------------------- speak.py
+
+FLITE = """#!{python}
+import sys
+import numpy, soundfile
+text, out = sys.argv[sys.argv.index("-t") + 1], sys.argv[sys.argv.index("-o") + 1]
+noise = numpy.random.default_rng(len(text)).uniform(-0.5, 0.5, 8000 * len(text.split()))
+soundfile.write(out, noise if text.strip(".") else numpy.zeros(800), 16000)
+"""
+
+
+def speak(folder: Path, texts: Path, engine: str) -> subprocess.CompletedProcess[str]:
+    """With `folder` as the only place that commands are looked for in."""
+    command = [sys.executable, str(JOIN.with_name("speak.py")), str(texts), str(folder / "out"), "--engine", engine]
+    return subprocess.run(command, check=False, capture_output=True, text=True, env={"PATH": str(folder)})
+
+
+def test_a_text_that_an_engine_has_no_sound_for_is_left_out_and_counted(tmp_path: Path) -> None:
+    """The engine is a command that is called as flite is."""
+    (tmp_path / "flite").write_text(FLITE.format(python=sys.executable))
+    (tmp_path / "flite").chmod(0o755)
+    (tmp_path / "texts.txt").write_text("one two three\n...\n\nfour five\none two three\n")
+    done = speak(tmp_path, tmp_path / "texts.txt", "flite")
+    assert done.returncode == 0, done.stderr
+    assert "2 clips, 0.00 h; without sound: 1" in done.stdout
+    (file,) = (tmp_path / "out").iterdir()
+    assert [(e.text, sources.usable(e, max_seconds=15.0)[0]) for e in sources.read(str(file))] == [
+        ("one two three", ""), ("four five", ""),
+    ]  # fmt: skip
+
+
+def test_a_missing_engine_or_file_of_texts_is_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("one\n")
+    for texts, said in (("texts.txt", "there is no command flite here"), ("none.txt", "none.txt: is not a file")):
+        found = speak(tmp_path, tmp_path / texts, "flite")
+        assert found.returncode == 2
+        assert said in found.stderr
+    assert not (tmp_path / "out").exists()

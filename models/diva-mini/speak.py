@@ -4,7 +4,8 @@
     python models/diva-mini/speak.py texts.txt OUT --engine hibari
 
 One text a line. Ogg Opus, 16 kHz, mono; `seconds` is the length. Each text has one voice and one speed (0.87 to 1.15, pitch
-with it), drawn by its hash, so that the same texts give the same clips. Files that are there are left as they are.
+with it), drawn by its hash, so that the same texts give the same clips. Files that are there are left as they are. A text
+that the engine has no sound for ("...") is left out and counted.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import hashlib
 import io
 import random
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -65,10 +67,15 @@ def trimmed(sound: Samples, rate: int) -> Samples:
     return sound[max(0, loud[0] - edge) : loud[-1] + edge]
 
 
-def clip(text: str, say: Callable[[str, random.Random], tuple[Samples, int, str]], engine: str) -> dict[str, object]:
+def clip(
+    text: str, say: Callable[[str, random.Random], tuple[Samples, int, str]], engine: str
+) -> dict[str, object] | None:
+    """One row; None where the engine gives no sound."""
     rng = random.Random(hashlib.sha256(f"{engine} {text}".encode()).hexdigest())
     speed = rng.uniform(*SPEEDS)
     sound, rate, voice = say(text, rng)
+    if not np.any(sound):
+        return None
     sound = soxr.resample(trimmed(sound, rate), rate * speed, RATE_HZ)
     sound *= 0.9 / max(0.9, float(np.abs(sound).max()))
     stored = io.BytesIO()
@@ -88,6 +95,10 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--engine", choices=sorted(ENGINES), default="hibari")
     args = parser.parse_args()
+    if not args.texts.is_file():
+        parser.error(f"{args.texts}: is not a file; give a file with one text a line.")
+    if args.engine == "flite" and not shutil.which("flite"):
+        parser.error("--engine flite: there is no command flite here: apt install flite, or take --engine hibari.")
     texts = list(dict.fromkeys(line.strip() for line in args.texts.read_text("utf-8").splitlines() if line.strip()))
     args.output.mkdir(parents=True, exist_ok=True)
     say = ENGINES[args.engine]()
@@ -95,12 +106,13 @@ def main() -> None:
         path = args.output / f"train-{args.engine}-new-{start // PER_FILE:03d}.parquet"
         if path.exists():
             continue
-        rows = [clip(text, say, args.engine) for text in texts[start : start + PER_FILE]]
+        made = [clip(text, say, args.engine) for text in texts[start : start + PER_FILE]]
+        rows = [row for row in made if row]
         aside = path.with_suffix(".part")
         pq.write_table(pa.Table.from_pylist(rows), aside)
         aside.rename(path)
         hours = sum(float(str(row["seconds"])) for row in rows) / 3600
-        print(f"{path.name}: {len(rows)} clips, {hours:.2f} h", flush=True)
+        print(f"{path.name}: {len(rows)} clips, {hours:.2f} h; without sound: {len(made) - len(rows)}", flush=True)
 
 
 if __name__ == "__main__":
