@@ -142,6 +142,7 @@ def ablate(
     limit: Limit = None,
     device: Device = None,
     dtype: Dtype = None,
+    data_dir: DataDir = None,
     path: Paths = None,
 ) -> None:
     """Compare variants of a model with it, sample by sample: differences, intervals, p-values, training compute."""
@@ -156,6 +157,7 @@ def ablate(
         limit=limit,
         device=device,
         dtype=dtype,
+        data_dir=data_dir,
         paths=path or [],
     )
     raise typer.Exit(ablate_command(options, metric, ask, format))
