@@ -19,7 +19,7 @@ from typing import Any
 from diva_bench import audio, prompt
 from diva_bench.assets import occupied
 from diva_bench.disk import size
-from diva_bench.provenance import processor
+from diva_bench.provenance import bfloat16, processor
 from diva_bench.specs import TaskSpec
 from diva_bench.types import Adapter, Progress, Sample
 
@@ -161,24 +161,9 @@ def _devices(memory_bytes: int) -> tuple[Device, ...]:
     found = []
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
-        how = "native" if facts.major >= 8 else "slow (emulated)"  # Ampere was the first to compute in it
-        found.append(Device(f"cuda:{index}", facts.name, facts.total_memory, how))
-    return (*found, Device("cpu", processor(), memory_bytes, cpu_bfloat16()))
-
-
-def cpu_bfloat16() -> str:
-    """How the CPU multiplies bfloat16 matrices, by the flags it reports."""
-    flags: set[str] = set()
-    for line in _lines(Path("/proc/cpuinfo")):
-        if line.startswith(("flags", "Features")):
-            flags = set(line.partition(":")[2].split())
-            break
-    if not flags:
-        return "unknown"
-    for flag, name in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX512-BF16"), ("bf16", "Arm BF16")):
-        if flag in flags:
-            return f"native ({name})"
-    return "slow (no instructions for it)"
+        name = f"cuda:{index}"
+        found.append(Device(name, facts.name, facts.total_memory, bfloat16(name)))
+    return (*found, Device("cpu", processor(), memory_bytes, bfloat16("cpu")))
 
 
 def _audio_formats() -> list[Check]:

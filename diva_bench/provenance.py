@@ -1,11 +1,11 @@
-"""What a run record says about where it came from: versions, commit, hardware, command line, time; and the device."""
+"""What a run record says about where it came from: versions, commit, hardware, command line, time; and the device and the
+number format that a machine computes in."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -69,13 +69,9 @@ def _git() -> dict[str, Any] | None:
 
 def processor() -> str:
     """Model name of the CPU, as far as the system tells."""
-    if sys.platform == "linux":
-        try:
-            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-        except OSError:
-            pass
+    named = next((line for line in _cpuinfo() if line.startswith("model name")), "")
+    if named:
+        return named.partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
 
@@ -94,3 +90,44 @@ def device(wanted: str) -> str:
         reason = str(err).splitlines()[0]
         raise UserError(f"device {wanted!r} is not to be had ({reason}). There is: {', '.join(have)}.") from err
     return wanted
+
+
+def dtype(wanted: str, device: str) -> str:
+    """The number format for a setting's `dtype`: auto is bfloat16 where the device has instructions for it, else float32,
+    which is several times faster there."""
+    if wanted != "auto":
+        return wanted
+    return "bfloat16" if bfloat16(device).startswith("native") else "float32"
+
+
+def bfloat16(device: str) -> str:
+    """How a torch device multiplies bfloat16 matrices: "native", "native (AMX)", "slow (...)" or "unknown"."""
+    if not device.startswith("cuda"):
+        return _cpu_bfloat16() if device == "cpu" else "unknown"
+    import torch
+
+    # Ampere was the first to compute in it
+    return "native" if torch.cuda.get_device_capability(device)[0] >= 8 else "slow (emulated)"
+
+
+def _cpu_bfloat16() -> str:
+    """By the flags that the CPU reports."""
+    flags: set[str] = set()
+    for line in _cpuinfo():
+        if line.startswith(("flags", "Features")):
+            flags = set(line.partition(":")[2].split())
+            break
+    if not flags:
+        return "unknown"
+    for flag, name in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX512-BF16"), ("bf16", "Arm BF16")):
+        if flag in flags:
+            return f"native ({name})"
+    return "slow (no instructions for it)"
+
+
+def _cpuinfo() -> list[str]:
+    """Lines of /proc/cpuinfo; none where there is no such file."""
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []

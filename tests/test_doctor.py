@@ -73,21 +73,6 @@ def test_flips_counts_the_answers_that_depend_on_the_batch() -> None:
     assert doctor.flips(Moody(), task(), samples, Silent()) == [(4, 0, 16), (8, 2, 16)]
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("flags\t\t: fpu avx512_bf16 amx_bf16", "native (AMX)"),
-        ("flags\t\t: fpu avx512_bf16", "native (AVX512-BF16)"),
-        ("Features\t: fp bf16", "native (Arm BF16)"),
-        ("flags\t\t: fpu avx2", "slow (no instructions for it)"),
-        ("", "unknown"),
-    ],
-)
-def test_the_flags_say_how_the_cpu_computes_bfloat16(text: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_lines", lambda path: text.splitlines())
-    assert doctor.cpu_bfloat16() == said
-
-
 def test_memory_is_what_the_container_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "max").write_text("123456789\n")
     monkeypatch.setattr(doctor, "CGROUP", tmp_path / "max")

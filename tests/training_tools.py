@@ -19,7 +19,7 @@ from tiny_models import make_llm, make_whisper
 
 from diva_bench.diva.config import TrainConfig
 from diva_bench.training import run as running
-from diva_bench.types import Silent
+from diva_bench.types import Progress, Silent
 
 CLOCK = ("device_seconds", "s_per_step", "audio_s_per_s")  # what a clock says in a row of metrics.jsonl
 FIRST, SECOND = 6, 4  # steps of alignment, then of both losses
@@ -67,11 +67,14 @@ def make_place(folder: Path, clips: int = 32) -> Path:
     return folder
 
 
-def prepared(place: Path, output: Path, cache: Path | None = None, given: Path | None = None, **changes: Any) -> Any:
+def prepared(
+    place: Path, output: Path, cache: Path | None = None, given: Path | None = None, progress: Progress | None = None,
+    **changes: Any,
+) -> Any:  # fmt: skip
     """A run over a place, its caches in `cache` (beside the output unless given)."""
     return running.prepare(
         config(**changes), whisper_dir=place / "whisper", llm_dir=place / "llm", given=[str(given or place)],
-        output=output, cache=cache or output.parent / "cache", progress=Silent(),
+        output=output, cache=cache or output.parent / "cache", progress=progress or Silent(),
     )  # fmt: skip
 
 

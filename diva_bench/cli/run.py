@@ -315,7 +315,12 @@ def load_adapter(catalog: Catalog, model: ModelSpec, progress: Progress) -> Adap
     device = "cpu"
     if model.weights:
         device = provenance.device(model.runtime.device)
-        progress.note(f"loading {model.name} ({model.edition}) on {device} in {model.runtime.dtype}")
+        slow = model.runtime.dtype == "bfloat16" and provenance.bfloat16(device).startswith("slow")
+        more = (
+            "; this device has no instructions for it: --dtype float32 is faster here, takes twice the memory and is "
+        )
+        more = f"{more}a run of its own" if slow else ""
+        progress.note(f"loading {model.name} ({model.edition}) on {device} in {model.runtime.dtype}{more}")
     made = catalog.adapter(model.adapter)
     paths = {role: folders[asset.name] for role, asset in model.weights.items()}
     return made(model, paths, device)  # type: ignore[call-arg]  # the Protocol has no constructor

@@ -128,8 +128,9 @@ class TrainConfig:
     """Augmented copies of every clip (speed, gain, noise), beside the clip itself; seeded, so always the same."""
 
     # ---- the run
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Of the frozen parts and of autocast; trained weights and the optimiser are float32."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Of the frozen parts and of autocast; trained weights and the optimiser are float32. auto: bfloat16 where the device
+    has instructions for it, else float32: without them a step takes many times as long."""
     checkpointing: bool = False
     """Recompute the LLM's activations in the backward pass: less memory, a third more work."""
     compile: bool = False

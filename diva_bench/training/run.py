@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,7 @@ import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor, nn
 
-from diva_bench import disk
+from diva_bench import disk, provenance
 from diva_bench.catalog import training_record
 from diva_bench.decoding.llm import LLM
 from diva_bench.decoding.whisper import Whisper
@@ -136,6 +136,7 @@ def prepare(
     if tracker:
         team.init_trackers("tensorboard")
     device = str(team.device)
+    config = _in_format(config, team, progress)
     whisper = Whisper.load(whisper_dir, device, "float32" if config.train_encoder else config.dtype)
     frozen = Frozen(LLM.load(llm_dir, device, config.dtype), config.checkpointing)
     about = {
@@ -165,6 +166,18 @@ def prepare(
         config, list(given), output, about, whisper, frozen, trained.to(team.device), clips, taught, scale, team,
         before=training_record(start_dir) if start_dir else {},
     )  # fmt: skip
+
+
+def _in_format(config: TrainConfig, team: Accelerator, progress: Progress) -> TrainConfig:
+    """The settings with a number format in place of auto: the first process's, for all of them share a batch."""
+    device = str(team.device)
+    dtype = _gather(team, [provenance.dtype(config.dtype, device)])[0]
+    if (config.dtype, dtype) == ("auto", "float32"):
+        how = provenance.bfloat16(device)
+        progress.note(
+            f"training in float32; bfloat16 on this {team.device.type}: {how} (--set dtype=bfloat16 takes it)"
+        )
+    return replace(config, dtype=dtype)
 
 
 def whole(folder: Path) -> dict[str, str]:
