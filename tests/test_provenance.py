@@ -6,23 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_tools import make_place, prepared
+from training_tools import Notes, make_place, prepared
 
 from diva_bench import provenance
 from diva_bench.catalog import Catalog
 from diva_bench.cli.run import load_adapter
 from diva_bench.specs import Runtime
-from diva_bench.types import Silent
 
 AMX, OLD = "flags\t\t: fpu avx512_bf16 amx_bf16", "flags\t\t: fpu avx2"
-
-
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.all: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.all.append(text)
 
 
 def on_cpu(monkeypatch: pytest.MonkeyPatch, text: str) -> None:

@@ -76,6 +76,8 @@ def test_train_files_are_taken_alone_where_there_are_such(tmp_path):
     assert texts(tmp_path) == ["earlier", "later"]
     assert list(fingerprint(str(tmp_path))) == ["train-000.parquet", "train-001.parquet"]
     assert texts(tmp_path / "test-000.parquet") == ["held out"]
+    assert sources.left_out(str(tmp_path)) == ["test-000.parquet"]
+    assert sources.left_out(str(tmp_path / "test-000.parquet")) == sources.left_out("hub:owner/name") == []
 
 
 @pytest.mark.parametrize("name", sources.TEXT)

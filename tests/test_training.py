@@ -170,7 +170,8 @@ def test_a_batch_in_parts_has_the_gradient_and_the_losses_of_the_whole(
         assert heard == pytest.approx(seen, rel=1e-5)
         assert cut.keys() == whole.keys()
         for name, value in whole.items():
-            assert float((cut[name] - value).norm() / length) < 1e-6, name
+            # sums in another order, 1.5e-6 on a CPU without AVX512; a part that is weighted wrong is off by 1e-2 and more
+            assert float((cut[name] - value).norm() / length) < 1e-5, name
 
 
 @pytest.mark.parametrize("settings", [{}, {"connector": "mlp", "from_whisper": False}], ids=["qformer", "mlp"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_models import make_whisper
-from training_tools import config, parquet, wav
+from training_tools import Notes, config, parquet, wav
 
 from diva_bench import audio
 from diva_bench.decoding.whisper import Whisper
@@ -41,11 +41,12 @@ def by_word(text: str) -> list[int]:
 
 
 def prepare(given: Path, whisper: Whisper, cache: Path, limit: int = 10**8, **changes: Any) -> Clips:
-    sharing = {k: changes.pop(k) for k in ("shard", "shards", "share") if k in changes}
+    options = {"progress": Silent()} | {
+        k: changes.pop(k) for k in ("shard", "shards", "share", "progress") if k in changes
+    }
     return data.prepare(
-        [str(given)], config(**changes), whisper, by_word, made_of="w", cache=cache, limit=limit, progress=Silent(),
-        **sharing,
-    )  # fmt: skip
+        [str(given)], config(**changes), whisper, by_word, made_of="w", cache=cache, limit=limit, **options
+    )
 
 
 def content(store: ArrayCache, clips: Clips) -> dict[str, tuple[bytes, dict[str, Any]]]:
@@ -53,6 +54,19 @@ def content(store: ArrayCache, clips: Clips) -> dict[str, tuple[bytes, dict[str,
 
 
 # ---------------------------------------------------------------- what is kept
+
+
+def test_files_of_a_folder_that_are_not_read_are_named(whisper: Whisper, tmp_path: Path) -> None:
+    for name in ("train-000", "joined-000", "joined-001"):
+        parquet(tmp_path / f"{name}.parquet", [(wav(0.3, seed=k), f"{name} {k}") for k in range(4)])
+    notes = Notes()
+    clips = prepare(tmp_path, whisper, tmp_path / "cache", progress=notes)
+    assert len(clips.items) == 4
+    (said,) = [note for note in notes.all if "joined" in note]
+    assert "2 not: joined-000.parquet, joined-001.parquet. To train on them, too, name each with --data." in said
+    alone = Notes()
+    prepare(tmp_path / "joined-000.parquet", whisper, tmp_path / "cache", progress=alone)
+    assert not any("--data" in note for note in alone.all)
 
 
 def test_clips_are_skipped_for_a_reason_and_each_reason_is_counted(whisper: Whisper, tmp_path: Path) -> None:

@@ -78,6 +78,16 @@ def prepared(
     )  # fmt: skip
 
 
+class Notes(Silent):
+    """Progress that keeps what is said once."""
+
+    def __init__(self) -> None:
+        self.all: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.all.append(text)
+
+
 def rows_of(output: Path) -> list[dict[str, float]]:
     """metrics.jsonl without what a clock says."""
     lines = (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()

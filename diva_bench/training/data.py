@@ -141,6 +141,7 @@ def prepare(
     `made_of`: what tells this encoder from others; `limit`: bytes that the cache may take. Raises DataError where
     nothing is left.
     """
+    _say_what_is_left_out(given, progress)
     store = _store(config, whisper, made_of, cache, limit)
     began, skipped, mine = time.perf_counter(), Counter[str](), []
     pending: list[tuple[str, str, Any]] = []
@@ -179,6 +180,16 @@ def prepare(
     if not items:
         raise DataError(f"{', '.join(given)}: no clip that can be used; skipped: {found.skipped or 'none'}.")
     return found
+
+
+def _say_what_is_left_out(given: Sequence[str], progress: Progress) -> None:
+    for source in given:
+        if others := sources.left_out(source):
+            some = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+            progress.note(
+                f"{source}: train-*.parquet alone are read; {len(others)} not: {some}. To train on them, too, name each "
+                "with --data."
+            )
 
 
 def _numbered(given: Sequence[str], shard: int, shards: int) -> Iterator[tuple[tuple[int, int], sources.Example]]:

@@ -78,6 +78,15 @@ def fingerprint(source: str) -> dict[str, str]:
     return {file.name: disk.sha256(file) for file in _files(source)[1]}
 
 
+def left_out(source: str) -> list[str]:
+    """Parquet files of a folder that are not read, since others there are called train-*.parquet."""
+    if source.startswith("hub:") or not Path(source).expanduser().is_dir():
+        return []
+    kind, files = _files(source)
+    every = Path(source).expanduser().glob("*.parquet") if kind == "parquet" else []
+    return sorted(path.name for path in every if path not in files)
+
+
 def usable(example: Example, *, max_seconds: float) -> tuple[str, Audio | None]:
     """("", 16 kHz mono) of an example to train on, or (reason, None). The length limit is in seconds."""
     if not example.text.strip():
