@@ -305,6 +305,11 @@ def _unfinished(job: Job, folder: RunFolder) -> bool:
     return any(statuses.get(s.id) not in ("ok", "unsupported") for s in job.samples)
 
 
+_SLOW = (
+    ", which it has no instructions for: --dtype float32 is faster here, takes twice the memory and is a run of its own"
+)
+
+
 def load_adapter(catalog: Catalog, model: ModelSpec, progress: Progress) -> Adapter:
     """Build the adapter on the device that the spec and the machine agree on.
 
@@ -316,11 +321,8 @@ def load_adapter(catalog: Catalog, model: ModelSpec, progress: Progress) -> Adap
     if model.weights:
         device = provenance.device(model.runtime.device)
         slow = model.runtime.dtype == "bfloat16" and provenance.bfloat16(device).startswith("slow")
-        more = (
-            "; this device has no instructions for it: --dtype float32 is faster here, takes twice the memory and is "
-        )
-        more = f"{more}a run of its own" if slow else ""
-        progress.note(f"loading {model.name} ({model.edition}) on {device} in {model.runtime.dtype}{more}")
+        where = f"on {device} in {model.runtime.dtype}{_SLOW if slow else ''}"
+        progress.note(f"loading {model.name} ({model.edition}) {where}")
     made = catalog.adapter(model.adapter)
     paths = {role: folders[asset.name] for role, asset in model.weights.items()}
     return made(model, paths, device)  # type: ignore[call-arg]  # the Protocol has no constructor
