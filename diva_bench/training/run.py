@@ -174,9 +174,8 @@ def _in_format(config: TrainConfig, team: Accelerator, progress: Progress) -> Tr
     dtype = _gather(team, [provenance.dtype(config.dtype, device)])[0]
     if (config.dtype, dtype) == ("auto", "float32"):
         how = provenance.bfloat16(device)
-        progress.note(
-            f"training in float32; bfloat16 on this {team.device.type}: {how} (--set dtype=bfloat16 takes it)"
-        )
+        here = f"bfloat16 on this {team.device.type}: {how}"
+        progress.note(f"training in float32; {here}; --set dtype=bfloat16 takes it all the same")
     return replace(config, dtype=dtype)
 
 
