@@ -305,3 +305,13 @@ def test_every_format_has_every_number(ablate, specs) -> None:
     found = list(csv.DictReader(io.StringIO(out)))
     assert [r["difference low"] for r in found] == ["", "-50.0", "0.0"]
     assert [r["p (Holm)"] for r in found] == ["", str(2 * LEAST), "1.0"]
+
+
+def test_full_data_is_looked_for_where_the_command_line_says(ablate, specs, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delenv("DIVA_BENCH_DATA", raising=False)
+    (tmp_path / "corpora").mkdir()
+    full = ("ablate", "--base", "majority", "--against", "prior", "-t", "mustard", "--edition", "full")
+    for given, said in (((), "no --data-dir is given"), (("--data-dir", "corpora"), "sarcasm_data.json in")):
+        code, _, err = ablate(*given, command=full)
+        assert code == 2
+        assert said in err
