@@ -94,7 +94,7 @@ def _identity(job: Job, folder: RunFolder) -> dict[str, Any]:
     return {
         "task": job.task.name,
         "task_id": job.task_record["id"],
-        "run_id": folder.path.name,
+        "run_id": folder.place.name,
         "model": job.model.name,
         "edition": job.task.edition,
         "model_edition": job.model.edition,

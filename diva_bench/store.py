@@ -51,11 +51,17 @@ class RunFolder:
 
     def __init__(self, path: Path, shard: Shard | None = None) -> None:
         self.path = path
+        """As it was given; `place` is for names."""
         self._shard = shard or Shard()
         self._lock = FileLock(path / f".lock{self._shard.suffix}")
         self._files: dict[str, FileIO] = {}
 
     # ---- opening
+
+    @property
+    def place(self) -> Path:
+        """The folder's own absolute path: its name is the run's id, the name of the folder above it is the task's."""
+        return located(self.path)
 
     @classmethod
     def create(cls, results: Path, task: Json, run: Json, shard: Shard | None = None) -> RunFolder:
@@ -145,7 +151,7 @@ class RunFolder:
         return read_json(self.path / "run.json")
 
     def task_record(self) -> Json:
-        return read_json(self.path.parent / "task.json")
+        return read_json(self.place.parent / "task.json")
 
     def summary(self) -> Json:
         return read_json(self.path / "summary.json")
@@ -195,6 +201,14 @@ class RunFolder:
         """All processes' files, in the order they were last written, so that a later asking wins."""
         found = [*self.path.glob(f"{name}.jsonl"), *self.path.glob(f"{name}.*-of-*.jsonl")]
         return sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name))
+
+
+def located(path: Path) -> Path:
+    """A run folder's absolute path, from which names may be taken: "." and "../diva-9c2d71" have none of their own, and a
+    link may be called otherwise than the run. A link to where the run was moved, away from its task.json, keeps its name.
+    """
+    real, typed = path.resolve(), Path(os.path.abspath(path))
+    return real if (real.parent / "task.json").is_file() else typed.parent.resolve() / typed.name
 
 
 def read_json(path: Path) -> Json:

@@ -87,7 +87,7 @@ def trio_command(
         here = [s for s in runs if s.task_id == task_id]
         for model in models:
             wanted = (oracle, cascade, model)
-            found = [find(here, name, results) for name in wanted]
+            found = [find(here, name) for name in wanted]
             absent = [name for name, path in zip(wanted, found, strict=True) if path is None]
             if len(absent) == len(wanted):
                 continue

@@ -17,7 +17,7 @@ from diva_bench.report.summaries import RunSummary, summary_of
 from diva_bench.runner import Job
 from diva_bench.scorers.adherence import Adherence
 from diva_bench.specs import digest
-from diva_bench.store import RunFolder
+from diva_bench.store import RunFolder, located
 
 
 def diagnose_command(
@@ -25,7 +25,7 @@ def diagnose_command(
 ) -> int:
     """Print which signs of failure the runs' answers show. StoreError for a run that has no answers yet."""
     catalog, progress = Catalog(paths), Terminal()
-    folders = [RunFolder(path) for path in dict.fromkeys(path.resolve() for path in runs)]
+    folders = [RunFolder(path) for path in dict.fromkeys(located(path) for path in runs)]
     names = _labels(folders)
     shown = progress.track(folders, "reading runs", total=len(folders))
     patients = [

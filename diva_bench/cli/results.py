@@ -129,9 +129,9 @@ def leaderboard_command(
     if not summaries:
         print(f"{results}: no runs" + (f" of {', '.join(tasks)}" if tasks else "") + ".", file=sys.stderr)
         return 1
-    between = scored.ranks(summaries, results, Catalog(list(paths)), Terminal()) if ranks else {}
+    between = scored.ranks(summaries, Catalog(list(paths)), Terminal()) if ranks else {}
     tables = leaderboard(summaries, ranks=between)
-    spread = families(results / s.task_id / s.run_id for s in summaries)
+    spread = families(s.folder for s in summaries)
     tables += [spread_table(spread)] if spread else []
     if format == "md":
         print(page(tables), end="")

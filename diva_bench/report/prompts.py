@@ -55,7 +55,7 @@ def families(folders: Iterable[Path]) -> list[Family]:
     """
     found: dict[tuple[str, str], list[tuple[Json, Path]]] = {}
     for folder in sorted(folders):
-        task = read_json(folder.parent / "task.json")
+        task = RunFolder(folder).task_record()
         rest = digest({key: value for key, value in task.items() if key not in _OF_THE_WORDING})
         found.setdefault((rest, _model(read_json(folder / "run.json"))), []).append((task, folder))
     groups = [g for g in found.values() if len({task.get("variant", 0) for task, _ in g}) > 1]

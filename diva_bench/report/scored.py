@@ -78,7 +78,7 @@ class Sheet:
 
 
 def ranks(
-    summaries: Sequence[RunSummary], results: Path, catalog: Catalog, progress: Progress
+    summaries: Sequence[RunSummary], catalog: Catalog, progress: Progress
 ) -> dict[tuple[str, str], tuple[int, int]]:
     """(task id, run id) -> the 95 % interval of its rank, for every task that two runs or more are ranked by. A task whose
     runs cannot be lined up sample by sample is named and left out."""
@@ -88,7 +88,7 @@ def ranks(
         if len(ranked) < 2:
             continue
         try:
-            lined = sheet([results / task_id / s.run_id for s in ranked], catalog, progress)
+            lined = sheet([s.folder for s in ranked], catalog, progress)
             scorer = lined.metrics[primary]
         except UserError as err:
             progress.note(f"{task_id}: no ranks: {err}")

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from diva_bench.errors import StoreError
 from diva_bench.report.tables import Score
+from diva_bench.store import located
 
 
 class _File(BaseModel):
@@ -82,6 +83,12 @@ class RunSummary(_File):
     data_notes: list[str] = Field(default_factory=list)
     unjudged: dict[str, int] = Field(default_factory=dict)
     """Scorer -> the answers on which the model it asks failed."""
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """The run folder that the summary was read from."""
+        return self._folder
 
     @property
     def ranked(self) -> bool:
@@ -108,9 +115,10 @@ def summary_of(raw: dict[str, Any], file: Path) -> RunSummary:
     """The content of the summary.json `file`, checked. Raises StoreError naming file and key where something is
     missing, unknown or of a wrong type, or where the file does not lie in the folder its run was written to."""
     summary = _checked(RunSummary, raw, file, _REMEDY)
+    summary._folder, place = file.parent, located(file.parent)
     for key, found, wanted in (
-        ("task_id", summary.task_id, file.parent.parent.name),
-        ("run_id", summary.run_id, file.parent.name),
+        ("task_id", summary.task_id, place.parent.name),
+        ("run_id", summary.run_id, place.name),
     ):
         if found != wanted:
             raise StoreError(f"{file}: {key}: {found!r} does not belong here, expected {wanted!r}. {_REMEDY}")
@@ -120,10 +128,14 @@ def summary_of(raw: dict[str, Any], file: Path) -> RunSummary:
 def collect(results: Path) -> list[RunSummary]:
     """Every run under <results>/<task id>/<run id>/, in the order of the paths.
 
-    A folder without run.json is no run; one without summary.json is a run still being asked, or killed.
+    A folder without run.json is no run; one without summary.json is a run still being asked, or killed. A link to a run
+    that is there as well is not a second one.
     """
+    found: dict[Path, Path] = {}
+    for path in sorted(results.glob("*/*/run.json")):
+        found.setdefault(located(path.parent), path.parent)
     runs = []
-    for folder in [path.parent for path in sorted(results.glob("*/*/run.json"))]:
+    for folder in found.values():
         file = folder / "summary.json"
         runs.append(summary_of(_read(file), file) if file.exists() else _unjudged(folder / "run.json"))
     return runs
@@ -163,11 +175,12 @@ class _Run(_Part):
 def _unjudged(file: Path) -> RunSummary:
     """What run.json says of a run that has no summary."""
     run = _checked(_Run, _read(file), file)
+    place = located(file.parent)
     known: dict[str, Any] = {
         "task": run.task.name,
-        "task_id": file.parent.parent.name,
+        "task_id": place.parent.name,
         "model": run.model.name,
-        "run_id": file.parent.name,
+        "run_id": place.name,
         "edition": run.task.edition,
         "model_edition": run.model.edition,
         "limit": run.limit,
@@ -182,7 +195,9 @@ def _unjudged(file: Path) -> RunSummary:
     }
     known |= dict.fromkeys(("n", "scored", "clusters", "errors", "unsupported"), 0)
     known |= dict.fromkeys(("dtype", "unparsed", "baseline", "at_chance"))
-    return RunSummary.model_validate(known | {key: {} for key in ("signature", "metrics", "groups")})
+    summary = RunSummary.model_validate(known | {key: {} for key in ("signature", "metrics", "groups")})
+    summary._folder = file.parent
+    return summary
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -62,16 +62,16 @@ class Trio:
     signatures: Sequence[str]
 
 
-def find(runs: Sequence[RunSummary], name: str, results: Path) -> Path | None:
+def find(runs: Sequence[RunSummary], name: str) -> Path | None:
     """The run of a model, given by its name, its name with edition ("diva (nano)") or its run id, among the runs of one
     task; None where it has none that is complete. Raises UserError where there are several."""
     found = [r for r in runs if name in (r.model, r.label, r.run_id) and r.ranked]
     if len({r.run_id for r in found}) > 1:
         raise UserError(
-            f"{results / found[0].task_id}: several runs are called {name}: {', '.join(r.run_id for r in found)}. "
+            f"{found[0].folder.parent}: several runs are called {name}: {', '.join(r.run_id for r in found)}. "
             "Name one of these instead."
         )
-    return results / found[0].task_id / found[0].run_id if found else None
+    return found[0].folder if found else None
 
 
 def trio(sheet: Sheet) -> Trio:
