@@ -84,6 +84,20 @@ def test_the_default_and_the_paper_s_protocol_differ_where_the_paper_s_code_does
         assert (task.decode.max_new_tokens, task.primary) == (64, "pedants")
 
 
+def test_the_paper_s_translation_is_seven_targets_and_has_the_five_others_that_outputs_were_released_of():
+    catalog = Catalog()
+    others = ["ca", "fa", "mn", "sl", "sv-SE"]
+    assert sorted(catalog.subsets("paper-covost2", "full")) == sorted(f"paper-covost2-{code}" for code in PAPER)
+    assert sorted(catalog.subsets("paper-covost2-all", "full")) == sorted(
+        f"paper-covost2-{code}" for code in PAPER + others
+    )
+    for code in others:
+        ours, paper = (catalog.task(f"{name}-{code}", "full") for name in ("covost2", "paper-covost2"))
+        assert (paper.data.config, paper.data.split, paper.data.rows) == (f"en_{code}", "validation", 15531)
+        assert paper.fields == ours.fields
+        assert paper.scorers["sentence_bleu"] == {"tokenize": "13a"}
+
+
 def test_every_task_says_why_its_primary_metric_ranks():
     assert [found.spec.name for found in Catalog().tasks() if not found.spec.why] == []
 
