@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+Speech = Literal["synthetic", "human"]
+"""Who speaks in the clips: a synthetic voice, or people."""
 
 
 class Spec(BaseModel):
@@ -55,6 +58,9 @@ class DataSpec(Spec):
     path: str | None = None
     """jsonl: the file, relative to the task's YAML file, or absolute. Others: the folder's name in the data folder
     (`--data-dir` or DIVA_BENCH_DATA), or absolute; the data folder may also be that folder itself."""
+    speech: Speech | None = None
+    """Whether the clips are synthetic or human speech; tables say of synthetic speech what its numbers are worth. None: the
+    task does not say."""
     layout: tuple[str, ...] = ()
     """Glob patterns below that folder; one of them at least must match, else it is not this data."""
     hub: Hub | None = None

@@ -97,6 +97,7 @@ def _identity(job: Job, folder: RunFolder) -> dict[str, Any]:
         "run_id": folder.place.name,
         "model": job.model.name,
         "edition": job.task.edition,
+        "speech": job.task.data.speech,
         "model_edition": job.model.edition,
         **({"imported": True} if job.model.adapter == "imported" else {}),
         "dtype": job.model.runtime.dtype if job.model.weights else None,

@@ -19,7 +19,7 @@ fields: {{what: it}}
 scorers: {{qa: {{}}}}
 primary: contains
 editions:
-  mini: {{source: jsonl, path: {name}.jsonl, rows: {rows}}}
+  mini: {{speech: synthetic, source: jsonl, path: {name}.jsonl, rows: {rows}}}
 """
 
 

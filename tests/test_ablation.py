@@ -18,7 +18,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.cli.ablate import models_of, variant
 from diva_bench.cli.main import main
 from diva_bench.errors import UserError
-from diva_bench.report.leaderboard import MINI
+from diva_bench.report.summaries import synthetic_note
 from diva_bench.stats import RESAMPLES
 
 LEAST = 2 / (RESAMPLES + 1)  # the smallest p there is
@@ -169,7 +169,7 @@ def test_another_metric_than_the_primary_one(ablate, specs) -> None:
 def test_a_trial_says_so(ablate, specs) -> None:
     code, out, _ = ablate("--against", "mute", "--limit", "4", "--format", "json")
     assert code == 0
-    assert json.loads(out)["title"] == f"ablations of echo ({MINI}; trial on 4 items, not a result)"
+    assert json.loads(out)["title"] == f"ablations of echo ({synthetic_note('mini')}; trial on 4 items, not a result)"
 
 
 # ---------------------------------------------------------------- runs that do not fit together

@@ -18,8 +18,8 @@ from hub_data import small
 from test_data import any_table
 
 from diva_bench.catalog import Catalog
+from diva_bench.cli.editions import choose
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.run import choose_edition
 from diva_bench.errors import DataError
 from diva_bench.readers import hub, place
 from diva_bench.store import read_json
@@ -180,7 +180,7 @@ def test_auto_takes_the_full_edition_where_all_of_it_is_here(tmp_path, monkeypat
     hub_data.heysquad(tmp_path / "HeySQuAD")
 
     def chosen(*tasks: str, wanted: str = "auto", folder: Path | None = tmp_path) -> str:
-        return choose_edition(catalog, ["majority"], tasks, wanted, progress, folder)
+        return choose(catalog, [], tasks, progress, edition=wanted, data_dir=folder).data
 
     assert chosen("heysquad") == "full"
     assert chosen("heysquad", folder=None) == "mini"
@@ -188,7 +188,7 @@ def test_auto_takes_the_full_edition_where_all_of_it_is_here(tmp_path, monkeypat
     assert chosen("covost2") == "mini"
     assert chosen("all") == "mini"
     assert chosen("heysquad", wanted="mini") == "mini"
-    assert chosen("covost2", wanted="nano") == "nano"
+    assert chosen("covost2", wanted="nano") == "mini"
     assert chosen("paper-heysquad", folder=None) == "full"  # there is no other: its data is then asked for in words
 
 

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from diva_bench.errors import StoreError
-from diva_bench.report.leaderboard import MINI, leaderboard, page
-from diva_bench.report.summaries import collect, of_tasks
+from diva_bench.report.leaderboard import leaderboard, page
+from diva_bench.report.summaries import collect, of_tasks, synthetic_note
 from diva_bench.report.tables import Score, Table
 
 SIGNATURE = "bleu|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"
@@ -174,7 +174,7 @@ def test_editions_never_share_a_table_and_mini_says_what_it_is(tmp_path: Path) -
     run(tmp_path, "diva", 20, task_id="covost2-de-aaaaaa", edition="full", model_edition="full")
     full, mini = leaderboard(collect(tmp_path))
     assert full.title == "covost2-de-aaaaaa"
-    assert mini.title == f"covost2-de-4be1f0 ({MINI})"
+    assert mini.title == f"covost2-de-4be1f0 ({synthetic_note('mini')})"
     assert len(full.rows) == len(mini.rows) == 1
 
 
@@ -198,7 +198,7 @@ def test_the_overview_has_primary_metrics_and_no_average(tmp_path: Path) -> None
         ["covost2-de", "bleu", Score(22.4), Score(1.0, mark="* ")],
         ["mustard", "accuracy", "61.0 / 61.5", None],
     ]
-    assert MINI in overview.title
+    assert synthetic_note("mini") in overview.title
 
 
 def test_two_questions_under_one_task_name_go_by_their_ids(tmp_path: Path) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from diva_bench.catalog import Catalog, check_file
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.run import Options, choose_edition, prepare, run_jobs, shard_of_process, training_of
+from diva_bench.cli.run import Options, editions_of, prepare, run_jobs, shard_of_process, training_of
 from diva_bench.cli.show import print_table
 from diva_bench.errors import AssetError, StoreError, UserError, unknown
 from diva_bench.report.ablation import Block, Outcome, Variant, ablation_table
@@ -28,13 +27,15 @@ def ablate_command(options: Options, metric: str | None, ask: bool, format: str)
     """`options.models`: the base, then its variants. Exit code: 0 all compared; 1 something is missing, and is named."""
     progress, shard = Terminal(), shard_of_process(os.environ)
     catalog = Catalog(options.paths)
+    editions = editions_of(catalog, options, progress)
     resolved: dict[str, ModelSpec] = {}
     if not ask:  # published runs can be compared without the connectors that they were asked of
-        edition = choose_edition(catalog, options.models, options.tasks, options.edition, progress, options.data_dir)
-        options = replace(options, edition=edition)
-        untrained = {model: catalog.untrained(model, edition) for model in options.models}
-        resolved = {model: _published(model, edition, options, why) for model, why in untrained.items() if why}
-    jobs = prepare(catalog, options, progress, resolved)
+        resolved = {
+            model: _published(model, edition, options, why)
+            for model, edition in editions.models.items()
+            if (why := catalog.untrained(model, edition))
+        }
+    jobs = prepare(catalog, options, progress, resolved, editions)
     groups = _by_task(jobs)
     owners = [_owner(group[0], metric or group[0].task.primary) for group in groups]
     if metric and not any(owners):
@@ -137,6 +138,7 @@ def _block(
         base=base,
         against=against,
         edition=job.task.edition,
+        synthetic=job.task.data.speech == "synthetic",
         limit=job.task_record["limit"],
     )
 

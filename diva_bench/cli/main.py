@@ -17,6 +17,7 @@ from diva_bench.cli.options import (
     Edition,
     Format,
     Limit,
+    ModelEdition,
     Models,
     OnlyTasks,
     Paths,
@@ -44,6 +45,7 @@ def run(
     model: Models,
     task: Tasks,
     edition: Edition = "auto",
+    model_edition: ModelEdition = None,
     output: Results = Path("results"),
     limit: Limit = None,
     seed: Annotated[int, typer.Option(min=0, help="Of sampling, of --limit and of the random baseline.")] = 0,
@@ -77,6 +79,7 @@ def run(
         models=model,
         tasks=task,
         edition=edition,
+        model_edition=model_edition,
         output=output,
         limit=limit,
         seed=seed,
@@ -135,6 +138,7 @@ def ablate(
     against: Annotated[list[str], typer.Option(help="Its variants: names with commas between them; may be repeated.")],
     task: Tasks,
     edition: Edition = "auto",
+    model_edition: ModelEdition = None,
     output: Results = Path("results"),
     format: Format = "rich",
     metric: Annotated[str | None, typer.Option(help="Compare by this one (default: the task's primary).")] = None,
@@ -153,6 +157,7 @@ def ablate(
         models=models_of(base, against),
         tasks=task,
         edition=edition,
+        model_edition=model_edition,
         output=output,
         limit=limit,
         device=device,
@@ -202,6 +207,7 @@ def pull(
     model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Only these models.")] = None,
     task: OnlyTasks = None,
     edition: Edition = "auto",
+    model_edition: ModelEdition = None,
     data_dir: DataDir = None,
     weights_file: Annotated[
         list[Path] | None,
@@ -212,7 +218,7 @@ def pull(
     """Fetch weights and data ahead of a run; of licensed data say where to ask and where to put it."""
     from diva_bench.cli.weights import Pull, pull_command
 
-    asked = Pull(model or [], task or [], edition, data_dir, weights_file or [], path or [])
+    asked = Pull(model or [], task or [], edition, model_edition, data_dir, weights_file or [], path or [])
     raise typer.Exit(pull_command(asked))
 
 
@@ -296,7 +302,9 @@ def convert(
 def probe(
     model: Models,
     data: Annotated[list[str], typer.Option(help="Clips with transcripts, as for train; may be repeated.")],
-    edition: Annotated[Literal["mini", "nano", "full"], typer.Option("--edition", help="Of the models.")] = "mini",
+    edition: Annotated[
+        Literal["mini", "nano", "full"], typer.Option("--model-edition", "--edition", help="Of the models.")
+    ] = "mini",
     repeat: Annotated[bool, typer.Option(help="Have the words repeated; else look at virtual tokens only.")] = True,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write all of it as JSON.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many clips.")] = None,
@@ -321,7 +329,10 @@ def doctor(
         str | None,
         typer.Option("--model", "-m", help="Also load this model and measure its bf16 flip rate."),
     ] = None,
-    edition: Edition = "auto",
+    edition: Annotated[
+        Literal["auto", "full", "mini", "nano"],
+        typer.Option("--model-edition", "--edition", help="Of that model."),
+    ] = "auto",
     verify: Annotated[bool, typer.Option("--verify", help="Hash every file in the cache again.")] = False,
     path: Paths = None,
 ) -> None:

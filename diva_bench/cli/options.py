@@ -14,7 +14,13 @@ Tasks = Annotated[
 OnlyTasks = Annotated[list[str] | None, typer.Option("--task", "-t", help="Only these tasks.")]
 Edition = Annotated[
     Literal["auto", "full", "mini", "nano"],
-    typer.Option("--edition", help="full: real data and weights; mini: small, embedded; nano: for tests."),
+    typer.Option(
+        "--edition", help="Of the data. full: the real data; mini: small, embedded; nano: mini, asked of nano models."
+    ),
+]
+ModelEdition = Annotated[
+    Literal["full", "mini", "nano"] | None,
+    typer.Option("--model-edition", help="Of the models (default: that of the data where they have it, else mini)."),
 ]
 Results = Annotated[Path, typer.Option("--output", "-o", help="Where runs are kept.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Ask only so many samples; a run of its own.")]

@@ -13,16 +13,15 @@ from typing import Any
 
 from diva_bench import assets, controls, data, judge, prompt, provenance, runner
 from diva_bench.catalog import Catalog
+from diva_bench.cli.editions import Editions, choose
 from diva_bench.cli.progress import Terminal, amount, duration
 from diva_bench.cli.show import print_tables
-from diva_bench.errors import UserError, unknown
-from diva_bench.readers import place
+from diva_bench.errors import UserError
 from diva_bench.report.controls import listening_table
 from diva_bench.report.prompts import families, spread_table, wordings_table
 from diva_bench.report.runs import Finished, results_table
 from diva_bench.runner import Job
 from diva_bench.specs import AssetSpec, ModelSpec, Runtime
-from diva_bench.specs import Edition as EditionName
 from diva_bench.store import RunFolder, Shard
 from diva_bench.types import Adapter, Progress
 
@@ -34,6 +33,7 @@ class Options:
     models: list[str]
     tasks: list[str]
     edition: str = "auto"
+    model_edition: str | None = None
     output: Path = Path("results")
     limit: int | None = None
     seed: int = 0
@@ -121,28 +121,46 @@ def _judge(job: Job, options: Options, shard: Shard, progress: Terminal) -> Fini
 # ---------------------------------------------------------------- before anything is asked
 
 
+def editions_of(catalog: Catalog, options: Options, progress: Terminal) -> Editions:
+    """The editions that the command line stands for."""
+    return choose(
+        catalog,
+        dict.fromkeys(options.models),
+        options.tasks,
+        progress,
+        edition=options.edition,
+        model_edition=options.model_edition,
+        data_dir=options.data_dir,
+    )
+
+
 def prepare(
-    catalog: Catalog, options: Options, progress: Terminal, resolved: Mapping[str, ModelSpec] | None = None
+    catalog: Catalog,
+    options: Options,
+    progress: Terminal,
+    resolved: Mapping[str, ModelSpec] | None = None,
+    editions: Editions | None = None,
 ) -> list[Job]:
     """Every (model, task) pair as a Job, in every wording and audio condition that was asked for: specs valid, scorers
     built, data checked, the two compatible.
 
     `resolved`: specs of models that the catalog cannot resolve, because their weights are not on this machine.
+    `editions`: where they are chosen already.
     """
     given = dict.fromkeys(controls.parse(text) for text in options.audio)
     conditions: list[controls.Control | None] = [*given] or [None]
     models = list(dict.fromkeys(options.models))
-    edition = choose_edition(catalog, models, options.tasks, options.edition, progress, options.data_dir)
-    names = list(dict.fromkeys(leaf for task in options.tasks for leaf in catalog.subsets(task, edition)))
+    chosen = editions or editions_of(catalog, options, progress)
+    names = list(dict.fromkeys(leaf for task in options.tasks for leaf in catalog.subsets(task, chosen.data)))
     known = resolved or {}
-    specs = [_with_options(known[m] if m in known else catalog.model(m, edition), options) for m in models]
+    specs = [_with_options(known[m] if m in known else catalog.model(m, chosen.models[m]), options) for m in models]
     trainings = [training_of(catalog.training(spec)) for spec in specs]
     cache = assets.cache_folder()
     record = provenance.collect(sys.argv)
     jobs: list[Job] = []
     loaded: dict[str, data.Dataset] = {}
     for name in names:
-        task = catalog.task(name, edition)
+        task = catalog.task(name, chosen.data)
         loaded[name] = data.load(task, cache, progress, data_dir=options.data_dir, allow_partial=options.allow_partial)
         _announce(task.name, loaded[name], progress)
         wordings = [(asked, catalog.scorers(asked)) for asked in prompt.variants(task, options.prompts)]
@@ -183,64 +201,6 @@ def _announce(task: str, dataset: data.Dataset, progress: Terminal) -> None:
 def training_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a run keeps of a training.json: its settings and what it took, as far as the record has them."""
     return {key: record[key] for key in ("config", "compute") if isinstance(record.get(key), dict)}
-
-
-def choose_edition(
-    catalog: Catalog,
-    models: Sequence[str],
-    tasks: Sequence[str],
-    wanted: str,
-    progress: Terminal,
-    data_dir: Path | None = None,
-) -> EditionName:
-    """auto: full where every model and task has it and all of it is here, weights and data, else mini, said in one line.
-
-    `tasks`: names as they are given, suites among them: what they stand for depends on the edition.
-    """
-    have = [set(catalog.task_editions(t)) for t in tasks]
-    for model in models:
-        editions = set(catalog.model_editions(model))
-        if editions:
-            have.append(editions)
-    if wanted == "nano":
-        have = [h | {"nano"} if "mini" in h else h for h in have]
-    common = set.intersection(*have)
-    if wanted != "auto":
-        if wanted not in common:
-            lacking = [n for n, h in zip([*tasks, *models], have, strict=False) if wanted not in h]
-            raise unknown(
-                "edition", wanted, common, f"all of {', '.join([*tasks, *models])} ({', '.join(lacking)} lacks it)"
-            )
-        return wanted
-    if "full" in common and all(_here(catalog, model, "full") for model in models):
-        leaves = [catalog.task(leaf, "full") for task in tasks for leaf in catalog.subsets(task, "full")]
-        absent = [task.name for task in leaves if not place.locate(task, data_dir)]
-        unheard = "" if absent else next(filter(None, (data.unheard(task, data_dir) for task in leaves)), "")
-        if not absent and not unheard:
-            return "full"
-        if unheard:
-            progress.note(unheard)
-        elif data_dir is not None:
-            progress.note(f"{data_dir}: no data of {', '.join(absent)} there; --edition full says what was looked for")
-    if "mini" not in common:
-        if len(common) == 1:
-            return common.pop()
-        raise UserError(f"{', '.join([*tasks, *models])} have no edition in common; name one with --edition.")
-    full = f"; for the full one: diva-bench pull --edition full --model {models[0]} --task {tasks[0]}"
-    progress.note(
-        "edition: mini (synthetic speech: shows that the pipeline works, not how good a model is"
-        + (full if "full" in common else "")
-        + ")"
-    )
-    return "mini"
-
-
-def _here(catalog: Catalog, model: str, edition: EditionName) -> bool:
-    """Whether all weights of a model are on this machine."""
-    if catalog.untrained(model, edition):
-        return False
-    spec = catalog.model(model, edition)
-    return all(assets.locate(asset, catalog.weights(asset.name)[1]) for asset in spec.weights.values())
 
 
 def _with_options(model: ModelSpec, options: Options) -> ModelSpec:

@@ -11,6 +11,7 @@ from typing import cast
 from diva_bench import assets, data, doctor
 from diva_bench.catalog import Catalog
 from diva_bench.cli import scorer_weights
+from diva_bench.cli.editions import of_model
 from diva_bench.cli.progress import Terminal, amount
 from diva_bench.cli.run import fetch, load_adapter, needed
 from diva_bench.cli.show import print_table
@@ -27,6 +28,7 @@ class Pull:
     models: Sequence[str] = ()
     tasks: Sequence[str] = ()
     edition: str = "auto"
+    model_edition: str | None = None
     data_dir: Path | None = None
     weights_files: Sequence[Path] = ()
     paths: Sequence[Path] = ()
@@ -35,11 +37,10 @@ class Pull:
 def pull_command(asked: Pull) -> int:
     """Fetch weights of models and of scorers, and the data of tasks. Exit code: 1 where something has to be had otherwise."""
     catalog, progress = Catalog(asked.paths), Terminal()
-    chosen = cast(Edition, "mini" if asked.edition == "auto" else asked.edition)
     folders = scorer_weights.install(catalog, asked.weights_files, progress)
     everything = not (asked.models or asked.tasks or asked.weights_files)
     if asked.models or everything:
-        folders |= fetch(catalog, _specs(catalog, asked.models, chosen, progress), progress)
+        folders |= fetch(catalog, _specs(catalog, asked, progress), progress)
     missing: list[str] = []
     if asked.tasks or everything:
         tasks = _tasks(catalog, asked.tasks or ["all"], asked.edition)
@@ -102,10 +103,14 @@ def _say_of_full(catalog: Catalog, names: Sequence[str], data_dir: Path | None) 
             print(indent(place.how_to_get(task), "  "))
 
 
-def _specs(catalog: Catalog, models: Sequence[str], edition: Edition, progress: Terminal) -> list[ModelSpec]:
+def _specs(catalog: Catalog, asked: Pull, progress: Terminal) -> list[ModelSpec]:
     """The models asked for, or all that have the edition and can be had."""
-    if models:
-        return [catalog.model(name, edition) for name in models]
+    edition = cast(Edition, asked.model_edition or ("mini" if asked.edition == "auto" else asked.edition))
+    if asked.models:
+        wanted = edition if asked.model_edition or edition == "nano" else None
+        return [
+            catalog.model(name, of_model(catalog, name, edition, wanted, progress, fetch=True)) for name in asked.models
+        ]
     found, untrained = [], []
     for name in [f.spec.name for f in catalog.models() if edition in catalog.model_editions(f.spec.name)]:
         if catalog.untrained(name, edition):

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from diva_bench.report.leaderboard import MINI, flag
-from diva_bench.report.summaries import RunSummary
+from diva_bench.report.leaderboard import flag
+from diva_bench.report.summaries import RunSummary, synthetic_notes
 from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, Reduce, holm, paired
 from diva_bench.types import Row
@@ -59,6 +59,7 @@ class Block:
     base: Outcome
     against: Sequence[Outcome]
     edition: str = "mini"
+    synthetic: bool = False
     limit: int | None = None
 
     @property
@@ -176,7 +177,7 @@ def _compute(variant: Variant) -> list[Cell]:
 def _title(blocks: Sequence[Block]) -> str:
     base = blocks[0].base.variant
     captions = [f"{base.edition} models"] if base.edition else []
-    captions += [MINI] if any(block.edition != "full" for block in blocks) else []
+    captions += synthetic_notes((block.edition, block.synthetic) for block in blocks)
     captions += [f"trial on {blocks[0].limit} items, not a result"] if blocks[0].limit is not None else []
     return f"ablations of {base.name}" + (f" ({'; '.join(captions)})" if captions else "")
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from diva_bench.report.leaderboard import MINI
-from diva_bench.report.summaries import RunSummary, summary_of
+from diva_bench.report.summaries import RunSummary, summary_of, synthetic_notes
 from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.runner import Job
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, Reduce, paired, totals
@@ -51,7 +50,8 @@ def listening_table(jobs: Sequence[Job], results: Path) -> Table:
         Column("p", optional=True, digits=4),
         Column("metric", optional=True),
     ]
-    caption = f" ({MINI})" if any(job.task.edition != "full" for job in controlled) else ""
+    captions = synthetic_notes((job.task.edition, job.task.data.speech == "synthetic") for job in controlled)
+    caption = f" ({'; '.join(captions)})" if captions else ""
     return Table(f"does the model listen{caption}", columns, rows, [*_notes(controlled, differences), *gaps])
 
 

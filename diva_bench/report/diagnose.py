@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from rich.cells import cell_len
 
-from diva_bench.report.leaderboard import MINI
 from diva_bench.report.signs import SAME_OPEN, SIGNS, Answers, Sign, Verdict
+from diva_bench.report.summaries import synthetic_notes
 from diva_bench.report.tables import Cell, Column, Score, Table, cut_to
 from diva_bench.stats import RESAMPLES, Difference, Estimate, bootstrap, dense, paired, ratio
 from diva_bench.types import Floats, Row
@@ -241,9 +241,10 @@ def _notes(diagnoses: Sequence[Diagnosis], last: bool) -> list[str]:
         "wrong language, wrong form, off the subject: of the answers that have a word",
     ]
     meaning = [f"{s.name}: {s.what} (threshold: {s.why})" for s in SIGNS] if last else []
-    mini = [MINI] if first.answers.task.edition != "full" else []
+    task = first.answers.task
+    synthetic = synthetic_notes([(task.edition, task.data.speech == "synthetic")])
     signatures = list(dict.fromkeys(d.patient.signature for d in diagnoses))
-    return [*readings, marks, *references, *failed, *numbers, *meaning, *signatures, *mini]
+    return [*readings, marks, *references, *failed, *numbers, *meaning, *signatures, *synthetic]
 
 
 def _examples(diagnoses: Sequence[Diagnosis], limit: int) -> Table:

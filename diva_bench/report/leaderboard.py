@@ -10,13 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
-from diva_bench.report.summaries import RunSummary
+from diva_bench.report.summaries import RunSummary, synthetic_note
 from diva_bench.report.tables import Cell, Column, Score, Table, write
 from diva_bench.scorers import DIAGNOSTIC, METRICS, NOT_SCORED, PREDICTED
 from diva_bench.significance import planned
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED
 
-MINI = "mini: synthetic speech, shows that the pipeline works, not how good a model is"
 _EDITIONS = ("full", "mini", "nano")
 _HALF_WIDTHS = 2 * 1.96  # standard errors in a 95 % interval
 
@@ -131,8 +130,8 @@ def comparable(runs: Sequence[RunSummary]) -> tuple[list[RunSummary], str]:
 
 
 def caption(run: RunSummary) -> str:
-    """What must stand beside every number of an edition, and of a trial."""
-    labels = [MINI] if run.edition != "full" else []
+    """What must stand beside every number of synthetic speech, of an audio condition, and of a trial."""
+    labels = [synthetic_note(run.edition)] if run.synthetic else []
     labels += [f"audio condition {run.audio}, not the clips as they are"] if run.audio else []
     labels += [f"trial on {run.limit} items, not a result"] if run.limit is not None else []
     return f" ({'; '.join(labels)})" if labels else ""
@@ -244,7 +243,10 @@ def _overview(edition: str, runs: Sequence[RunSummary]) -> Table:
     marked = any(s.at_chance for s in runs if s.ranked)
     notes = ["primary metrics; details and intervals in the table of each task"]
     notes += ["* at chance: not to be told from an answer that hears nothing"] if marked else []
-    return Table(f"overview, {MINI if edition != 'full' else edition}", columns, rows, notes)
+    synthetic = sorted({s.task for s in runs if s.synthetic})
+    every = len(synthetic) == len({s.task for s in runs})
+    notes += [f"{synthetic_note(edition)}: {', '.join(synthetic)}"] if synthetic and not every else []
+    return Table(f"overview, {synthetic_note(edition) if every else edition}", columns, rows, notes)
 
 
 def _cell(runs: Sequence[RunSummary]) -> Cell:

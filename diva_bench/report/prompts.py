@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from diva_bench.report.leaderboard import MINI, comparable, flag
-from diva_bench.report.summaries import RunSummary, summary_of
+from diva_bench.report.leaderboard import comparable, flag
+from diva_bench.report.summaries import RunSummary, summary_of, synthetic_notes
 from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.specs import ModelSpec, digest
 from diva_bench.store import Json, RunFolder, read_json
@@ -152,4 +152,5 @@ def _spread(family: Family) -> list[Cell]:
 
 
 def _caption(found: Sequence[Family]) -> str:
-    return f" ({MINI})" if any(family.edition != "full" for family in found) else ""
+    notes = synthetic_notes((family.edition, run.synthetic) for family in found for run in family.judged)
+    return f" ({'; '.join(notes)})" if notes else ""

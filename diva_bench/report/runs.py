@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diva_bench.report.leaderboard import MINI, flag
-from diva_bench.report.summaries import summary_of
+from diva_bench.report.leaderboard import flag
+from diva_bench.report.summaries import summary_of, synthetic_notes
 from diva_bench.report.tables import Cell, Column, Table
 
 _NAMED = 5  # ids that a note lists
@@ -66,7 +66,7 @@ def _row(finished: Finished) -> list[Cell]:
 
 
 def _notes(finished: Sequence[Finished]) -> list[str]:
-    notes = [MINI] if any(f.summary["edition"] == "mini" for f in finished) else []
+    notes = synthetic_notes((f.summary["edition"], f.summary.get("speech") == "synthetic") for f in finished)
     notes += dict.fromkeys(v for f in finished for v in f.summary["signature"].values())
     notes += dict.fromkeys(
         f"left out for every model: {d['id']}: {d['reason']}" for f in finished for d in f.summary["data_faults"]

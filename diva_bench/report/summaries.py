@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
+from diva_bench.dataspec import Speech
 from diva_bench.errors import StoreError
 from diva_bench.report.tables import Score
 from diva_bench.store import located
@@ -45,6 +46,8 @@ class RunSummary(_File):
     run_id: str
     edition: str
     """Of the task."""
+    speech: Speech | None = None
+    """Of the task's data. A summary without the key is older: `synthetic` then goes by the edition."""
     model_edition: str | None
     """A nano model is asked the mini task; a model without weights has no edition."""
     imported: bool = False
@@ -95,6 +98,11 @@ class RunSummary(_File):
         return self.complete and self.primary in self.metrics
 
     @property
+    def synthetic(self) -> bool:
+        """Whether synthetic voices speak; of a summary that does not say, whether its data are of the mini edition."""
+        return self.speech == "synthetic" if "speech" in self.model_fields_set else self.edition != "full"
+
+    @property
     def label(self) -> str:
         """The model's name, with its edition where that is not the task's."""
         other = self.model_edition not in (None, self.edition)
@@ -106,6 +114,16 @@ class RunSummary(_File):
         how = [f"prompt {self.variant}"] if self.variant else []
         how += [self.audio] if self.audio else []
         return f"{self.task} ({', '.join(how)})" if how else self.task
+
+
+def synthetic_note(edition: str) -> str:
+    """What must stand beside every number of an edition whose clips are synthetic speech."""
+    return f"{edition}: synthetic speech, shows that the pipeline works, not how good a model is"
+
+
+def synthetic_notes(found: Iterable[tuple[str, bool]]) -> list[str]:
+    """`synthetic_note` of each edition that is synthetic, once; of pairs (edition, whether its clips are synthetic)."""
+    return list(dict.fromkeys(synthetic_note(edition) for edition, synthetic in found if synthetic))
 
 
 _REMEDY = "Delete it and run `diva-bench score` on the folder to have it written again."

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from diva_bench import significance
 from diva_bench.errors import UserError
-from diva_bench.report.leaderboard import MINI
 from diva_bench.report.scored import Sheet
-from diva_bench.report.summaries import RunSummary
+from diva_bench.report.summaries import RunSummary, synthetic_notes
 from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, holm
 from diva_bench.types import Floats
@@ -47,6 +46,7 @@ class Trio:
 
     task: str
     edition: str
+    synthetic: bool
     metric: str
     model: str
     scores: tuple[float, float, float]
@@ -97,6 +97,7 @@ def trio(sheet: Sheet) -> Trio:
     return Trio(
         task=sheet.task.name,
         edition=sheet.task.edition,
+        synthetic=sheet.task.data.speech == "synthetic",
         metric=metric,
         model=sheet.runs[2].name,
         scores=(point[0], point[1], point[2]),
@@ -158,7 +159,8 @@ def _gaps(trios: Sequence[Trio], missing: Mapping[str, Sequence[str]]) -> Table:
         notes.append(f"fewer than {FEW_CLUSTERS} clusters, so that intervals are too narrow: {', '.join(few)}")
     notes += [f"no complete run of {who}: {', '.join(tasks)}" for who, tasks in missing.items()]
     notes += dict.fromkeys(s for t in trios for s in t.signatures)
-    caption = f" ({MINI})" if any(t.edition != "full" for t in trios) else ""
+    captions = synthetic_notes((t.edition, t.synthetic) for t in trios)
+    caption = f" ({'; '.join(captions)})" if captions else ""
     return Table(f"oracle, cascade, end to end{caption}", columns, rows, notes)
 
 

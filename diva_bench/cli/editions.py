@@ -1,0 +1,115 @@
+"""Which edition of the data is asked (`--edition`), and of which edition every model is (`--model-edition`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from diva_bench import assets, data
+from diva_bench.catalog import Catalog
+from diva_bench.errors import UserError, unknown
+from diva_bench.readers import place
+from diva_bench.specs import Edition
+from diva_bench.types import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Editions:
+    """What was chosen: the edition of the data, and of every model (of one that has no editions: the data's)."""
+
+    data: Edition
+    models: dict[str, Edition] = field(default_factory=dict)
+
+
+def choose(
+    catalog: Catalog,
+    models: Iterable[str],
+    tasks: Sequence[str],
+    progress: Progress,
+    *,
+    edition: str = "auto",
+    model_edition: str | None = None,
+    data_dir: Path | None = None,
+) -> Editions:
+    """The editions that a run is about. What is chosen for the user is said in one line each.
+
+    `tasks`: names as they are given, suites among them: what they stand for depends on the edition. `edition` "nano" is
+    short for the mini data and nano models. UnknownName where a task or a model has no such edition.
+    """
+    if edition == "nano":
+        model_edition = model_edition or "nano"
+    chosen = _of_data(catalog, tasks, "mini" if edition == "nano" else edition, progress, data_dir)
+    wanted = None if model_edition is None else cast(Edition, model_edition)
+    return Editions(
+        chosen, {m: of_model(catalog, m, chosen, wanted, progress, fetch=edition == "full") for m in models}
+    )
+
+
+def _of_data(catalog: Catalog, tasks: Sequence[str], wanted: str, progress: Progress, data_dir: Path | None) -> Edition:
+    """auto: full where all of its data is on this machine, else mini, else the only one there is."""
+    have = {task: catalog.task_editions(task) for task in tasks}
+    common = [edition for edition in ("full", "mini") if all(edition in editions for editions in have.values())]
+    if wanted != "auto":
+        lacking = [task for task, editions in have.items() if wanted not in editions]
+        if lacking:
+            raise unknown("edition", wanted, common, f"all of {', '.join(tasks)} ({', '.join(lacking)} lacks it)")
+        return cast(Edition, wanted)
+    if not common:
+        theirs = "; ".join(f"{task}: {', '.join(editions)}" for task, editions in have.items())
+        raise UserError(f"the tasks have no edition in common ({theirs}). Ask them in commands of their own.")
+    if common == ["full"] or (common[0] == "full" and _all_here(catalog, tasks, progress, data_dir)):
+        return "full"
+    leaves = [catalog.task(leaf, "mini") for task in tasks for leaf in catalog.subsets(task, "mini")]
+    said = [f"for the full one: diva-bench pull --edition full --task {tasks[0]}"] if "full" in common else []
+    if any(leaf.data.speech == "synthetic" for leaf in leaves):
+        said.insert(0, "synthetic speech: shows that the pipeline works, not how good a model is")
+    if said:
+        progress.note(f"edition: mini ({'; '.join(said)})")
+    return "mini"
+
+
+def _all_here(catalog: Catalog, tasks: Sequence[str], progress: Progress, data_dir: Path | None) -> bool:
+    """Whether the full data of every task is on this machine and can be heard; of what is here in part a note."""
+    leaves = [catalog.task(leaf, "full") for task in tasks for leaf in catalog.subsets(task, "full")]
+    absent = [task.name for task in leaves if not place.locate(task, data_dir)]
+    unheard = "" if absent else next(filter(None, (data.unheard(task, data_dir) for task in leaves)), "")
+    if unheard:
+        progress.note(unheard)
+    elif absent and data_dir is not None:
+        progress.note(f"{data_dir}: no data of {', '.join(absent)} there; --edition full says what was looked for")
+    return not absent and not unheard
+
+
+def of_model(
+    catalog: Catalog, model: str, data: Edition, wanted: Edition | None, progress: Progress, *, fetch: bool
+) -> Edition:
+    """The edition of one model: the one that is wanted, else the data's, else mini, else the only one.
+
+    `fetch`: the full model is taken though its weights have to be fetched. UnknownName where it lacks the wanted one.
+    """
+    editions = catalog.model_editions(model)
+    if not editions:
+        return data
+    if wanted is not None:
+        if wanted not in editions:
+            raise unknown("edition", wanted, editions, f"model {model}")
+        return wanted
+    if data in editions and (data != "full" or fetch or _here(catalog, model)):
+        return data
+    chosen: Edition = "mini" if "mini" in editions else editions[0]
+    if data in editions:
+        why = f"weights of its edition {data} are not here: diva-bench pull --model {model} --edition {data}"
+    else:
+        why = f"it has no edition {data}; --model-edition chooses another of {', '.join(editions)}"
+    progress.note(f"model {model}: edition {chosen} ({why})")
+    return chosen
+
+
+def _here(catalog: Catalog, model: str) -> bool:
+    """Whether all weights of a model's full edition are on this machine."""
+    if catalog.untrained(model, "full"):
+        return False
+    spec = catalog.model(model, "full")
+    return all(assets.locate(asset, catalog.weights(asset.name)[1]) for asset in spec.weights.values())
