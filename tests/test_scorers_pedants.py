@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import numpy as np
 import pytest
 from pedants_twin import WORDS, plain, sentence, twin
 from scoring import said, sample, task
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from diva_bench import stats
 from diva_bench.catalog import Catalog
 from diva_bench.decoding.from_pedants import Weights, convert, load
 from diva_bench.errors import DataError, SpecError, UnknownName
-from diva_bench.scorers.pedants import WEIGHTS, Classifier, Pedants, normalised
+from diva_bench.scorers.pedants import WEIGHTS, Classifier, Pedants, normalised, tokens
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 NPZ = DATA / "pedants" / "cfm_86c01fc.npz"
@@ -62,6 +64,10 @@ ODD = [
     "﷽",
     "İ",
     "_",
+    "10²",
+    "½ cup",
+    "cafe\u0301 ten\u0308t",
+    "x\u200dy",
 ]
 
 
@@ -72,6 +78,14 @@ def test_the_probability_is_that_of_scikit_learn(folder: Path) -> None:
     items += [("word " * 500, "word", "word"), ("Król " + "z" * 5000, "KRÓL", "[SEP] [CLS]")]
     for item in items:
         assert classifier.probability(*item) == pytest.approx(made.probability(*item), abs=1e-12), item
+
+
+def test_the_words_are_the_vectorizers_on_every_code_point() -> None:
+    analyse = TfidfVectorizer().build_analyzer()
+    for start in range(0, sys.maxunicode + 1, 1 << 12):
+        points = [chr(code) for code in range(start, start + (1 << 12))]
+        text = " ".join(f"a{c} {c}{c}" for c in points)
+        assert tokens(text) == analyse(text), f"from U+{start:04X}"
 
 
 def test_a_vocabulary_without_the_frame_gives_no_division_by_zero() -> None:
@@ -196,7 +210,7 @@ def test_a_wrong_setting_is_told(args: dict[str, object], message: str) -> None:
 
 def test_the_signature_names_weights_content_and_settings(folder: Path, scorer: Pedants) -> None:
     sha = load(folder).content[:8]
-    assert scorer.signature == f"pedants|weights:{WEIGHTS}|sha:{sha}|refs:max|threshold:0.5|question:transcript|v1"
+    assert scorer.signature == f"pedants|weights:{WEIGHTS}|sha:{sha}|refs:max|threshold:0.5|question:transcript|v2"
 
 
 # ---------------------------------------------------------------- where the weights are not here

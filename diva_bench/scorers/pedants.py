@@ -23,6 +23,7 @@ Of several accepted answers the most probable counts. P is no share of right ans
 from __future__ import annotations
 
 import math
+import re
 import string
 from collections import Counter
 from collections.abc import Mapping
@@ -41,12 +42,13 @@ from diva_bench.stats import dense, ratio
 from diva_bench.types import Floats, Response, Sample
 
 WEIGHTS = "pedants-2024-04"
-_VERSION = 1  # bumped when the same weights would give another number
+_VERSION = 2  # bumped when the same weights would give another number
 _CACHED = 1 << 16  # texts: questions and references come back with every model, dialect and constant answer
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-# regex, not re: they differ on what a letter with a mark behind it is, and the package uses regex here
+# The two modules differ on what a letter is (a combining mark, "²", "½"). The package drops articles with regex;
+# scikit-learn's vectorizer finds words with re.
 _ARTICLES = regex.compile(r"\b(a|an|the)\b")
-_WORD = regex.compile(r"\b\w\w+\b")
+_WORD = re.compile(r"\b\w\w+\b")
 
 
 class Pedants:
@@ -136,11 +138,16 @@ class Classifier:
 
     def _columns(self, text: str) -> list[int]:
         """Column of every word that the vocabulary has."""
-        found = (self._column.get(word) for word in _WORD.findall(text.lower()))
+        found = (self._column.get(word) for word in tokens(text))
         return [column for column in found if column is not None]
 
 
 _FRAME = "[CLS] [SEP] [SEP] [SEP]"
+
+
+def tokens(text: str) -> list[str]:
+    """The words of a text as scikit-learn's TfidfVectorizer finds them: in lower case, of two and more letters or digits."""
+    return _WORD.findall(text.lower())
 
 
 @lru_cache(_CACHED)
