@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,29 +38,6 @@ def rows(tmp_path: Path, content: str | bytes, format: str = "auto", **options: 
 
 def said(predictions: list[Prediction]) -> list[tuple[str | None, int | None, str]]:
     return [(p.id, p.row, p.text) for p in predictions]
-
-
-def inspect_sample(ident: Any, text: Any = "one", **changes: Any) -> dict[str, Any]:
-    message = {"content": text, "role": "assistant"}
-    output = {"model": "m", "choices": [{"message": message, "stop_reason": "stop"}], "completion": text}
-    return {"id": ident, "epoch": 1, "input": "Say.", "target": " x", "output": output, "scores": {}} | changes
-
-
-def inspect_json(*samples: dict[str, Any], indent: int | None = 2) -> str:
-    return json.dumps(
-        {"version": 2, "status": "success", "eval": {"task": "t"}, "samples": list(samples)}, indent=indent
-    )
-
-
-def inspect_eval(*samples: dict[str, Any], **members: bytes) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("_journal/start.json", json.dumps({"version": 2, "eval": {"task": "t"}}))
-        for i, sample in enumerate(samples):
-            archive.writestr(f"samples/{sample['id']}_epoch_{sample['epoch']}.json", json.dumps(sample), i % 2 * 8)
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return file.getvalue()
 
 
 # ---------------------------------------------------------------- what each format says
@@ -206,38 +181,6 @@ def test_the_score_file_of_audiobench_is_read_by_its_details(tmp_path: Path) -> 
         assert (row.text, row.row, row.reference, row.given) == ("one", 0, "x", None)
 
 
-@pytest.mark.parametrize("indent", [None, 2])
-def test_inspect_json_gives_ids_text_and_errors(tmp_path: Path, indent: int | None) -> None:
-    parts = [{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "to"}, {"type": "text", "text": "tal"}]
-    log = inspect_json(
-        inspect_sample("a"),
-        inspect_sample("b", parts),
-        inspect_sample("c", error={"message": "timeout", "traceback": "..."}),
-        inspect_sample("d", "attachment://7f", attachments={"7f": "a long answer"}),
-        inspect_sample("e", output={"model": "m", "choices": []}),
-        indent=indent,
-    )
-    found = rows(tmp_path, log)
-    assert [p.text for p in found] == ["one", "total", "", "a long answer", ""]
-    assert [p.status for p in found] == ["ok", "ok", "error", "ok", "error"]
-    assert found[2].detail == "their run: timeout"
-
-
-def test_inspect_archives_are_read_and_the_last_member_of_a_name_counts(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="Duplicate name"):
-        data = inspect_eval(inspect_sample(2, "two"), inspect_sample(1, "old"), inspect_sample(1, "one"))
-    assert said(rows(tmp_path, data)) == [("2", 1, "two"), ("1", 0, "one")]
-
-
-def test_inspect_epochs_are_told_apart(tmp_path: Path) -> None:
-    log = inspect_json(inspect_sample("a", "one"), inspect_sample("a", "two", epoch=2))
-    with pytest.raises(PredictionError, match="answered in epochs 1, 2; say which with --only"):
-        rows(tmp_path, log)
-    with pytest.raises(PredictionError, match="no epoch 3; there is 1, 2"):
-        rows(tmp_path, log, only="3")
-    assert said(rows(tmp_path, log, only="2")) == [("a", None, "two")]
-
-
 # ---------------------------------------------------------------- files that are not right
 
 BINARY, LATIN = b"PK\x05\x06" + bytes(20), "id,text\na,caf\xe9\n".encode("latin-1")
@@ -274,10 +217,6 @@ BINARY, LATIN = b"PK\x05\x06" + bytes(20), "id,text\na,caf\xe9\n".encode("latin-
         ('{"prompt": "q", "response": null}\n', "voicebench", "response is None, not text"),
         ('{"bleu": 13.6}', "audiobench", "expected a list of items"),
         ('[{"model_prediction": "x"}, 3]', "audiobench", "item 1: expected an object, found int"),
-        ('{"eval": {}, "samples": 3}', "inspect", "not an inspect log with samples"),
-        ('{"eval": {}, "samples": [{"epoch": 1}]}', "inspect", "sample 0: not a sample"),
-        ('{"eval": {}, "samples": [{"id": 1, "epoch": "1"}]}', "inspect", "sample 0: epoch is '1', not a number"),
-        ('{"eval": {}, "samples": [{"id": 1.5}]}', "inspect", "the id must be text or a number, found 1.5"),
         (' [SEP_DIAL]"""one"""[SEP_DIAL]1\n', "diva-eval", "answers:1: the id is empty"),
         ("[" * 100_000, "audiobench", "nested too deeply"),
     ],
@@ -328,24 +267,6 @@ def test_options_that_do_not_apply_are_refused(
 ) -> None:
     with pytest.raises(PredictionError, match=message):
         rows(tmp_path, GOOD[format], format, **options)
-
-
-def test_archives_that_are_cut_off_bombs_or_of_another_shape_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = inspect_eval(inspect_sample(1))
-    for data, message in (
-        (whole[:-30], "fits none|not a whole zip"),
-        (inspect_eval(), "has no samples"),
-        (inspect_eval(**{"samples/1_epoch_1/events.json": b"[]"}), "samples in several parts are not read"),
-        (inspect_eval(**{"samples/1_epoch_1.json": b"{"}), "not valid JSON"),
-        (b"PK\x03\x04" + bytes(40), "fits none"),
-    ):
-        with pytest.raises(PredictionError, match=message):
-            rows(tmp_path, data)
-    monkeypatch.setattr("diva_bench.predictions.inspect_ai._MEMBER", 1 << 20)
-    with pytest.raises(PredictionError, match="unpacks to more than 1 MiB; refused"):
-        rows(tmp_path, inspect_eval(inspect_sample(1, "x" * (2 << 20))))
 
 
 # ---------------------------------------------------------------- the released files

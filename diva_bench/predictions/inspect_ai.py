@@ -2,7 +2,8 @@
 
 .json   one object: `eval` (with `task`, `model`), `status`, `samples`.
 .eval   members header.json (or _journal/start.json of a run that did not end), samples/<id>_epoch_<n>.json, one sample
-        each; a sample logged again is a second member of that name, and the last one counts.
+        each; a sample logged again is a second member of that name, and the last one counts. Members are deflated, or
+        zstd (method 93, what inspect writes since 2025), which zipfile reads from Python 3.14 on: pyarrow unpacks it.
 
 A sample has `id` (text or a number; from 1 where the data gave none), `epoch`, `target` (text or a list), `output`
 ({`choices`: [{`message`: {`content`: text, or parts of which those with type "text" are the answer}}], `completion`,
@@ -16,16 +17,23 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+
+import pyarrow  # type: ignore[import-untyped]
 
 from diva_bench.errors import PredictionError
 from diva_bench.predictions import Options, Prediction, Source
 
 _MEMBER = 256 << 20  # bytes of one unpacked sample
 _ALL = 4 << 30  # bytes of all of them: a small archive may unpack to anything
+_CHUNK = 1 << 20
+_ZSTD = 93  # zipfile.ZIP_ZSTANDARD from Python 3.14 on
+_SAMPLE = re.compile(r"samples/.+_epoch_\d+\.json")  # an id may have slashes
 _CONVERT = "Convert it with `inspect log convert --to json`."
 
 
@@ -48,31 +56,37 @@ def fits_inspect(source: Source, options: Options) -> bool:
 
 def read_inspect(source: Source, options: Options) -> list[Prediction]:
     samples = _unpacked(source) if source.zipped else _listed(source)
-    found = [(_epoch(sample, where), _prediction(sample, where)) for where, sample in samples]
-    epochs = sorted({epoch for epoch, _ in found})
+    # by place, so that of two members of one name the last one counts; a sample is large, what is said in it is not
+    found = {where: (_epoch(sample, where), _prediction(sample, where)) for where, sample in samples}
+    if not found and source.zipped:
+        raise PredictionError(
+            f"{source.path}: has no samples; it was written with --no-log-samples, or nothing was asked."
+        )
+    epochs = sorted({epoch for epoch, _ in found.values()})
     if options.only is not None and options.only not in map(str, epochs):
         raise PredictionError(f"{source.path}: no epoch {options.only}; there is {', '.join(map(str, epochs))}.")
     if options.only is None and len(epochs) > 1:
         raise PredictionError(
             f"{source.path}: every sample was answered in epochs {', '.join(map(str, epochs))}; say which with --only."
         )
-    rows = [row for epoch, row in found if options.only in (None, str(epoch))]
+    rows = [row for epoch, row in found.values() if options.only in (None, str(epoch))]
     if {row.id for row in rows} == {str(i + 1) for i in range(len(rows))}:
         return [replace(row, row=int(str(row.id)) - 1) for row in rows]
     return rows
 
 
-def _listed(source: Source) -> list[tuple[str, dict[str, Any]]]:
+def _listed(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
     tree = source.tree
     samples = tree.get("samples") if isinstance(tree, dict) else None
     if not isinstance(samples, list):
         raise PredictionError(f"{source.path}: not an inspect log with samples (a list `samples` is missing).")
-    return [(f"{source.path}, sample {i}", _sample(s, f"{source.path}, sample {i}")) for i, s in enumerate(samples)]
+    for i, sample in enumerate(samples):
+        where = f"{source.path}, sample {i}"
+        yield where, _sample(sample, where)
 
 
-def _unpacked(source: Source) -> list[tuple[str, dict[str, Any]]]:
+def _unpacked(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
     """The samples of an .eval archive; members are read in memory, never written, and no more than `_ALL` bytes."""
-    found: dict[str, dict[str, Any]] = {}
     budget = _ALL
     try:
         with zipfile.ZipFile(io.BytesIO(source.data)) as archive:
@@ -80,25 +94,51 @@ def _unpacked(source: Source) -> list[tuple[str, dict[str, Any]]]:
                 if not member.filename.startswith("samples/") or member.is_dir():
                     continue
                 where = f"{source.path}, {member.filename}"
-                if not member.filename.endswith(".json") or member.filename.count("/") > 1:
+                if not _SAMPLE.fullmatch(member.filename):
                     raise PredictionError(f"{where}: samples in several parts are not read. {_CONVERT}")
-                with archive.open(member) as file:  # the size in the directory may lie
-                    data = file.read(min(_MEMBER, budget) + 1)
-                if len(data) > min(_MEMBER, budget):
-                    raise PredictionError(f"{where}: unpacks to more than {min(_MEMBER, budget) >> 20} MiB; refused.")
+                limit = min(_MEMBER, budget)
+                data = b"" if member.file_size > limit else _content(source, archive, member, limit)
+                if max(len(data), member.file_size) > limit:  # the size in the directory may lie
+                    raise PredictionError(f"{where}: unpacks to more than {limit:,} bytes; refused.")
                 budget -= len(data)
-                found[where] = _sample(json.loads(data), where)
+                yield where, _sample(_parsed(data, where), where)
     except (zipfile.BadZipFile, zlib.error, EOFError) as err:
         raise PredictionError(f"{source.path}: is not a whole zip archive ({err}). Was the file cut off?") from err
     except (NotImplementedError, RuntimeError) as err:  # a compression this Python does not have, or a password
         raise PredictionError(f"{source.path}: cannot be unpacked ({err}). {_CONVERT}") from err
+
+
+def _content(source: Source, archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> bytes:
+    """What is packed in a member, and no more than `limit` + 1 bytes of it. BadZipFile where it is damaged."""
+    if member.compress_type != _ZSTD or member.flag_bits & 1:  # encrypted: zipfile refuses it
+        with archive.open(member) as file:
+            return file.read(limit + 1)
+    # the local header is 30 bytes, the last four of which are the lengths of the name and the extra field after it
+    start = member.header_offset + 30
+    header = source.data[member.header_offset : start]
+    if len(header) < 30 or not header.startswith(b"PK\x03\x04"):
+        raise zipfile.BadZipFile(f"{member.filename} is not where the archive says")
+    start += int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    packed = pyarrow.py_buffer(memoryview(source.data)[start : start + member.compress_size])
+    data = bytearray()
+    try:
+        with pyarrow.CompressedInputStream(pyarrow.BufferReader(packed), "zstd") as stream:
+            while len(data) <= limit and (part := stream.read(_CHUNK)):
+                data += part
+    except (OSError, pyarrow.ArrowException) as err:
+        raise zipfile.BadZipFile(f"{member.filename}: {err}") from err
+    if len(data) <= limit and zlib.crc32(data) != member.CRC:
+        raise zipfile.BadZipFile(f"{member.filename}: another checksum than the archive says")
+    return bytes(data)
+
+
+def _parsed(data: bytes, where: str) -> Any:
+    try:
+        return json.loads(data)
+    except RecursionError as err:
+        raise PredictionError(f"{where}: is nested too deeply to be a sample.") from err
     except ValueError as err:
-        raise PredictionError(f"{source.path}: a sample in it is not valid JSON ({err}).") from err
-    if not found:
-        raise PredictionError(
-            f"{source.path}: has no samples; it was written with --no-log-samples, or nothing was asked."
-        )
-    return list(found.items())
+        raise PredictionError(f"{where}: is not valid JSON ({err}).") from err
 
 
 def _sample(value: Any, where: str) -> dict[str, Any]:
