@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from diva_bench.decoding import from_pedants
-from diva_bench.disk import NO_SPACE, read_json, sha256, size, sync, write_json
+from diva_bench.disk import NO_SPACE, read_json, sha256, size, stamp, sync, write_json
 from diva_bench.errors import AssetError
 from diva_bench.fetch import Download, Meter, accepted
 from diva_bench.specs import AssetSpec, digest
@@ -251,31 +251,25 @@ class _Places:
 
 
 def _stamp(folder: Path, manifest: Path) -> None:
-    """Note size, time and hash of every file in `folder`, last of all."""
-    entries = {str(p.relative_to(folder)): [*_signs(p), sha256(p)] for p in sorted(folder.rglob("*")) if p.is_file()}
+    """Note stamp and hash of every file in `folder`, last of all."""
+    entries = {str(p.relative_to(folder)): [*stamp(p), sha256(p)] for p in sorted(folder.rglob("*")) if p.is_file()}
     write_json(manifest, entries)
 
 
-def _signs(path: Path) -> list[int]:
-    """What shows, without reading, that a file was altered: bytes and nanoseconds."""
-    found = path.stat()
-    return [found.st_size, found.st_mtime_ns]
-
-
 def _problem(folder: Path, manifest: Path, rehash: bool, meter: Meter) -> str | None:
-    """What is wrong with a folder that has a manifest, None if nothing. A file whose time alone changed is hashed."""
+    """What is wrong with a folder that has a manifest, None if nothing. A file of another stamp is hashed."""
     entries = read_json(manifest)
-    if not isinstance(entries, dict):
+    if not isinstance(entries, dict) or not all(isinstance(e, list) and len(e) > 1 for e in entries.values()):
         return f"{manifest} is missing or unreadable"
     fresh = dict(entries)
-    for name, (length, time, expected) in entries.items():
+    for name, (*known, expected) in entries.items():
         path = folder / name
         if not path.is_file():
             return f"{path} is missing"
-        signs = _signs(path)
-        if signs[0] != length:
-            return f"{path} has {signs[0]} bytes, expected {length}"
-        if rehash or signs[1] != time:
+        signs = list(stamp(path))
+        if signs[0] != known[0]:
+            return f"{path} has {signs[0]} bytes, expected {known[0]}"
+        if rehash or signs != known:  # an older version noted size and time alone: hashed once more
             if sha256(path, meter.more) != expected:
                 return f"{path} has changed: its sha256 is not {expected}"
             fresh[name] = [*signs, expected]
@@ -303,7 +297,7 @@ def _problem_beside(asset: AssetSpec, folder: Path, manifest: Path, rehash: bool
     fresh: dict[str, list[int | str]] = {}
     for file in asset.files:
         path = folder / file.path
-        signs: list[int | str] = [*_signs(path), str(path)]
+        signs: list[int | str] = [*stamp(path), str(path)]
         if (rehash or entries.get(file.path) != signs) and sha256(path, meter.more) not in accepted(file):
             return f"{path} has changed: its sha256 is not {file.sha256}; install the package or check it out again"
         fresh[file.path] = signs

@@ -2,20 +2,22 @@
 
 A reader gives the rows; here they are filtered, checked against what the task asserts, counted, and joined with what is
 known of their clips. A clip that cannot be decoded is excluded for every model alike, also for those that hear nothing,
-and it is part of the fingerprint. Samples hold no audio; `read` fetches it.
+and it is part of the fingerprint. Samples hold no audio; `read` fetches it, and raises ClipError where it is no longer
+the clip that the fingerprint is about.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from diva_bench.errors import DataError
-from diva_bench.readers import Raw, hub, reader
-from diva_bench.readers.clips import Clip, index
+from diva_bench.readers import ClipSource, Raw, hub, reader
+from diva_bench.readers.clips import Clip, index, reread
 from diva_bench.readers.place import need
 from diva_bench.specs import TaskSpec, digest
 from diva_bench.types import Progress, Sample
@@ -33,7 +35,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """`samples` in file order; `fingerprint`: sha256 over ordered ids, audio bytes and references.
+    """`samples` in file order; `fingerprint`: sha256 over ids, audio bytes and references, in the order of the ids.
 
     `faults`: rows that cannot be used; `excluded`: those that the task lists as bad; both are asked of nobody. `partial`:
     how the rows differ from what the task says there must be, "" where they do not. `notes`: what else a reader of the
@@ -96,7 +98,11 @@ def load(
         _refuse_silence(task, root, rows)
     clips = index(root, list({r.clip.name: r.clip for r in usable if r.clip}.values()), cache, progress)
     _check_rates(task, root, clips)
-    built = [_build(task, row, columns, clips, excluded[row.values[columns["id"]]], need_audio) for row in rows]
+
+    def later(clip: ClipSource) -> Callable[[], bytes]:
+        return functools.partial(reread, root, clip, clips[clip.name].sha256, cache)
+
+    built = [_build(task, row, columns, clips, excluded[row.values[columns["id"]]], need_audio, later) for row in rows]
     samples = tuple(sample for sample, _, _ in built if sample)
     faults = tuple(Fault(row.values[columns["id"]], why) for row, (_, why, _) in zip(rows, built, strict=True) if why)
     if not samples:
@@ -104,7 +110,7 @@ def load(
     return Dataset(
         samples,
         tuple(fault for fault in faults if not excluded[fault.id]),
-        digest([identity for _, _, identity in built]),
+        digest(sorted((identity for _, _, identity in built), key=lambda identity: str(identity[0]))),
         excluded=tuple(fault for fault in faults if excluded[fault.id]),
         partial=partial,
         notes=tuple(notes),
@@ -234,9 +240,15 @@ def _check_rates(task: TaskSpec, root: Path, clips: Mapping[str, Clip]) -> None:
 
 
 def _build(
-    task: TaskSpec, row: Raw, columns: Mapping[str, str], clips: Mapping[str, Clip], excluded: str, need_audio: bool
+    task: TaskSpec,
+    row: Raw,
+    columns: Mapping[str, str],
+    clips: Mapping[str, Clip],
+    excluded: str,
+    need_audio: bool,
+    later: Callable[[ClipSource], Callable[[], bytes]],
 ) -> tuple[Sample | None, str, list[object]]:
-    """(sample, or None and why not, what of the row the fingerprint covers)."""
+    """(sample, or None and why not, what of the row the fingerprint covers); `later`: clip -> what reads it when it is asked."""
     ident = row.values[columns["id"]]
     if excluded:
         return None, excluded, [ident, "", [], "excluded"]
@@ -252,7 +264,7 @@ def _build(
     if fault:
         # that it cannot be used, not in whose words: those of ffmpeg and libsndfile change with their versions
         return None, f"{row.clip.name}: {fault}", [ident, clip.sha256, list(references), "cannot be used"]
-    sample = replace(_sample(row, columns, references, task), read=row.clip.read, seconds=clip.seconds)
+    sample = replace(_sample(row, columns, references, task), read=later(row.clip), seconds=clip.seconds)
     return sample, "", [ident, clip.sha256, list(references), ""]
 
 

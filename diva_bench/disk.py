@@ -15,6 +15,19 @@ CHUNK = 1 << 20
 """Bytes read at a time."""
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk or quota."""
+Stamp = tuple[int, ...]
+"""What shows, without reading, that a file may have other content: see `stamp`. Of several files, theirs joined."""
+
+
+def stamp(path: Path) -> Stamp:
+    """Size in bytes, time of the last change of content and of the file's record in nanoseconds, inode.
+
+    Size and time of content are not enough: archives with fixed times, `cp -p` and `touch -r` give other content the same
+    two. The time of the record is the system's own and cannot be set. No order may be taken from any of them. Raises
+    OSError where there is no such file.
+    """
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 def size(count: float) -> str:

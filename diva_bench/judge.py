@@ -90,7 +90,9 @@ def _unjudged(job: Job, rows: Mapping[str, Sequence[Row]], summary: dict[str, An
 
 def _identity(job: Job, folder: RunFolder) -> dict[str, Any]:
     events = folder.events()
-    changed = any(e["event"] == "split" for e in events) or sum(e["event"] == "budget" for e in events) > 1
+    changed = (
+        any(e["event"] == "split" for e in events) or len({e["seconds"] for e in events if e["event"] == "budget"}) > 1
+    )
     return {
         "task": job.task.name,
         "task_id": job.task_record["id"],

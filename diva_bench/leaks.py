@@ -194,7 +194,7 @@ def _look(asked: tuple[Example, bool]) -> tuple[Example, Seen | None]:
 def _look_at(sample: Sample) -> Seen | None:
     try:
         return _seen(sample.read()) if sample.read else None
-    except OSError as err:
+    except (OSError, ClipError) as err:
         raise DataError(f"sample {sample.id}: its clip cannot be read ({err}). Fetch the data again.") from err
 
 

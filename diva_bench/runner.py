@@ -210,8 +210,7 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
 
 def _note_budget(folder: RunFolder, budget: float) -> None:
     """Record the batch budget, so that a run resumed with another one is seen to be so."""
-    known = [e["seconds"] for e in folder.events() if e["event"] == "budget"]
-    if not known or known[-1] != budget:
+    if budget not in {e["seconds"] for e in folder.events() if e["event"] == "budget"}:
         folder.event({"event": "budget", "seconds": budget})
 
 
@@ -243,8 +242,8 @@ def _prefetch(
             try:
                 sound = audio.decode(sample.read())
             except (OSError, ClipError) as err:
-                # the index saw this clip whole: it changed since, which is our fault and not the model's
-                return Response(sample.id, status="error", detail=f"clip changed since it was checked: {err}")
+                # the index saw this clip whole: it changed since, which is not the model's fault
+                return Response(sample.id, status="error", detail=f"its clip changed since it was checked: {err}")
             if job.control is not None:
                 try:
                     sound = controls.apply(job.control, sound, sample.id, job.seed)

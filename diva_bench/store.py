@@ -11,7 +11,9 @@
             scores.jsonl, summary.json  derived: delete them and they come back
 
 A torn last line is cut off before the next append. One writer per file, held by a lock that a killed process loses.
-Several processes write `responses.<i>-of-<n>.jsonl` and so on; readers merge them.
+Several processes write `responses.<i>-of-<n>.jsonl` and so on; readers merge them. Where another number of processes goes
+on with a run, its lines are of the next `round`, and of an id the line of the highest round counts, in it the last: file
+times, which a copy or a touch changes, order nothing. Judging opens no file of answers for writing.
 """
 
 from __future__ import annotations
@@ -46,6 +48,23 @@ class Shard:
         return "" if self.count == 1 else f".{self.index}-of-{self.count}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One line of the answers: its round, its status, and where it stands (number of the file, byte offset)."""
+
+    round: int
+    status: str
+    place: tuple[int, int]
+
+    def counts_before(self, other: _Line) -> bool:
+        """Whether this line counts and the other, read before it, does not: it is of a later round, or of the same one and
+        later in the file. Older versions wrote no rounds, so two files may have one id in round 0: there an error does not
+        count before an answer, for nobody asks again what is answered."""
+        if self.round != other.round:
+            return self.round > other.round
+        return self.place[0] == other.place[0] or self.status != "error" or other.status == "error"
+
+
 class RunFolder:
     """One run on disk. Readers need no lock; a writer is used as a context manager and holds one."""
 
@@ -55,6 +74,7 @@ class RunFolder:
         self._shard = shard or Shard()
         self._lock = FileLock(path / f".lock{self._shard.suffix}")
         self._files: dict[str, FileIO] = {}
+        self._round: int | None = None
 
     # ---- opening
 
@@ -87,12 +107,6 @@ class RunFolder:
             ) from err
         except OSError as err:
             raise _cannot_write(self.path, err) from err
-        try:
-            for name in ("responses", "timing", "events"):
-                self._files[name] = _open_for_append(self._file(name))
-        except OSError as err:
-            self.__exit__(None, None, None)
-            raise _cannot_write(self.path, err) from err
         return self
 
     def __exit__(
@@ -101,6 +115,7 @@ class RunFolder:
         for file in self._files.values():
             file.close()
         self._files.clear()
+        self._round = None
         self._lock.release()
 
     def _file(self, name: str) -> Path:
@@ -110,7 +125,10 @@ class RunFolder:
 
     def append(self, responses: Sequence[Response], timing: Json | None) -> None:
         """Add one batch: its answers, flushed, then its timing, if it took any."""
-        self._write("responses", [_to_json(r) for r in responses])
+        if self._round is None:
+            self._round = self._next_round()
+        mark = {"round": self._round} if self._round else {}
+        self._write("responses", [_to_json(r) | mark for r in responses])
         if timing is not None:
             self._write("timing", [timing])
 
@@ -118,9 +136,22 @@ class RunFolder:
         """Record what went another way than planned."""
         self._write("events", [event])
 
+    def _next_round(self) -> int:
+        """The round of lines written now: that of this number of processes, if it was the last to write, else a new one."""
+        ours, others = -1, -1
+        for path in self._shards("responses"):
+            last = max((row.get("round", 0) for _, row in _read_lines(path)), default=-1)
+            if _count(path) == self._shard.count:
+                ours = max(ours, last)
+            else:
+                others = max(others, last)
+        return ours if ours > others else others + 1
+
     def _write(self, name: str, rows: Sequence[Json]) -> None:
         lines = b"".join(_line(row) for row in rows)
         try:
+            if name not in self._files:
+                self._files[name] = _open_for_append(self._file(name))
             left = memoryview(lines)
             while left:
                 left = left[self._files[name].write(left) :]
@@ -174,23 +205,30 @@ class RunFolder:
         return list(self._rows("timing"))
 
     def statuses(self) -> dict[str, str]:
-        """id -> status of its last answer."""
-        return {row["id"]: row["status"] for row in self._rows("responses")}
+        """id -> status of the answer that counts."""
+        return {ident: line.status for ident, line in self._counting().items()}
 
     def responses(self) -> Iterator[Response]:
-        """The last answer of every id. Two passes, so that memory holds offsets, not answers."""
-        last: dict[str, tuple[Path, int]] = {}
-        for path in self._shards("responses"):
+        """The answer that counts, of every id. Two passes, so that memory holds offsets, not answers."""
+        counts = {line.place for line in self._counting().values()}
+        for number, path in enumerate(self._shards("responses")):
             for offset, row in _read_lines(path):
-                last[row["id"]] = (path, offset)
-        for path in self._shards("responses"):
-            for offset, row in _read_lines(path):
-                if last[row["id"]] == (path, offset):
+                if (number, offset) in counts:
                     yield _from_json(row)
 
     def answers(self, ids: Set[str]) -> dict[str, Response]:
-        """The last answers of these ids, in one pass: memory holds no others."""
-        return {row["id"]: _from_json(row) for row in self._rows("responses") if row["id"] in ids}
+        """The answers that count of these ids: memory holds no others."""
+        return {response.id: response for response in self.responses() if response.id in ids}
+
+    def _counting(self) -> dict[str, _Line]:
+        """id -> the line that counts."""
+        best: dict[str, _Line] = {}
+        for number, path in enumerate(self._shards("responses")):
+            for offset, row in _read_lines(path):
+                line = _Line(row.get("round", 0), row["status"], (number, offset))
+                if (known := best.get(row["id"])) is None or line.counts_before(known):
+                    best[row["id"]] = line
+        return best
 
     def _rows(self, name: str) -> Iterator[Json]:
         for path in self._shards(name):
@@ -198,9 +236,14 @@ class RunFolder:
                 yield row
 
     def _shards(self, name: str) -> list[Path]:
-        """All processes' files, in the order they were last written, so that a later asking wins."""
-        found = [*self.path.glob(f"{name}.jsonl"), *self.path.glob(f"{name}.*-of-*.jsonl")]
-        return sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name))
+        """All processes' files, by name."""
+        return sorted([*self.path.glob(f"{name}.jsonl"), *self.path.glob(f"{name}.*-of-*.jsonl")])
+
+
+def _count(path: Path) -> int:
+    """How many processes wrote the file and its like: 2 of responses.0-of-2.jsonl."""
+    number = path.name.removesuffix(".jsonl").rpartition("-of-")[2]
+    return int(number) if number.isdecimal() else 1
 
 
 def located(path: Path) -> Path:

@@ -195,6 +195,13 @@ def test_a_compressed_tar_is_unpacked_once_and_again_where_it_changed(tmp_path: 
     assert archives.unpacked(path, tmp_path / "cache") != folder
     archive(path, {"4.wav": b"four"})
     assert archives.unpacked(path, tmp_path / "cache") != folder
+    known, times = archives.unpacked(path, tmp_path / "cache"), path.stat()
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(DataError, match="cannot be read as a tar file"):  # looked at again, though size and time stayed
+        archives.unpacked(path, tmp_path / "cache")
+    assert known.is_dir()
     assert sorted(p.name for p in (tmp_path / "cache" / "unpacked").iterdir() if p.name.startswith(".")) == []
 
 

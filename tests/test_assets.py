@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from asset_tools import CONTENT, Recorder, Web, asset, file, sha, web_server
 
 from diva_bench import assets, fetch
-from diva_bench.disk import size
+from diva_bench.disk import size, stamp
 from diva_bench.errors import AssetError, SpecError
 from diva_bench.specs import AssetSpec
 from diva_bench.types import Silent
@@ -113,11 +114,36 @@ def test_a_damaged_asset_is_noticed_and_fetched_again(
     assert said in seen.notes[0]
 
 
-def test_a_change_that_keeps_size_and_time_is_found_by_reading_everything(elsewhere: AssetSpec, tmp_path: Path) -> None:
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_change_that_keeps_size_and_time_is_noticed(elsewhere: AssetSpec, tmp_path: Path, moved: bool) -> None:
     path = assets.ready(elsewhere, tmp_path, Silent()) / "weights.bin"
-    times = path.stat()
+    times, target = path.stat(), tmp_path / "other" if moved else path
+    target.write_bytes(b"x" + CONTENT[1:])
+    os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
+    target.replace(path)
+    assert assets.state(elsewhere, tmp_path).status == "damaged"
+    assert assets.locate(elsewhere, tmp_path) is None
+
+
+def test_a_manifest_of_an_older_version_is_not_believed_and_written_anew(elsewhere: AssetSpec, tmp_path: Path) -> None:
+    folder = assets.ready(elsewhere, tmp_path, Silent())
+    manifest, now = folder / assets.MANIFEST, (folder / "weights.bin").stat()
+    manifest.write_text(json.dumps({"weights.bin": [now.st_size, now.st_mtime_ns, sha(CONTENT)]}))
+    assert assets.locate(elsewhere, tmp_path) == folder
+    assert json.loads(manifest.read_text())["weights.bin"] == [*stamp(folder / "weights.bin"), sha(CONTENT)]
+    (folder / "weights.bin").write_bytes(b"x" + CONTENT[1:])
+    os.utime(folder / "weights.bin", ns=(now.st_atime_ns, now.st_mtime_ns))
+    manifest.write_text(json.dumps({"weights.bin": [now.st_size, now.st_mtime_ns, sha(CONTENT)]}))
+    assert assets.locate(elsewhere, tmp_path) is None
+
+
+def test_what_no_stamp_shows_is_found_by_reading_everything(
+    elsewhere: AssetSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = assets.ready(elsewhere, tmp_path, Silent()) / "weights.bin"
+    known = {name: tuple(entry[:-1]) for name, entry in json.loads((path.parent / assets.MANIFEST).read_text()).items()}
     path.write_bytes(b"x" + CONTENT[1:])
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    monkeypatch.setattr(assets, "stamp", lambda file: known[file.name])  # a disk that lost bits
     assert assets.state(elsewhere, tmp_path).status == "ready"
     seen = Recorder()
     assert assets.state(elsewhere, tmp_path, rehash=True, progress=seen).status == "damaged"

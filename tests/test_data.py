@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,15 +57,15 @@ def test_the_committed_runs_are_of_the_data_that_ships(load):
     assert seen == 9
 
 
-def test_the_fingerprint_covers_ids_order_sound_and_references_and_nothing_else(load, tmp_path):
+def test_the_fingerprint_covers_ids_sound_and_references_and_nothing_else(load, tmp_path):
     rows = mini_task.rows(4)
     base = load(jsonl(tmp_path / "base", rows)).fingerprint
     other = [
-        [rows[1], rows[0], *rows[2:]],
         [{**rows[0], "id": "z"}, *rows[1:]],
         [{**rows[0], "answers": ["z"]}, *rows[1:]],
     ]
-    assert len({base, *(load(jsonl(tmp_path / str(i), r)).fingerprint for i, r in enumerate(other))}) == 4
+    assert len({base, *(load(jsonl(tmp_path / str(i), r)).fingerprint for i, r in enumerate(other))}) == 3
+    assert load(jsonl(tmp_path / "base", rows[::-1])).fingerprint == base, "the order of the rows asks nothing else"
     assert load(jsonl(tmp_path / "text", [{**row, "text": "z", "cluster": "z"} for row in rows])).fingerprint == base
     task = jsonl(tmp_path / "sound", rows)
     mini_task.clip(tmp_path / "sound" / "audio" / "q000.wav", 0.4, pitch=999)
@@ -252,6 +253,43 @@ def test_clips_are_looked_at_once_and_again_when_they_change(load, tmp_path, mon
     assert len(looked) == 5
 
 
+def swapped(path: Path, sound: bytes) -> None:
+    """Other bytes of the same number, with the times of the old ones: what an archive with fixed times, or cp -p, leaves."""
+    times = path.stat()
+    assert len(sound) == times.st_size
+    path.write_bytes(sound)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_other_sound_of_the_same_size_and_time_is_seen(load, tmp_path):
+    task = jsonl(tmp_path / "specs")
+    base = load(task).fingerprint
+    for how in ("written over", "moved there"):
+        mini_task.clip(tmp_path / "new.wav", 0.2, pitch=500 if how == "moved there" else 900)
+        place = tmp_path / "specs" / "audio" / "q000.wav"
+        if how == "written over":
+            swapped(place, (tmp_path / "new.wav").read_bytes())
+        else:
+            times = place.stat()
+            os.utime(tmp_path / "new.wav", ns=(times.st_atime_ns, times.st_mtime_ns))
+            (tmp_path / "new.wav").replace(place)
+        found = load(task).fingerprint
+        assert found != base, how
+        base = found
+
+
+def test_a_clip_that_changed_since_it_was_looked_at_is_not_heard_and_the_next_look_sees_it(load, tmp_path):
+    task = jsonl(tmp_path / "specs")
+    got = load(task)
+    mini_task.clip(tmp_path / "new.wav", 0.2, pitch=900)
+    swapped(tmp_path / "specs" / "audio" / "q000.wav", (tmp_path / "new.wav").read_bytes())
+    assert got.samples[1].read()
+    with pytest.raises(ClipError, match=r"audio/q000\.wav: is not the clip that was checked"):
+        got.samples[0].read()
+    assert list((tmp_path / "cache" / "index").iterdir()) == []
+    assert load(task).samples[0].read() == (tmp_path / "new.wav").read_bytes()
+
+
 def test_a_killed_look_is_gone_on_with(load, tmp_path, monkeypatch):
     from diva_bench.readers import clips
 
@@ -358,7 +396,10 @@ def test_a_cell_may_name_a_file_beside_the_table(load, tmp_path):
     put(tmp_path / "own/data/there.wav", tone(0.7))
     cells = pyarrow.array([{"bytes": None, "path": "there.wav"}], AUDIO)
     hub_data.table(tmp_path / "own/data/test-00000-of-00001.parquet", {"sound": cells, "words": ["a"], "who": ["x"]})
-    assert load(task).samples[0].seconds == pytest.approx(0.7)
+    got = load(task)
+    assert got.samples[0].seconds == pytest.approx(0.7)
+    put(tmp_path / "own/data/there.wav", tone(0.8))
+    assert load(task).samples[0].seconds == pytest.approx(0.8), "the table is as it was, the file beside it is not"
 
 
 def test_the_rate_is_the_file_s_own(load, tmp_path):

@@ -13,6 +13,9 @@ import mini_task
 import pytest
 from command_line import call
 
+from diva_bench.store import RunFolder, Shard
+from diva_bench.types import Response
+
 
 def environment(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "DIVA_BENCH_CACHE": str(tmp_path / "cache"), "DIVA_BENCH_PATH": "", "COLUMNS": "100"}
@@ -263,6 +266,21 @@ def test_processes_that_share_a_run_end_with_the_summary_of_one(tmp_path):
     shares = sorted(p.name for p in (tmp_path / "two").glob("*/*/responses*.jsonl"))
     assert shares == ["responses.0-of-2.jsonl", "responses.1-of-2.jsonl"]
     assert only(tmp_path / "two", "scores.jsonl").read_bytes() == only(tmp_path / "one", "scores.jsonl").read_bytes()
+
+
+def test_what_failed_in_one_process_and_was_answered_in_two_stays_answered_when_it_is_scored(tmp_path):
+    """The first attempt leaves error lines in a file of its own, which `score` and `touch` come near last."""
+    specs = mini_task.write(tmp_path / "specs", count=8)
+    mini_task.model(specs, "slow", fail_ids=["q001", "q004"], fail_how="error")
+    assert ask(tmp_path, "slow").returncode == 1
+    folder = only(tmp_path / "results", "run.json").parent
+    rows = [Response(f"q{i:03}", text="here") for i in (1, 4)]
+    with RunFolder(folder, Shard(1, 2)) as second:
+        second.append(rows, None)
+    (folder / "responses.jsonl").touch()
+    assert run(tmp_path, "score", "--path", "specs", str(folder)).returncode == 0
+    again = json.loads((folder / "summary.json").read_text())
+    assert (again["errors"], again["scored"], again["complete"]) == (0, 8, True)
 
 
 def test_a_world_size_without_a_meeting_point_is_refused_before_anything_is_asked(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """The run folder: append, tear, resume, lock."""
 
+import itertools
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,66 @@ def test_shards_write_their_own_files_and_are_read_together(tmp_path):
             folder.append([Response(f"s{index}")], {"rows": 1})
     assert sorted(p.name for p in folder.path.glob("responses*")) == [f"responses.{i}-of-3.jsonl" for i in range(3)]
     assert sorted(r.id for r in RunFolder(folder.path).responses()) == ["s0", "s1", "s2"]
+
+
+def written(path, count, *batches, index=0):
+    """One process of `count` opens the folder, and appends each batch."""
+    with RunFolder.create(path, TASK, RUN, Shard(index, count)) as folder:
+        for batch in batches:
+            folder.append(batch, None)
+    return folder
+
+
+ERROR, OK = Response("a", status="error"), Response("a", text="right")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations([1, 2, 3])))
+def test_what_was_asked_last_counts_whatever_the_number_of_processes_and_the_times_of_the_files(tmp_path, order):
+    for asked, count in enumerate(order):
+        folder = written(tmp_path, count, [ERROR] if asked < 2 else [OK])
+    files = sorted(folder.path.glob("responses*"))
+    for times in (range(len(files)), range(len(files), 0, -1)):
+        for file, time in zip(files, times, strict=True):
+            os.utime(file, (time, time))
+        assert RunFolder(folder.path).statuses() == {"a": "ok"}
+        assert list(RunFolder(folder.path).responses()) == [OK]
+        assert RunFolder(folder.path).answers({"a"}) == {"a": OK}
+
+
+def test_an_answer_that_failed_when_it_was_asked_again_is_a_failure(tmp_path):
+    written(tmp_path, 1, [OK])
+    folder = written(tmp_path, 2, [ERROR])
+    assert folder.statuses() == {"a": "error"}
+    assert written(tmp_path, 1, [OK]).statuses() == {"a": "ok"}
+
+
+def test_processes_that_share_a_run_write_one_round_and_a_killed_one_goes_on_in_it(tmp_path):
+    written(tmp_path, 1, [ERROR])
+    for index in (0, 1, 0):
+        folder = written(tmp_path, 2, [Response(f"s{index}")], index=index)
+    lines = [line for file in folder.path.glob("responses.*-of-2*") for line in file.read_text().splitlines()]
+    rounds = [json.loads(line)["round"] for line in lines]
+    assert rounds == [1, 1, 1]
+    assert "round" not in (folder.path / "responses.jsonl").read_text()
+
+
+def test_of_files_that_an_older_version_wrote_an_answer_counts_before_an_error(tmp_path):
+    for first, second in ((1, 2), (2, 1)):
+        folder = create(tmp_path / str(first))
+        for count, row in ((first, OK), (second, ERROR)):
+            name = "responses.jsonl" if count == 1 else "responses.0-of-2.jsonl"
+            (folder.path / name).write_text(json.dumps({"id": row.id, "status": row.status, "text": row.text}) + "\n")
+        assert folder.statuses() == {"a": "ok"}
+
+
+def test_who_only_judges_opens_no_answers_for_writing(tmp_path):
+    folder = written(tmp_path, 1, [OK])
+    file = folder.path / "responses.jsonl"
+    file.write_bytes(file.read_bytes() + b'{"torn')
+    before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.path.glob("*.jsonl")}
+    with RunFolder(folder.path) as again:
+        again.write_summary({})
+    assert {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.path.glob("*.jsonl")} == before
 
 
 def test_a_folder_of_another_identity_is_refused(tmp_path):

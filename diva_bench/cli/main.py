@@ -357,9 +357,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as err:
-        from diva_bench.errors import UserError
+        from diva_bench.errors import DivaBenchError
 
-        if not isinstance(err, UserError):
+        if not isinstance(err, DivaBenchError):
             raise
         print(f"diva-bench: {err}", file=sys.stderr)
         sys.exit(2)

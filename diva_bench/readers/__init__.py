@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+from diva_bench.disk import Stamp, stamp
 from diva_bench.errors import unknown
 from diva_bench.specs import TaskSpec
 
@@ -30,18 +31,20 @@ READERS = {
 }
 """What `source:` of a task's data may say."""
 
+ABSENT: Stamp = (-1,)
+"""Of a file that is not there."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClipSource:
     """Where the encoded bytes of one clip are. `name` is unique within the data set and tells the container where the
-    bytes do not (its suffix); `read` raises OSError where they cannot be had. `size` in bytes and `mtime_ns` (of the
-    file, or of the archive or table that holds it) tell whether what the index remembers still holds; (-1, 0): not there.
+    bytes do not (its suffix); `read` raises OSError where they cannot be had. `stamp` (of the file, or of the archive or
+    table that holds it, and of what that points to) tells whether what the index remembers still holds.
     """
 
     name: str
     read: Callable[[], bytes]
-    size: int
-    mtime_ns: int
+    stamp: Stamp = ABSENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,6 @@ def file_clip(folder: Path, name: str) -> ClipSource:
     """The clip in the file `folder/name`, which need not exist: what is missing is found when the clips are looked at."""
     path = folder / name
     try:
-        stat = path.stat()
+        return ClipSource(name, path.read_bytes, stamp(path))
     except (OSError, ValueError):  # ValueError: a name with a NUL in it
-        return ClipSource(name, path.read_bytes, -1, 0)
-    return ClipSource(name, path.read_bytes, stat.st_size, stat.st_mtime_ns)
+        return ClipSource(name, path.read_bytes)

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from diva_bench.disk import CHUNK, size
+from diva_bench.disk import CHUNK, Stamp, size, stamp
 from diva_bench.errors import DataError
 from diva_bench.specs import digest
 
@@ -39,10 +39,12 @@ _TOO_MUCH = "The archive is not what the owners ship, or it is damaged: get it a
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file in an archive: `name` with forward slashes, `size` in bytes, unpacked."""
+    """One file in an archive: `name` with forward slashes, `size` in bytes, unpacked; `stamp` of the archive, and of the
+    file that it was unpacked into."""
 
     name: str
     size: int
+    stamp: Stamp
     read: Callable[[], bytes]
     """Raises OSError where this one is damaged, or not as long as the archive says."""
 
@@ -55,7 +57,7 @@ def members(path: Path, cache: Path) -> dict[str, Member]:
     if path.name.endswith(".zip"):
         return _in_zip(path)
     if path.name.endswith((".tar.gz", ".tgz")):
-        return _in_folder(unpacked(path, cache))
+        return _in_folder(unpacked(path, cache), stamp(path))
     return _in_tar(path)
 
 
@@ -64,6 +66,7 @@ def members(path: Path, cache: Path) -> dict[str, Member]:
 
 def _in_zip(path: Path) -> dict[str, Member]:
     try:
+        held = stamp(path)
         archive = zipfile.ZipFile(path)  # stays open: its list of members is read once, its members by several threads
     except (OSError, zipfile.BadZipFile, ValueError) as err:
         raise DataError(f"{path}: cannot be read as a zip file ({err}).") from err
@@ -77,7 +80,7 @@ def _in_zip(path: Path) -> dict[str, Member]:
             kind = "encrypted"
         checks.add(info.filename, info.file_size, info.compress_size, kind)
     return {
-        name: Member(name, length, partial(_read_zip, path, archive, name, length))
+        name: Member(name, length, held, partial(_read_zip, path, archive, name, length))
         for name, length in checks.sizes.items()
     }
 
@@ -102,12 +105,14 @@ def _read_zip(path: Path, archive: zipfile.ZipFile, name: str, length: int) -> b
 
 def _in_tar(path: Path) -> dict[str, Member]:
     places: dict[str, int] = {}
-    checks = _Checks(path)
+    checks, held = _Checks(path), stamp(path)
     with _open_tar(path, "r:") as archive:
         for info in _listed(path, archive):
             checks.add(info.name, info.size, info.size, _kind(info))
             places[info.name] = info.offset_data
-    return {n: Member(n, length, partial(_read_at, path, n, places[n], length)) for n, length in checks.sizes.items()}
+    return {
+        n: Member(n, length, held, partial(_read_at, path, n, places[n], length)) for n, length in checks.sizes.items()
+    }
 
 
 def _open_tar(path: Path, mode: str) -> tarfile.TarFile:
@@ -143,19 +148,19 @@ def _read_at(path: Path, name: str, offset: int, length: int) -> bytes:
 
 
 def unpacked(path: Path, cache: Path) -> Path:
-    """The folder that holds the files of a compressed tar, unpacked now if this archive (by path, size and time) never was.
+    """The folder that holds the files of a compressed tar, unpacked now if this archive (by path and stamp) never was.
 
     Files are written by their checked names, without owner, mode or time, and the folder gets its name when all are there.
     """
-    status = path.stat()
-    key = digest([str(path.resolve()), status.st_size, status.st_mtime_ns])[:16]
+    held = stamp(path)
+    key = digest([str(path.resolve()), *held])[:16]
     folder = cache / "unpacked" / f"{path.name.split('.')[0]}-{key}"
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        _unpack(path, aside, status.st_size)
+        _unpack(path, aside, held[0])
         try:
             os.replace(aside, folder)
         except OSError:
@@ -196,9 +201,12 @@ def _write_members(path: Path, archive: tarfile.TarFile, folder: Path, packed: i
             raise DataError(f"{path}: member {info.name} is cut short. {_TOO_MUCH}")
 
 
-def _in_folder(folder: Path) -> dict[str, Member]:
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return {n: Member(n, p.stat().st_size, p.read_bytes) for p in files for n in [p.relative_to(folder).as_posix()]}
+def _in_folder(folder: Path, archive: Stamp) -> dict[str, Member]:
+    found = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name, own = path.relative_to(folder).as_posix(), stamp(path)
+        found[name] = Member(name, own[0], archive + own, path.read_bytes)
+    return found
 
 
 # ---------------------------------------------------------------- checks

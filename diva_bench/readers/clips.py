@@ -14,22 +14,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from diva_bench import audio
+from diva_bench.disk import Stamp
 from diva_bench.errors import ClipError
 from diva_bench.readers import ClipSource
 from diva_bench.specs import digest
 from diva_bench.types import Progress
 
-_VERSION = 2  # bump when `_look` would say something else about the same bytes
+_VERSION = 3  # bump when `_look` would say something else about the same bytes, or the file has another form
 _BLOCK = 256  # clips handed to the threads at once: bounds memory
 _SAVE = 16 * _BLOCK  # clips after which a long look is written down, so that a killed one need not start over
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One file: sha256 of its bytes, length in seconds and rate in Hz as the file has it, or why it cannot be used."""
+    """One file: its stamp when it was looked at, sha256 of its bytes, length in seconds and rate in Hz as the file has it,
+    or why it cannot be used."""
 
-    size: int
-    mtime_ns: int
+    stamp: Stamp
     sha256: str
     seconds: float
     rate: int
@@ -37,14 +38,14 @@ class Clip:
 
 
 def index(root: Path, clips: Sequence[ClipSource], cache: Path, progress: Progress) -> dict[str, Clip]:
-    """Name -> what is known, from the cache where size and time are unchanged, else looked at now.
+    """Name -> what is known, from the cache where the stamp is unchanged, else looked at now.
 
     All tasks that read the same `root` share what they know. Raises UserError where decoding takes a program that is
     not here.
     """
-    store = cache / "index" / f"{root.stem}-{digest([str(root.resolve()), _VERSION])[:16]}.json"
+    store = _store(root, cache)
     known = _read(store)
-    stale = [c for c in clips if c.name not in known or (known[c.name].size, known[c.name].mtime_ns) != _stamp(c)]
+    stale = [c for c in clips if c.name not in known or known[c.name].stamp != c.stamp]
     if stale:
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
             looked = _in_blocks(pool, _look, stale)
@@ -57,8 +58,18 @@ def index(root: Path, clips: Sequence[ClipSource], cache: Path, progress: Progre
     return {clip.name: known[clip.name] for clip in clips}
 
 
-def _stamp(clip: ClipSource) -> tuple[int, int]:
-    return clip.size, clip.mtime_ns
+def reread(root: Path, source: ClipSource, sha256: str, cache: Path) -> bytes:
+    """The bytes of a clip, if they are those that the index knows. ClipError where they are others: what an index says is
+    then worth nothing, so it is thrown away, and the next look at the data set sees what is there."""
+    encoded = source.read()
+    if hashlib.sha256(encoded).hexdigest() != sha256:
+        _store(root, cache).unlink(missing_ok=True)
+        raise ClipError(f"{source.name}: is not the clip that was checked (other sha256). Run the same command again.")
+    return encoded
+
+
+def _store(root: Path, cache: Path) -> Path:
+    return cache / "index" / f"{root.stem}-{digest([str(root.resolve()), _VERSION])[:16]}.json"
 
 
 def _in_blocks(
@@ -72,19 +83,20 @@ def _look(clip: ClipSource) -> tuple[str, Clip]:
     try:
         encoded = clip.read()
     except (OSError, ValueError) as err:  # ValueError: a name with a NUL in it
-        return clip.name, Clip(*_stamp(clip), "", 0.0, 0, f"cannot be read ({getattr(err, 'strerror', None) or err})")
+        return clip.name, Clip(clip.stamp, "", 0.0, 0, f"cannot be read ({getattr(err, 'strerror', None) or err})")
     sha256 = hashlib.sha256(encoded).hexdigest()
     try:
         sound, rate = audio.read(encoded)
     except ClipError as err:
-        return clip.name, Clip(*_stamp(clip), sha256, 0.0, 0, str(err))
-    return clip.name, Clip(*_stamp(clip), sha256, round(sound.seconds, 4), rate, "")
+        return clip.name, Clip(clip.stamp, sha256, 0.0, 0, str(err))
+    return clip.name, Clip(clip.stamp, sha256, round(sound.seconds, 4), rate, "")
 
 
 def _read(store: Path) -> dict[str, Clip]:
     """The stored index; an index that cannot be read is no index: it is rebuilt, nothing is lost but seconds."""
     try:
-        return {name: Clip(*clip) for name, clip in json.loads(store.read_text(encoding="utf-8")).items()}
+        stored = json.loads(store.read_text(encoding="utf-8"))
+        return {name: Clip(tuple(stamp), *rest) for name, (stamp, *rest) in stored.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 

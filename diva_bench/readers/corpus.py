@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from diva_bench import assets
 from diva_bench.errors import DataError
-from diva_bench.readers import ClipSource
+from diva_bench.readers import ClipSource, file_clip
 from diva_bench.readers.archives import members
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".mkv", ".webm", ".avi")
@@ -56,7 +56,7 @@ def absent(name: str) -> ClipSource:
     def read() -> bytes:
         raise FileNotFoundError(2, "No such file or directory", name)
 
-    return ClipSource(name, read, -1, 0)
+    return ClipSource(name, read)
 
 
 def find(folder: Path, wanted: Callable[[PurePosixPath], bool | None], archives: tuple[str, ...] = ()) -> Clips:
@@ -78,18 +78,15 @@ def _in_folders(folder: Path) -> Iterator[tuple[PurePosixPath, ClipSource]]:
         for name in sorted(names):
             if name.startswith(".") or not name.lower().endswith(SUFFIXES):  # ._name: what macOS leaves behind
                 continue
-            path = Path(root, name)
-            stat = path.stat()
-            below = path.relative_to(folder).as_posix()
-            yield PurePosixPath(below), ClipSource(below, path.read_bytes, stat.st_size, stat.st_mtime_ns)
+            below = Path(root, name).relative_to(folder).as_posix()
+            yield PurePosixPath(below), file_clip(folder, below)
 
 
 def _in_archive(folder: Path, path: Path) -> Iterator[tuple[PurePosixPath, ClipSource]]:
-    changed = path.stat().st_mtime_ns
     for name, member in members(path, assets.cache_folder()).items():
         inner = PurePosixPath(path.relative_to(folder).as_posix(), name)
         if not inner.name.startswith(".") and name.lower().endswith(SUFFIXES):
-            yield inner, ClipSource(str(inner), member.read, member.size, changed)
+            yield inner, ClipSource(str(inner), member.read, member.stamp)
 
 
 def _chosen(

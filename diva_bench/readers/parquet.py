@@ -15,6 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from diva_bench.disk import stamp
 from diva_bench.errors import DataError, one_line
 from diva_bench.readers import ClipSource, Raw
 from diva_bench.specs import TaskSpec
@@ -36,21 +37,25 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: `number` counts through all files; `place` is (file, row group, row in the group)."""
+    """One row: `number` counts through all files; `place` is (file, row group, row in the group); `beside`: column of sound
+    -> the name of a file, which its cells may give in place of bytes."""
 
     table: Table
     number: int
     values: Mapping[str, Any]
     where: str
     place: tuple[int, int, int]
+    beside: Mapping[str, str]
 
     def clip(self, column: str) -> ClipSource:
         """The cell of an Audio column, unread."""
         file, group, index = self.place
         path = self.table.files[file]
-        stat = path.stat()
         name = f"{path.relative_to(self.table.folder).as_posix()}:{self.number}:{column}"
-        return ClipSource(name, partial(_cell, path, group, index, column), stat.st_size, stat.st_mtime_ns)
+        held = stamp(path)
+        if (other := self.beside.get(column)) and (sound := path.parent / other).is_file():
+            held += stamp(sound)
+        return ClipSource(name, partial(_cell, path, group, index, column), held)
 
 
 @dataclass(frozen=True)
@@ -94,11 +99,14 @@ class Table:
         names, number = [name for name in self.columns if name not in sound], 0
         for position, file in enumerate(self.files):
             table = _open(file)
+            named = [column for column in sound if column in self.columns and _names_files(table, column)]
             for group in range(table.num_row_groups):
                 index = 0
-                for values in _values(file, table, group, names):
+                for values in _values(file, table, group, [*names, *(f"{column}.path" for column in named)]):
                     where = f"{file}, row {number}"
-                    yield Row(self, number, values, where, (position, group, index))
+                    cells = {column: values.pop(column) or {} for column in named}
+                    beside = {column: str(cell["path"]) for column, cell in cells.items() if cell.get("path")}
+                    yield Row(self, number, values, where, (position, group, index), beside)
                     number, index = number + 1, index + 1
 
 
@@ -146,6 +154,14 @@ def _open(file: Path) -> Any:
         return pyarrow.parquet.ParquetFile(file, memory_map=True)
     except (OSError, pyarrow.ArrowException) as err:
         raise torn(file, err) from err
+
+
+def _names_files(table: Any, column: str) -> bool:
+    """Whether the cells of a column of sound have a `path`."""
+    import pyarrow
+
+    kind = table.schema_arrow.field(column).type
+    return bool(pyarrow.types.is_struct(kind) and kind.get_field_index("path") >= 0)
 
 
 def _values(file: Path, table: Any, group: int, names: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench.errors import DataError
-from diva_bench.readers import ClipSource, Raw, file_clip
+from diva_bench.readers import ABSENT, ClipSource, Raw, file_clip
 from diva_bench.readers.parquet import Table, split_files
 from diva_bench.specs import TaskSpec
 
@@ -122,7 +122,7 @@ def _repository(folder: Path, split: str, dialects: Sequence[str]) -> Iterator[R
         for dialect in dialects:
             where, name = f"{folder}, question {ident} in {dialect}", f"{dialect}/wav_eng/{ident}.wav"
             clip = file_clip(folder, name) if sound else None
-            lost = clip is not None and clip.size < 0
+            lost = clip is not None and clip.stamp == ABSENT
             fault = f"it was not recorded in {dialect} ({name} is not there)" if lost else ""
             yield _row(where, (ident, words), gold.get(ident, ()), dialect, clip, people[dialect].get(ident), fault)
 

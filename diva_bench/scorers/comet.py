@@ -32,7 +32,7 @@ from typing import IO, Any, Final
 
 import yaml
 
-from diva_bench.disk import sha256
+from diva_bench.disk import Stamp, sha256, stamp
 from diva_bench.errors import AssetError, DataError, SpecError, UserError
 from diva_bench.scorers import answer, settings
 from diva_bench.scorers.kept import Kept, key
@@ -78,8 +78,7 @@ class Comet:
         version = _version(self._python)
         if given["checkpoint"] is not None:
             self._checkpoint = _local(task.home / str(given["checkpoint"]), self._where)
-            stat = self._checkpoint.stat()
-            weights = f"local@{_hash(self._checkpoint, stat.st_size, stat.st_mtime_ns)[:12]}"
+            weights = f"local@{_hash(self._checkpoint, stamp(self._checkpoint))[:12]}"
         else:
             self._checkpoint = _cached(str(given["model"]), str(given["revision"]), self._where)
             weights = f"{given['model']}@{given['revision']}"
@@ -217,8 +216,8 @@ def _version(python: str) -> str:
 
 
 @lru_cache
-def _hash(path: Path, bytes_: int, changed: int) -> str:
-    """Hash of a checkpoint, once per content: a task with subsets builds its scorers many times."""
+def _hash(path: Path, stamp: Stamp) -> str:
+    """Hash of a checkpoint, once per stamp: a task with subsets builds its scorers many times."""
     return sha256(path)
 
 
