@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,6 +52,9 @@ TRAINED = "trained here"
 """Origin of what `diva-bench train` installed."""
 PAPER = "paper"
 """Suite of the tasks named paper-..., which do what the paper's code did; they are in no other suite."""
+_NAME = re.compile(r"""^name:[ \t]*["']?([^\s"'#]+)""", re.MULTILINE)
+_HEAD = 1 << 16  # characters of a file in which its name is looked for
+_LOOKED_AT = 200  # files of the current folder that a hint may be about
 _KINDS = {"task": TaskFile, "model": ModelFile, "weights": AssetSpec}
 
 
@@ -75,8 +79,22 @@ class Found:
     origin: str
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A YAML file of a folder that cannot be used, the names that may mean it, and why it cannot."""
+
+    path: Path
+    names: frozenset[str]
+    error: SpecError
+    foreign: bool = False
+    """The file is no spec: it names nothing."""
+
+
 class Catalog:
-    """All specs that can be named. Files are read once, when first needed."""
+    """All specs that can be named. Files are read once, when first needed.
+
+    A file of a folder that is wrong stops only what names it: see `problems`.
+    """
 
     def __init__(self, paths: Sequence[Path] = ()) -> None:
         self._paths = list(paths)
@@ -97,22 +115,38 @@ class Catalog:
     @cached_property
     def _all(self) -> dict[str, dict[str, Found]]:
         """kind -> name -> where it was found."""
+        return self._read_all[0]
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The spec files that cannot be used, and names that stand in two places; foreign YAML files are not among them."""
+        return [problem for problem in self._read_all[1] if not problem.foreign]
+
+    @cached_property
+    def _read_all(self) -> tuple[dict[str, dict[str, Found]], list[Problem]]:
         table: dict[str, dict[str, Found]] = {kind: {} for kind in _KINDS}
+        problems: list[Problem] = []
         for origin, place in self._places:
             # the built-in place is the whole checkout where it is not a wheel: only its own folders hold specs
             for folder in _FOLDERS[1:] if origin == "built in" else _FOLDERS:
-                for path in sorted((place / folder).glob("*.yaml")):
-                    self._add(table, path, origin)
-        return table
+                for path in _yaml_files(place / folder):
+                    try:
+                        self._add(table, path, origin)
+                    except _Clash as err:
+                        problems.append(Problem(path, frozenset({err.name}), err))
+                    except SpecError as err:
+                        names = spec_names(path)
+                        problems.append(Problem(path, names or frozenset({path.stem}), err, foreign=not names))
+        for problem in problems:  # neither of two: which one is meant is not known
+            if isinstance(problem.error, _Clash):
+                table[problem.error.kind].pop(problem.error.name, None)
+        return table, problems
 
     def _add(self, table: dict[str, dict[str, Found]], path: Path, origin: str) -> Found:
         kind, found = _read(path, origin)
         other = table[kind].setdefault(found.spec.name, found)
         if other.path.resolve() != path.resolve():
-            raise SpecError(
-                f"{kind} {found.spec.name!r} stands in two places: {other.path} ({other.origin}) and {path} ({origin}). "
-                + (f"Remove {path.parent}, or rename the other." if origin == TRAINED else "Rename one of them.")
-            )
+            raise _Clash(kind, other, found)
         return other
 
     # ---- names
@@ -149,8 +183,20 @@ class Catalog:
                 raise SpecError(f"{name}: this is not a {kind}: a {kind} is needed here.")
             return got
         if name not in table:
-            raise unknown(kind, name, [*table, *also])
+            for problem in self._read_all[1]:
+                if name in problem.names:
+                    raise problem.error
+            raise UnknownName(f"{unknown(kind, name, [*table, *also])}{self.hint(name)}")
         return table[name]
+
+    def hint(self, name: str) -> str:
+        """Where something of an unknown name may be: a YAML file of the current folder, or a file that cannot be used. ""
+        where there is neither; else it begins with a space."""
+        for path in _yaml_files(Path())[:_LOOKED_AT]:
+            if any(name == found or name.startswith(f"{found}-") for found in spec_names(path)):
+                return f" {path} in this folder has it: give --path . or name {path} itself."
+        wrong = [f"{problem.error}" for problem in self.problems]
+        return f"\nNot among them, for the file cannot be used: {'; '.join(wrong)}" if wrong else ""
 
     def subsets(self, name: str, edition: Edition | None = None) -> list[str]:
         """The run names behind one name: a suite gives its tasks that have the edition, a task its default subsets in it,
@@ -320,6 +366,35 @@ class Catalog:
             except TypeError as err:
                 raise SpecError(f"task {task.name}: scorer {name} does not take {args} ({err}).") from err
         return built
+
+
+class _Clash(SpecError):
+    """One name in two places."""
+
+    def __init__(self, kind: str, one: Found, other: Found) -> None:
+        self.kind, self.name = kind, one.spec.name
+        remedy = (
+            f"Remove {other.path.parent}, or rename the other." if other.origin == TRAINED else "Rename one of them."
+        )
+        super().__init__(
+            f"{kind} {self.name!r} stands in two places: {one.path} ({one.origin}) and {other.path} ({other.origin}). "
+            f"{remedy}"
+        )
+
+
+def _yaml_files(folder: Path) -> list[Path]:
+    """The YAML files of a folder, in the order of their names."""
+    return sorted(path for pattern in ("*.yaml", "*.yml") for path in folder.glob(pattern) if path.is_file())
+
+
+def spec_names(path: Path) -> frozenset[str]:
+    """What a file that may be wrong says in its `name:`, and its own name; nothing where it has no such line."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            found = _NAME.search(file.read(_HEAD))
+    except OSError:
+        return frozenset()
+    return frozenset({found[1], path.stem}) if found else frozenset()
 
 
 def _weights_of(scorer: Any, args: Mapping[str, Any]) -> tuple[str, ...]:

@@ -170,13 +170,6 @@ def test_the_nearest_name_is_offered():
         Catalog().subsets("covosst2")
 
 
-def test_one_name_in_two_places_names_both(tmp_path):
-    for place in ("one", "two"):
-        mini_task.write(tmp_path / place, count=2)
-    with pytest.raises(SpecError, match=r"'toy' stands in two places.*one.*two"):
-        Catalog([tmp_path / "one", tmp_path / "two"]).tasks()
-
-
 def test_the_same_folder_given_twice_is_no_clash(tmp_path, monkeypatch):
     mini_task.write(tmp_path, count=2)
     monkeypatch.setenv("DIVA_BENCH_PATH", str(tmp_path))
@@ -235,7 +228,7 @@ EDITIONS = "editions:\n  mini: {source: jsonl, path: t.jsonl, rows: 2}\n"
 def test_a_bad_yaml_is_told_with_file_and_line(tmp_path, text, said):
     (tmp_path / "t.yaml").write_text(text)
     with pytest.raises(SpecError, match=said):
-        Catalog([tmp_path]).tasks()
+        Catalog([tmp_path]).subsets("t")
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_a_trained_name_that_another_place_has_too_says_what_to_remove(tmp_path:
     mini_task.write(tmp_path / "specs")
     mini_task.model(tmp_path / "specs", "mine")
     with pytest.raises(SpecError, match=rf"model 'mine' stands in two places.*Remove {cache}/trained/mine, or rename"):
-        Catalog([tmp_path / "specs"]).models()
+        Catalog([tmp_path / "specs"]).model_editions("mine")
 
 
 # ---------------------------------------------------------------- not trained yet
@@ -253,7 +253,7 @@ def test_a_model_between_weights_of_a_folder_not_given_now_does_not_stop_pull_an
     path = cache / "trained" / "mine" / "mine.model.yaml"
     path.write_text(path.read_text().replace("smollm2-135m-instruct", "his-llm"))
     progress = Recorder()
-    found = weights_cli._specs(Catalog(), [], "nano", progress)  # type: ignore[arg-type]
+    found = weights_cli._specs(Catalog(), weights_cli.Pull(edition="nano"), progress)  # type: ignore[arg-type]
     assert [model.name for model in found] == ["cascade", "diva", "oracle"]
     assert any(note.startswith("model mine is left out: unknown weights 'his-llm'") for note in progress.notes)
     wanted, _, notes = weights_cli._wanted(Catalog())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from diva_bench import scorers
 from diva_bench.catalog import CONNECTOR, Catalog, check_file
 from diva_bench.cli.progress import amount, duration
 from diva_bench.cli.show import print_table
-from diva_bench.errors import AssetError, UnknownName, UserError, unknown
+from diva_bench.errors import AssetError, SpecError, UnknownName, UserError, unknown
 from diva_bench.readers import place, reader
 from diva_bench.report.tables import Column, Table
 from diva_bench.specs import Edition, ModelFile, ModelSpec, TaskFile, TaskSpec
@@ -21,7 +22,8 @@ from diva_bench.specs import Edition, ModelFile, ModelSpec, TaskFile, TaskSpec
 def list_command(kind: str, paths: list[Path]) -> None:
     catalog = Catalog(paths)
     table = {"tasks": _tasks, "models": _models, "metrics": _metrics}[kind](catalog)
-    print_table(table)
+    wrong = [f"cannot be used: {problem.error}" for problem in catalog.problems if kind != "metrics"]
+    print_table(replace(table, notes=[*table.notes, *wrong]))
 
 
 def _tasks(catalog: Catalog) -> Table:
@@ -73,7 +75,8 @@ def show_command(name: str, edition: str, paths: list[Path]) -> None:
     if not shown:
         tasks = [leaf for task in catalog.suites()["all"] for leaf in catalog.subsets(task)]
         models = [f.spec.name for f in catalog.models()]
-        raise unknown("task or model", name, [*tasks, *catalog.suites(), *models])
+        names = [*tasks, *catalog.suites(), *models]
+        raise UnknownName(f"{unknown('task or model', name, names)}{catalog.hint(name)}")
     for spec in shown:
         kind = "task" if isinstance(spec, TaskSpec) else "model"
         print(f"# {kind} {spec.name}, edition {spec.edition or 'any'}, identity {spec.hash[:12]}")
@@ -146,8 +149,10 @@ def _shown_subsets(task: TaskFile) -> str:
 def _resolve_tasks(catalog: Catalog, name: str, edition: str) -> list[TaskSpec]:
     try:
         leaves = catalog.subsets(name, None if edition == "auto" else cast(Edition, edition))
-    except (UnknownName, UserError) as err:
-        if name.endswith((".yaml", ".yml")) and not isinstance(err, UnknownName) and "not a task" not in str(err):
+    except UnknownName:
+        return []
+    except SpecError as err:
+        if "not a task" not in str(err):
             raise
         return []
     return [catalog.task(leaf, _pick(catalog.task_editions(leaf), edition)) for leaf in leaves]
@@ -156,8 +161,10 @@ def _resolve_tasks(catalog: Catalog, name: str, edition: str) -> list[TaskSpec]:
 def _resolve_models(catalog: Catalog, name: str, edition: str) -> list[ModelSpec]:
     try:
         editions = catalog.model_editions(name)
-    except (UnknownName, UserError) as err:
-        if name.endswith((".yaml", ".yml")) and not isinstance(err, UnknownName) and "not a model" not in str(err):
+    except UnknownName:
+        return []
+    except SpecError as err:
+        if "not a model" not in str(err):
             raise
         return []
     return [catalog.model(name, _pick(editions, edition))]

@@ -151,6 +151,9 @@ def prepare(
     conditions: list[controls.Control | None] = [*given] or [None]
     models = list(dict.fromkeys(options.models))
     chosen = editions or editions_of(catalog, options, progress)
+    if any(task in catalog.suites() for task in options.tasks):
+        for problem in catalog.problems:
+            progress.note(f"left out of {' and '.join(options.tasks)}, for it cannot be used: {problem.error}")
     names = list(dict.fromkeys(leaf for task in options.tasks for leaf in catalog.subsets(task, chosen.data)))
     known = resolved or {}
     specs = [_with_options(known[m] if m in known else catalog.model(m, chosen.models[m]), options) for m in models]
