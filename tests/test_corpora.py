@@ -214,9 +214,9 @@ def test_meld_finds_sound_that_the_user_made_beside_the_table(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("Emotion,", "Mood,"), "has no column 'Emotion'; it has Sr No., Utterance, Speaker, Mood"),
+        (("Emotion,", "Mood,"), ":1: column 'Emotion' is missing; there is Sr No., Utterance, Speaker, Mood"),
         (("Rachel,anger", "Rachel,hunger"), ":3: Emotion is 'hunger'; MELD has anger, disgust"),
-        ((',neutral,38,4,3,19,"00:14:38,127","00:14:40,378"', ""), ":5: has fewer fields than the header"),
+        ((',neutral,38,4,3,19,"00:14:38,127","00:14:40,378"', ""), ":5: 4 fields, but the header has 11"),
     ],
 )
 def test_meld_names_the_column_or_the_line_that_is_wrong(change: tuple[str, str], said: str, tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_a_byte_order_mark_is_no_part_of_a_table_nor_of_json(tmp_path: Path) -> 
 def test_meld_refuses_a_table_that_is_no_longer_utf_8(tmp_path: Path) -> None:
     table = corpora.meld(tmp_path) / "test_sent_emo.csv"
     table.write_bytes(table.read_text().encode("cp1252", errors="replace").replace(b"Ross", b"R\xf6ss"))
-    with pytest.raises(DataError, match=r"test_sent_emo.csv: is not UTF-8 text \(byte \d+\)"):
+    with pytest.raises(DataError, match=r"test_sent_emo.csv:\d: is not UTF-8 \(byte 0xf6\)"):
         rows("meld", tmp_path)
 
 
@@ -283,8 +283,8 @@ def test_mustard_keeps_the_order_of_the_json_and_tells_persons_of_two_shows_apar
     [
         (('"sarcasm": true', '"sarcasm": "yes"'), "sarcasm_data.json, 1_60: 'sarcasm' must be bool, found 'yes'"),
         (('"show": "BBT",', ""), "sarcasm_data.json, 1_60: 'show' must be str, found nothing"),
-        (('"1_70"', '"1_60"'), "sarcasm_data.json: '1_60' stands there twice; ids must be unique"),
-        (("{", "[", 1), "sarcasm_data.json:2: not valid JSON"),
+        (('"1_70"', '"1_60"'), "sarcasm_data.json: key '1_60' is given twice"),
+        (("{", "[", 1), "sarcasm_data.json:2: is not valid JSON"),
     ],
 )
 def test_mustard_names_the_row_that_is_wrong(change: Any, said: str, tmp_path: Path) -> None:

@@ -103,9 +103,9 @@ def test_the_same_parquet_in_other_files_and_row_groups_is_the_same_data(load, t
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'\n{"id": ', r"toy\.jsonl:2: not valid JSON \("),
-        (b"[1]\n", r"toy\.jsonl:1: expected a JSON object, found list"),
-        (b"\xff\n", r"toy\.jsonl: cannot be read \(.*Check `data.path` of the task"),
+        (b'\n{"id": ', r"toy\.jsonl:2: is not valid JSON \("),
+        (b"[1]\n", r"toy\.jsonl:1: expected a JSON object, found an array"),
+        (b"\xff\n", r"toy\.jsonl:1: is not UTF-8 \(byte 0xff\)"),
     ],
 )
 def test_a_manifest_that_is_not_json_lines_is_told(load, tmp_path, content, message):

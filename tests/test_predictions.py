@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from diva_bench import predictions
+from diva_bench import textfile
 from diva_bench.errors import PredictionError, UnknownName
 from diva_bench.predictions import FORMATS, Options, Prediction, Source, read
 
@@ -192,11 +192,14 @@ BINARY, LATIN = b"PK\x05\x06" + bytes(20), "id,text\na,caf\xe9\n".encode("latin-
         ("", "auto", "is empty"),
         ("  \n\n", "jsonl", "is empty"),
         (BINARY, "auto", "is binary, not text"),
+        ("id;text\na;b\n", "auto", "answers:1: the delimiter is ';'"),
+        ("ID,Text\na,b\n", "auto", "fits none of .* As a table, it has the columns ID, Text"),
+        ('{"id": "a", "text": "x", "text": "y"}\n', "jsonl", "answers:1: key 'text' is given twice"),
         (LATIN, "auto", r"answers:2: is not UTF-8 \(byte 0xe9\)"),
         ("hello\nworld\n", "auto", "fits none of jsonl, csv"),
         ('{"qid": "a", "said": "x"}\n', "auto", "Its first row has qid, said"),
         ('{"id": "a", "text": "x"}\n{"id": "b", "te', "jsonl", "answers:2: is not valid JSON .* cut off"),
-        ('{"id": "a", "text": "x"}\n[1]\n', "jsonl", "answers:2: expected a JSON object, found list"),
+        ('{"id": "a", "text": "x"}\n[1]\n', "jsonl", "answers:2: expected a JSON object, found an array"),
         ('{"id": "a", "text": "x"}\n{"id": "b"}\n', "jsonl", "answers:2: no column for the answer"),
         ('{"id": "a", "text": 5}\n', "jsonl", "the answer is 5, not text"),
         ('{"id": "a", "text": null}\n', "jsonl", "the answer is None, not text"),
@@ -205,7 +208,7 @@ BINARY, LATIN = b"PK\x05\x06" + bytes(20), "id,text\na,caf\xe9\n".encode("latin-
         ('{"id": "a", "text": "x", "choices": {"y": 1}}\n', "jsonl", "maps each label to"),
         ('{"id": "a", "text": "x", "answer": "y"}\n', "jsonl", "text and answer may both be the answer"),
         ("id,text\na,one,more\n", "csv", "answers:2: 3 fields, but the header has 2"),
-        ('id,text\na,"one\n', "csv", "answers:2: not valid CSV"),
+        ('id,text\na,"one\n', "csv", "answers:2: is not a valid table .*never closed"),
         ("id,text,text\na,b,c\n", "csv", "column 'text' stands twice"),
         ("id,text\n", "csv", "has no rows"),
         ('a[SEP_DIAL]"""one"""[SEP_DIAL]0.5\nb[SEP_DIAL]"""tw', "diva-eval", "answers:2: not a whole row"),
@@ -229,8 +232,8 @@ def test_a_file_that_is_not_right_is_refused_with_the_place(
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predictions, "_LARGEST", 1 << 20)
-    with pytest.raises(PredictionError, match=r"answers: 2 MiB; at most 1 MiB are read\. Split it"):
+    monkeypatch.setattr(textfile, "LARGEST", 1 << 20)
+    with pytest.raises(PredictionError, match=r"answers: is larger than 1 MiB, the most that is read\. Split it"):
         rows(tmp_path, "x" * (2 << 20))
 
 

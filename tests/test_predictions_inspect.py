@@ -144,8 +144,8 @@ def test_archives_that_are_cut_off_damaged_or_of_another_shape_are_refused(tmp_p
         (directory_says(whole, "samples/b_epoch_1.json", 42, 7), "not a whole zip archive"),
         (log_eval(how=how), "has no samples"),
         (log_eval(how=how, **{"samples/1_epoch_1/events.json": b"[]"}), "samples in several parts are not read"),
-        (log_eval(how=how, **{"samples/1_epoch_1.json": b"{"}), "samples/1_epoch_1.json: is not valid JSON"),
-        (log_eval(how=how, **{"samples/1_epoch_1.json": b"[" * 100_000}), "is nested too deeply to be a sample"),
+        (log_eval(how=how, **{"samples/1_epoch_1.json": b"{"}), "samples/1_epoch_1.json:1: is not valid JSON"),
+        (log_eval(how=how, **{"samples/1_epoch_1.json": b"[" * 100_000}), "is nested too deeply"),
         (b"PK\x03\x04" + bytes(40), "fits none"),
     ):
         with pytest.raises(PredictionError, match=message):

@@ -89,7 +89,7 @@ def test_the_gold_labels_of_heysquad_are_1002_questions_on_311_passages_of_16_ar
     [
         ("[]", r"is not in the form of SQuAD"),
         ('{"data": [{"title": "x"}]}', r"is not in the form of SQuAD \(.*KeyError\('paragraphs'\)"),
-        ("{", r"cannot be read as JSON"),
+        ("{", r"is not valid JSON"),
     ],
 )
 def test_a_json_that_is_not_squad_s_says_so(load, tmp_path, content, message):
@@ -163,7 +163,10 @@ def test_an_empty_answer_and_the_owners_minus_one_are_no_answers(load, tmp_path)
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("id,user\n1,2\n", r"usa/metadata.csv:1: columns id, user; example_id is needed"), (b"\xff", "cannot be read")],
+    [
+        ("id,user\n1,2\n", r"usa/metadata.csv:1: column 'example_id' is missing; there is id, user"),
+        (b"\xff", "is not UTF-8"),
+    ],
 )
 def test_metadata_that_names_no_question_is_told(load, tmp_path, content, message):
     folder = hub_data.sdqa_repository(tmp_path / "SD-QA")
@@ -175,8 +178,12 @@ def test_metadata_that_names_no_question_is_told(load, tmp_path, content, messag
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("english.test.txt", b"\xff", r"english.test.txt: cannot be read .* It comes with the repository"),
-        ("english.test.txt", "ID\twords\n1\tx\n", r"english.test.txt:1: columns ID, words; ID and sentence are needed"),
+        ("english.test.txt", b"\xff", r"english.test.txt:1: is not UTF-8"),
+        (
+            "english.test.txt",
+            "ID\twords\n1\tx\n",
+            r"english.test.txt:1: column 'sentence' is missing; there is ID, words. The file comes with",
+        ),
         ("usa/english.test.usa-en-US.triples.jsonl", '{"answers": []}\n', "not as the owners ship it .KeyError"),
     ],
 )
@@ -280,9 +287,9 @@ def test_common_voice_s_clips_may_lie_above_the_tables(load, tmp_path):
     [
         (
             ["path\tsentence\tclient_id"],
-            r"tsv:1: column 'translation' is missing; the columns are path, sentence, client_id",
+            r"tsv:1: column 'translation' is missing; there is path, sentence, client_id",
         ),
-        (["path\tsentence\ttranslation\tclient_id", "a.mp3\tx"], r"tsv:2: 2 fields, the header has 4"),
+        (["path\tsentence\ttranslation\tclient_id", "a.mp3\tx"], r"tsv:2: 2 fields, but the header has 4"),
     ],
 )
 def test_a_table_that_is_not_covost_s_says_so(load, tmp_path, lines, message):

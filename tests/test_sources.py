@@ -169,11 +169,11 @@ def test_common_voice_is_read_as_shipped_with_literal_quotes_and_long_fields(tmp
     [
         (
             "path\tsentence\na.mp3\tx\n",
-            r":1: no column client_id; the columns are path, sentence\. Common Voice has path",
+            r":1: column 'client_id' is missing; there is path, sentence\. Common Voice has path",
         ),
-        ("", r":1: no column path, sentence, client_id; the columns are none\."),
-        ("path\tsentence\tclient_id\na.mp3\tx\n", r":2: 2 fields, the header has 3\. Mend or drop the line\."),
-        ("path\tsentence\tclient_id\na\tx\tb\ty\n", r":2: 4 fields, the header has 3\."),
+        ("", r": is empty: it has no header"),
+        ("path\tsentence\tclient_id\na.mp3\tx\n", r":2: 2 fields, but the header has 3"),
+        ("path\tsentence\tclient_id\na\tx\tb\ty\n", r":2: 4 fields, but the header has 3\."),
         ("path\tsentence\tclient_id\na\tx\tb\na\ty\tc\n", r":3: 'clips/a' stands in line 2 already\. .* drop one"),
     ],
 )
@@ -218,9 +218,9 @@ def test_the_mini_tasks_are_manifests(file):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"audio": ', r"not valid JSON \(.+\)\. Write one object a line\."),
-        ("[1]", r"found a list; every line must be an object with the strings audio .* Mend or drop the line\."),
-        ("{}", r"found no keys; every line"),
+        ('{"audio": ', r"is not valid JSON \(.+\)"),
+        ("[1]", r"expected a JSON object, found an array"),
+        ("{}", r"found no keys; every line must be an object with the strings audio .* Mend or drop the line\."),
         ('{"audio": "a.wav", "text": null}', r"found audio \(str\), text \(NoneType\); every line"),
         ('{"audio": "a.wav", "text": "x", "id": "first"}', r"'first' stands in line 1 already\. Ids must be unique"),
     ],
@@ -234,7 +234,7 @@ def test_a_line_that_is_no_example_is_refused_by_file_and_line(tmp_path, line, m
 
 def test_a_manifest_that_is_not_utf8_is_refused(tmp_path):
     (tmp_path / "clips.jsonl").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"clips\.jsonl: cannot be read \(.*\)\. It must be a text file in UTF-8\."):
+    with pytest.raises(DataError, match=r"clips\.jsonl: begins as UTF-16 but is not\. Save the file as UTF-8\."):
         list(read(str(tmp_path / "clips.jsonl")))
 
 

@@ -9,7 +9,6 @@ PredictionError with the place. What stands in a file is data: nothing is run, n
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+from diva_bench import textfile
 from diva_bench.errors import PredictionError, unknown
 from diva_bench.types import LabelScore, Status
 
@@ -30,7 +30,6 @@ FORMATS = {  # name -> module
     "audiobench": "diva_bench.predictions.audio_benches",
     "inspect": "diva_bench.predictions.inspect_ai",
 }
-_LARGEST = 2 << 30  # bytes of one file: far above any log of these, below what fills a machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +73,7 @@ class Source:
     @cached_property
     def data(self) -> bytes:
         """The whole file."""
-        try:
-            size = self.path.stat().st_size
-            if size > _LARGEST:
-                raise PredictionError(
-                    f"{self.path}: {size >> 20} MiB; at most {_LARGEST >> 20} MiB are read. Split it."
-                )
-            return self.path.read_bytes()
-        except OSError as err:
-            raise PredictionError(f"{self.path}: cannot be read ({err.strerror}).") from err
+        return textfile.content(self.path, PredictionError)
 
     @cached_property
     def sha256(self) -> str:
@@ -96,16 +87,8 @@ class Source:
 
     @cached_property
     def text(self) -> str:
-        """The file as text: UTF-8, a byte order mark allowed."""
-        if b"\0" in self.data[:4096]:
-            raise PredictionError(f"{self.path}: is binary, not text. Formats: {', '.join(FORMATS)}.")
-        try:
-            text = self.data.decode("utf-8-sig")
-        except UnicodeDecodeError as err:
-            line = self.data.count(b"\n", 0, err.start) + 1
-            raise PredictionError(
-                f"{self.path}:{line}: is not UTF-8 (byte 0x{self.data[err.start]:02x}). Save the file as UTF-8."
-            ) from err
+        """The file as text."""
+        text = textfile.decode(self.data, str(self.path), PredictionError)
         if not text.strip():
             raise PredictionError(f"{self.path}: is empty.")
         return text
@@ -113,27 +96,16 @@ class Source:
     @cached_property
     def tree(self) -> Any:
         """The whole file as one JSON value."""
-        try:
-            return json.loads(self.text)
-        except json.JSONDecodeError as err:
-            raise PredictionError(f"{self.path}:{err.lineno}: is not valid JSON ({err.msg}).") from err
-        except RecursionError as err:
-            raise PredictionError(f"{self.path}: is nested too deeply to be a log.") from err
+        return textfile.json_value(self.text, str(self.path), PredictionError, mend=True)
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """(where, object) of every line that is not blank: JSON lines."""
-        for number, line in enumerate(self.text.split("\n"), start=1):  # not splitlines: U+2028 may stand in an answer
-            if not line.strip():
-                continue
-            where = f"{self.path}:{number}"
-            try:
-                row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as err:
-                reason = getattr(err, "msg", "nested too deeply")
-                raise PredictionError(f"{where}: is not valid JSON ({reason}). Was the file cut off?") from err
-            if not isinstance(row, dict):
-                raise PredictionError(f"{where}: expected a JSON object, found {type(row).__name__}.")
-            yield where, row
+        found = textfile.json_rows(textfile.split(self.text), str(self.path), PredictionError, mend=True)
+        return ((f"{self.path}:{number}", row) for number, row in found)
+
+    def table(self) -> textfile.Table:
+        """The file as a table."""
+        return textfile.Table(textfile.split(self.text), str(self.path), PredictionError)
 
     @cached_property
     def first(self) -> dict[str, Any]:
@@ -165,6 +137,8 @@ def detect(source: Source, options: Options) -> str:
     if fitting:
         raise PredictionError(f"{source.path}: may be {' or '.join(fitting)}; say which with --format.")
     keys = f" Its first row has {', '.join(source.first)}." if source.first else ""
+    if not source.zipped and not source.text.lstrip().startswith(("{", "[")):
+        keys = f" As a table, it has the columns {', '.join(source.table().header)}."
     raise PredictionError(
         f"{source.path}: fits none of {', '.join(FORMATS)}.{keys} Name the format with --format, and for jsonl and csv the "
         "columns with --columns id=NAME,text=NAME."
@@ -199,7 +173,7 @@ def number(value: Any, where: str) -> float | None:
         return None
     try:
         score = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         score = float("nan")
     if isinstance(value, bool) or score - score != 0:  # nan and inf
         raise PredictionError(f"{where}: the score is {value!r}, not a finite number or NA.")

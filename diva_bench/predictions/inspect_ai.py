@@ -26,6 +26,7 @@ from typing import Any
 
 import pyarrow  # type: ignore[import-untyped]
 
+from diva_bench import textfile
 from diva_bench.errors import PredictionError
 from diva_bench.predictions import Options, Prediction, Source
 
@@ -41,7 +42,7 @@ def fits_inspect(source: Source, options: Options) -> bool:
     if source.zipped:
         try:
             names = zipfile.ZipFile(io.BytesIO(source.data)).namelist()
-        except zipfile.BadZipFile:
+        except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
             return False
         return "header.json" in names or "_journal/start.json" in names
     if not source.text.lstrip().startswith("{") or source.first:  # an object on one line is JSON lines as well
@@ -101,11 +102,14 @@ def _unpacked(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
                 if max(len(data), member.file_size) > limit:  # the size in the directory may lie
                     raise PredictionError(f"{where}: unpacks to more than {limit:,} bytes; refused.")
                 budget -= len(data)
-                yield where, _sample(_parsed(data, where), where)
+                text = textfile.decode(data, where, PredictionError)
+                yield where, _sample(textfile.json_value(text, where, PredictionError, mend=True), where)
     except (zipfile.BadZipFile, zlib.error, EOFError) as err:
         raise PredictionError(f"{source.path}: is not a whole zip archive ({err}). Was the file cut off?") from err
     except (NotImplementedError, RuntimeError) as err:  # a compression this Python does not have, or a password
         raise PredictionError(f"{source.path}: cannot be unpacked ({err}). {_CONVERT}") from err
+    except (OSError, ValueError) as err:  # a name or a size in the directory that cannot be
+        raise PredictionError(f"{source.path}: is not a right zip archive ({err}).") from err
 
 
 def _content(source: Source, archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> bytes:
@@ -130,15 +134,6 @@ def _content(source: Source, archive: zipfile.ZipFile, member: zipfile.ZipInfo, 
     if len(data) <= limit and zlib.crc32(data) != member.CRC:
         raise zipfile.BadZipFile(f"{member.filename}: another checksum than the archive says")
     return bytes(data)
-
-
-def _parsed(data: bytes, where: str) -> Any:
-    try:
-        return json.loads(data)
-    except RecursionError as err:
-        raise PredictionError(f"{where}: is nested too deeply to be a sample.") from err
-    except ValueError as err:
-        raise PredictionError(f"{where}: is not valid JSON ({err}).") from err
 
 
 def _sample(value: Any, where: str) -> dict[str, Any]:

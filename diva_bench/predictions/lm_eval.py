@@ -111,7 +111,7 @@ def _pair(value: Any) -> float | None:
         return None
     try:
         return float(value[0])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

@@ -12,8 +12,6 @@ Other names: --columns id=NAME,text=NAME; a score that came with the answers: --
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -71,7 +69,7 @@ def _choices(value: Any, where: str) -> dict[str, LabelScore] | None:
         return {
             str(k): LabelScore(float(total), int(tokens), float(first)) for k, (total, tokens, first) in value.items()
         }
-    except (AttributeError, TypeError, ValueError) as err:
+    except (AttributeError, TypeError, ValueError, OverflowError) as err:
         raise PredictionError(
             f"{where}: `choices` maps each label to [log-likelihood, tokens, log-likelihood of the first token]."
         ) from err
@@ -80,41 +78,22 @@ def _choices(value: Any, where: str) -> dict[str, LabelScore] | None:
 def fits_csv(source: Source, options: Options) -> bool:
     if source.zipped or source.text.lstrip().startswith(("{", "[")):
         return False
-    header = source.text.split("\n", 1)[0]
-    return _has_columns(next(csv.reader([header.rstrip("\r")], delimiter=_delimiter(header)), []), options)
+    try:
+        return _has_columns(source.table().header, options)
+    except PredictionError:
+        return False
 
 
 def read_csv(source: Source, options: Options) -> list[Prediction]:
-    lines = csv.reader(
-        io.StringIO(source.text, newline=""), delimiter=_delimiter(source.text.split("\n", 1)[0]), strict=True
-    )
+    table = source.table()
+    ident, text, given = _columns(table.header, options, f"{source.path}:1")
     rows: list[Prediction] = []
-    try:
-        header = next(lines)
-        twice = sorted({name for name in header if header.count(name) > 1})
-        if twice:
-            raise PredictionError(f"{source.path}:1: column {twice[0]!r} stands twice in the header.")
-        ident, text, given = _columns(header, options, f"{source.path}:1")
-        for fields in lines:
-            where = f"{source.path}:{lines.line_num}"
-            if not fields:
-                continue
-            if len(fields) != len(header):
-                raise PredictionError(
-                    f"{where}: {len(fields)} fields, but the header has {len(header)}. Was the file cut off, or a field "
-                    "with a delimiter in it not quoted?"
-                )
-            row = dict(zip(header, fields, strict=True))
-            score = number(row[given], where) if given else None
-            said = {"status": row["status"] or "ok"} if "status" in row else {}
-            rows.append(_prediction(where, said, row[ident], row[text], score))
-    except csv.Error as err:
-        raise PredictionError(f"{source.path}:{lines.line_num}: not valid CSV ({err}).") from err
+    for line, row in table:
+        where = f"{source.path}:{line}"
+        score = number(row[given], where) if given else None
+        said = {"status": row["status"] or "ok"} if "status" in row else {}
+        rows.append(_prediction(where, said, row[ident], row[text], score))
     return rows
-
-
-def _delimiter(header: str) -> str:
-    return "\t" if "\t" in header else ","
 
 
 def _ident(value: Any, where: str) -> str:

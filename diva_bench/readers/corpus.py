@@ -1,5 +1,5 @@
 """What readers of corpora share: the clips of a folder by the stem of their names (in folders or in an archive, as video
-or as the sound that the user made of it), and the text of a file."""
+or as the sound that the user made of it)"""
 
 from __future__ import annotations
 
@@ -27,16 +27,6 @@ class Clips:
     def of(self, stem: str, expected: str) -> ClipSource | None:
         """The clip of one row: None where there are no clips at all, else one that may be missing (`expected`: its name)."""
         return (self.found.get(stem) or absent(expected)) if self.found else None
-
-
-def text(path: Path) -> str:
-    """The whole of a UTF-8 text file; DataError where it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as err:
-        raise DataError(f"{path}: cannot be read ({err.strerror}).") from err
-    except UnicodeDecodeError as err:
-        raise DataError(f"{path}: is not UTF-8 text (byte {err.start}). Get the original file.") from err
 
 
 def one(folder: Path, patterns: tuple[str, ...], what: str) -> Path:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from diva_bench import textfile
 from diva_bench.errors import DataError
 from diva_bench.readers import ClipSource, Raw, file_clip
 from diva_bench.readers.parquet import Table, split_files
@@ -45,21 +46,10 @@ def _clips(tsv: Path, folder: Path) -> Path | None:
 
 
 def _tsv(path: Path, clips: Path | None) -> Iterator[Raw]:
-    """Common Voice's quotes are literal: lines are split, not parsed as CSV."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as err:
-        raise DataError(f"{path}: cannot be read ({err}). It must be a text file in UTF-8.") from err
-    header = lines[0].rstrip("\r").split("\t")
-    if lacks := [name for name in _TSV if name not in header]:
-        raise DataError(f"{path}:1: column {lacks[0]!r} is missing; the columns are {', '.join(filter(None, header))}.")
-    for number, line in enumerate(lines[1:], start=2):
-        fields = line.rstrip("\r").split("\t")
-        if fields == [""]:
-            continue
-        if len(fields) != len(header):
-            raise DataError(f"{path}:{number}: {len(fields)} fields, the header has {len(header)}.")
-        values = dict(zip(header, fields, strict=True))
+    """Common Voice's quotes are literal."""
+    table = textfile.Table(textfile.lines(path), str(path), literal=True)
+    table.need(_TSV)
+    for number, values in table:
         name = values["path"]
         clip = file_clip(clips, name if Path(name).suffix else f"{name}.mp3") if clips else None
         yield _row(f"{path}:{number}", Path(name).stem, values, clip)

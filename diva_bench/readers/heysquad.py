@@ -8,11 +8,11 @@ a passage is from. The cluster is the passage: its questions share what a model 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from diva_bench import textfile
 from diva_bench.errors import DataError
 from diva_bench.readers import Raw
 from diva_bench.readers.parquet import Table, split_files
@@ -58,8 +58,9 @@ def _parquet(table: Table, articles: Mapping[str, str]) -> Iterator[Raw]:
 
 def _json(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where, values) of every question of a file in the form of SQuAD."""
+    tree = textfile.json_file(path)
     try:
-        articles = json.loads(path.read_text(encoding="utf-8"))["data"]
+        articles = tree["data"]
         for number, article in enumerate(articles, start=1):
             # titles are cut short in this file, and may so be the same
             name = f"{number:02}: {article['title']}"
@@ -68,9 +69,7 @@ def _json(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     texts = [str(answer["text"]) for answer in question["answers"]]
                     where = f"{path}, question {question['id']}"
                     yield where, _row(str(question["id"]), question["question"], paragraph["context"], texts, name)
-    except (OSError, ValueError) as err:
-        raise DataError(f"{path}: cannot be read as JSON ({err}).") from err
-    except (KeyError, TypeError) as err:
+    except (KeyError, TypeError, AttributeError) as err:
         raise DataError(f"{path}: is not in the form of SQuAD (data, paragraphs, qas, answers): {err!r}.") from err
 
 

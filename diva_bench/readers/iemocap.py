@@ -20,8 +20,9 @@ from pathlib import Path, PurePosixPath
 
 from diva_bench.errors import DataError
 from diva_bench.readers import Raw
-from diva_bench.readers.corpus import Clips, find, text
+from diva_bench.readers.corpus import Clips, find
 from diva_bench.specs import TaskSpec
+from diva_bench.textfile import lines
 
 SESSIONS = ("1", "2", "3", "4", "5")
 EMOTIONS = ("ang", "dis", "exc", "fea", "fru", "hap", "neu", "oth", "sad", "sur", "xxx")
@@ -60,9 +61,9 @@ def _sheets(folder: Path) -> list[Path]:
 
 
 def _dialogue(sheet: Path, script: Path, clips: Clips) -> Iterator[Raw]:
-    said = {m["id"]: m["text"] for m in map(_SAID.match, text(script).splitlines()) if m}
+    said = {m["id"]: m["text"] for m in (_SAID.match(line) for _, line in lines(script)) if m}
     turns = 0
-    for number, line in enumerate(text(sheet).splitlines(), start=1):
+    for number, line in lines(sheet):
         turn = _TURN.match(line)
         if turn is None:
             continue

@@ -14,16 +14,15 @@ Columns: id, text, label, paper_label, speaker, dialogue, season, sentiment, in_
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from diva_bench.errors import DataError
 from diva_bench.readers import Raw
-from diva_bench.readers.corpus import find, one, text
+from diva_bench.readers.corpus import find, one
 from diva_bench.specs import TaskSpec
+from diva_bench.textfile import Table, lines
 
 FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
 """Split -> the owners' folder of its clips."""
@@ -46,14 +45,10 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
         return True if _CLIP.match(path.stem) else None
 
     clips = find(folder, wanted, (f"**/{split}.tar.gz",))
-    reader = csv.DictReader(io.StringIO(text(table), newline=""))
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-    if missing:
-        raise DataError(f"{table}: has no column {missing[0]!r}; it has {', '.join(reader.fieldnames or ['none'])}.")
-    for row in reader:
-        where = f"{table}:{reader.line_num}"
-        if None in row.values():
-            raise DataError(f"{where}: has fewer fields than the header.")
+    rows = Table(lines(table), str(table))
+    rows.need(COLUMNS)
+    for number, row in rows:
+        where = f"{table}:{number}"
         if row["Emotion"] not in EMOTIONS:
             raise DataError(f"{where}: Emotion is {row['Emotion']!r}; MELD has {', '.join(EMOTIONS)}.")
         ident = f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"

@@ -10,14 +10,14 @@ Columns: id, text, label, paper_label, show, speaker, show_speaker.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from diva_bench import textfile
 from diva_bench.errors import DataError
 from diva_bench.readers import Raw
-from diva_bench.readers.corpus import find, one, text
+from diva_bench.readers.corpus import find, one
 from diva_bench.specs import TaskSpec
 
 _KEYS = {"utterance": str, "speaker": str, "show": str, "sarcasm": bool}
@@ -47,18 +47,7 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
 
 
 def _rows(file: Path) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        table = dict(pairs)
-        if len(table) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise DataError(f"{file}: {twice!r} stands there twice; ids must be unique.")
-        return table
-
-    try:
-        rows = json.loads(text(file), object_pairs_hook=unique)
-    except json.JSONDecodeError as err:
-        raise DataError(f"{file}:{err.lineno}: not valid JSON ({err.msg}).") from err
+    rows = textfile.json_file(file)
     if not isinstance(rows, dict) or not rows:
         raise DataError(f"{file}: expected a JSON object of utterances by id, found {type(rows).__name__}.")
     return rows

@@ -8,14 +8,14 @@ Few people speak each dialect: what looks like a dialect may be a person.
 
 from __future__ import annotations
 
-import csv
 import gzip
 import hashlib
-import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from diva_bench import textfile
 from diva_bench.errors import DataError
 from diva_bench.readers import ABSENT, ClipSource, Raw, file_clip
 from diva_bench.readers.parquet import Table, split_files
@@ -129,28 +129,18 @@ def _repository(folder: Path, split: str, dialects: Sequence[str]) -> Iterator[R
 
 def _questions(path: Path) -> dict[str, str]:
     """Id -> words."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    except (OSError, UnicodeDecodeError, csv.Error) as err:
-        raise DataError(f"{path}: cannot be read ({err}). It comes with the repository.") from err
-    if rows and not {"ID", "sentence"} <= rows[0].keys():
-        raise DataError(f"{path}:1: columns {', '.join(map(str, rows[0]))}; ID and sentence are needed.")
-    return {row["ID"]: row["sentence"] for row in rows}
+    table = textfile.Table(textfile.lines(path), str(path), literal=True)
+    table.need(("ID", "sentence"), "The file comes with the repository.")
+    return {row["ID"]: row["sentence"] for _, row in table}
 
 
 def _people(path: Path) -> dict[str, dict[str, str]]:
     """Question -> who read it."""
     if not path.is_file():
         return {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            if "example_id" not in (rows.fieldnames or ()):
-                raise DataError(f"{path}:1: columns {', '.join(rows.fieldnames or ['none'])}; example_id is needed.")
-            return {row["example_id"]: row for row in rows}
-    except (OSError, UnicodeDecodeError, csv.Error) as err:
-        raise DataError(f"{path}: cannot be read ({err}). It comes with the repository.") from err
+    table = textfile.Table(textfile.lines(path), str(path))
+    table.need(["example_id"], "The file comes with the repository.")
+    return {row["example_id"]: row for _, row in table}
 
 
 def _gold(folder: Path, split: str, dialects: Sequence[str]) -> dict[str, list[str]]:
@@ -168,13 +158,31 @@ def _gold(folder: Path, split: str, dialects: Sequence[str]) -> dict[str, list[s
 
 
 def _answers(path: Path) -> list[tuple[str, list[str]]]:
-    opener: Any = gzip.open if path.suffix == ".gz" else open
+    rows = [row for _, row in textfile.json_rows(_lines(path), str(path))]
     try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            rows = [json.loads(line) for line in file if line.strip()]
-        return [(str(row["example_id"]), row["answers"] if "answers" in row else _spans(row)) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as err:
+        return [(str(row["example_id"]), _listed(row["answers"]) if "answers" in row else _spans(row)) for row in rows]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as err:
         raise DataError(f"{path}: not as the owners ship it ({type(err).__name__}: {err}).") from err
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Of a text file or of one that gzip packed."""
+    if path.suffix != ".gz":
+        return textfile.lines(path)
+    try:
+        with gzip.open(path) as file:
+            data = file.read(textfile.LARGEST + 1)
+    except (OSError, EOFError, zlib.error) as err:
+        raise DataError(f"{path}: cannot be unpacked ({err}). It comes with the repository.") from err
+    if len(data) > textfile.LARGEST:
+        raise DataError(f"{path}: unpacks to more than {textfile.LARGEST >> 20} MiB: this is not the owners' file.")
+    return textfile.split(textfile.decode(data, str(path)))
+
+
+def _listed(value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise TypeError(f"`answers` is {value!r}, not a list")
+    return [str(answer) for answer in value]
 
 
 def _spans(row: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,6 @@ DataError. Every reader yields rows that are not read yet, so that a shard opens
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from diva_bench import audio, disk
+from diva_bench import audio, disk, textfile
 from diva_bench.errors import ClipError, DataError, one_line
 from diva_bench.readers.parquet import torn
 from diva_bench.types import Audio
@@ -314,57 +313,27 @@ def _revision(name: str, source: str) -> str:
 # ---------------------------------------------------------------- lists of clips: Common Voice and manifests
 
 
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """(line number, line without its end); only a line feed ends a line: texts hold all the other separators."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="\n") as stream:
-            for number, line in enumerate(stream, start=1):
-                yield number, line.rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as err:
-        raise DataError(f"{file}: cannot be read ({one_line(err)}). It must be a text file in UTF-8.") from err
-
-
 def _tsv(file: Path) -> Iterator[Row]:
-    """Common Voice as shipped. Its quotes are literal and its fields of any length, so lines are split, not parsed."""
+    """Common Voice as shipped. Its quotes are literal and its fields of any length, so the table is literal."""
     if not (file.parent / "clips").is_dir():
         raise DataError(
             f"{file}: there is no folder clips/ beside it. Put the clips there, as Common Voice ships them."
         )
-    lines = _lines(file)
-    header = next(lines, (0, ""))[1].split("\t")
-    if lacks := [name for name in _TSV if name not in header]:
-        raise DataError(
-            f"{file}:1: no column {', '.join(lacks)}; the columns are {', '.join(filter(None, header)) or 'none'}. "
-            f"Common Voice has {', '.join(_TSV)}, with a tab between columns."
-        )
-    path, text, voice = (header.index(name) for name in _TSV)
+    table = textfile.Table(textfile.lines(file), str(file), literal=True)
+    table.need(_TSV, f"Common Voice has {', '.join(_TSV)}, with a tab between columns.")
+    path, text, voice = _TSV
     seen: dict[str, int] = {}
-    for number, line in lines:
-        fields = line.split("\t")
-        if not line:
-            continue
-        if len(fields) != len(header):
-            raise DataError(
-                f"{file}:{number}: {len(fields)} fields, the header has {len(header)}. Mend or drop the line."
-            )
-        ident = _once(f"clips/{fields[path]}", seen, file, number)
-        yield partial(_beside, ident, file.parent / "clips" / fields[path], fields[text], fields[voice])
+    for number, row in table:
+        ident = _once(f"clips/{row[path]}", seen, file, number)
+        yield partial(_beside, ident, file.parent / "clips" / row[path], row[text], row[voice])
 
 
 def _jsonl(file: Path) -> Iterator[Row]:
     """A manifest; `id` is the line's own, else the name of the file and the line."""
     seen: dict[str, int] = {}
-    for number, line in _lines(file):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as err:
-            raise DataError(f"{file}:{number}: not valid JSON ({one_line(err)}). Write one object a line.") from err
-        if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("audio", "text")):
-            said = f"a {type(row).__name__}"
-            if isinstance(row, dict):
-                said = ", ".join(f"{key} ({type(value).__name__})" for key, value in row.items()) or "no keys"
+    for number, row in textfile.json_rows(textfile.lines(file), str(file)):
+        if not all(isinstance(row.get(key), str) for key in ("audio", "text")):
+            said = ", ".join(f"{key} ({type(value).__name__})" for key, value in row.items()) or "no keys"
             raise DataError(
                 f"{file}:{number}: found {said}; every line must be an object with the strings audio (a path relative "
                 "to the manifest, or absolute) and text; voice and id are optional. Mend or drop the line."
