@@ -214,6 +214,10 @@ class Catalog:
         chosen = [subset for subset in task.default or there if subset in there]
         return [f"{task.name}-{subset}" for subset in chosen] if chosen and not task.whole else [task.name]
 
+    def parts(self, name: str, edition: Edition) -> list[str]:
+        """The names of the subsets of the task that `name` is, or is a subset of, in one edition."""
+        return cast(TaskFile, self._owner(name).spec).subsets_in(edition)
+
     def _owner(self, name: str) -> Found:
         """The task file that has this task or this task-subset."""
         for found in self.tasks():

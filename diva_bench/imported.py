@@ -32,12 +32,30 @@ from diva_bench.types import Floats, Progress, Response, Sample, Scorer
 ADAPTER = "imported"
 VERSION = "1"
 """Bump when the same file would be read into other answers."""
+ERRORS = {
+    "wrong": "scored as an empty answer, and its released score as 0",
+    "drop": "left out of the scores",
+}
+"""What may be done with an answer that failed at its source, in place of keeping the run out of every ranking."""
 _NO_GOLD = "scores only"
+_ALONE = "-scores-only"  # behind the name of a task without gold labels
 _ALIKE = 1e-9
 
 
-def model(name: str, sources: Sequence[Source], format: str, options: Options, labels: Mapping[str, str]) -> ModelSpec:
-    """Who gave the answers: all that decides what was read is in its identity, no path is."""
+def model(
+    name: str,
+    sources: Sequence[Source],
+    format: str,
+    options: Options,
+    labels: Mapping[str, str],
+    *,
+    subsets: Sequence[str] = (),
+    errors: str | None = None,
+) -> ModelSpec:
+    """Who gave the answers: all that decides what was read is in its identity, no path is.
+
+    `subsets`: of what each file is, where each is of one. `errors`: one of ERRORS, where answers failed at their source.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise UserError(
             f"--model-name {name!r}: letters, digits, dots, dashes and underscores, at most 64, the first a letter or digit."
@@ -46,6 +64,8 @@ def model(name: str, sources: Sequence[Source], format: str, options: Options, l
     args |= {"columns": dict(options.columns)} if options.columns else {}
     args |= {"only": options.only} if options.only else {}
     args |= {"labels": dict(labels)} if labels else {}
+    args |= {"subsets": list(subsets)} if subsets else {}
+    args |= {"errors": errors} if errors else {}
     return ModelSpec(
         name=name,
         edition=None,
@@ -88,7 +108,7 @@ def with_given(task: TaskSpec, responses: Iterable[Response], top: int | None = 
 def without_gold(task: TaskSpec) -> TaskSpec:
     """The task of runs that have nothing but the scores they came with."""
     changes: dict[str, Any] = {
-        "name": f"{task.name}-scores-only",
+        "name": f"{task.name}{_ALONE}",
         "choices": None,
         "groups": (),
         "scorers": {},
@@ -97,8 +117,10 @@ def without_gold(task: TaskSpec) -> TaskSpec:
     return task.model_copy(update=changes)
 
 
-def ids_as_data(predictions: Sequence[Prediction], clusters: Mapping[str, str] | None) -> Dataset:
-    """The ids of a file as samples. `clusters`: id -> unit of resampling; None: each id is its own.
+def ids_as_data(predictions: Sequence[Prediction], clusters: Mapping[str, str] | None, task: TaskSpec) -> Dataset:
+    """The ids of a file as samples: partial data, where the task says that there are more or fewer.
+
+    `clusters`: id -> unit of resampling; None: each id is its own.
 
     Raises PredictionError for an id that stands twice or has no cluster.
     """
@@ -111,16 +133,26 @@ def ids_as_data(predictions: Sequence[Prediction], clusters: Mapping[str, str] |
     lost = [i for i in ids if clusters is not None and i not in clusters]
     if lost:
         raise PredictionError(f"--clusters has no cluster for {len(lost)} ids: {listed(lost)}.")
-    return _dataset({i: clusters[i] if clusters else i for i in ids})
+    return _dataset({i: clusters[i] if clusters else i for i in ids}, task)
 
 
-def _dataset(clusters: Mapping[str, str]) -> Dataset:
+def _dataset(clusters: Mapping[str, str], task: TaskSpec) -> Dataset:
     """Sorted by id, so that the order of a file makes no other task."""
     samples = tuple(Sample(ident, (_NO_GOLD,), cluster) for ident, cluster in sorted(clusters.items()))
-    return Dataset(samples, (), digest([_NO_GOLD, [[s.id, s.cluster] for s in samples]]))
+    most = task.data.rows
+    whole = most - len(task.data.exclude) <= len(samples) <= most
+    name = task.name.removesuffix(_ALONE)
+    partial = "" if whole else f"{len(samples):,} ids in the file, but task {name} says there are {most:,} rows"
+    fingerprint = digest([_NO_GOLD, [[s.id, s.cluster] for s in samples]])
+    return Dataset(samples, (), fingerprint, partial=partial)
 
 
 # ---------------------------------------------------------------- again
+
+
+def rule(spec: ModelSpec) -> str | None:
+    """What a run does with answers that failed at their source, one of ERRORS; None: it is not ranked then."""
+    return spec.args.get("errors") if spec.adapter == ADAPTER else None
 
 
 def is_imported(record: Mapping[str, Any]) -> bool:
@@ -150,7 +182,7 @@ def dataset_of(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: 
     if needs_data(stored):
         return data.load(task, assets.cache_folder(), progress, data_dir=data_dir, need_audio=False)
     known = stored["imported"]["clusters"] or {}
-    return _dataset({response.id: known.get(response.id, response.id) for response in folder.responses()})
+    return _dataset({response.id: known.get(response.id, response.id) for response in folder.responses()}, task)
 
 
 def job(task: TaskSpec, spec: ModelSpec, dataset: Dataset, catalog: Catalog, provenance: Mapping[str, Any]) -> Job:

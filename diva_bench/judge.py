@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diva_bench import chance, stats
+from diva_bench import chance, imported, stats
 from diva_bench.errors import SpecError
 from diva_bench.runner import Job
 from diva_bench.scorers import rises
@@ -22,21 +22,24 @@ from diva_bench.types import CorpusScorer, Progress, Response, Row, Sample, Scor
 def judge(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     """Measure, write scores.jsonl and summary.json, return the summary.
 
-    `error` rows are not measured: the run is then incomplete. An `unsupported` one is measured as an empty answer.
+    `error` rows are not measured, and the run is then incomplete; but for imported answers with a rule for them (see
+    `imported.ERRORS`). An `unsupported` one is measured as an empty answer.
     """
     answers = {r.id: r for r in folder.responses()}
     statuses = Counter(answers[s.id].status if s.id in answers else "missing" for s in job.samples)
-    scored = [s for s in job.samples if s.id in answers and answers[s.id].status in ("ok", "unsupported")]
-    said = [a if a.status == "ok" else Response(a.id, status="unsupported") for a in (answers[s.id] for s in scored)]
+    rule = imported.rule(job.model) if statuses["error"] < statuses.total() - statuses["missing"] else None
+    kept = {"ok", "unsupported", "error"} if rule == "wrong" else {"ok", "unsupported"}
+    scored = [s for s in job.samples if s.id in answers and answers[s.id].status in kept]
+    said = [_as_judged(answers[s.id]) for s in scored]
     rows = _measure(job, scored, said, folder, progress)
     signatures = {name: scorer.signature for name, scorer in job.scorers.items()}
-    folder.write_scores(
-        {"signature": signatures},
-        ({**_sheet(s), **{name: rows[name][i] for name in rows}} for i, s in enumerate(scored)),
-    )
+    of = {s.id: {name: rows[name][i] for name in rows} for i, s in enumerate(scored)}
+    if rule == "drop":  # in no score, but in the list, so that the run can be compared on all others
+        of |= {s.id: {name: {} for name in rows} for s in job.samples if s.id in answers and s.id not in of}
+    folder.write_scores({"signature": signatures}, ({**_sheet(s), **of[s.id]} for s in job.samples if s.id in of))
     summary = {
         **_identity(job, folder),
-        **_completeness(job, statuses),
+        **_completeness(job, statuses, rule),
         "signature": signatures,
         "metrics": _metrics(job, scored, rows, said),
         "groups": _groups(job, scored, rows),
@@ -47,6 +50,13 @@ def judge(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     _unjudged(job, rows, summary)
     folder.write_summary(summary)
     return summary
+
+
+def _as_judged(answer: Response) -> Response:
+    """An answer as the scorers see it: what is none is empty, and a failure that counts as wrong has the lowest score."""
+    if answer.status == "ok":
+        return answer
+    return Response(answer.id, status="unsupported", scores={GIVEN: 0.0} if answer.status == "error" else {})
 
 
 def _sheet(sample: Sample) -> dict[str, Any]:
@@ -101,7 +111,7 @@ def _identity(job: Job, folder: RunFolder) -> dict[str, Any]:
         "edition": job.task.edition,
         "speech": job.task.data.speech,
         "model_edition": job.model.edition,
-        **({"imported": True} if job.model.adapter == "imported" else {}),
+        **({"imported": True} if job.model.adapter == imported.ADAPTER else {}),
         "dtype": job.model.runtime.dtype if job.model.weights else None,
         "limit": job.task_record["limit"],
         "seed": job.seed,
@@ -112,18 +122,20 @@ def _identity(job: Job, folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _completeness(job: Job, statuses: Mapping[str, int]) -> dict[str, Any]:
+def _completeness(job: Job, statuses: Mapping[str, int], rule: str | None) -> dict[str, Any]:
+    """`rule`: what is done with failures, None where they make a run incomplete."""
     missing, errors = statuses.get("missing", 0), statuses.get("error", 0)
-    unasked = "missing from the file" if job.model.adapter == "imported" else "not asked"
-    reasons = [f"{n} {what}" for n, what in ((missing, unasked), (errors, "failed")) if n]
+    unasked = "missing from the file" if job.model.adapter == imported.ADAPTER else "not asked"
+    reasons = [f"{n} {what}" for n, what in ((missing, unasked), (0 if rule else errors, "failed")) if n]
     data = job.dataset
     if data.partial:
         reasons.append(f"partial data: {data.partial}")
     return {
         "n": len(job.samples),
-        "scored": len(job.samples) - missing - errors,
+        "scored": len(job.samples) - missing - (0 if rule == "wrong" else errors),
         "clusters": len({s.cluster for s in job.samples}),
         "errors": errors,
+        **({"errors_as": rule} if rule and errors else {}),
         "unsupported": statuses.get("unsupported", 0),
         "complete": not reasons,
         "reason": ", ".join(reasons),

@@ -100,7 +100,7 @@ def test_a_run_with_scores_is_compared_with_one_without_by_what_both_have(capsys
 
 
 def test_without_gold_the_scores_alone_are_a_run_of_a_task_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    rows: list[tuple[object, str, object]] = [(-5 + i, "x", i / 10) for i in range(5)]
+    rows: list[tuple[object, str, object]] = [(-5 + i, "x", i / 10) for i in range(6)]
     assert load(diva_eval("outs.txt", rows), gold=False) == 0
     assert load(diva_eval("turned.txt", [(i, "y", s) for i, _, s in rows[::-1]]), gold=False, model_name="two") == 0
     load(write("a.jsonl", answers()))
@@ -108,9 +108,9 @@ def test_without_gold_the_scores_alone_are_a_run_of_a_task_of_its_own(capsys: py
     runs = sorted(task.glob("*/"))
     assert [p.name.partition("-")[0] for p in runs] == ["other", "two"]
     summary = RunFolder(runs[0]).summary()
-    assert (summary["primary"], summary["clusters"], summary["baseline"]) == ("released", 5, None)
+    assert (summary["primary"], summary["clusters"], summary["baseline"]) == ("released", 6, None)
     assert list(summary["metrics"]) == ["released"]
-    assert value(RunFolder(runs[0]), "released") == pytest.approx(20)
+    assert value(RunFolder(runs[0]), "released") == pytest.approx(25)
     capsys.readouterr()
     leaderboard_command(Path("results"), ["quiz-scores-only"], "md")
     page = capsys.readouterr().out
@@ -122,16 +122,16 @@ def test_without_gold_the_scores_alone_are_a_run_of_a_task_of_its_own(capsys: py
 
 
 def test_clusters_of_scores_alone_come_from_a_file_and_are_kept() -> None:
-    file = diva_eval("outs.txt", [(f"x{i}", "x", i / 10) for i in range(4)])
+    file = diva_eval("outs.txt", [(f"x{i}", "x", i / 10) for i in range(6)])
     Path("clusters.csv").write_text("id,cluster\n" + "".join(f"x{i},talk{i // 2}\n" for i in range(6)))
     load(file, gold=False, clusters=Path("clusters.csv"))
     folder = only()
-    assert folder.summary()["clusters"] == 2
+    assert folder.summary()["clusters"] == 3
     before = (folder.path / "summary.json").read_bytes()
     Path("clusters.csv").write_text("id,cluster\nx0,talk\n")
     assert score_command([folder.path], [Path("specs")]) == 0
     assert (folder.path / "summary.json").read_bytes() == before
-    with pytest.raises(PredictionError, match="--clusters has no cluster for 3 ids: x1, x2, x3"):
+    with pytest.raises(PredictionError, match="--clusters has no cluster for 5 ids: x1, x2, x3, x4, x5"):
         load(file, gold=False, clusters=Path("clusters.csv"), output=Path("more"))
 
 
@@ -146,6 +146,45 @@ def test_scores_alone_are_checked(rows: list[tuple[object, str, object]], messag
     with pytest.raises(UserError, match=message):
         load(diva_eval("outs.txt", rows), gold=False)
     assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("count", [5, 7])
+def test_scores_alone_of_another_number_of_ids_than_the_task_has_rows_are_not_ranked(
+    count: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert load(diva_eval("outs.txt", [(f"x{i}", "x", i / 10) for i in range(count)]), gold=False) == 1
+    said = f"{count} ids in the file, but task quiz says there are 6 rows"
+    assert f"not whole: {said}: the run is not ranked" in capsys.readouterr().err
+    folder = only("quiz-scores-only-partial-*")
+    assert (folder.summary()["complete"], folder.summary()["reason"]) == (False, f"partial data: {said}")
+    leaderboard_command(Path("results"), [], "md")
+    assert f"not ranked: partial data: {said}" in capsys.readouterr().out
+    before = (folder.path / "summary.json").read_bytes()
+    assert score_command([folder.path], [Path("specs")]) == 1
+    assert (folder.path / "summary.json").read_bytes() == before
+
+
+def test_clips_that_the_task_leaves_out_need_not_be_in_the_file() -> None:
+    spec = Path("specs/quiz.yaml")
+    spec.write_text(spec.read_text().replace("rows: 6}", "rows: 6, exclude: {x0: broken}}"))
+    for first in (0, 1):
+        rows: list[tuple[object, str, object]] = [(f"x{i}", "x", i / 10) for i in range(first, 6)]
+        assert load(diva_eval("outs.txt", rows), gold=False, output=Path(f"results{first}")) == 0
+
+
+def test_where_the_labels_are_not_here_no_gold_is_named() -> None:
+    Path("specs/quiz.jsonl").unlink()
+    with pytest.raises(UserError, match=r"--no-gold needs no data of the task.*\(6 of 6 have one\)"):
+        load(diva_eval("outs.txt", [(f"q{i}", "x", i / 10) for i in range(6)]))
+    with pytest.raises(UserError, match="The answers came without scores, so --no-gold would keep nothing of them"):
+        load(write("a.jsonl", answers()))
+    meld = {"task": "paper-meld", "data_dir": None}
+    with pytest.raises(UserError, match=r"its data is not on this machine[\s\S]*--no-gold needs no data of the task"):
+        load(diva_eval("meld.txt", [(i, "Ang", 1) for i in range(6)]), **meld)
+    Path("specs/quiz.jsonl").write_text("{}\n")
+    with pytest.raises(UserError, match="is missing") as raised:
+        load(write("a.jsonl", answers()))
+    assert "--no-gold" not in str(raised.value)
 
 
 def test_scores_alone_need_ids() -> None:

@@ -81,6 +81,13 @@ def import_(
         int | None,
         typer.Option(min=1, max=100, help="A perfect score at its source, 1 or 100 (default: by the scores)."),
     ] = None,
+    errors: Annotated[
+        Literal["wrong", "drop"] | None,
+        typer.Option(
+            help="Rank a run although answers failed at their source: wrong scores them as empty answers, drop leaves them "
+            "out; every table says so (default: such a run is not ranked)."
+        ),
+    ] = None,
     gold: Annotated[
         bool, typer.Option("--gold/--no-gold", help="No gold: keep only the scores that came with the answers.")
     ] = True,
@@ -105,6 +112,7 @@ def import_(
         labels=labels,
         only=only,
         top=top,
+        errors=errors,
         edition=edition,
         data_dir=data_dir,
         gold=gold,

@@ -60,7 +60,7 @@ def _patient(job: Job, folder: RunFolder, label: str) -> Patient:
     main = summary.metrics.get(summary.primary) if summary else None
     llm = job.model.weights.get("llm")
     return Patient(
-        label=label,
+        label=f"{label} (errors {summary.errors_as})" if summary and summary.errors_as else label,
         task_id=folder.path.parent.name,
         adapter=job.model.adapter,
         llm=digest({f.path: f.sha256 for f in llm.files}) if llm else "",

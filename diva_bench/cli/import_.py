@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,9 +12,10 @@ from diva_bench import assets, data, imported, judge, predictions, provenance
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_table
-from diva_bench.errors import UserError
+from diva_bench.errors import DataError, PredictionError, UserError
 from diva_bench.predictions import Prediction, Source
 from diva_bench.predictions.match import Matched, listed, match
+from diva_bench.readers.place import locate
 from diva_bench.report.runs import Finished, results_table
 from diva_bench.runner import Job
 from diva_bench.scorers.given import NAME as GIVEN
@@ -22,72 +23,204 @@ from diva_bench.specs import Edition, TaskSpec
 from diva_bench.store import RunFolder
 from diva_bench.types import Response
 
+SUBSET = "{subset}"
+"""In the name of a file: one file for each subset of the task."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The command line of `import`. `gold`: whether the task's own labels are at hand; `top`: a perfect score, 1 or 100."""
+    """The command line of `import`, or one row of a manifest.
+
+    `gold`: whether the task's own labels are at hand. `top`: a perfect score, 1 or 100. `errors`: what to do with answers
+    that failed at their source (`imported.ERRORS`); None: nothing, the run is not ranked. `subsets`: which subset of the
+    task each of the files is of, where they are all of one task.
+    """
 
     files: list[Path]
     task: str
     model_name: str
     format: str = "auto"
-    columns: str | None = None
-    labels: str | None = None
+    columns: str | Mapping[str, str] | None = None
+    labels: str | Mapping[str, str] | None = None
     only: str | None = None
     top: int | None = None
+    errors: str | None = None
     edition: str = "full"
     data_dir: Path | None = None
     gold: bool = True
     clusters: Path | None = None
     output: Path = Path("results")
     paths: list[Path] = field(default_factory=list)
+    subsets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A run that could be written: everything was read and fits."""
+
+    job: Job
+    matched: Matched
+    format: str
+    options: Options
 
 
 def import_command(options: Options) -> int:
     """Exit code: 0 every sample has an answer; 1 some are missing or failed, and the run is not ranked."""
     catalog, progress = Catalog(options.paths), Terminal()
-    if options.clusters is not None and options.gold:
-        raise UserError("--clusters goes with --no-gold: with gold labels the clusters are the task's.")
-    task = _task(catalog, options)
-    labels = pairs(options.labels, "--labels")
-    reading = predictions.Options(pairs(options.columns, "--columns", ("id", "text", "score")), options.only)
-    sources = _sources(options.files)
-    format, rows = predictions.read(sources, options.format, reading)
-    if options.gold:
-        dataset = data.load(task, assets.cache_folder(), progress, data_dir=options.data_dir, need_audio=False)
-        matched = match(task, dataset, rows, labels)
+    wanted, missing = expanded(options, catalog)
+    return keep_all(Importer(catalog, progress), [("", one) for one in wanted], missing)
+
+
+def keep_all(importer: Importer, wanted: Sequence[tuple[str, Options]], missing: Sequence[str]) -> int:
+    """Import everything or nothing. `wanted`: where each stands ("" on the command line), and what it is; `missing`: files
+    that are not there, which makes the exit code 1.
+
+    Raises PredictionError that names every one that cannot be imported, before anything is written.
+    """
+    if len(wanted) > 1:
+        _check_all(importer, wanted)
+    for file in missing:
+        importer.progress.note(f"no such file: {file}")
+    finished = [importer.keep(importer.prepare(options)) for _, options in wanted]
+    print_table(results_table(finished))
+    return 1 if missing or not all(one.summary["complete"] for one in finished) else 0
+
+
+def _check_all(importer: Importer, wanted: Sequence[tuple[str, Options]]) -> None:
+    """Read and match everything once and keep nothing of it: answers of many systems need not fit into memory at once."""
+    said: list[str] = []
+    seen: dict[str, str] = {}
+    for where, options in wanted:
+        begun = f"{where}: " if where else ""
+        try:
+            job = importer.prepare(options).job
+        except UserError as err:
+            said.append(f"{begun}{err}")
+            continue
+        other = seen.setdefault(f"{job.task_record['id']} {job.model.name}", where)
+        if other is not where:
+            said.append(
+                f"{begun}model {job.model.name}, task {job.task.name}: stands in {other} already. The files of one set of "
+                "answers go into one row (a pattern such as part-*.jsonl); two sets need two model names."
+            )
+    if said:
+        head = f"{len(said)} of {len(wanted)} cannot be imported; nothing was written.\n" if len(wanted) > 1 else ""
+        raise PredictionError(head + "\n".join(said))
+
+
+def expanded(options: Options, catalog: Catalog) -> tuple[list[Options], list[str]]:
+    """`options` for every task that is meant, and the files that are not there. "{subset}" in the name of a file stands
+    for each subset of the task: each is an import of its own (covost2, sdqa-all), or all are one (sdqa: the ids are then
+    followed by the subset's name, as the task's are)."""
+    edition = cast(Edition, options.edition)
+    names = catalog.subsets(options.task, edition)
+    if not any(SUBSET in str(file) for file in options.files):
+        if len(names) != 1:
+            raise UserError(
+                f"{options.task} is several tasks; import into one of {', '.join(names) or 'none'}, or write {SUBSET} in the "
+                "file's name where each has a file of its own."
+            )
+        return [replace(options, task=names[0])], []
+    tasks = [catalog.task(name, edition) for name in names]
+    whole = len(tasks) == 1 and tasks[0].subset is None
+    subsets = catalog.parts(options.task, edition) if whole else [task.subset or "" for task in tasks]
+    files = {
+        subset: [Path(str(file).replace(SUBSET, subset)) for file in options.files] for subset in subsets if subset
+    }
+    if not files:
+        raise UserError(f"{SUBSET} in {options.files[0]} stands for nothing: task {options.task} has no subsets.")
+    there = {subset: found for subset, found in files.items() if any(file.exists() for file in found)}
+    missing = [str(file) for found in files.values() for file in found if not file.exists()]
+    if not there:
+        raise UserError(f"none of the files is there: {listed(missing)}.")
+    if whole:
+        pairs_ = [(file, subset) for subset, found in there.items() for file in found if file.exists()]
+        one = replace(options, files=[file for file, _ in pairs_], subsets=tuple(subset for _, subset in pairs_))
+        return [replace(one, task=names[0])], missing
+    named = {task.subset: task.name for task in tasks}
+    return [
+        replace(options, files=[file for file in found if file.exists()], task=named[subset])
+        for subset, found in there.items()
+    ], missing
+
+
+class Importer:
+    """Prepares and keeps runs; the data of a task is read once."""
+
+    def __init__(self, catalog: Catalog, progress: Terminal) -> None:
+        self.catalog, self.progress = catalog, progress
+        self._gold: dict[tuple[str, str, Path | None], data.Dataset] = {}
+
+    def prepare(self, options: Options) -> Ready:
+        """Read the files and match them with the task. Nothing is written; UserError says what does not fit."""
+        if options.clusters is not None and options.gold:
+            raise UserError("--clusters goes with --no-gold: with gold labels the clusters are the task's.")
+        task = self.catalog.task(options.task, cast(Edition, options.edition))
+        labels = pairs(options.labels, "--labels")
+        reading = predictions.Options(pairs(options.columns, "--columns", ("id", "text", "score")), options.only)
+        sources = _sources(options.files)
+        format, rows = _rows(sources, options, reading)
         clusters: Any = None
-    else:
-        task = imported.without_gold(task)
-        dataset, matched, clusters = _without_gold(task, options, rows)
-    task = imported.with_given(task, matched.responses, options.top)
-    if not options.gold and GIVEN not in task.scorers:
-        raise UserError("--no-gold: no row of the file has a score, so there is nothing to keep.")
-    record = imported.record(sources, format, len(rows), matched.how) | ({} if options.gold else {"clusters": clusters})
-    job = imported.job(
-        task,
-        imported.model(options.model_name, sources, format, reading, labels),
-        dataset,
-        catalog,
-        {**provenance.collect(sys.argv), "imported": record},
-    )
-    _report(job, format, matched, progress)
-    if not options.gold:
-        progress.note(f"no gold labels: the samples are the ids of the file (the task says {task.data.rows} rows)")
-    with job.folder(options.output) as folder:
-        _write(folder, matched.responses, progress)
-        summary = judge.judge(job, folder, progress)
-        print_table(results_table([Finished(summary, folder.path, folder.timing())]))
-        if said := imported.agreement(job, folder.scores()[1]):
-            progress.note(said)
-    progress.note(f"kept in {folder.path}")
-    return 0 if summary["complete"] else 1
+        if options.gold:
+            dataset = self._labels(task, options, rows)
+            matched = match(task, dataset, rows, labels)
+        else:
+            task = imported.without_gold(task)
+            dataset, matched, clusters = _without_gold(task, options, rows)
+        task = imported.with_given(task, matched.responses, options.top)
+        if not options.gold and GIVEN not in task.scorers:
+            raise UserError("--no-gold: no row of the file has a score, so there is nothing to keep.")
+        record = imported.record(sources, format, len(rows), matched.how)
+        record |= {} if options.gold else {"clusters": clusters}
+        failed = any(response.status == "error" for response in matched.responses)
+        spec = imported.model(
+            options.model_name, sources, format, reading, labels,
+            subsets=options.subsets, errors=options.errors if failed else None,
+        )  # fmt: skip
+        job = imported.job(task, spec, dataset, self.catalog, {**provenance.collect(sys.argv), "imported": record})
+        return Ready(job, matched, format, options)
+
+    def keep(self, ready: Ready) -> Finished:
+        """Write the run and judge it."""
+        job, matched, progress = ready.job, ready.matched, self.progress
+        _report(ready, progress)
+        with job.folder(ready.options.output) as folder:
+            _write(folder, matched.responses, progress)
+            summary = judge.judge(job, folder, progress)
+            answered = {response.id for response in matched.responses if response.status == "ok"}
+            measured = {ident: row for ident, row in folder.scores()[1].items() if ident in answered}
+            if said := imported.agreement(job, measured):
+                progress.note(said)
+        progress.note(f"kept in {folder.path}")
+        return Finished(summary, folder.path, folder.timing())
+
+    def _labels(self, task: TaskSpec, options: Options, rows: Sequence[Prediction]) -> data.Dataset:
+        """The task's samples; where they are not on this machine it is said what could be done without."""
+        key = (task.name, task.edition, options.data_dir)
+        if key not in self._gold:
+            try:
+                cache = assets.cache_folder()
+                self._gold[key] = data.load(task, cache, self.progress, data_dir=options.data_dir, need_audio=False)
+            except DataError as err:
+                found = locate(task, options.data_dir)
+                if found is not None and found.exists():
+                    raise
+                scored = sum(row.given is not None for row in rows)
+                hint = (
+                    "--no-gold needs no data of the task, and keeps the scores that came with the answers "
+                    f"({scored:,} of {len(rows):,} have one)."
+                    if scored
+                    else "The answers came without scores, so --no-gold would keep nothing of them."
+                )
+                raise DataError(f"{err}\n{hint}") from err
+        return self._gold[key]
 
 
-def pairs(text: str | None, option: str, allowed: Sequence[str] = ()) -> dict[str, str]:
+def pairs(text: str | Mapping[str, str] | None, option: str, allowed: Sequence[str] = ()) -> dict[str, str]:
     """ "a=x,b=y" as a mapping; UserError where it is anything else, names a key twice or one that is not allowed."""
     found: dict[str, str] = {}
-    for part in text.split(",") if text else ():
+    parts = [f"{key}={value}" for key, value in text.items()] if isinstance(text, Mapping) else (text or "").split(",")
+    for part in parts if text else ():
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not key or not equals or not value:
             raise UserError(f"{option} {text!r}: expected NAME=VALUE, with commas between them; found {part!r}.")
@@ -97,14 +230,6 @@ def pairs(text: str | None, option: str, allowed: Sequence[str] = ()) -> dict[st
             raise UserError(f"{option}: {key!r} is given twice.")
         found[key] = value
     return found
-
-
-def _task(catalog: Catalog, options: Options) -> TaskSpec:
-    edition = cast(Edition, options.edition)
-    names = catalog.subsets(options.task, edition)
-    if len(names) != 1:
-        raise UserError(f"{options.task} is several tasks; import into one of {', '.join(names) or 'none'}.")
-    return catalog.task(names[0], edition)
 
 
 def _sources(files: Sequence[Path]) -> list[Source]:
@@ -117,6 +242,22 @@ def _sources(files: Sequence[Path]) -> list[Source]:
     return sources
 
 
+def _rows(sources: Sequence[Source], options: Options, reading: predictions.Options) -> tuple[str, list[Prediction]]:
+    """(format, all rows); those of files that are each of one subset have its name behind their ids."""
+    if not options.subsets:
+        return predictions.read(sources, options.format, reading)
+    formats, rows = set(), []
+    for source, subset in zip(sources, options.subsets, strict=True):
+        format, read = predictions.read([source], options.format, reading)
+        formats.add(format)
+        if lacks := next((row for row in read if row.id is None), None):
+            raise PredictionError(f"{lacks.where}: has no id; files of the subsets of one task need them.")
+        rows += [replace(row, id=f"{row.id}-{subset}", row=None) for row in read]
+    if len(formats) > 1:
+        raise PredictionError(f"the files are of several formats ({', '.join(sorted(formats))}); import one at a time.")
+    return formats.pop(), rows
+
+
 def _without_gold(
     task: TaskSpec, options: Options, rows: Sequence[Prediction]
 ) -> tuple[data.Dataset, Matched, dict[str, str] | None]:
@@ -125,21 +266,34 @@ def _without_gold(
     if options.clusters is not None:
         columns = predictions.Options({"id": "id", "text": "cluster"})
         known = {str(p.id): p.text for p in predictions.read([Source(options.clusters)], "auto", columns)[1]}
-    dataset = imported.ids_as_data(rows, known)
+    dataset = imported.ids_as_data(rows, known, task)
     clusters = {s.id: s.cluster for s in dataset.samples} if known is not None else None
     return dataset, match(task, dataset, rows), clusters
 
 
-def _report(job: Job, format: str, matched: Matched, progress: Terminal) -> None:
+def _report(ready: Ready, progress: Terminal) -> None:
     """What was read and what is lacking, before anything is written."""
+    job, matched = ready.job, ready.matched
     failed = [r.id for r in matched.responses if r.status == "error"]
     progress.note(
-        f"{job.title}: {len(matched.responses)} of {len(job.samples)} samples, read as {format}, by {matched.how}"
+        f"{job.title}: {len(matched.responses)} of {len(job.samples)} samples, read as {ready.format}, by {matched.how}"
     )
+    if not ready.options.gold:
+        progress.note(
+            f"no gold labels: the samples are the ids of the file (the task says {job.task.data.rows:,} rows)"
+        )
+    if job.dataset.partial:
+        progress.note(f"not whole: {job.dataset.partial}: the run is not ranked")
     if matched.missing:
         progress.note(f"missing: {len(matched.missing)}: {listed(matched.missing)}: the run is not ranked")
     if failed:
-        progress.note(f"failed at their source: {len(failed)}: {listed(failed)}: not scored, the run is not ranked")
+        rule = imported.rule(job.model)
+        done = (
+            f"{imported.ERRORS[rule]}, as --errors {rule} says; every table marks the run"
+            if rule
+            else "not scored, the run is not ranked (--errors wrong or drop ranks it by a rule that every table names)"
+        )
+        progress.note(f"failed at their source: {len(failed)}: {listed(failed)}: {done}")
     if matched.left_out:
         progress.note(f"left out for every model: {len(matched.left_out)}: {listed(matched.left_out)}")
     if matched.nameless:

@@ -14,7 +14,7 @@ import numpy as np
 
 from diva_bench import significance
 from diva_bench.errors import unknown
-from diva_bench.report.leaderboard import caption, flag, write_rank
+from diva_bench.report.leaderboard import caption, failures, flag, write_rank
 from diva_bench.report.scored import Sheet
 from diva_bench.report.tables import Cell, Column, Score, Table, cut_to
 from diva_bench.scorers import DIAGNOSTIC, PREDICTED
@@ -164,6 +164,11 @@ def scores_table(found: Comparison) -> Table:
         "iid: the same with every sample drawn by itself, which is too narrow where samples depend on each other",
     ]
     notes += ["rank: 95 % interval of the rank among these runs, over the same resamples"] if many else []
+    notes += [f"{run.name}: {failures(run.summary)}" for run in sheet.runs if failures(run.summary)]
+    if any(run.summary.dropped for run in sheet.runs):
+        notes.append(
+            f"{len(sheet.ids) - size.n} of {len(sheet.ids)} samples are in no score here: some run has none of them"
+        )
     notes += _few_note(size)
     notes += [f"{m}: lower is better" for m in found.metrics if not sheet.rises(m)]
     notes += [f"{run.name}: {run.path}" for run in sheet.runs]
@@ -265,6 +270,9 @@ def _by_group(found: Comparison, metric: str, groups: Mapping[str, Sequence[str]
             clusters = [sheet.clusters[i] for i in at]
             part = [[run.rows[scorer][i] for i in at] for run in sheet.runs]
             lined = significance.line_up(part, clusters, sheet.reduce(scorer))
+            if not lined.n:  # some run failed on all of them
+                rows.append([group, value, 0, 0, *[None] * (len(sheet.runs) + two)])
+                continue
             found_here = [lined.score(metric, i) for i in range(len(sheet.runs))]
             found_here += [lined.difference(metric, 0, 1)] if two else []
             cells = [_score(e) if lined.clusters >= _FEWEST else Score(e.value) for e in found_here]
@@ -283,8 +291,11 @@ def _gaps(found: Comparison, metric: str, groups: Mapping[str, Sequence[str]], r
     rows: list[list[Cell]] = []
     for group, values in groups.items():
         reference = references.get(group, "")
-        if reference not in values:
-            reference = max(sorted(set(values)), key=list(values).count)
+        scored = [v for i, v in enumerate(values) if all(run.rows[scorer][i] for run in sheet.runs)]
+        if reference not in scored:
+            reference = max(sorted(set(scored)), key=scored.count, default="")
+        if not reference:
+            continue
         each = [
             significance.gaps(run.rows[scorer], values, sheet.clusters, sheet.reduce(scorer), reference)
             for run in sheet.runs

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
+from diva_bench.imported import ERRORS
 from diva_bench.report.summaries import RunSummary, synthetic_note
 from diva_bench.report.tables import Cell, Column, Score, Table, write
 from diva_bench.scorers import DIAGNOSTIC, METRICS, NOT_SCORED, PREDICTED
@@ -159,8 +160,15 @@ def flag(run: RunSummary) -> str:
         f"{main.clusters} clusters" if main and main.few_clusters else "",
         "" if run.repeatable else "not repeatable",
         f"data faults: {len(run.data_faults)}" if run.data_faults else "",
+        failures(run),
     ]
     return ", ".join(text for text in flags if text)
+
+
+def failures(run: RunSummary) -> str:
+    """What was done with the answers that failed at their source; "" where none did, or nothing was done."""
+    done = {"wrong": "scored as empty answers", "drop": "left out"}
+    return f"{run.errors} failed: {done[run.errors_as]}" if run.errors_as else ""
 
 
 def unscored(run: RunSummary) -> str:
@@ -202,6 +210,11 @@ def _notes(ranked: Sequence[RunSummary], primary: str, with_ranks: bool) -> list
         notes.append(f"fewer than {FEW_CLUSTERS} clusters: the interval is too narrow")
     if any(s.imported for s in ranked):
         notes.append("imported: answered elsewhere; that its prompt and decoding are the task's cannot be checked here")
+    notes += [
+        f"errors {rule}: what failed at its source is {ERRORS[rule]}, as `import --errors {rule}` asked"
+        for rule in ERRORS
+        if any(s.errors_as == rule for s in ranked)
+    ]
     if any(not s.repeatable for s in ranked):
         notes.append("not repeatable: a batch had to be cut, and outside float32 answers depend on the batch")
     for scorer in dict.fromkeys(name for s in ranked for name in sorted(s.signature)):

@@ -210,7 +210,7 @@ def _table(path: Path, summary: RunSummary) -> dict[str, Json]:
     again = f"Run `diva-bench score {path}`."
     if header != summary.signature:
         raise StoreError(f"{path}: scores.jsonl and summary.json are not of one judging. {again}")
-    if len(table) != summary.scored:
+    if len(table) != summary.scored + summary.dropped:
         raise StoreError(
             f"{path}: scores.jsonl has {len(table)} samples and summary.json says {summary.scored}. {again}"
         )
@@ -249,7 +249,7 @@ def _facts(
 def _names(paths: Sequence[Path], summaries: Sequence[RunSummary]) -> list[str]:
     """The shortest names that tell the runs apart: the model's, with its edition, else the run's, else the path."""
     ways: list[Callable[[int], str]] = [
-        lambda i: summaries[i].model,
+        lambda i: summaries[i].name,
         lambda i: summaries[i].label,
         lambda i: summaries[i].run_id,
         lambda i: str(paths[i]),

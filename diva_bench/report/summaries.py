@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
@@ -84,6 +84,8 @@ class RunSummary(_File):
     excluded: list[dict[str, str]] = Field(default_factory=list)
     """Samples that the task itself leaves out, and why."""
     data_notes: list[str] = Field(default_factory=list)
+    errors_as: Literal["wrong", "drop"] | None = None
+    """What was done with the answers that failed at their source (`import --errors`), where some did."""
     unjudged: dict[str, int] = Field(default_factory=dict)
     """Scorer -> the answers on which the model it asks failed."""
     _folder: Path = PrivateAttr(default=Path())
@@ -103,10 +105,20 @@ class RunSummary(_File):
         return self.speech == "synthetic" if "speech" in self.model_fields_set else self.edition != "full"
 
     @property
+    def name(self) -> str:
+        """The model's name, with the rule for its failures where its score rests on one."""
+        return f"{self.model} (errors {self.errors_as})" if self.errors_as else self.model
+
+    @property
     def label(self) -> str:
-        """The model's name, with its edition where that is not the task's."""
+        """The name, with the model's edition where that is not the task's."""
         other = self.model_edition not in (None, self.edition)
-        return f"{self.model} ({self.model_edition})" if other else self.model
+        return f"{self.name} ({self.model_edition})" if other else self.name
+
+    @property
+    def dropped(self) -> int:
+        """Samples that are in scores.jsonl and in no score."""
+        return self.errors if self.errors_as == "drop" else 0
 
     @property
     def title(self) -> str:

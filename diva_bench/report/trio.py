@@ -12,6 +12,7 @@ from pathlib import Path
 
 from diva_bench import significance
 from diva_bench.errors import UserError
+from diva_bench.report.leaderboard import failures
 from diva_bench.report.scored import Sheet
 from diva_bench.report.summaries import RunSummary, synthetic_notes
 from diva_bench.report.tables import Cell, Column, Score, Table
@@ -60,6 +61,8 @@ class Trio:
     counts: Counts
     rises: bool
     signatures: Sequence[str]
+    failures: Sequence[str] = ()
+    """What was done with imported answers that failed at their source, by run."""
 
 
 def find(runs: Sequence[RunSummary], name: str) -> Path | None:
@@ -90,7 +93,8 @@ def trio(sheet: Sheet) -> Trio:
     point = [float(v) for v in lined.point[metric]]
     # A label is right or wrong, whatever is made of all of them together; of one answer, MCC is always 0.
     single = "accuracy" if scorer == "labels" else metric
-    each = [significance.by_item(system, reduce)[single] for system in rows]
+    kept = [i for i in range(len(sheet.ids)) if all(system[i] for system in rows)]
+    each = [significance.by_item([system[i] for i in kept], reduce)[single] for system in rows]
     binary = all(
         significance.is_binary(items, float(whole)) for items, whole in zip(each, lined.point[single], strict=True)
     )
@@ -107,6 +111,9 @@ def trio(sheet: Sheet) -> Trio:
         counts=count([values if up else -values for values in each], binary),
         rises=up,
         signatures=[sheet.scorers[scorer].signature],
+        failures=[
+            f"{run.name} at {sheet.task.name}: {failures(run.summary)}" for run in sheet.runs if failures(run.summary)
+        ],
     )
 
 
@@ -157,6 +164,7 @@ def _gaps(trios: Sequence[Trio], missing: Mapping[str, Sequence[str]]) -> Table:
     few = sorted({t.task for t in trios if t.lost.few_clusters})
     if few:
         notes.append(f"fewer than {FEW_CLUSTERS} clusters, so that intervals are too narrow: {', '.join(few)}")
+    notes += dict.fromkeys(f for t in trios for f in t.failures)
     notes += [f"no complete run of {who}: {', '.join(tasks)}" for who, tasks in missing.items()]
     notes += dict.fromkeys(s for t in trios for s in t.signatures)
     captions = synthetic_notes((t.edition, t.synthetic) for t in trios)

@@ -24,7 +24,8 @@ ROUNDING = 1e-9
 
 class Given:
     """Setting: `top`, the score of a perfect answer at its source: 1 (probabilities, right or wrong) or 100 (BLEU).
-    An answer without a score is left out, and so is an `error`. Statistics: given.n and the sum given.score, 0 to 100."""
+    An answer without a score is left out, and so is an `error` (but see `imported.ERRORS`). Statistics: given.n and the
+    sum given.score, 0 to 100."""
 
     higher_is_better = True
 
@@ -34,7 +35,7 @@ class Given:
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
         score = response.scores.get(NAME)
-        if score is None or response.status != "ok":
+        if score is None or response.status == "error":
             return {}
         if not 0 <= score <= self._top * (1 + ROUNDING):
             raise DataError(f"response {response.id}: its score is {score}, outside 0 to {self._top}.")
