@@ -20,7 +20,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
-from diva_bench import assets, plugins, scorers
+from diva_bench import assets, cleaning, plugins, scorers
 from diva_bench.dataspec import DataChange
 from diva_bench.errors import AssetError, SpecError, UnknownName, UserError, unknown
 from diva_bench.specs import (
@@ -369,6 +369,8 @@ class Catalog:
                 built[name] = made(task, **asks, **({"folders": folders} if folders else {}), **args)
             except TypeError as err:
                 raise SpecError(f"task {task.name}: scorer {name} does not take {args} ({err}).") from err
+            if getattr(made, "reads_answers", True) and scorers.NOT_SCORED not in built[name].signature:
+                built[name].signature += f"|{cleaning.SIGNATURE}"
         return built
 
 

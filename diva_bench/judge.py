@@ -13,7 +13,7 @@ from typing import Any
 from diva_bench import chance, imported, stats
 from diva_bench.errors import SpecError
 from diva_bench.runner import Job
-from diva_bench.scorers import rises
+from diva_bench.scorers import cleaned, rises
 from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.store import RunFolder
 from diva_bench.types import CorpusScorer, Progress, Response, Row, Sample, Scorer, WholeScorer
@@ -55,7 +55,7 @@ def judge(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
 def _as_judged(answer: Response) -> Response:
     """An answer as the scorers see it: what is none is empty, and a failure that counts as wrong has the lowest score."""
     if answer.status == "ok":
-        return answer
+        return cleaned(answer)
     return Response(answer.id, status="unsupported", scores={GIVEN: 0.0} if answer.status == "error" else {})
 
 

@@ -94,6 +94,7 @@ class Response:
     recogniser inside the model heard, if it has one. `seconds`: wall time by stage (encode, prefill, decode);
     `tokens`: token counts by kind (prompt, virtual, new). Of imported answers only: `label`, the choice that was taken as
     their source says ("" where it is none of the task's; None: parse the text), and `scores` that came with them, by name.
+    `reasoning`: set where the text was cleaned for the scorers and had showed reasoning, which ended or was cut off.
     """
 
     id: str
@@ -106,6 +107,7 @@ class Response:
     tokens: Mapping[str, int] = field(default_factory=dict)
     label: str | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
+    reasoning: Literal["", "ended", "cut off"] = ""
 
 
 @runtime_checkable
@@ -138,6 +140,8 @@ class Scorer(Protocol):
     Statistics first, score second: `measure` gives additive numbers for one answer, so that the score of any subset,
     breakdown or bootstrap resample is `reduce` of a sum of rows. `signature`: every setting and library version that
     can move the number.
+
+    Responses come without reasoning and special tokens (`diva_bench.cleaning`); the catalog adds that to every signature.
     """
 
     signature: str

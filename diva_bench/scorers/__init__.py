@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from diva_bench import cleaning
 from diva_bench.errors import SpecError
 from diva_bench.specs import TaskSpec
 from diva_bench.types import Response, Scorer
@@ -111,7 +112,13 @@ METRICS = (
     Metric("adherence", "transcribes", "answers that repeat the words spoken", higher_is_better=False, needs=_SPOKEN),
     Metric("adherence", "refused", "answers that refuse (a list of phrases)", higher_is_better=False),
     Metric("adherence", "empty", "answers without a word", higher_is_better=False),
-    Metric("adherence", "truncated", "answers that reached max_new_tokens", higher_is_better=False, needs=_COUNTED),
+    Metric(
+        "adherence",
+        "truncated",
+        "answers that reached max_new_tokens, or whose reasoning never ends",
+        higher_is_better=False,
+        needs=_COUNTED,
+    ),
     Metric("adherence", "looping", "answers with a phrase three times on end", higher_is_better=False),
     Metric("adherence", "compressible", "answers that zlib shrinks by more than 2.4 (Whisper)", higher_is_better=False),
     Metric("adherence", "repeated_4grams", "4-grams that stood in the answer before", higher_is_better=False),
@@ -128,11 +135,23 @@ def rises(name: str, scorer: Scorer, metric: str) -> bool:
     return _RISES.get((name, metric), scorer.higher_is_better and metric not in getattr(scorer, "falls", ()))
 
 
+def cleaned(response: Response) -> Response:
+    """A response as scorers see it: without reasoning and special tokens, and without a word where it is `unsupported`."""
+    if response.status == "unsupported":
+        return Response(response.id, status="unsupported")
+    text = cleaning.clean(response.text)
+    if text == response.text:
+        return response
+    if not cleaning.reasons(response.text):
+        return replace(response, text=text)
+    return replace(response, text=text, reasoning="cut off" if cleaning.unfinished(response.text) else "ended")
+
+
 def answer(response: Response) -> str:
-    """The words to judge: none for an `unsupported` response. An `error` has no answer and must not come here."""
+    """The words to judge, cleaned. An `error` has no answer and must not come here."""
     if response.status == "error":
         raise ValueError(f"response {response.id} is an error ({response.detail}): errors are not scored")
-    return "" if response.status == "unsupported" else response.text
+    return cleaned(response).text
 
 
 def settings(scorer: str, task: TaskSpec, given: Mapping[str, Any], allowed: Mapping[str, tuple[Any, ...]]) -> Args:

@@ -19,7 +19,7 @@ import jiwer
 import numpy as np
 
 from diva_bench.errors import SpecError
-from diva_bench.scorers import answer, language, refusals, settings
+from diva_bench.scorers import answer, cleaned, language, refusals, settings
 from diva_bench.specs import TaskSpec
 from diva_bench.stats import dense, ratio
 from diva_bench.text import BASIC, contains, words
@@ -66,8 +66,9 @@ class Adherence:
     sentences than the reference has) or none; `transcribes`, false for a task that asks for the transcript.
 
     Metrics: empty, refused, transcribes (where the data set has transcripts), looping, compressible, truncated (where
-    tokens were counted), repeated_4grams, answer_words (answer_characters in zh and ja), right_language, one_sentence,
-    one_word or no_remark. An `unsupported` answer is an empty one. Statistics: counts under "adh.".
+    tokens were counted, or reasoning was shown: it is, if that has no end), repeated_4grams, answer_words
+    (answer_characters in zh and ja), right_language, one_sentence, one_word or no_remark. An `unsupported` answer is an
+    empty one. Statistics: counts under "adh.".
     """
 
     higher_is_better = False
@@ -92,6 +93,7 @@ class Adherence:
         self.signature = "|".join(parts)
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
+        response = cleaned(response)
         text = answer(response)
         said = tokens(text)
         row: dict[str, float] = {"adh.n": 1.0, "adh.length": float(len(said))}
@@ -110,9 +112,9 @@ class Adherence:
         if self._transcribes and sample.transcript:
             row["adh.transcribes.n"] = 1.0
             seen["transcribes"] = transcribes(text, sample)
-        if "new" in response.tokens:
+        if "new" in response.tokens or response.reasoning:
             row["adh.truncated.n"] = 1.0
-            seen["truncated"] = response.tokens["new"] >= self._limit
+            seen["truncated"] = response.tokens.get("new", 0) >= self._limit or response.reasoning == "cut off"
         grams = [tuple(said[i : i + 4]) for i in range(len(said) - 3)]
         row |= {"adh.4grams": float(len(grams)), "adh.4grams.again": float(len(grams) - len(set(grams)))}
         row |= {f"adh.{name}": 1.0 for name, true in seen.items() if true}

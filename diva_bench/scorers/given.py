@@ -28,6 +28,7 @@ class Given:
     sum given.score, 0 to 100."""
 
     higher_is_better = True
+    reads_answers = False
 
     def __init__(self, task: TaskSpec, **args: Any) -> None:
         self._top: int = settings(NAME, task, args, {"top": (1, 100)})["top"]

@@ -24,6 +24,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from diva_bench import assets, prompt, provenance
+from diva_bench.cleaning import clean
 from diva_bench.disk import size
 from diva_bench.errors import DataError, SpecError
 from diva_bench.scorers import answer, settings
@@ -224,7 +225,7 @@ class Judge:
         """What is kept: one line per sample. A failure has no key, so it is on record but nobody's verdict."""
         if reply.status != "ok":
             return [{"id": i, "failed": reply.detail or reply.status, "model": self._identity[:8]} for i in ids]
-        said = {"key": key(turn), "reply": reply.text, "verdict": self._parser.parse(reply.text)}
+        said = {"key": key(turn), "reply": reply.text, "verdict": self._parser.parse(clean(reply.text))}
         return [{"id": i, **said, "model": self._identity[:8]} for i in ids]
 
     # ---- scoring
@@ -232,7 +233,7 @@ class Judge:
     def _row(self, reply: str | None) -> Mapping[str, float]:
         if reply is None:
             return {}
-        verdict = self._parser.parse(reply)
+        verdict = self._parser.parse(clean(reply))
         if verdict is None:
             return {"judge.n": 1.0}
         worth = self._verdicts[verdict]

@@ -12,6 +12,7 @@ from diva_bench import audio, prompt, stats
 from diva_bench.adapters.diva import Diva
 from diva_bench.diva import losses
 from diva_bench.diva.model import AnyConnector
+from diva_bench.scorers import cleaned
 from diva_bench.specs import TaskSpec
 from diva_bench.training.run import Run, text_key
 from diva_bench.types import Floats, Request, Sample, Scorer
@@ -142,7 +143,7 @@ def task_scores(run: Run, tasks: TaskSet) -> dict[str, float]:
         requests = [request for _, request in pairs]
         with run.autocast():
             answers = [r for k in range(0, len(requests), 8) for r in adapter.generate(requests[k : k + 8])]
-        scored = [(s, r) for (s, _), r in zip(pairs, answers, strict=True) if r.status != "error"]
+        scored = [(s, cleaned(r)) for (s, _), r in zip(pairs, answers, strict=True) if r.status != "error"]
         if failed := len(pairs) - len(scored):
             found[f"{task.name}_failed"] = failed
         for scorer in scorers.values() if scored else ():

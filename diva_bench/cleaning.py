@@ -1,0 +1,115 @@
+"""What a server leaves around an answer: reasoning, special tokens of a chat template, a role header. None of it is the
+answer, so that every scorer sees the text without it, and says so in its signature (`SIGNATURE`).
+
+The raw answer stays as it is in the run folder. A text without any of these comes back as it was, to the last byte.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+VERSION = 1
+"""Bumped when a text would be cleaned otherwise."""
+SIGNATURE = f"answer:clean.v{VERSION}"
+
+_REASONING = r"(?:[a-z_]+:)?(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad)"
+_OPENS = rf"<{_REASONING}>|\[think\]|◁think▷|<\|begin_of_thought\|>|<\|start_thinking\|>|<unused94>thought"
+_CLOSES = rf"</{_REASONING}>|\[/think\]|◁/think▷|<\|end_of_thought\|>|<\|end_thinking\|>|<unused95>"
+_TAG = re.compile(rf"(?P<opens>{_OPENS})|(?P<closes>{_CLOSES})", re.IGNORECASE)
+# gpt-oss: <|channel|>analysis<|message|>... <|channel|>final<|message|>the answer
+_CHANNEL = re.compile(r"<\|channel\|>\s*(\w*)[^<]*<\|message\|>")
+
+_TURN_ENDS = re.compile(
+    r"<\|(?:im_end|eot_id|eom_id|end_of_text|endoftext|end|return|end_of_turn|end_of_turn_token|endofprompt)\|>"
+    r"|</s>|<end_of_turn>|<eos>|<eot>|<｜end▁of▁sentence｜>|<\|eos\|>|<turn\|>|\[eos\]",
+    re.IGNORECASE,
+)
+_SPECIAL = re.compile(
+    r"<\|im_start\|>\s*(?:assistant|system|user)?"
+    r"|<\|start_header_id\|>\s*\w*\s*<\|end_header_id\|>"
+    r"|<start_of_turn>\s*(?:model|user)?"
+    r"|<\|start\|>\s*(?:assistant|system|user)?"
+    r"|<\|[^<>|\s][^<>|\n]{0,40}\|>"
+    r"|<｜[^<>｜\n]{1,40}｜>"
+    r"|</?s>|<(?:bos|eos|pad|unk|eot|mask|end_of_turn)>|<turn\|>|<\|turn>\s*(?:model|user)?"
+    r"|\[/?inst\]|<</?sys>>|\[(?:bos|eos|pad)\]|<extra_id_\d+>|<unused\d+>",
+    re.IGNORECASE,
+)
+# the whole prompt said back: from a header of the system or the user to the first of the assistant
+_ECHO = re.compile(
+    r"\s*(?:<s>|<bos>|<\|begin_of_text\|>|<\|endoftext\|>|\s)*"
+    r"(?:<\|im_start\|>\s*(?:system|user)|<\|start_header_id\|>\s*(?:system|user)|<start_of_turn>user|<\|(?:system|user)\|>|\[inst\])"
+    r".*?(?:<\|im_start\|>\s*assistant|<\|start_header_id\|>\s*assistant\s*<\|end_header_id\|>|<start_of_turn>model"
+    r"|<\|assistant\|>|\[/inst\])",
+    re.IGNORECASE | re.DOTALL,
+)
+_ROLE = re.compile(r"\s*(?:<\|)?assistant(?:\|>)?[ \t]*(?::|\r?\n)\s*")
+
+
+_NESTED = 100  # tokens within tokens: nobody's answer, and no reason to work for hours
+
+
+@lru_cache(1 << 12)
+def clean(text: str) -> str:
+    """The answer in what a model sent.
+
+    1. Reasoning goes: all between an opening and a closing tag (<think>, <thinking>, [THINK], <|channel|>analysis, ...),
+       and all before a closing tag that nothing opens (the template may have opened it). Reasoning that is never closed
+       leaves an empty answer: see `unfinished`.
+    2. A prompt that is said back goes, up to the assistant's header.
+    3. What follows the token that ends the turn goes (<|im_end|>, </s>, <|eot_id|>, <end_of_turn>, ...).
+    4. Other special tokens go, with the role name that a header has; so does "assistant:" at the start.
+    """
+    for _ in range(_NESTED):
+        said = _once(text)
+        if said == text:
+            break
+        text = said  # what was taken out may have stood inside another token
+    return text
+
+
+def _once(text: str) -> str:
+    answer = _answer(text)
+    if answer is None:
+        return ""
+    answer = _ECHO.sub("", answer, count=1) if _ECHO.match(answer) else answer
+    turn = answer
+    if _SPECIAL.search(answer):
+        turn = next((part for part in _TURN_ENDS.split(answer) if _SPECIAL.sub("", part).strip()), "")
+    said = _SPECIAL.sub("", turn)
+    role = _ROLE.match(said)
+    said = said[role.end() :] if role else said
+    return text if said == text else said.strip()
+
+
+def unfinished(text: str) -> bool:
+    """Whether a text ends within its reasoning: the model was cut off before it answered."""
+    return _answer(text) is None
+
+
+def reasons(text: str) -> bool:
+    """Whether a text shows its reasoning, finished or not."""
+    return _TAG.search(text) is not None or _CHANNEL.search(text) is not None
+
+
+def _answer(text: str) -> str | None:
+    """The text without its reasoning; None where that has no end."""
+    channels = list(_CHANNEL.finditer(text))
+    if channels:
+        last = channels[-1]
+        if last[1].lower() != "final":
+            return None
+        text = text[last.end() :]
+    kept: list[str] = []
+    start, inside = 0, False
+    for tag in _TAG.finditer(text):
+        if tag.lastgroup == "opens":
+            if not inside:
+                kept.append(text[start : tag.start()])
+            inside = True
+            continue
+        if not inside:
+            kept.clear()  # it was opened before the text begins
+        start, inside = tag.end(), False
+    return None if inside else "".join([*kept, text[start:]])
