@@ -230,5 +230,5 @@ def agreement(job: Job, measured: Mapping[str, Json]) -> str:
 def _one_by_one(scorer: Scorer, rows: Sequence[Mapping[str, float]]) -> dict[str, Floats]:
     """What every answer scores by itself: metric -> array of shape (N,); of the metrics that are means of that."""
     whole = scorer.reduce(stats.totals(rows))
-    alone = scorer.reduce(stats.unstack(*stats.stack(rows)))
+    alone = stats.row_by_row(*stats.stack(rows), scorer.reduce)
     return {metric: values for metric, values in alone.items() if abs(values.mean() - whole[metric]) <= 1e-6}

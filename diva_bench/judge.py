@@ -16,7 +16,7 @@ from diva_bench.runner import Job
 from diva_bench.scorers import cleaned, rises
 from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.store import RunFolder
-from diva_bench.types import CorpusScorer, Progress, Response, Row, Sample, Scorer, WholeScorer
+from diva_bench.types import CorpusScorer, Floats, Progress, Response, Row, Sample, Scorer, WholeScorer
 
 
 def judge(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
@@ -169,13 +169,18 @@ def _metrics(
                 "value": got.value,
                 "low": got.low,
                 "high": got.high,
-                "n": sum(int(summed.get(key, 0)) for key in counted[metric]) if metric in counted else got.n,
+                "n": _counted(summed, counted[metric]) if metric in counted else got.n,
                 "clusters": got.clusters,
                 "few_clusters": got.few_clusters,
                 "higher_is_better": rises(name, scorer, metric),
                 **({"corpus": round(corpus[metric], 9)} if metric in corpus else {}),
             }
     return out
+
+
+def _counted(summed: Mapping[str, Floats], prefixes: Sequence[str]) -> int:
+    """The sum of the statistics whose names begin so."""
+    return sum(int(value) for key, value in summed.items() if key.startswith(tuple(prefixes)))
 
 
 def _groups(job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:

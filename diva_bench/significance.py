@@ -15,6 +15,7 @@ from itertools import chain
 
 import numpy as np
 from scipy import special  # scipy.stats, which has the same tests, takes half a second to import
+from scipy.sparse import csr_array
 
 from diva_bench.stats import (
     LEVEL,
@@ -25,10 +26,14 @@ from diva_bench.stats import (
     Interval,
     Reduce,
     cluster_sums,
+    in_portions,
     in_threads,
     interval,
-    resample,
+    resampled,
+    row_by_row,
+    side_by_side,
     stack,
+    total,
     two_sided,
     unstack,
 )
@@ -97,17 +102,17 @@ def line_up(
     return _lined(tables, reduce, len(keep), resamples, seed)
 
 
-_Table = tuple[list[str], Floats, Floats]  # keys, sums by cluster (C, K), their total (K,)
+_Table = tuple[list[str], csr_array, Floats]  # keys, sums by cluster (C, K), their total (K,)
 
 
 def _sums(rows: Sequence[Row], clusters: Sequence[str]) -> _Table:
     keys, matrix = stack(rows)
-    return keys, cluster_sums(matrix, clusters), matrix.sum(axis=0)
+    return keys, cluster_sums(matrix, clusters), total(matrix)
 
 
 def _lined(tables: Sequence[_Table], reduce: Reduce, n: int, resamples: int, seed: int) -> Lineup:
     """`tables`: of each system, all of the same clusters."""
-    together = np.hstack([sums for _, sums, _ in tables])
+    together = side_by_side([sums for _, sums, _ in tables])
     edges = np.cumsum([0, *(len(keys) for keys, _, _ in tables)])
 
     def scores(summed: Floats) -> dict[str, Floats]:
@@ -118,8 +123,8 @@ def _lined(tables: Sequence[_Table], reduce: Reduce, n: int, resamples: int, see
         shared = [name for name in found[0] if all(name in other for other in found)]
         return {name: np.stack([one[name] for one in found]) for name in shared}
 
-    point = scores(np.concatenate([total for _, _, total in tables]))
-    return Lineup(point, scores(resample(together, resamples, seed)), n, len(together))
+    point = scores(np.concatenate([whole for _, _, whole in tables]))
+    return Lineup(point, resampled(together, scores, resamples, seed), n, together.shape[0])
 
 
 def rank_intervals(drawn: Floats, *, higher_is_better: bool = True) -> list[tuple[int, int]]:
@@ -137,7 +142,7 @@ def rank_intervals(drawn: Floats, *, higher_is_better: bool = True) -> list[tupl
 def by_item(rows: Sequence[Row], reduce: Reduce) -> dict[str, Floats]:
     """Every metric of every answer alone, (N,)."""
     keys, matrix = stack(rows)
-    return {name: np.asarray(values) for name, values in reduce(unstack(keys, matrix)).items()} if keys else {}
+    return row_by_row(keys, matrix, reduce) if keys else {}
 
 
 def influence(rows: Sequence[Row], others: Sequence[Row], reduce: Reduce) -> dict[str, Floats]:
@@ -148,15 +153,20 @@ def influence(rows: Sequence[Row], others: Sequence[Row], reduce: Reduce) -> dic
     if not keys:
         return {}
     ours, theirs = both[: len(rows)], both[len(rows) :]
-    first, second, change = ours.sum(axis=0), theirs.sum(axis=0), theirs - ours
+    first, second, change = total(ours), total(theirs), theirs - ours
 
     def differences(left: dict[str, Floats], right: dict[str, Floats]) -> dict[str, Floats]:
         ours, theirs = reduce(left), reduce(right)
         return {name: ours[name] - theirs[name] for name in ours if name in theirs}
 
     seen = differences(_own(rows, keys, first), _own(others, keys, second))
-    swapped = differences(unstack(keys, first + change), unstack(keys, second - change))
-    return {name: np.asarray((seen[name] - swapped[name]) / 2) for name in seen}
+
+    def swapped(start: int, stop: int) -> dict[str, Floats]:
+        moved = change[start:stop].toarray()
+        return differences(unstack(keys, first + moved), unstack(keys, second - moved))
+
+    after = in_portions(len(rows), len(keys), swapped)
+    return {name: np.asarray((seen[name] - after[name]) / 2) for name in seen}
 
 
 def is_binary(items: Floats, score: float) -> bool:
@@ -220,21 +230,22 @@ def randomisation(
         return {}
     names = [clusters[i] for i in keep]
     ours, theirs = cluster_sums(both[: len(keep)], names), cluster_sums(both[len(keep) :], names)
-    first, second = ours.sum(axis=0), theirs.sum(axis=0)
+    first, second = total(ours), total(theirs)
     shared = set(reduce(_own(rows, keys, first))) & set(reduce(_own(others, keys, second)))
-    change = theirs - ours
-    change = np.ascontiguousarray(change[change.any(axis=1)])
-    exact = len(change) <= EXACT
+    change = _changed(theirs - ours)
+    count = change.shape[0]
+    exact = count <= EXACT
     seen = _gaps(keys, first, second, reduce, shared)
 
+    looked = 2**count if exact else trials
+
     def larger(block: int) -> dict[str, int]:
-        swap = _every_swap(len(change)) if exact else _swaps(len(change), trials, seed, block)
+        swap = _every_swap(count, block) if exact else _swaps(count, trials, seed, block)
         moved = swap @ change
         found = _gaps(keys, first + moved, second - moved, reduce, shared)
         return {name: int(np.count_nonzero(gap >= seen[name] - _ALIKE)) for name, gap in found.items()}
 
-    counts = in_threads(larger, 1 if exact else -(-trials // _BLOCK))
-    looked = 2 ** len(change) if exact else trials
+    counts = in_threads(larger, -(-looked // _BLOCK))
     add = 0 if exact else 1  # all swaps hold the one seen; drawn ones need not
     return {name: Randomised((sum(c[name] for c in counts) + add) / (looked + add), looked, exact) for name in seen}
 
@@ -251,9 +262,17 @@ def _gaps(keys: Sequence[str], first: Floats, second: Floats, reduce: Reduce, na
     return {name: np.asarray(np.abs(ours[name] - theirs[name])) for name in ours if name in names}
 
 
-def _every_swap(clusters: int) -> Floats:
-    """(2^C, C)."""
-    return (np.arange(2**clusters)[:, None] >> np.arange(clusters) & 1).astype(np.float64)
+def _changed(change: csr_array) -> Floats | csr_array:
+    """The rows that are not all 0, as the fastest form to multiply swaps with: sparse only where there is much to skip."""
+    change.eliminate_zeros()
+    rows = change[np.flatnonzero(np.diff(change.indptr))]
+    return rows if rows.nnz < rows.shape[0] * rows.shape[1] / 4 else rows.toarray()
+
+
+def _every_swap(clusters: int, block: int) -> Floats:
+    """A block of all swaps (at most `_BLOCK`, C) of zeros and ones."""
+    swaps = np.arange(block * _BLOCK, min((block + 1) * _BLOCK, 2**clusters))
+    return (swaps[:, None] >> np.arange(clusters) & 1).astype(np.float64)
 
 
 def _swaps(clusters: int, trials: int, seed: int, block: int) -> Floats:
@@ -278,16 +297,27 @@ def jackknife(
     for system in (rows, others):
         keys, matrix = stack([system[i] for i in keep])
         sums = cluster_sums(matrix, names)
-        total = sums.sum(axis=0)
-        if len(sums) < 2:
+        if sums.shape[0] < 2:
             return {}
-        found.append((reduce(unstack(keys, total)), reduce(unstack(keys, total - sums))))
+        found.append(_with_and_without(keys, sums, reduce))
     (ours, our_left), (theirs, their_left) = found
     return {
         name: left_out(float(ours[name] - theirs[name]), our_left[name] - their_left[name])
         for name in ours
         if name in theirs
     }
+
+
+def _with_and_without(
+    keys: Sequence[str], sums: csr_array, reduce: Reduce
+) -> tuple[Mapping[str, Floats], Mapping[str, Floats]]:
+    """Scores of all clusters, and (C,) without each of them."""
+    whole = total(sums)
+
+    def without(first: int, last: int) -> Mapping[str, Floats]:
+        return reduce(unstack(keys, whole - sums[first:last].toarray()))
+
+    return reduce(unstack(keys, whole)), in_portions(sums.shape[0], len(keys), without)
 
 
 def left_out(value: float, left: Floats) -> tuple[float, Interval]:
@@ -360,7 +390,8 @@ def sacrebleu_bootstrap(
 ) -> dict[str, float]:
     """p of sacreBLEU's paired bootstrap test (`sacrebleu --paired-bs`; Koehn 2004, as Moses has it): the same indices for
     the same seed, segments taken for independent. The share of resamples (+ 1 of each) whose absolute difference, less
-    the mean of all of them, is above the one seen."""
+    the mean of all of them, is above the one seen. Of two equal scores sacreBLEU says what this formula gives, 1 / 1001
+    for two systems that are the same; here p is 1, for there is no difference that could be real."""
     (keys, first), (other_keys, second) = stack(rows), stack(others)
     rng = np.random.default_rng(seed)
     ours, theirs = np.empty((samples, len(keys))), np.empty((samples, len(other_keys)))
@@ -369,11 +400,12 @@ def sacrebleu_bootstrap(
         ours[at], theirs[at] = times @ first, times @ second
     seen, scores = [], []
     for names, matrix, drawn in ((keys, first, ours), (other_keys, second, theirs)):
-        seen.append(reduce(unstack(names, matrix.sum(axis=0))))
+        seen.append(reduce(unstack(names, total(matrix))))
         scores.append(reduce(unstack(names, drawn)))
     found: dict[str, float] = {}
     for name in (name for name in seen[0] if name in seen[1]):
+        difference = abs(float(seen[0][name] - seen[1][name]))
         gap = np.abs(scores[0][name] - scores[1][name])
-        above = np.count_nonzero(gap - gap.mean() > abs(float(seen[0][name] - seen[1][name])))
-        found[name] = (above + 1) / (samples + 1)
+        above = np.count_nonzero(gap - gap.mean() > difference)
+        found[name] = (above + 1) / (samples + 1) if difference > _ALIKE else 1.0
     return found

@@ -6,6 +6,9 @@ are, with replacement, and adds those up; `reduce` turns any sum into scores. So
 every resample, never averaged over items. Method: Koehn 2004 (bootstrap of corpus metrics), Liu and Peng 2020
 (arXiv 1912.09508, blocks in place of items); percentile interval, 95 %.
 
+Rows are kept sparse: of a task with many labels an answer has a few of very many statistics, and what is drawn from them
+is reduced portion by portion, so that memory grows neither with N K nor with B K.
+
 Shapes: N answers, C clusters, K statistics, B resamples.
 """
 
@@ -18,7 +21,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, hstack
 from threadpoolctl import threadpool_limits
 
 from diva_bench.types import Floats, Row, T
@@ -30,6 +33,7 @@ FEW_CLUSTERS = 20  # below it a cluster bootstrap is known to be too narrow (Cam
 
 _BLOCK = 64  # resamples per random stream; part of the definition of the draw: changing it changes every interval
 _DIGITS = 9  # intervals, and differences held against 0, are rounded to 1e-9: last bits differ between processors
+_PORTION = 1 << 22  # numbers (32 MiB) that one portion of sums may hold
 
 Reduce = Callable[[Mapping[str, Floats]], Mapping[str, Floats]]
 
@@ -75,17 +79,19 @@ class Difference(Estimate):
 # ---------------------------------------------------------------- rows and sums
 
 
-def stack(rows: Sequence[Row]) -> tuple[list[str], Floats]:
-    """Sparse rows as (keys, matrix): keys sorted, shape (K,); matrix (N, K), 0 where a row has no such key."""
+def stack(rows: Sequence[Row]) -> tuple[list[str], csr_array]:
+    """Rows as (keys, matrix): keys sorted, shape (K,); matrix sparse, (N, K), 0 where a row has no such key."""
     keys = sorted(set(chain.from_iterable(rows)))
     column = {key: i for i, key in enumerate(keys)}
-    sizes = np.fromiter(map(len, rows), np.intp, len(rows))
-    filled = int(sizes.sum())
-    columns = np.fromiter(map(column.__getitem__, chain.from_iterable(rows)), np.intp, filled)
-    values = np.fromiter(chain.from_iterable(row.values() for row in rows), np.float64, filled)
-    matrix = np.zeros((len(rows), len(keys)))
-    matrix[np.repeat(np.arange(len(rows)), sizes), columns] = values
-    return keys, matrix
+    ends = np.cumsum([0, *map(len, rows)])
+    columns = np.fromiter(map(column.__getitem__, chain.from_iterable(rows)), np.intp, ends[-1])
+    values = np.fromiter(chain.from_iterable(row.values() for row in rows), np.float64, ends[-1])
+    return keys, csr_array((values, columns, ends), shape=(len(rows), len(keys)))
+
+
+def side_by_side(tables: Sequence[csr_array]) -> csr_array:
+    """Tables of the same rows as one, (N, K1 + K2 + ...)."""
+    return csr_array(hstack(tables, format="csr")) if tables else csr_array((0, 0))
 
 
 def unstack(keys: Sequence[str], sums: Floats) -> dict[str, Floats]:
@@ -96,7 +102,12 @@ def unstack(keys: Sequence[str], sums: Floats) -> dict[str, Floats]:
 def totals(rows: Sequence[Row]) -> dict[str, Floats]:
     """The sum of all rows: key -> array of shape (). `reduce(totals(rows))` is the point estimate."""
     keys, matrix = stack(rows)
-    return unstack(keys, matrix.sum(axis=0))
+    return unstack(keys, total(matrix))
+
+
+def total(matrix: csr_array) -> Floats:
+    """The sum of all rows, (K,)."""
+    return np.asarray(matrix.sum(axis=0), dtype=np.float64)
 
 
 def dense(totals: Mapping[str, Floats], keys: Sequence[str]) -> Floats:
@@ -110,22 +121,54 @@ def ratio(above: Floats, below: Floats) -> Floats:
     return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=np.not_equal(below, 0))
 
 
-def cluster_sums(matrix: Floats, clusters: Sequence[str]) -> Floats:
+def cluster_sums(matrix: csr_array, clusters: Sequence[str]) -> csr_array:
     """Rows (N, K) added up by cluster: (C, K), clusters in the order of their names, so that the order of the rows does
     not matter to what is drawn later."""
-    if len(clusters) != len(matrix):
-        raise ValueError(f"{len(matrix)} rows but {len(clusters)} cluster names")
-    _, member = np.unique(np.asarray(clusters, dtype=np.str_), return_inverse=True)
-    order = np.argsort(member, kind="stable")
-    starts = np.flatnonzero(np.diff(member[order], prepend=-1))
-    return np.add.reduceat(matrix[order], starts, axis=0) if len(matrix) else matrix
+    count = matrix.shape[0]
+    if len(clusters) != count:
+        raise ValueError(f"{count} rows but {len(clusters)} cluster names")
+    names, member = np.unique(np.asarray(clusters, dtype=np.str_), return_inverse=True)
+    belongs = csr_array((np.ones(count), (member, np.arange(count))), shape=(len(names), count))
+    return belongs @ matrix
+
+
+def in_portions(
+    count: int, width: int, score: Callable[[int, int], Mapping[str, Floats]], multiple: int = 1
+) -> dict[str, Floats]:
+    """`score(first, last)` of rows 0 to `count`, joined: metric -> (count,). A portion has so many rows, a `multiple` of
+    some number, that an array of them by `width` stays small."""
+    step = max(multiple, _PORTION // max(width, 1) // multiple * multiple)
+    parts = [score(first, min(first + step, count)) for first in range(0, max(count, 1), step)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def row_by_row(keys: Sequence[str], matrix: csr_array, reduce: Reduce) -> dict[str, Floats]:
+    """What `reduce` makes of every row of (N, K) alone: metric -> (N,)."""
+    return in_portions(
+        matrix.shape[0],
+        len(keys),
+        lambda first, last: reduce(unstack(keys, matrix[first:last].toarray())),
+    )
 
 
 # ---------------------------------------------------------------- the bootstrap
 
 
-def resample(sums: Floats, resamples: int = RESAMPLES, seed: int = SEED) -> Floats:
-    """Draw C of C clusters with replacement, B times, and add up their sums: (C, K) -> (B, K).
+def resampled(
+    sums: csr_array, score: Callable[[Floats], Mapping[str, Floats]], resamples: int = RESAMPLES, seed: int = SEED
+) -> dict[str, Floats]:
+    """`score` of every resample of `sums` (C, K): metric -> (B,). `score` takes sums of shape (..., K)."""
+    return in_portions(
+        resamples,
+        sums.shape[1],
+        lambda first, last: score(resample(sums, last - first, seed, first)),
+        _BLOCK,
+    )
+
+
+def resample(sums: Floats | csr_array, resamples: int = RESAMPLES, seed: int = SEED, first: int = 0) -> Floats:
+    """Draw C of C clusters with replacement, B times, and add up their sums: (C, K) -> (B, K); from draw `first` on, a
+    multiple of 64.
 
     A draw is C uniform indices; a block of draws is a sparse matrix with one 1 per index, and its product with `sums`
     adds the drawn rows. Every block has a PCG64 stream of its own, numbered from the seed, so the numbers depend
@@ -145,7 +188,7 @@ def resample(sums: Floats, resamples: int = RESAMPLES, seed: int = SEED) -> Floa
     add = _adder(sums)
 
     def draw(block: int) -> None:
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(block,))))
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(first // _BLOCK + block,))))
         picked = rng.integers(0, clusters, _BLOCK * clusters, dtype=np.int32).astype(starts.dtype, copy=False)
         into = drawn[block * _BLOCK : (block + 1) * _BLOCK]
         into[:] = add(csr_array((ones, picked, starts), shape=(_BLOCK, clusters)))[: len(into)]
@@ -162,18 +205,17 @@ def in_threads(work: Callable[[int], T], count: int) -> list[T]:
         return list(pool.map(work, range(count)))
 
 
-def _adder(sums: Floats) -> Callable[[csr_array], Floats]:
+def _adder(sums: Floats | csr_array) -> Callable[[csr_array], Floats]:
     """The fastest way to add drawn rows of `sums` that gives the same bits as adding them one after another.
 
     Confusion counts are mostly zeros: skipping them is 10 times as fast. N-gram counts are not, but whole: how often
     each cluster was drawn, times the counts, is one matrix product, 2 to 5 times as fast as adding index by index.
     """
-    filled = np.count_nonzero(sums)
-    if filled < sums.size / 4:
-        sparse = csr_array(sums)
+    sparse = csr_array(sums)
+    if sparse.count_nonzero() < sparse.shape[0] * sparse.shape[1] / 4:
         return lambda picked: (picked @ sparse).toarray()
-    table = np.ascontiguousarray(sums)
-    if len(sums) * np.abs(table).max() < 2**53 and (table == np.rint(table)).all():
+    table = sparse.toarray()
+    if len(table) * np.abs(table).max() < 2**53 and (table == np.rint(table)).all():
         return lambda picked: picked.toarray() @ table
     return lambda picked: picked @ table
 
@@ -195,10 +237,10 @@ def bootstrap(
     keep = [i for i, row in enumerate(rows) if row]
     keys, matrix = stack([rows[i] for i in keep])
     sums = cluster_sums(matrix, [clusters[i] for i in keep])
-    point = reduce(unstack(keys, matrix.sum(axis=0)))
-    drawn = reduce(unstack(keys, resample(sums, resamples, seed)))
+    point = reduce(unstack(keys, total(matrix)))
+    drawn = resampled(sums, lambda summed: reduce(unstack(keys, summed)), resamples, seed)
     return {
-        name: Estimate(float(value), interval(drawn[name]), n=len(keep), clusters=len(sums))
+        name: Estimate(float(value), interval(drawn[name]), n=len(keep), clusters=sums.shape[0])
         for name, value in point.items()
     }
 
@@ -221,7 +263,7 @@ def paired(
         raise ValueError(f"paired rows must be of the same samples: {len(rows)} and {len(others)} rows")
     keep = [i for i, pair in enumerate(zip(rows, others, strict=True)) if all(pair)]
     (keys, matrix), (other_keys, other_matrix) = stack([rows[i] for i in keep]), stack([others[i] for i in keep])
-    both = np.hstack([matrix, other_matrix])
+    both = side_by_side([matrix, other_matrix])
     sums = cluster_sums(both, [clusters[i] for i in keep])
 
     def differences(summed: Floats) -> dict[str, Floats]:
@@ -229,10 +271,12 @@ def paired(
         theirs = reduce(unstack(other_keys, summed[..., len(keys) :]))
         return {name: ours[name] - theirs[name] for name in ours if name in theirs}
 
-    drawn = differences(resample(sums, resamples, seed))
+    drawn = resampled(sums, differences, resamples, seed)
     return {
-        name: Difference(float(value), interval(drawn[name]), n=len(keep), clusters=len(sums), p=two_sided(drawn[name]))
-        for name, value in differences(both.sum(axis=0)).items()
+        name: Difference(
+            float(value), interval(drawn[name]), n=len(keep), clusters=sums.shape[0], p=two_sided(drawn[name])
+        )
+        for name, value in differences(total(both)).items()
     }
 
 

@@ -12,7 +12,7 @@ from sklearn import metrics
 
 from diva_bench import stats
 from diva_bench.errors import DataError, SpecError
-from diva_bench.scorers.labels import UNPARSED, Labels, Parser, confusion
+from diva_bench.scorers.labels import HISTOGRAM, UNPARSED, Labels, Parser
 from diva_bench.types import LabelScore
 
 EMOTIONS = ("angry", "happy", "neutral", "sad")
@@ -224,17 +224,26 @@ def test_resampled_scores_are_those_of_the_resampled_answers() -> None:
     scorer = labels(positive="angry")
     keys, matrix = stats.stack([row_of(str(g), str(p), EMOTIONS) for g, p in zip(gold, predicted, strict=True)])
     drawn = rng.integers(0, 20, (25, 5))
-    out = scorer.reduce(stats.unstack(keys, matrix[drawn].sum(axis=1)))
+    out = scorer.reduce(stats.unstack(keys, matrix.toarray()[drawn].sum(axis=1)))
     for i, picked in enumerate(drawn):
         wanted = sklearn_scores(list(gold[picked]), list(predicted[picked]), EMOTIONS)
         assert {n: float(out[n][i]) for n in wanted} == pytest.approx({n: 100 * w for n, w in wanted.items()}, abs=1e-9)
 
 
-def test_the_confusion_has_gold_rows_and_a_last_column_for_unparsed() -> None:
-    choices = ("a", "b")
-    rows = [row_of(g, p, choices) for g, p in (("a", "a"), ("a", "b"), ("a", "b"), ("b", UNPARSED))]
-    assert confusion(stats.totals(rows), choices).tolist() == [[1, 2, 0], [0, 0, 1]]
-    assert confusion(stats.totals(rows), choices, "norm").tolist() == [[1, 2, 0], [0, 0, 0]]
+@pytest.mark.parametrize("labels", [HISTOGRAM, HISTOGRAM + 1, 1000])
+@pytest.mark.parametrize("positive", [0, -1])
+def test_of_many_labels_scores_are_those_of_scikit_learn(labels: int, positive: int) -> None:
+    choices = tuple(f"intent {i}" for i in range(labels))
+    choices = (choices[positive], *(c for c in choices if c != choices[positive]))
+    rng = np.random.default_rng(labels)
+    gold = [f"intent {i}" for i in rng.integers(0, 60, 400)]  # most labels never occur, nor does the last
+    predicted = [g if rng.random() < 0.4 else str(rng.choice([*choices[:60], UNPARSED])) for g in gold]
+    scorer = Labels(task(choices=choices), positive=choices[0])
+    out = scorer.reduce(stats.totals([row_of(g, p, choices) for g, p in zip(gold, predicted, strict=True)]))
+    wanted = sklearn_scores(gold, predicted, choices)
+    assert {n: float(out[n]) for n in wanted} == pytest.approx({n: 100 * w for n, w in wanted.items()}, abs=1e-9)
+    histogram = [name for name in out if name.startswith("predicted_")]
+    assert len(histogram) == (labels if labels <= HISTOGRAM else 0)
 
 
 def test_the_signature_changes_with_choices_synonyms_and_positive() -> None:

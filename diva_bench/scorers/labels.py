@@ -14,10 +14,13 @@ label is found, count as wrong: predicted "unparsed", a label of nobody.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from diva_bench.errors import DataError, SpecError
 from diva_bench.scorers import PREDICTED, answer, settings
@@ -33,6 +36,8 @@ _SCORES: dict[str, Callable[[LabelScore], float]] = {
     "first": lambda score: score.first,
 }
 KINDS = (*_SCORES, "text")
+HISTOGRAM = 100
+"""Labels: of a task with more, the share of each among the decisions is not a metric of its own."""
 _DECIDE = {"total": "label", "norm": "norm", "first": "first"}
 _NEGATIONS = frozenset({"not", "no", "non", "never", "neither", "nor", "without", "cannot"})
 
@@ -93,6 +98,7 @@ class Labels:
             raise SpecError(f"{where} needs a task with choices; this one has none.")
         given = settings("labels", task, args, {"positive": (None, *task.choices), "decide": tuple(_DECIDE)})
         self._choices = task.choices
+        self._places = {label: i for i, label in enumerate(task.choices)}
         self._positive: str | None = given["positive"]
         self._scores = {**_SCORES, "label": _SCORES[_DECIDE[given["decide"]]]}
         bad = [c for c in task.choices if ">" in c or c == UNPARSED]
@@ -111,14 +117,14 @@ class Labels:
         decide = f"|decide:{given['decide']}" if given["decide"] != "total" else ""
         parser = f"parser:v{Parser.version}|norm:{BASIC.signature}|table:{table}"
         self.signature = f"labels|ties:first|{parser}{positive}{decide}"
-        norm, first, text = (_keys(kind, task.choices) for kind in ("norm", "first", "text"))
-        self.counted = {"accuracy_norm": norm, "accuracy_text": text, "unparsed": text}
-        self.counted |= dict.fromkeys(("accuracy_first", "weighted_f1_first", "binary_f1_first"), first)
-        """Metric -> the statistics whose sum is its n: of imported answers some may come as labels, others as text."""
+        self.counted = {"accuracy_norm": ("norm:",), "accuracy_text": ("text:",), "unparsed": ("text:",)}
+        self.counted |= dict.fromkeys(("accuracy_first", "weighted_f1_first", "binary_f1_first"), ("first:",))
+        """Metric -> how the statistics begin whose sum is its n: of imported answers some may come as labels, others as
+        text."""
 
     def check(self, sample: Sample) -> None:
         """Raises DataError for a sample that has not one gold label, out of the choices."""
-        if len(sample.references) != 1 or sample.references[0] not in self._choices:
+        if len(sample.references) != 1 or sample.references[0] not in self._places:
             raise DataError(
                 f"sample {sample.id}: a label task needs one reference out of {', '.join(self._choices)}; "
                 f"found {', '.join(sample.references)}."
@@ -142,7 +148,7 @@ class Labels:
 
     def _best(self, response: Response, score: Callable[[LabelScore], float]) -> str:
         given = response.choices or {}
-        if set(given) != set(self._choices) or any(np.isnan(score(s)) for s in given.values()):
+        if given.keys() != self._places.keys() or any(math.isnan(score(s)) for s in given.values()):
             raise DataError(f"response {response.id}: needs a log-likelihood for each of {', '.join(self._choices)}.")
         return max(self._choices, key=lambda label: score(given[label]))  # of equals, max takes the first
 
@@ -151,31 +157,51 @@ class Labels:
         the share of answers that were decided so, right or wrong; what they lack to 100 named no label."""
         if not totals:
             return {}
-        counts = confusion(totals, self._choices)
+        decided = self._counts(totals)
+        counts = decided["label"]
         scores = {
             "accuracy": accuracy(counts),
             "weighted_f1": weighted_f1(counts),
-            "macro_f1": f1(counts).mean(axis=-1),
+            "macro_f1": macro_f1(counts),
             "uar": uar(counts),
             "mcc": mcc(counts),
         }
         if self._positive:
-            scores["binary_f1"] = f1(counts)[..., self._choices.index(self._positive)]
+            scores["binary_f1"] = f1(counts)[..., counts.places[self._positive]]
         for kind in ("norm", "first"):
             if any(key.startswith(f"{kind}:") and not key.endswith(f">{UNPARSED}") for key in totals):
-                scores[f"accuracy_{kind}"] = accuracy(confusion(totals, self._choices, kind))
+                scores[f"accuracy_{kind}"] = accuracy(decided[kind])
         if "accuracy_first" in scores:
-            first = confusion(totals, self._choices, "first")
+            first = decided["first"]
             scores["weighted_f1_first"] = weighted_f1(first)
             if self._positive:
-                scores["binary_f1_first"] = f1(first)[..., self._choices.index(self._positive)]
-        predicted = ratio(counts.sum(axis=-2), counts.sum(axis=(-2, -1))[..., None])
-        scores |= {f"{PREDICTED}{label}": predicted[..., i] for i, label in enumerate(self._choices)}
-        if any(key.startswith("text:") for key in totals):
-            said = confusion(totals, self._choices, "text")
+                scores["binary_f1_first"] = f1(first)[..., first.places[self._positive]]
+        if len(self._choices) <= HISTOGRAM:
+            predicted = ratio(counts.predicted, counts.gold.sum(axis=-1)[..., None])
+            scores |= {f"{PREDICTED}{label}": predicted[..., i] for label, i in counts.places.items()}
+        if "text" in decided:
+            said = decided["text"]
             scores["accuracy_text"] = accuracy(said)
-            scores["unparsed"] = ratio(said[..., -1].sum(axis=-1), said.sum(axis=(-2, -1)))
+            scores["unparsed"] = ratio(said.unparsed, said.gold.sum(axis=-1))
         return {name: np.asarray(100 * score) for name, score in scores.items()}
+
+    def _counts(self, totals: Mapping[str, Floats]) -> dict[str, Counts]:
+        """Kind -> what its confusion counts add up to; "label" is always there.
+
+        Of K x K pairs of labels only those that occur are looked at; of more than HISTOGRAM labels, too, only those that
+        occur, and the positive one.
+        """
+        pairs: dict[str, list[tuple[str, str, str]]] = {"label": []}
+        for key in totals:
+            kind, _, pair = key.partition(":")
+            gold, _, predicted = pair.partition(">")
+            pairs.setdefault(kind, []).append((key, gold, predicted))
+        kept: Sequence[str] = self._choices
+        if len(kept) > HISTOGRAM:
+            occur = {label for found in pairs.values() for _, *both in found for label in both}
+            kept = sorted(occur & self._places.keys() | ({self._positive} if self._positive else set()))
+        places = {label: i for i, label in enumerate(kept)}
+        return {kind: _margins(totals, found, places, len(self._choices)) for kind, found in pairs.items()}
 
 
 def scorer_of(task: TaskSpec) -> Labels | None:
@@ -186,48 +212,84 @@ def scorer_of(task: TaskSpec) -> Labels | None:
 # ---------------------------------------------------------------- from confusion counts; K choices
 
 
-def confusion(totals: Mapping[str, Floats], choices: Sequence[str], kind: str = "label") -> Floats:
-    """Counts (..., K, K + 1): row gold, column predicted, in the order of `choices`; the last column is "unparsed"."""
-    counts = dense(totals, _keys(kind, choices))
-    return counts.reshape(*counts.shape[:-1], len(choices), len(choices) + 1)
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of k of the K choices how often each was the gold label, was decided on, and both: (..., k); the others never were.
+    Of all together how often no choice was decided on: (...). `places`: label -> which of the k it is."""
+
+    gold: Floats
+    predicted: Floats
+    right: Floats
+    unparsed: Floats
+    places: Mapping[str, int]
+    choices: int
 
 
-def _keys(kind: str, choices: Sequence[str]) -> list[str]:
-    """The statistics of one kind, the last of every gold label "unparsed"."""
-    return [f"{kind}:{gold}>{predicted}" for gold in choices for predicted in (*choices, UNPARSED)]
+def _margins(
+    totals: Mapping[str, Floats], pairs: Sequence[tuple[str, str, str]], places: Mapping[str, int], choices: int
+) -> Counts:
+    """`pairs`: (statistic, gold label, the one decided on)."""
+    count = len(places)
+    table = dense(totals, [key for key, _, _ in pairs]) if pairs else np.zeros((*_shape(totals), 0))
+    gold = np.array([places[label] for _, label, _ in pairs], dtype=np.intp)
+    predicted = np.array([places.get(label, count) for _, _, label in pairs], dtype=np.intp)
+    hit = gold == predicted
+    decided = _added(table, predicted, count + 1)
+    return Counts(
+        gold=_added(table, gold, count),
+        predicted=decided[..., :-1],
+        right=_added(table[..., hit], gold[hit], count),
+        unparsed=decided[..., -1],
+        places=places,
+        choices=choices,
+    )
 
 
-def accuracy(counts: Floats) -> Floats:
+def _shape(totals: Mapping[str, Floats]) -> tuple[int, ...]:
+    return np.shape(next(iter(totals.values()), 0.0))
+
+
+def _added(table: Floats, places: NDArray[np.intp], count: int) -> Floats:
+    """The columns of `table` (..., F) added up by place: (..., count)."""
+    sums = np.zeros((*table.shape[:-1], count))
+    if len(places):
+        order = np.argsort(places, kind="stable")
+        starts = np.flatnonzero(np.diff(places[order], prepend=-1))
+        sums[..., places[order][starts]] = np.add.reduceat(table[..., order], starts, axis=-1)
+    return sums
+
+
+def accuracy(counts: Counts) -> Floats:
     """Right answers / all answers."""
-    return ratio(_right(counts).sum(axis=-1), counts.sum(axis=(-2, -1)))
+    return ratio(counts.right.sum(axis=-1), counts.gold.sum(axis=-1))
 
 
-def f1(counts: Floats) -> Floats:
-    """F1 of every choice, (..., K): 2 right / (gold + predicted), 0 for a choice that is in neither (scikit-learn's
+def f1(counts: Counts) -> Floats:
+    """F1 of every choice that is kept, (..., k): 2 right / (gold + predicted), 0 for a choice that is in neither (scikit-learn's
     f1_score(average=None, labels=choices, zero_division=0))."""
-    return ratio(2 * _right(counts), counts.sum(axis=-1) + counts[..., :-1].sum(axis=-2))
+    return ratio(2 * counts.right, counts.gold + counts.predicted)
 
 
-def weighted_f1(counts: Floats) -> Floats:
+def macro_f1(counts: Counts) -> Floats:
+    """F1 of every choice, all alike; that of a choice that never occurs is 0 (f1_score(average="macro", labels=choices))."""
+    return np.asarray(f1(counts).sum(axis=-1) / counts.choices)
+
+
+def weighted_f1(counts: Counts) -> Floats:
     """F1 of every choice, weighted by its share of the gold labels (f1_score(average="weighted"))."""
-    gold = counts.sum(axis=-1)
-    return ratio((gold * f1(counts)).sum(axis=-1), gold.sum(axis=-1))
+    return ratio((counts.gold * f1(counts)).sum(axis=-1), counts.gold.sum(axis=-1))
 
 
-def uar(counts: Floats) -> Floats:
+def uar(counts: Counts) -> Floats:
     """Unweighted average recall over the choices that occur among the gold labels (balanced_accuracy_score)."""
-    gold = counts.sum(axis=-1)
-    return ratio(ratio(_right(counts), gold).sum(axis=-1), (gold > 0).sum(axis=-1).astype(np.float64))
+    occur = (counts.gold > 0).sum(axis=-1).astype(np.float64)
+    return ratio(ratio(counts.right, counts.gold).sum(axis=-1), occur)
 
 
-def mcc(counts: Floats) -> Floats:
+def mcc(counts: Counts) -> Floats:
     """Matthews correlation of several classes (Gorodkin 2004), "unparsed" being one more predicted class; 0 where the
     gold labels or the predictions are all the same (matthews_corrcoef)."""
-    gold, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
-    n, right = gold.sum(axis=-1), _right(counts).sum(axis=-1)
-    covariance = right * n - (gold * predicted[..., :-1]).sum(axis=-1)
-    return ratio(covariance, np.sqrt((n**2 - (gold**2).sum(axis=-1)) * (n**2 - (predicted**2).sum(axis=-1))))
-
-
-def _right(counts: Floats) -> Floats:
-    return np.diagonal(counts, axis1=-2, axis2=-1)  # the last column lies beyond the diagonal
+    n, right = counts.gold.sum(axis=-1), counts.right.sum(axis=-1)
+    covariance = right * n - (counts.gold * counts.predicted).sum(axis=-1)
+    squares = (counts.predicted**2).sum(axis=-1) + counts.unparsed**2
+    return ratio(covariance, np.sqrt((n**2 - (counts.gold**2).sum(axis=-1)) * (n**2 - squares)))
