@@ -211,7 +211,7 @@ def _chance(job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]
     owner = _owner(job, rows)
     if owner in (None, GIVEN) or isinstance(job.scorers[owner], WholeScorer):
         # no model is asked about a constant, and nobody gave one a score
-        return {"baseline": None, "baseline_of": None, "baselines": None, "at_chance": None}
+        return chance.none().record()
     scorer = job.scorers[owner]
     up = rises(owner, scorer, job.task.primary)
     return chance.verdict(job.task, job.dataset, scored, rows[owner], scorer, up, job.seed).record()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from diva_bench.types import Sample
 
@@ -15,8 +15,9 @@ def speaker_of(sample: Sample, column: str | None) -> str | None:
     return (sample.groups.get(column) or sample.fields.get(column)) if column else None
 
 
-def of_speakers(samples: Sequence[Sample], column: str | None, choices: Sequence[str] | None) -> dict[str, Shares]:
-    """Sample id -> share of each label among the other samples of the same speaker (leave-one-out).
+def of_speakers(samples: Sequence[Sample], column: str | None, choices: Sequence[str] | None) -> Mapping[str, Shares]:
+    """Sample id -> share of each label among the other samples of the same speaker (leave-one-out); a label without a
+    share is not among them. The shares of a sample are counted when they are asked for.
 
     Of a speaker without another sample, and where nobody is named: among all other samples. Empty for a task without
     choices and for data in which no sample has a speaker, or all have the same.
@@ -24,20 +25,36 @@ def of_speakers(samples: Sequence[Sample], column: str | None, choices: Sequence
     speakers = [speaker_of(sample, column) for sample in samples]
     if not choices or len({name for name in speakers if name}) < 2:
         return {}
-    everybody = Counter(sample.references[0] for sample in samples)
-    theirs: dict[str | None, Counter[str]] = defaultdict(Counter)
-    for sample, name in zip(samples, speakers, strict=True):
-        theirs[name][sample.references[0]] += 1
-    found = {}
-    for sample, name in zip(samples, speakers, strict=True):
-        counts = theirs[name] if name and theirs[name].total() > 1 else everybody
-        others = counts - Counter([sample.references[0]])
-        found[sample.id] = {label: others[label] / max(others.total(), 1) for label in choices}
-    return found
+    return _Speakers(samples, speakers)
+
+
+class _Speakers(Mapping[str, Shares]):
+    """Shares that are counted anew at every look: all at once would be labels times samples."""
+
+    def __init__(self, samples: Sequence[Sample], speakers: Sequence[str | None]) -> None:
+        self._everybody = Counter(sample.references[0] for sample in samples)
+        self._theirs: dict[str | None, Counter[str]] = defaultdict(Counter)
+        self._of: dict[str, tuple[str | None, str]] = {}
+        for sample, name in zip(samples, speakers, strict=True):
+            self._theirs[name][sample.references[0]] += 1
+            self._of[sample.id] = name, sample.references[0]
+
+    def __getitem__(self, ident: str) -> Shares:
+        name, own = self._of[ident]
+        counts = self._theirs[name] if name and self._theirs[name].total() > 1 else self._everybody
+        others = counts - Counter([own])
+        return {label: count / others.total() for label, count in others.items()}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._of)
+
+    def __len__(self) -> int:
+        return len(self._of)
 
 
 def most_common(shares: Mapping[str, float], order: Sequence[str]) -> str:
     """The label with the largest share; of equals the one that stands last in `order`, which of two labels is by custom
     the unmarked one (yes, no). A fixed rule: to break ties by what the others say would, with one sample left out of
     balanced labels, always be wrong."""
-    return max(enumerate(order), key=lambda at: (shares.get(at[1], 0.0), at[0]))[1]
+    largest = max(shares.values(), default=0.0)
+    return next((label for label in reversed(order) if label in shares and shares[label] == largest), order[-1])

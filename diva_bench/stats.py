@@ -1,4 +1,4 @@
-"""Cluster bootstrap over additive statistics: intervals, paired differences with p-values, Holm, the at-chance flag.
+"""Cluster bootstrap over additive statistics: intervals, paired differences with p-values, Holm.
 
 Everything here works on sums. One answer gives a sparse row of numbers; rows of one cluster (question, sentence,
 dialogue, speaker: what makes answers depend on each other) are added up; a resample draws as many clusters as there
@@ -304,19 +304,3 @@ def holm(ps: Sequence[float]) -> list[float]:
     for rank, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
         adjusted[i] = least = max(least, min(1.0, (len(ps) - rank) * ps[i]))
     return adjusted
-
-
-def at_chance(
-    rows: Sequence[Row],
-    baseline: Sequence[Row],
-    clusters: Sequence[str],
-    reduce: Reduce,
-    metric: str,
-    *,
-    higher_is_better: bool = True,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
-) -> bool:
-    """Whether the paired 95 % interval of (model - constant baseline) reaches 0 or lies on the wrong side of it."""
-    first, second = (rows, baseline) if higher_is_better else (baseline, rows)
-    return paired(first, second, clusters, reduce, resamples=resamples, seed=seed)[metric].low <= 0

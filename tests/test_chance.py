@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.cli.main import app
 from diva_bench.data import Dataset
 from diva_bench.errors import UnknownName
+from diva_bench.scorers.asr import Wer
 from diva_bench.scorers.labels import Labels
 from diva_bench.scorers.qa import QA
 from diva_bench.types import Request, Response, Sample
@@ -57,13 +60,13 @@ def test_a_sample_is_left_out_of_what_its_speaker_says() -> None:
         samples(("ann", "a"), ("ann", "a"), ("ann", "b"), ("bob", "b"), ("bob", "b")), "who", ("a", "b")
     )
     assert found["s000"] == {"a": 0.5, "b": 0.5}
-    assert found["s002"] == {"a": 1.0, "b": 0.0}
-    assert found["s003"] == {"a": 0.0, "b": 1.0}
+    assert found["s002"] == {"a": 1.0}
+    assert found["s003"] == {"b": 1.0}
 
 
 def test_who_speaks_once_or_has_no_name_is_judged_by_all_others() -> None:
     found = priors.of_speakers(samples(("ann", "a"), ("bob", "b"), ("bob", "b"), ("", "b")), "who", ("a", "b"))
-    assert found["s000"] == {"a": 0.0, "b": 1.0}
+    assert found["s000"] == {"b": 1.0}
     assert found["s003"] == {"a": pytest.approx(1 / 3), "b": pytest.approx(2 / 3)}
 
 
@@ -160,6 +163,123 @@ def test_of_a_metric_that_falls_the_best_constant_has_the_lowest() -> None:
 
     constant = chance.baselines(spec, dataset(found), found, scorer, wrong, -1, 0)["constant"]
     assert wrong(constant) == pytest.approx(100 * 20 / 60)
+
+
+@pytest.mark.parametrize(("right", "at_chance"), [(True, False), (False, True)])
+def test_of_an_error_rate_the_lower_one_is_better(right: bool, at_chance: bool) -> None:
+    found = [Sample(f"s{i}", (f"say {i} and {i * i}",), str(i)) for i in range(30)]
+    spec = task(primary="wer")
+    scorer = Wer(spec)
+    rows = [scorer.measure(s, Response(s.id, s.references[0] if right else "hm")) for s in found]
+    assert chance.verdict(spec, dataset(found), found, rows, scorer, False, 0).at_chance is at_chance
+
+
+# ---------------------------------------------------------------- many labels
+
+
+def test_of_many_labels_the_common_ones_are_tried_and_the_prior_is_drawn() -> None:
+    labels = tuple(f"intent {i}" for i in range(chance.MANY + 8))
+    found = [Sample(f"s{i}", (labels[-1] if i % 2 else labels[i % len(labels)],), str(i)) for i in range(200)]
+    spec = task(choices=labels, primary="accuracy")
+    scorer = Labels(spec)
+    rows = [scorer.measure(s, Response(s.id, s.references[0])) for s in found]
+    said = chance.verdict(spec, dataset(found), found, rows, scorer, True, 0)
+    assert said.scores["constant"] == 50  # the last label of all, which is the most common one
+    shares = Counter(s.references[0] for s in found)
+    expected = 100 * sum((n / len(found)) ** 2 for n in shares.values())
+    assert said.scores["prior"] == pytest.approx(expected, abs=3)
+
+
+def test_many_labels_cost_what_occurs_and_not_labels_by_labels() -> None:
+    """600 labels: K x K counts of 10,000 resamples would be 29 GB."""
+    labels = tuple(f"intent {i}" for i in range(600))
+    found = [Sample(f"s{i}", (labels[i],), str(i), groups={"who": str(i % 30)}) for i in range(120)]
+    spec = task(choices=labels, primary="macro_f1", speaker="who")
+    scorer = Labels(spec)
+    rows = [scorer.measure(s, Response(s.id, labels[i * 4])) for i, s in enumerate(found)]
+    tracemalloc.start()
+    said = chance.verdict(spec, dataset(found), found, rows, scorer, True, 0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert set(said.scores) == {"constant", "prior", "speaker prior"}
+    assert peak < 300 << 20
+
+
+# ---------------------------------------------------------------- no baseline
+
+
+class Whims:
+    """A plugin's scorer: `spoilt` says what it does at the answers that nobody gave (those it was not `taught`)."""
+
+    signature, higher_is_better = "whims", True
+
+    def __init__(self, spoilt: str) -> None:
+        self.spoilt = spoilt
+
+    def measure(self, sample: Sample, response: Response) -> dict[str, float]:
+        real = response.tokens.get("new") is not None
+        if not real and self.spoilt == "raises":
+            return {"n": 1.0, "y": {}["y"]}
+        if not real and self.spoilt == "is silent":
+            return {}
+        return {"n": 1.0, "y": math.nan if not real and self.spoilt == "is not a number" else float(len(response.text))}
+
+    def reduce(self, totals: Any) -> dict[str, Any]:
+        return {"whims": totals["y"] / totals["n"]} if totals else {}
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "why"),
+    [
+        ("raises", "the scorer of whims failed at a made-up answer (KeyError: 'y')"),
+        ("is silent", "whims has no value for an answer that is made up without hearing the clip"),
+        ("is not a number", "whims has no value for an answer that is made up without hearing the clip"),
+        ("", ""),
+    ],
+)
+@pytest.mark.parametrize("choices", [None, CHOICES])
+def test_a_metric_without_a_value_for_made_up_answers_has_no_baseline(spoilt: str, why: str, choices: Any) -> None:
+    found = [Sample(f"s{i}", (CHOICES[i % 2],), str(i)) for i in range(8)]
+    spec = task(choices=choices, primary="whims")
+    scorer = Whims(spoilt)
+    rows = [scorer.measure(s, Response(s.id, "right", tokens={"new": 1})) for s in found]
+    said = chance.verdict(spec, dataset(found), found, rows, scorer, True, 0)
+    assert said.why == why
+    assert (said.record()["baseline"] is None, said.at_chance is None) == (bool(why), bool(why))
+    assert said.record().get("no_baseline", "") == why
+
+
+def test_no_sample_that_both_have_a_value_on_is_no_baseline() -> None:
+    found = [Sample(f"s{i}", ("a",), str(i)) for i in range(4)]
+    spec = task(choices=None, primary="whims")
+    said = chance.verdict(spec, dataset(found), found, [{}] * 4, Whims(""), True, 0)
+    assert "on no sample together" in said.why
+
+
+def test_a_run_ranked_by_what_was_heard_ends_and_says_that_it_has_no_baseline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIVA_BENCH_CACHE", str(tmp_path / "cache"))
+    mini_task.write(tmp_path)
+    spec = (tmp_path / "toy.yaml").read_text()
+    spec = spec.replace("scorers: {qa: {}}", "scorers: {wer: {of: [text, heard]}}")
+    (tmp_path / "toy.yaml").write_text(spec.replace("primary: contains", "primary: wer_heard"))
+    rows = [{"id": f"q{i:03}", "text": "x"} for i in range(10)]
+    (tmp_path / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    here = ["--path", str(tmp_path)]
+    words = ["import", str(tmp_path / "answers.jsonl"), "-t", "toy", "--model-name", "x", "--edition", "mini"]
+    CliRunner().invoke(app, [*words, *here, "-o", str(tmp_path / "results")], catch_exceptions=False)
+    (run,) = (tmp_path / "results").glob("*/x-*")
+    heard = [row | {"status": "ok", "heard": f"question {i}"} for i, row in enumerate(rows)]
+    (run / "responses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in heard))
+    done = CliRunner().invoke(app, ["score", str(run), *here], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    why = "no baseline: wer_heard has no value for an answer that is made up without hearing the clip"
+    assert why in " ".join(done.output.split())
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["metrics"]["wer_heard"]["value"], summary["baseline"], summary["at_chance"]) == (0, None, None)
+    board = CliRunner().invoke(app, ["leaderboard", str(tmp_path / "results"), "--format", "md"])
+    assert why in " ".join(board.output.split())
 
 
 # ---------------------------------------------------------------- the model

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,12 @@ from diva_bench.stats import totals
 from diva_bench.types import Scorer
 
 CHOICES = ("joy", "anger")
-SETTINGS = {"chrf": [{}, {"word_order": 2}], "labels": [{"positive": "joy"}], "wer": [{}, {"unit": "char"}]}
+BOTH = ["text", "heard"]
+SETTINGS = {
+    "chrf": [{}, {"word_order": 2}],
+    "labels": [{"positive": "joy"}],
+    "wer": [{"of": BOTH}, {"of": BOTH, "unit": "char"}],
+}
 # These take another model, a checkout or somebody's scores, or look at no reference; they have tests of their own.
 OTHERS = {"hf_evaluate", "comet", "llm_judge", "given", "adherence"}
 NAMES = [name for name in scorers.BUILTIN if name not in OTHERS]
@@ -41,7 +47,8 @@ def test_every_metric_that_a_scorer_gives_is_described_and_in_its_range() -> Non
     for name in NAMES:
         for settings in SETTINGS.get(name, [{}]):
             scorer = make(name, **settings)
-            row = scorer.measure(sample("joy", transcript="How?"), scored([-2, -1], CHOICES, "anger"))
+            answered = replace(scored([-2, -1], CHOICES, "anger"), heard="Who?")
+            row = scorer.measure(sample("joy", transcript="How?"), answered)
             metrics = scorer.reduce(totals([row]))
             given |= {(name, m) for m in metrics if not m.startswith(scorers.PREDICTED)}
             predicted = {m for m in metrics if m.startswith(scorers.PREDICTED)}
@@ -127,7 +134,7 @@ def test_a_wrong_setting_is_told_with_what_is_allowed(name: str, args: dict[str,
 
 def test_metrics_say_their_range_and_which_way_is_better() -> None:
     here = [m for m in scorers.METRICS if m.scorer in NAMES]
-    assert {m.name for m in here if m.better == "lower"} == {"wer", "cer", "unparsed"}
+    assert {m.name for m in here if m.better == "lower"} == {"wer", "cer", "wer_heard", "cer_heard", "unparsed"}
     assert {m.range for m in here} == {"0 to 100", "-100 to 100", "0 and up"}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scoring import said, sample, sentences, task
 
-from diva_bench import stats
+from diva_bench import judge, stats
 from diva_bench.scorers.asr import Wer
 from diva_bench.text import BASIC
 
@@ -66,6 +66,22 @@ def test_a_model_that_hears_nothing_has_no_statistics() -> None:
     assert scorer.measure(sample("x", transcript="the dog"), said("x")) == {}
     assert scorer.measure(sample("x"), said("x", heard="the dog")) == {}
     assert scorer.measure(sample("x", transcript="the dog"), said(status="unsupported")) == {}
+
+
+@pytest.mark.parametrize(("unit", "name"), [("word", "wer"), ("char", "cer")])
+def test_answer_and_what_was_heard_can_be_scored_side_by_side(unit: str, name: str) -> None:
+    scorer = Wer(task(), unit=unit, of=["text", "heard"])
+    asked = sample("der Hund", transcript="the dog barks")
+    rows = [scorer.measure(asked, said("der Hund", heard="the dog")), scorer.measure(asked, said("ein Hund"))]
+    alone = [Wer(task(), unit=unit), Wer(task(), unit=unit, of="heard")]
+    heard = [alone[1].measure(asked, said("der Hund", heard="the dog"))]
+    out = scorer.reduce(stats.totals(rows))
+    assert float(out[name]) == rate(alone[0], ("der Hund", "der Hund"), ("der Hund", "ein Hund"))
+    assert float(out[f"{name}_heard"]) == float(alone[1].reduce(stats.totals(heard))[name])
+    summed = stats.totals(rows)
+    assert {m: judge._counted(summed, keys) for m, keys in scorer.counted.items()} == {name: 2, f"{name}_heard": 1}
+    assert scorer.reduce(stats.totals(rows[1:])).keys() == {name}
+    assert scorer.signature.startswith(f"{name}|of:text+heard|")
 
 
 def test_the_signature_names_unit_source_normaliser_and_library() -> None:

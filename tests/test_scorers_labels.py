@@ -230,14 +230,14 @@ def test_resampled_scores_are_those_of_the_resampled_answers() -> None:
         assert {n: float(out[n][i]) for n in wanted} == pytest.approx({n: 100 * w for n, w in wanted.items()}, abs=1e-9)
 
 
-@pytest.mark.parametrize("labels", [HISTOGRAM, HISTOGRAM + 1, 1000])
+@pytest.mark.parametrize("labels", [HISTOGRAM, HISTOGRAM + 1])
 @pytest.mark.parametrize("positive", [0, -1])
 def test_of_many_labels_scores_are_those_of_scikit_learn(labels: int, positive: int) -> None:
     choices = tuple(f"intent {i}" for i in range(labels))
     choices = (choices[positive], *(c for c in choices if c != choices[positive]))
     rng = np.random.default_rng(labels)
     gold = [f"intent {i}" for i in rng.integers(0, 60, 400)]  # most labels never occur, nor does the last
-    predicted = [g if rng.random() < 0.4 else str(rng.choice([*choices[:60], UNPARSED])) for g in gold]
+    predicted = [g if rng.random() < 0.4 else [*choices[:60], UNPARSED][rng.integers(61)] for g in gold]
     scorer = Labels(task(choices=choices), positive=choices[0])
     out = scorer.reduce(stats.totals([row_of(g, p, choices) for g, p in zip(gold, predicted, strict=True)]))
     wanted = sklearn_scores(gold, predicted, choices)

@@ -6,7 +6,6 @@ from scipy.sparse import csr_array
 from scoring import said, sample, sentences, task
 
 from diva_bench import stats
-from diva_bench.scorers.asr import Wer
 from diva_bench.scorers.translation import Bleu
 
 
@@ -278,26 +277,3 @@ def test_holm_keeps_order_lies_between_the_raw_and_bonferroni_and_does_not_mind_
 def test_holm_refuses_what_is_no_probability(p: float) -> None:
     with pytest.raises(ValueError, match="a p-value lies from 0 to 1, found"):
         stats.holm([0.5, p])
-
-
-# ---------------------------------------------------------------- at chance
-
-
-@pytest.mark.parametrize(("lead", "chance"), [(20, False), (0, True), (0.5, True), (-20, True)])
-def test_at_chance_is_not_surely_better_than_the_baseline(lead: float, chance: bool) -> None:
-    rng = np.random.default_rng(0)
-    base, noise = rng.normal(50, 10, (2, 40))
-    model = base + lead + noise - noise.mean()
-    clusters = [str(i) for i in range(40)]
-    assert stats.at_chance(rows_of(model), rows_of(base), clusters, mean, "mean") is chance
-    other_way = stats.at_chance(rows_of(base), rows_of(model), clusters, mean, "mean", higher_is_better=False)
-    assert other_way is chance
-
-
-def test_at_chance_of_an_error_rate_looks_the_other_way() -> None:
-    scorer = Wer(task())
-    good = [scorer.measure(sample("a b c d"), said("a b c d"))] * 30
-    bad = [scorer.measure(sample("a b c d"), said("x"))] * 30
-    clusters = [str(i) for i in range(30)]
-    assert not stats.at_chance(good, bad, clusters, scorer.reduce, "wer", higher_is_better=False)
-    assert stats.at_chance(bad, bad, clusters, scorer.reduce, "wer", higher_is_better=False)

@@ -200,6 +200,7 @@ def _notes(ranked: Sequence[RunSummary], primary: str, with_ranks: bool) -> list
         for name, value in found.items():
             known.setdefault(name, set()).add(f"{value:.1f}")
     notes += [f"{primary} of a {_ANSWERS[name]}: {' or '.join(sorted(values))}" for name, values in known.items()]
+    notes += dict.fromkeys(f"no baseline: {s.no_baseline}" for s in ranked if s.no_baseline)
     widths = [(m.high - m.low) / _HALF_WIDTHS for m in main if m.high > m.low]
     if len(ranked) > 1 and widths:
         notes.append(

@@ -75,6 +75,9 @@ def _notes(finished: Sequence[Finished]) -> list[str]:
         if known := f.summary.get("excluded"):
             notes.append(f"{f.summary['task']}: {len(known)} left out by the task itself: {_reasons(known)}")
     notes += dict.fromkeys(f"{f.summary['task']}: {note}" for f in finished for note in f.summary.get("data_notes", ()))
+    notes += dict.fromkeys(
+        f"{f.summary['task']}: no baseline: {why}" for f in finished if (why := f.summary.get("no_baseline"))
+    )
     for f in finished:
         if f.summary["errors"] and not f.summary.get("imported"):
             notes.append(f"{f.summary['errors']} failed in {f.path}: not scored, asked again by the same command")

@@ -79,6 +79,8 @@ class RunSummary(_File):
     """Which answer that hears nothing was the best; a summary without the key is older and knows constant ones only."""
     baselines: dict[str, float] | None = None
     """The primary metric of each of them."""
+    no_baseline: str = ""
+    """Why there is none, where one was looked for."""
     partial: str = ""
     """How the data differed from what the task says (`--allow-partial`): such a run is not complete."""
     excluded: list[dict[str, str]] = Field(default_factory=list)

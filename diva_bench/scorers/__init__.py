@@ -64,6 +64,7 @@ _COUNTED = "model that counts its tokens"
 _LOCAL = "checkout of its module, or the Hub"
 _COMET = "data set with transcripts, unbabel-comet and its weights"
 _JUDGE = "second model, to judge"
+_HEARD: Args = {"high": None, "higher_is_better": False, "needs": "model that says what it heard"}
 
 METRICS = (
     Metric("bleu", "bleu", "corpus BLEU as sacreBLEU counts it; setting: tokenize"),
@@ -98,6 +99,8 @@ METRICS = (
     Metric("labels", "predicted_<label>", "share of answers that were decided so, right or wrong", needs=_CHOICES),
     Metric("wer", "wer", "word errors per 100 words; setting: of", high=None, higher_is_better=False),
     Metric("wer", "cer", "the same for characters; setting: unit char", high=None, higher_is_better=False),
+    Metric("wer", "wer_heard", "the same of what was heard, beside wer; setting: of [text, heard]", **_HEARD),
+    Metric("wer", "cer_heard", "the same of what was heard, beside cer", **_HEARD),
     Metric("hf_evaluate", "hf.<metric>", "any metric of the evaluate library, per answer", high=None, needs=_LOCAL),
     Metric("comet", "comet", "COMET of source, answer and reference, x 100", low=None, high=None, needs=_COMET),
     Metric("llm_judge", "judge", "what another model of the catalog says; settings: model, scale", needs=_JUDGE),

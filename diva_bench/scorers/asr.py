@@ -23,30 +23,40 @@ from diva_bench.types import Floats, Response, Sample
 class Wer:
     """`unit`: word (metric "wer") or char (metric "cer", for languages without spaces; white space is not counted).
 
-    `of`: text, the answer against the sample's references (the one with the lowest rate counts); or heard, what a
-    recogniser inside the model heard against the words spoken. Where either is not there, an answer has no statistics.
-    Statistics: wer.errors, wer.length (units of the reference).
+    `of`: text, the answer against the sample's references (the one with the lowest rate counts); heard, what a recogniser
+    inside the model heard against the words spoken; or [text, heard], both: what was heard is then the metric "wer_heard"
+    ("cer_heard"). Where either is not there, an answer has no statistics of it.
+    Statistics: wer.errors, wer.length (units of the reference); of both, also wer.n answers, and wer.heard.errors, ....
     """
 
     higher_is_better = False
 
     def __init__(self, task: TaskSpec, **args: Any) -> None:
-        given = settings("wer", task, args, {"unit": ("word", "char"), "of": ("text", "heard")})
-        self._heard = given["of"] == "heard"
+        allowed = {"unit": ("word", "char"), "of": ("text", "heard", ["text", "heard"])}
+        given = settings("wer", task, args, allowed)
         self._words = given["unit"] == "word"
-        self._name = "wer" if self._words else "cer"
-        self.signature = f"{self._name}|of:{given['of']}|norm:{BASIC.signature}|jiwer:{version('jiwer')}"
+        self._both = isinstance(given["of"], list)
+        sources: list[str] = given["of"] if self._both else [given["of"]]
+        name = "wer" if self._words else "cer"
+        self._metrics = dict.fromkeys(sources, name) | ({"heard": f"{name}_heard"} if self._both else {})
+        self._keys = {source: "wer.heard" if self._both and source == "heard" else "wer" for source in sources}
+        self.counted = {self._metrics[s]: (f"{self._keys[s]}.n",) for s in sources} if self._both else {}
+        self.signature = f"{name}|of:{'+'.join(sources)}|norm:{BASIC.signature}|jiwer:{version('jiwer')}"
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
-        hypothesis: str | None = answer(response)
-        references = sample.references
-        if self._heard:
-            hypothesis = response.heard
-            references = (sample.transcript,) if sample.transcript is not None else ()
-        if hypothesis is None or not references:
-            return {}
-        errors, length = min((self._align(r, hypothesis) for r in references), key=lambda e: e[0] / max(e[1], 1))
-        return {"wer.errors": float(errors), "wer.length": float(length)}
+        row: dict[str, float] = {}
+        for source, key in self._keys.items():
+            hypothesis: str | None = answer(response)
+            references = sample.references
+            if source == "heard":
+                hypothesis = response.heard
+                references = (sample.transcript,) if sample.transcript is not None else ()
+            if hypothesis is None or not references:
+                continue
+            errors, length = min((self._align(r, hypothesis) for r in references), key=lambda e: e[0] / max(e[1], 1))
+            row |= {f"{key}.errors": float(errors), f"{key}.length": float(length)}
+            row |= {f"{key}.n": 1.0} if self._both else {}
+        return row
 
     def _align(self, reference: str, hypothesis: str) -> tuple[int, int]:
         """Errors of the best alignment, and the length of the reference."""
@@ -59,8 +69,14 @@ class Wer:
         return errors, result.hits + result.substitutions + result.deletions
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
-        """{"wer" or "cer"}. Where no reference has a word, the rate is 100 per inserted word, as jiwer has it."""
-        if not totals:
-            return {}
-        sums = dense(totals, ["wer.errors", "wer.length"])
-        return {self._name: np.asarray(100 * sums[..., 0] / np.maximum(sums[..., 1], 1))}
+        """Those of "wer" or "cer", and "wer_heard" or "cer_heard", that have statistics. Where no reference has a word,
+        the rate is 100 per inserted word, as jiwer has it."""
+        return {
+            self._metrics[source]: self._rate(totals, key)
+            for source, key in self._keys.items()
+            if f"{key}.length" in totals
+        }
+
+    def _rate(self, totals: Mapping[str, Floats], key: str) -> Floats:
+        sums = dense(totals, [f"{key}.errors", f"{key}.length"])
+        return np.asarray(100 * sums[..., 0] / np.maximum(sums[..., 1], 1))

@@ -21,11 +21,12 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from diva_bench.errors import DataError, SpecError
 from diva_bench.scorers import PREDICTED, answer, settings
 from diva_bench.specs import TaskSpec, digest
-from diva_bench.stats import dense, ratio
+from diva_bench.stats import ratio
 from diva_bench.text import BASIC, words
 from diva_bench.types import Floats, LabelScore, Response, Sample
 
@@ -148,9 +149,10 @@ class Labels:
 
     def _best(self, response: Response, score: Callable[[LabelScore], float]) -> str:
         given = response.choices or {}
-        if given.keys() != self._places.keys() or any(math.isnan(score(s)) for s in given.values()):
+        scores = [score(given[label]) for label in self._choices if label in given]
+        if given.keys() != self._places.keys() or math.isnan(sum(scores)):
             raise DataError(f"response {response.id}: needs a log-likelihood for each of {', '.join(self._choices)}.")
-        return max(self._choices, key=lambda label: score(given[label]))  # of equals, max takes the first
+        return self._choices[scores.index(max(scores))]  # of equals, the first
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
         """0 to 100 but mcc (-100 to 100). Those in _norm and _first only where labels were scored. `predicted_<label>`:
@@ -167,7 +169,7 @@ class Labels:
             "mcc": mcc(counts),
         }
         if self._positive:
-            scores["binary_f1"] = f1(counts)[..., counts.places[self._positive]]
+            scores["binary_f1"] = f1(counts)[counts.places[self._positive]]
         for kind in ("norm", "first"):
             if any(key.startswith(f"{kind}:") and not key.endswith(f">{UNPARSED}") for key in totals):
                 scores[f"accuracy_{kind}"] = accuracy(decided[kind])
@@ -175,14 +177,14 @@ class Labels:
             first = decided["first"]
             scores["weighted_f1_first"] = weighted_f1(first)
             if self._positive:
-                scores["binary_f1_first"] = f1(first)[..., first.places[self._positive]]
+                scores["binary_f1_first"] = f1(first)[first.places[self._positive]]
         if len(self._choices) <= HISTOGRAM:
-            predicted = ratio(counts.predicted, counts.gold.sum(axis=-1)[..., None])
-            scores |= {f"{PREDICTED}{label}": predicted[..., i] for label, i in counts.places.items()}
+            predicted = ratio(counts.predicted, counts.gold.sum(axis=0))
+            scores |= {f"{PREDICTED}{label}": predicted[i] for label, i in counts.places.items()}
         if "text" in decided:
             said = decided["text"]
             scores["accuracy_text"] = accuracy(said)
-            scores["unparsed"] = ratio(said.unparsed, said.gold.sum(axis=-1))
+            scores["unparsed"] = ratio(said.unparsed, said.gold.sum(axis=0))
         return {name: np.asarray(100 * score) for name, score in scores.items()}
 
     def _counts(self, totals: Mapping[str, Floats]) -> dict[str, Counts]:
@@ -214,7 +216,7 @@ def scorer_of(task: TaskSpec) -> Labels | None:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of k of the K choices how often each was the gold label, was decided on, and both: (..., k); the others never were.
+    """Of k of the K choices how often each was the gold label, was decided on, and both: (k, ...); the others never were.
     Of all together how often no choice was decided on: (...). `places`: label -> which of the k it is."""
 
     gold: Floats
@@ -230,66 +232,60 @@ def _margins(
 ) -> Counts:
     """`pairs`: (statistic, gold label, the one decided on)."""
     count = len(places)
-    table = dense(totals, [key for key, _, _ in pairs]) if pairs else np.zeros((*_shape(totals), 0))
+    shape = np.shape(next(iter(totals.values())))
+    table = np.stack([totals[key] for key, _, _ in pairs]) if pairs else np.zeros((0, *shape))
     gold = np.array([places[label] for _, label, _ in pairs], dtype=np.intp)
     predicted = np.array([places.get(label, count) for _, _, label in pairs], dtype=np.intp)
     hit = gold == predicted
     decided = _added(table, predicted, count + 1)
     return Counts(
         gold=_added(table, gold, count),
-        predicted=decided[..., :-1],
-        right=_added(table[..., hit], gold[hit], count),
-        unparsed=decided[..., -1],
+        predicted=decided[:-1],
+        right=_added(table[hit], gold[hit], count),
+        unparsed=decided[-1],
         places=places,
         choices=choices,
     )
 
 
-def _shape(totals: Mapping[str, Floats]) -> tuple[int, ...]:
-    return np.shape(next(iter(totals.values()), 0.0))
-
-
 def _added(table: Floats, places: NDArray[np.intp], count: int) -> Floats:
-    """The columns of `table` (..., F) added up by place: (..., count)."""
-    sums = np.zeros((*table.shape[:-1], count))
-    if len(places):
-        order = np.argsort(places, kind="stable")
-        starts = np.flatnonzero(np.diff(places[order], prepend=-1))
-        sums[..., places[order][starts]] = np.add.reduceat(table[..., order], starts, axis=-1)
-    return sums
+    """The rows of `table` (F, ...) added up by place: (count, ...)."""
+    rows = len(places)
+    adds = csr_array((np.ones(rows), (places, np.arange(rows))), shape=(count, rows))
+    return np.asarray(adds @ table.reshape(rows, math.prod(table.shape[1:]))).reshape(count, *table.shape[1:])
 
 
 def accuracy(counts: Counts) -> Floats:
     """Right answers / all answers."""
-    return ratio(counts.right.sum(axis=-1), counts.gold.sum(axis=-1))
+    return ratio(counts.right.sum(axis=0), counts.gold.sum(axis=0))
 
 
 def f1(counts: Counts) -> Floats:
-    """F1 of every choice that is kept, (..., k): 2 right / (gold + predicted), 0 for a choice that is in neither (scikit-learn's
-    f1_score(average=None, labels=choices, zero_division=0))."""
+    """F1 of every choice that is kept, (k, ...): 2 right / (gold + predicted), 0 for a choice that is in neither
+    (scikit-learn's f1_score(average=None, labels=choices, zero_division=0))."""
     return ratio(2 * counts.right, counts.gold + counts.predicted)
 
 
 def macro_f1(counts: Counts) -> Floats:
     """F1 of every choice, all alike; that of a choice that never occurs is 0 (f1_score(average="macro", labels=choices))."""
-    return np.asarray(f1(counts).sum(axis=-1) / counts.choices)
+    return np.asarray(f1(counts).sum(axis=0) / counts.choices)
 
 
 def weighted_f1(counts: Counts) -> Floats:
     """F1 of every choice, weighted by its share of the gold labels (f1_score(average="weighted"))."""
-    return ratio((counts.gold * f1(counts)).sum(axis=-1), counts.gold.sum(axis=-1))
+    return ratio((counts.gold * f1(counts)).sum(axis=0), counts.gold.sum(axis=0))
 
 
 def uar(counts: Counts) -> Floats:
     """Unweighted average recall over the choices that occur among the gold labels (balanced_accuracy_score)."""
-    occur = (counts.gold > 0).sum(axis=-1).astype(np.float64)
-    return ratio(ratio(counts.right, counts.gold).sum(axis=-1), occur)
+    occur = (counts.gold > 0).sum(axis=0).astype(np.float64)
+    return ratio(ratio(counts.right, counts.gold).sum(axis=0), occur)
 
 
 def mcc(counts: Counts) -> Floats:
     """Matthews correlation of several classes (Gorodkin 2004), "unparsed" being one more predicted class; 0 where the
     gold labels or the predictions are all the same (matthews_corrcoef)."""
-    n, right = counts.gold.sum(axis=-1), counts.right.sum(axis=-1)
-    covariance = right * n - (counts.gold * counts.predicted).sum(axis=-1)
-    squares = (counts.predicted**2).sum(axis=-1) + counts.unparsed**2
-    return ratio(covariance, np.sqrt((n**2 - (counts.gold**2).sum(axis=-1)) * (n**2 - squares)))
+    n, right = counts.gold.sum(axis=0), counts.right.sum(axis=0)
+    covariance = right * n - (counts.gold * counts.predicted).sum(axis=0)
+    squares = (counts.predicted**2).sum(axis=0) + counts.unparsed**2
+    return ratio(covariance, np.sqrt((n**2 - (counts.gold**2).sum(axis=0)) * (n**2 - squares)))
