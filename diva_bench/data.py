@@ -85,7 +85,10 @@ def load(
     root = need(task, data_dir)
     every = list(reader(task.data.source)(root, task))
     rows, notes = _asked(task, every)
-    columns = {**_COLUMNS, "reference": task.reference, **task.data.columns}
+    if not rows:
+        raise DataError(f"{root}: has no row{' that `where` leaves' if every else ''}. A task needs one at least.")
+    columns, assumed = _columns(task, rows)
+    notes += assumed
     _check_rows(task, rows, columns, need_audio)
     counted, wrong = _total(task, every), _counts(task, rows, columns)
     notes += wrong if task.data.rows_from_memory else []
@@ -165,6 +168,20 @@ def _or(values: Sequence[object]) -> str:
 # ---------------------------------------------------------------- checks
 
 
+def _columns(task: TaskSpec, rows: Sequence[Raw]) -> tuple[dict[str, str], list[str]]:
+    """Role -> column, and what was assumed where the task does not say it."""
+    columns, notes = {**_COLUMNS, "reference": task.reference, **task.data.columns}, []
+    if task.data.rows is None:
+        notes.append(f"{len(rows):,} rows; the task does not say how many there must be (`rows: {len(rows)}` would)")
+    if "cluster" not in task.data.columns and not any(columns["cluster"] in row.values for row in rows):
+        columns["cluster"] = columns["id"]
+        notes.append(
+            "no cluster column: every sample counts as independent of all others. Where samples share a speaker or a "
+            "question, name that column (`columns: {cluster: NAME}`), else the intervals are too narrow"
+        )
+    return columns, notes
+
+
 def _check_rows(task: TaskSpec, rows: Sequence[Raw], columns: Mapping[str, str], need_audio: bool) -> None:
     roles = ("id", "cluster", "reference", "audio") if task.data.source == "jsonl" else ("id", "cluster", "reference")
     needed = {columns[role] for role in roles if need_audio or role != "audio"} | set(task.groups)
@@ -201,7 +218,7 @@ def _total(task: TaskSpec, rows: Sequence[Raw]) -> list[str]:
 def _counts(task: TaskSpec, rows: Sequence[Raw], columns: Mapping[str, str]) -> list[str]:
     """How the counts differ from those that the task asserts."""
     wrong = []
-    if len(rows) != task.data.rows:
+    if task.data.rows not in (None, len(rows)):
         wrong.append(f"{len(rows):,} rows, but task {task.name} says there are {task.data.rows:,}")
     if task.data.labels is not None:
         found = Counter(str(row.values[columns["reference"]]) for row in rows)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from diva_bench.errors import nearest
 
 Speech = Literal["synthetic", "human"]
 """Who speaks in the clips: a synthetic voice, or people."""
@@ -34,6 +36,22 @@ class Hub(Spec):
     """The commit; "main" where none could be pinned: the run then records which one it was."""
 
 
+ROLES = ("id", "audio", "transcript", "cluster", "reference")
+"""What a column can be of a sample."""
+
+
+def _known_roles(columns: dict[str, str] | None) -> dict[str, str] | None:
+    if strange := [role for role in columns or {} if role not in ROLES]:
+        raise ValueError(
+            f"unknown role {strange[0]!r}.{nearest(strange[0], ROLES)} A column can be: {', '.join(ROLES)} (role: column)"
+        )
+    return columns
+
+
+Columns = Annotated[dict[str, str], AfterValidator(_known_roles)]
+"""Role -> column."""
+
+
 class DataChange(Spec):
     """What a subset changes in the data of one edition; None: nothing."""
 
@@ -44,7 +62,7 @@ class DataChange(Spec):
     total: tuple[int, ...] | None = None
     labels: dict[str, int] | None = None
     where: dict[str, str | bool | tuple[str, ...]] | None = None
-    columns: dict[str, str] | None = None
+    columns: Columns | None = None
 
 
 class DataSpec(Spec):
@@ -67,16 +85,18 @@ class DataSpec(Spec):
     """Where the same files may be fetched from (`diva-bench pull --task`)."""
     config: str | None = None
     split: str | None = None
-    rows: int = Field(gt=0)
-    """How many rows there must be, after `where`, those under `exclude` included: a wrong count is an error."""
+    rows: int | None = Field(default=None, gt=0)
+    """How many rows there must be, after `where`, those under `exclude` included: a wrong count is an error. None: any
+    number, and the run says so."""
     rows_from_memory: bool = False
     """The count was never seen in the data: a wrong one is a warning."""
     total: tuple[int, ...] = ()
     """How many rows the owners' files have before `where`: one of these, or an error."""
     labels: dict[str, int] | None = None
     """With label tasks: how many rows each label must have."""
-    columns: dict[str, str] = Field(default_factory=dict)
-    """Role -> column: id, audio, transcript, cluster, and (unless `reference` is set) reference."""
+    columns: Columns = Field(default_factory=dict)
+    """Role -> column: id, audio, transcript, cluster, and (unless `reference` is set) reference. Without a column `cluster`
+    every sample is its own cluster."""
     groups: tuple[str, ...] | None = None
     """Columns that results of this edition are broken down by, in place of the task's."""
     where: dict[str, str | bool | tuple[str, ...]] = Field(default_factory=dict)

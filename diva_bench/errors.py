@@ -63,7 +63,11 @@ def one_line(err: BaseException) -> str:
 def unknown(kind: str, name: str, allowed: Iterable[str], where: str = "") -> UnknownName:
     """An UnknownName that names the nearest allowed name and lists what there is."""
     names = sorted(set(allowed))
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
     place = f" in {where}" if where else ""
-    return UnknownName(f"unknown {kind} {name!r}{place}.{hint} There is: {', '.join(names) or 'none'}.")
+    return UnknownName(f"unknown {kind} {name!r}{place}.{nearest(name, names)} There is: {', '.join(names) or 'none'}.")
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """ " Did you mean 'x'?" with the allowed name that is nearest, "" where none is near."""
+    near = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -139,10 +139,12 @@ def ids_as_data(predictions: Sequence[Prediction], clusters: Mapping[str, str] |
 def _dataset(clusters: Mapping[str, str], task: TaskSpec) -> Dataset:
     """Sorted by id, so that the order of a file makes no other task."""
     samples = tuple(Sample(ident, (_NO_GOLD,), cluster) for ident, cluster in sorted(clusters.items()))
-    most = task.data.rows
-    whole = most - len(task.data.exclude) <= len(samples) <= most
-    name = task.name.removesuffix(_ALONE)
-    partial = "" if whole else f"{len(samples):,} ids in the file, but task {name} says there are {most:,} rows"
+    most, name = task.data.rows, task.name.removesuffix(_ALONE)
+    partial = ""
+    if most is None:
+        partial = f"{len(samples):,} ids in the file, and task {name} does not say how many rows there are (`rows`)"
+    elif not most - len(task.data.exclude) <= len(samples) <= most:
+        partial = f"{len(samples):,} ids in the file, but task {name} says there are {most:,} rows"
     fingerprint = digest([_NO_GOLD, [[s.id, s.cluster] for s in samples]])
     return Dataset(samples, (), fingerprint, partial=partial)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from diva_bench.errors import SpecError, UserError
 from diva_bench.specs import FIELD, TaskSpec
@@ -24,6 +24,19 @@ def fill(template: str, fields: Mapping[str, str], where: str) -> str:
         return fields[key]
 
     return FIELD.sub(value, template)
+
+
+def check(task: TaskSpec, samples: Iterable[Sample]) -> None:
+    """Raises SpecError where a sample lacks a field that the prompt, or one of its other wordings, asks for."""
+    texts = [task.prompt, task.system or "", *task.prompts]
+    wanted = {name for text in texts for name in FIELD.findall(text)} - task.fields.keys()
+    wanted -= {"choices"} if task.choices else set()
+    for sample in samples if wanted else ():
+        if lacking := sorted(wanted - sample.fields.keys()):
+            raise SpecError(
+                f"task {task.name}: the prompt asks for {{{lacking[0]}}}, which sample {sample.id!r} does not have as text; "
+                f"the fields there are: {', '.join(sorted({**task.fields, **sample.fields}))}."
+            )
 
 
 def build(

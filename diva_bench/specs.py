@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from diva_bench.dataspec import DataChange, DataSpec
 from diva_bench.dataspec import Spec as _Spec
+from diva_bench.errors import nearest
 
 FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 """A {field} of a prompt."""
@@ -179,6 +180,21 @@ class TaskFile(_Spec):
         strange = [name for name in self.default if name not in self.subsets]
         if strange:
             raise ValueError(f"default names {', '.join(strange)}; the subsets are {', '.join(self.subsets) or 'none'}")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_are_choices(self) -> TaskFile:
+        if self.choices is None:
+            return self
+        data: dict[str, dict[str, int] | None] = {edition: spec.labels for edition, spec in self.editions.items()}
+        for name, subset in self.subsets.items():
+            data |= {f"{name}.{edition}": change.labels for edition, change in (subset.editions or {}).items()}
+        for edition, labels in data.items():
+            if strange := [label for label in labels or {} if label not in self.choices]:
+                raise ValueError(
+                    f"labels of {edition}: {strange[0]!r} is none of the choices.{nearest(strange[0], self.choices)} "
+                    f"There is: {', '.join(self.choices)}"
+                )
         return self
 
     def subsets_in(self, edition: Edition) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +9,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from diva_bench.errors import SpecError
+from diva_bench.errors import SpecError, nearest
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -68,9 +67,7 @@ def _explain(path: Path, tree: yaml.Node | None, schema: type[BaseModel], proble
     key = ".".join(str(part) for part in loc) or "the file"
     if problem["type"] == "extra_forbidden":
         allowed = _allowed(schema, loc[:-1])
-        near = difflib.get_close_matches(str(loc[-1]), allowed, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"{where}: unknown key {key!r}.{hint} Allowed here: {', '.join(allowed)}."
+        return f"{where}: unknown key {key!r}.{nearest(str(loc[-1]), allowed)} Allowed here: {', '.join(allowed)}."
     if problem["type"] == "missing":
         return f"{where}: key {key!r} is missing."
     message = str(problem["msg"]).removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""`list`, `show`, `validate`: what there is, what it resolves to, whether a file is right."""
+"""`list` and `show`: what there is, and what it resolves to."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any, cast
 import yaml
 
 from diva_bench import scorers
-from diva_bench.catalog import CONNECTOR, Catalog, check_file
+from diva_bench.catalog import CONNECTOR, Catalog
 from diva_bench.cli.progress import amount, duration
 from diva_bench.cli.show import print_table
-from diva_bench.errors import AssetError, SpecError, UnknownName, UserError, unknown
-from diva_bench.readers import place, reader
+from diva_bench.errors import SpecError, UnknownName, unknown
 from diva_bench.report.tables import Column, Table
 from diva_bench.specs import Edition, ModelFile, ModelSpec, TaskFile, TaskSpec
 
@@ -168,37 +167,3 @@ def _resolve_models(catalog: Catalog, name: str, edition: str) -> list[ModelSpec
             raise
         return []
     return [catalog.model(name, _pick(editions, edition))]
-
-
-def validate_command(files: list[Path], paths: list[Path]) -> int:
-    """0 where every file is right, 2 where one is not; all are read, so that all mistakes are told at once."""
-    catalog, wrong = Catalog(paths), 0
-    for file in files:
-        try:
-            print(f"{file}: {_validate(catalog, file)}")
-        except UserError as err:
-            wrong += 1
-            print(f"{err}")
-    return 2 if wrong else 0
-
-
-def _validate(catalog: Catalog, file: Path) -> str:
-    """Check one file and what it names; says what it is."""
-    kind, found = check_file(file)
-    untrained: list[str] = []
-    if isinstance(found.spec, TaskFile):
-        for edition in found.spec.editions:
-            for leaf in catalog.subsets(str(file), edition):
-                task = catalog.task(leaf, edition)
-                catalog.scorers(task)
-                reader(task.data.source)
-                if task.data.source == "jsonl" and (path := place.need(task)) and not path.exists():
-                    raise UserError(f"{file}: editions.{edition}.data: {path} does not exist.")
-    elif isinstance(found.spec, ModelFile):
-        for name in catalog.model_editions(str(file)) or ["mini"]:
-            try:
-                catalog.adapter(catalog.model(str(file), name).adapter)
-            except AssetError:  # all else that it names is right: see Catalog.model
-                untrained.append(name)
-    note = f" (its weights for {' and '.join(untrained)} are trained, and not on this machine)" if untrained else ""
-    return f"a valid {kind}: {found.spec.name}{note}"

@@ -279,9 +279,8 @@ def _report(ready: Ready, progress: Terminal) -> None:
         f"{job.title}: {len(matched.responses)} of {len(job.samples)} samples, read as {ready.format}, by {matched.how}"
     )
     if not ready.options.gold:
-        progress.note(
-            f"no gold labels: the samples are the ids of the file (the task says {job.task.data.rows:,} rows)"
-        )
+        known = f"{job.task.data.rows:,} rows" if job.task.data.rows else "not how many rows there are"
+        progress.note(f"no gold labels: the samples are the ids of the file (the task says {known})")
     if job.dataset.partial:
         progress.note(f"not whole: {job.dataset.partial}: the run is not ranked")
     if matched.missing:

@@ -194,12 +194,13 @@ def show(
 @app.command()
 def validate(
     files: Annotated[list[Path], typer.Argument(help="Task, model or weights YAML files.")],
+    data_dir: DataDir = None,
     path: Paths = None,
 ) -> None:
-    """Check YAML files and everything they name."""
-    from diva_bench.cli.browse import validate_command
+    """Check YAML files and everything they name: of a task also its data, its scorers and its prompt."""
+    from diva_bench.cli.validate import validate_command
 
-    raise typer.Exit(validate_command(files, path or []))
+    raise typer.Exit(validate_command(files, path or [], data_dir))
 
 
 @app.command()

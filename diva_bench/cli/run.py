@@ -21,6 +21,7 @@ from diva_bench.report.controls import listening_table
 from diva_bench.report.prompts import families, spread_table, wordings_table
 from diva_bench.report.runs import Finished, results_table
 from diva_bench.runner import Job
+from diva_bench.scorers import offered
 from diva_bench.specs import AssetSpec, ModelSpec, Runtime
 from diva_bench.store import RunFolder, Shard
 from diva_bench.types import Adapter, Progress
@@ -166,6 +167,8 @@ def prepare(
         task = catalog.task(name, chosen.data)
         loaded[name] = data.load(task, cache, progress, data_dir=options.data_dir, allow_partial=options.allow_partial)
         _announce(task.name, loaded[name], progress)
+        prompt.check(task, loaded[name].samples)
+        offered.check_primary(task, catalog.scorers(task), loaded[name].samples[: offered.ENOUGH])
         wordings = [(asked, catalog.scorers(asked)) for asked in prompt.variants(task, options.prompts)]
         everything = product(wordings, zip(specs, trainings, strict=True), conditions)
         for (asked, scorers), (spec, training), control in everything:

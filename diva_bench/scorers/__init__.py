@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from diva_bench import cleaning
-from diva_bench.errors import SpecError
+from diva_bench.errors import SpecError, nearest
 from diva_bench.specs import TaskSpec
 from diva_bench.types import Response, Scorer
 
@@ -166,13 +165,8 @@ def settings(scorer: str, task: TaskSpec, given: Mapping[str, Any], allowed: Map
     for name, value in given.items():
         if name not in allowed:
             takes = f"Allowed: {', '.join(allowed)}." if allowed else "It takes none."
-            raise SpecError(f"{where} has no setting {name!r}.{_nearest(name, list(allowed))} {takes}")
+            raise SpecError(f"{where} has no setting {name!r}.{nearest(name, list(allowed))} {takes}")
         if not any(value == v and type(value) is type(v) for v in allowed[name]):
             values = [str(v) for v in allowed[name]]
-            raise SpecError(f"{where}.{name} is {value!r}.{_nearest(str(value), values)} Allowed: {', '.join(values)}.")
+            raise SpecError(f"{where}.{name} is {value!r}.{nearest(str(value), values)} Allowed: {', '.join(values)}.")
     return {name: given.get(name, values[0]) for name, values in allowed.items()}
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,164 @@
+"""`validate`: whether a YAML file is right, with everything that it names. Of a task the data is read and the scorers are
+built, so that what would stop a run, or spoil its numbers, is said before anybody is asked."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from diva_bench import assets, data, priors, prompt
+from diva_bench.catalog import Catalog, check_file
+from diva_bench.cli.progress import Terminal, duration
+from diva_bench.data import Dataset
+from diva_bench.errors import AssetError, DataError, UserError, nearest
+from diva_bench.readers import place, reader
+from diva_bench.scorers import offered
+from diva_bench.specs import Edition, ModelFile, TaskFile, TaskSpec
+
+_NAMED = 5  # samples that cannot be used and are named one by one
+
+
+def validate_command(files: Sequence[Path], paths: Sequence[Path], data_dir: Path | None = None) -> int:
+    """0 where every file is right, 2 where one is not; all are read, so that all mistakes are told at once."""
+    catalog, wrong = Catalog(paths), 0
+    for file in files:
+        try:
+            said, problems = _validate(catalog, file, data_dir)
+        except UserError as err:
+            said, problems = [], [str(err)]
+        for problem in dict.fromkeys(problems):
+            print(problem, file=sys.stderr)
+        if problems:
+            wrong += 1
+        else:
+            print("\n".join([f"{file}: {said[0]}", *(f"  {line}" for line in said[1:])]))
+    return 2 if wrong else 0
+
+
+def _validate(catalog: Catalog, file: Path, data_dir: Path | None) -> tuple[list[str], list[str]]:
+    """What a file is, in lines, and what is wrong with it."""
+    kind, found = check_file(file)
+    said, problems = [f"a valid {kind}: {found.spec.name}"], []
+    if isinstance(found.spec, TaskFile):
+        for edition in found.spec.editions:
+            unread = []
+            for leaf in _leaves(catalog, file, found.spec, edition):
+                try:
+                    lines = _check_task(catalog, catalog.task(leaf, edition), data_dir)
+                    said += lines
+                    unread += [] if lines else [leaf]
+                except UserError as err:
+                    problems.append(f"{file}: {err}")
+            if unread:
+                said.append(
+                    f"edition {edition}: its data is not on this machine, and was not read: {', '.join(unread)}"
+                )
+    elif isinstance(found.spec, ModelFile):
+        untrained = _check_model(catalog, file)
+        if untrained:
+            said[0] += f" (its weights for {' and '.join(untrained)} are trained, and not on this machine)"
+    return said, problems
+
+
+def _check_model(catalog: Catalog, file: Path) -> list[str]:
+    """The editions whose connector has to be trained first; raises UserError for what is wrong."""
+    untrained = []
+    for name in catalog.model_editions(str(file)) or ["mini"]:
+        try:
+            catalog.adapter(catalog.model(str(file), name).adapter)
+        except AssetError:  # all else that it names is right: see Catalog.model
+            untrained.append(str(name))
+    return untrained
+
+
+# ---------------------------------------------------------------- tasks
+
+
+def _leaves(catalog: Catalog, file: Path, spec: TaskFile, edition: Edition) -> list[str]:
+    """Every run name that a task file stands for in one edition."""
+    known = catalog.subsets(str(file), edition)
+    return list(dict.fromkeys([*known, *(catalog.subsets(f"{spec.name}-all", edition) if spec.subsets else [])]))
+
+
+def _check_task(catalog: Catalog, task: TaskSpec, data_dir: Path | None) -> list[str]:
+    """What is there of a task, in lines; none where its data is not here. Raises UserError for what is wrong with it."""
+    scorers = catalog.scorers(task)
+    reader(task.data.source)
+    title = f"{task.name}, edition {task.edition}"
+    if place.locate(task, data_dir) is None:
+        return []
+    dataset = data.load(task, assets.cache_folder(), Terminal(), data_dir=data_dir)
+    prompt.check(task, dataset.samples)
+    offered.check_primary(task, scorers, dataset.samples)
+    problems = [*_lost(dataset), *_unnamed_choices(task, dataset), *_wrong_contrasts(task, dataset)]
+    if problems:
+        raise DataError("\n".join(f"{title}: {problem}" for problem in problems))
+    seconds = duration(sum(sample.seconds for sample in dataset.samples))
+    clusters = len({sample.cluster for sample in dataset.samples})
+    lines = [f"{title}: {len(dataset.samples):,} samples in {clusters:,} clusters, {seconds} of audio"]
+    return [*lines, *(f"{title}: {note}" for note in (*dataset.notes, *_notes(task, dataset)))]
+
+
+def _lost(dataset: Dataset) -> list[str]:
+    """Samples that nobody can be asked about."""
+    if not dataset.faults:
+        return []
+    named = "; ".join(f"{fault.id}: {fault.reason}" for fault in dataset.faults[:_NAMED])
+    more = f"; and {len(dataset.faults) - _NAMED:,} more" if len(dataset.faults) > _NAMED else ""
+    total = len(dataset.faults) + len(dataset.samples)
+    return [
+        f"{len(dataset.faults):,} of {total:,} samples cannot be used: {named}{more}. Mend them, or list them under "
+        "`exclude` with the reason."
+    ]
+
+
+def _unnamed_choices(task: TaskSpec, dataset: Dataset) -> list[str]:
+    """Wordings that do not tell a model what it may answer."""
+    found = []
+    for number in range(1 + len(task.prompts) if task.choices else 0):
+        request = prompt.build(prompt.variant(task, number), dataset.samples[0], frozenset())
+        text = f"{request.system or ''}\n{request.prompt}"
+        if lost := [choice for choice in task.choices or () if not _names(text, choice)]:
+            where = f"`prompts` number {number}" if number else "`prompt`"
+            found.append(
+                f"{where} does not name the choice{'s' if len(lost) > 1 else ''} {', '.join(map(repr, lost))}: nobody can "
+                "know that it may be the answer. Name all of them, or write {choices}."
+            )
+    return found
+
+
+def _names(text: str, choice: str) -> bool:
+    """Whether a text has a choice as a word of its own; in a script without spaces, anywhere."""
+    edge = r"\b" if choice.isascii() and choice[:1].isalnum() and choice[-1:].isalnum() else ""
+    return re.search(f"{edge}{re.escape(choice)}{edge}", text, re.IGNORECASE) is not None
+
+
+def _wrong_contrasts(task: TaskSpec, dataset: Dataset) -> list[str]:
+    """Values that others are to be held against, and that no row has."""
+    found = []
+    for group, value in task.contrast.items():
+        values = sorted({sample.groups[group] for sample in dataset.samples if group in sample.groups})
+        if values and value not in values:
+            found.append(
+                f"`contrast`: no row has the {group} {value!r}.{nearest(value, values)} There is: {', '.join(values)}."
+            )
+    return found
+
+
+def _notes(task: TaskSpec, dataset: Dataset) -> list[str]:
+    """What is not wrong, and had better be known."""
+    notes = []
+    if task.data.speech is None:
+        notes.append("the task does not say who speaks; `speech: human` or `speech: synthetic` beside `source` would")
+    if task.speaker and not any(priors.speaker_of(sample, task.speaker) for sample in dataset.samples):
+        fields = sorted({name for sample in dataset.samples for name in sample.fields})
+        notes.append(
+            f"`speaker: {task.speaker}`: no row says who speaks there.{nearest(task.speaker, fields)} Columns of text: "
+            f"{', '.join(fields)}"
+        )
+    answers = {reference for sample in dataset.samples for reference in sample.references}
+    if never := [choice for choice in task.choices or () if choice not in answers]:
+        notes.append(f"no row has the label {', '.join(never)}")
+    return notes
