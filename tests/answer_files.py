@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from diva_bench.cli.import_ import Options, import_command
+from diva_bench.cli.import_ import Options, import_all
 from diva_bench.store import RunFolder
 
 QA = """\
@@ -74,7 +74,8 @@ def diva_eval(name: str, rows: Sequence[tuple[object, str, object]]) -> Path:
 
 def load(*files: Path, **changes: Any) -> int:
     known: dict[str, Any] = {"task": "quiz", "model_name": "other", "paths": [Path("specs")]}
-    return import_command(Options(files=list(files), **known | changes))
+    options = Options(files=list(files), **known | changes)
+    return import_all([("", options)], options.paths)
 
 
 def only(task: str = "*", run: str = "*", where: str = "results") -> RunFolder:

@@ -27,7 +27,10 @@ def failing(name: str = "bad.jsonl", task: str = "q", lost: int = 2) -> Path:
     """Six answers, right but for the last `lost`, which failed at their source."""
     said = {"q": [f"right {i}" for i in range(6)], "m": ["anger", "joy", "neutral", "joy", "anger", "neutral"]}[task]
     rows: list[dict[str, Any]] = [{"id": f"{task}{i}", "text": said[i], "score": 1} for i in range(6 - lost)]
-    rows += [{"id": f"{task}{i}", "text": "", "status": "error", "detail": "timeout", "score": None} for i in range(6 - lost, 6)]
+    rows += [
+        {"id": f"{task}{i}", "text": "", "status": "error", "detail": "timeout", "score": None}
+        for i in range(6 - lost, 6)
+    ]
     return write(name, rows)
 
 

@@ -56,9 +56,24 @@ def trio(
 
 @app.command(name="import")
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="Files of answers; several are shards of one set.")],
-    task: Annotated[str, typer.Option("--task", "-t", help="The task or subset that the answers are to.")],
-    model_name: Annotated[str, typer.Option("--model-name", "-n", help="What to call who gave them.")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Files of answers; several are shards of one set. {subset} in a name: a file for each subset of the task."
+        ),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="The task or subset that the answers are to.")
+    ] = None,
+    model_name: Annotated[str | None, typer.Option("--model-name", "-n", help="What to call who gave them.")] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(
+            help="In place of FILES: a csv or jsonl file with a row for each set of answers: file, task, model_name, and any "
+            "of the options below by its name (model_name, data_dir, ...). Paths are relative to it; all or nothing is "
+            "imported."
+        ),
+    ] = None,
     format: Annotated[
         Literal["auto", "jsonl", "csv", "diva-eval", "lmms-eval", "lm-eval", "voicebench", "audiobench", "inspect"],
         typer.Option(help="auto: by the content."),
@@ -101,12 +116,18 @@ def import_(
     path: Paths = None,
 ) -> None:
     """Make a run of answers that another system or harness gave, to score, rank and compare them as any."""
-    from diva_bench.cli.import_ import Options, import_command
+    from diva_bench.cli.import_ import Options, import_all
+    from diva_bench.cli.manifest import entries
+    from diva_bench.errors import UserError
 
+    if bool(files) == bool(manifest):
+        raise UserError("import takes FILES with --task and --model-name, or --manifest FILE; give one of the two.")
+    if files and not (task and model_name):
+        raise UserError("import needs --task and --model-name: what the answers are to, and who gave them.")
     options = Options(
-        files=files,
-        task=task,
-        model_name=model_name,
+        files=files or [],
+        task=task or "",
+        model_name=model_name or "",
         format=format,
         columns=columns,
         labels=labels,
@@ -120,7 +141,8 @@ def import_(
         output=output,
         paths=path or [],
     )
-    raise typer.Exit(import_command(options))
+    rows = entries(manifest, options) if manifest else [("", options)]
+    raise typer.Exit(import_all(rows, options.paths))
 
 
 @app.command()

@@ -64,48 +64,59 @@ class Ready:
     options: Options
 
 
-def import_command(options: Options) -> int:
-    """Exit code: 0 every sample has an answer; 1 some are missing or failed, and the run is not ranked."""
-    catalog, progress = Catalog(options.paths), Terminal()
-    wanted, missing = expanded(options, catalog)
-    return keep_all(Importer(catalog, progress), [("", one) for one in wanted], missing)
+def import_all(entries: Sequence[tuple[str, Options]], paths: Sequence[Path]) -> int:
+    """Import everything or nothing. `entries`: where each stands (file:line of a manifest, "" on the command line), and
+    what it is. `paths`: folders of YAML files.
 
-
-def keep_all(importer: Importer, wanted: Sequence[tuple[str, Options]], missing: Sequence[str]) -> int:
-    """Import everything or nothing. `wanted`: where each stands ("" on the command line), and what it is; `missing`: files
-    that are not there, which makes the exit code 1.
-
-    Raises PredictionError that names every one that cannot be imported, before anything is written.
+    Exit code: 0 every sample of every run has an answer; 1 some are missing or failed, or a file is not there.
+    Raises PredictionError that names every entry that cannot be imported, before anything is written.
     """
-    if len(wanted) > 1:
-        _check_all(importer, wanted)
-    for file in missing:
-        importer.progress.note(f"no such file: {file}")
+    importer = Importer(Catalog(paths), Terminal())
+    wanted: list[tuple[str, Options]] = []
+    missing: list[str] = []
+    faults: list[str] = []
+    for where, options in entries:
+        try:
+            each, gone = expanded(options, importer.catalog)
+        except UserError as err:
+            faults.append(_placed(where, err))
+            continue
+        wanted += [(where, one) for one in each]
+        missing += gone
+    if len(wanted) > 1 or any(where for where, _ in wanted):
+        faults += _faults(importer, wanted)
+    if faults:
+        several = f"{len(faults)} cannot be imported; nothing was written.\n" if len(entries) > 1 else ""
+        raise PredictionError(several + "\n".join(faults))
     finished = [importer.keep(importer.prepare(options)) for _, options in wanted]
     print_table(results_table(finished))
+    if missing:
+        importer.progress.note(f"no such file: {len(missing)}: {listed(missing)}")
     return 1 if missing or not all(one.summary["complete"] for one in finished) else 0
 
 
-def _check_all(importer: Importer, wanted: Sequence[tuple[str, Options]]) -> None:
-    """Read and match everything once and keep nothing of it: answers of many systems need not fit into memory at once."""
+def _placed(where: str, err: UserError) -> str:
+    return f"{where}: {err}" if where else str(err)
+
+
+def _faults(importer: Importer, wanted: Sequence[tuple[str, Options]]) -> list[str]:
+    """What is wrong with any of them. Everything is read and matched, and nothing of it is kept: the answers of many
+    systems need not fit into memory at once."""
     said: list[str] = []
-    seen: dict[str, str] = {}
+    seen: dict[tuple[str, str], str] = {}
     for where, options in wanted:
-        begun = f"{where}: " if where else ""
         try:
             job = importer.prepare(options).job
         except UserError as err:
-            said.append(f"{begun}{err}")
+            said.append(_placed(where, err))
             continue
-        other = seen.setdefault(f"{job.task_record['id']} {job.model.name}", where)
-        if other is not where:
+        other = seen.setdefault((str(job.task_record["id"]), job.model.name), where)
+        if other != where:
             said.append(
-                f"{begun}model {job.model.name}, task {job.task.name}: stands in {other} already. The files of one set of "
-                "answers go into one row (a pattern such as part-*.jsonl); two sets need two model names."
+                f"{where}: model {job.model.name} at task {job.task.name} stands in {other} already. The files of one set of "
+                "answers go into one row (file: part-*.jsonl); two sets of answers need two model names."
             )
-    if said:
-        head = f"{len(said)} of {len(wanted)} cannot be imported; nothing was written.\n" if len(wanted) > 1 else ""
-        raise PredictionError(head + "\n".join(said))
+    return said
 
 
 def expanded(options: Options, catalog: Catalog) -> tuple[list[Options], list[str]]:

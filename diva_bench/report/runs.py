@@ -81,7 +81,7 @@ def _notes(finished: Sequence[Finished]) -> list[str]:
     for f in finished:
         if f.summary["errors"] and not f.summary.get("imported"):
             notes.append(f"{f.summary['errors']} failed in {f.path}: not scored, asked again by the same command")
-    return [*notes, *(str(f.path) for f in finished)]
+    return [*dict.fromkeys(notes), *(str(f.path) for f in finished)]
 
 
 def _reasons(known: Sequence[Mapping[str, str]]) -> str:

@@ -1,0 +1,128 @@
+"""The manifest of `import`: many files, tasks and models at once.
+
+A table with commas or tabs, or JSON lines; one row for each set of answers. `file`, `task` and `model_name` say what it is;
+every other option of `import` may be a column too, by its name with underscores, and where a row leaves it out or empty, the
+command line's holds. Paths are relative to the manifest. `file` may be a pattern (part-*.jsonl), in JSON lines also a list,
+and "{subset}" in it stands for each subset of the task:
+
+    file,task,model_name
+    DiVA/heysquad.txt,paper-heysquad,diva
+    DiVA/meld.txt,paper-meld,diva
+    DiVA/{subset}_outs.txt,paper-sdqa-all,diva
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from diva_bench import textfile
+from diva_bench.cli.import_ import SUBSET, Options
+from diva_bench.errors import PredictionError, UserError, unknown
+from diva_bench.imported import ERRORS
+from diva_bench.predictions import FORMATS
+
+_NAMES = {"model": "model_name", "name": "model_name", "files": "file"}
+"""Other names that people have for a column."""
+_YES, _NO = ("yes", "true", "1"), ("no", "false", "0")
+
+
+def entries(manifest: Path, defaults: Options) -> list[tuple[str, Options]]:
+    """(file:line, options) of every row. Raises PredictionError naming all rows that say something that is not allowed."""
+    found: list[tuple[str, Options]] = []
+    wrong: list[str] = []
+    for where, row in _rows(manifest):
+        try:
+            found.append((where, _entry(row, manifest.parent, defaults)))
+        except UserError as err:
+            wrong.append(f"{where}: {err}")
+    if wrong:
+        raise PredictionError("\n".join(wrong))
+    if not found:
+        raise PredictionError(f"{manifest}: has no rows.")
+    return found
+
+
+def _rows(manifest: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    text = textfile.read(manifest, PredictionError)
+    lines = textfile.split(text)
+    rows: Iterator[tuple[int, Mapping[str, Any]]]
+    if text.lstrip().startswith("{"):
+        rows = textfile.json_rows(lines, str(manifest), PredictionError)
+    else:
+        table = textfile.Table(lines, str(manifest), PredictionError)
+        for column in table.header:
+            _name(column, f"{manifest}:1")
+        rows = iter(table)
+    return ((f"{manifest}:{line}", row) for line, row in rows)
+
+
+def _name(column: str, where: str) -> str:
+    """The option that a column is of; UnknownName where it is of none."""
+    name = column.strip().replace("-", "_")
+    name = _NAMES.get(name, name)
+    if name not in _READERS:
+        raise unknown("column", column, _READERS, where)
+    return name
+
+
+def _entry(row: Mapping[str, Any], folder: Path, defaults: Options) -> Options:
+    said: dict[str, Any] = {}
+    for column, value in row.items():
+        name = _name(column, "this row")
+        if value is None or (isinstance(value, str) and not value.strip()):
+            continue
+        if name in said:
+            raise PredictionError(f"{name} is given twice.")
+        said[name] = _READERS[name](value, folder)
+    files = said.pop("file", [])
+    options = replace(defaults, files=files, **said)
+    for lacking, there in (("file", files), ("task", options.task), ("model_name", options.model_name)):
+        if not there:
+            raise PredictionError(f"no {lacking}. A row needs file, task and model_name.")
+    return options
+
+
+def _files(value: Any, folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for name in value if isinstance(value, list) else [value]:
+        path = folder / _text(name, "file")
+        matching = sorted(Path(match) for match in glob.glob(str(path))) if not path.exists() else []
+        if not matching and not path.exists() and SUBSET not in str(path):
+            raise PredictionError(f"{path}: no such file (paths are relative to the manifest).")
+        found += matching or [path]
+    return found
+
+
+def _text(value: Any, column: str) -> str:
+    if not isinstance(value, str):
+        raise PredictionError(f"{column} is {value!r}, not text.")
+    return value.strip()
+
+
+def _one_of(value: Any, column: str, allowed: tuple[str, ...]) -> str:
+    said = str(value).strip()
+    if said not in allowed:
+        raise PredictionError(f"{column} is {said!r}. Allowed: {', '.join(allowed)}.")
+    return said
+
+
+_READERS: dict[str, Callable[[Any, Path], Any]] = {
+    "file": _files,
+    "task": lambda value, _: _text(value, "task"),
+    "model_name": lambda value, _: _text(value, "model_name"),
+    "format": lambda value, _: _one_of(value, "format", ("auto", *FORMATS)),
+    "columns": lambda value, _: value if isinstance(value, dict) else _text(value, "columns"),
+    "labels": lambda value, _: value if isinstance(value, dict) else _text(value, "labels"),
+    "only": lambda value, _: str(value).strip(),
+    "top": lambda value, _: int(_one_of(value, "top", ("1", "100"))),
+    "errors": lambda value, _: _one_of(value, "errors", tuple(ERRORS)),
+    "gold": lambda value, _: _one_of(str(value).lower(), "gold", (*_YES, *_NO)) in _YES,
+    "clusters": lambda value, folder: folder / _text(value, "clusters"),
+    "edition": lambda value, _: _one_of(value, "edition", ("full", "mini")),
+    "data_dir": lambda value, folder: folder / _text(value, "data_dir"),
+}
+"""Column -> what makes its value, and the manifest's folder, an option of `import`."""
