@@ -1,16 +1,13 @@
 """From encoded bytes to 16 kHz mono float32, or a ClipError that says why not.
 
-WAV, FLAC, Ogg and MP3 are read by libsndfile. What it does not know, by the first bytes (MP4, MOV, Matroska, AVI, AAC,
-...), goes through ffmpeg, where there is one. A clip that was cut short is refused: libsndfile reads the first half of
-a torn file without a word, and half a question scored as a whole one is a wrong number.
+What a file is and whether it is whole, containers.py says. WAV, FLAC, Ogg, MP3 and a dozen old formats are read by
+libsndfile; what it does not know (MP4, Matroska, AAC, ...) goes through ffmpeg, where there is one. A header is believed
+in nothing: what it asks for has bounds, and memory is taken as sound arrives.
 """
 
 from __future__ import annotations
 
 import io
-import shutil
-import struct
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -19,179 +16,179 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from diva_bench import containers
 from diva_bench.errors import ClipError, UserError
+from diva_bench.transcode import INSTALL, ffmpeg, to_wav
 from diva_bench.types import Audio
 
 RATE = 16_000  # Hz: what every speech model here takes
+VERSION = 2
+"""Of what `decode` makes of the same bytes; bumped where it makes something else of any that it takes.
+2: where channels cancel each other, the louder one is heard."""
+UNPROMISED = "length not promised"
+"""Note on a clip whose container does not say how long it is: one that was cut short cannot be told from a whole one."""
+CANCELLED = "channels cancel each other"
+"""Note on a clip of which the louder channel is heard, not the mean."""
 
-_OGG_END_OF_STREAM = 0x04  # header_type bit of the last page, RFC 3533 section 6
-_RIFF_UNKNOWN = (0, 0xFFFFFFFF)  # size field of a WAV that was written as a stream
-
-
-_XING_WITHIN = 4096  # bytes: how far behind an ID3 tag the first frame of an MP3 is looked for
-_XING_SLACK = 0.02  # share of its bytes that an MP3 may lack: some encoders count a frame that they do not write
-_FFMPEG_SECONDS = 300.0  # how long one clip may take
-_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
-_CONTAINERS = {  # first bytes -> name, of what libsndfile cannot read
-    b"\x1aE\xdf\xa3": "Matroska or WebM",
-    b"\x00\x00\x01\xba": "MPEG",
-    b"0&\xb2u": "ASF (WMA)",
-    b"#!AMR": "AMR",
-    b"FLV": "FLV",
-    b"\xff\xf1": "AAC",
-    b"\xff\xf9": "AAC",
-}
+RATES = (1_000, 768_000)  # Hz: what a clip may have
+CHANNELS = 64  # ambisonics of the seventh order
+LONGEST = 3 * 3600.0  # seconds
+_VALUES = 1 << 29  # samples of all channels together: 2 GiB as float32, 93 minutes of stereo at 48 kHz
+_BLOCK = 1 << 20  # samples of all channels that are read at once
+_LOUDEST = 2.0**31  # times full scale: some programs write 32 bit integers as floats
+_CANCELLED = 0.5  # share of the loudness of one channel alone, below which a mean is no mixture but a cancellation
+_LENGTH_SLACK = (
+    0.1,
+    0.02,
+)  # seconds, and share: what ffmpeg may give less than a file says (delay of a codec, rounding)
 
 
 def decode(encoded: bytes) -> Audio:
     """Decode, average the channels, resample to 16 kHz.
 
-    Raises ClipError on empty, unreadable, truncated or non-finite sound; UserError where it takes ffmpeg and there is none.
+    Raises ClipError on empty, unreadable, truncated or non-finite sound, and on what no clip can be (`RATES`, `CHANNELS`,
+    `LONGEST`); UserError where it takes ffmpeg and there is none, or no room for it.
     """
     return read(encoded)[0]
 
 
 def read(encoded: bytes) -> tuple[Audio, int]:
     """The sound as `decode` gives it, and the rate that the file has it at, Hz."""
+    try:
+        return _read(encoded)
+    except (ClipError, UserError):
+        raise
+    except MemoryError as err:
+        raise ClipError("takes more memory than there is", passing=True) from err
+    except Exception as err:  # whatever a decoder raises is a fault of this clip, and must not stop the others
+        raise ClipError(f"cannot be decoded ({type(err).__name__})") from err
+
+
+def _read(encoded: bytes) -> tuple[Audio, int]:
     if not encoded:
         raise ClipError("the file is empty")
-    reason = _torn(encoded)
-    if reason:
-        raise ClipError(reason)
-    container = _foreign(encoded)
-    samples, rate = _by_ffmpeg(encoded, container) if container else _by_libsndfile(io.BytesIO(encoded))
+    found = containers.look(encoded)
+    if found.fault:
+        raise ClipError(found.fault)
+    samples, rate, promised = _decoded(found)
     if len(samples) == 0:
         raise ClipError("has no samples")
-    if not np.isfinite(samples).all():
-        raise ClipError("has samples that are not finite (NaN or infinity)")
-    mono = samples.mean(axis=1, dtype=np.float32)
+    mono, cancelled = _mixed(samples)
     if rate != RATE:
         mono = np.asarray(soxr.resample(mono, rate, RATE, quality="HQ"), dtype=np.float32)
     if len(mono) == 0:  # a handful of samples can vanish in resampling
         raise ClipError(f"has {len(samples)} samples at {rate} Hz: nothing is left at {RATE} Hz")
-    return Audio(np.ascontiguousarray(mono), RATE), rate
+    notes = (*((CANCELLED,) if cancelled else ()), *(() if promised else (UNPROMISED,)))
+    return Audio(np.ascontiguousarray(mono), RATE, notes), rate
 
 
-def _by_libsndfile(source: io.BytesIO | Path) -> tuple[NDArray[np.float32], int]:
-    """(samples, shape (n, channels); rate in Hz)."""
+def _mixed(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
+    """(the mean of the channels, False), or (the louder channel, True) where the mean would be next to silence."""
+    peak = max(float(samples.max()), -float(samples.min()))  # NaN where any sample is
+    if not peak <= _LOUDEST:
+        raise ClipError(f"has samples that are not finite (NaN or infinity) or far beyond full scale: {peak:.3g}")
+    channels = samples.shape[1]
+    if channels == 1:
+        return samples[:, 0], False
+    mono = samples.mean(axis=1, dtype=np.float32)
+    loudness = [float(np.linalg.norm(samples[:, c])) for c in range(channels)]
+    if float(np.linalg.norm(mono)) < _CANCELLED * max(loudness) / channels:
+        return samples[:, int(np.argmax(loudness))], True
+    return mono, False
+
+
+# ---------------------------------------------------------------- decoders
+
+
+def _decoded(found: containers.Found) -> tuple[NDArray[np.float32], int, bool]:
+    """(samples, shape (n, channels); rate in Hz; whether the container says how long the sound is)."""
+    name, decoder = found.name, found.decoder
+    if name == "MP3" and "MP3" not in soundfile.available_formats():
+        decoder = containers.FFMPEG
+    if decoder == containers.FFMPEG:
+        return _by_ffmpeg(found)
     try:
-        samples, rate = soundfile.read(source, dtype="float32", always_2d=True)
+        samples, rate = _by_libsndfile(io.BytesIO(found.encoded), exact=found.promised)
+    except _Unreadable as err:
+        if decoder != containers.EITHER:
+            raise
+        return _second_try(found, err)
+    return samples, rate, found.promised
+
+
+class _Unreadable(ClipError):
+    """libsndfile cannot open it; something else might."""
+
+
+def _by_libsndfile(source: io.BytesIO | Path, *, exact: bool) -> tuple[NDArray[np.float32], int]:
+    """(samples, shape (n, channels); rate in Hz). `exact`: all that the header promises has to be there."""
+    try:
+        file = soundfile.SoundFile(source)
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as err:
-        # libsndfile prefixes its message with the Python repr of the stream, which has an address in it
-        raise ClipError(f"cannot be decoded: {str(err).rsplit(': ', 1)[-1]}") from err
-    return samples, int(rate)
+        raise _Unreadable(f"cannot be decoded: {_reason(err)}") from err
+    with file:
+        _check_bounds(file.frames, file.channels, file.samplerate)
+        blocks, got = [], 0
+        try:
+            while got < file.frames:
+                block = file.read(min(_BLOCK // file.channels, file.frames - got), dtype="float32", always_2d=True)
+                if not len(block):
+                    break
+                blocks.append(block)
+                got += len(block)
+        except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as err:
+            raise ClipError(f"cannot be decoded: {_reason(err)}") from err
+        if exact and got < file.frames and not file.subtype.startswith("MPEG"):  # of MPEG it is an estimate
+            raise ClipError(f"is cut short: the header promises {file.frames:,} samples, {got:,} can be decoded")
+        if not blocks:
+            return np.empty((0, file.channels), np.float32), file.samplerate
+        return (blocks[0] if len(blocks) == 1 else np.concatenate(blocks)), int(file.samplerate)
 
 
-# ---------------------------------------------------------------- ffmpeg
+def _reason(err: Exception) -> str:
+    """libsndfile's message, without the Python repr of the stream before it, which has an address in it."""
+    return str(err).rsplit(": ", 1)[-1]
 
 
-def ffmpeg() -> str | None:
-    """The program on PATH, else the one that the PyPI package imageio-ffmpeg brings, else None."""
-    if found := shutil.which("ffmpeg"):
-        return found
-    try:
-        import imageio_ffmpeg  # type: ignore[import-untyped]
-
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except (ImportError, RuntimeError):  # RuntimeError: the package is here, a program for this machine is not
-        return None
-
-
-def _foreign(encoded: bytes) -> str:
-    """What container this is, where libsndfile cannot read it; "" where it is its own to try."""
-    if encoded[4:8] in _MP4_BOXES:
-        return "MP4"
-    if encoded[:4] == b"RIFF" and encoded[8:12] == b"AVI ":
-        return "AVI"
-    if encoded[:3] == b"ID3" and "MP3" not in soundfile.available_formats():
-        return "MP3"
-    return next((name for start, name in _CONTAINERS.items() if encoded.startswith(start)), "")
+def _check_bounds(frames: int, channels: int, rate: int) -> None:
+    """Before anything is allocated: a header may say anything."""
+    if not RATES[0] <= rate <= RATES[1]:
+        raise ClipError(f"is refused: its header says {rate:,} Hz; a clip has {RATES[0]:,} to {RATES[1]:,} Hz")
+    if channels > CHANNELS:
+        raise ClipError(f"is refused: its header says {channels:,} channels; a clip has at most {CHANNELS}")
+    if frames > LONGEST * rate or frames * channels > _VALUES:
+        raise ClipError(
+            f"is refused: its header says {frames:,} samples of {channels} channel{'s' * (channels > 1)} at {rate:,} Hz; a clip "
+            f"has at most {LONGEST / 3600:g} hours, and {_VALUES:,} samples in all channels"
+        )
 
 
-def _by_ffmpeg(encoded: bytes, container: str) -> tuple[NDArray[np.float32], int]:
-    """The first sound track, at its own rate and with its own channels. Files, not pipes: MP4 may have its index at the end."""
+def _by_ffmpeg(found: containers.Found) -> tuple[NDArray[np.float32], int, bool]:
     program = ffmpeg()
     if program is None:
         raise UserError(
-            f"{container} files need ffmpeg to be decoded, and there is none here. Install it "
-            "(pip install 'diva-bench[video]' brings one), or put an ffmpeg on the PATH."
+            f"{found.name} files need ffmpeg to be decoded, and there is none here that starts. Install it ({INSTALL} "
+            "brings one), or put an ffmpeg on the PATH."
         )
     with tempfile.TemporaryDirectory(prefix="diva-bench-") as folder:
-        source, target = Path(folder) / "clip", Path(folder) / "sound.wav"
-        source.write_bytes(encoded)
-        command = [program, "-nostdin", "-v", "error", "-xerror", "-i", str(source), "-map", "0:a:0"]
-        try:
-            done = subprocess.run(
-                [*command, "-c:a", "pcm_f32le", "-y", str(target)],
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_FFMPEG_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as err:
-            raise ClipError(f"cannot be decoded: ffmpeg took more than {_FFMPEG_SECONDS:g} s") from err
-        if "matches no streams" in done.stderr:
-            raise ClipError(f"has no sound track ({container})")
-        if done.returncode or "partial file" in done.stderr:
-            raise ClipError(f"cannot be decoded ({container}): {_first_line(done.stderr, folder)}")
-        return _by_libsndfile(target)
+        target = Path(folder) / "sound.wav"
+        # a little beyond the bounds, so that what is longer is seen to be
+        length = to_wav(program, found.encoded, found.name, target, seconds=LONGEST + 1, size=4 * _VALUES + (1 << 20))
+        samples, rate = _by_libsndfile(target, exact=True)
+    seconds, promised = len(samples) / rate, found.promised and length is not None
+    if promised and length and seconds < length - _LENGTH_SLACK[0] - _LENGTH_SLACK[1] * length:
+        raise ClipError(
+            f"is cut short: the {found.name} header promises {length:.2f} s, {seconds:.2f} s can be decoded"
+        )
+    return samples, rate, promised
 
 
-def _first_line(said: str, folder: str) -> str:
-    """ffmpeg's first complaint, without the name of our temporary file and the addresses of its objects."""
-    lines = [line.replace(f"{folder}/", "") for line in said.splitlines() if line.strip()]
-    return lines[0].rpartition("] ")[2] if lines else "ffmpeg did not say why"
-
-
-# ---------------------------------------------------------------- whole or cut short
-
-
-def _torn(encoded: bytes) -> str:
-    """Why a file is not whole, or "" where it is, as far as its container can tell."""
-    if encoded[:4] == b"RIFF" and len(encoded) >= 8:
-        size = struct.unpack("<I", encoded[4:8])[0]
-        if size not in _RIFF_UNKNOWN and size + 8 > len(encoded) + 1:  # a missing pad byte is common and harmless
-            return f"is cut short: the WAV header promises {size + 8} bytes, the file has {len(encoded)}"
-    if encoded[:4] == b"OggS":
-        return _torn_ogg(encoded)
-    return _torn_mp3(encoded)
-
-
-def _torn_mp3(encoded: bytes) -> str:
-    """By the byte count in the Xing or Info header that most encoders write into the first frame."""
-    head = encoded[:_XING_WITHIN]
-    at = max(head.find(b"Xing"), head.find(b"Info"))
-    if at < 0 or not (encoded[:3] == b"ID3" or encoded[:1] == b"\xff") or len(head) < at + 16:
-        return ""
-    flags = struct.unpack(">I", head[at + 4 : at + 8])[0]
-    start = at + 8 + 4 * (flags & 1)  # the number of frames comes first, where it is given
-    size = struct.unpack(">I", head[start : start + 4])[0] if flags & 2 else 0
-    if size * (1 - _XING_SLACK) > len(encoded):
-        return f"is cut short: the MP3 header promises {size} bytes, the file has {len(encoded)}"
-    return ""
-
-
-def _torn_ogg(encoded: bytes) -> str:
-    """Walk to the last Ogg page: it must be whole and carry the end-of-stream flag."""
-    start = encoded.rfind(b"OggS")
-    while start > 0 and not _page_fits(encoded, start):
-        if _page_plausible(encoded, start):
-            return "is cut short: the last Ogg page is incomplete"
-        start = encoded.rfind(b"OggS", 0, start)  # the four letters inside a packet, not a page
-    if start + 6 > len(encoded) or not encoded[start + 5] & _OGG_END_OF_STREAM:
-        return "is cut short: the Ogg stream has no last page"
-    return ""
-
-
-def _page_plausible(encoded: bytes, start: int) -> bool:
-    return start + 5 >= len(encoded) or (encoded[start + 4] == 0 and encoded[start + 5] < 8)
-
-
-def _page_fits(encoded: bytes, start: int) -> bool:
-    """Whether a whole page, header, lacing table and packets, lies at `start`."""
-    if start + 27 > len(encoded) or not _page_plausible(encoded, start):
-        return False
-    segments = encoded[start + 26]
-    table = encoded[start + 27 : start + 27 + segments]
-    return len(table) == segments and start + 27 + segments + sum(table) <= len(encoded)
+def _second_try(found: containers.Found, first: ClipError) -> tuple[NDArray[np.float32], int, bool]:
+    """A container that libsndfile knows with a codec that it does not: G.722 in WAV, FLAC in Ogg."""
+    if ffmpeg() is None:
+        hint = f"ffmpeg might read it, and there is none here that starts ({INSTALL} brings one)"
+        raise ClipError(f"{first}; {hint}", passing=True) from first
+    try:
+        return _by_ffmpeg(found)
+    except ClipError as err:
+        raise ClipError(f"{first}; by ffmpeg: {err}", passing=err.passing) from err

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from diva_bench.audio import CANCELLED, UNPROMISED
 from diva_bench.errors import DataError
 from diva_bench.readers import ClipSource, Raw, hub, reader
 from diva_bench.readers.clips import Clip, index, reread
@@ -116,7 +117,7 @@ def load(
         digest(sorted((identity for _, _, identity in built), key=lambda identity: str(identity[0]))),
         excluded=tuple(fault for fault in faults if excluded[fault.id]),
         partial=partial,
-        notes=tuple(notes),
+        notes=(*notes, *_said_of(clips)),
         revision=hub.revision(root) if task.data.hub else "",
     )
 
@@ -253,6 +254,19 @@ def _check_rates(task: TaskSpec, root: Path, clips: Mapping[str, Clip]) -> None:
         )
 
 
+def _said_of(clips: Mapping[str, Clip]) -> list[str]:
+    """What a reader of the numbers has to know of how the clips were heard."""
+    said = {
+        UNPROMISED: "their containers do not say how long they are, so that a clip that was cut short passes for a whole one",
+        CANCELLED: "the mean of them would be next to silence, so that the louder channel is heard",
+    }
+    notes = []
+    for note, meaning in said.items():
+        if found := [name for name, clip in clips.items() if note in clip.notes]:
+            notes.append(f"{note}: {len(found):,} of {len(clips):,} clips, the first {found[0]} ({meaning})")
+    return notes
+
+
 # ---------------------------------------------------------------- samples
 
 
@@ -282,7 +296,8 @@ def _build(
         # that it cannot be used, not in whose words: those of ffmpeg and libsndfile change with their versions
         return None, f"{row.clip.name}: {fault}", [ident, clip.sha256, list(references), "cannot be used"]
     sample = replace(_sample(row, columns, references, task), read=later(row.clip), seconds=clip.seconds)
-    return sample, "", [ident, clip.sha256, list(references), ""]
+    # the same bytes were heard as silence before audio.VERSION 2: those answers are not for this sound
+    return sample, "", [ident, clip.sha256, list(references), CANCELLED if CANCELLED in clip.notes else ""]
 
 
 def _wrong_length(task: TaskSpec, clip: Clip) -> str:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,31 @@ def sha256(path: Path, each: Callable[[int], None] = lambda _: None) -> str:
             state.update(block)
             each(len(block))
     return state.hexdigest()
+
+
+CLIP_LIMIT = 1 << 30
+"""Bytes of the largest clip that is read: three hours of 16 kHz stereo have 0.7 GB."""
+_NO_FILES = {
+    stat.S_IFIFO: "a named pipe, not a file",
+    stat.S_IFSOCK: "a socket, not a file",
+    stat.S_IFCHR: "a device, not a file",
+    stat.S_IFBLK: "a device, not a file",
+}
+
+
+def read_plain(path: Path, most: int = CLIP_LIMIT) -> bytes:
+    """The content of an ordinary file, which may be a link to one.
+
+    Raises OSError where it is something else, which might block or never end, and where it has more than `most` bytes.
+    """
+    found = path.stat()
+    if kind := _NO_FILES.get(stat.S_IFMT(found.st_mode)):
+        raise OSError(errno.EINVAL, kind, str(path))
+    if found.st_size > most:
+        raise OSError(errno.EFBIG, f"{size(found.st_size)}; a clip has at most {size(most)}", str(path))
+    # not blocking: between the look and the opening it may have become a pipe
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        return stream.read(most)
 
 
 def sync(path: Path) -> None:

@@ -52,7 +52,12 @@ class StoreError(UserError):
 
 
 class ClipError(DivaBenchError):
-    """One audio clip that cannot be decoded."""
+    """One audio clip that cannot be decoded. `passing`: another try may go better (memory, time, a program that lacks), so
+    that nobody should remember it."""
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
 
 
 def one_line(err: BaseException) -> str:

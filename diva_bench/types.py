@@ -20,10 +20,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """Decoded mono sound: `samples` float32 in [-1, 1], shape (n,); `rate` in Hz."""
+    """Decoded mono sound: `samples` float32 in [-1, 1], shape (n,); `rate` in Hz. `notes`: what a reader of the numbers has
+    to know of how it was decoded."""
 
     samples: NDArray[np.float32]
     rate: int
+    notes: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:

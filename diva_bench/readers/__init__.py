@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
+from unicodedata import normalize
 
-from diva_bench.disk import Stamp, stamp
+from diva_bench.disk import Stamp, read_plain, stamp
 from diva_bench.errors import unknown
 from diva_bench.specs import TaskSpec
 
@@ -74,8 +76,18 @@ def reader(name: str) -> Reader:
 
 def file_clip(folder: Path, name: str) -> ClipSource:
     """The clip in the file `folder/name`, which need not exist: what is missing is found when the clips are looked at."""
-    path = folder / name
-    try:
-        return ClipSource(name, path.read_bytes, stamp(path))
-    except (OSError, ValueError):  # ValueError: a name with a NUL in it
-        return ClipSource(name, path.read_bytes)
+    for written in _spellings(name):
+        path = folder / written
+        try:
+            return ClipSource(name, partial(read_plain, path), stamp(path))
+        except (OSError, ValueError):  # ValueError: a name with a NUL in it
+            continue
+    return ClipSource(name, partial(read_plain, folder / name))
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """A file's name as a manifest has it; where there is no such file, in the other Unicode form (archives made on a Mac
+    have letters and accents apart), and with the separators of Windows turned."""
+    yield name
+    for turned in dict.fromkeys((name, name.replace("\\", "/"))):
+        yield from (normalize(form, turned) for form in ("NFC", "NFD"))

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from diva_bench.disk import CHUNK, Stamp, size, stamp
+from diva_bench.disk import CHUNK, Stamp, read_plain, size, stamp
 from diva_bench.errors import DataError
 from diva_bench.specs import digest
 
@@ -205,7 +205,7 @@ def _in_folder(folder: Path, archive: Stamp) -> dict[str, Member]:
     found = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name, own = path.relative_to(folder).as_posix(), stamp(path)
-        found[name] = Member(name, own[0], archive + own, path.read_bytes)
+        found[name] = Member(name, own[0], archive + own, partial(read_plain, path))
     return found
 
 

@@ -20,7 +20,7 @@ from diva_bench.readers import ClipSource
 from diva_bench.specs import digest
 from diva_bench.types import Progress
 
-_VERSION = 3  # bump when `_look` would say something else about the same bytes, or the file has another form
+_VERSION = 4  # bump when `_look` would say something else about the same bytes, or the file has another form
 _BLOCK = 256  # clips handed to the threads at once: bounds memory
 _SAVE = 16 * _BLOCK  # clips after which a long look is written down, so that a killed one need not start over
 
@@ -28,13 +28,18 @@ _SAVE = 16 * _BLOCK  # clips after which a long look is written down, so that a 
 @dataclass(frozen=True, slots=True)
 class Clip:
     """One file: its stamp when it was looked at, sha256 of its bytes, length in seconds and rate in Hz as the file has it,
-    or why it cannot be used."""
+    or why it cannot be used.
+
+    `notes`: of `audio.read`. `passing`: the fault may not be there another time; it is not remembered.
+    """
 
     stamp: Stamp
     sha256: str
     seconds: float
     rate: int
     fault: str
+    notes: tuple[str, ...] = ()
+    passing: bool = False
 
 
 def index(root: Path, clips: Sequence[ClipSource], cache: Path, progress: Progress) -> dict[str, Clip]:
@@ -69,7 +74,7 @@ def reread(root: Path, source: ClipSource, sha256: str, cache: Path) -> bytes:
 
 
 def _store(root: Path, cache: Path) -> Path:
-    return cache / "index" / f"{root.stem}-{digest([str(root.resolve()), _VERSION])[:16]}.json"
+    return cache / "index" / f"{root.stem}-{digest([str(root.resolve()), _VERSION, audio.VERSION])[:16]}.json"
 
 
 def _in_blocks(
@@ -88,16 +93,18 @@ def _look(clip: ClipSource) -> tuple[str, Clip]:
     try:
         sound, rate = audio.read(encoded)
     except ClipError as err:
-        return clip.name, Clip(clip.stamp, sha256, 0.0, 0, str(err))
-    return clip.name, Clip(clip.stamp, sha256, round(sound.seconds, 4), rate, "")
+        return clip.name, Clip(clip.stamp, sha256, 0.0, 0, str(err), passing=err.passing)
+    return clip.name, Clip(clip.stamp, sha256, round(sound.seconds, 4), rate, "", sound.notes)
 
 
 def _read(store: Path) -> dict[str, Clip]:
     """The stored index; an index that cannot be read is no index: it is rebuilt, nothing is lost but seconds."""
     try:
         stored = json.loads(store.read_text(encoding="utf-8"))
-        return {name: Clip(tuple(stamp), *rest) for name, (stamp, *rest) in stored.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        for known in stored.values():
+            known[0], known[5] = tuple(known[0]), tuple(known[5])  # stamp and notes
+        return {name: Clip(*known) for name, known in stored.items()}
+    except (OSError, ValueError, TypeError, AttributeError, IndexError):
         return {}
 
 
@@ -106,7 +113,8 @@ def _write(store: Path, clips: Mapping[str, Clip]) -> None:
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
         aside = store.with_suffix(f".{os.getpid()}.tmp")
-        aside.write_text(json.dumps({name: list(asdict(clip).values()) for name, clip in clips.items()}), "utf-8")
+        kept = {name: list(asdict(clip).values()) for name, clip in clips.items() if not clip.passing}
+        aside.write_text(json.dumps(kept), "utf-8")
         aside.replace(store)
     except OSError:
         return

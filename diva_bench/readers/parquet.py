@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from diva_bench.disk import stamp
+from diva_bench.disk import read_plain, stamp
 from diva_bench.errors import DataError, one_line
 from diva_bench.readers import ClipSource, Raw
 from diva_bench.specs import TaskSpec
@@ -221,5 +221,5 @@ def _cell(file: Path, group: int, index: int, column: str) -> bytes:
         return encoded
     beside = cell.get("path") if isinstance(cell, Mapping) else None
     if beside and (sound := file.parent / str(beside)).is_file():
-        return sound.read_bytes()
+        return read_plain(sound)
     raise OSError(f"column {column} holds no sound")

@@ -201,8 +201,8 @@ def _numbered(given: Sequence[str], shard: int, shards: int) -> Iterator[tuple[t
 
 def _store(config: TrainConfig, whisper: Whisper, made_of: Any, cache: Path, limit: int) -> ArrayCache:
     if not config.cache_states:
-        return ArrayCache(place(cache, "audio", [config.max_seconds]), 1, "uint8", limit)
-    about = [made_of, config.dtype, config.window_seconds, config.max_seconds]
+        return ArrayCache(place(cache, "audio", [config.max_seconds, audio.VERSION]), 1, "uint8", limit)
+    about = [made_of, config.dtype, config.window_seconds, config.max_seconds, audio.VERSION]
     about += [config.seed, config.variants, SPEED, GAIN, SNR] if config.variants else []
     # bfloat16 has fewer digits than float16, and normed states are far from its limits
     kept = "float16" if config.dtype == "bfloat16" else "float32"

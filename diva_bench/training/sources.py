@@ -138,7 +138,7 @@ def _refuse(source: str, why: str) -> NoReturn:
 def _clip(file: Path) -> bytes:
     """The bytes of a clip, none where it cannot be read: one lost clip is counted, it does not stop the stream."""
     try:
-        return file.read_bytes()
+        return disk.read_plain(file)
     except (OSError, ValueError):  # ValueError: a name with a NUL in it
         return b""
 

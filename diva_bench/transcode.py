@@ -1,0 +1,95 @@
+"""Sound that libsndfile cannot read becomes a WAV, by an ffmpeg in a process of its own. It is held to the formats that it
+is meant for: a playlist in a clip's place could name any file or address for it to open.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+
+from diva_bench.errors import ClipError, UserError
+
+SECONDS = 300.0
+"""How long ffmpeg may take for one clip."""
+INSTALL = "pip install 'diva-bench[video]'"
+"""What brings an ffmpeg."""
+
+_DEMUXERS = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,asf_o,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,matroska,mov,mp3,mpc,mpc8,"
+    "mpeg,mpegts,nistsphere,ogg,rm,tak,tta,voc,w64,wav,wv"
+)
+_ALLOCATE = 1 << 30  # bytes: the most that it may ask for at once
+_SAID = 1 << 18  # bytes of what it says that are read
+_TORN = ("File ended prematurely", "Packet corrupt", "corrupt input packet", "partial file", "Truncating packet")
+_LENGTH = re.compile(r"^\[info\]   Duration: (\d+):(\d\d):(\d\d\.\d+)", re.MULTILINE)
+_TRACK = re.compile(r"^\[info\]   Stream #0:\d", re.MULTILINE)
+_COMPLAINT = re.compile(r"^(?:\[[^]]*\] )*\[(?:error|fatal)\] *(.*)", re.MULTILINE)
+
+
+def ffmpeg() -> str | None:
+    """The program on PATH, else the one that the PyPI package imageio-ffmpeg brings: the first that starts, else None."""
+    if (found := shutil.which("ffmpeg")) and _starts(found):
+        return found
+    try:
+        import imageio_ffmpeg  # type: ignore[import-untyped]
+
+        found = str(imageio_ffmpeg.get_ffmpeg_exe())
+    except (ImportError, RuntimeError):  # RuntimeError: the package is here, a program for this machine is not
+        return None
+    return found if _starts(found) else None
+
+
+@lru_cache
+def _starts(path: str) -> bool:
+    """Whether a program runs at all: one whose libraries are missing would find a fault in every clip."""
+    try:
+        return subprocess.run([path, "-version"], capture_output=True, timeout=60, check=False).returncode == 0
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def to_wav(program: str, encoded: bytes, name: str, target: Path, *, seconds: float, size: int) -> float | None:
+    """Write the first sound track to the file `target`, float32, at its own rate and with its own channels; stop at
+    `seconds` of sound and at `size` bytes. `name`: of the container, for messages.
+
+    Returns how long the file says it is, in seconds: 0 where it has other tracks as well, which may be longer, None where it
+    does not say. Raises ClipError where it cannot be decoded, or not all of it; UserError where there is no room.
+    """
+    source, log = target.with_name("clip"), target.with_name("said")
+    command = [program, "-nostdin", "-hide_banner", "-nostats", "-v", "level+info", "-xerror"]
+    command += ["-max_alloc", str(_ALLOCATE), "-protocol_whitelist", "file", "-format_whitelist", _DEMUXERS]
+    command += ["-i", str(source), "-map", "0:a:0", "-t", f"{seconds:g}", "-fs", str(size), "-c:a", "pcm_f32le"]
+    try:
+        source.write_bytes(encoded)  # a file, not a pipe: MP4 may have its index at the end
+        with log.open("wb") as said:
+            done = subprocess.run([*command, "-y", str(target)], stderr=said, timeout=SECONDS, check=False)
+        with log.open("rb") as stream:
+            told = stream.read(_SAID).decode("utf-8", "replace").replace(f"{target.parent}/", "")
+    except subprocess.TimeoutExpired as err:
+        raise ClipError(f"cannot be decoded ({name}): ffmpeg took more than {SECONDS:g} s", passing=True) from err
+    except OSError as err:
+        raise UserError(
+            f"{target.parent}: {err.strerror or err}. ffmpeg needs room for a clip there: make some, or set TMPDIR."
+        ) from err
+    _refuse(told, done.returncode, name)
+    length = _LENGTH.search(told)
+    if length is None:
+        return None
+    hours, minutes, rest = length.groups()
+    return int(hours) * 3600 + int(minutes) * 60 + float(rest) if len(_TRACK.findall(told)) == 1 else 0.0
+
+
+def _refuse(told: str, code: int, name: str) -> None:
+    """ClipError with ffmpeg's first complaint, without the addresses of its objects."""
+    if "matches no streams" in told:
+        raise ClipError(f"has no sound track ({name})")
+    if code < 0:
+        raise ClipError(f"cannot be decoded ({name}): ffmpeg was stopped by signal {-code}", passing=True)
+    complaint = _COMPLAINT.search(told)
+    if code:
+        raise ClipError(f"cannot be decoded ({name}): {complaint[1] if complaint else 'ffmpeg did not say why'}")
+    if torn := next((words for words in _TORN if words in told), ""):
+        raise ClipError(f"is cut short ({name}): ffmpeg says {torn!r}")
