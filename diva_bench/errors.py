@@ -7,7 +7,9 @@
     |   |-- DataError        a data set that is not what its task says: missing file, duplicate id, empty reference
     |   |-- PredictionError  a file of another system's answers that is not whole, or does not fit the task
     |   |-- AssetError       weights that are missing, corrupt or cannot be fetched
+    |   |-- ScorerError      a scorer whose numbers are none, or lie outside their scale
     |   `-- StoreError       a run folder that cannot be written, is in use, or belongs to something else
+    |       `-- UnreadableRun   one whose files do not hold what they must: tables list it and go on without it
     `-- ClipError            one clip that cannot be decoded: a data fault, excluded for every model alike
 
 A message says what went wrong, where, what was allowed, and what to do.
@@ -47,8 +49,16 @@ class AssetError(UserError):
     """Weights that are missing, corrupt or cannot be fetched."""
 
 
+class ScorerError(UserError):
+    """A scorer that gives something else than finite numbers on their scale."""
+
+
 class StoreError(UserError):
     """A run folder that cannot be used."""
+
+
+class UnreadableRun(StoreError):
+    """A run folder whose files do not hold what they must."""
 
 
 class ClipError(DivaBenchError):

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from diva_bench import assets, data, stats
 from diva_bench.catalog import Catalog
 from diva_bench.data import Dataset
-from diva_bench.errors import PredictionError, UserError
+from diva_bench.errors import PredictionError, UnreadableRun, UserError
 from diva_bench.predictions import Options, Prediction, Source
 from diva_bench.predictions.match import listed
 from diva_bench.runner import Job
@@ -27,6 +28,7 @@ from diva_bench.scorers.given import METRIC, ROUNDING
 from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.specs import Json, ModelSpec, Runtime, TaskSpec, digest
 from diva_bench.store import RunFolder
+from diva_bench.stored import words
 from diva_bench.types import Floats, Progress, Response, Sample, Scorer
 
 ADAPTER = "imported"
@@ -171,7 +173,10 @@ def task_of(catalog: Catalog, record: Mapping[str, Any]) -> TaskSpec:
     """The task of an imported run as the catalog has it now, with the scorer of its own scores."""
     stored = record["task"]
     if not needs_data(record):
-        return TaskSpec.model_validate({**stored, "home": Path()})
+        try:
+            return TaskSpec.model_validate({**stored, "home": Path()})
+        except ValidationError as err:
+            raise UnreadableRun(f"run.json of {record['id']}: task.{words(err)}. Import the file again.") from err
     task = catalog.task(stored["name"], stored["edition"])
     given = stored["scorers"].get(GIVEN)
     return task.model_copy(update={"scorers": {**task.scorers, GIVEN: given}}) if given else task

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diva_bench import chance, imported, stats
-from diva_bench.errors import SpecError
+from diva_bench.errors import ScorerError, SpecError
 from diva_bench.runner import Job
 from diva_bench.scorers import cleaned, rises
 from diva_bench.scorers.given import NAME as GIVEN
+from diva_bench.scorers.seam import check_row, checked
 from diva_bench.store import RunFolder
-from diva_bench.types import CorpusScorer, Floats, Progress, Response, Row, Sample, Scorer, WholeScorer
+from diva_bench.types import CorpusScorer, Floats, Progress, Response, Row, Sample, WholeScorer
 
 
 def judge(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
@@ -33,10 +34,6 @@ def judge(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     said = [_as_judged(answers[s.id]) for s in scored]
     rows = _measure(job, scored, said, folder, progress)
     signatures = {name: scorer.signature for name, scorer in job.scorers.items()}
-    of = {s.id: {name: rows[name][i] for name in rows} for i, s in enumerate(scored)}
-    if rule == "drop":  # in no score, but in the list, so that the run can be compared on all others
-        of |= {s.id: {name: {} for name in rows} for s in job.samples if s.id in answers and s.id not in of}
-    folder.write_scores({"signature": signatures}, ({**_sheet(s), **of[s.id]} for s in job.samples if s.id in of))
     summary = {
         **_identity(job, folder),
         **_completeness(job, statuses, rule),
@@ -48,6 +45,10 @@ def judge(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     unparsed = summary["metrics"].get("unparsed")
     summary["unparsed"] = round(unparsed["value"] * unparsed["n"] / 100) if unparsed else None
     _unjudged(job, rows, summary)
+    of: dict[str, dict[str, Row]] = {s.id: {name: rows[name][i] for name in rows} for i, s in enumerate(scored)}
+    if rule == "drop":  # in no score, but in the list, so that the run can be compared on all others
+        of |= {s.id: {name: {} for name in rows} for s in job.samples if s.id in answers and s.id not in of}
+    folder.write_scores({"signature": signatures}, ({**_sheet(s), **of[s.id]} for s in job.samples if s.id in of))
     folder.write_summary(summary)
     return summary
 
@@ -78,10 +79,15 @@ def _measure(
     pairs = zip(scored, said, strict=True)
     for sample, response in progress.track(pairs, f"scoring {job.task.name}", total=len(scored)):
         for name, scorer in alone.items():
-            rows[name].append(scorer.measure(sample, response))
+            rows[name].append(check_row(job.task.name, name, sample.id, scorer.measure(sample, response)))
     for name, scorer in job.scorers.items():
         if isinstance(scorer, WholeScorer):
-            rows[name].extend(scorer.measure_all(scored, said, folder.path, progress))
+            found = scorer.measure_all(scored, said, folder.path, progress)
+            if len(found) != len(scored):
+                raise ScorerError(
+                    f"task {job.task.name}: scorer {name} gave {len(found)} rows for {len(scored)} answers."
+                )
+            rows[name] = [check_row(job.task.name, name, s.id, row) for s, row in zip(scored, found, strict=True)]
     return rows
 
 
@@ -159,7 +165,7 @@ def _metrics(
         corpus = scorer.corpus(scored, said) if isinstance(scorer, CorpusScorer) else {}
         counted: Mapping[str, Sequence[str]] = getattr(scorer, "counted", {})
         summed = stats.totals(rows[name]) if counted else {}
-        for metric, got in stats.bootstrap(rows[name], clusters, scorer.reduce).items():
+        for metric, got in stats.bootstrap(rows[name], clusters, checked(job.task.name, name, scorer)).items():
             if metric in out:
                 raise SpecError(
                     f"task {job.task.name}: two of its scorers ({', '.join(job.scorers)}) give a metric {metric!r}. "
@@ -191,18 +197,16 @@ def _groups(job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]
         for i, sample in enumerate(scored):
             members.setdefault(sample.groups[group], []).append(i)
         out[group] = {
-            value: {"n": len(chosen), **_scores(job.scorers, rows, chosen)} for value, chosen in sorted(members.items())
+            value: {"n": len(chosen), **_scores(job, rows, chosen)} for value, chosen in sorted(members.items())
         }
     return out
 
 
-def _scores(
-    scorers: Mapping[str, Scorer], rows: Mapping[str, Sequence[Row]], chosen: Sequence[int]
-) -> dict[str, float]:
+def _scores(job: Job, rows: Mapping[str, Sequence[Row]], chosen: Sequence[int]) -> dict[str, float]:
     return {
         metric: round(float(value), 9)
-        for name, scorer in scorers.items()
-        for metric, value in scorer.reduce(stats.totals([rows[name][i] for i in chosen])).items()
+        for name, scorer in job.scorers.items()
+        for metric, value in checked(job.task.name, name, scorer)(stats.totals([rows[name][i] for i in chosen])).items()
     }
 
 

@@ -7,7 +7,6 @@ judge()    run folder -> scores.jsonl and summary.json (see judge.py)
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from diva_bench.controls import Control
 from diva_bench.data import Dataset
 from diva_bench.errors import ClipError, UserError
 from diva_bench.specs import ModelSpec, TaskSpec, digest
-from diva_bench.store import RunFolder, Shard
+from diva_bench.store import RunFolder, Shard, problem_of
 from diva_bench.types import Adapter, Progress, Request, Response, Sample, Scorer
 
 _AHEAD = 2  # batches decoded ahead of the model
@@ -195,7 +194,7 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
     with progress.bar(job.title, total, "samples", done) as bar:
         for batch, requests, broken in _prefetch(job, todo, prior):
             began = time.perf_counter()
-            answers = {r.id: r for r in [*broken, *_ask(adapter, requests, folder)]}
+            answers = {r.id: r for r in [*broken, *_ask(adapter, job.model.adapter, requests, folder)]}
             wall = time.perf_counter() - began
             responses = [answers[s.id] for s in batch]
             heard = sum(s.seconds for s in batch)
@@ -276,13 +275,13 @@ def _prefetch(
 # ---------------------------------------------------------------- asking, whatever happens
 
 
-def _ask(adapter: Adapter, requests: list[Request], folder: RunFolder) -> list[Response]:
+def _ask(adapter: Adapter, name: str, requests: list[Request], folder: RunFolder) -> list[Response]:
     """Answers for a batch. Out of memory: halves. Any other failure: one by one, so that one sample cannot take
     others with it; a sample that fails alone is an `error` row with the reason."""
     if not requests:
         return []
     try:
-        return _checked(requests, adapter.generate(requests))
+        return _checked(requests, adapter.generate(requests), name)
     except Exception as err:  # whatever a model raises becomes an `error` row with its reason, never an answer
         memory = isinstance(err, MemoryError) or any(w in str(err).lower() for w in _OOM_WORDS)
         reason = f"{type(err).__name__}: {err}".strip()[:500]
@@ -290,25 +289,30 @@ def _ask(adapter: Adapter, requests: list[Request], folder: RunFolder) -> list[R
         return [Response(requests[0].id, status="error", detail=reason)]
     size = len(requests) // 2 if memory else 1
     folder.event({"event": "split", "rows": len(requests), "into": size, "first": requests[0].id, "why": reason})
-    return [r for i in range(0, len(requests), size) for r in _ask(adapter, requests[i : i + size], folder)]
+    return [r for i in range(0, len(requests), size) for r in _ask(adapter, name, requests[i : i + size], folder)]
 
 
-def _checked(requests: Sequence[Request], responses: Sequence[Response]) -> list[Response]:
-    """The adapter's contract: one response per request, same order, finite numbers."""
+def _checked(requests: Sequence[Request], responses: Sequence[Response], name: str) -> list[Response]:
+    """The adapter's contract: one response per request, same order, of the types and values that can be stored."""
+    if not isinstance(responses, list | tuple) or not all(isinstance(r, Response) for r in responses):
+        kinds = ", ".join(sorted({type(r).__name__ for r in responses})) if isinstance(responses, list | tuple) else ""
+        raise TypeError(
+            f"adapter {name} gave {type(responses).__name__} of {kinds or 'nothing'}, not a list of Response"
+        )
     got = [r.id for r in responses]
     wanted = [r.id for r in requests]
     if got != wanted:
-        raise ValueError(f"the adapter answered {got[:5]}... ({len(got)}) to {wanted[:5]}... ({len(wanted)})")
-    return [_checked_one(q, r) for q, r in zip(requests, responses, strict=True)]
+        raise ValueError(f"adapter {name} answered {got[:5]} ({len(got)}) to {wanted[:5]} ({len(wanted)})")
+    return [_checked_one(q, r, name) for q, r in zip(requests, responses, strict=True)]
 
 
-def _checked_one(request: Request, response: Response) -> Response:
-    if response.status != "ok":
-        return response
-    if request.choices is not None:
+def _checked_one(request: Request, response: Response, name: str) -> Response:
+    """The response, or an error that says what is wrong with it: what cannot be stored is no answer."""
+    problem = problem_of(response)
+    if not problem and response.status == "ok" and request.choices is not None:
         scores = response.choices or {}
         if set(scores) != set(request.choices):
-            return replace(response, status="error", detail=f"label scores for {sorted(scores)}, not for all choices")
-        if not all(math.isfinite(s.total) and math.isfinite(s.first) for s in scores.values()):
-            return replace(response, status="error", detail="a label score is not finite")
-    return response
+            problem = f"choices: there are label scores for {sorted(scores)}, not for {sorted(request.choices)}"
+    if not problem:
+        return response
+    return Response(request.id, status="error", detail=f"adapter {name}: its response to {request.id}: {problem}"[:500])

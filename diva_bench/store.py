@@ -24,14 +24,18 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from io import FileIO
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 
-from diva_bench.errors import StoreError
-from diva_bench.types import LabelScore, Response
+from diva_bench import stored
+from diva_bench.errors import StoreError, UnreadableRun
+from diva_bench.stored import SCHEMA, STATUSES, RunRecord, Summary, TaskRecord
+from diva_bench.types import LabelScore, Response, Status
 
 Json = dict[str, Any]
 
@@ -75,6 +79,7 @@ class RunFolder:
         self._lock = FileLock(path / f".lock{self._shard.suffix}")
         self._files: dict[str, FileIO] = {}
         self._round: int | None = None
+        self._records: tuple[Json, Json] | None = None
 
     # ---- opening
 
@@ -87,8 +92,11 @@ class RunFolder:
     def create(cls, results: Path, task: Json, run: Json, shard: Shard | None = None) -> RunFolder:
         """Make or find the folder of this task and run; `task` and `run` carry "id" and "hash".
 
-        Raises StoreError where the folder cannot be written or belongs to another identity.
+        Raises StoreError where the folder cannot be written, belongs to another identity or was edited.
         """
+        task, run = {"schema": SCHEMA, **task}, {"schema": SCHEMA, **run}
+        stored.checked(TaskRecord, task, "task.json")
+        stored.checked(RunRecord, run, "run.json")
         path = results / task["id"] / run["id"]
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -96,7 +104,9 @@ class RunFolder:
             _write_once(path / "run.json", run)
         except OSError as err:
             raise _cannot_write(path, err) from err
-        return cls(path, shard)
+        folder = cls(path, shard)
+        folder.check()
+        return folder
 
     def __enter__(self) -> RunFolder:
         try:
@@ -128,27 +138,27 @@ class RunFolder:
         if self._round is None:
             self._round = self._next_round()
         mark = {"round": self._round} if self._round else {}
-        self._write("responses", [_to_json(r) | mark for r in responses])
+        self._write("responses", [_to_json(r) | mark for r in responses], stored.ANSWER)
         if timing is not None:
-            self._write("timing", [timing])
+            self._write("timing", [timing], stored.TIMING)
 
     def event(self, event: Json) -> None:
         """Record what went another way than planned."""
-        self._write("events", [event])
+        self._write("events", [event], stored.EVENT)
 
     def _next_round(self) -> int:
         """The round of lines written now: that of this number of processes, if it was the last to write, else a new one."""
         ours, others = -1, -1
         for path in self._shards("responses"):
-            last = max((row.get("round", 0) for _, row in _read_lines(path)), default=-1)
+            last = max((row.get("round", 0) for _, row in _read_answers(path)), default=-1)
             if _count(path) == self._shard.count:
                 ours = max(ours, last)
             else:
                 others = max(others, last)
         return ours if ours > others else others + 1
 
-    def _write(self, name: str, rows: Sequence[Json]) -> None:
-        lines = b"".join(_line(row) for row in rows)
+    def _write(self, name: str, rows: Sequence[Json], schema: TypeAdapter[Any]) -> None:
+        lines = b"".join(_line(_fit(row, schema, self._file(name))) for row in rows)
         try:
             if name not in self._files:
                 self._files[name] = _open_for_append(self._file(name))
@@ -160,9 +170,14 @@ class RunFolder:
 
     def write_scores(self, header: Json, rows: Iterable[Json]) -> None:
         """Replace scores.jsonl, aside and renamed."""
-        self._replace("scores.jsonl", (_line(row) for row in _chain(header, rows)))
+        path = self.path / "scores.jsonl"
+        head = _line(_fit({"schema": SCHEMA, **header}, stored.SCORES_HEAD, path))
+        schema = stored.scores_line(tuple(sorted(header["signature"])))
+        self._replace(path.name, chain([head], (_line(_fit(row, schema, path)) for row in rows)))
 
     def write_summary(self, summary: Json) -> None:
+        summary = {"schema": SCHEMA, **summary}
+        stored.checked(Summary, summary, str(self.path / "summary.json"))
         text = json.dumps(summary, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
         self._replace("summary.json", [text.encode()])
 
@@ -173,36 +188,65 @@ class RunFolder:
                 file.writelines(parts)
             aside.replace(self.path / name)
         except OSError as err:
-            aside.unlink(missing_ok=True)
             raise _cannot_write(self.path / name, err) from err
+        finally:
+            aside.unlink(missing_ok=True)
 
     # ---- reading
 
+    def check(self) -> None:
+        """UnreadableRun where run.json or task.json is not what its schema says, was edited, or is of another folder."""
+        if self._records is not None:
+            return
+        task, run = read_json(self.place.parent / "task.json"), read_json(self.path / "run.json")
+        stored.checked(TaskRecord, task, str(self.place.parent / "task.json"), _AWAY)
+        stored.checked(RunRecord, run, str(self.path / "run.json"), _AWAY)
+        for file, found, wanted in (
+            (self.path / "run.json", run["id"], self.place.name),
+            (self.path / "run.json", run["task_id"], self.place.parent.name),
+            (self.place.parent / "task.json", task["id"], self.place.parent.name),
+        ):
+            if found != wanted:
+                raise UnreadableRun(
+                    f"{file}: is the record of {found!r}, and lies in {wanted!r}. A copy is no run of its own: remove it, or "
+                    "give the folder its name back."
+                )
+        stored.check_identity(task, run, str(self.path))
+        self._records = task, run
+
     def record(self) -> Json:
-        return read_json(self.path / "run.json")
+        """run.json, checked."""
+        return self._both()[1]
 
     def task_record(self) -> Json:
-        return read_json(self.place.parent / "task.json")
+        """task.json, checked."""
+        return self._both()[0]
+
+    def _both(self) -> tuple[Json, Json]:
+        self.check()
+        assert self._records is not None
+        return self._records
 
     def summary(self) -> Json:
         return read_json(self.path / "summary.json")
 
-    def scores(self) -> tuple[dict[str, str], dict[str, Json]]:
-        """Signature by scorer, and measured rows by sample id. StoreError where scores.jsonl is missing or not that."""
+    def scores(self) -> tuple[Json, dict[str, Json]]:
+        """The first line of scores.jsonl (`stored.ScoresHead`), and measured rows by sample id. UnreadableRun where the file
+        is missing or not that."""
         path = self.path / "scores.jsonl"
-        try:
-            header, *rows = (row for _, row in _read_lines(path))
-            return header["signature"], {row["id"]: row for row in rows}
-        except (OSError, ValueError, KeyError, TypeError, StoreError) as err:
-            raise StoreError(
-                f"{path}: is no list of scores ({err!r}). Run `diva-bench score {self.path}` to have it written again."
-            ) from err
+        again = f"Run `diva-bench score {self.path}` to have it written again."
+        lines = _read_lines(path, again)
+        _, _, first = next(lines, (0, 0, b"null"))
+        header: Json = _parsed(first, stored.SCORES_HEAD, f"{path}:1", again)
+        schema = stored.scores_line(tuple(sorted(header["signature"])))
+        rows = (_parsed(line, schema, f"{path}:{number}", again) for number, _, line in lines)
+        return header, {row["id"]: row for row in rows}
 
     def events(self) -> list[Json]:
-        return list(self._rows("events"))
+        return list(self._rows("events", stored.EVENT))
 
     def timing(self) -> list[Json]:
-        return list(self._rows("timing"))
+        return list(self._rows("timing", stored.TIMING))
 
     def statuses(self) -> dict[str, str]:
         """id -> status of the answer that counts."""
@@ -212,7 +256,7 @@ class RunFolder:
         """The answer that counts, of every id. Two passes, so that memory holds offsets, not answers."""
         counts = {line.place for line in self._counting().values()}
         for number, path in enumerate(self._shards("responses")):
-            for offset, row in _read_lines(path):
+            for offset, row in _read_answers(path):
                 if (number, offset) in counts:
                     yield _from_json(row)
 
@@ -224,16 +268,16 @@ class RunFolder:
         """id -> the line that counts."""
         best: dict[str, _Line] = {}
         for number, path in enumerate(self._shards("responses")):
-            for offset, row in _read_lines(path):
+            for offset, row in _read_answers(path):
                 line = _Line(row.get("round", 0), row["status"], (number, offset))
                 if (known := best.get(row["id"])) is None or line.counts_before(known):
                     best[row["id"]] = line
         return best
 
-    def _rows(self, name: str) -> Iterator[Json]:
+    def _rows(self, name: str, schema: TypeAdapter[Any]) -> Iterator[Json]:
         for path in self._shards(name):
-            for _, row in _read_lines(path):
-                yield row
+            for number, _, line in _read_lines(path):
+                yield _parsed(line, schema, f"{path}:{number}", _REMOVE)
 
     def _shards(self, name: str) -> list[Path]:
         """All processes' files, by name."""
@@ -254,16 +298,20 @@ def located(path: Path) -> Path:
     return real if (real.parent / "task.json").is_file() else typed.parent.resolve() / typed.name
 
 
+_AWAY = "Restore it from a copy, or move the folder away to start anew."
+_REMOVE = "Remove that line to go on."
+
+
 def read_json(path: Path) -> Json:
-    """A JSON object from disk; StoreError where it is missing or not one."""
+    """A JSON object from disk; UnreadableRun where it is missing or not one."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as err:
-        raise StoreError(f"{path}: cannot be read ({err.strerror}). Is this a run folder?") from err
-    except ValueError as err:
-        raise StoreError(f"{path}: is not valid JSON ({err}). Move the folder away to start anew.") from err
+        raise UnreadableRun(f"{path}: cannot be read ({err.strerror}). Is this a run folder?") from err
+    except (ValueError, RecursionError) as err:
+        raise UnreadableRun(f"{path}: is not valid JSON ({err}). {_AWAY}") from err
     if not isinstance(value, dict):
-        raise StoreError(f"{path}: expected a JSON object, found {type(value).__name__}.")
+        raise UnreadableRun(f"{path}: expected a JSON object, found {type(value).__name__}. {_AWAY}")
     return value
 
 
@@ -298,39 +346,83 @@ def _open_for_append(path: Path) -> FileIO:
     return file
 
 
-def _read_lines(path: Path) -> Iterator[tuple[int, Json]]:
-    """(byte offset, row) of every whole line; a torn last line is not there yet."""
+def _read_lines(path: Path, remedy: str = "Is this a run folder?") -> Iterator[tuple[int, int, bytes]]:
+    """(number from 1, byte offset, bytes) of every whole line; a torn last line is not there yet."""
     offset = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                row = json.loads(line)
-            except ValueError as err:
-                raise StoreError(f"{path}:{number}: is not valid JSON ({err}). Remove that line to go on.") from err
-            yield offset, row
-            offset += len(line)
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    return
+                yield number, offset, line
+                offset += len(line)
+    except OSError as err:
+        raise UnreadableRun(f"{path}: cannot be read ({err.strerror}). {remedy}") from err
+
+
+def _read_answers(path: Path) -> Iterator[tuple[int, Json]]:
+    """(byte offset, row) of every answer. A status that nobody knows is an error: counted, not scored, asked again."""
+    for number, offset, line in _read_lines(path):
+        row = _parsed(line, stored.ANSWER, f"{path}:{number}", _REMOVE)
+        if row["status"] not in STATUSES:
+            said = f"{path.name}:{number} has status {row['status']!r}, which is none of {', '.join(STATUSES)}"
+            row = {"id": row["id"], "status": "error", "text": "", "detail": said, "round": row.get("round", 0)}
+        yield offset, row
+
+
+def _parsed(line: bytes, schema: TypeAdapter[Any], where: str, remedy: str) -> Any:
+    try:
+        return schema.validate_json(line)
+    except ValidationError as err:
+        problem = err.errors(include_url=False)[0]
+        if problem["type"] == "json_invalid":
+            raise UnreadableRun(f"{where}: is not valid JSON ({problem['ctx']['error']}). {remedy}") from err
+        raise UnreadableRun(f"{where}: {stored.words(err)}. {remedy}") from err
+
+
+def _fit(row: Json, schema: TypeAdapter[Any], path: Path) -> Json:
+    """The row, if it is one that will be read again; StoreError before it is written if not."""
+    try:
+        schema.validate_python(row)
+    except ValidationError as err:
+        raise StoreError(f"{path}: nothing was written: {row.get('id', 'a line')}: {stored.words(err)}.") from err
+    return row
 
 
 def _line(row: Json) -> bytes:
     text = json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode("utf-8", errors="replace") + b"\n"  # a model may emit half a surrogate pair
+    return text.encode("utf-8") + b"\n"
 
 
-def _chain(first: Json, rest: Iterable[Json]) -> Iterator[Json]:
-    yield first
-    yield from rest
+def problem_of(response: Response) -> str:
+    """Why a response cannot be stored, in words; "" where it can. What an adapter gives is checked by this before it counts
+    as an answer."""
+    try:
+        row, seconds = _to_json(response), dict(response.seconds)
+        if strange := stored.foreign(row) or stored.foreign(seconds, "seconds"):
+            return strange
+        stored.ANSWER.validate_python(row)
+        stored.STAGES.validate_python(seconds)
+    except ValidationError as err:
+        return stored.words(err)
+    except Exception as err:  # an adapter may give anything
+        return f"{type(err).__name__}: {err}"
+    return "" if response.status in STATUSES else f"status: {response.status!r} is none of {', '.join(STATUSES)}"
+
+
+def _whole(text: Any) -> Any:
+    """A text without half surrogate pairs, which a model may emit and UTF-8 has not; anything else as it is."""
+    return text.encode("utf-8", "replace").decode("utf-8") if isinstance(text, str) else text
 
 
 def _to_json(response: Response) -> Json:
-    row: Json = {"id": response.id, "status": response.status, "text": response.text}
+    row: Json = {"id": response.id, "status": response.status, "text": _whole(response.text)}
     if response.detail:
-        row["detail"] = response.detail
+        row["detail"] = _whole(response.detail)
     if response.choices is not None:
-        row["choices"] = {k: [v.total, v.tokens, v.first] for k, v in response.choices.items()}
+        row["choices"] = {k: (v.total, v.tokens, v.first) for k, v in response.choices.items()}
     if response.heard is not None:
-        row["heard"] = response.heard
+        row["heard"] = _whole(response.heard)
     if response.tokens:
         row["tokens"] = dict(response.tokens)
     if response.label is not None:
@@ -344,7 +436,7 @@ def _from_json(row: Mapping[str, Any]) -> Response:
     choices = row.get("choices")
     return Response(
         id=row["id"],
-        status=row["status"],
+        status=cast(Status, row["status"]),
         text=row["text"],
         detail=row.get("detail", ""),
         choices={k: LabelScore(*v) for k, v in choices.items()} if choices is not None else None,

@@ -155,7 +155,8 @@ class Scorer(Protocol):
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
         """Scores from summed statistics. Each value of `totals` has one shape (...), kept by every score; a statistic
-        that no row had is missing. All scores are on a 0 to 100 scale (MCC -100 to 100)."""
+        that no row had is missing. Scores are finite and on a 0 to 100 scale; a scorer with others says so in an attribute
+        `ranges`, metric -> (least, most), None where there is no end."""
         ...
 
 

@@ -30,7 +30,7 @@ LEVELS = (  # lowest first; "x.*" is the package x and all in it
         "scorers.*",
         "adapters.*",
     ),
-    ("catalog", "store", "plan", "predictions.*"),
+    ("catalog", "store", "stored", "plan", "predictions.*"),
     ("runner", "imported", "chance", "judge"),
     ("training.*",),
     ("leaks",),

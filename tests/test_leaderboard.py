@@ -303,8 +303,8 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("run.json", "{", "cannot be read as JSON"),
-        ("summary.json", "[]", "expected an object, found list"),
+        ("run.json", "{", "is not valid JSON"),
+        ("summary.json", "[]", "expected a JSON object, found list"),
         ("run.json", '{"task": {"name": "a", "edition": "mini", "primary": "b"}}', "model: is missing."),
     ],
 )

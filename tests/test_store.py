@@ -8,11 +8,26 @@ from pathlib import Path
 import pytest
 
 from diva_bench.errors import StoreError
+from diva_bench.specs import ModelSpec, Runtime, digest
 from diva_bench.store import RunFolder, Shard
 from diva_bench.types import LabelScore, Response
 
-TASK = {"id": "t-1", "hash": "1"}
-RUN = {"id": "m-2", "hash": "2"}
+
+def records(model: str = "m"):
+    """task.json and run.json as a run writes them, of no data."""
+    asked = {"edition": "mini", "limit": None, "seed": 0, "fingerprint": "f" * 64}
+    task = {"id": f"t-{digest(asked)[:6]}", "hash": digest(asked), "name": "t", **asked}
+    words = dict.fromkeys(("description", "citation", "licence"), "")
+    spec = ModelSpec(
+        name=model, edition=None, adapter="echo", args={}, weights={}, runtime=Runtime(), training=None, **words
+    )
+    hashed = digest({"task": task["hash"], "model": spec.asked(), "adapter_version": "1"})
+    run = {"id": f"{model}-{hashed[:6]}", "hash": hashed, "task_id": task["id"], "adapter_version": "1"}
+    run |= {"limit": None, "seed": 0, "fingerprint": "f" * 64, "model": spec.model_dump(mode="json")}
+    return task, run | {"task": {"name": "t", "edition": "mini", "primary": "contains", "scorers": {}}}
+
+
+TASK, RUN = records()
 
 
 def create(tmp_path, **changes):
@@ -26,35 +41,35 @@ def test_what_was_appended_comes_back(tmp_path):
         Response("c", choices={"x": LabelScore(-1.5, 2, -1.0)}, heard="see"),
     ]
     with create(tmp_path) as folder:
-        folder.append(rows, {"rows": 3})
+        folder.append(rows, {"rows": 3, "audio": 1.5, "wall": 0.25, "stages": {"decode": 0.2}})
     assert list(RunFolder(folder.path).responses()) == rows
     assert folder.statuses() == {"a": "ok", "b": "error", "c": "ok"}
 
 
 def test_the_last_answer_of_an_id_wins(tmp_path):
     with create(tmp_path) as folder:
-        folder.append([Response("a", status="error"), Response("b", text="1")], {})
-        folder.append([Response("a", text="now")], {})
+        folder.append([Response("a", status="error"), Response("b", text="1")], None)
+        folder.append([Response("a", text="now")], None)
     assert {r.id: r.text for r in folder.responses()} == {"a": "now", "b": "1"}
 
 
 @pytest.mark.parametrize("torn", [b'{"id":"b","sta', b"x" * 200_000])
 def test_a_torn_last_line_is_cut_off_before_the_next_append(tmp_path, torn):
     with create(tmp_path) as folder:
-        folder.append([Response("a")], {})
+        folder.append([Response("a")], None)
     file = folder.path / "responses.jsonl"
     whole = file.read_bytes()
     file.write_bytes(whole + torn)
     assert list(folder.statuses()) == ["a"], "a reader does not see a torn line"
     with create(tmp_path) as folder:
-        folder.append([Response("b")], {})
+        folder.append([Response("b")], None)
     assert file.read_bytes().startswith(whole + b'{"id":"b"')
     assert list(folder.statuses()) == ["a", "b"]
 
 
 def test_half_a_surrogate_pair_does_not_break_the_file(tmp_path):
     with create(tmp_path) as folder:
-        folder.append([Response("a", text="\ud83d broken")], {})
+        folder.append([Response("a", text="\ud83d broken")], None)
     assert [r.id for r in folder.responses()] == ["a"]
 
 
@@ -66,7 +81,7 @@ def test_a_second_writer_is_refused(tmp_path):
 def test_shards_write_their_own_files_and_are_read_together(tmp_path):
     for index in range(3):
         with RunFolder.create(tmp_path, TASK, RUN, Shard(index, 3)) as folder:
-            folder.append([Response(f"s{index}")], {"rows": 1})
+            folder.append([Response(f"s{index}")], None)
     assert sorted(p.name for p in folder.path.glob("responses*")) == [f"responses.{i}-of-3.jsonl" for i in range(3)]
     assert sorted(r.id for r in RunFolder(folder.path).responses()) == ["s0", "s1", "s2"]
 
@@ -126,15 +141,19 @@ def test_who_only_judges_opens_no_answers_for_writing(tmp_path):
     file = folder.path / "responses.jsonl"
     file.write_bytes(file.read_bytes() + b'{"torn')
     before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.path.glob("*.jsonl")}
+    assert list(before) == ["responses.jsonl"]
     with RunFolder(folder.path) as again:
-        again.write_summary({})
-    assert {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.path.glob("*.jsonl")} == before
+        again.write_scores({"signature": {}}, [{"id": "a"}])
+    after = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.path.glob("*.jsonl")}
+    assert after.keys() - before.keys() == {"scores.jsonl"}
+    assert before.items() <= after.items()
 
 
 def test_a_folder_of_another_identity_is_refused(tmp_path):
     create(tmp_path)
-    with pytest.raises(StoreError, match="belongs to 2, not to other"):
-        create(tmp_path, hash="other")
+    other = {**RUN, "hash": RUN["hash"][:6] + "0" * 58}
+    with pytest.raises(StoreError, match=f"belongs to {RUN['hash']}, not to {other['hash']}"):
+        RunFolder.create(tmp_path, TASK, other)
 
 
 @pytest.mark.parametrize(("content", "said"), [("{", "not valid JSON"), ("[]", "expected a JSON object")])
@@ -147,8 +166,10 @@ def test_a_record_that_was_spoilt_is_told(tmp_path, content, said):
 
 def test_a_broken_line_in_the_middle_is_told_with_its_number(tmp_path):
     with create(tmp_path) as folder:
-        folder.append([Response("a")], {})
-    (folder.path / "responses.jsonl").write_text("nonsense\n" + json.dumps({"id": "a", "status": "ok"}) + "\n")
+        folder.append([Response("a")], None)
+    (folder.path / "responses.jsonl").write_text(
+        "nonsense\n" + json.dumps({"id": "a", "status": "ok", "text": ""}) + "\n"
+    )
     with pytest.raises(StoreError, match=r"responses\.jsonl:1: is not valid JSON"):
         folder.statuses()
 
@@ -156,8 +177,8 @@ def test_a_broken_line_in_the_middle_is_told_with_its_number(tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_is_told_and_what_was_written_is_kept(tmp_path):
     with pytest.raises(StoreError, match="the disk is full"), create(tmp_path) as folder:  # noqa: PT012
-        folder.append([Response("a")], {})
+        folder.append([Response("a")], None)
         folder._files["responses"].close()
         folder._files["responses"] = Path("/dev/full").open("ab", buffering=0)  # noqa: SIM115 (the folder closes it)
-        folder.append([Response("b")], {})
+        folder.append([Response("b")], None)
     assert list(RunFolder(folder.path).statuses()) == ["a"]

@@ -12,7 +12,7 @@ from diva_bench.catalog import Catalog, check_file
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.run import Options, editions_of, prepare, run_jobs, shard_of_process, training_of
 from diva_bench.cli.show import print_table
-from diva_bench.errors import AssetError, StoreError, UserError, unknown
+from diva_bench.errors import AssetError, StoreError, UnreadableRun, UserError, unknown
 from diva_bench.report.ablation import Block, Outcome, Variant, ablation_table
 from diva_bench.report.summaries import RunSummary, summary_of
 from diva_bench.runner import Job
@@ -168,16 +168,19 @@ def _outcome(job: Job, metric: str, owner: str | None, variant: Variant, results
     again = f"run `diva-bench score {folder.path}`"
     if not (folder.path / "summary.json").is_file() or not (folder.path / "scores.jsonl").is_file():
         return Outcome(variant, f"not judged: still being asked, or {again}")
-    summary = summary_of(folder.summary(), folder.path / "summary.json")
+    try:
+        summary = summary_of(folder.summary(), folder.path / "summary.json")
+        header, lines = folder.scores()
+    except UnreadableRun as err:
+        return Outcome(variant, f"cannot be read: {err}")
     if not summary.complete:
         return Outcome(variant, f"incomplete: {summary.reason} of {summary.n}", summary)
-    if summary.signature != {name: scorer.signature for name, scorer in job.scorers.items()}:
-        return Outcome(variant, f"judged by scorers of another version or setting: {again}", summary)
     if owner is None or metric not in summary.metrics:
         return Outcome(variant, f"no {metric}; it has {', '.join(summary.metrics)}", summary)
-    header, lines = folder.scores()
+    if summary.signature.get(owner) != job.scorers[owner].signature:
+        return Outcome(variant, f"judged by scorers of another version or setting: {again}", summary)
     rows = {ident: line.get(owner, {}) for ident, line in lines.items()}
-    if header != summary.signature or rows.keys() != {sample.id for sample in job.samples}:
+    if header["signature"] != summary.signature or rows.keys() != {sample.id for sample in job.samples}:
         return Outcome(variant, f"scores.jsonl and summary.json are not of one judging: {again}", summary)
     return Outcome(variant, "", _of_metric(summary, metric), rows)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_tables
-from diva_bench.errors import StoreError, UserError
+from diva_bench.errors import StoreError, UnreadableRun, UserError
 from diva_bench.report.compare import (
     Comparison,
     chosen,
@@ -22,8 +22,9 @@ from diva_bench.report.compare import (
     scores_table,
     tests_table,
 )
+from diva_bench.report.runs import unreadable_table
 from diva_bench.report.scored import sheet
-from diva_bench.report.summaries import collect, of_tasks
+from diva_bench.report.summaries import collect, of_tasks, summary_of
 from diva_bench.report.tables import Table
 from diva_bench.report.trio import Trio, find, trio, trio_tables
 from diva_bench.store import RunFolder
@@ -38,13 +39,34 @@ def compare_command(
     if len(runs) < 2:
         raise UserError(f"compare needs two runs or more, got {len(runs)}. Give folders such as results/<task>/<run>.")
     held = _references(references)
+    runs, unreadable = _readable(runs)
     lined = sheet(runs, Catalog(paths), Terminal())
     found = compare(lined, chosen(lined, metrics))
     tables = [scores_table(found), differences_table(found), tests_table(found), *groups_tables(found, held)]
     if items:
         tables.append(_items(found, items, format))
-    print_tables(tables, format)
-    return 0
+    print_tables([*tables, *unreadable_table(unreadable)], format)
+    return 1 if unreadable else 0
+
+
+def _readable(runs: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The runs whose files are what they must be, and what is wrong with each of the others. UnreadableRun where fewer than
+    two are left."""
+    kept, unreadable = [], []
+    for path in runs:
+        try:
+            folder = RunFolder(path)
+            if (path / "run.json").is_file():  # that a folder is no run at all is told in other words
+                folder.check()
+                if (path / "summary.json").is_file() and (path / "scores.jsonl").is_file():
+                    summary_of(folder.summary(), path / "summary.json")
+                    folder.scores()
+            kept.append(path)
+        except UnreadableRun as err:
+            unreadable.append(str(err))
+    if unreadable and len(kept) < 2:
+        raise UnreadableRun("\n".join(unreadable))
+    return kept, unreadable
 
 
 def _references(words: Sequence[str]) -> dict[str, str]:
@@ -76,7 +98,8 @@ def trio_command(
     """Exit code: 0 every task that has an oracle or a cascade has all runs; 1 some are missing, and named."""
     if not results.is_dir():
         raise StoreError(f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.")
-    stored = collect(results)
+    unreadable: list[str] = []
+    stored = collect(results, unreadable)
     runs = [s for s in stored if s.limit is None and not s.audio and not s.variant]
     trials = len(stored) - len(runs)
     runs = of_tasks(runs, tasks)
@@ -101,5 +124,5 @@ def trio_command(
             f"There are runs of {', '.join(sorted({s.model for s in runs})) or 'nobody'}"
             + (f"; {trials} with --limit, --audio or another wording are not looked at." if trials else ".")
         )
-    print_tables(trio_tables(trios, missing), format)
-    return 1 if missing else 0
+    print_tables([*trio_tables(trios, missing), *unreadable_table(unreadable)], format)
+    return 1 if missing or unreadable else 0

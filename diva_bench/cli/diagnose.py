@@ -10,7 +10,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.results import job_of
 from diva_bench.cli.show import print_table, print_tables
-from diva_bench.errors import StoreError
+from diva_bench.errors import StoreError, UnreadableRun
 from diva_bench.report.diagnose import Patient, as_json, diagnose, long_table, tables
 from diva_bench.report.signs import Answers, counted
 from diva_bench.report.summaries import RunSummary, summary_of
@@ -28,9 +28,18 @@ def diagnose_command(
     folders = [RunFolder(path) for path in dict.fromkeys(located(path) for path in runs)]
     names = _labels(folders)
     shown = progress.track(folders, "reading runs", total=len(folders))
-    patients = [
-        _patient(job_of(catalog, folder, progress, data_dir=data_dir), folder, names[folder.path]) for folder in shown
-    ]
+    patients: list[Patient] = []
+    unreadable: list[str] = []
+    for folder in shown:
+        try:
+            job = job_of(catalog, folder, progress, data_dir=data_dir)
+            patients.append(_patient(job, folder, names[folder.path]))
+        except UnreadableRun as err:
+            unreadable.append(str(err))
+    if not patients:
+        raise UnreadableRun("\n".join(unreadable))
+    for said in unreadable:
+        progress.note(said)
     found = diagnose(patients)
     if format == "json":
         print(as_json(found, examples), end="")
@@ -38,7 +47,7 @@ def diagnose_command(
         print_table(long_table(found), "csv")
     else:
         print_tables(tables(found, examples), format)
-    return 0
+    return 1 if unreadable else 0
 
 
 def _labels(folders: Sequence[RunFolder]) -> dict[Path, str]:

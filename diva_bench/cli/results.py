@@ -12,11 +12,11 @@ from diva_bench import assets, controls, data, imported, judge
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_tables
-from diva_bench.errors import SpecError, StoreError
+from diva_bench.errors import SpecError, StoreError, UnreadableRun
 from diva_bench.report import scored
 from diva_bench.report.leaderboard import leaderboard, page
 from diva_bench.report.prompts import families, spread_table
-from diva_bench.report.runs import Finished, results_table
+from diva_bench.report.runs import Finished, results_table, unreadable_table
 from diva_bench.report.summaries import collect, of_tasks, summary_of
 from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.runner import Job
@@ -29,14 +29,21 @@ def score_command(
 ) -> int:
     """Measure, reduce and print again what the runs' answers are worth. `scorers`: more of them, for this time."""
     catalog, progress, more = Catalog(paths), Terminal(), more_scorers(scorers)
-    finished = []
+    finished: list[Finished] = []
+    unreadable: list[str] = []
     for path in runs:
         folder = RunFolder(path)
-        job = job_of(catalog, folder, progress, more, data_dir)
-        with folder:
-            finished.append(Finished(judge.judge(job, folder, progress), path, folder.timing()))
-    print_tables([results_table(finished), *([metrics_table(finished)] if more else [])])
-    return 0 if all(f.summary["complete"] and not f.summary.get("unjudged") for f in finished) else 1
+        try:
+            job = job_of(catalog, folder, progress, more, data_dir)
+            with folder:
+                finished.append(Finished(judge.judge(job, folder, progress), path, folder.timing()))
+        except UnreadableRun as err:
+            if len(runs) == 1:
+                raise
+            unreadable.append(str(err))
+    shown = [results_table(finished), *([metrics_table(finished)] if more else [])] if finished else []
+    print_tables([*shown, *unreadable_table(unreadable)])
+    return 0 if not unreadable and all(f.summary["complete"] and not f.summary.get("unjudged") for f in finished) else 1
 
 
 def more_scorers(given: Sequence[str]) -> dict[str, Json]:
@@ -122,19 +129,22 @@ def job_of(
 def leaderboard_command(
     results: Path, tasks: list[str], format: str, ranks: bool = False, paths: Sequence[Path] = ()
 ) -> int:
-    """Print one table per task, and the spread over prompts; `ranks`: with the interval of every rank. 1 without runs."""
+    """Print one table per task, and the spread over prompts; `ranks`: with the interval of every rank. Exit code: 1
+    without runs, and where some cannot be read: they are listed, and the others ranked."""
     if not results.is_dir():
         raise StoreError(f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.")
-    summaries = of_tasks(collect(results), tasks)
-    if not summaries:
+    unreadable: list[str] = []
+    summaries = of_tasks(collect(results, unreadable), tasks)
+    if not summaries and not unreadable:
         print(f"{results}: no runs" + (f" of {', '.join(tasks)}" if tasks else "") + ".", file=sys.stderr)
         return 1
     between = scored.ranks(summaries, Catalog(list(paths)), Terminal()) if ranks else {}
     tables = leaderboard(summaries, ranks=between)
     spread = families(s.folder for s in summaries)
     tables += [spread_table(spread)] if spread else []
+    tables += unreadable_table(unreadable)
     if format == "md":
         print(page(tables), end="")
-        return 0
-    print_tables(tables, format)
-    return 0
+    else:
+        print_tables(tables, format)
+    return 1 if unreadable else 0

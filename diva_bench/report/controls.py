@@ -99,10 +99,10 @@ def _heard(job: Job, results: Path) -> Heard:
     if not summary.complete:
         how = "the run without --audio is " if job.control is None else ""
         return Heard(summary, f"{how}incomplete, {summary.reason}")
-    signature, rows = folder.scores()
+    header, rows = folder.scores()
     if rows.keys() == {s.id for s in job.samples}:
         for name, scorer in job.scorers.items():
-            if signature.get(name) != scorer.signature:
+            if header["signature"].get(name) != scorer.signature:
                 continue  # judged in another way than now: not to be held against a run that is judged now
             mine = {ident: row[name] for ident, row in rows.items()}
             if job.task.primary in scorer.reduce(totals([row for row in mine.values() if row])):

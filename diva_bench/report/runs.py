@@ -41,6 +41,12 @@ def results_table(finished: Sequence[Finished]) -> Table:
     return Table("results", columns, [_row(f) for f in finished], _notes(finished))
 
 
+def unreadable_table(found: Sequence[str]) -> list[Table]:
+    """What is wrong with each run that cannot be read; no table where all can."""
+    rows: list[list[Cell]] = [[said] for said in found]
+    return [Table("runs that cannot be read, in no table", [Column("what is wrong")], rows)] if rows else []
+
+
 def _row(finished: Finished) -> list[Cell]:
     run = summary_of(dict(finished.summary), finished.path / "summary.json")
     # speed means something where audio was heard or a model computed: a baseline answers from a table

@@ -208,7 +208,7 @@ def _table(path: Path, summary: RunSummary) -> dict[str, Json]:
     """Sample id -> line of scores.jsonl, checked against the summary."""
     header, table = RunFolder(path).scores()
     again = f"Run `diva-bench score {path}`."
-    if header != summary.signature:
+    if header["signature"] != summary.signature:
         raise StoreError(f"{path}: scores.jsonl and summary.json are not of one judging. {again}")
     if len(table) != summary.scored + summary.dropped:
         raise StoreError(

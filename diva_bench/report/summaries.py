@@ -1,95 +1,31 @@
-"""summary.json of a run, as the judge writes it and reports read it: the schema, checked, and all of a folder."""
+"""summary.json of a run as reports read it, checked, and all of a folder."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from diva_bench.dataspec import Speech
-from diva_bench.errors import StoreError
+from diva_bench import stored
+from diva_bench.errors import UnreadableRun
 from diva_bench.report.tables import Score
-from diva_bench.store import located
+from diva_bench.store import RunFolder, located, read_json
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class MetricSummary(_File):
-    """One metric of one run: its value, the 95 % interval, and the answers and clusters it is about."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    clusters: int
-    few_clusters: bool
-    higher_is_better: bool
-    corpus: float | None = None
-    """The metric's own value over all answers together, where `value`, a mean over answers, is not that."""
+class MetricSummary(stored.Metric):
+    """One metric of one run, as tables show it."""
 
     @property
     def score(self) -> Score:
         return Score(self.value, self.low, self.high)
 
 
-class RunSummary(_File):
-    """summary.json of one run, as the judge writes it. Missing and unknown keys are errors."""
+class RunSummary(stored.Summary):
+    """summary.json of one run, with what tables call it."""
 
-    task: str
-    task_id: str
-    model: str
-    run_id: str
-    edition: str
-    """Of the task."""
-    speech: Speech | None = None
-    """Of the task's data. A summary without the key is older: `synthetic` then goes by the edition."""
-    model_edition: str | None
-    """A nano model is asked the mini task; a model without weights has no edition."""
-    imported: bool = False
-    """The answers were given elsewhere (`diva-bench import`)."""
-    dtype: str | None
-    limit: int | None
-    seed: int
-    variant: int = 0
-    """The wording of the prompt: 0 the main one; a summary without the key is older, or of that."""
-    audio: str | None = None
-    """The audio condition (`run --audio`), None for clips as they are."""
-    primary: str
-    repeatable: bool
-    n: int
-    scored: int
-    clusters: int
-    errors: int
-    unsupported: int
-    unparsed: int | None
-    complete: bool
-    reason: str
-    data_faults: list[dict[str, str]]
-    signature: dict[str, str]
-    metrics: dict[str, MetricSummary]
-    groups: dict[str, dict[str, dict[str, float]]]
-    baseline: float | None
-    at_chance: bool | None
-    baseline_of: str | None = None
-    """Which answer that hears nothing was the best; a summary without the key is older and knows constant ones only."""
-    baselines: dict[str, float] | None = None
-    """The primary metric of each of them."""
-    no_baseline: str = ""
-    """Why there is none, where one was looked for."""
-    partial: str = ""
-    """How the data differed from what the task says (`--allow-partial`): such a run is not complete."""
-    excluded: list[dict[str, str]] = Field(default_factory=list)
-    """Samples that the task itself leaves out, and why."""
-    data_notes: list[str] = Field(default_factory=list)
-    errors_as: Literal["wrong", "drop"] | None = None
-    """What was done with the answers that failed at their source (`import --errors`), where some did."""
-    unjudged: dict[str, int] = Field(default_factory=dict)
-    """Scorer -> the answers on which the model it asks failed."""
+    metrics: Mapping[str, MetricSummary]
     _folder: Path = PrivateAttr(default=Path())
 
     @property
@@ -144,33 +80,46 @@ _REMEDY = "Delete it and run `diva-bench score` on the folder to have it written
 
 
 def summary_of(raw: dict[str, Any], file: Path) -> RunSummary:
-    """The content of the summary.json `file`, checked. Raises StoreError naming file and key where something is
+    """The content of the summary.json `file`, checked. Raises UnreadableRun naming file and key where something is
     missing, unknown or of a wrong type, or where the file does not lie in the folder its run was written to."""
-    summary = _checked(RunSummary, raw, file, _REMEDY)
+    summary = stored.checked(RunSummary, raw, str(file), _REMEDY)
     summary._folder, place = file.parent, located(file.parent)
     for key, found, wanted in (
         ("task_id", summary.task_id, place.parent.name),
         ("run_id", summary.run_id, place.name),
     ):
         if found != wanted:
-            raise StoreError(f"{file}: {key}: {found!r} does not belong here, expected {wanted!r}. {_REMEDY}")
+            raise UnreadableRun(f"{file}: {key}: {found!r} does not belong here, expected {wanted!r}. {_REMEDY}")
     return summary
 
 
-def collect(results: Path) -> list[RunSummary]:
+def collect(results: Path, unreadable: list[str] | None = None) -> list[RunSummary]:
     """Every run under <results>/<task id>/<run id>/, in the order of the paths.
 
     A folder without run.json is no run; one without summary.json is a run still being asked, or killed. A link to a run
-    that is there as well is not a second one.
+    that is there as well is not a second one. `unreadable`: gets what is wrong with each run that cannot be read, in
+    words; without it the first one is an UnreadableRun.
     """
     found: dict[Path, Path] = {}
     for path in sorted(results.glob("*/*/run.json")):
         found.setdefault(located(path.parent), path.parent)
     runs = []
     for folder in found.values():
-        file = folder / "summary.json"
-        runs.append(summary_of(_read(file), file) if file.exists() else _unjudged(folder / "run.json"))
+        try:
+            runs.append(_run_at(folder))
+        except UnreadableRun as err:
+            if unreadable is None:
+                raise
+            unreadable.append(str(err))
     return runs
+
+
+def _run_at(folder: Path) -> RunSummary:
+    """One run; UnreadableRun where its records or its summary are not what they must be."""
+    if read_json(folder / "run.json").get("schema", 1) != 1:  # before, records had less to be held against
+        RunFolder(folder).check()
+    file = folder / "summary.json"
+    return summary_of(read_json(file), file) if file.exists() else _unjudged(folder / "run.json")
 
 
 def of_tasks(runs: Sequence[RunSummary], names: Sequence[str]) -> list[RunSummary]:
@@ -206,7 +155,7 @@ class _Run(_Part):
 
 def _unjudged(file: Path) -> RunSummary:
     """What run.json says of a run that has no summary."""
-    run = _checked(_Run, _read(file), file)
+    run = stored.checked(_Run, read_json(file), str(file))
     place = located(file.parent)
     known: dict[str, Any] = {
         "task": run.task.name,
@@ -230,28 +179,3 @@ def _unjudged(file: Path) -> RunSummary:
     summary = RunSummary.model_validate(known | {key: {} for key in ("signature", "metrics", "groups")})
     summary._folder = file.parent
     return summary
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        raise StoreError(f"{path}: cannot be read as JSON ({err}).") from err
-    if not isinstance(raw, dict):
-        raise StoreError(f"{path}: expected an object, found {type(raw).__name__}.")
-    return raw
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def _checked(schema: type[M], raw: dict[str, Any], file: Path, remedy: str = "") -> M:
-    """`raw` as `schema`; StoreError tells the first problem in words."""
-    try:
-        return schema.model_validate(raw)
-    except ValidationError as err:
-        problem = err.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        what = {"missing": "is missing", "extra_forbidden": "is not a known key"}
-        message = what.get(problem["type"]) or f"{problem['msg']} (found {problem['input']!r})"
-        raise StoreError(f"{file}: {key}: {message}. {remedy}".rstrip()) from err

@@ -33,6 +33,16 @@ PREDICTED = "predicted_"
 """What the names of the metrics begin with that are the histogram of the predicted labels."""
 
 
+Ends = tuple[float | None, float | None]
+"""The least and the most that something can be; None: nothing holds it there."""
+
+
+def range_in_words(low: float | None, high: float | None) -> str:
+    if low is None:
+        return "any"
+    return f"{low:g} to {high:g}" if high is not None else f"{low:g} and up"
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One number a scorer gives. `needs`: what must be there for it beside an answer in words."""
@@ -47,9 +57,7 @@ class Metric:
 
     @property
     def range(self) -> str:
-        if self.low is None:
-            return "any"
-        return f"{self.low:g} to {self.high:g}" if self.high is not None else f"{self.low:g} and up"
+        return range_in_words(self.low, self.high)
 
     @property
     def better(self) -> str:
