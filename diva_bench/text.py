@@ -47,13 +47,14 @@ class _ByCategory(dict[int, str]):
         return self[code]
 
 
-_APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ´`′", "'"))
+APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ´`′", "'"))
+"""Signs that stand for an apostrophe."""
 _STRIP = _ByCategory({ord("'"): "'"})
 
 
 def _basic(text: str) -> str:
     # Apostrophes first: NFKC would turn an acute accent that stands for one into a space and a combining mark.
-    folded = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).lower().translate(_STRIP)
+    folded = unicodedata.normalize("NFKC", text.translate(APOSTROPHES)).lower().translate(_STRIP)
     return " ".join(word for word in (w.strip("'") for w in folded.split()) if word)
 
 

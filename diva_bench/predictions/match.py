@@ -17,7 +17,7 @@ from diva_bench.data import Dataset
 from diva_bench.errors import PredictionError
 from diva_bench.predictions import Prediction
 from diva_bench.scorers.given import NAME as GIVEN
-from diva_bench.scorers.labels import Parser
+from diva_bench.scorers.label_parser import Parser
 from diva_bench.specs import TaskSpec
 from diva_bench.text import contains, words
 from diva_bench.types import LabelScore, Response, Sample

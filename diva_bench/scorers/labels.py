@@ -25,9 +25,10 @@ from scipy.sparse import csr_array
 
 from diva_bench.errors import DataError, SpecError
 from diva_bench.scorers import PREDICTED, answer, settings
+from diva_bench.scorers.label_parser import SIGNATURE as PARSER
+from diva_bench.scorers.label_parser import Parser
 from diva_bench.specs import TaskSpec, digest
 from diva_bench.stats import ratio
-from diva_bench.text import BASIC, words
 from diva_bench.types import Floats, LabelScore, Response, Sample
 
 UNPARSED: Final = "unparsed"
@@ -40,49 +41,6 @@ KINDS = (*_SCORES, "text")
 HISTOGRAM = 100
 """Labels: of a task with more, the share of each among the decisions is not a metric of its own."""
 _DECIDE = {"total": "label", "norm": "norm", "first": "first"}
-_NEGATIONS = frozenset({"not", "no", "non", "never", "neither", "nor", "without", "cannot"})
-
-
-class Parser:
-    """Finds the one label a text names.
-
-    Words are compared whole, lower-case, without punctuation (`text.words`); a label or synonym of several words must
-    stand as such, and the longest one wins. Exactly one distinct label: that one. None, or two and more: None.
-    Negation is not understood. So a text is not parsed if a word such as not, no, never or isn't stands directly before
-    a label ("not sarcastic", where that is not itself a label); "I would not call it sarcastic" is read as sarcastic.
-    """
-
-    version = 1
-
-    def __init__(self, choices: Sequence[str], synonyms: Mapping[str, str]) -> None:
-        self._labels: dict[tuple[str, ...], str] = {}
-        for phrase, label in [(c, c) for c in choices] + list(synonyms.items()):
-            key = words(phrase)
-            if not key:
-                raise SpecError(f"{phrase!r} has no letters, so it cannot be found in an answer.")
-            if self._labels.setdefault(key, label) != label:
-                raise SpecError(f"{phrase!r} stands for two labels: {self._labels[key]} and {label}.")
-        self._longest = max(len(key) for key in self._labels)
-
-    def parse(self, text: str) -> str | None:
-        tokens = words(text)
-        found: set[str] = set()
-        i = last = 0  # tokens before `last` belong to a label already found
-        while i < len(tokens):
-            size = self._match(tokens, i)
-            if not size:
-                i += 1
-                continue
-            if i > last and (tokens[i - 1] in _NEGATIONS or tokens[i - 1].endswith("n't")):
-                return None
-            found.add(self._labels[tokens[i : i + size]])
-            i = last = i + size
-        return found.pop() if len(found) == 1 else None
-
-    def _match(self, tokens: tuple[str, ...], start: int) -> int:
-        """Length of the longest phrase at `start`, 0 for none."""
-        sizes = range(min(self._longest, len(tokens) - start), 0, -1)
-        return next((size for size in sizes if tokens[start : start + size] in self._labels), 0)
 
 
 class Labels:
@@ -116,7 +74,7 @@ class Labels:
         table = digest([list(task.choices), task.synonyms])[:8]
         positive = f"|positive:{self._positive}" if self._positive else ""
         decide = f"|decide:{given['decide']}" if given["decide"] != "total" else ""
-        parser = f"parser:v{Parser.version}|norm:{BASIC.signature}|table:{table}"
+        parser = f"{PARSER}|table:{table}"
         self.signature = f"labels|ties:first|{parser}{positive}{decide}"
         self.counted = {"accuracy_norm": ("norm:",), "accuracy_text": ("text:",), "unparsed": ("text:",)}
         self.counted |= dict.fromkeys(("accuracy_first", "weighted_f1_first", "binary_f1_first"), ("first:",))

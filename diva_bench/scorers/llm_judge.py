@@ -29,7 +29,8 @@ from diva_bench.disk import size
 from diva_bench.errors import DataError, SpecError
 from diva_bench.scorers import answer, settings
 from diva_bench.scorers.kept import Kept, key
-from diva_bench.scorers.labels import Parser
+from diva_bench.scorers.label_parser import SIGNATURE as PARSER
+from diva_bench.scorers.label_parser import Parser
 from diva_bench.specs import AssetSpec, Edition, ModelSpec, TaskSpec, digest
 from diva_bench.stats import dense, ratio
 from diva_bench.types import Adapter, Floats, Progress, Request, Response, Sample
@@ -116,7 +117,7 @@ class Judge:
         asked = digest(self._template)[:8]
         self.signature = (
             f"judge|model:{self._model.name}@{self._identity[:8]}|edition:{self._model.edition or 'any'}|scale:{self._scale}"
-            f"|prompt:{shipped}@{asked}|tokens:{room}|greedy|parser:v{Parser.version}|empty:worst|unparsed:left out"
+            f"|prompt:{shipped}@{asked}|tokens:{room}|greedy|{PARSER}|empty:worst|unparsed:left out"
         )
         self._verdicts = _VERDICTS[self._scale]
         self._parser = Parser(tuple(self._verdicts), {})
