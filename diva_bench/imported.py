@@ -26,6 +26,7 @@ from diva_bench.predictions.match import listed
 from diva_bench.runner import Job
 from diva_bench.scorers.given import METRIC, ROUNDING
 from diva_bench.scorers.given import NAME as GIVEN
+from diva_bench.scorers.label_parser import key_of
 from diva_bench.specs import Json, ModelSpec, Runtime, TaskSpec, digest
 from diva_bench.store import RunFolder
 from diva_bench.stored import words
@@ -86,6 +87,12 @@ def record(sources: Sequence[Source], format: str, rows: int, matched: str) -> d
     """`imported` of run.json."""
     files = [{"name": source.path.name, "sha256": source.sha256, "bytes": len(source.data)} for source in sources]
     return {"files": files, "format": format, "rows": rows, "matched": matched}
+
+
+def with_names(task: TaskSpec, labels: Mapping[str, str]) -> TaskSpec:
+    """The task with what the answers' source calls its choices, for the label parser; a name without a letter, such as "+",
+    is compared with whole answers alone, when they are imported."""
+    return task.model_copy(update={"names": {name: choice for name, choice in labels.items() if key_of(name)}})
 
 
 def with_given(task: TaskSpec, responses: Iterable[Response], top: int | None = None) -> TaskSpec:
@@ -178,6 +185,7 @@ def task_of(catalog: Catalog, record: Mapping[str, Any]) -> TaskSpec:
         except ValidationError as err:
             raise UnreadableRun(f"run.json of {record['id']}: task.{words(err)}. Import the file again.") from err
     task = catalog.task(stored["name"], stored["edition"])
+    task = with_names(task, record["model"]["args"].get("labels", {}))
     given = stored["scorers"].get(GIVEN)
     return task.model_copy(update={"scorers": {**task.scorers, GIVEN: given}}) if given else task
 

@@ -233,6 +233,9 @@ class TaskSpec(_Spec):
     why: str = ""
     fields: dict[str, str]
     data: DataSpec
+    names: dict[str, str] = Field(default_factory=dict, exclude=True)
+    """What the source of imported answers calls a choice (`import --labels`). In the identity of the run, through its model,
+    and in no signature: else two sources could not be compared."""
     home: Path = Field(exclude=True)
     """Folder of the YAML file; not part of any hash."""
 

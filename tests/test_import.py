@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from answer_files import GOLD_LABELS, answers, diva_eval, load, only, two_tasks,
 from diva_bench import imported, predictions
 from diva_bench.cli.compare import compare_command
 from diva_bench.cli.import_ import pairs
-from diva_bench.cli.results import leaderboard_command
+from diva_bench.cli.results import leaderboard_command, score_command
 from diva_bench.errors import PredictionError, StoreError, UserError
 from diva_bench.store import RunFolder
 
@@ -187,9 +188,9 @@ def test_answers_in_which_no_label_can_be_read_are_told_of(capsys: pytest.Captur
 
 
 def test_metrics_of_what_the_answers_say_are_of_those_that_came_as_text() -> None:
-    said = ("mad", "glad", "glad", "hm", "anger it is", "mad")
+    said = ("+", "-", "-", "hm", "anger it is", "+")  # no words: compared whole, so that they are labels and no text
     file = write("a.jsonl", [{"id": f"m{i}", "text": text} for i, text in enumerate(said)])
-    assert load(file, task="mood", labels="mad=anger,glad=joy") == 0
+    assert load(file, task="mood", labels="+=anger,-=joy") == 0
     summary = only("mood-*").summary()
     assert summary["unparsed"] == 1
     assert {name: summary["metrics"][name]["n"] for name in ("accuracy", "accuracy_text", "accuracy_first")} == {
@@ -213,6 +214,31 @@ def test_compare_shows_the_label_that_was_decided_on_and_the_words(capsys: pytes
         "m1": ["joy; says: it is joy", "anger"],
         "m2": ["neutral", "anger"],
     }
+
+
+def test_labels_by_other_names_are_read_like_the_task_s_own_and_again_when_the_run_is_scored_again() -> None:
+    said = ["**Mad**", "Answer: glad.", "not mad, glad", "He isn't glad, but mad", "Joy!", "No, glad"]
+    file = write("a.jsonl", [{"id": f"m{i}", "text": text} for i, text in enumerate(said)])
+    assert load(file, task="mood", labels="mad=anger,glad=joy,no=neutral") == 0
+    folder, wanted = only(), ["anger", "joy", "joy", "anger", "joy", "neutral"]
+    assert [_decided(row) for row in folder.scores()[1].values()] == wanted
+    signature = folder.summary()["signature"]
+    folder.path.joinpath("scores.jsonl").unlink()
+    assert score_command([folder.path], [Path("specs")]) == 0
+    assert [_decided(row) for row in folder.scores()[1].values()] == wanted
+    load(write("b.jsonl", [{"id": f"m{i}", "text": "joy"} for i in range(6)]), task="mood", model_name="plain")
+    assert only("mood-*", "plain-*").summary()["signature"] == signature  # so that the two can be compared
+
+
+def _decided(row: Mapping[str, Any]) -> str:
+    (key,) = (key for key in row["labels"] if key.startswith("label:"))
+    return str(key).split(">")[1]
+
+
+def test_a_name_for_a_label_must_not_be_another_label() -> None:
+    file = write("a.jsonl", [{"id": f"m{i}", "text": "joy"} for i in range(6)])
+    with pytest.raises(PredictionError, match=r"--labels: 'Joy' stands for two labels: joy and anger"):
+        load(file, task="mood", labels="Joy=anger")
 
 
 def test_labels_by_other_names_are_part_of_the_identity() -> None:

@@ -13,7 +13,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LEVELS = (  # lowest first; "x.*" is the package x and all in it
     ("", "errors", "types", "disk", "textfile"),
-    ("audio", "containers", "transcode", "cleaning", "fingerprint", "script", "text", "stats", "significance", "unpickle"),
+    (
+        "audio",
+        "containers",
+        "transcode",
+        "cleaning",
+        "fingerprint",
+        "script",
+        "text",
+        "stats",
+        "significance",
+        "unpickle",
+    ),
     ("dataspec",),
     ("specs", "yamlfile", "plugins"),
     ("decoding.*", "diva.*"),

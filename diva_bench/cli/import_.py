@@ -172,6 +172,7 @@ class Importer:
         sources = _sources(options.files)
         format, rows = _rows(sources, options, reading)
         clusters: Any = None
+        task = imported.with_names(task, labels)
         if options.gold:
             dataset = self._labels(task, options, rows)
             matched = match(task, dataset, rows, labels)

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from diva_bench.data import Dataset
-from diva_bench.errors import PredictionError
+from diva_bench.errors import PredictionError, SpecError
 from diva_bench.predictions import Prediction
 from diva_bench.scorers.given import NAME as GIVEN
-from diva_bench.scorers.label_parser import Parser
+from diva_bench.scorers.labels import parser_of
 from diva_bench.specs import TaskSpec
 from diva_bench.text import contains, words
 from diva_bench.types import LabelScore, Response, Sample
@@ -171,13 +171,16 @@ class _Reading:
 
     def __init__(self, task: TaskSpec, labels: Mapping[str, str]) -> None:
         self._choices = task.choices or ()
-        self._parser = Parser(task.choices, task.synonyms) if task.choices else None
         self._synonyms = task.synonyms
         self._labels = {name.strip().casefold(): choice for name, choice in labels.items()}
         strange = sorted(set(labels.values()) - set(self._choices))
         if strange:
             allowed = ", ".join(self._choices) or "none: it is no label task"
             raise PredictionError(f"--labels leads to {', '.join(strange)}; task {task.name} has {allowed}.")
+        try:
+            self._parser = parser_of(task) if task.choices else None
+        except SpecError as err:
+            raise PredictionError(f"--labels: {err}") from err
 
     def response(self, ident: str, prediction: Prediction) -> Response:
         return Response(
@@ -205,14 +208,17 @@ class _Reading:
 
     def label(self, prediction: Prediction) -> str | None:
         """The choice that a row took by its source's own account: as --labels names it, or as the one choice whose first
-        token it is. "" where that names no choice; None: the answer is free text, which the scorer parses."""
+        token it is. "" where that names no choice; None: the answer is free text, which the scorer parses, with the names of
+        --labels among its synonyms."""
         if self._parser is None:
             return None
         if prediction.label is not None:
             return prediction.label if prediction.label in self._choices else ""
         text = prediction.text.strip().casefold()
-        if text in self._labels:
-            return self._labels[text]
+        if text in self._labels and (
+            prediction.first_token or self._parser.parse(prediction.text) != self._labels[text]
+        ):
+            return self._labels[text]  # "+": not a word, so no synonym either
         if not prediction.first_token:
             return None
         for table in ({c: c for c in self._choices}, self._synonyms):

@@ -103,6 +103,11 @@ def _parts(word: str) -> list[str]:
 # ---------------------------------------------------------------- phrases
 
 
+def key_of(phrase: str) -> tuple[str, ...]:
+    """What a phrase is compared by; () where it has no letter or digit."""
+    return tuple(token.text for token in tokens(phrase)[0])
+
+
 class Phrases:
     """Phrases of tokens, each with a value; the longest one that stands at a place is found."""
 
@@ -112,7 +117,7 @@ class Phrases:
 
     def add(self, phrase: str, value: str) -> tuple[str, ...]:
         """The key of a phrase; () where it has no letter or digit. What was there before stays."""
-        key = tuple(token.text for token in tokens(phrase)[0])
+        key = key_of(phrase)
         if key:
             self.table.setdefault(key, value)
             self._longest = max(self._longest, len(key))

@@ -26,7 +26,7 @@ from scipy.sparse import csr_array
 from diva_bench.errors import DataError, SpecError
 from diva_bench.scorers import PREDICTED, answer, settings
 from diva_bench.scorers.label_parser import SIGNATURE as PARSER
-from diva_bench.scorers.label_parser import Parser
+from diva_bench.scorers.label_parser import Parser, key_of
 from diva_bench.specs import TaskSpec, digest
 from diva_bench.stats import ratio
 from diva_bench.types import Floats, LabelScore, Response, Sample
@@ -67,7 +67,7 @@ class Labels:
         if lost:
             raise SpecError(f"task {task.name}: synonyms lead to {', '.join(lost)}, not a choice: {task.choices}.")
         try:
-            self._parser = Parser(task.choices, task.synonyms)
+            self._parser = parser_of(task)
         except SpecError as err:
             raise SpecError(f"task {task.name}: choices and synonyms: {err}") from err
         # The order of the choices is a setting: it decides ties.
@@ -162,6 +162,16 @@ class Labels:
             kept = sorted(occur & self._places.keys() | ({self._positive} if self._positive else set()))
         places = {label: i for i, label in enumerate(kept)}
         return {kind: _margins(totals, found, places, len(self._choices)) for kind, found in pairs.items()}
+
+
+def parser_of(task: TaskSpec) -> Parser:
+    """The parser of a task with choices. What the source of imported answers means by a word goes before what the task does.
+
+    Raises SpecError for words that stand for two labels.
+    """
+    own = {key_of(name) for name in task.names}
+    synonyms = {phrase: label for phrase, label in task.synonyms.items() if key_of(phrase) not in own}
+    return Parser(task.choices or (), {**synonyms, **task.names})
 
 
 def scorer_of(task: TaskSpec) -> Labels | None:
