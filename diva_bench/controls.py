@@ -28,6 +28,7 @@ import soxr
 from numpy.typing import NDArray
 
 from diva_bench.errors import ClipError, DataError, UserError
+from diva_bench.specs import digest
 from diva_bench.text import words
 from diva_bench.types import Audio, Sample
 
@@ -124,11 +125,25 @@ def heard(control: Control, samples: Sequence[Sample], seed: int) -> tuple[Sampl
         return tuple(replace(s, seconds=s.seconds / control.value) for s in samples)
     if control.kind != "shuffled":
         return tuple(samples)
+    donor = _donors(samples, seed)
+    return tuple(replace(s, read=d.read, seconds=d.seconds) if (d := donor.get(s.id)) else s for s in samples)
+
+
+def identity(control: Control, samples: Sequence[Sample], seed: int) -> dict[str, Any]:
+    """What of a condition is part of a task's identity: `shuffled` depends on clusters and transcripts, which may change
+    while every clip stays."""
+    if control.kind != "shuffled":
+        return control.record()
+    swaps = sorted((ident, other.id) for ident, other in _donors(samples, seed).items())
+    return {**control.record(), "clips": digest(swaps)}
+
+
+def _donors(samples: Sequence[Sample], seed: int) -> dict[str, Sample]:
+    """Sample id -> the sample whose clip it hears, of all that have one."""
     voiced = [s for s in samples if s.read is not None]
     if len(voiced) < 2:
         raise DataError(f"--audio shuffled needs at least two samples with a clip; this task has {len(voiced)}.")
-    donor = {s.id: voiced[i] for s, i in zip(voiced, derange(voiced, seed), strict=True)}
-    return tuple(replace(s, read=d.read, seconds=d.seconds) if (d := donor.get(s.id)) else s for s in samples)
+    return {s.id: voiced[i] for s, i in zip(voiced, derange(voiced, seed), strict=True)}
 
 
 def derange(samples: Sequence[Sample], seed: int) -> list[int]:

@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from diva_bench import former, priors
 from diva_bench.audio import CANCELLED, UNPROMISED
 from diva_bench.errors import DataError
 from diva_bench.readers import ClipSource, Raw, hub, reader
 from diva_bench.readers.clips import Clip, index, reread
 from diva_bench.readers.place import need
-from diva_bench.specs import TaskSpec, digest
+from diva_bench.specs import FIELD, TaskSpec, digest_of_rows
 from diva_bench.types import Progress, Sample
 
 _COLUMNS = {"id": "id", "audio": "audio", "transcript": "text", "cluster": "cluster"}
@@ -36,7 +37,9 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """`samples` in file order; `fingerprint`: sha256 over ids, audio bytes and references, in the order of the ids.
+    """`samples` in file order; `fingerprint`: sha256 over all that a question takes from the data, in the order of ids: audio
+    bytes, references, transcript, the columns that the prompt shows, and who speaks. `former`: the fingerprint by the
+    rules of older versions (former.py).
 
     `faults`: rows that cannot be used; `excluded`: those that the task lists as bad; both are asked of nobody. `partial`:
     how the rows differ from what the task says there must be, "" where they do not. `notes`: what else a reader of the
@@ -50,6 +53,9 @@ class Dataset:
     partial: str = ""
     notes: tuple[str, ...] = ()
     revision: str = ""
+    former: str = ""
+    questions: bool = True
+    """False where nothing but the ids is known of the samples, so that no prompt can be rendered."""
 
     def prior(self) -> dict[str, float]:
         """Share of each first reference: what a baseline may know."""
@@ -114,11 +120,12 @@ def load(
     return Dataset(
         samples,
         tuple(fault for fault in faults if not excluded[fault.id]),
-        digest(sorted((identity for _, _, identity in built), key=lambda identity: str(identity[0]))),
+        digest_of_rows(sorted((identity for _, _, identity in built), key=lambda row: str(row[0]))),
         excluded=tuple(fault for fault in faults if excluded[fault.id]),
         partial=partial,
         notes=(*notes, *_said_of(clips)),
         revision=hub.revision(root) if task.data.hub else "",
+        former=former.fingerprint(identity for _, _, identity in built),
     )
 
 
@@ -279,7 +286,8 @@ def _build(
     need_audio: bool,
     later: Callable[[ClipSource], Callable[[], bytes]],
 ) -> tuple[Sample | None, str, list[object]]:
-    """(sample, or None and why not, what of the row the fingerprint covers); `later`: clip -> what reads it when it is asked."""
+    """(sample, or None and why not, what of the row the fingerprint covers: id, sha256, references, fault, and of a row that
+    is asked what else the question takes from it). `later`: clip -> what reads it when it is asked."""
     ident = row.values[columns["id"]]
     if excluded:
         return None, excluded, [ident, "", [], "excluded"]
@@ -289,7 +297,7 @@ def _build(
     if row.clip is None:
         fault = "has no audio" if need_audio else ""
         sample = None if fault else _sample(row, columns, references, task)
-        return sample, fault, [ident, "", list(references), fault]
+        return sample, fault, [ident, "", list(references), fault, *(_told(task, sample) if sample else ())]
     clip = clips[row.clip.name]
     fault = clip.fault or _wrong_length(task, clip)
     if fault:
@@ -297,7 +305,16 @@ def _build(
         return None, f"{row.clip.name}: {fault}", [ident, clip.sha256, list(references), "cannot be used"]
     sample = replace(_sample(row, columns, references, task), read=later(row.clip), seconds=clip.seconds)
     # the same bytes were heard as silence before audio.VERSION 2: those answers are not for this sound
-    return sample, "", [ident, clip.sha256, list(references), CANCELLED if CANCELLED in clip.notes else ""]
+    heard = CANCELLED if CANCELLED in clip.notes else ""
+    return sample, "", [ident, clip.sha256, list(references), heard, *_told(task, sample)]
+
+
+def _told(task: TaskSpec, sample: Sample) -> list[object]:
+    """What a question takes from a sample beside its sound: the words spoken, the columns that a prompt or a system message
+    shows (a paraphrase shows the same), and who speaks."""
+    shown = set(FIELD.findall(f"{task.prompt} {task.system or ''}"))
+    fields = {name: value for name, value in sample.fields.items() if name in shown}
+    return [sample.transcript, fields, priors.speaker_of(sample, task.speaker)]
 
 
 def _wrong_length(task: TaskSpec, clip: Clip) -> str:

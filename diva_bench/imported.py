@@ -155,7 +155,7 @@ def _dataset(clusters: Mapping[str, str], task: TaskSpec) -> Dataset:
     elif not most - len(task.data.exclude) <= len(samples) <= most:
         partial = f"{len(samples):,} ids in the file, but task {name} says there are {most:,} rows"
     fingerprint = digest([_NO_GOLD, [[s.id, s.cluster] for s in samples]])
-    return Dataset(samples, (), fingerprint, partial=partial)
+    return Dataset(samples, (), fingerprint, partial=partial, former=fingerprint, questions=False)
 
 
 # ---------------------------------------------------------------- again

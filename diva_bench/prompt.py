@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from diva_bench.errors import SpecError, UserError
-from diva_bench.specs import FIELD, TaskSpec
+from diva_bench.specs import FIELD, TaskSpec, digest_of_rows
 from diva_bench.types import Audio, Request, Sample
 
 
@@ -64,6 +64,12 @@ def build(
         temperature=task.decode.temperature,
         seed=seed,
     )
+
+
+def questions(task: TaskSpec, samples: Sequence[Sample]) -> str:
+    """sha256 of what every sample's prompt and system message say, as rendered, in the order of ids."""
+    asked = (build(task, sample, frozenset()) for sample in sorted(samples, key=lambda s: s.id))
+    return digest_of_rows([request.id, request.prompt, request.system] for request in asked)
 
 
 # ---------------------------------------------------------------- wordings

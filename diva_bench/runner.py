@@ -7,6 +7,7 @@ judge()    run folder -> scores.jsonl and summary.json (see judge.py)
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,14 +17,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from diva_bench import audio, controls, plan, priors, prompt
+from diva_bench import audio, controls, former, plan, priors, prompt
 from diva_bench.controls import Control
 from diva_bench.data import Dataset
-from diva_bench.errors import ClipError, UserError
+from diva_bench.errors import ClipError, StoreError, UnreadableRun, UserError
 from diva_bench.specs import ModelSpec, TaskSpec, digest
 from diva_bench.store import RunFolder, Shard, problem_of
 from diva_bench.types import Adapter, Progress, Request, Response, Sample, Scorer
 
+RULES = 2
+"""Version of the rules by which questions are identified; what they were before is in former.py."""
 _AHEAD = 2  # batches decoded ahead of the model
 _READERS = 4  # threads that decode
 _OOM_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
@@ -44,6 +47,10 @@ class Job:
     seed: int = 0
     control: Control | None = None
     """What is done to the clips; None: they are heard as they are."""
+    chat: str | None = None
+    """Role of the weights whose chat template stands around every question; None: no template does."""
+    frame: str | None = None
+    """That template as rendered (`decoding.chat.frame`); None also until its weights are on this machine."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -75,40 +82,77 @@ class Job:
 
     @cached_property
     def task_record(self) -> dict[str, Any]:
-        """The identity of what is asked; runs with one task record are comparable. A condition is part of it, and stands
-        in the name of the folder too."""
+        """The identity of what is asked: all that a question depends on, whoever is asked; runs with one task record are
+        comparable. A condition is part of it, and stands in the name of the folder too."""
         limit = self.limit if self.limit is not None and self.limit < len(self.dataset.samples) else None
-        identity = {**self.task.asked(), "fingerprint": self.dataset.fingerprint, "limit": limit, "seed": self.seed}
-        name = self.task.name + (f"-prompt{self.task.variant}" if self.task.variant else "")
+        identity = {
+            "rules": RULES,
+            **self.task.asked(),
+            "fingerprint": self.dataset.fingerprint,
+            "questions": prompt.questions(self.task, self.dataset.samples) if self.dataset.questions else None,
+            "limit": limit,
+            "seed": self.seed,
+        }
         if self.control is not None:
-            identity["audio"] = self.control.record()
-            name += f"-{self.control.slug}"
+            identity["audio"] = controls.identity(self.control, self.dataset.samples, self.seed)
         if self.dataset.partial:
             identity["partial"] = self.dataset.partial
-            name += "-partial"
         hashed = digest(identity)
-        return {"id": f"{name}-{hashed[:6]}", "hash": hashed, "name": self.task.name, **identity}
+        return {"id": f"{self._task_label}-{hashed[:6]}", "hash": hashed, "name": self.task.name, **identity}
+
+    @property
+    def _task_label(self) -> str:
+        """What the task folder's name begins with."""
+        parts = [f"prompt{self.task.variant}"] if self.task.variant else []
+        parts += [self.control.slug] if self.control is not None else []
+        parts += ["partial"] if self.dataset.partial else []
+        return "-".join([self.task.name, *parts])
+
+    @cached_property
+    def former_record(self) -> dict[str, Any]:
+        """The identity of what is asked by the rules of older versions."""
+        record = {
+            **self.task.asked(),
+            "fingerprint": self.dataset.former,
+            "limit": self.task_record["limit"],
+            "seed": self.seed,
+            **({"audio": self.control.record()} if self.control is not None else {}),
+            **({"partial": self.dataset.partial} if self.dataset.partial else {}),
+        }
+        return {**record, "hash": former.task_hash(record)}
+
+    @property
+    def named(self) -> bool:
+        """Whether the run's identity is known: where a chat template is part of it, its weights have to be here."""
+        return self.chat is None or self.frame is not None
+
+    @property
+    def label(self) -> str:
+        """What the run folder's name begins with."""
+        edition = self.model.edition
+        return self.model.name if edition in (None, "mini", "full") else f"{self.model.name}-{edition}"
 
     @cached_property
     def run_record(self) -> dict[str, Any]:
+        """The identity of who is asked what: the task's, the model's, and the chat frame around every question. With it
+        what a reader of the run has to know."""
+        assert self.named, f"{self.title}: the chat frame is not known yet"
+        framed = {} if self.frame is None else {"frame": self.frame}
         identity = {
             "task": self.task_record["hash"],
             "model": self.model.asked(),
             "adapter_version": self.adapter_version,
+            **framed,
         }
         hashed = digest(identity)
-        label = (
-            self.model.name
-            if self.model.edition in (None, "mini", "full")
-            else f"{self.model.name}-{self.model.edition}"
-        )
         return {
-            "id": f"{label}-{hashed[:6]}",
+            "id": f"{self.label}-{hashed[:6]}",
             "hash": hashed,
             "task_id": self.task_record["id"],
             "task": self.task.model_dump(mode="json"),
             "model": self.model.model_dump(mode="json"),
             "adapter_version": self.adapter_version,
+            **framed,
             "fingerprint": self.dataset.fingerprint,
             "limit": self.task_record["limit"],
             "seed": self.seed,
@@ -120,12 +164,43 @@ class Job:
             **self.provenance,
         }
 
+    def reserve(self, results: Path) -> None:
+        """Make the task's folder: StoreError where nothing can be written there."""
+        RunFolder.reserve(results, self.task_record)
+
     def folder(self, results: Path, shard: Shard | None = None) -> RunFolder:
         return RunFolder.create(results, self.task_record, self.run_record, shard)
 
     def path(self, results: Path) -> Path:
         """Where the run is or would be."""
-        return results / str(self.task_record["id"]) / str(self.run_record["id"])
+        return self.task_path(results) / str(self.run_record["id"])
+
+    def task_path(self, results: Path) -> Path:
+        return results / str(self.task_record["id"])
+
+    def check_former(self, results: Path) -> None:
+        """Refuse to ask again what an older version has asked in this very folder, under the id it had then."""
+        task = self.former_record["hash"]
+        run = former.run_hash(task, self.model.model_dump(mode="json"), self.adapter_version)
+        old = results / f"{self._task_label}-{task[:6]}" / f"{self.label}-{run[:6]}"
+        now = self.find(results)
+        if (old / "run.json").is_file() and not (now and (now / "run.json").is_file()):
+            raise StoreError(
+                f"{old}: an older version asked this, under the id that it had then. `{former.COMMAND} {results}` moves "
+                "it to the id that it has now, so that nothing is asked twice; to ask anew, choose another --output."
+            )
+
+    def find(self, results: Path) -> Path | None:
+        """Where the run is or would be, also without its weights: then one that is there is known by the frame that it has
+        on record, and None is said of one that is not."""
+        if self.named:
+            return self.path(results)
+        for file in sorted(self.task_path(results).glob(f"{self.label}-*/run.json")):
+            with contextlib.suppress(UnreadableRun):  # another run's fault
+                given = RunFolder(file.parent).record().get("frame")
+                if isinstance(given, str) and replace(self, frame=given).path(results) == file.parent:
+                    return file.parent
+        return None
 
     def prior(self) -> Callable[[Sample], Mapping[str, float] | None]:
         """Sample -> what its request says of how common each answer is, to adapters that accept such a thing."""
@@ -137,6 +212,11 @@ class Job:
 
     def check(self) -> None:
         """Refuse what this model can never be asked, before anything is asked."""
+        if self.chat is not None and self.chat not in self.model.weights:
+            raise UserError(
+                f"model {self.model.name}: its adapter {self.model.adapter} needs weights of role {self.chat!r}; the model "
+                f"names {', '.join(self.model.weights) or 'none'}."
+            )
         if self.control is not None and "audio" not in self.accepts:
             raise UserError(
                 f"model {self.model.name} hears no audio: --audio {self.control.name} changes nothing for it. "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -240,8 +241,8 @@ class TaskSpec(_Spec):
     """Folder of the YAML file; not part of any hash."""
 
     def asked(self) -> Json:
-        """What determines the question: this, with the data fingerprint, the limit and the seed, is the task's identity.
-        Scorers, description and citation are not in it: they can change without asking anybody again."""
+        """What determines the questions as far as the task file does: with what the samples bring (`Job.task_record`) it is
+        the task's identity. Scorers, description and citation are not in it: they can change without asking anybody again."""
         keys = ["task", "subset", "edition", "version", "prompt", "system", "choices", "decode", "fields"]
         keys += ["variant"] if self.variant else []
         return {k: self.model_dump(mode="json")[k] for k in keys}
@@ -343,6 +344,20 @@ class ModelSpec(_Spec):
 
 
 def digest(value: Any) -> str:
-    """sha256 of the canonical JSON of a value: sorted keys, no spaces, UTF-8."""
+    """sha256 of the canonical JSON of a value: sorted keys, no spaces, UTF-8; half a surrogate pair, which JSON can say
+    and UTF-8 cannot, has a hash too."""
+    return hashlib.sha256(_canonical(value)).hexdigest()
+
+
+def digest_of_rows(rows: Iterable[Any]) -> str:
+    """`digest` of a list of which no more than one row is in memory as JSON."""
+    state = hashlib.sha256(b"[")
+    for number, row in enumerate(rows):
+        state.update(b"," * (number > 0) + _canonical(row))
+    state.update(b"]")
+    return state.hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return text.encode("utf-8", "surrogatepass")

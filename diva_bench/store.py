@@ -94,19 +94,30 @@ class RunFolder:
 
         Raises StoreError where the folder cannot be written, belongs to another identity or was edited.
         """
-        task, run = {"schema": SCHEMA, **task}, {"schema": SCHEMA, **run}
-        stored.checked(TaskRecord, task, "task.json")
+        run = {"schema": SCHEMA, **run}
         stored.checked(RunRecord, run, "run.json")
-        path = results / task["id"] / run["id"]
+        path = cls.reserve(results, task) / run["id"]
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            _write_once(path.parent / "task.json", task)
+            path.mkdir(exist_ok=True)
             _write_once(path / "run.json", run)
         except OSError as err:
             raise _cannot_write(path, err) from err
         folder = cls(path, shard)
         folder.check()
         return folder
+
+    @staticmethod
+    def reserve(results: Path, task: Json) -> Path:
+        """Make or find the folder of this task; StoreError as in `create`."""
+        task = {"schema": SCHEMA, **task}
+        stored.checked(TaskRecord, task, "task.json")
+        path: Path = results / task["id"]
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            _write_once(path / "task.json", task)
+        except OSError as err:
+            raise _cannot_write(path, err) from err
+        return path
 
     def __enter__(self) -> RunFolder:
         try:

@@ -118,6 +118,8 @@ class Adapter(Protocol):
     holds the folder of every weights entry of the spec, downloaded, checked and converted.
 
     `accepts`: subset of {"audio", "text", "choices", "prior", "speaker"}. `version`: bumped when prompts or decoding change.
+    A class whose questions go through a chat template also has `chat`, the role of the weights that bring it ("llm"): the
+    template as rendered (decoding/chat.py) is part of a run's identity.
     """
 
     accepts: frozenset[str]

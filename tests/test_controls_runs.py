@@ -16,9 +16,10 @@ from test_run import _until_growing, command, environment, only
 
 from diva_bench import controls, runner
 from diva_bench.catalog import Catalog
-from diva_bench.cli.results import job_of
+from diva_bench.cli.results import job_of, stored_job
 from diva_bench.cli.run import Options, load_adapter, prepare
 from diva_bench.errors import ClipError
+from diva_bench.former import is_former
 from diva_bench.report.leaderboard import leaderboard
 from diva_bench.report.summaries import collect, summary_of
 from diva_bench.store import RunFolder, Shard
@@ -247,5 +248,7 @@ def test_committed_runs_keep_their_identity(tmp_path, monkeypatch):
     catalog = Catalog()
     for task in ("heysquad", "iemocap"):
         for run_json in (ROOT / "results/mini").glob(f"{task}-*/*/run.json"):
-            job = job_of(catalog, RunFolder(run_json.parent), Silent())
-            assert job.path(ROOT / "results/mini") == run_json.parent
+            folder = RunFolder(run_json.parent)
+            asked = folder.task_record()
+            job = stored_job(catalog, folder, Silent())
+            assert (job.former_record if is_former(asked) else job.task_record)["hash"] == asked["hash"]

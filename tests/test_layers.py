@@ -37,6 +37,7 @@ LEVELS = (  # lowest first; "x.*" is the package x and all in it
         "readers.*",
         "prompt",
         "controls",
+        "former",
         "doctor",
         "scorers.*",
         "adapters.*",

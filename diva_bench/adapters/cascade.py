@@ -18,6 +18,7 @@ _ASR_ROWS = 8  # clips per batch of 30 s windows: the encoder is the memory peak
 class Cascade:
     accepts = frozenset({"audio", "choices"})
     version = "1"
+    chat = "llm"
 
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
         self._asr = Whisper.load(paths["asr"], device, spec.runtime.dtype)

@@ -24,6 +24,7 @@ Encode = Callable[[Whisper, Sequence[Wave], bool], tuple[Tensor, Tensor]]
 class Diva:
     accepts = frozenset({"audio", "choices"})
     version = "1"
+    chat = "llm"
 
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
         self._encoder = Whisper.load(paths["encoder"], device, spec.runtime.dtype)

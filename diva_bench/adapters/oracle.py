@@ -14,6 +14,7 @@ from diva_bench.types import Request, Response
 class Oracle:
     accepts = frozenset({"text", "choices"})
     version = "1"
+    chat = "llm"
 
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
         self._llm = LLM.load(paths["llm"], device, spec.runtime.dtype)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from diva_bench.catalog import Catalog, check_file
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.run import Options, editions_of, prepare, run_jobs, shard_of_process, training_of
+from diva_bench.cli.run import Options, editions_of, framed, prepare, ready, run_jobs, shard_of_process, training_of
 from diva_bench.cli.show import print_table
 from diva_bench.errors import AssetError, StoreError, UnreadableRun, UserError, unknown
 from diva_bench.report.ablation import Block, Outcome, Variant, ablation_table
@@ -46,11 +46,17 @@ def ablate_command(options: Options, metric: str | None, ask: bool, format: str)
         from diva_bench.decoding.memo import ENCODED, LIMIT  # torch
 
         ENCODED.limit = LIMIT
+        jobs = ready(catalog, jobs, options, progress)
         if run_jobs(catalog, jobs, options, progress, shard) is None:
             return 0  # the first process has the table
+    else:
+        jobs = framed(catalog, jobs)
+        for job in jobs:
+            job.check_former(options.output)
+    groups = _by_task(jobs)
     paths: dict[str, list[Path]] = {}
     for job in jobs:
-        paths.setdefault(job.model.name, []).append(job.path(options.output))
+        paths.setdefault(job.model.name, []).extend(path for path in [job.find(options.output)] if path)
     variants = {job.model.name: variant(catalog, job.model, paths[job.model.name]) for job in groups[0]}
     blocks = [
         _block(group, metric or group[0].task.primary, owner, variants, options.output)
@@ -59,7 +65,9 @@ def ablate_command(options: Options, metric: str | None, ask: bool, format: str)
     for group, block in zip(groups, blocks, strict=True):
         for job, outcome in zip(group, (block.base, *block.against), strict=True):
             if outcome.gap:
-                progress.note(f"{block.task} x {job.model.name}: {outcome.gap} ({job.path(options.output)})")
+                progress.note(
+                    f"{block.task} x {job.model.name}: {outcome.gap} ({job.find(options.output) or options.output})"
+                )
     print_table(ablation_table(blocks), format)
     return 1 if any(gap for block in blocks for gap in block.gaps) else 0
 
@@ -162,9 +170,10 @@ def _names(job: Job, *scorers: str) -> list[str]:
 
 def _outcome(job: Job, metric: str, owner: str | None, variant: Variant, results: Path) -> Outcome:
     """One run as it lies on disk, or why it cannot be compared."""
-    folder = RunFolder(job.path(results))
-    if not (folder.path / "run.json").is_file():
+    path = job.find(results)
+    if path is None or not (path / "run.json").is_file():
         return Outcome(variant, "never asked")
+    folder = RunFolder(path)
     again = f"run `diva-bench score {folder.path}`"
     if not (folder.path / "summary.json").is_file() or not (folder.path / "scores.jsonl").is_file():
         return Outcome(variant, f"not judged: still being asked, or {again}")

@@ -190,6 +190,7 @@ class Importer:
             subsets=options.subsets, errors=options.errors if failed else None,
         )  # fmt: skip
         job = imported.job(task, spec, dataset, self.catalog, {**provenance.collect(sys.argv), "imported": record})
+        job.check_former(options.output)
         return Ready(job, matched, format, options)
 
     def keep(self, ready: Ready) -> Finished:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from diva_bench import assets, controls, data, imported, judge
+from diva_bench import assets, controls, data, former, imported, judge
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_tables
@@ -22,6 +22,7 @@ from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.runner import Job
 from diva_bench.specs import Json, ModelSpec
 from diva_bench.store import RunFolder
+from diva_bench.types import Progress
 
 
 def score_command(
@@ -95,6 +96,28 @@ def job_of(
 
     Raises StoreError where the task or its data have changed since, in anything that would have changed the question.
     """
+    asked = folder.task_record()
+    if former.is_former(asked):
+        raise StoreError(former.moved(folder.path))
+    job = stored_job(catalog, folder, progress, more, data_dir)
+    if job.task_record["hash"] != asked["hash"]:
+        changed = sorted(k for k, v in job.task_record.items() if k not in ("id", "hash") and asked.get(k) != v)
+        raise StoreError(
+            f"{folder.path}: task {job.task.name} has changed since this was asked ({', '.join(changed)}); "
+            "answers to another question cannot be scored. Run the model again."
+        )
+    return job
+
+
+def stored_job(
+    catalog: Catalog,
+    folder: RunFolder,
+    progress: Progress,
+    more: Mapping[str, Json] | None = None,
+    data_dir: Path | None = None,
+) -> Job:
+    """The model of a stored run, and its task and data as they are now: `job_of` without the check that they are still
+    what was asked."""
     record, asked = folder.record(), folder.task_record()
     elsewhere = imported.is_imported(record)
     task = scored.task_of(folder, catalog)
@@ -104,7 +127,7 @@ def job_of(
             "task's YAML (of which a copy under another name may be given with --path)."
         )
     task = task.model_copy(update={"scorers": {**task.scorers, **(more or {})}})
-    job = Job(
+    return Job(
         task=task,
         model=ModelSpec.model_validate(record["model"]),
         dataset=imported.dataset_of(folder, task, progress, data_dir)
@@ -116,14 +139,8 @@ def job_of(
         limit=record["limit"],
         seed=record["seed"],
         control=controls.of_record(asked.get("audio")),
+        frame=record.get("frame"),
     )
-    if job.task_record["hash"] != asked["hash"]:
-        changed = sorted(k for k, v in job.task_record.items() if k not in ("id", "hash") and asked.get(k) != v)
-        raise StoreError(
-            f"{folder.path}: task {task.name} has changed since this was asked ({', '.join(changed)}); "
-            "answers to another question cannot be scored. Run the model again."
-        )
-    return job
 
 
 def leaderboard_command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
@@ -16,7 +16,8 @@ from diva_bench.catalog import Catalog
 from diva_bench.cli.editions import Editions, choose
 from diva_bench.cli.progress import Terminal, amount, duration
 from diva_bench.cli.show import print_tables
-from diva_bench.errors import UserError
+from diva_bench.decoding import chat
+from diva_bench.errors import StoreError, UserError
 from diva_bench.report.controls import listening_table
 from diva_bench.report.prompts import families, spread_table, wordings_table
 from diva_bench.report.runs import Finished, results_table
@@ -56,7 +57,8 @@ def run_command(options: Options) -> int:
     catalog = Catalog(options.paths)
     jobs = prepare(catalog, options, progress)
     if options.dry_run:
-        return _dry_run(catalog, jobs, options, progress)
+        return _dry_run(catalog, framed(catalog, jobs), options, progress)
+    jobs = ready(catalog, jobs, options, progress)
     finished = run_jobs(catalog, jobs, options, progress, shard)
     if finished is None:
         return 0  # what failed is in the run folder, and the first process says so
@@ -73,10 +75,7 @@ def run_command(options: Options) -> int:
 def run_jobs(
     catalog: Catalog, jobs: Sequence[Job], options: Options, progress: Terminal, shard: Shard
 ) -> list[Finished] | None:
-    """Fetch weights, ask what has no answer yet, judge. None where another process has the last word."""
-    for job in jobs:  # a folder that cannot be written is told before weights are fetched, not after
-        job.folder(options.output)
-    fetch(catalog, [job.model for job in jobs], progress)
+    """Ask what has no answer yet, judge. None where another process has the last word. `jobs`: as `ready` gives them."""
     finished: list[Finished] = []
     for model in dict.fromkeys(job.model.name for job in jobs):
         mine = [job for job in jobs if job.model.name == model]
@@ -87,6 +86,34 @@ def run_jobs(
             return None
         finished = [_judge(job, options, shard, progress) for job in jobs]
     return finished
+
+
+def ready(catalog: Catalog, jobs: Sequence[Job], options: Options, progress: Terminal) -> list[Job]:
+    """Jobs that can be asked: their folders made, their weights fetched, and with these the chat frames known that are part
+    of their identity."""
+    for job in jobs:  # what stands in the way on the disk is told before weights are fetched, not after
+        job.check_former(options.output)
+        job.reserve(options.output)
+    fetch(catalog, [job.model for job in jobs], progress)
+    known = framed(catalog, jobs)
+    for job in known:
+        job.folder(options.output)
+    return known
+
+
+def framed(catalog: Catalog, jobs: Sequence[Job]) -> list[Job]:
+    """The jobs, those with the chat frame whose weights are on this machine. AssetError where a chat template cannot take
+    what a task asks."""
+    return [_framed(catalog, job) for job in jobs]
+
+
+def _framed(catalog: Catalog, job: Job) -> Job:
+    if job.chat is None:
+        return job
+    asset = job.model.weights[job.chat]
+    spec = catalog.has("weights", asset.name)  # a stored run may have weights that nobody names any more
+    folder = assets.locate(asset, spec.path.parent if spec else Path())
+    return replace(job, frame=chat.frame(folder, bool(job.task.system))) if folder else job
 
 
 def shard_of_process(environment: Mapping[str, str]) -> Shard:
@@ -184,6 +211,7 @@ def prepare(
                     limit=options.limit,
                     seed=options.seed,
                     control=control,
+                    chat=getattr(adapter, "chat", None),
                     provenance={**record, **({"training": training} if training else {})},
                 )
             )
@@ -300,13 +328,17 @@ def load_adapter(catalog: Catalog, model: ModelSpec, progress: Progress) -> Adap
 def _dry_run(catalog: Catalog, jobs: Sequence[Job], options: Options, progress: Terminal) -> int:
     """What would be asked, how many, how long, what is missing; nothing is written or fetched."""
     for job in jobs:
-        path = job.path(options.output)
-        statuses = RunFolder(path).statuses() if path.is_dir() else {}
+        path = job.find(options.output)
+        statuses = RunFolder(path).statuses() if path and path.is_dir() else {}
+        try:
+            job.check_former(options.output)
+        except StoreError as err:
+            progress.note(str(err))
         done = sum(statuses.get(s.id) in ("ok", "unsupported") for s in job.samples)
         seconds = sum(s.seconds for s in job.samples)
         print(f"{job.title}: {len(job.samples)} samples, {duration(seconds)} of audio, {done} answered")
         print(f"  time:   {_estimate(job, options.output, len(job.samples) - done)}")
-        print(f"  folder: {path}")
+        print(f"  folder: {path or f'in {job.task_path(options.output)}; its name is known when the weights are here'}")
         request = prompt.build(job.task, job.samples[0], job.given)
         print(f"  prompt: {request.prompt}")
         if job.task.variant and job.task.choices:

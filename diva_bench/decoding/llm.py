@@ -16,10 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diva_bench.errors import AssetError
+from diva_bench.decoding import chat
+from diva_bench.errors import AssetError, one_line
 from diva_bench.types import LabelScore
 
-_MARK = "DIVABENCHSPOKENHERE"  # stands for what was said while the chat template is rendered
+_WORDS = "What did she say to them?"
+_LOOKED_AT = 6  # tokens of it
+_ROUNDING = {torch.float32: 1e-4, torch.float16: 8e-3, torch.bfloat16: 6e-2}
+"""Share of the largest logit that two ways to the same logits may be apart: eight units in the last place of the two short
+formats; of float32, in which there is room, a thousand."""
 
 
 @dataclass(slots=True)
@@ -56,6 +61,7 @@ class LLM:
         self.embeddings: Tensor = self.model.get_input_embeddings().weight  # (V, E)
         self.context = int(self.model.config.max_position_embeddings)  # tokens, prompt and answer together
         self._stops = self._stop_ids()
+        self._check_path(folder)
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu", dtype: str = "float32") -> LLM:
@@ -69,22 +75,35 @@ class LLM:
         control = [i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special]
         return frozenset(i for i in (*ends, *control, *self.tokenizer.all_special_ids) if i is not None)
 
+    @torch.inference_mode()
+    def _check_path(self, folder: Path) -> None:
+        """AssetError for an LLM that is not what this class takes it for: a matrix of embeddings, layers, and an output
+        matrix. Gemma scales embeddings in their module and caps logits behind the output matrix, Granite divides them:
+        they would read another prompt than the one that is meant, and say so nowhere.
+        """
+        ids = self.tokens(_WORDS)[:_LOOKED_AT]
+        name = f"{folder}: {type(self.model).__name__} cannot be asked with embeddings, as speech is"
+        other = "Take an LLM without such steps, as Llama, Qwen2, Mistral and SmolLM2 are."
+        try:
+            theirs = self.model(input_ids=torch.tensor([ids], device=self.device), use_cache=False).logits.float()
+            ours, _ = self._forward(every=True, inputs_embeds=self.embed(ids)[None])
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as err:  # whatever a model's own code raises
+            raise AssetError(f"{name} ({type(err).__name__}: {one_line(err)}). {other}") from err
+        apart, largest = float((ours - theirs).abs().max()), float(theirs.abs().max())
+        if not apart <= _ROUNDING[self.embeddings.dtype] * largest:
+            raise AssetError(
+                f"{name}: its logits are up to {apart:.2g} from those that it gives for the same words as tokens (the largest "
+                f"of them is {largest:.2g}). It scales embeddings or logits outside its two matrices. {other}"
+            )
+
     # ---- framing
 
     def frame(self, prompt: str, system: str | None) -> tuple[list[int], list[int]]:
-        """Token ids before and after what was said.
-
-        The chat template is rendered once with a mark as the spoken content and cut there; both sides are tokenised on
-        their own, so that an oracle, a cascade and DiVA differ in the content alone. The instruction stands in the
-        user's turn, before what was said.
-        """
-        turns = [{"role": "user", "content": f"{prompt}\n\n{_MARK}" if prompt else _MARK}]
-        if system:
-            turns.insert(0, {"role": "system", "content": system})
-        text = str(self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-        before, mark, after = text.partition(_MARK)
-        if not mark or _MARK in after:
-            raise AssetError(f"{self.tokenizer.name_or_path}: its chat template does not show the user's words once.")
+        """Token ids before and after what was said, by the chat template: each side is tokenised on its own, so that an
+        oracle, a cascade and DiVA differ in the content alone."""
+        before, after = chat.around(self.tokenizer, prompt, system)
         return self.tokens(before), self.tokens(after)
 
     def tokens(self, text: str) -> list[int]:

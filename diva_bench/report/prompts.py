@@ -20,7 +20,14 @@ from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.specs import ModelSpec, digest
 from diva_bench.store import Json, RunFolder, read_json
 
-_OF_THE_WORDING = ("id", "hash", "prompt", "choices", "variant")  # keys of task.json in which wordings may differ
+_OF_THE_WORDING = (
+    "id",
+    "hash",
+    "prompt",
+    "choices",
+    "variant",
+    "questions",
+)  # keys of task.json in which wordings may differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ def _model(record: Json) -> str:
         asked: Any = ModelSpec.model_validate(raw).asked()
     except ValidationError:  # another version's: it is then only like itself
         asked = raw
-    return digest([asked, record.get("adapter_version")])
+    return digest([asked, record.get("adapter_version"), record.get("frame")])
 
 
 def _family(group: Sequence[tuple[Json, Path]]) -> Family:

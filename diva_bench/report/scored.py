@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from diva_bench import assets, data, imported, prompt
+from diva_bench import assets, data, former, imported, prompt
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UserError
 from diva_bench.report.leaderboard import comparable
@@ -178,6 +178,9 @@ def _same_task(paths: Sequence[Path], summaries: Sequence[RunSummary]) -> None:
     for path, other in zip(paths[1:], others, strict=True):
         if other["hash"] == first["hash"]:
             continue
+        if former.is_former(first) != former.is_former(other):
+            old = paths[0] if former.is_former(first) else path
+            raise StoreError(former.moved(old))
         keys = ["name", *(k for k in first if k not in ("id", "hash", "name"))]
         differ = [_difference(k, first.get(k), other.get(k)) for k in keys if first.get(k) != other.get(k)]
         raise UserError(
@@ -235,7 +238,8 @@ def _facts(
         if all("cluster" in row for row in table.values()):
             return dict(table)
     dataset = data.load(task, assets.cache_folder(), progress)
-    if dataset.fingerprint != folder.task_record()["fingerprint"]:
+    asked = folder.task_record()
+    if asked["fingerprint"] != (dataset.former if former.is_former(asked) else dataset.fingerprint):
         raise StoreError(
             f"{folder.path}: its scores are of an older version, which did not write down the clusters, and the data of "
             f"task {task.name} has changed since it was asked. Run the model again."

@@ -25,6 +25,7 @@ import numpy as np
 
 from diva_bench import assets, prompt, provenance
 from diva_bench.cleaning import clean
+from diva_bench.decoding.chat import TODAY
 from diva_bench.disk import size
 from diva_bench.errors import DataError, SpecError
 from diva_bench.scorers import answer, settings
@@ -112,7 +113,8 @@ class Judge:
                 f"{self._where}.model is {name!r}, whose adapter takes {', '.join(sorted(adapter.accepts))}; a judge reads: "
                 'name a model whose adapter accepts "text", such as oracle.'
             )
-        self._identity = digest({**self._model.asked(), "adapter_version": adapter.version})
+        day = {"today": TODAY} if hasattr(adapter, "chat") else {}
+        self._identity = digest({**self._model.asked(), "adapter_version": adapter.version, **day})
         shipped = f"v{PROMPT_VERSION}" if template is None else "own"
         asked = digest(self._template)[:8]
         self.signature = (
