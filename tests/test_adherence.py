@@ -252,8 +252,34 @@ def test_a_wrong_setting_is_told(settings: dict[str, str], message: str) -> None
 
 def test_every_setting_is_in_the_signature() -> None:
     plain, changed = Adherence(task()), Adherence(task(), language="de", form="word", transcribes=False)
-    assert plain.signature == "adherence|v1|transcribes:wer<=0.3|refusals:v1|norm:basic.v1"
-    assert changed.signature == "adherence|v1|lang:de|py3langid:0.4.0|of:30|form:word|refusals:v1|norm:basic.v1"
+    assert plain.signature == "adherence|v2|transcribes:wer<=0.3|refusals:v1|norm:basic.v1"
+    assert changed.signature == "adherence|v2|lang:de|v2|py3langid:0.4.0|of:30|form:word|refusals:v1|norm:basic.v1"
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "right"),
+    [
+        ("12 - 34!", "十二です。", False),
+        ("!!!", "十二です。", False),
+        ("12:30", "12:30", True),  # what has no letter in the reference either
+        ("十二です。", "十二です。", True),
+        ("", "十二です。", False),
+    ],
+)
+@pytest.mark.parametrize(("scorers", "form"), [({}, "translation"), ({"bleu": {}}, None), ({"comet": {}}, "sentence")])
+def test_a_translation_without_a_letter_is_in_no_language(
+    text: str, reference: str, right: bool, scorers: dict[str, dict[str, str]], form: str | None
+) -> None:
+    scorer = Adherence(task(scorers=scorers), language="ja", form=form)
+    row = scorer.measure(sample(reference), said(text))
+    assert ("adh.lang" in row) is right
+    assert "|letters" in scorer.signature
+
+
+def test_a_number_answers_a_question_in_any_language() -> None:
+    scorer = Adherence(task(scorers={"qa": {}}), language="ja", form="sentence")
+    assert "adh.lang" in scorer.measure(sample("1989"), said("1989."))
+    assert "adh.lang" not in scorer.measure(sample("1989"), said("..."))
 
 
 def test_every_built_in_task_has_it_with_what_its_prompt_asks_for() -> None:

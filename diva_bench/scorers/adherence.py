@@ -25,7 +25,7 @@ from diva_bench.stats import dense, ratio
 from diva_bench.text import BASIC, contains, words
 from diva_bench.types import Floats, Response, Sample
 
-VERSION = 1
+VERSION = 2
 
 TRANSCRIBES = 0.3
 """Word error rate against the words spoken, up to which an answer is taken for a transcript of them. Whisper base reads the
@@ -45,6 +45,8 @@ _PERIOD = 64  # words: the longest phrase that is looked for; answers are a few 
 _SPACELESS = re.compile(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
 _FORMS = {"sentence": "one_sentence", "word": "one_word", "translation": "no_remark"}
 """Setting `form` -> metric."""
+_TRANSLATION = frozenset({"bleu", "chrf", "sentence_bleu", "comet"})
+"""Scorers that make a task one of translation, whatever its form."""
 _CHARACTERS = ("ja", "zh")  # languages whose length is counted in characters
 _ORDINALS = ("de", "et", "lv", "sl", "tr")  # languages that write "3." for 3rd
 # none begins within a run of marks: where a run ends no sentence, each of its marks would be tried to its end
@@ -85,8 +87,10 @@ class Adherence:
         self._language = _asked(task) if given["language"] == "subset" else given["language"]
         self._form: str | None = given["form"]
         self._transcribes: bool = given["transcribes"]
+        self._translation = self._form == "translation" or not _TRANSLATION.isdisjoint(task.scorers)
         self._limit = task.decode.max_new_tokens
-        asked = [f"lang:{self._language}|{language.signature()}"] if self._language else []
+        letters = "|letters" if self._translation else ""
+        asked = [f"lang:{self._language}|{language.signature()}{letters}"] if self._language else []
         asked += [f"form:{self._form}"] if self._form else []
         asked += [f"transcribes:wer<={TRANSCRIBES:g}"] if self._transcribes else []
         parts = ["adherence", f"v{VERSION}", *asked, f"refusals:v{refusals.VERSION}", f"norm:{BASIC.signature}"]
@@ -105,7 +109,7 @@ class Adherence:
         }
         if self._language:
             row["adh.lang.n"] = 1.0
-            seen["lang"] = language.is_in(text, self._language)
+            seen["lang"] = language.is_in(text, self._language) and self._translates(text, sample)
         if self._form:
             row["adh.form.n"] = 1.0
             seen["form"] = self._keeps_form(text, sample)
@@ -119,6 +123,12 @@ class Adherence:
         row |= {"adh.4grams": float(len(grams)), "adh.4grams.again": float(len(grams) - len(set(grams)))}
         row |= {f"adh.{name}": 1.0 for name, true in seen.items() if true}
         return {key: value for key, value in row.items() if value}
+
+    def _translates(self, text: str, sample: Sample) -> bool:
+        """Not so where a translation has no letter ("12!"), unless a reference has none either: no language can be told."""
+        if not self._translation or language.lettered(text):
+            return True
+        return not all(language.lettered(reference) for reference in sample.references)
 
     def _keeps_form(self, text: str, sample: Sample) -> bool:
         if self._form == "word":

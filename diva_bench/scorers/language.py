@@ -52,25 +52,30 @@ LANGUAGES = (*SCRIPTS, *_OTHERS)
 SHORT = (
     4  # words: of fewer, only the language asked for and English are weighed against each other (2 words: 95 % right)
 )
-_ALONE = {"TAMIL": "ta", "HAN": "zh"}  # scripts that one language here is written in
+_ALONE = {"TAMIL": "ta", "HAN": "zh", "MONGOLIAN": "mn"}  # scripts that one language here is written in
 _NAMES = ("LATIN", "CYRILLIC", "ARABIC", "TAMIL", "GREEK", "HEBREW", "DEVANAGARI", "HANGUL", "THAI", "MONGOLIAN")
+_HAN = ("CJK", "IDEOGRAPHIC")
 _KANA = ("HIRAGANA", "KATAKANA")
 _NOTHING = -1e38  # below every score: what py3langid gives a text without a feature
 _JAPANESE = 0.05  # share of kana among Han and kana from which a text is Japanese; Chinese has none
 
 
+_VERSION = 2  # bumped when a text would be taken for another language
+
+
 def signature() -> str:
     """Which py3langid, and of how many languages it chooses."""
-    return f"py3langid:{version('py3langid')}|of:{len(LANGUAGES)}"
+    return f"v{_VERSION}|py3langid:{version('py3langid')}|of:{len(LANGUAGES)}"
 
 
 @cache
 def script_of(character: str) -> str:
-    """The script of a letter or mark: a name of Unicode ("LATIN"), "HAN", "KANA", "OTHER"; "" for what is no letter."""
-    if unicodedata.category(character)[0] not in "LM":
-        return ""
+    """The script of a letter or mark: a name of Unicode ("LATIN"), "HAN", "KANA", "OTHER"; "" for what is no letter, and for
+    a mark that any script may have."""
     name = unicodedata.name(character, "")
-    if name.startswith("CJK"):
+    if unicodedata.category(character)[0] not in "LM" or name.startswith(("COMBINING", "VARIATION")):
+        return ""
+    if name.startswith(_HAN):
         return "HAN"
     if name.startswith(_KANA) or character == "ー":
         return "KANA"
@@ -78,8 +83,9 @@ def script_of(character: str) -> str:
 
 
 def scripts(text: str) -> Counter[str]:
-    """How many letters of a text are of which script."""
-    counts = Counter(script_of(c) for c in text)
+    """How many letters of a text are of which script; letters of full or half width, or of Arabic in its written forms, count
+    as what they stand for."""
+    counts = Counter(script_of(c) for c in unicodedata.normalize("NFKC", text))
     del counts[""]
     return counts
 
@@ -87,20 +93,29 @@ def scripts(text: str) -> Counter[str]:
 def is_in(text: str, language: str) -> bool:
     """Whether a text is in `language`, a key of SCRIPTS.
 
-    The script that most letters are of must be the language's; what Tamil, Han or kana do not decide, py3langid does. Of
-    fewer than SHORT words it chooses between the language and English alone, and where English is asked for, Latin letters
-    will do. A text without a letter ("1989.") is in any language, an empty one in none.
+    The script that most letters are of must be the language's; what Tamil, Han, kana or the Mongolian script do not decide,
+    py3langid does. Of fewer than SHORT words it chooses between the language and English alone, and where English is asked
+    for, Latin letters will do. A text of numbers alone ("1989.") is in any language, one without letter or number in none; where
+    numbers will not do, see `lettered`.
     """
+    text = unicodedata.normalize("NFKC", text)
     counts = scripts(text)
     if not counts:
-        return bool(text.strip())
+        return any(unicodedata.category(c)[0] == "N" for c in text)
     script = _main_script(counts)
+    if script in _ALONE:
+        return _ALONE[script] == language
     if script != SCRIPTS[language]:
         return False
-    if script == "KANA" or script in _ALONE:
+    if script == "KANA":
         return True
     few = len(text.split()) < SHORT
     return identify(text, tuple(sorted({language, "en"})) if few else LANGUAGES) == language
+
+
+def lettered(text: str) -> bool:
+    """Whether a text has a letter of any script."""
+    return bool(scripts(text))
 
 
 def _main_script(counts: Counter[str]) -> str:
