@@ -72,10 +72,11 @@ class DataSpec(Spec):
     """
 
     source: str
-    """The reader: jsonl, parquet, or that of a corpus; see `diva_bench.readers.READERS`."""
+    """The reader: that of a form of data of one's own, parquet, or that of a corpus; see `diva_bench.readers.READERS`."""
     path: str | None = None
-    """jsonl: the file, relative to the task's YAML file, or absolute. Others: the folder's name in the data folder
-    (`--data-dir` or DIVA_BENCH_DATA), or absolute; the data folder may also be that folder itself."""
+    """Of data of one's own (csv, jsonl, audiofolder, kaldi, ...): the file or folder, relative to the task's YAML file, or
+    absolute. Of a corpus: the folder's name in the data folder (`--data-dir` or DIVA_BENCH_DATA), or absolute; the data
+    folder may also be that folder itself."""
     speech: Speech | None = None
     """Whether the clips are synthetic or human speech; tables say of synthetic speech what its numbers are worth. None: the
     task does not say."""

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import codecs
 import csv
+import gzip
 import json
 import re
 import stat
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -79,19 +81,29 @@ def decode(data: bytes, where: str, error: Failure = DataError) -> str:
     return text
 
 
-def lines(path: Path, error: Failure = DataError) -> Iterator[tuple[int, str]]:
-    """(number, line with its end) of a text file of any size; memory holds one line."""
+def lines(path: Path, error: Failure = DataError, *, packed: bool = False) -> Iterator[tuple[int, str]]:
+    """(number, line with its end) of a text file of any size; memory holds one line. `packed`: a file that gzip packed is
+    unpacked while it is read; else it is refused."""
     try:
         _must_be_a_file(path, error)
+        if packed and _is_gzip(path):
+            with gzip.open(path, "rb") as unpacked:
+                yield from _fed(unpacked, path, error)
+            return
         with path.open("rb") as file:
             head = file.read(_HEAD)
             if _codec(head, str(path), error) == "utf-8-sig" and not _ends_with_returns(head):
                 file.seek(0)
                 yield from _fed(file, path, error)
                 return
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, EOFError, zlib.error) as err:
         raise _unreadable(path, err, error) from err
     yield from split(read(path, error))
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def split(text: str) -> Iterator[tuple[int, str]]:

@@ -17,6 +17,7 @@ import pyarrow.parquet
 import pytest
 import soundfile
 
+from diva_bench import readers
 from diva_bench.errors import DataError
 from diva_bench.training import sources
 from diva_bench.training.sources import Example, fingerprint, read, usable
@@ -220,8 +221,8 @@ def test_the_mini_tasks_are_manifests(file):
     [
         ('{"audio": ', r"is not valid JSON \(.+\)"),
         ("[1]", r"expected a JSON object, found an array"),
-        ("{}", r"found no keys; every line must be an object with the strings audio .* Mend or drop the line\."),
-        ('{"audio": "a.wav", "text": null}', r"found audio \(str\), text \(NoneType\); every line"),
+        ("{}", r"found no keys; every row must have a clip .* Mend or drop the row\."),
+        ('{"audio": "a.wav", "text": null}', r"found audio \(str\), text \(NoneType\); every row"),
         ('{"audio": "a.wav", "text": "x", "id": "first"}', r"'first' stands in line 1 already\. Ids must be unique"),
     ],
 )
@@ -337,7 +338,7 @@ def test_the_shards_together_are_the_whole_each_row_once(tmp_path, kind, shards)
 
 def test_a_shard_opens_only_its_own_clips(tmp_path, monkeypatch):
     source, opened = make("manifest", tmp_path, 10), []
-    monkeypatch.setattr(sources, "_clip", lambda file: opened.append(file.name) or b"")
+    monkeypatch.setattr(readers, "read_plain", lambda file: opened.append(file.name) or b"")
     list(read(source, shard=1, shards=4))
     assert opened == ["1.wav", "5.wav", "9.wav"]
 
@@ -346,15 +347,15 @@ def test_a_shard_opens_only_its_own_clips(tmp_path, monkeypatch):
     ("source", "why"),
     [
         ("nowhere/at/all", r"'nowhere/at/all' is no file or folder"),
-        ("empty", "'.*empty' is a folder with neither"),
-        ("clips.csv", r"'.*clips\.csv' has the suffix '\.csv', not \.parquet, \.tsv, \.jsonl"),
+        ("empty", "'.*empty' is a folder with no list of clips in it"),
+        ("clips.txt", r"'.*clips\.txt' has the suffix '\.txt', not \.csv, \.tsv, \.jsonl"),
         ("hub:name", "'hub:name' does not name a data set of the hub"),
         ("hub:owner/name:en:train:more", "does not name a data set of the hub"),
     ],
 )
 def test_anything_else_is_refused_at_once_with_the_forms_there_are(tmp_path, source, why):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "clips.csv").write_text("audio,text\n")
+    (tmp_path / "clips.txt").write_text("audio,text\n")
     place = str(tmp_path / source) if (tmp_path / source).exists() else source
     for ask in (read, fingerprint):
         with pytest.raises(DataError, match=why) as caught:

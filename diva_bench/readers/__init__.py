@@ -20,11 +20,13 @@ from diva_bench.disk import Stamp, read_plain, stamp
 from diva_bench.errors import unknown
 from diva_bench.specs import TaskSpec
 
+OWN = ("csv", "jsonl", "audiofolder", "common_voice", "arrow", "kaldi", "nemo", "lhotse")
+"""Forms of data of one's own, which lie where the task's YAML file says; see `diva_bench.readers.forms`."""
 READERS = {
+    **dict.fromkeys(OWN, "diva_bench.readers.forms:read"),
     "covost": "diva_bench.readers.covost:read",
     "heysquad": "diva_bench.readers.heysquad:read",
     "iemocap": "diva_bench.readers.iemocap:read",
-    "jsonl": "diva_bench.readers.jsonl:read",
     "meld": "diva_bench.readers.meld:read",
     "mustard": "diva_bench.readers.mustard:read",
     "parquet": "diva_bench.readers.parquet:read",
@@ -76,13 +78,19 @@ def reader(name: str) -> Reader:
 
 def file_clip(folder: Path, name: str) -> ClipSource:
     """The clip in the file `folder/name`, which need not exist: what is missing is found when the clips are looked at."""
+    path, known = locate(folder, name)
+    return ClipSource(name, partial(read_plain, path), known)
+
+
+def locate(folder: Path, name: str) -> tuple[Path, Stamp]:
+    """The file `folder/name`, in whichever spelling it is there, and its stamp."""
     for written in _spellings(name):
         path = folder / written
         try:
-            return ClipSource(name, partial(read_plain, path), stamp(path))
+            return path, stamp(path)
         except (OSError, ValueError):  # ValueError: a name with a NUL in it
             continue
-    return ClipSource(name, partial(read_plain, folder / name))
+    return folder / name, ABSENT
 
 
 def _spellings(name: str) -> Iterator[str]:

@@ -6,17 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from diva_bench import textfile
-from diva_bench.errors import DataError
-from diva_bench.readers import Raw, file_clip
-from diva_bench.specs import TaskSpec
+from diva_bench.readers.forms import Row, file_sound, named, numbered
 
 
-def read(path: Path, task: TaskSpec) -> Iterator[Raw]:
+def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
     """Every line that is not blank. The audio column names a file relative to the manifest, or absolute; a line without
     one, or with null, is a row whose sound is not at hand."""
-    column = task.data.columns.get("audio", "audio")
-    for number, row in textfile.json_rows(textfile.lines(path), str(path)):
-        name = row.get(column)
-        if not isinstance(name, str | None):
-            raise DataError(f"{path}:{number}: {column} is {name!r}, not the name of a file.")
-        yield Raw(f"{path}:{number}", row, None if name is None else file_clip(path.parent, name))
+    for number, (line, values) in enumerate(textfile.json_rows(textfile.lines(path), str(path))):
+        name = named(values.get(audio), f"{path}:{line}", audio)
+        yield Row(f"{path}:{line}", numbered(values, number), file_sound(path.parent, name) if name else None)
+
+
+def files(path: Path, split: str | None) -> list[Path]:
+    return [path]

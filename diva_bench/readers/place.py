@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from diva_bench.errors import DataError
-from diva_bench.readers import hub
+from diva_bench.readers import OWN, hub
 from diva_bench.specs import TaskSpec
 
 ENVIRONMENT = "DIVA_BENCH_DATA"
@@ -24,13 +24,13 @@ def data_folder(given: Path | None) -> Path | None:
 
 
 def locate(task: TaskSpec, data_dir: Path | None = None) -> Path | None:
-    """The folder (for jsonl: the file) of a task's data; None where it is not on this machine.
+    """The folder or file of a task's data; None where it is not on this machine.
 
-    A jsonl file is where its task says. A corpus is the data folder's folder of that name, the data folder itself, a
+    Data of one's own (`OWN`) is where its task says. A corpus is the data folder's folder of that name, the data folder itself, a
     folder beside the task's YAML file, or in the hub's cache, in this order; its `layout` tells whether it is the corpus.
     """
-    if task.data.source == "jsonl":
-        return _manifest(task, data_dir)
+    if task.data.source in OWN:
+        return _own(task, data_dir)
     found = next((place for place in _places(task, data_dir) if place.exists() and _fits(task, place)), None)
     return found or hub.cached(task.data)
 
@@ -50,16 +50,17 @@ def how_to_get(task: TaskSpec, *, fetched: bool = False) -> str:
         lines.append(f"fetch it: diva-bench pull --edition {task.edition} --task {task.name} ({data.hub.repo})")
     if data.access:
         lines.append(f"ask for it: {data.access.url}\n{data.access.note}")
-    if data.source != "jsonl":
+    if data.source not in OWN:
         name = data.path or task.task
         layout = f", a folder with {' or '.join(data.layout)}" if data.layout else ""
         lines.append(f"put it: DIR/{name}{layout}; then give --data-dir DIR (or set {ENVIRONMENT}=DIR)")
     return "\n".join(lines)
 
 
-def _manifest(task: TaskSpec, data_dir: Path | None) -> Path:
-    """The file itself, also where it is missing: its reader says so with the path."""
-    beside = task.home / (task.data.path or f"{task.task}.jsonl")
+def _own(task: TaskSpec, data_dir: Path | None) -> Path:
+    """The file or folder itself, also where it is missing: its reader says so with the path."""
+    suffix = f".{task.data.source}" if task.data.source in ("csv", "jsonl") else ""
+    beside = task.home / (task.data.path or f"{task.task}{suffix}")
     folder = data_folder(data_dir)
     if not beside.exists() and folder is not None and task.data.path and (folder / task.data.path).exists():
         return folder / task.data.path

@@ -1,4 +1,5 @@
-"""Where training speech comes from: parquet, Common Voice, a JSON-lines manifest, or the Hugging Face hub, as a stream.
+"""Where training speech comes from: any form that `diva_bench.readers.forms` reads, parquet, or the Hugging Face hub, as a
+stream.
 
 Nothing is held but one batch of rows. What one clip lacks is the caller's to count; what a whole source lacks is a
 DataError. Every reader yields rows that are not read yet, so that a shard opens only the clips that are its own.
@@ -12,33 +13,25 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any
 
 import numpy as np
 
-from diva_bench import audio, disk, textfile
+from diva_bench import audio, disk
 from diva_bench.errors import ClipError, DataError, one_line
+from diva_bench.readers import forms as listings
+from diva_bench.readers.detect import PARQUET, Found, detect, known
+from diva_bench.readers.forms import AUDIO, NUMBER, TEXT, VOICE, Sound, column_of
 from diva_bench.readers.parquet import torn
 from diva_bench.types import Audio
 
-AUDIO = ("audio",)
-TEXT = ("text", "sentence", "transcription", "transcript", "normalized_text")
-VOICE = ("voice", "speaker_id", "client_id", "speaker")
-"""Names that a column may have, by role; of several the first that is there is taken."""
-
-FORMS = """\
-  a folder of *.parquet (train-*.parquet alone where there are such), or one .parquet file
-  a Common Voice folder with train.tsv and clips/, or one .tsv file with clips/ beside it
-  a .jsonl manifest, one {"audio": "path", "text": "words"} a line
-  hub:owner/name, hub:owner/name:config or hub:owner/name:config:split"""
-
 _SILENT = 1e-4  # peak amplitude below which a clip holds nothing to learn from
 _BATCH = 64  # rows of a parquet file in memory at a time
-_TSV = ("path", "sentence", "client_id")  # what Common Voice calls audio, text and voice
+_HUB_TOO = "\n  hub:owner/name, hub:owner/name:config or hub:owner/name:config:split"
+FORMS = known() + _HUB_TOO
+"""What a source may be, a line each."""
 _HUB = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(:(?P<config>[^:]*))?(:(?P<split>[^:]+))?")
 _HUB_TIMEOUT = 10.0  # seconds to wait for the revision of a data set
-
-Kind = Literal["parquet", "tsv", "jsonl"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +67,18 @@ def fingerprint(source: str) -> dict[str, str]:
     """
     if source.startswith("hub:"):
         return {source: _revision(_hub_parts(source)[0], source)}
-    return {file.name: disk.sha256(file) for file in _files(source)[1]}
+    files = _files(source)
+    names = [file.name for file in files]
+    whole = len(set(names)) == len(names)
+    return {file.name if whole else "/".join(file.parts[-2:]): disk.sha256(file) for file in files}
 
 
 def left_out(source: str) -> list[str]:
     """Parquet files of a folder that are not read, since others there are called train-*.parquet."""
     if source.startswith("hub:") or not Path(source).expanduser().is_dir():
         return []
-    kind, files = _files(source)
-    every = Path(source).expanduser().glob("*.parquet") if kind == "parquet" else []
+    found, files = _found(source), _files(source)
+    every = found.path.glob("*.parquet") if found.source == PARQUET else []
     return sorted(path.name for path in every if path not in files)
 
 
@@ -107,32 +103,67 @@ def usable(example: Example, *, max_seconds: float) -> tuple[str, Audio | None]:
 def _rows(source: str) -> Iterator[Row]:
     if source.startswith("hub:"):
         return _hub(source)
-    kind, files = _files(source)
-    if kind == "parquet":
-        return _parquet(files)
-    return _tsv(files[0]) if kind == "tsv" else _jsonl(files[0])
+    found = _found(source)
+    return _parquet(_files(source)) if found.source == PARQUET else _listed(found)
 
 
-def _files(source: str) -> tuple[Kind, list[Path]]:
-    """What sort of local source this is, and the files that list its rows, in reading order."""
-    path = Path(source).expanduser()
-    if path.is_dir():
-        if (path / "train.tsv").is_file():
-            return "tsv", [path / "train.tsv"]
-        files = sorted(path.glob("train-*.parquet")) or sorted(path.glob("*.parquet"))
-        if files:
-            return "parquet", files
-        _refuse(source, "is a folder with neither *.parquet nor train.tsv in it")
-    if not path.is_file():
-        _refuse(source, "is no file or folder")
-    kinds: dict[str, Kind] = {".parquet": "parquet", ".tsv": "tsv", ".jsonl": "jsonl"}
-    if path.suffix not in kinds:
-        _refuse(source, f"has the suffix {path.suffix!r}, not {', '.join(kinds)}")
-    return kinds[path.suffix], [path]
+def _found(source: str) -> Found:
+    """What sort of local source this is."""
+    try:
+        return detect(Path(source).expanduser())
+    except DataError as err:
+        raise DataError(f"training data {err}{_HUB_TOO if str(err).endswith(known()) else ''}") from err
 
 
-def _refuse(source: str, why: str) -> NoReturn:
-    raise DataError(f"training data {source!r} {why}. It must be one of:\n{FORMS}")
+def _files(source: str) -> list[Path]:
+    """The files that list the rows of a local source, in reading order."""
+    found = _found(source)
+    if found.source != PARQUET:
+        return listings.FORMS[found.source].files(found.path, _split(found))
+    if found.path.is_file():
+        return [found.path]
+    return sorted(found.path.glob("train-*.parquet")) or sorted(found.path.glob("*.parquet"))
+
+
+def _split(found: Found) -> str | None:
+    """train where there are several splits."""
+    if len(found.splits) > 1 and "train" not in found.splits:
+        raise DataError(
+            f"{found.path}: has the splits {', '.join(found.splits)}, and none is called train. Name one's folder."
+        )
+    return "train" if "train" in found.splits else next(iter(found.splits), None)
+
+
+def _listed(found: Found) -> Iterator[Row]:
+    """Rows of a listing of any form. `id` is the row's own, else the name of the listing and the line."""
+    seen: dict[str, str] = {}
+    for row in listings.FORMS[found.source].rows(found.path, _split(found), found.audio):
+        text = row.values.get(column_of(row.values, TEXT))
+        if text is None and found.source == "arrow" and column_of(row.values, TEXT):
+            text = ""  # a cell without a value, as in parquet
+        if row.sound is None or not isinstance(text, str):
+            said = ", ".join(f"{key} ({type(value).__name__})" for key, value in row.values.items() if key != NUMBER)
+            raise DataError(
+                f"{row.where}: found {said or 'no keys'}; every row must have a clip ({' or '.join(AUDIO)}) and its words as "
+                f"text ({' or '.join(TEXT)}); id and voice ({' or '.join(VOICE)}) are optional. Mend or drop the row."
+            )
+        voice, ident = row.values.get(column_of(row.values, VOICE)), row.values.get("id")
+        ident = Path(row.where).name if ident is None or ident == "" else str(ident)
+        if ident in seen:
+            raise DataError(f"{row.where}: {ident!r} stands in {seen[ident]} already. Ids must be unique; drop one.")
+        seen[ident] = f"line {place}" if (place := row.where.rpartition(":")[2]).isdigit() else row.where
+        yield partial(_example, ident, row.sound, text, "" if voice is None else str(voice))
+
+
+def _example(ident: str, sound: Sound, text: str, voice: str) -> Example:
+    try:
+        encoded = sound.read()
+    except (
+        OSError,
+        ValueError,
+    ):  # one lost clip is counted, it does not stop the stream; ValueError: a name with a NUL
+        encoded = b""
+    return Example(ident, encoded, text, voice)
 
 
 def _clip(file: Path) -> bytes:
@@ -141,10 +172,6 @@ def _clip(file: Path) -> bytes:
         return disk.read_plain(file)
     except (OSError, ValueError):  # ValueError: a name with a NUL in it
         return b""
-
-
-def _beside(ident: str, file: Path, text: str, voice: str) -> Example:
-    return Example(ident, _clip(file), text, voice)
 
 
 # ---------------------------------------------------------------- tables: parquet and the hub
@@ -184,7 +211,7 @@ def _columns(schema: Any, where: str) -> _Columns:
             f"Name the {role} column {' or '.join(allowed)}."
         )
 
-    columns = _Columns(pick("audio", AUDIO), pick("text", TEXT), next((n for n in VOICE if n in there), ""))
+    columns = _Columns(pick("audio", AUDIO[:1]), pick("text", TEXT), next((n for n in VOICE if n in there), ""))
     _check_types(schema, columns, where)
     return columns
 
@@ -257,7 +284,7 @@ def _hub_parts(source: str) -> tuple[str, str, str]:
     """owner/name, config ("" for the default one) and split."""
     found = _HUB.fullmatch(source)
     if found is None:
-        _refuse(source, "does not name a data set of the hub")
+        raise DataError(f"training data {source!r} does not name a data set of the hub. It must be one of:\n{FORMS}")
     return found["name"], found["config"] or "", found["split"] or "train"
 
 
@@ -308,45 +335,3 @@ def _revision(name: str, source: str) -> str:
         return huggingface_hub.HfApi().dataset_info(name, timeout=_HUB_TIMEOUT).sha or "latest"
     except Exception:  # only a note in the record: whether the data can be read, `read` says
         return "latest"
-
-
-# ---------------------------------------------------------------- lists of clips: Common Voice and manifests
-
-
-def _tsv(file: Path) -> Iterator[Row]:
-    """Common Voice as shipped. Its quotes are literal and its fields of any length, so the table is literal."""
-    if not (file.parent / "clips").is_dir():
-        raise DataError(
-            f"{file}: there is no folder clips/ beside it. Put the clips there, as Common Voice ships them."
-        )
-    table = textfile.Table(textfile.lines(file), str(file), literal=True)
-    table.need(_TSV, f"Common Voice has {', '.join(_TSV)}, with a tab between columns.")
-    path, text, voice = _TSV
-    seen: dict[str, int] = {}
-    for number, row in table:
-        ident = _once(f"clips/{row[path]}", seen, file, number)
-        yield partial(_beside, ident, file.parent / "clips" / row[path], row[text], row[voice])
-
-
-def _jsonl(file: Path) -> Iterator[Row]:
-    """A manifest; `id` is the line's own, else the name of the file and the line."""
-    seen: dict[str, int] = {}
-    for number, row in textfile.json_rows(textfile.lines(file), str(file)):
-        if not all(isinstance(row.get(key), str) for key in ("audio", "text")):
-            said = ", ".join(f"{key} ({type(value).__name__})" for key, value in row.items()) or "no keys"
-            raise DataError(
-                f"{file}:{number}: found {said}; every line must be an object with the strings audio (a path relative "
-                "to the manifest, or absolute) and text; voice and id are optional. Mend or drop the line."
-            )
-        voice, ident = row.get("voice"), row.get("id")
-        ident = _once(f"{file.name}:{number}" if ident is None else str(ident), seen, file, number)
-        yield partial(_beside, ident, file.parent / row["audio"], row["text"], "" if voice is None else str(voice))
-
-
-def _once(ident: str, seen: dict[str, int], file: Path, number: int) -> str:
-    if ident in seen:
-        raise DataError(
-            f"{file}:{number}: {ident!r} stands in line {seen[ident]} already. Ids must be unique; drop one."
-        )
-    seen[ident] = number
-    return ident

@@ -1,0 +1,38 @@
+"""Common Voice as shipped: SPLIT.tsv, and the clips in clips/ beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from diva_bench import textfile
+from diva_bench.errors import DataError
+from diva_bench.readers.forms import Row, file_sound, numbered
+
+COLUMNS = ("path", "sentence", "client_id")
+"""What Common Voice calls audio, text and voice."""
+
+
+def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
+    """Every row of the split's table (train where none is named). Quotes are literal and fields of any length; `id` is the
+    clip's place below the folder."""
+    [file] = files(path, split)
+    if not (file.parent / "clips").is_dir():
+        raise DataError(
+            f"{file}: there is no folder clips/ beside it. Put the clips there, as Common Voice ships them."
+        )
+    table = textfile.Table(textfile.lines(file), str(file), literal=True)
+    table.need(COLUMNS, f"Common Voice has {', '.join(COLUMNS)}, with a tab between columns.")
+    for number, (line, values) in enumerate(table):
+        ident = f"clips/{values[audio]}"
+        yield Row(f"{file}:{line}", numbered({"id": ident, **values}, number), file_sound(file.parent, ident))
+
+
+def files(path: Path, split: str | None) -> list[Path]:
+    if path.is_file():
+        return [path]
+    file = path / f"{split or 'train'}.tsv"
+    if not file.is_file():
+        there = ", ".join(sorted(found.stem for found in path.glob("*.tsv"))) or "none"
+        raise DataError(f"{path}: has no {file.name}. `split` names another table; there is {there}.")
+    return [file]

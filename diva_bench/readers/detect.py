@@ -1,0 +1,131 @@
+"""Which form a file or a folder of speech has: told by what is in it, for `train --data` and `new task`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diva_bench import textfile
+from diva_bench.errors import DataError
+from diva_bench.readers import arrow, audiofolder, common_voice, lhotse
+from diva_bench.readers.forms import AUDIO, FORMS, column_of
+
+PARQUET = "parquet"
+_FILES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".gz", ".parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`source` as a task names it; `path`: the file or folder of it; `audio`: the column of the clips; `splits`: those that
+    there are to choose from."""
+
+    source: str
+    path: Path
+    audio: str
+    splits: list[str] = field(default_factory=list)
+
+
+def detect(path: Path) -> Found:
+    """What there is at `path`. DataError says what it may be."""
+    if path.is_dir():
+        return _folder(path)
+    if not path.is_file():
+        raise _unknown(path, "is no file or folder")
+    if path.name == "wav.scp":
+        return Found("kaldi", path.parent, FORMS["kaldi"].audio)
+    if path.suffix not in _FILES:
+        raise _unknown(path, f"has the suffix {path.suffix!r}, not {', '.join(_FILES)}")
+    if path.suffix == ".parquet":
+        return Found(PARQUET, path, "audio")
+    return _table(path) if path.suffix in (".csv", ".tsv") else _json_lines(path)
+
+
+def known() -> str:
+    """All that `detect` knows, a line each."""
+    lines = ["a folder of *.parquet (train-*.parquet alone where there are such), or one .parquet file"]
+    return "\n".join(f"  {line}" for line in [*lines, *(form.what for form in FORMS.values())])
+
+
+def _folder(path: Path) -> Found:
+    def is_saved(folder: Path) -> bool:
+        return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+
+    kinds: dict[str, Callable[[Path], bool]] = {
+        "arrow": is_saved,
+        "kaldi": lambda folder: (folder / "wav.scp").is_file(),
+        "common_voice": _is_common_voice,
+        "lhotse": lhotse.is_folder,
+        PARQUET: lambda folder: any(folder.glob("*.parquet")) and not (folder / "metadata.parquet").is_file(),
+        "audiofolder": audiofolder.has_tables,
+    }
+    for source, fits in kinds.items():
+        if fits(path):
+            return _of_folder(source, path)
+    listings = sorted(p for p in path.iterdir() if p.is_file() and p.suffix in _FILES and not p.name.startswith("."))
+    if len(listings) == 1:
+        return detect(listings[0])
+    if listings:
+        raise DataError(
+            f"{path}: has {len(listings)} lists of clips ({', '.join(p.name for p in listings[:5])}); name one."
+        )
+    if audiofolder.is_folder(path):
+        return _of_folder("audiofolder", path)
+    raise _unknown(path, "is a folder with no list of clips in it")
+
+
+def _of_folder(source: str, path: Path) -> Found:
+    splits: list[str] = []
+    if source == "arrow":
+        splits = arrow.splits(path)
+    elif source == "common_voice":
+        splits = sorted(p.stem for p in path.glob("*.tsv") if _has(p, common_voice.COLUMNS))
+    elif source == "audiofolder":
+        splits = audiofolder.splits(path)
+    audio = FORMS[source].audio if source in FORMS else "audio"
+    if source == "arrow":
+        names = arrow.columns(path, splits[0] if splits else None)
+        audio = column_of(names, AUDIO) or audio
+    return Found(source, path, audio, splits)
+
+
+def _is_common_voice(folder: Path) -> bool:
+    clips = (folder / "clips").is_dir() and (folder / "train.tsv").is_file()
+    return clips or any(_has(table, common_voice.COLUMNS) for table in folder.glob("*.tsv"))
+
+
+def _has(table: Path, names: tuple[str, ...]) -> bool:
+    try:
+        header = textfile.Table(textfile.lines(table), str(table), literal=True).header
+    except DataError:
+        return False
+    return set(names) <= set(header)
+
+
+def _table(path: Path) -> Found:
+    if path.suffix == ".tsv" and ((path.parent / "clips").is_dir() or _has(path, common_voice.COLUMNS)):
+        return Found("common_voice", path, FORMS["common_voice"].audio)
+    header = textfile.Table(textfile.lines(path), str(path)).header
+    audio = column_of(header, AUDIO)
+    if not audio:
+        raise DataError(
+            f"{path}:1: no column names the clips; there is {', '.join(header)}. Name it {' or '.join(AUDIO)}."
+        )
+    return Found("csv", path, audio)
+
+
+def _json_lines(path: Path) -> Found:
+    """By the keys of the first line."""
+    first = next(textfile.json_rows(textfile.lines(path, packed=True), str(path)), None)
+    if first is None:
+        raise DataError(f"{path}: is empty. It must hold one JSON object a line.")
+    keys = first[1].keys()
+    if {"recording", "supervisions"} & keys and not {"audio", "audio_filepath"} & keys:
+        return Found("lhotse", path, FORMS["lhotse"].audio)
+    if "audio_filepath" in keys:
+        return Found("nemo", path, "audio_filepath")
+    return Found("jsonl", path, column_of(list(keys), AUDIO) or "audio")
+
+
+def _unknown(path: Path, why: str) -> DataError:
+    return DataError(f"{str(path)!r} {why}. It must be one of:\n{known()}")

@@ -1,0 +1,121 @@
+"""A data folder of Kaldi: wav.scp (recordings), text, and where there are any segments, utt2spk, spk2gender, utt2lang."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from diva_bench import textfile
+from diva_bench.errors import DataError
+from diva_bench.readers.forms import Row, Sound, file_sound, numbered
+from diva_bench.readers.segments import part_of, seconds_of
+
+_IN_ARCHIVE = re.compile(r"\.ark$|:\d+(\[.*\])?$")
+_GAP = re.compile(r"[ \t]+")
+Parts = dict[str, tuple[str, float, float | None]]
+"""Utterance -> (recording, start, length or None: to its end), seconds."""
+_OF_UTTERANCES = {"utt2spk": "speaker", "utt2lang": "language", "utt2gender": "gender"}
+
+
+def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
+    """Every utterance of `text`, in its order, then those that have sound and no text. Columns: id, text, audio, and
+    speaker, language, gender where there are such files."""
+    folder = path / split if split else path
+    recordings = _recordings(folder / "wav.scp")
+    parts = _segments(folder / "segments", recordings)
+    known = {column: _pairs(folder / name) for name, column in _OF_UTTERANCES.items() if (folder / name).is_file()}
+    genders = _pairs(folder / "spk2gender") if (folder / "spk2gender").is_file() else {}
+    listing, there = ("wav.scp", recordings.keys()) if parts is None else ("segments", parts.keys())
+    for number, (where, ident, words) in enumerate(_utterances(folder, there)):
+        if ident not in there:
+            raise DataError(f"{where}: utterance {ident!r} stands in no line of {listing}. Drop one, or add the other.")
+        values = {"id": ident, "text": words} | {
+            column: pairs[ident] for column, pairs in known.items() if ident in pairs
+        }
+        if "gender" not in values and values.get("speaker") in genders:
+            values["gender"] = genders[values["speaker"]]
+        sound = _sound(folder, ident, recordings, parts)
+        yield Row(where, numbered(values | {"audio": sound.name}, number), sound)
+
+
+def files(path: Path, split: str | None) -> list[Path]:
+    folder = path / split if split else path
+    names = ("wav.scp", "segments", "text", *_OF_UTTERANCES, "spk2gender")
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def _utterances(folder: Path, there: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """(where, utterance, words)."""
+    seen: set[str] = set()
+    if (folder / "text").is_file():
+        for line, ident, words in _fields(folder / "text"):
+            if ident in seen:
+                raise DataError(f"{folder / 'text'}:{line}: utterance {ident!r} stands there twice.")
+            seen.add(ident)
+            yield f"{folder / 'text'}:{line}", ident, words
+    for ident in there:
+        if ident not in seen:
+            yield f"{folder}: utterance {ident}", ident, ""
+
+
+def _recordings(file: Path) -> dict[str, str]:
+    """Recording -> path, as written."""
+    for line, ident, place in _fields(file):
+        if place.endswith("|") or place.startswith("|"):
+            raise DataError(
+                f"{file}:{line}: recording {ident!r} is a command ({place[:80]!r}). Commands are never run: run it yourself, "
+                "and write the path of the file that it makes."
+            )
+        if place in ("", "-") or _IN_ARCHIVE.search(place):
+            raise DataError(
+                f"{file}:{line}: recording {ident!r} is {place!r}, not a sound file. Archives of Kaldi are not read: write "
+                "the path of a WAV or FLAC file."
+            )
+    return _pairs(file)
+
+
+def _segments(file: Path, recordings: dict[str, str]) -> Parts | None:
+    """The parts that the utterances are; None where there is no such file."""
+    if not file.is_file():
+        return None
+    found: Parts = {}
+    for line, ident, rest in _fields(file):
+        where, fields = f"{file}:{line}", rest.split()
+        if len(fields) not in (3, 4) or fields[0] not in recordings:
+            raise DataError(
+                f"{where}: expected an utterance, a recording of wav.scp, its start and its end in seconds; found {ident} "
+                f"{rest[:80]!r}."
+            )
+        if ident in found:
+            raise DataError(f"{where}: utterance {ident!r} stands there twice.")
+        start = seconds_of(fields[1], where) or 0.0
+        end = None if fields[2].startswith("-1") else seconds_of(fields[2], where)
+        if end is not None and end <= start:
+            raise DataError(f"{where}: ends at {end:g} s, not behind its start ({start:g} s).")
+        found[ident] = (fields[0], start, None if end is None else end - start)
+    return found
+
+
+def _sound(folder: Path, ident: str, recordings: dict[str, str], parts: Parts | None) -> Sound:
+    if parts is None:
+        return file_sound(folder, recordings[ident])
+    recording, start, seconds = parts[ident]
+    return part_of(folder, recordings[recording], start, seconds)
+
+
+def _pairs(file: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line, ident, rest in _fields(file):
+        if ident in found:
+            raise DataError(f"{file}:{line}: {ident!r} stands there twice.")
+        found[ident] = rest
+    return found
+
+
+def _fields(file: Path) -> Iterator[tuple[int, str, str]]:
+    """(line, first word, the rest) of every line that is not blank."""
+    for number, line in textfile.lines(file):
+        ident, *rest = _GAP.split(line.strip(" \t\r\n"), maxsplit=1)
+        if ident:
+            yield number, ident, rest[0] if rest else ""
