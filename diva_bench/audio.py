@@ -90,11 +90,13 @@ def _mixed(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
     channels = samples.shape[1]
     if channels == 1:
         return samples[:, 0], False
-    mono = samples.mean(axis=1, dtype=np.float32)
-    loudness = [float(np.linalg.norm(samples[:, c])) for c in range(channels)]
-    if float(np.linalg.norm(mono)) < _CANCELLED * max(loudness) / channels:
-        return samples[:, int(np.argmax(loudness))], True
-    return mono, False
+    products = samples.T @ samples  # (channels, channels): the diagonal is each one's power, the sum that of their sum
+    power = products.diagonal()
+    if products.sum() < _CANCELLED**2 * power.max():
+        return samples[:, int(np.argmax(power))], True
+    if channels == 2:  # the same to the bit, and ten times as fast
+        return (samples[:, 0] + samples[:, 1]) / np.float32(2), False
+    return samples.mean(axis=1, dtype=np.float32), False
 
 
 # ---------------------------------------------------------------- decoders

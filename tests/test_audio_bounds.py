@@ -186,6 +186,11 @@ def test_other_channels_are_averaged_as_ever(channels):
     assert got.notes == ()
 
 
+def test_the_mean_of_two_channels_is_numpy_s_to_the_bit():
+    stereo = np.random.default_rng(1).normal(0, 0.3, (RATE, 2)).astype(np.float32)
+    assert np.array_equal(audio._mixed(stereo)[0], stereo.mean(axis=1, dtype=np.float32))
+
+
 # ---------------------------------------------------------------- machines without ffmpeg, and with one that is broken
 
 
