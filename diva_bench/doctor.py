@@ -21,6 +21,7 @@ from diva_bench.assets import occupied
 from diva_bench.disk import size
 from diva_bench.provenance import bfloat16, processor
 from diva_bench.specs import TaskSpec
+from diva_bench.transcode import INSTALL, ffmpeg
 from diva_bench.types import Adapter, Progress, Sample
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "soundfile", "sacrebleu", "huggingface_hub")
@@ -190,10 +191,9 @@ def _japanese() -> Check:
 
 
 def _ffmpeg() -> Check:
-    found = shutil.which("ffmpeg")
-    return Check(
-        "ffmpeg", bool(found), found or "not needed; it turns other formats (m4a, webm) into ones that are read"
-    )
+    found = ffmpeg()
+    lost = f"none that starts; only needed for what libsndfile cannot read (m4a, webm, video): {INSTALL} brings one"
+    return Check("ffmpeg", bool(found), found or lost)
 
 
 def _pip() -> Check:

@@ -17,7 +17,7 @@ from sound_files import tone, written
 from diva_bench import audio, data
 from diva_bench.catalog import Catalog
 from diva_bench.disk import read_plain
-from diva_bench.errors import ClipError
+from diva_bench.errors import ClipError, UserError
 from diva_bench.readers import file_clip
 from diva_bench.types import Silent
 
@@ -177,3 +177,11 @@ def test_a_clip_that_asks_for_256_gib_does_not_stop_the_others(tmp_path):
         "audio/q001.wav: is refused: its header says 68,719,476,735"
     ]
     assert len(got.samples) == 3
+
+
+def test_the_clip_that_takes_an_ffmpeg_is_named_where_there_is_none(tmp_path, monkeypatch):
+    folder = mini_task.write(tmp_path / "toy", count=4)
+    (folder / "audio/q001.wav").write_bytes(b"\0\0\0\x08ftyp")
+    monkeypatch.setattr(audio, "ffmpeg", lambda: None)
+    with pytest.raises(UserError, match=r"^audio/q001.wav: MP4 files need ffmpeg .*'diva-bench\[video\]'"):
+        load(folder)

@@ -83,11 +83,19 @@ def test_memory_is_what_the_container_may_use(tmp_path: Path, monkeypatch: pytes
     assert doctor.memory()[0] > 123456789
 
 
-def test_a_missing_helper_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ffmpeg_of_the_package_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    brought = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert doctor._ffmpeg() == doctor.Check("ffmpeg", True, brought)
+
+
+def test_a_missing_helper_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "sacrebleu.tokenizers.tokenizer_ja_mecab", None)
     assert "pip install 'sacrebleu[ja]'" in doctor._japanese().detail
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     assert not doctor._ffmpeg().ok
-    assert "not needed" in doctor._ffmpeg().detail
+    assert "only needed for" in doctor._ffmpeg().detail
+    assert "pip install 'diva-bench[video]'" in doctor._ffmpeg().detail
     monkeypatch.setattr(doctor, "_version", lambda name: "missing")
     assert "python -m ensurepip" in doctor._pip().detail

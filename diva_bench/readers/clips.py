@@ -15,7 +15,7 @@ from pathlib import Path
 
 from diva_bench import audio
 from diva_bench.disk import Stamp
-from diva_bench.errors import ClipError
+from diva_bench.errors import ClipError, UserError
 from diva_bench.readers import ClipSource
 from diva_bench.specs import digest
 from diva_bench.types import Progress
@@ -92,6 +92,8 @@ def _look(clip: ClipSource) -> tuple[str, Clip]:
     sha256 = hashlib.sha256(encoded).hexdigest()
     try:
         sound, rate = audio.read(encoded)
+    except UserError as err:
+        raise UserError(f"{clip.name}: {err}") from err
     except ClipError as err:
         return clip.name, Clip(clip.stamp, sha256, 0.0, 0, str(err), passing=err.passing)
     return clip.name, Clip(clip.stamp, sha256, round(sound.seconds, 4), rate, "", sound.notes)
