@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import string
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,15 +21,6 @@ class Normaliser:
     @property
     def signature(self) -> str:
         return f"{self.name}.v{self.version}"
-
-
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-def _squad(text: str) -> str:
-    """`normalize_answer` of the official SQuAD v1.1 script: ASCII punctuation is deleted, not replaced by a space."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_ASCII_PUNCTUATION)).split())
 
 
 class _ByCategory(dict[int, str]):
@@ -58,16 +47,13 @@ def _basic(text: str) -> str:
     return " ".join(word for word in (w.strip("'") for w in folded.split()) if word)
 
 
-SQUAD = Normaliser("squad", 1, _squad)
-"""Lower-case, delete ASCII punctuation, drop a, an, the, collapse white space (SQuAD v1.1)."""
-
 BASIC = Normaliser("basic", 1, _basic)
 """Unicode NFKC, lower-case, punctuation and symbols to spaces except apostrophes inside words, collapse white space.
 Numbers are not spelled out: "1,000" is two words."""
 
 
 def words(text: str) -> tuple[str, ...]:
-    """The words of `text` after BASIC: what the label parser compares."""
+    """The words of `text` after BASIC."""
     return tuple(BASIC(text).split())
 
 
