@@ -136,7 +136,7 @@ def _chunked(found: Found, start: int) -> Found:
                 size = large
             elif _unknown(form, size, encoded, at):
                 return _streamed(found, form, field, at)
-            return _behind(_held_chunk(found, at + size), form, at + size)
+            return _behind(_held_chunk(found, at + size), form, at + size, start)
         at += max(size, 0)
         at += -(at - start) % form.align
     return replace(found, fault=f"is cut short: the {found.name} file ends before its sound begins")
@@ -168,11 +168,13 @@ def _held_chunk(found: Found, end: int) -> Found:
     return replace(found, fault=fault, promised=True)
 
 
-def _behind(found: Found, form: _Form, end: int) -> Found:
-    """Other chunks may follow the sound; what is no chunk is sound that the header does not count."""
+def _behind(found: Found, form: _Form, end: int, start: int) -> Found:
+    """Other chunks may follow the sound; what is no chunk is sound that the header does not count. Some programs forget the
+    padding."""
     at = end
     for _ in range(_PARTS):
-        at += -at % form.align
+        padded = at + -(at - start) % form.align
+        at = padded if _is_chunk(form, found.encoded, padded) else at
         if not _is_chunk(form, found.encoded, at):
             break
         header = form.ident + struct.calcsize(form.size)

@@ -134,6 +134,8 @@ def chunk(ident: bytes, content: bytes) -> bytes:
     [
         WAV + chunk(b"LIST", b"INFOISFT" + struct.pack("<I", 14) + b"Lavf58.29.100\0"),
         WAV + chunk(b"LIST", b"INFOISFT" + struct.pack("<I", 13) + b"Lavf58.29.100"),
+        sizes(0, 31_999, BODY[:-1]) + chunk(b"LIST", b"x" * 4000),  # no padding behind an odd number of bytes
+        b"ID3\x03\0\0\0\0\0\x0b" + b"\0" * 11 + WAV + chunk(b"LIST", b"x" * 4001) + chunk(b"bext", b"x" * 4000),
         WAV + chunk(b"LIST", b"x" * 4000)[:1000],  # the sound is whole, its description is not
         WAV + chunk(b"id3 ", b"ID3" + b"x" * 4001),
         WAV + b"TAG" + b"x" * 125,

@@ -10,10 +10,12 @@ from pathlib import Path
 import data_forms
 import pytest
 import soundfile
+from sound_files import tone, written
 
 from diva_bench.errors import DataError
 from diva_bench.readers.detect import detect
 from diva_bench.readers.forms import FORMS, Row
+from diva_bench.readers.segments import part_of
 from diva_bench.training import sources
 
 
@@ -167,6 +169,18 @@ def test_a_duration_that_is_not_the_file_s_takes_that_part_of_it_as_nemo_does(tm
     assert len(soundfile.read(io.BytesIO(part.sound.read()))[0]) == 1600
     with pytest.raises(OSError, match="lies beyond its end"):
         beyond.sound.read()
+
+
+@pytest.mark.parametrize("form", ["WAV", "AIFF", "W64"])
+def test_the_rest_of_a_recording_that_was_cut_short_is_no_clip(tmp_path, form):
+    whole = written(tone(), format=form, subtype="PCM_16")
+    for name, content in (("whole", whole), ("torn", whole[: len(whole) * 6 // 10])):
+        (tmp_path / name).write_bytes(content)
+    rest = part_of(tmp_path, "whole", 0.25, None)
+    assert len(soundfile.read(io.BytesIO(rest.read()))[0]) == 12_000
+    assert part_of(tmp_path, "torn", 0.0, 0.25).read() == part_of(tmp_path, "whole", 0.0, 0.25).read()
+    with pytest.raises(OSError, match=rf"is cut short: the {form} header promises"):
+        part_of(tmp_path, "torn", 0.25, None).read()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from diva_bench.containers import look
 from diva_bench.disk import read_plain
 from diva_bench.errors import DataError, one_line
 from diva_bench.readers import ClipSource, locate
@@ -63,6 +64,8 @@ def _cut(path: Path, start: float, seconds: float | None, channel: int | None, o
         with soundfile.SoundFile(path) as file:
             if not start and _is_whole(file, seconds, channel):
                 return read_plain(path)
+            if seconds is None and (fault := look(read_plain(path)).fault):  # what is left of a torn file is no clip
+                raise OSError(0, fault, str(path))
             return _wav(_samples(file, start, seconds, channel), file.samplerate)
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError, ArithmeticError, MemoryError) as err:
         if or_whole:  # ffmpeg may read it
