@@ -22,7 +22,8 @@ from typing import Any, cast
 
 from diva_bench import assets, cleaning, plugins, scorers
 from diva_bench.dataspec import DataChange
-from diva_bench.errors import AssetError, SpecError, UnknownName, UserError, unknown
+from diva_bench.errors import AssetError, MissingMeans, SpecError, UnknownName, UserError, unknown
+from diva_bench.scorers.absent import Absent
 from diva_bench.specs import (
     AssetSpec,
     Edition,
@@ -358,8 +359,9 @@ class Catalog:
         made = {name: plugins.load("scorer", name, scorers.BUILTIN) for name in task.scorers}
         return [weights for name, args in task.scorers.items() for weights in _weights_of(made[name], args)]
 
-    def scorers(self, task: TaskSpec) -> dict[str, Scorer]:
-        """The scorers of a task, built: a wrong setting is an error before anybody is asked."""
+    def scorers(self, task: TaskSpec, lenient: bool = False) -> dict[str, Scorer]:
+        """The scorers of a task, built: a wrong setting is an error before anybody is asked. `lenient`: one that lacks
+        something on this machine is `Absent` in place of an error, for a run that was judged elsewhere."""
         built: dict[str, Scorer] = {}
         for name, args in task.scorers.items():
             made = plugins.load("scorer", name, scorers.BUILTIN)
@@ -369,7 +371,11 @@ class Catalog:
                 built[name] = made(task, **asks, **({"folders": folders} if folders else {}), **args)
             except TypeError as err:
                 raise SpecError(f"task {task.name}: scorer {name} does not take {args} ({err}).") from err
-            if getattr(made, "reads_answers", True) and scorers.NOT_SCORED not in built[name].signature:
+            except MissingMeans as err:
+                if not lenient:
+                    raise
+                built[name] = Absent(name, str(err))
+            if getattr(built[name], "reads_answers", True) and scorers.NOT_SCORED not in built[name].signature:
                 built[name].signature += f"|{cleaning.SIGNATURE}"
         return built
 

@@ -7,8 +7,10 @@
     |   |-- DataError        a data set that is not what its task says: missing file, duplicate id, empty reference
     |   |-- PredictionError  a file of another system's answers that is not whole, or does not fit the task
     |   |-- AssetError       weights that are missing, corrupt or cannot be fetched
+    |   |   `-- MissingMeans    of a scorer, or its library: a stored run is judged by its other scorers
     |   |-- ScorerError      a scorer whose numbers are none, or lie outside their scale
     |   `-- StoreError       a run folder that cannot be written, is in use, or belongs to something else
+    |       |-- OtherQuestion   one whose task or data have changed since it was asked
     |       `-- UnreadableRun   one whose files do not hold what they must: tables list it and go on without it
     `-- ClipError            one clip that cannot be decoded: a data fault, excluded for every model alike
 
@@ -49,12 +51,20 @@ class AssetError(UserError):
     """Weights that are missing, corrupt or cannot be fetched."""
 
 
+class MissingMeans(AssetError):
+    """A scorer whose library, interpreter, module or weights are not on this machine."""
+
+
 class ScorerError(UserError):
     """A scorer that gives something else than finite numbers on their scale."""
 
 
 class StoreError(UserError):
     """A run folder that cannot be used."""
+
+
+class OtherQuestion(StoreError):
+    """A run whose task or data have changed since it was asked."""
 
 
 class UnreadableRun(StoreError):

@@ -29,8 +29,8 @@ from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.scorers.label_parser import key_of
 from diva_bench.specs import Json, ModelSpec, Runtime, TaskSpec, digest
 from diva_bench.store import RunFolder
-from diva_bench.stored import words
-from diva_bench.types import Floats, Progress, Response, Sample, Scorer
+from diva_bench.stored import Agreement, words
+from diva_bench.types import Floats, Progress, Response, Row, Sample, Scorer
 
 ADAPTER = "imported"
 VERSION = "1"
@@ -43,6 +43,7 @@ ERRORS = {
 _NO_GOLD = "scores only"
 _ALONE = "-scores-only"  # behind the name of a task without gold labels
 _ALIKE = 1e-9
+_NAMED, _SAID = 20, 5  # ids of answers that a summary lists, and of those that are told
 
 
 def model(
@@ -213,32 +214,50 @@ def job(task: TaskSpec, spec: ModelSpec, dataset: Dataset, catalog: Catalog, pro
     )
 
 
-def agreement(job: Job, measured: Mapping[str, Json]) -> str:
-    """Whether the scores that came with the answers are those of a metric of the task, answer by answer, in words; ""
-    where none came, or the task has no other metric. `measured`: the rows of scores.jsonl.
+def agreement(job: Job, ids: Sequence[str], rows: Mapping[str, Sequence[Row]]) -> Json | None:
+    """How the scores that came with the answers agree with a metric of the task, answer by answer (`stored.Agreement`);
+    None where none came, or no other metric was measured. `rows`: scorer -> the statistics of every answer, of `ids`.
 
     Of the metrics it is the one that gives most of the scores to 1e-9 (of 100), of equals the primary one.
     """
-    rows = [row for row in measured.values() if row.get(GIVEN)]
-    if GIVEN not in job.scorers or not rows:
-        return ""
-    came = _one_by_one(job.scorers[GIVEN], [row[GIVEN] for row in rows])[METRIC]
+    places = [i for i, row in enumerate(rows.get(GIVEN, ())) if row]
+    if not places:
+        return None
+    came = _one_by_one(job.scorers[GIVEN], [rows[GIVEN][i] for i in places])[METRIC]
     ours: dict[str, Floats] = {}
-    for name, scorer in job.scorers.items():
-        if name not in (GIVEN, "adherence") and all(row.get(name) for row in rows):
-            ours |= _one_by_one(scorer, [row[name] for row in rows])
+    for name, mine in rows.items():
+        if name not in (GIVEN, "adherence") and all(mine[i] for i in places):
+            ours |= _one_by_one(job.scorers[name], [mine[i] for i in places])
     if not ours:
-        return ""
+        return None
     apart = {metric: np.abs(values - came) for metric, values in ours.items()}
     alike = {metric: int(np.count_nonzero(gap <= _ALIKE)) for metric, gap in apart.items()}
     best = max(alike, key=lambda metric: (alike[metric], metric == job.task.primary))
-    if alike[best] == len(rows):
-        most = apart[best].max() / 100
-        return f"the scores in the file are {best}, answer by answer ({len(rows):,} answers, at most {most:.1e} of 1 apart)"
+    differ = [ids[i] for i, gap in zip(places, apart[best], strict=True) if gap > _ALIKE]
+    return {
+        "metric": best,
+        "alike": alike[best],
+        "of": len(places),
+        "most": round(float(apart[best].max()) / 100, 12),
+        "released": round(float(came.mean()), 9),
+        "ours": round(float(ours[best].mean()), 9),
+        "apart": differ[:_NAMED],
+    }
+
+
+def in_words(found: Agreement) -> str:
+    """What an agreement says."""
+    if found.whole:
+        return (
+            f"the scores in the file are {found.metric}, answer by answer ({found.of:,} answers, at most {found.most:.1e} of 1 "
+            "apart)"
+        )
+    named = found.apart[:_SAID]
+    more = ", ..." if found.of - found.alike > len(named) else ""
     return (
-        f"the scores in the file ({METRIC}) are those of no metric here: {alike[best]:,} of {len(rows):,} answers have the "
-        f"same {best}; their means are {came.mean():.2f} and {ours[best].mean():.2f}. They came of another metric, or of other "
-        "weights or another version of it"
+        f"the scores in the file ({METRIC}) are those of no metric here: {found.alike:,} of {found.of:,} answers have the same "
+        f"{found.metric}; their means are {found.released:.2f} and {found.ours:.2f}. They came of another metric, or of other "
+        f"weights or another version of it. They differ on {', '.join(named)}{more}"
     )
 
 

@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diva_bench import chance, imported, stats
-from diva_bench.errors import ScorerError, SpecError
+from diva_bench import chance, earlier, imported, stats
+from diva_bench.errors import AssetError, MissingMeans, ScorerError, SpecError
 from diva_bench.runner import Job
 from diva_bench.scorers import cleaned, rises
+from diva_bench.scorers.absent import Absent
 from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.scorers.seam import check_row, checked
-from diva_bench.store import RunFolder
+from diva_bench.store import RunFolder, digest_of
 from diva_bench.types import CorpusScorer, Floats, Progress, Response, Row, Sample, WholeScorer
 
 
@@ -29,11 +30,15 @@ def judge(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     answers = {r.id: r for r in folder.responses()}
     statuses = Counter(answers[s.id].status if s.id in answers else "missing" for s in job.samples)
     rule = imported.rule(job.model) if statuses["error"] < statuses.total() - statuses["missing"] else None
-    kept = {"ok", "unsupported", "error"} if rule == "wrong" else {"ok", "unsupported"}
-    scored = [s for s in job.samples if s.id in answers and answers[s.id].status in kept]
+    judged = {"ok", "unsupported", "error"} if rule == "wrong" else {"ok", "unsupported"}
+    scored = [s for s in job.samples if s.id in answers and answers[s.id].status in judged]
     said = [_as_judged(answers[s.id]) for s in scored]
-    rows = _measure(job, scored, said, folder, progress)
-    signatures = {name: scorer.signature for name, scorer in job.scorers.items()}
+    rows, lacking = _measure(job, scored, said, folder, progress)
+    about = digest_of(answers.values())
+    counts = {"n": len(job.samples), "scored": len(scored), "errors": statuses["error"]}
+    found = _found(job, folder, lacking, about, counts | {"unsupported": statuses["unsupported"]}, progress)
+    kept = {name: one for name, one in found.items() if isinstance(one, earlier.Found)}
+    signatures = {n: kept[n].signature if n in kept else scorer.signature for n, scorer in job.scorers.items()}
     summary = {
         **_identity(job, folder),
         **_completeness(job, statuses, rule),
@@ -44,13 +49,33 @@ def judge(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     }
     unparsed = summary["metrics"].get("unparsed")
     summary["unparsed"] = round(unparsed["value"] * unparsed["n"] / 100) if unparsed else None
-    _unjudged(job, rows, summary)
+    _unjudged(job, {name: mine for name, mine in rows.items() if name not in lacking}, summary)
+    summary |= {"answers": about, **({"lost": lost} if (lost := sorted(found.keys() - kept.keys())) else {})}
+    rows |= {name: earlier.rows_of(one, [s.id for s in scored]) for name, one in kept.items()}
+    _keep(job, kept, summary)
+    _agreement(job, scored, said, {n: mine for n, mine in rows.items() if n not in lacking or any(mine)}, summary)
     of: dict[str, dict[str, Row]] = {s.id: {name: rows[name][i] for name in rows} for i, s in enumerate(scored)}
     if rule == "drop":  # in no score, but in the list, so that the run can be compared on all others
         of |= {s.id: {name: {} for name in rows} for s in job.samples if s.id in answers and s.id not in of}
-    folder.write_scores({"signature": signatures}, ({**_sheet(s), **of[s.id]} for s in job.samples if s.id in of))
+    folder.write_scores(
+        {"signature": signatures, "answers": about}, ({**_sheet(s), **of[s.id]} for s in job.samples if s.id in of)
+    )
     folder.write_summary(summary)
     return summary
+
+
+def _agreement(
+    job: Job,
+    scored: Sequence[Sample],
+    said: Sequence[Response],
+    rows: Mapping[str, Sequence[Row]],
+    summary: dict[str, Any],
+) -> None:
+    """Whose scores those are that came with imported answers, where that can be said."""
+    answered = [i for i, answer in enumerate(said) if answer.status == "ok"]
+    ids = [scored[i].id for i in answered]
+    if agreed := imported.agreement(job, ids, {name: [mine[i] for i in answered] for name, mine in rows.items()}):
+        summary["agreement"] = agreed
 
 
 def _as_judged(answer: Response) -> Response:
@@ -72,9 +97,11 @@ def _sheet(sample: Sample) -> dict[str, Any]:
 
 def _measure(
     job: Job, scored: Sequence[Sample], said: Sequence[Response], folder: RunFolder, progress: Progress
-) -> dict[str, list[Row]]:
-    """Scorer -> its row for every answer. Scorers that ask another model have all answers at once, and come last."""
+) -> tuple[dict[str, list[Row]], dict[str, str]]:
+    """Scorer -> its row for every answer; and scorer -> what it lacks on this machine: then its rows are empty. Scorers that
+    ask another model have all answers at once, and come last."""
     rows: dict[str, list[Row]] = {name: [] for name in job.scorers}
+    lacking = {name: str(lacks) for name, scorer in job.scorers.items() if (lacks := getattr(scorer, "lacks", ""))}
     alone = {name: scorer for name, scorer in job.scorers.items() if not isinstance(scorer, WholeScorer)}
     pairs = zip(scored, said, strict=True)
     for sample, response in progress.track(pairs, f"scoring {job.task.name}", total=len(scored)):
@@ -82,18 +109,54 @@ def _measure(
             rows[name].append(check_row(job.task.name, name, sample.id, scorer.measure(sample, response)))
     for name, scorer in job.scorers.items():
         if isinstance(scorer, WholeScorer):
-            found = scorer.measure_all(scored, said, folder.path, progress)
+            try:
+                found = scorer.measure_all(scored, said, folder.path, progress)
+            except AssetError as err:  # its weights cannot be fetched
+                lacking[name], found = str(err), [{} for _ in scored]
             if len(found) != len(scored):
                 raise ScorerError(
                     f"task {job.task.name}: scorer {name} gave {len(found)} rows for {len(scored)} answers."
                 )
             rows[name] = [check_row(job.task.name, name, s.id, row) for s, row in zip(scored, found, strict=True)]
-    return rows
+    return rows, lacking
+
+
+def _found(
+    job: Job, folder: RunFolder, lacking: Mapping[str, str], about: str, counts: Mapping[str, int], progress: Progress
+) -> dict[str, earlier.Found | str]:
+    """Scorer that lacks something -> what it found earlier, or why that is dropped; both are said.
+
+    Raises MissingMeans for a scorer that found nothing earlier, unless it is one that a run may do without.
+    """
+    before = earlier.Earlier(folder) if lacking else None
+    found: dict[str, earlier.Found | str] = {}
+    for name, why in lacking.items():
+        one = before.of(name, job.scorers[name], about, counts) if before else None
+        if one is not None:
+            found[name] = one
+            progress.note(f"{folder.path}: {earlier.in_words(name, why, one)}")
+        elif isinstance(job.scorers[name], Absent | WholeScorer):
+            raise MissingMeans(why)
+    return found
+
+
+def _keep(job: Job, kept: Mapping[str, earlier.Found], summary: dict[str, Any]) -> None:
+    """Put what was found earlier into a summary of today."""
+    if not kept:
+        return
+    summary["kept"] = sorted(kept)
+    for one in kept.values():
+        summary["metrics"] |= one.metrics
+        for group, values in summary["groups"].items():
+            for value in values:
+                values[value] |= one.groups.get(group, {}).get(value, {})
+        if job.task.primary in one.metrics:
+            summary |= one.chance
 
 
 def _unjudged(job: Job, rows: Mapping[str, Sequence[Row]], summary: dict[str, Any]) -> None:
     """Count the answers on which a model that judges failed. Where it gives the primary metric, the run is incomplete."""
-    asked = [name for name, scorer in job.scorers.items() if isinstance(scorer, WholeScorer)]
+    asked = [name for name in rows if isinstance(job.scorers[name], WholeScorer)]
     failed = {name: n for name in asked if (n := sum(not row for row in rows[name]))}
     if not failed:
         return
@@ -179,6 +242,7 @@ def _metrics(
                 "clusters": got.clusters,
                 "few_clusters": got.few_clusters,
                 "higher_is_better": rises(name, scorer, metric),
+                "scorer": name,
                 **({"corpus": round(corpus[metric], 9)} if metric in corpus else {}),
             }
     return out

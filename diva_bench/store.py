@@ -34,6 +34,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from diva_bench import stored
 from diva_bench.errors import StoreError, UnreadableRun
+from diva_bench.specs import digest
 from diva_bench.stored import SCHEMA, STATUSES, RunRecord, Summary, TaskRecord
 from diva_bench.types import LabelScore, Response, Status
 
@@ -403,6 +404,11 @@ def _fit(row: Json, schema: TypeAdapter[Any], path: Path) -> Json:
 def _line(row: Json) -> bytes:
     text = json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8") + b"\n"
+
+
+def digest_of(responses: Iterable[Response]) -> str:
+    """sha256 of answers, in the order of their ids: all of them that can be judged, and nothing of when they were given."""
+    return digest([_to_json(response) for response in sorted(responses, key=lambda r: r.id)])
 
 
 def problem_of(response: Response) -> str:

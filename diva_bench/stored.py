@@ -181,8 +181,29 @@ class Metric(_Part):
     clusters: _Count
     few_clusters: bool
     higher_is_better: bool
+    scorer: str = ""
+    """Whose it is; summaries of older versions do not say."""
     corpus: float | None = None
     """The metric's own value over all answers together, where `value`, a mean over answers, is not that."""
+
+
+class Agreement(_Part):
+    """What was found out about the scores that came with imported answers: `metric`, the one of this run's that gives most
+    of them, gives `alike` of `of`; at most `most` (of 1) apart. `released`, `ours`: means of both, 0 to 100. `apart`: ids of
+    the first answers on which they differ."""
+
+    metric: str
+    alike: _Count
+    of: _Count
+    most: float
+    released: float
+    ours: float
+    apart: list[str]
+
+    @property
+    def whole(self) -> bool:
+        """The scores are those of the metric, every one."""
+        return self.alike == self.of
 
 
 class Summary(_Part):
@@ -239,6 +260,14 @@ class Summary(_Part):
     """What was done with the answers that failed at their source (`import --errors`), where some did."""
     unjudged: dict[str, int] = Field(default_factory=dict)
     """Scorer -> the answers on which the model it asks failed."""
+    answers: str | None = None
+    """sha256 of the answers that this is about; None in a summary of an older version."""
+    kept: list[str] = Field(default_factory=list)
+    """Scorers that lacked something in the last judging: their metrics are those of an earlier one, of the same answers."""
+    lost: list[str] = Field(default_factory=list)
+    """Those whose earlier metrics were dropped, because the answers had changed."""
+    agreement: Agreement | None = None
+    """None where no scores came with the answers, or no metric of the task can be held against them."""
 
 
 # ---------------------------------------------------------------- checks

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -251,11 +252,17 @@ def test_runs_of_other_questions_samples_or_judgings_are_refused(results: Path, 
     (spoilt / "summary.json").write_text(json.dumps(summary | {"signature": {"qa": "qa|norm:other"}}))
     with pytest.raises(UserError, match="were judged with other settings or versions of the scorers"):
         compare_runs([good, spoilt], results)
-    task = json.loads((spoilt.parent / "task.json").read_text())
-    changed = json.dumps(task | {"hash": "f" * 64, "prompt": "Say nothing."})
-    (spoilt.parent / "task.json").write_text(changed)
-    with pytest.raises(UserError, match=r"were not asked the same: prompt 'Say \{what\}.' and 'Say nothing.'"):
-        compare_runs([good, spoilt], results)
+
+
+def test_runs_of_other_questions_are_refused_and_what_differs_is_said(results: Path, tmp_path: Path) -> None:
+    good, specs = run_of(results, "good"), tmp_path / "specs"
+    shutil.copytree(results, specs, ignore=shutil.ignore_patterns("results"))
+    task = (specs / "toy.yaml").read_text()
+    (specs / "toy.yaml").write_text(task.replace("prompt: Say {what}.", "prompt: Say nothing."))
+    asked = ("import", "bad.jsonl", "--task", "toy", "--model-name", "bad", "--edition", "mini", "--path", ".")
+    assert command(specs, *asked, "--output", "results").returncode == 0
+    with pytest.raises(UserError, match=r"were not asked the same: .*prompt 'Say \{what\}.' and 'Say nothing.'"):
+        compare_runs([good, run_of(specs, "bad")], results)
 
 
 def test_runs_judged_by_other_scorers_than_there_are_now_are_refused(results: Path, tmp_path: Path) -> None:
@@ -264,7 +271,7 @@ def test_runs_judged_by_other_scorers_than_there_are_now_are_refused(results: Pa
         for name in ("summary.json", "scores.jsonl"):
             text = (run / name).read_text()
             (run / name).write_text(text.replace("norm:squad.v1", "norm:squad.v0"))
-    with pytest.raises(StoreError, match=r"was judged by scorers of another version .*\(qa\|norm:squad.v0\|refs:max\)"):
+    with pytest.raises(StoreError, match=r"was judged by scorers of another version .*\(qa\|norm:squad.v0\|refs:max"):
         compare_runs(runs, results)
 
 

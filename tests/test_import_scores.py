@@ -35,6 +35,51 @@ def test_it_is_said_whether_the_scores_that_came_are_a_metric_of_the_task(capsys
         assert said in " ".join(capsys.readouterr().err.split())
 
 
+def came_with(name: str, right: int) -> RunFolder:
+    """Answers of which three are right, and scores by which `right` are."""
+    rows = [row | {"score": int(i < right)} for i, row in enumerate(answers(right=3))]
+    assert load(write(f"{name}.jsonl", rows), columns="score=score", model_name=name) == 0
+    return only(run=f"{name}-*")
+
+
+def test_what_was_found_out_about_the_scores_stays_with_the_run_and_stands_in_its_tables(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    same, other = came_with("same", 3), came_with("other", 5)
+    assert same.summary()["agreement"] == {
+        "metric": "contains", "alike": 6, "of": 6, "most": 0.0, "released": 50.0, "ours": 50.0, "apart": [],
+    }  # fmt: skip
+    found = other.summary()["agreement"]
+    assert (found["alike"], found["of"], found["apart"]) == (4, 6, ["q3", "q4"])
+    before = (other.path / "summary.json").read_bytes()
+    capsys.readouterr()
+    assert score_command([other.path], [Path("specs")]) == 0
+    assert (other.path / "summary.json").read_bytes() == before
+    capsys.readouterr()
+    assert leaderboard_command(Path("results"), [], "md") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "released: 4 of 6 are contains" in shown
+    assert "are those of no metric here: 4 of 6 answers have the same contains" in shown
+    assert "They differ on q3, q4" in shown
+    assert "the scores in the file are contains, answer by answer" in shown
+
+
+def test_scores_by_other_weights_of_a_metric_are_not_compared_as_equals(capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [came_with("same", 3).path, came_with("other", 5).path]
+    capsys.readouterr()
+    assert compare_command(runs, [], 0, [], "md", [Path("specs")]) == 0
+    shown = capsys.readouterr().out
+    assert "| contains | same |" in shown
+    assert "| released |" not in shown
+    assert "left out: released is not one metric in these runs. same: the scores in the file are contains" in shown
+    with pytest.raises(UserError, match=r"released is not one metric .* Compare by a metric that is measured here\."):
+        compare_command(runs, ["released"], 0, [], "md", [Path("specs")])
+    third = came_with("third", 4).path
+    capsys.readouterr()
+    assert compare_command([runs[1], third], ["released"], 0, [], "md", [Path("specs")]) == 0
+    assert "whether all runs have the same is not known" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("scores", "top", "expected"),
     [

@@ -43,7 +43,7 @@ LEVELS = (  # lowest first; "x.*" is the package x and all in it
         "adapters.*",
     ),
     ("catalog", "store", "stored", "plan", "predictions.*"),
-    ("runner", "imported", "chance", "judge"),
+    ("runner", "imported", "chance", "earlier", "judge"),
     ("training.*",),
     ("leaks",),
     ("report.*", "study.*"),

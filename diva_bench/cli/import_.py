@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from diva_bench import assets, data, imported, judge, predictions, provenance
+from diva_bench import assets, data, imported, judge, predictions, provenance, stored
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_table
@@ -200,10 +200,8 @@ class Importer:
         with job.folder(ready.options.output) as folder:
             _write(folder, matched.responses, progress)
             summary = judge.judge(job, folder, progress)
-            answered = {response.id for response in matched.responses if response.status == "ok"}
-            measured = {ident: row for ident, row in folder.scores()[1].items() if ident in answered}
-            if said := imported.agreement(job, measured):
-                progress.note(said)
+            if found := stored.checked(stored.Summary, folder.summary(), str(folder.path)).agreement:
+                progress.note(imported.in_words(found))
         progress.note(f"kept in {folder.path}")
         return Finished(summary, folder.path, folder.timing())
 

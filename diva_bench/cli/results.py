@@ -12,7 +12,7 @@ from diva_bench import assets, controls, data, former, imported, judge
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_tables
-from diva_bench.errors import SpecError, StoreError, UnreadableRun
+from diva_bench.errors import OtherQuestion, SpecError, StoreError, UnreadableRun
 from diva_bench.report import scored
 from diva_bench.report.leaderboard import leaderboard, page
 from diva_bench.report.prompts import families, spread_table
@@ -21,7 +21,7 @@ from diva_bench.report.summaries import collect, of_tasks, summary_of
 from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.runner import Job
 from diva_bench.specs import Json, ModelSpec
-from diva_bench.store import RunFolder
+from diva_bench.store import RunFolder, digest_of
 from diva_bench.types import Progress
 
 
@@ -32,19 +32,41 @@ def score_command(
     catalog, progress, more = Catalog(paths), Terminal(), more_scorers(scorers)
     finished: list[Finished] = []
     unreadable: list[str] = []
+    changed = False
     for path in runs:
         folder = RunFolder(path)
         try:
             job = job_of(catalog, folder, progress, more, data_dir)
             with folder:
                 finished.append(Finished(judge.judge(job, folder, progress), path, folder.timing()))
+        except OtherQuestion as err:
+            finished.append(_as_stored(folder, err))
+            progress.note(
+                f"{err} Its stored scores are shown: the data of today differ from those that it was asked about."
+            )
+            changed = True
         except UnreadableRun as err:
             if len(runs) == 1:
                 raise
             unreadable.append(str(err))
     shown = [results_table(finished), *([metrics_table(finished)] if more else [])] if finished else []
     print_tables([*shown, *unreadable_table(unreadable)])
-    return 0 if not unreadable and all(f.summary["complete"] and not f.summary.get("unjudged") for f in finished) else 1
+    faulty = ("unjudged", "lost")
+    whole = all(f.summary["complete"] and not any(map(f.summary.get, faulty)) for f in finished)
+    return 0 if whole and not (unreadable or changed) else 1
+
+
+def _as_stored(folder: RunFolder, why: OtherQuestion) -> Finished:
+    """A run as it was judged when its data were what it was asked about, if it has the same answers still; else `why`."""
+    try:
+        summary = summary_of(folder.summary(), folder.path / "summary.json")
+        head, _ = folder.scores()
+    except UnreadableRun:
+        raise why from None
+    same = head["signature"] == summary.signature and summary.answers == digest_of(folder.responses())
+    if not same or head.get("answers") != summary.answers:
+        raise why
+    return Finished(folder.summary(), folder.path, folder.timing())
 
 
 def more_scorers(given: Sequence[str]) -> dict[str, Json]:
@@ -102,7 +124,7 @@ def job_of(
     job = stored_job(catalog, folder, progress, more, data_dir)
     if job.task_record["hash"] != asked["hash"]:
         changed = sorted(k for k, v in job.task_record.items() if k not in ("id", "hash") and asked.get(k) != v)
-        raise StoreError(
+        raise OtherQuestion(
             f"{folder.path}: task {job.task.name} has changed since this was asked ({', '.join(changed)}); "
             "answers to another question cannot be scored. Run the model again."
         )
@@ -133,7 +155,7 @@ def stored_job(
         dataset=imported.dataset_of(folder, task, progress, data_dir)
         if elsewhere
         else data.load(task, assets.cache_folder(), progress, data_dir=data_dir, allow_partial="partial" in asked),
-        scorers=catalog.scorers(task),
+        scorers=catalog.scorers(task, lenient=True),
         accepts=frozenset({"audio"}),
         adapter_version=record["adapter_version"],
         limit=record["limit"],

@@ -13,11 +13,12 @@ from itertools import combinations
 import numpy as np
 
 from diva_bench import significance
-from diva_bench.errors import unknown
+from diva_bench.errors import UserError, unknown
 from diva_bench.report.leaderboard import caption, failures, flag, write_rank
 from diva_bench.report.scored import Sheet
 from diva_bench.report.tables import Cell, Column, Score, Table, cut_to
 from diva_bench.scorers import DIAGNOSTIC, PREDICTED
+from diva_bench.scorers.given import METRIC
 from diva_bench.scorers.labels import UNPARSED, Labels, scorer_of
 from diva_bench.significance import Lineup, McNemar, Randomised
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, Estimate, Interval, holm
@@ -68,6 +69,8 @@ def chosen(sheet: Sheet, wanted: Sequence[str]) -> list[str]:
     """
     there = [name for name in sheet.metrics if not name.startswith(PREDICTED)]
     for name in wanted:
+        if name == METRIC and sheet.unlike:
+            raise UserError(f"{sheet.unlike}. Compare by a metric that is measured here.")
         if name not in there:
             raise unknown("metric", name, there, f"the runs of {sheet.task_id}")
     first = [sheet.task.primary] if sheet.task.primary in there else there[:1]
@@ -173,6 +176,11 @@ def scores_table(found: Comparison) -> Table:
     notes += [f"{m}: lower is better" for m in found.metrics if not sheet.rises(m)]
     notes += [f"{run.name}: {run.path}" for run in sheet.runs]
     notes += [sheet.scorers[name].signature for name in sheet.scorers]
+    notes += [f"left out: {sheet.unlike}"] if sheet.unlike else []
+    if not sheet.unlike and METRIC in found.metrics and any(run.summary.made_by == "another" for run in sheet.runs):
+        notes.append(
+            f"{METRIC}: by a metric, or by weights of one, that are not here; whether all runs have the same is not known"
+        )
     if sheet.left_out:
         notes.append(
             f"left out: {', '.join(sheet.left_out)}, judged by another version or setting than there is now; "

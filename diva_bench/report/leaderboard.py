@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
-from diva_bench.imported import ERRORS
+from diva_bench.imported import ERRORS, in_words
 from diva_bench.report.summaries import RunSummary, synthetic_note
 from diva_bench.report.tables import Cell, Column, Score, Table, write
 from diva_bench.scorers import DIAGNOSTIC, METRICS, NOT_SCORED, PREDICTED
@@ -161,6 +161,8 @@ def flag(run: RunSummary) -> str:
         "" if run.repeatable else "not repeatable",
         f"data faults: {len(run.data_faults)}" if run.data_faults else "",
         failures(run),
+        f"released: {a.alike:,} of {a.of:,} are {a.metric}" if (a := run.agreement) and not a.whole else "",
+        f"{', '.join(run.kept)} kept from an earlier judging" if run.kept else "",
     ]
     return ", ".join(text for text in flags if text)
 
@@ -216,6 +218,7 @@ def _notes(ranked: Sequence[RunSummary], primary: str, with_ranks: bool) -> list
         for rule in ERRORS
         if any(s.errors_as == rule for s in ranked)
     ]
+    notes += [f"{s.run_id}: {in_words(s.agreement)}" for s in ranked if s.agreement]
     if any(not s.repeatable for s in ranked):
         notes.append("not repeatable: a batch had to be cut, and outside float32 answers depend on the batch")
     for scorer in dict.fromkeys(name for s in ranked for name in sorted(s.signature)):

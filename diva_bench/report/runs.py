@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diva_bench.imported import in_words
 from diva_bench.report.leaderboard import flag
 from diva_bench.report.summaries import summary_of, synthetic_notes
 from diva_bench.report.tables import Cell, Column, Table
@@ -55,6 +56,7 @@ def _row(finished: Finished) -> list[Cell]:
     heard = sum(t["audio"] for t in finished.timing if t["stages"])
     main = run.metrics.get(run.primary)
     remarks = [f"incomplete: {run.reason}" if not run.complete else "", flag(run)]
+    remarks += [f"{', '.join(run.lost)} dropped: of other answers" if run.lost else ""]
     remarks += ["" if main or not run.scored else f"no value for {run.primary}: not ranked"]
     return [
         run.title,
@@ -85,6 +87,8 @@ def _notes(finished: Sequence[Finished]) -> list[str]:
         f"{f.summary['task']}: no baseline: {why}" for f in finished if (why := f.summary.get("no_baseline"))
     )
     for f in finished:
+        run = summary_of(dict(f.summary), f.path / "summary.json")
+        notes += [f"{run.title}, {run.label}: {in_words(run.agreement)}"] if run.agreement else []
         if f.summary["errors"] and not f.summary.get("imported"):
             notes.append(f"{f.summary['errors']} failed in {f.path}: not scored, asked again by the same command")
     return [*dict.fromkeys(notes), *(str(f.path) for f in finished)]

@@ -18,6 +18,8 @@ from diva_bench.errors import StoreError, UserError
 from diva_bench.report.leaderboard import comparable
 from diva_bench.report.summaries import RunSummary, summary_of
 from diva_bench.scorers import rises
+from diva_bench.scorers.given import METRIC
+from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.significance import line_up
 from diva_bench.specs import TaskSpec
 from diva_bench.stats import Reduce, totals
@@ -61,7 +63,18 @@ class Sheet:
         for scorer in self.scorers:
             given = [list(self._scores(run.rows[scorer], scorer)) for run in self.runs]
             found |= {name: scorer for name in given[0] if all(name in other for other in given)}
+        if self.unlike:
+            del found[METRIC]
         return found
+
+    @property
+    def unlike(self) -> str:
+        """Why the scores that the runs came with cannot be compared: they are of different metrics, or of other weights or
+        another version of one. "" where nothing is known against it."""
+        if GIVEN not in self.scorers or len({run.summary.made_by for run in self.runs}) < 2:
+            return ""
+        said = [f"{run.name}: {imported.in_words(run.summary.agreement)}" for run in self.runs if run.summary.agreement]
+        return f"{METRIC} is not one metric in these runs. {'. '.join(said)}"
 
     def _scores(self, rows: Sequence[Row], scorer: str) -> Mapping[str, Any]:
         return self.reduce(scorer)(totals([row for row in rows if row]))
@@ -135,7 +148,11 @@ def sheet(paths: Sequence[Path], catalog: Catalog, progress: Progress) -> Sheet:
     folder = RunFolder(paths[0])
     task = task_of(folder, catalog)
     signed = {name: summaries[0].signature[name] for name in _shared(summaries)}
-    scorers = {name: scorer for name, scorer in catalog.scorers(task).items() if signed.get(name) == scorer.signature}
+    scorers = {
+        name: scorer
+        for name, scorer in catalog.scorers(task, lenient=True).items()
+        if signed.get(name) == scorer.signature
+    }
     if not scorers:
         raise StoreError(
             f"{paths[0]}: was judged by scorers of another version or setting than there are now "

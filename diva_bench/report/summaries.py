@@ -34,6 +34,12 @@ class RunSummary(stored.Summary):
         return self._folder
 
     @property
+    def made_by(self) -> str:
+        """Whose the scores are that came with imported answers: a metric's, "another" (none of this task's, or of other
+        weights), "" where that is not known."""
+        return "" if self.agreement is None else self.agreement.metric if self.agreement.whole else "another"
+
+    @property
     def ranked(self) -> bool:
         return self.complete and self.primary in self.metrics
 

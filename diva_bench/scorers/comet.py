@@ -33,7 +33,7 @@ from typing import IO, Any, Final
 import yaml
 
 from diva_bench.disk import Stamp, sha256, stamp
-from diva_bench.errors import AssetError, DataError, SpecError, UserError
+from diva_bench.errors import AssetError, DataError, MissingMeans, SpecError, UserError
 from diva_bench.scorers import answer, settings
 from diva_bench.scorers.kept import Kept, key
 from diva_bench.specs import TaskSpec
@@ -208,7 +208,7 @@ def _version(python: str) -> str:
     try:
         done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError) as err:
-        raise UserError(
+        raise MissingMeans(
             f"scorer comet: unbabel-comet is not installed for {python}. Its requirements and those of diva-bench exclude "
             f"each other, so it needs an environment of its own: {INSTALL}"
         ) from err
@@ -223,11 +223,11 @@ def _hash(path: Path, stamp: Stamp) -> str:
 
 def _local(path: Path, where: str) -> Path:
     if not path.is_file():
-        raise AssetError(
+        raise MissingMeans(
             f"{where}.checkpoint: {path} is not there. It is the file checkpoints/model.ckpt of a COMET model."
         )
     if not (path.parents[1] / "hparams.yaml").is_file():
-        raise AssetError(
+        raise MissingMeans(
             f"{where}.checkpoint: {path.parents[1]} has no hparams.yaml, which COMET needs beside the weights."
         )
     return path
@@ -247,7 +247,7 @@ def _encoder(checkpoint: Path, where: str) -> None:
         raise AssetError(f"{where}: {path} is not a mapping in YAML ({err}). It comes with the checkpoint.") from err
     there = name is None or Path(name).is_dir() or isinstance(try_to_load_from_cache(name, "config.json"), str)
     if not there:
-        raise AssetError(
+        raise MissingMeans(
             f"{where}: COMET's encoder {name} is not on this machine; of it the config and the tokenizer are needed: "
             f"hf download {name} config.json tokenizer.json tokenizer_config.json sentencepiece.bpe.model"
         )
@@ -261,7 +261,7 @@ def _cached(model: str, revision: str, where: str) -> Path:
     try:
         folder = Path(snapshot_download(model, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError) as err:
-        raise AssetError(
+        raise MissingMeans(
             f"{where}: {model} at {revision} is not on this machine: hf download {model} --revision {revision} (2.3 GB)"
         ) from err
     return _local(folder / "checkpoints" / "model.ckpt", where)

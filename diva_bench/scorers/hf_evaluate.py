@@ -32,7 +32,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from diva_bench.errors import DataError, SpecError
+from diva_bench.errors import DataError, MissingMeans, SpecError
 from diva_bench.scorers import answer, settings
 from diva_bench.scorers.labels import UNPARSED, Labels
 from diva_bench.specs import TaskSpec, digest
@@ -157,13 +157,15 @@ class _Metric:
     # ---- loading
 
     def _load(self, given: Mapping[str, Any], task: TaskSpec) -> Any:
-        import evaluate
-
+        try:
+            import evaluate
+        except ImportError as err:
+            raise MissingMeans(f"{self._where} needs the package evaluate, which is not installed: {err}.") from err
         place = given["metric"]
         if given["path"]:
             place = task.home / given["path"]
             if not (place / f"{place.name}.py").is_file() and not (place.is_file() and place.suffix == ".py"):
-                raise SpecError(
+                raise MissingMeans(
                     f"{self._where}: {place} is no metric module (a .py file, or a folder with {place.name}.py in it). A "
                     f"checkout has them: {CHECKOUT}; then path: evaluate/metrics/{given['metric']}."
                 )
@@ -171,14 +173,14 @@ class _Metric:
         try:
             module = evaluate.load(str(place), **how)
         except ImportError as err:
-            raise SpecError(f"{self._where} needs packages that are not installed: {err}.") from err
+            raise MissingMeans(f"{self._where} needs packages that are not installed: {err}.") from err
         except Exception as err:  # a metric's module is anybody's code, and the Hub client has errors of its own
             hub = (
                 " The evaluate package has no metric in it, so a name alone needs the Hub. Without a network: "
                 f"{CHECKOUT} where there is one, then path: evaluate/metrics/{given['metric']}."
             )
             hint = "" if given["path"] else hub
-            raise SpecError(f"{self._where} cannot be loaded ({type(err).__name__}: {err}).{hint}") from err
+            raise MissingMeans(f"{self._where} cannot be loaded ({type(err).__name__}: {err}).{hint}") from err
         takes = inspect.signature(module._compute).parameters
         names = [name for name in takes if name not in _INPUTS]
         strange = sorted(set(self._args) - set(names))

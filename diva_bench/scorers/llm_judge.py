@@ -27,7 +27,7 @@ from diva_bench import assets, prompt, provenance
 from diva_bench.cleaning import clean
 from diva_bench.decoding.chat import TODAY
 from diva_bench.disk import size
-from diva_bench.errors import DataError, SpecError
+from diva_bench.errors import AssetError, DataError, MissingMeans, SpecError
 from diva_bench.scorers import answer, settings
 from diva_bench.scorers.kept import Kept, key
 from diva_bench.scorers.label_parser import SIGNATURE as PARSER
@@ -105,6 +105,8 @@ class Judge:
         self._models = models
         try:
             self._model = models.model(name, edition)
+        except AssetError as err:
+            raise MissingMeans(f"{self._where}: {err}") from err
         except (KeyError, TypeError) as err:  # a YAML value that is no name
             raise SpecError(f"{self._where}: model {name!r}, edition {edition!r}: {err}.") from err
         adapter = models.adapter(self._model.adapter)

@@ -56,7 +56,9 @@ class Pedants:
     `question`, the field that has the question (default: the transcript of the sample).
 
     `folders`: name of weights -> where they are, None where they are not on this machine. Then nothing is measured,
-    and `signature` says what is missing. Statistics: pedants.n, and the sums pedants.p and pedants.right. An
+    `lacks` and `signature` say what is missing; a signature of these settings would match `would_sign`.
+
+    Statistics: pedants.n, and the sums pedants.p and pedants.right. An
     `unsupported` response has P 0; an empty answer what the classifier gives it.
     """
 
@@ -71,13 +73,14 @@ class Pedants:
         folder = (folders or {}).get(name)
         self._classifier = Classifier(load(folder)) if folder else None
         if self._classifier is None:
-            self.signature = f"pedants: {NOT_SCORED}weights {name} are missing: diva-bench pull --task {task.name}"
+            self.lacks = f"weights {name} are missing: diva-bench pull --task {task.name}"
+            self.signature = f"pedants: {NOT_SCORED}{self.lacks}"
+            self.would_sign = f"pedants|weights:{name}|sha:*{self._settings()}*"
             return
-        sha = self._classifier.weights.content[:8]
-        self.signature = (
-            f"pedants|weights:{name}|sha:{sha}|refs:max|threshold:{self._threshold:g}"
-            f"|question:{self._field or 'transcript'}|v{_VERSION}"
-        )
+        self.signature = f"pedants|weights:{name}|sha:{self._classifier.weights.content[:8]}{self._settings()}"
+
+    def _settings(self) -> str:
+        return f"|refs:max|threshold:{self._threshold:g}|question:{self._field or 'transcript'}|v{_VERSION}"
 
     @staticmethod
     def needs(args: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,0 +1,107 @@
+"""What an earlier judging of a run found, kept for scorers that now lack something: weights, an interpreter, a module.
+
+To judge again must not delete what cannot be measured again here. A stored value is kept, with the signature that it was
+made with, where it is about the same answers; of other answers it is dropped. Both are said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from diva_bench.errors import UnreadableRun
+from diva_bench.scorers import METRICS, NOT_SCORED
+from diva_bench.store import Json, RunFolder
+from diva_bench.stored import Summary, checked
+from diva_bench.types import Row, Scorer
+
+_OF_CHANCE = ("baseline", "baseline_of", "baselines", "at_chance", "no_baseline")
+_COUNTS = ("n", "scored", "errors", "unsupported")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one scorer found earlier: `metrics` as summary.json has them, `groups` as well, and the row of every answer, by
+    id, where scores.jsonl still has it. `doubt`: what speaks against it, "" where nothing does."""
+
+    signature: str
+    metrics: Mapping[str, Json]
+    groups: Mapping[str, Mapping[str, Mapping[str, float]]]
+    rows: Mapping[str, Row]
+    chance: Mapping[str, Any]
+    doubt: str
+
+
+class Earlier:
+    """The summary and the rows that a run folder has now, before it is judged again."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.summary: Summary | None = None
+        self._raw: Json = {}
+        self._head: Json = {}
+        self._rows: Mapping[str, Json] = {}
+        try:
+            raw = folder.summary()
+            self.summary, self._raw = checked(Summary, raw, "summary.json"), raw
+            self._head, self._rows = folder.scores()
+        except UnreadableRun:
+            pass  # what cannot be read is not kept
+
+    def of(self, name: str, scorer: Scorer, answers: str, counts: Mapping[str, int]) -> Found | str | None:
+        """What a scorer found; why it is worth nothing now; None where it found nothing.
+
+        `answers`: sha256 of the answers that are judged now; `counts`: of these, by the keys of a summary. Summaries of older
+        versions do not say which answers they are about: they are held against the counts alone.
+        """
+        signature = self.summary.signature.get(name, NOT_SCORED) if self.summary else NOT_SCORED
+        metrics = {
+            metric: entry for metric, entry in self._raw.get("metrics", {}).items() if _owner(metric, entry) == name
+        }
+        if self.summary is None or NOT_SCORED in signature or not metrics:
+            return None
+        known = self.summary.answers
+        if known != answers if known else any(self._raw[key] != counts[key] for key in _COUNTS):
+            return "the answers have changed since it measured them"
+        same = self._head.get("signature", {}).get(name) == signature and self._head.get("answers") == answers
+        return Found(
+            signature,
+            metrics,
+            {
+                group: {v: {m: x for m, x in cells.items() if m in metrics} for v, cells in values.items()}
+                for group, values in self._raw["groups"].items()
+            },
+            {ident: line[name] for ident, line in self._rows.items()} if same else {},
+            {key: self._raw[key] for key in _OF_CHANCE if key in self._raw},
+            _doubt(known, signature, scorer),
+        )
+
+
+def _owner(metric: str, entry: Mapping[str, Any]) -> str:
+    """The scorer of a stored metric; summaries of older versions do not name it."""
+    return entry.get("scorer") or next((m.scorer for m in METRICS if m.name == metric), metric.partition(".")[0])
+
+
+def _doubt(known: str | None, signature: str, scorer: Scorer) -> str:
+    pattern = getattr(scorer, "would_sign", None)
+    doubts = [] if known else ["its summary is older, so that only the number of answers shows that they are the same"]
+    if pattern and not fnmatchcase(signature, pattern):
+        doubts.append("it is of another version or setting of the scorer than there is now")
+    return "; ".join(doubts)
+
+
+def in_words(name: str, why: str, found: Found | str | None) -> str:
+    """What is said of a scorer that lacks something."""
+    why = " ".join(why.split()).rstrip(".")
+    if isinstance(found, str):
+        return f"{name} cannot be measured here ({why}); its stored value is dropped: {found}."
+    if found is None:
+        return f"{name} cannot be measured here ({why}); there is no stored value."
+    doubt = f" Mind: {found.doubt}." if found.doubt else ""
+    return f"{name} cannot be measured here ({why}); its stored value is kept: {found.signature}.{doubt}"
+
+
+def rows_of(found: Found, ids: Sequence[str]) -> list[Row]:
+    """The kept rows of these answers, in order; an empty one where there is none."""
+    return [found.rows.get(ident, {}) for ident in ids]
