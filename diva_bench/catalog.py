@@ -192,10 +192,10 @@ class Catalog:
 
     def hint(self, name: str) -> str:
         """Where something of an unknown name may be: a YAML file of the current folder, or a file that cannot be used. ""
-        where there is neither; else it begins with a space."""
+        where there is neither; else a line of its own."""
         for path in _yaml_files(Path())[:_LOOKED_AT]:
             if any(name == found or name.startswith(f"{found}-") for found in spec_names(path)):
-                return f" {path} in this folder has it: give --path . or name {path} itself."
+                return f"\n{path} in this folder has it: give --path . or name {path} itself."
         wrong = [f"{problem.error}" for problem in self.problems]
         return f"\nNot among them, for the file cannot be used: {'; '.join(wrong)}" if wrong else ""
 

@@ -33,6 +33,7 @@ LEVELS = (  # lowest first; "x.*" is the package x and all in it
         "fetch",
         "assets",
         "data",
+        "draft",
         "priors",
         "readers.*",
         "prompt",

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from diva_bench.cli import analyse
+from diva_bench.cli import analyse, new
 from diva_bench.cli.options import (
     DataDir,
     Device,
@@ -344,6 +344,7 @@ def doctor(
 
 
 app.add_typer(analyse.app)
+app.add_typer(new.app, name="new")
 
 
 def main() -> None:

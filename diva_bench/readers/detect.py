@@ -82,6 +82,9 @@ def _of_folder(source: str, path: Path) -> Found:
         splits = sorted(p.stem for p in path.glob("*.tsv") if _has(p, common_voice.COLUMNS))
     elif source == "audiofolder":
         splits = audiofolder.splits(path)
+    elif source == PARQUET:
+        named = {p.name.split("-")[0] for p in path.glob("*-*.parquet")}
+        splits = sorted(named) if len(named) > 1 else []
     audio = FORMS[source].audio if source in FORMS else "audio"
     if source == "arrow":
         names = arrow.columns(path, splits[0] if splits else None)

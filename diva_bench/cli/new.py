@@ -1,0 +1,120 @@
+"""`new task`: write the task file of data of one's own, and say what was guessed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from diva_bench.cli.options import Paths
+from diva_bench.dataspec import Speech
+from diva_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from diva_bench.catalog import Catalog
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write files for data of your own.")
+
+
+@app.callback()
+def _root() -> None:
+    """Write files for data of your own."""
+
+
+@app.command()
+def task(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV, JSON lines, AudioFolder, save_to_disk, Common Voice, Kaldi, NeMo, Lhotse or parquet: file or folder."
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="Of the task (default: that of the data).")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write (default: NAME.yaml).")] = None,
+    reference: Annotated[str | None, typer.Option(help="Column of what a model should answer.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of data that has several.")] = None,
+    speech: Annotated[Literal["human", "synthetic"] | None, typer.Option(help="Who speaks in the clips.")] = None,
+    path: Paths = None,
+) -> None:
+    """Write a task file for data of your own; it can be run at once. What it guessed is said: check it."""
+    asked = New(data, name=name, output=output, reference=reference, split=split, speech=speech, paths=path or [])
+    raise typer.Exit(new_task(asked))
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """What `new task` is asked for."""
+
+    data: Path
+    name: str | None = None
+    output: Path | None = None
+    reference: str | None = None
+    split: str | None = None
+    speech: Speech | None = None
+    paths: list[Path] = field(default_factory=list)
+
+
+def new_task(asked: New) -> int:
+    """Exit code: 0 the file passes `validate`; 1 it is written and does not, and why is said."""
+    from diva_bench.catalog import Catalog
+    from diva_bench.cli.validate import validate_command
+    from diva_bench.draft import draft, name_of
+    from diva_bench.readers.detect import detect
+
+    found = detect(asked.data)
+    name = asked.name or _free(Catalog(asked.paths), name_of(asked.data.resolve()))
+    file = asked.output or Path(f"{name}.yaml")
+    if file.exists():
+        raise UserError(f"{file}: is there already. Give --output or --name, or move it away.")
+    if not file.parent.is_dir():
+        raise UserError(f"{file.parent}: no such folder. Make it, or give another --output.")
+    split = _split(found.path, found.splits, asked.split)
+    made = draft(found, name, _place(found.path, file), split=split, reference=asked.reference, speech=asked.speech)
+    try:
+        file.write_text(made.text(f"diva-bench new task {_printable(str(asked.data))}"), encoding="utf-8")
+    except OSError as err:
+        raise UserError(f"{file}: cannot be written ({err.strerror}).") from err
+    print(f"{file}: written. What was guessed:")
+    width = max(map(len, made.said))
+    for what, guess in made.said.items():
+        print(f"  {what:{width}}  {_printable(guess)}")
+    wrong = validate_command([file], asked.paths)
+    print(
+        f"Ask a model: diva-bench run -m cascade -t {file}"
+        if not wrong
+        else f"Mend {file}, then: diva-bench validate {file}"
+    )
+    return 1 if wrong else 0
+
+
+def _printable(text: str) -> str:
+    """Names that others gave, on one line and without control characters."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def _free(catalog: Catalog, name: str) -> str:
+    """The name, or one beside it where there is such a task."""
+    taken = set(catalog.suites())
+    while name in taken or catalog.has("task", name):
+        name = f"my-{name}"
+    return name
+
+
+def _split(path: Path, splits: list[str], wanted: str | None) -> str | None:
+    """The one that is wanted; else test, else the only one. UserError where several are left."""
+    if wanted is not None and splits and wanted not in splits:
+        raise UserError(f"{path}: has no split {wanted!r}; there is {', '.join(splits)}.")
+    if wanted is not None or not splits:
+        return wanted
+    if "test" in splits or len(splits) == 1:
+        return "test" if "test" in splits else splits[0]
+    raise UserError(f"{path}: has the splits {', '.join(splits)}; name one with --split.")
+
+
+def _place(data: Path, file: Path) -> str:
+    """How a task file names its data: from its own folder where the data is in it, else by the whole path."""
+    whole, home = data.resolve(), file.parent.resolve()
+    return os.path.relpath(whole, home) if whole.is_relative_to(home) else str(whole)

@@ -1,0 +1,254 @@
+"""A first task file for data of one's own: its rows are read once, and what their columns are is guessed and said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from diva_bench.dataspec import Speech
+from diva_bench.errors import DataError, unknown
+from diva_bench.readers.detect import PARQUET, Found
+from diva_bench.readers.forms import AUDIO, FORMS, NUMBER, TEXT, VOICE, column_of
+from diva_bench.readers.parquet import Table, split_files
+
+IDS = ("id", "utt_id", "uid", "key", "sample_id")
+ANSWERS = ("answers", "answer", "references", "reference", "target")
+TRANSLATIONS = ("translation", "target_text", "translated_text")
+LABELS = ("label", "emotion", "intent", "class", "category", "sentiment", "topic", "sarcasm", "humor")
+CLUSTERS = ("cluster", "dialogue_id", "dialogue", "conversation_id", "question_id")
+"""Names that a column may have, by what it is to a task; of several the first that every row has a value in is taken."""
+
+_MOST_LABELS = 50
+_MOST_GROUPS = 20
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")  # Thai to Han: no spaces
+
+
+@dataclass(slots=True)
+class Column:
+    """What the rows have in one column. `texts`: rows with text that is not blank; `lists`: with a list of such texts."""
+
+    texts: int = 0
+    lists: int = 0
+    values: set[str] = field(default_factory=set)
+    blank: str = ""
+    """Where the first row stands that has neither."""
+    unspaced: int = 0
+
+    def add(self, value: Any, where: str) -> None:
+        if isinstance(value, str) and value.strip():
+            self.texts += 1
+            self.values.add(value)
+            self.unspaced += bool(_UNSPACED.search(value))
+        elif isinstance(value, list) and value and all(isinstance(v, str) and v.strip() for v in value):
+            self.lists += 1
+        else:
+            self.blank = self.blank or where
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is asked, and how the answers are judged."""
+
+    what: str
+    prompt: str
+    scorers: Mapping[str, Any]
+    primary: str
+    tokens: int
+
+
+REPEAT = Kind(
+    "the words spoken", "Repeat what the user says, word for word, and nothing else.", {"wer": {}}, "wer", 128
+)
+ANSWER = Kind(
+    "the answer to a spoken question",
+    "You are a helpful assistant. Answer the user's question in one short sentence.",
+    {"qa": {}},
+    "contains",
+    64,
+)
+TRANSLATE = Kind(
+    "a translation", "Translate what the user says. Answer with the translation only.", {"chrf": {}}, "chrf2", 128
+)
+
+
+@dataclass(slots=True)
+class Draft:
+    """A task as it would stand in a YAML file: `task` and `data` are its keys; `said`: what each of them was guessed from."""
+
+    task: dict[str, Any]
+    data: dict[str, Any]
+    said: dict[str, str]
+
+    def text(self, command: str) -> str:
+        """The YAML file."""
+        head = f"# Written by `{command}`. It guessed: check the prompt, the reference and the metric.\n"
+        data = "".join(f"    {key}: {_flow(value)}\n" for key, value in self.data.items())
+        if "speech" not in self.data:
+            data += "    # speech: human  # or synthetic: tables then say what its numbers are worth\n"
+        lines = "".join(f"{key}: {_flow(value)}\n" for key, value in self.task.items())
+        return f"{head}{lines}editions:\n  full:\n{data}"
+
+
+def draft(
+    found: Found, name: str, path: str, *, split: str | None, reference: str | None, speech: Speech | None
+) -> Draft:
+    """The task file of the data that was found. `path`: how the file is to name it.
+
+    Raises DataError where no column can be the reference, and what the reader of the data raises.
+    """
+    count, columns = _looked_at(found, split)
+    if not count:
+        raise DataError(f"{found.path}: has no row. A task needs one at least.")
+
+    def whole(names: Iterable[str]) -> str:
+        """The first of some columns that has a text in every row."""
+        return next((n for n in names if n in columns and columns[n].texts == count), "")
+
+    ident = next((n for n in (*IDS, found.audio, *AUDIO) if n in columns and _is_id(columns[n], count)), NUMBER)
+    transcript, cluster = column_of(list(columns), TEXT), whole(CLUSTERS)
+    chosen, kind, choices = _asked(found, columns, count, transcript, reference)
+    speaker = whole(name for name in VOICE if name != chosen)
+    roles = {"id": ident, "audio": found.audio, "transcript": transcript, "cluster": cluster}
+    groups = [speaker] if speaker and 1 < len(columns[speaker].values) <= _MOST_GROUPS else []
+    task: dict[str, Any] = {"name": name, "version": 1, "description": f"Asks for {kind.what} ({found.path.name})."}
+    task |= {"prompt": kind.prompt} | ({"choices": choices} if choices else {})
+    task |= {"decode": {"max_new_tokens": kind.tokens}, "reference": chosen}
+    task |= ({"groups": groups} if groups else {}) | ({"speaker": speaker} if speaker else {})
+    task |= {"scorers": dict(kind.scorers), "primary": kind.primary}
+    data: dict[str, Any] = {"source": found.source, "path": path} | ({"split": split} if split else {})
+    data |= ({"speech": speech} if speech else {}) | {"rows": count}
+    default = {"id": "id", "audio": FORMS[found.source].audio if found.source in FORMS else "audio"}
+    default |= {"transcript": "text", "cluster": "cluster", "reference": chosen}
+    named = {role: column for role, column in roles.items() if column and column != default[role]}
+    data |= {"columns": named} if named else {}
+    return Draft(task, data, _said(found, split, count, columns, roles, speaker, chosen, kind, choices))
+
+
+def _looked_at(found: Found, split: str | None) -> tuple[int, dict[str, Column]]:
+    """(rows, name -> what is in the column); all rows are read, none is kept."""
+    count, columns = 0, dict[str, Column]()
+    for where, values in _rows(found, split):
+        for name, value in values.items():
+            columns.setdefault(name, Column()).add(value, where)
+        count += 1
+    for column in columns.values():
+        column.blank = column.blank or ("a row without it" if column.texts + column.lists < count else "")
+    return count, columns
+
+
+def _rows(found: Found, split: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if found.source != PARQUET:
+        for row in FORMS[found.source].rows(found.path, split, found.audio):
+            yield row.where, row.values
+        return
+    files = [found.path] if found.path.is_file() else split_files(found.path, None, split)
+    table = Table(found.path, tuple(files))
+    table.need([found.audio])
+    for line in table.rows(sound=[found.audio]):
+        yield line.where, {NUMBER: str(line.number), **line.values}
+
+
+def _is_id(column: Column, count: int) -> bool:
+    return column.texts == count == len(column.values)
+
+
+def _asked(
+    found: Found, columns: Mapping[str, Column], count: int, transcript: str, wanted: str | None
+) -> tuple[str, Kind, list[str]]:
+    """(column of the reference, what is asked, the labels)."""
+    if wanted is not None:
+        if wanted not in columns:
+            raise unknown("column", wanted, columns, f"{found.path} (--reference)")
+        column = columns[wanted]
+        if column.texts + column.lists < count:
+            raise DataError(
+                f"{column.blank}: --reference {wanted}: is empty there or not text; every row needs an answer."
+            )
+        few = column.texts == count and 2 * len(column.values) <= count and len(column.values) <= _MOST_LABELS
+        if few and wanted != transcript:
+            return _labels(wanted, column)
+        kinds = {transcript: _repeat(column), **dict.fromkeys(TRANSLATIONS, TRANSLATE)}
+        return wanted, kinds.get(wanted, ANSWER), []
+    for name in (*ANSWERS, *TRANSLATIONS):
+        if name in columns and columns[name].texts + columns[name].lists == count:
+            return name, TRANSLATE if name in TRANSLATIONS else ANSWER, []
+    for name in LABELS:
+        if name in columns and columns[name].texts == count and 1 < len(columns[name].values) <= _MOST_LABELS:
+            return _labels(name, columns[name])
+    if transcript and columns[transcript].texts == count:
+        return transcript, _repeat(columns[transcript]), []
+    why = f"; {transcript} is empty or not text at {columns[transcript].blank}" if transcript else ""
+    raise DataError(
+        f"{found.path}: no column can be what a model should answer (looked for {', '.join((*ANSWERS, *TRANSLATIONS))}, "
+        f"{', '.join((*LABELS, *TEXT))}, with text in every row{why}). Name one with --reference; there is "
+        f"{', '.join(name for name in columns if name != NUMBER)}."
+    )
+
+
+def _labels(name: str, column: Column) -> tuple[str, Kind, list[str]]:
+    prompt = f"What is the {name.replace('_', ' ')}? Answer with one of these and nothing else: {{choices}}."
+    return (
+        name,
+        Kind(f"the {name}, one of {len(column.values)}", prompt, {"labels": {}}, "accuracy", 12),
+        sorted(column.values),
+    )
+
+
+def _repeat(column: Column) -> Kind:
+    """By characters in scripts that do not part words."""
+    if 2 * column.unspaced <= column.texts:
+        return REPEAT
+    return Kind(REPEAT.what, REPEAT.prompt, {"wer": {"unit": "char"}}, "cer", REPEAT.tokens)
+
+
+def _said(
+    found: Found,
+    split: str | None,
+    count: int,
+    columns: Mapping[str, Column],
+    roles: Mapping[str, str],
+    speaker: str,
+    chosen: str,
+    kind: Kind,
+    choices: list[str],
+) -> dict[str, str]:
+    """What was guessed, by what it is about."""
+    of = f", split {split} of {', '.join(found.splits)}" if split else ""
+    said = {"data": f"{found.source}: {found.path}{of}, {count:,} rows"}
+    said |= {"clip": f"column {found.audio}", "id": f"column {roles['id']}"}
+    said["id"] += ", the running number" if roles["id"] == NUMBER else ""
+    unread = "no column: models that read cannot be asked"
+    said["words spoken"] = f"column {roles['transcript']}" if roles["transcript"] else unread
+    said["asked for"] = f"{kind.what}: column {chosen}, ranked by {kind.primary}"
+    said |= {"labels": ", ".join(choices)} if choices else {}
+    said |= {"speaker": f"column {speaker}, {len(columns[speaker].values)} of them"} if speaker else {}
+    said["cluster"] = (
+        f"column {roles['cluster']}"
+        if roles["cluster"]
+        else "none, so that every sample counts as independent of the others; if they share speakers or questions, add "
+        f"`columns: {{cluster: {speaker or 'COLUMN'}}}`"
+    )
+    used = {*roles.values(), speaker, chosen, NUMBER}
+    said |= {"not used": ", ".join(name for name in columns if name not in used)} if columns.keys() - used else {}
+    return said
+
+
+def name_of(path: Path) -> str:
+    """A task's name out of that of its data; of lists called as all lists are, out of their folder's."""
+    words = [path.name.split(".")[0] if path.is_file() else path.name, path.parent.name, "own"]
+    cleaned = [re.sub(r"[^A-Za-z0-9._-]+", "-", word).strip("-._").lower()[:48] for word in words]
+    return next(word for word in cleaned if word and word not in _PLAIN)
+
+
+_PLAIN = {"metadata", "manifest", "train", "test", "dev", "validation", "list", "data", "clips", "wav", "audio", "cuts"}
+
+
+def _flow(value: Any) -> str:
+    """A value on one line of YAML."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1 << 20, sort_keys=False)
+    return text.removesuffix("...\n").strip()
