@@ -354,6 +354,28 @@ class Catalog:
     def adapter(self, name: str) -> type[Adapter]:
         return cast("type[Adapter]", plugins.load("adapter", name, ADAPTERS))
 
+    def adapter_for(self, model: ModelSpec) -> type[Adapter]:
+        """The adapter of a model, its settings and the roles of its weights checked against what the adapter says of itself
+        (a plugin may say nothing): SpecError, before anything is loaded."""
+        made = self.adapter(model.adapter)
+        where = f"model {model.name}: adapter {model.adapter}"
+        known: Mapping[str, Any] | None = getattr(made, "settings", None)
+        for name, given in model.args.items() if known is not None else ():
+            if name not in known:
+                raise SpecError(f"{where} has no argument {name!r}; it takes {', '.join(known) or 'none'}.")
+            kind = type(known[name])
+            fits = isinstance(given, int | float if kind is float else kind) and isinstance(given, bool) == (
+                kind is bool
+            )
+            if not fits:
+                raise SpecError(f"{where}: argument {name} is {given!r}, not of type {kind.__name__}.")
+        lacking = [role for role in getattr(made, "roles", ()) if role not in model.weights]
+        if lacking:
+            raise SpecError(
+                f"{where} needs weights of the role {lacking[0]}; the model names {', '.join(model.weights) or 'none'}."
+            )
+        return made
+
     def scorer_weights(self, task: TaskSpec | TaskFile) -> list[str]:
         """Names of the weights that the scorers of a task take; without them the task can be run, but not scored by those."""
         made = {name: plugins.load("scorer", name, scorers.BUILTIN) for name in task.scorers}

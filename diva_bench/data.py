@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +26,8 @@ from diva_bench.readers.place import need
 from diva_bench.specs import FIELD, TaskSpec, digest_of_rows
 from diva_bench.types import Progress, Sample
 
+_NAMED = 10  # values of a column that a message lists
+_HALF = re.compile("[\ud800-\udfff]")
 _COLUMNS = {"id": "id", "audio": "audio", "transcript": "text", "cluster": "cluster"}
 
 
@@ -149,24 +153,38 @@ def unheard(task: TaskSpec, data_dir: Path | None = None) -> str:
 
 def _asked(task: TaskSpec, rows: list[Raw]) -> tuple[list[Raw], list[str]]:
     """The rows that `where` leaves, and what it left out in words."""
-    allowed = {column: _words(value) for column, value in task.data.where.items()}
+    allowed = {column: value if isinstance(value, tuple) else (value,) for column, value in task.data.where.items()}
     for row in rows:
         if lacks := [column for column in allowed if column not in row.values]:
             raise DataError(f"{row.where}: column {lacks[0]!r} of `where` is missing; {_has(row)}.")
-    kept = [row for row in rows if all(_word(row.values[c]) in words for c, words in allowed.items())]
+    kept = [row for row in rows if all(_fits(row.values[c], wanted) for c, wanted in allowed.items())]
     if len(kept) == len(rows):
         return kept, []
-    only = ", ".join(f"{column} is {_or(sorted(words))}" for column, words in allowed.items())
+    only = ", ".join(f"{column} is {_or([_word(one) for one in wanted])}" for column, wanted in allowed.items())
+    if rows and not kept:
+        there = {column: sorted({_word(row.values[column]) for row in rows}) for column in allowed}
+        said = "; ".join(f"{column} is {', '.join(words[:_NAMED])}" for column, words in there.items())
+        raise DataError(
+            f"task {task.name}: `where` leaves no row: it asks for those where {only}, and in the data {said}."
+        )
     return kept, [f"{len(rows) - len(kept):,} of {len(rows):,} rows are not asked: only those where {only}"]
 
 
-def _words(value: str | bool | tuple[str, ...]) -> set[str]:
-    return {_word(v) for v in (value if isinstance(value, tuple) else (value,))}
+def _fits(value: object, wanted: Sequence[str | bool | int | float]) -> bool:
+    """Whether a cell is one of the values of `where`: as it is written, or, where that has a point, as a number."""
+    return any(_number(value) == one if isinstance(one, float) else _word(value) == _word(one) for one in wanted)
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value) if isinstance(value, str | float | int) and not isinstance(value, bool) else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _word(value: object) -> str:
-    """A value as YAML would write it: true and false, not True and False."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """A cell as YAML would write it: true, false and null, not True, False and None."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def _or(values: Sequence[object]) -> str:
@@ -204,6 +222,11 @@ def _check_rows(task: TaskSpec, rows: Sequence[Raw], columns: Mapping[str, str],
         if ident in seen:
             raise DataError(f"{row.where}: id {ident!r} stands in {_short(seen[ident])} already; ids must be unique.")
         seen[ident] = row.where
+        half = next(
+            (v for v in row.values.values() if isinstance(v, str) and not v.isascii() and _HALF.search(v)), None
+        )
+        if half is not None:
+            raise DataError(f"{row.where}: {half[:80]!r} has half a surrogate pair in it, which is no character.")
 
 
 def _has(row: Raw) -> str:
@@ -338,11 +361,21 @@ def _sample(row: Raw, columns: Mapping[str, str], references: tuple[str, ...], t
     if not isinstance(cluster, str) or not cluster:
         raise DataError(f"{row.where}: the cluster must be a string that is not empty, found {cluster!r}.")
     transcript = row.values.get(columns["transcript"])
+    if not isinstance(transcript, str | None):
+        raise DataError(f"{row.where}: the transcript ({columns['transcript']}) is {transcript!r}, not text.")
     return Sample(
         id=row.values[columns["id"]],
         references=references,
         cluster=cluster,
-        transcript=str(transcript) if transcript else None,
+        transcript=transcript or None,
         fields={k: v for k, v in row.values.items() if isinstance(v, str)},
-        groups={name: str(row.values[name]) for name in task.groups},
+        groups={name: _group(row, name) for name in task.groups},
     )
+
+
+def _group(row: Raw, name: str) -> str:
+    """What a row is broken down by: a word, a number, or "not known" where the cell is empty."""
+    value = row.values[name]
+    if not isinstance(value, str | bool | int | float | None):
+        raise DataError(f"{row.where}: the group {name!r} is {value!r}, not a word or a number.")
+    return "not known" if value is None else _word(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from diva_bench.errors import nearest
 
@@ -16,6 +16,17 @@ class Spec(BaseModel):
     """What all schemas share: nothing can be changed, unknown keys are errors, a field's docstring is its description."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _wanted(value: Any) -> Any:
+    several = value if isinstance(value, list | tuple) else [value]
+    if not several or not all(isinstance(one, str | bool | int | float) for one in several):
+        raise ValueError("must be text, a number, true or false, or a list of them that is not empty")
+    return value
+
+
+Wanted = Annotated[str | bool | int | float | tuple[str | bool | int | float, ...], BeforeValidator(_wanted)]
+"""A value of `where`, or several of which one must be there; none is turned into another type."""
 
 
 class Access(Spec):
@@ -61,7 +72,7 @@ class DataChange(Spec):
     rows: int | None = Field(default=None, gt=0)
     total: tuple[int, ...] | None = None
     labels: dict[str, int] | None = None
-    where: dict[str, str | bool | tuple[str, ...]] | None = None
+    where: dict[str, Wanted] | None = None
     columns: Columns | None = None
 
 
@@ -100,8 +111,9 @@ class DataSpec(Spec):
     every sample is its own cluster."""
     groups: tuple[str, ...] | None = None
     """Columns that results of this edition are broken down by, in place of the task's."""
-    where: dict[str, str | bool | tuple[str, ...]] = Field(default_factory=dict)
-    """Column -> value or values: other rows are not asked; they are counted and named."""
+    where: dict[str, Wanted] = Field(default_factory=dict)
+    """Column -> value or values: other rows are not asked; they are counted and named. A value is compared as it is written
+    (1 is "1", not true); one with a point as a number."""
     exclude: dict[str, str] = Field(default_factory=dict)
     """Id -> reason: known bad clips, left out for every model and listed in the run. A row that is not there is no error."""
     rate: tuple[int, ...] = ()

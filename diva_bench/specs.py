@@ -261,7 +261,7 @@ class Runtime(_Spec):
     """auto, cpu, cuda, cuda:0, ...: not part of the identity."""
     dtype: Dtype = "bfloat16"
     """Part of the identity: outside float32, answers depend on the batch."""
-    batch_seconds: float = Field(default=60.0, gt=0)
+    batch_seconds: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     """Batch budget: padded audio seconds of one batch."""
 
 

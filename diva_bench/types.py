@@ -120,6 +120,8 @@ class Adapter(Protocol):
     `accepts`: subset of {"audio", "text", "choices", "prior", "speaker"}. `version`: bumped when prompts or decoding change.
     A class whose questions go through a chat template also has `chat`, the role of the weights that bring it ("llm"): the
     template as rendered (decoding/chat.py) is part of a run's identity.
+    Where the class has them, these are checked before anything is loaded: `settings`, argument -> default, whose type the
+    spec's `args` must have; `roles`, the weights that it needs.
     """
 
     accepts: frozenset[str]

@@ -1,7 +1,13 @@
-"""From a YAML file to a validated spec, or a SpecError that names file, line, what was allowed and the nearest key."""
+"""From a YAML file to a validated spec, or a SpecError that names file, line, what was allowed and the nearest key.
+
+What is read is data: YAML 1.2's core schema, so that a word is a word (`no`, `on`, `2024-13-45`, `1:30`), only `true` and
+`false` are truth values, and a number is decimal (`010` is 10). Keys are as they are written (`no: 4`, `1: 3`).
+"""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,50 +15,179 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from diva_bench import textfile
 from diva_bench.errors import SpecError, nearest
 
 S = TypeVar("S", bound=BaseModel)
 
+_DEEPEST = 100  # mappings and lists in one another
+_MOST = 100_000  # values of one file, those behind aliases counted wherever they stand: a few lines can name billions
+_STEEP = re.compile(
+    rf"^[ \t?:-]{{{_DEEPEST // 2},}}", re.MULTILINE
+)  # how a line begins that is so deep without a bracket
+_TAG = "tag:yaml.org,2002:"
+_SCALARS = {"str", "int", "float", "bool", "null", "merge"}
+_MERGE = f"{_TAG}merge"
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, eight times as fast, where PyYAML has it
+_Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, eight times as fast, where PyYAML has it
 
 
-class _UniqueKeyLoader(_Loader):  # type: ignore[misc]
-    """SafeLoader that refuses a key given twice: the second would silently win."""
+class _Loader(_Parser):  # type: ignore[misc]
+    """The core schema, and nothing else: no dates, no sets, no objects. A key given twice is an error."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
-            seen.add(key.value)
-        return dict(super().construct_mapping(node, deep))
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  # PyYAML fills it below
+    yaml_constructors: dict[Any, Any] = {}  # noqa: RUF012
+
+    def read_bool(self, node: yaml.ScalarNode) -> bool:
+        if node.value.lower() not in ("true", "false"):
+            raise _wrong(f"{node.value!r} is neither true nor false", node)
+        return bool(node.value.lower() == "true")
+
+    def read_int(self, node: yaml.ScalarNode) -> int:
+        try:
+            return int(node.value, 10 if node.value.lstrip("+-").isdigit() else 0)
+        except ValueError as err:
+            raise _wrong(f"{node.value[:40]!r} is not a whole number that can be read", node) from err
+
+    def read_float(self, node: yaml.ScalarNode) -> float:
+        try:
+            number = float(node.value)
+        except ValueError:
+            number = math.inf
+        if not math.isfinite(number):  # no setting is infinite, and no record may say so: it is no JSON
+            raise _wrong(f"{node.value[:40]!r} is not a finite number", node)
+        return number
+
+    def read_none(self, node: yaml.ScalarNode) -> None:
+        return None
+
+    def read_text(self, node: yaml.ScalarNode) -> str:
+        return str(self.construct_scalar(node))
+
+    def read_list(self, node: yaml.SequenceNode) -> list[Any]:
+        return [self.construct_object(inner, deep=True) for inner in node.value]
+
+    def read_mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        found: dict[str, Any] = {}
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _wrong("a key is a list or a mapping; text that begins with { or [ stands in quotes", key)
+            if key.tag == _MERGE:
+                for under in reversed(value.value if isinstance(value, yaml.SequenceNode) else [value]):
+                    if not isinstance(under, yaml.MappingNode):
+                        raise _wrong("`<<` takes a mapping, or a list of them", key)
+                    merged |= self.construct_object(under, deep=True)
+            elif key.value in found:
+                raise _wrong(f"key {key.value!r} is given twice", key)
+            else:
+                found[key.value] = self.construct_object(value, deep=True)
+        return {**merged, **found}
+
+
+def _wrong(problem: str, node: yaml.Node | yaml.Event) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+for _tag, _pattern, _first, _read in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF", _Loader.read_bool),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789", _Loader.read_int),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+        _Loader.read_float,
+    ),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""], _Loader.read_none),
+    ("merge", "<<", "<", _Loader.read_text),
+    ("str", None, None, _Loader.read_text),
+    ("seq", None, None, _Loader.read_list),
+    ("map", None, None, _Loader.read_mapping),
+):
+    if _pattern is not None:
+        _Loader.add_implicit_resolver(_TAG + _tag, re.compile(f"^(?:{_pattern})$"), list(_first or ""))
+    _Loader.add_constructor(_TAG + _tag, _read)
+
+
+def value(text: str, where: str) -> Any:
+    """What a text says as YAML; SpecError, with the line where there are several, where it says nothing."""
+    return _parsed(text, where)[1]
 
 
 def peek(path: Path) -> set[str]:
     """The keys of a file's mapping, to tell what sort of file it is; empty where it has none or cannot be read."""
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        raw = value(textfile.read(path, SpecError), str(path))
+    except SpecError:
         return set()  # read_yaml says what is wrong, with the line
     return set(raw) if isinstance(raw, dict) else set()
 
 
+def _parsed(text: str, where: str) -> tuple[yaml.Node | None, Any]:
+    """(its nodes, its value)."""
+    try:
+        _refuse_depth(text)
+        loader = _Loader(text)
+        try:
+            tree = loader.get_single_node()
+            if tree is None:
+                return None, None
+            _count(tree, {})
+            return tree, loader.construct_document(tree)
+        finally:
+            loader.dispose()
+    except yaml.reader.ReaderError as err:
+        place = _place(where, text, text.count("\n", 0, err.position))
+        raise SpecError(f"{place}: not valid YAML: a character that YAML does not allow.") from err
+    except yaml.YAMLError as err:
+        place = _place(where, text, getattr(getattr(err, "problem_mark", None), "line", 0))
+        raise SpecError(f"{place}: not valid YAML: {getattr(err, 'problem', None) or err}.") from err
+    except RecursionError as err:
+        raise SpecError(f"{where}: not valid YAML: nested too deeply.") from err
+
+
+def _place(where: str, text: str, line: int) -> str:
+    """With the line (given from 0), unless there is but one."""
+    return f"{where}:{line + 1}" if "\n" in text else where
+
+
+def _refuse_depth(text: str) -> None:
+    """Before nodes are made: the C library makes them by calling itself, and a deep file would end the process."""
+    if text.count("[") + text.count("{") <= _DEEPEST and not _STEEP.search(text):
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise _wrong(f"more than {_DEEPEST} lists and mappings in one another", event)
+
+
+def _count(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for. Raises where they are too many, one is part of itself, or its tag is not data."""
+    if id(node) not in known:
+        known[id(node)] = _MOST + 1  # until it is counted: one that is part of itself has no end
+        inner: list[yaml.Node] = []
+        kinds = _SCALARS
+        if isinstance(node, yaml.MappingNode):
+            inner, kinds = [part for pair in node.value for part in pair], {"map"}
+        elif isinstance(node, yaml.SequenceNode):
+            inner, kinds = node.value, {"seq"}
+        if node.tag.removeprefix(_TAG) not in kinds:
+            said = node.tag.replace(_TAG, "!!")
+            raise _wrong(
+                f"tag {said!r} is not read here; allowed: {', '.join(sorted(f'!!{kind}' for kind in kinds))}", node
+            )
+        known[id(node)] = 1 + sum(_count(part, known) for part in inner)
+    if known[id(node)] > _MOST:
+        raise _wrong(f"more than {_MOST:,} values, or an alias that is part of what it names", node)
+    return known[id(node)]
+
+
 def read_yaml(path: Path, schema: type[S]) -> S:
     """Parse and validate one file; SpecError names file, line, what was allowed and the nearest key."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as err:
-        raise SpecError(f"{path}: cannot be read ({err}).") from err
-    try:
-        tree = yaml.compose(text, Loader=_UniqueKeyLoader)
-        raw = yaml.load(text, Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as err:
-        mark = getattr(err, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise SpecError(f"{path}{line}: not valid YAML: {getattr(err, 'problem', None) or err}.") from err
+    tree, raw = _parsed(textfile.read(path, SpecError), str(path))
     if not isinstance(raw, dict):
-        raise SpecError(f"{path}:1: expected a mapping of keys, found {type(raw).__name__}.")
+        raise SpecError(f"{path}:1: expected a mapping of keys, found {'nothing' if raw is None else repr(raw)[:80]}.")
     try:
         return schema.model_validate(raw)
     except ValidationError as err:
@@ -71,6 +206,8 @@ def _explain(path: Path, tree: yaml.Node | None, schema: type[BaseModel], proble
     if problem["type"] == "missing":
         return f"{where}: key {key!r} is missing."
     message = str(problem["msg"]).removeprefix("Value error, ")
+    if problem["type"] == "string_type":
+        message = "must be text; put it in quotes"
     return f"{where}: {key}: {message} (found {problem['input']!r})."[:600]
 
 

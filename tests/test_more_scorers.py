@@ -139,7 +139,7 @@ def test_scorers_of_the_command_line_are_yaml(given: list[str], found: dict[str,
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["llm_judge: [a"], "--scorer 'llm_judge: [a' is not valid YAML: expected ',' or ']'"),
+        (["llm_judge: [a"], "--scorer 'llm_judge: [a': not valid YAML: did not find expected ',' or ']'"),
         (["[1]"], "--scorer '[1]': expected a scorer and its settings, such as 'wer'"),
         (["wer: 3"], "--scorer 'wer: 3': expected a scorer and its settings"),
         (["3"], "--scorer '3': expected a scorer and its settings"),

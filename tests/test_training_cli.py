@@ -51,7 +51,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--set", "variants=-1"], "variants is -1; it must not be below 0"),
     (["--set", "encoder=nowhere", "--data", ".", "--output", "unused"], "nowhere: neither weights"),
     (["--set", "lr=null"], "--set lr=null: lr is of type float."),
-    (["--set", "lr=.nan"], "--set lr=.nan: lr is of type float."),
+    (["--set", "lr=.nan"], "--set lr=.nan: not valid YAML: '.nan' is not a finite number"),
     (["--set", "encoder=3"], "--set encoder=3: encoder is of type str."),
     (["--set", "lr=fast"], "--set lr=fast: lr is of type float."),
     (["--set", "scaled=2"], "--set scaled=2: scaled is of type bool."),

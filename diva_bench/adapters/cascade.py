@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from diva_bench.decoding.answer import answer, in_order, unheard
 from diva_bench.decoding.llm import LLM, Clock
@@ -19,6 +20,8 @@ class Cascade:
     accepts = frozenset({"audio", "choices"})
     version = "1"
     chat = "llm"
+    settings: Mapping[str, Any] = {}
+    roles = ("asr", "llm")
 
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
         self._asr = Whisper.load(paths["asr"], device, spec.runtime.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ class Diva:
     accepts = frozenset({"audio", "choices"})
     version = "1"
     chat = "llm"
+    settings: Mapping[str, Any] = {}
+    roles = ("encoder", "llm", "connector")
 
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
         self._encoder = Whisper.load(paths["encoder"], device, spec.runtime.dtype)

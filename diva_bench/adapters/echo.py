@@ -7,12 +7,19 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from diva_bench.errors import SpecError
 from diva_bench.specs import ModelSpec
 from diva_bench.types import LabelScore, Request, Response
 
-_DEFAULTS = {"reply": "id", "delay": 0.0, "fail_ids": [], "fail_how": "raise", "memory_rows": 0, "log": ""}
+_DEFAULTS: Mapping[str, Any] = {
+    "reply": "id",
+    "delay": 0.0,
+    "fail_ids": [],
+    "fail_how": "raise",
+    "memory_rows": 0,
+    "log": "",
+}
 
 
 class Echo:
@@ -22,12 +29,9 @@ class Echo:
 
     accepts = frozenset({"audio", "text", "choices"})
     version = "1"
+    settings = _DEFAULTS
 
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
-        strange = sorted(set(spec.args) - set(_DEFAULTS))
-        if strange:
-            allowed = ", ".join(_DEFAULTS)
-            raise SpecError(f"model {spec.name}: adapter echo has no argument {strange[0]!r}; it takes {allowed}.")
         args = {**_DEFAULTS, **spec.args}
         self._reply, self._delay, self._how = str(args["reply"]), float(args["delay"]), str(args["fail_how"])
         self._fail, self._rows, self._log = set(args["fail_ids"]), int(args["memory_rows"]), str(args["log"])

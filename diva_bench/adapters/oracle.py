@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from diva_bench.decoding.answer import answer, in_order
 from diva_bench.decoding.llm import LLM, Clock
@@ -15,6 +16,8 @@ class Oracle:
     accepts = frozenset({"text", "choices"})
     version = "1"
     chat = "llm"
+    settings: Mapping[str, Any] = {}
+    roles = ("llm",)
 
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
         self._llm = LLM.load(paths["llm"], device, spec.runtime.dtype)

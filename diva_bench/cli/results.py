@@ -6,9 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
-
-from diva_bench import assets, controls, data, former, imported, judge
+from diva_bench import assets, controls, data, former, imported, judge, yamlfile
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_tables
@@ -75,10 +73,7 @@ def more_scorers(given: Sequence[str]) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for text in given:
         where = f"--scorer {text!r}"
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as err:
-            raise SpecError(f"{where} is not valid YAML: {getattr(err, 'problem', None) or err}.") from err
+        value = yamlfile.value(text, where)
         table = {value: {}} if isinstance(value, str) else value
         if not isinstance(table, dict) or not all(isinstance(v, dict | None) for v in table.values()):
             raise SpecError(

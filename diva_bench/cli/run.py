@@ -199,7 +199,7 @@ def prepare(
         wordings = [(asked, catalog.scorers(asked)) for asked in prompt.variants(task, options.prompts)]
         everything = product(wordings, zip(specs, trainings, strict=True), conditions)
         for (asked, scorers), (spec, training), control in everything:
-            adapter = catalog.adapter(spec.adapter)
+            adapter = catalog.adapter_for(spec)
             jobs.append(
                 Job(
                     task=asked,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
-from diva_bench import assets
+from diva_bench import assets, yamlfile
 from diva_bench.catalog import CONNECTOR, TRAINED, Catalog, trained_folder
 from diva_bench.cli.progress import Terminal
 from diva_bench.diva.compute import estimate_paper
@@ -172,8 +171,6 @@ def resolve(options: Options) -> TrainConfig:
 
 def _field(change: str) -> tuple[str, Any]:
     """ "lr=3e-4" -> ("lr", 0.0003), read as the field's type has it."""
-    import yaml
-
     name, equals, text = change.partition("=")
     known = {f.name: f for f in fields(TrainConfig)}
     if not equals:
@@ -181,11 +178,8 @@ def _field(change: str) -> tuple[str, Any]:
     if name not in known:
         raise unknown("training setting", name, known)
     wanted = str(known[name].type)
-    value = yaml.safe_load(text)
-    if isinstance(value, str) and wanted.startswith(("int", "float")):
-        with contextlib.suppress(ValueError):
-            value = float(value)  # YAML takes 3e-4 for a word
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    value = yamlfile.value(text, f"--set {change}")
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     fits = {
         "int": number and float(value) == int(value),
         "float": number,
