@@ -359,8 +359,8 @@ class Catalog:
         (a plugin may say nothing): SpecError, before anything is loaded."""
         made = self.adapter(model.adapter)
         where = f"model {model.name}: adapter {model.adapter}"
-        known: Mapping[str, Any] | None = getattr(made, "settings", None)
-        for name, given in model.args.items() if known is not None else ():
+        known: Mapping[str, Any] = getattr(made, "settings", model.args)
+        for name, given in model.args.items():
             if name not in known:
                 raise SpecError(f"{where} has no argument {name!r}; it takes {', '.join(known) or 'none'}.")
             kind = type(known[name])

@@ -20,6 +20,7 @@ from pathlib import Path
 from diva_bench import former, priors
 from diva_bench.audio import CANCELLED, UNPROMISED
 from diva_bench.errors import DataError
+from diva_bench.provenance import without_folders
 from diva_bench.readers import ClipSource, Raw, hub, reader
 from diva_bench.readers.clips import Clip, index, reread
 from diva_bench.readers.place import need
@@ -118,7 +119,11 @@ def load(
 
     built = [_build(task, row, columns, clips, excluded[row.values[columns["id"]]], need_audio, later) for row in rows]
     samples = tuple(sample for sample, _, _ in built if sample)
-    faults = tuple(Fault(row.values[columns["id"]], why) for row, (_, why, _) in zip(rows, built, strict=True) if why)
+    faults = tuple(
+        Fault(row.values[columns["id"]], without_folders(why))
+        for row, (_, why, _) in zip(rows, built, strict=True)
+        if why
+    )
     if not samples:
         raise DataError(f"{root}: none of the {len(rows)} clips can be used; the first: {faults[0].reason}.")
     return Dataset(
@@ -127,7 +132,7 @@ def load(
         digest_of_rows(sorted((identity for _, _, identity in built), key=lambda row: str(row[0]))),
         excluded=tuple(fault for fault in faults if excluded[fault.id]),
         partial=partial,
-        notes=(*notes, *_said_of(clips)),
+        notes=tuple(map(without_folders, (*notes, *_said_of(clips)))),
         revision=hub.revision(root) if task.data.hub else "",
         former=former.fingerprint(identity for _, _, identity in built),
     )

@@ -28,6 +28,7 @@ from rapidfuzz.distance import Levenshtein
 
 from diva_bench import audio, fingerprint
 from diva_bench.errors import ClipError, DataError
+from diva_bench.printable import visible
 from diva_bench.text import BASIC
 from diva_bench.training.sources import Example
 from diva_bench.types import Audio, Progress, Sample
@@ -147,7 +148,7 @@ class Leaks:
                 item.counts[pair.kind] += 1
                 if sum(other.kind == pair.kind for other in item.pairs) < KEPT:
                     item.pairs.append(pair)
-                leak("\t".join((row.id, source, pair.kind, item.task, item.id)))
+                leak("\t".join(map(visible, (row.id, source, pair.kind, item.task, item.id))))
 
     def _by_sound(self, row: Example, seen: Seen | None, source: str) -> dict[tuple[int, str], Pair]:
         if seen is None:

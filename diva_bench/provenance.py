@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -31,8 +32,27 @@ def collect(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def _bare(word: str) -> str:
-    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
-    return f"{option}{equals}{Path(value).name}" if Path(value).is_absolute() else word
+    """A word of the command line: also -o/abs, --option=/abs, name=/abs,name=/abs, and paths inside longer texts."""
+    short = _SHORT_OPTION.match(word)
+    option, rest = (short[1], short[2]) if short else ("", word)
+    pieces = [_last(piece) if piece.startswith(("/", "~/")) else piece for piece in re.split("([=,])", rest)]
+    return without_folders(option + "".join(pieces)).encode(errors="backslashreplace").decode()
+
+
+def without_folders(text: str) -> str:
+    """A text, such as what an exception says, with every absolute path cut to its last part: a record that is published
+    says nothing of where on whose machine. Addresses (https://...) stay."""
+    text = _QUOTED_PATH.sub(lambda m: f"{m[1]}{_last(m[2])}{m[1]}", text)
+    return _PATH.sub(lambda m: _last(m[0]), text)
+
+
+_SHORT_OPTION = re.compile(r"(-[A-Za-z])([/~].*)", re.DOTALL)
+_QUOTED_PATH = re.compile(r"""(['"])((?:file://)?~?/[^'"\n]+)\1""")
+_PATH = re.compile(r"""(?<![\w.~/-])(?:file://)?~?(?:/[^\s/'"`,;:()\[\]{}<>|=]+){2,}/?""")
+
+
+def _last(path: str) -> str:
+    return Path(path).name
 
 
 def _versions() -> dict[str, str]:

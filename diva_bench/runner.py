@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from diva_bench import audio, controls, former, plan, priors, prompt
+from diva_bench import audio, controls, former, plan, priors, prompt, provenance
 from diva_bench.controls import Control
 from diva_bench.data import Dataset
 from diva_bench.errors import ClipError, StoreError, UnreadableRun, UserError
@@ -276,7 +276,7 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
             began = time.perf_counter()
             answers = {r.id: r for r in [*broken, *_ask(adapter, job.model.adapter, requests, folder)]}
             wall = time.perf_counter() - began
-            responses = [answers[s.id] for s in batch]
+            responses = [_public(answers[s.id]) for s in batch]
             heard = sum(s.seconds for s in batch)
             folder.append(responses, _timing(responses, heard, wall))
             outcome.answered += len(batch)
@@ -285,6 +285,11 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
             outcome.audio += heard
             bar.advance(len(batch))
     return outcome
+
+
+def _public(response: Response) -> Response:
+    """What is stored: a reason names no folder of this machine."""
+    return replace(response, detail=provenance.without_folders(response.detail)) if response.detail else response
 
 
 def _note_budget(folder: RunFolder, budget: float) -> None:
@@ -364,7 +369,7 @@ def _ask(adapter: Adapter, name: str, requests: list[Request], folder: RunFolder
         return _checked(requests, adapter.generate(requests), name)
     except Exception as err:  # whatever a model raises becomes an `error` row with its reason, never an answer
         memory = isinstance(err, MemoryError) or any(w in str(err).lower() for w in _OOM_WORDS)
-        reason = f"{type(err).__name__}: {err}".strip()[:500]
+        reason = provenance.without_folders(f"{type(err).__name__}: {err}".strip())[:500]
     if len(requests) == 1:
         return [Response(requests[0].id, status="error", detail=reason)]
     size = len(requests) // 2 if memory else 1

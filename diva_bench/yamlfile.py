@@ -85,7 +85,7 @@ class _Loader(_Parser):  # type: ignore[misc]
         return {**merged, **found}
 
 
-def _wrong(problem: str, node: yaml.Node | yaml.Event) -> yaml.constructor.ConstructorError:
+def _wrong(problem: str, node: Any) -> yaml.constructor.ConstructorError:
     return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 

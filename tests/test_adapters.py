@@ -19,6 +19,7 @@ from diva_bench.adapters.baseline import Baseline
 from diva_bench.adapters.cascade import Cascade
 from diva_bench.adapters.echo import Echo
 from diva_bench.adapters.oracle import Oracle
+from diva_bench.catalog import Catalog
 from diva_bench.decoding.answer import frame
 from diva_bench.errors import SpecError, UnknownName
 from diva_bench.specs import ModelSpec, Runtime
@@ -204,4 +205,4 @@ def test_echo_fails_as_it_is_told() -> None:
 
 def test_echo_refuses_an_argument_it_does_not_have() -> None:
     with pytest.raises(SpecError, match="adapter echo has no argument 'replay'; it takes reply, delay"):
-        Echo(spec("echo", replay="id"), {}, "cpu")
+        Catalog().adapter_for(spec("echo", replay="id"))

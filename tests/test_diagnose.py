@@ -300,7 +300,7 @@ def test_programs_get_every_sign_with_its_numbers() -> None:
     rows = d.long_table(found).to_csv().splitlines()
     assert rows[0].startswith("task,task low") is False
     assert len(rows) == 1 + sum(len(f.findings) for f in found)
-    whole = json.loads(d.as_json(found, 2))["runs"]
+    whole = d.as_record(found, 2)["runs"]
     loops = next(s for s in whole[0]["signs"] if s["sign"] == "loops")
     assert (loops["share"]["value"], loops["n"], loops["verdict"], loops["inherited"]) == (100, 48, "fits", "false")
     assert loops["minus reference"]["value"] == 100

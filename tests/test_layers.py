@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = (  # lowest first; "x.*" is the package x and all in it
-    ("", "errors", "types", "disk", "textfile"),
+    ("", "errors", "types", "disk", "textfile", "printable"),
     (
         "audio",
         "containers",

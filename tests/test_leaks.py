@@ -21,7 +21,7 @@ from diva_bench import audio, fingerprint
 from diva_bench.cli.leaks import Options, leaks_command
 from diva_bench.errors import DataError, StoreError, UserError
 from diva_bench.leaks import Leaks, Near
-from diva_bench.report.leaked import as_json, counts_table, found_table
+from diva_bench.report.leaked import as_record, counts_table, found_table
 from diva_bench.text import BASIC
 from diva_bench.training.sources import Example
 from diva_bench.types import Audio, Sample, Silent
@@ -221,7 +221,7 @@ def test_tables_and_json_say_the_same() -> None:
     pairs = found_table(search.report)
     assert len(pairs.rows) == 3
     assert any(note.startswith("2 more pairs") for note in pairs.notes)
-    whole = json.loads(as_json(search.report, ["train"], 1.0))
+    whole = as_record(search.report, ["train"], 1.0)
     assert whole["tasks"]["a"]["by_kind"] == {"file": 0, "samples": 0, "sound": 0, "text": 1, "near text": 0}
     assert whole["tasks"]["a"]["ids"][chosen[0].id]["rows"] == {"text": 5}
 

@@ -107,6 +107,23 @@ def test_connectors_are_compared_over_the_clips_that_both_can_take(
     assert "difference to diva-wide-toy, paired by clip" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("limit", [None, 1])
+def test_where_no_transcript_fits_the_words_are_still_repeated_and_it_is_said(
+    limit: int | None, specs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(wav(0.4, seed=1), "a text of more than six tokens")]
+    rows += [(wav(0.5, seed=2), "text 1")] if limit else []  # one that fits, and is not asked about
+    data, target = parquet(tmp_path / "long.parquet", rows), tmp_path / "p.json"
+    found = asked(specs, data, target, "diva-narrow-toy", "diva-wide-toy", limit=limit)
+    narrow = found["models"]["diva-narrow-toy"]
+    assert (narrow["tokens"], narrow["wer"]["all"]["wer"]["n"]) == ({}, 1)
+    assert "diva-narrow-toy: none of the 1 transcripts fits its virtual tokens" in capsys.readouterr().err.replace(
+        "\n", " "
+    )
+    options = Options(models=["diva-narrow-toy"], tasks=[], edition="nano", paths=[specs], limit=limit)
+    assert probe_command(options, [str(data)], False, None, "md") == 1
+
+
 def test_a_connector_that_is_replaced_while_others_are_probed_is_refused_when_its_turn_comes(
     specs: Path, tmp_path: Path
 ) -> None:

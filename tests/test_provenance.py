@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import mini_task
 import pytest
 import torch
+from command_line import call
 from training_tools import Notes, make_place, prepared
 
 from diva_bench import provenance
@@ -80,3 +83,73 @@ def test_loading_a_model_in_a_format_that_is_slow_here_says_what_would_be_faster
     load_adapter(catalog, spec, notes)
     assert notes.all[0].startswith(f"loading cascade (nano) on cpu in {dtype}")
     assert ("--dtype float32 is faster here" in notes.all[0]) == warned
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [
+        ("-o/home/jane/results", "-oresults"),
+        ("--output=/home/jane/results", "--output=results"),
+        ("/home/jane doe/x", "x"),
+        ("/tmp", "tmp"),
+        ("~/x/y", "y"),
+        ("llm=/home/jane/llm", "llm=llm"),
+        ("id=/a/b,text=/c/d", "id=b,text=d"),
+        ("comet: {checkpoint: /home/jane/model.ckpt, batch: 4}", "comet: {checkpoint: model.ckpt, batch: 4}"),
+        ("results/here", "results/here"),
+        ("../up/here", "../up/here"),
+        ("hub:owner/name", "hub:owner/name"),
+        ("--audio", "--audio"),
+        ("snr=10", "snr=10"),
+        ("caf\udce9", "caf\\udce9"),
+    ],
+)
+def test_a_command_line_is_recorded_without_folders_of_the_machine(word: str, kept: str) -> None:
+    assert provenance.collect(["diva-bench", "run", word])["command"] == f"diva-bench run {kept}"
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (
+            "[Errno 2] No such file or directory: '/home/jane doe/a b.wav'",
+            "[Errno 2] No such file or directory: 'a b.wav'",
+        ),
+        ("cannot open /home/jane/x.safetensors: no", "cannot open x.safetensors: no"),
+        ("(/home/jane/x.py:12)", "(x.py:12)"),
+        ("path=/home/jane/x, file:///home/jane/y", "path=x, y"),
+        ("at:/usr/lib/python3/x.py", "at:x.py"),
+        (
+            "see https://example.org/a/b and a/b/c or 3 / 4, and/or",
+            "see https://example.org/a/b and a/b/c or 3 / 4, and/or",
+        ),
+        ("audio/q1.wav: cannot be read", "audio/q1.wav: cannot be read"),
+    ],
+)
+def test_a_reason_is_kept_without_folders_of_the_machine(said: str, kept: str) -> None:
+    assert provenance.without_folders(said) == kept
+
+
+def test_no_file_of_a_run_names_a_folder_of_the_machine(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = mini_task.rows(4)
+    rows[0]["audio"] = str(tmp_path / "gone" / "a.wav")
+    mini_task.write(tmp_path / "specs", table=rows[1:])
+    mini_task.model(tmp_path / "specs", "m", log=str(tmp_path / "nowhere" / "log"))
+    (tmp_path / "specs" / "toy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    yaml = tmp_path / "specs" / "toy.yaml"
+    yaml.write_text(yaml.read_text().replace("rows: 3", "rows: 4"))
+    output = tmp_path / "out"
+    done = call(tmp_path, "run", "--path", str(tmp_path / "specs"), "-m", "m", "-t", "toy", f"-o{output}")
+    assert done.returncode == 1
+    assert "3 of them: FileNotFoundError: [Errno 2] No such file or directory: 'log'" in " ".join(done.stdout.split())
+    (run,) = output.glob("toy-*/m-*")
+    record = json.loads((run / "run.json").read_text())
+    assert record["command"] == "diva-bench run --path specs -m m -t toy -oout"
+    assert record["faults"] == [{"id": "q000", "reason": "a.wav: cannot be read (No such file or directory)"}]
+    record["model"]["args"] = {}  # what the user's own YAML says is part of who is asked
+    for text in (
+        json.dumps(record),
+        *(file.read_text() for file in run.glob("*.jsonl")),
+        (run / "summary.json").read_text(),
+    ):
+        assert str(tmp_path) not in text

@@ -158,13 +158,13 @@ def test_markdown_escapes_bars_and_marks_numbers() -> None:
 
 
 def test_latex_escapes_what_tex_reads() -> None:
-    table = Table("5 % of A&B", [Column("run_id"), Column("f1")], [["a_b~c^d", Score(1, 0, 2)]], [r"{\x}#$<|>"])
+    table = Table("5 % of A&B", [Column("run_id"), Column("f1")], [["a_b~c^d", Score(1, 0, 2)]], [r"{\y}#$<|>"])
     text = table.to_latex()
     assert r"\caption{5 \% of A\&B}" in text
     assert r"\begin{tabular}{lr}" in text
     assert "\\toprule\nrun\\_id & f1 \\\\\n\\midrule\n" in text
     assert r"a\_b\textasciitilde{}c\textasciicircum{}d & 1.0 [0.0, 2.0] \\" in text
-    assert r"\{\textbackslash{}x\}\#\$\textless{}\textbar{}\textgreater{}" in text
+    assert r"\{\textbackslash{}y\}\#\$\textless{}\textbar{}\textgreater{}" in text
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
 
 

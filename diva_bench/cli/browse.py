@@ -13,6 +13,7 @@ from diva_bench import scorers
 from diva_bench.catalog import CONNECTOR, Catalog
 from diva_bench.cli.progress import amount, duration
 from diva_bench.cli.show import print_table
+from diva_bench.cli.streams import say
 from diva_bench.errors import SpecError, UnknownName, unknown
 from diva_bench.report.tables import Column, Table
 from diva_bench.specs import Edition, ModelFile, ModelSpec, TaskFile, TaskSpec
@@ -78,12 +79,12 @@ def show_command(name: str, edition: str, paths: list[Path]) -> None:
         raise UnknownName(f"{unknown('task or model', name, names)}{catalog.hint(name)}")
     for spec in shown:
         kind = "task" if isinstance(spec, TaskSpec) else "model"
-        print(f"# {kind} {spec.name}, edition {spec.edition or 'any'}, identity {spec.hash[:12]}")
+        say(f"# {kind} {spec.name}, edition {spec.edition or 'any'}, identity {spec.hash[:12]}")
         text = _told(spec.model_dump(mode="json"))
-        print(yaml.safe_dump(text, sort_keys=False, allow_unicode=True, width=100))
+        say(yaml.safe_dump(text, sort_keys=False, allow_unicode=True, width=100))
         if isinstance(spec, ModelSpec) and (record := catalog.training(spec)):
-            print(f"# training of the connector, {spec.weights[CONNECTOR].name} (its training.json has all of it)")
-            print("".join(f"{name}: {said}\n" for name, said in training_lines(record).items()))
+            say(f"# training of the connector, {spec.weights[CONNECTOR].name} (its training.json has all of it)")
+            say("".join(f"{name}: {said}\n" for name, said in training_lines(record).items()))
 
 
 def _told(value: dict[str, Any]) -> dict[str, Any]:

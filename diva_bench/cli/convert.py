@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from diva_bench import assets, disk
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
+from diva_bench.cli.streams import say
 from diva_bench.errors import AssetError, UserError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def convert_command(options: Options) -> int:
         found = "a connector of diva-bench" if ours else "no folder with connector.safetensors and config.json"
         raise UserError(f"{source}: this is {found}, so it cannot be converted --to {to}.")
     work = _to_published if to == "published" else _to_ours
-    print(work(options, Catalog(list(options.paths)), Terminal()))
+    say(work(options, Catalog(list(options.paths)), Terminal()))
     return 0
 
 

@@ -10,8 +10,9 @@ from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.results import job_of
 from diva_bench.cli.show import print_table, print_tables
+from diva_bench.cli.streams import say_json
 from diva_bench.errors import StoreError, UnreadableRun
-from diva_bench.report.diagnose import Patient, as_json, diagnose, long_table, tables
+from diva_bench.report.diagnose import Patient, as_record, diagnose, long_table, tables
 from diva_bench.report.signs import Answers, counted
 from diva_bench.report.summaries import RunSummary, summary_of
 from diva_bench.runner import Job
@@ -42,7 +43,7 @@ def diagnose_command(
         progress.note(said)
     found = diagnose(patients)
     if format == "json":
-        print(as_json(found, examples), end="")
+        say_json(as_record(found, examples))
     elif format == "csv":
         print_table(long_table(found), "csv")
     else:

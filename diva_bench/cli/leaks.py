@@ -13,9 +13,11 @@ from diva_bench import assets, data
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_table, print_tables
+from diva_bench.cli.streams import say_json
 from diva_bench.errors import StoreError, UserError
 from diva_bench.leaks import Leaks
-from diva_bench.report.leaked import as_json, counts_table, found_table
+from diva_bench.printable import as_json
+from diva_bench.report.leaked import as_record, counts_table, found_table
 from diva_bench.specs import Edition
 from diva_bench.training import sources
 from diva_bench.types import Sample
@@ -52,11 +54,11 @@ def leaks_command(options: Options) -> int:
     seconds = time.perf_counter() - began
     report = search.report
     progress.note(f"{report.rows:,} rows in {seconds:.0f} s, {report.rows / max(seconds, 1e-9):.0f} rows/s")
-    whole = as_json(report, options.train, seconds)
+    whole = as_record(report, options.train, seconds)
     if options.output is not None:
-        _write(options.output, whole)
+        _write(options.output, as_json(whole) + "\n")
     if options.format == "json":
-        print(whole, end="")
+        say_json(whole)
     elif options.format == "csv":
         print_table(found_table(report, None), "csv")
     else:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
-from diva_bench.cli import analyse, new
+from diva_bench.cli import analyse, new, streams
 from diva_bench.cli.options import (
     DataDir,
     Device,
@@ -25,8 +28,26 @@ from diva_bench.cli.options import (
     Tasks,
 )
 
+
+class Interrupted(Exception):
+    """A command was stopped by a signal: `cause`, under a name that typer does not make an exit of in silence."""
+
+    def __init__(self, cause: KeyboardInterrupt) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+class _Group(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as err:
+            raise Interrupted(err) from err
+
+
 app = typer.Typer(
     name="diva-bench",
+    cls=_Group,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -348,20 +369,49 @@ app.add_typer(new.app, name="new")
 
 
 def main() -> None:
-    """Entry point: what the user can mend is said in words, exit code 2; Ctrl-C says how to go on, 130."""
+    """Entry point. What the user can mend is said in words, exit code 2; what stopped the command, with what is kept, 128
+    and the signal; what cannot be printed, and a lack of memory, 1."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # tokenizers warns on every fork otherwise
+    code = 0
     try:
-        app()
-    except KeyboardInterrupt:
-        print("\nstopped; what was answered is kept: run the same command again to resume.", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # `diva-bench list tasks | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except Exception as err:
-        from diva_bench.errors import DivaBenchError
+        with streams.guarded():
+            code = _answer()
+    except streams.Unwritable as err:
+        if not err.broken:  # `diva-bench list tasks | head` is no fault
+            print(
+                f"diva-bench: stdout cannot be written ({err}). Runs are kept in their folders: `diva-bench score` and "
+                "`leaderboard` print them again.",
+                file=sys.stderr,
+            )
+            code = 1
+    sys.exit(code)
 
-        if not isinstance(err, DivaBenchError):
-            raise
-        print(f"diva-bench: {err}", file=sys.stderr)
-        sys.exit(2)
+
+def _answer() -> int:
+    """The exit code of what the command line asks for."""
+    try:
+        return int(app(standalone_mode=False) or 0)
+    except Interrupted as err:
+        number = getattr(err.cause, "number", signal.SIGINT)
+        kept = getattr(err.cause, "__notes__", None) or [
+            "what was written is kept: run the same command again to go on"
+        ]
+        streams.say(f"\nstopped; {'; '.join(kept)}.", error=True)
+        return 128 + int(number)
+    except Exception as err:
+        from diva_bench.errors import UserError
+
+        if hasattr(err, "show") and hasattr(
+            err, "exit_code"
+        ):  # of the command line itself; its class is private to typer
+            told = io.StringIO()
+            err.show(file=told)
+            streams.say(told.getvalue().rstrip(), error=True)
+            return int(err.exit_code)
+        if isinstance(err, UserError):
+            streams.say(f"diva-bench: {err}", error=True)
+            return 2
+        if lack := streams.lack_of_memory(err):
+            streams.say(f"diva-bench: {lack}", error=True)
+            return 1
+        raise

@@ -13,9 +13,10 @@ from diva_bench.catalog import Catalog, training_record
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.run import Options, fetch, load_adapter
 from diva_bench.cli.show import print_table
+from diva_bench.cli.streams import say
 from diva_bench.diva.checkpoint import WINDOW
 from diva_bench.diva.config import PRESETS, TrainConfig
-from diva_bench.errors import UserError
+from diva_bench.errors import DataError, UserError
 from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.specs import Edition, ModelSpec, Runtime
 from diva_bench.stats import holm
@@ -47,17 +48,26 @@ def probe_command(options: Options, given: Sequence[str], repeat: bool, target: 
             found |= _repeat(catalog, model, heard, progress)
             failed += found["failed"]
         if model.adapter == "diva":
-            rows, clips, more = _rows(model, fetch(catalog, [model], progress), given, asked, progress)
+            try:
+                rows, clips, more = _rows(model, fetch(catalog, [model], progress), given, asked, progress)
+            except DataError as err:  # the same data could be read before: not one text fits
+                rows, clips, more = [], [], {"skipped": str(err)}
             found |= {"tokens": probe.estimates(rows, clips, evaluate.reduce), **more}
-            base = base or (rows, clips)
-            if rows is not base[0]:
-                found["differences"] = probe.differences((rows, clips), base, evaluate.reduce)
+            if not rows:
+                progress.note(
+                    f"{model.name}: none of the {len(heard)} transcripts fits its virtual tokens, so these are not looked at; "
+                    f"give clips of fewer words (skipped: {more['skipped'] or 'none'})"
+                )
+                failed += 0 if repeat else 1
+            base = base or ((rows, clips) if rows else None)
+            if base and rows is not base[0] and (apart := probe.differences((rows, clips), base, evaluate.reduce)):
+                found["differences"] = apart
         record["models"][model.name] = found
         if target:  # as it goes: the next model may be killed
             target.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print_table(_table(record), format)
     if any("differences" in found for found in record["models"].values()):
-        print()
+        say()
         print_table(_differences(record), format)
     return 1 if failed else 0
 
@@ -102,7 +112,7 @@ def _rows(
     clips = probe.transcribed(run)
     chosen = [i for i, clip in enumerate(clips) if clip.sample.id in asked]
     rows = evaluate.clip_rows(run, connector.to(run.device), chosen)
-    more = {"constant": evaluate.constant_scores(run, chosen), "skipped": run.clips.skipped}
+    more = {"constant": evaluate.constant_scores(run, chosen) if chosen else {}, "skipped": run.clips.skipped}
     return list(rows), [clips[i] for i in chosen], more
 
 
@@ -137,7 +147,7 @@ def _table(record: dict[str, Any]) -> Table:
         "distill: distance of the last hidden states; kl: nats; first token: % of answers that begin as the text's would",
         "95 % intervals: cluster bootstrap, 10000 resamples, one text a cluster",
     ]
-    constants = {tuple(found["constant"].items()) for found in record["models"].values() if "constant" in found}
+    constants = {tuple(found["constant"].items()) for found in record["models"].values() if found.get("constant")}
     for constant in sorted(constants):
         said = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in constant)
         notes.append(f"of a connector that says the same for every clip: {said}")
@@ -148,7 +158,7 @@ def _table(record: dict[str, Any]) -> Table:
 
 def _differences(record: dict[str, Any]) -> Table:
     """Every connector minus the first one, clip by clip."""
-    first = next(name for name, found in record["models"].items() if "tokens" in found)
+    first = next(name for name, found in record["models"].items() if found.get("tokens"))
     chosen = {name: found["differences"] for name, found in record["models"].items() if "differences" in found}
     adjusted = iter(holm([found[m]["p"] for found in chosen.values() for m in _TOKENS]))
     rows: list[list[Cell]] = []

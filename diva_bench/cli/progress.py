@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from diva_bench import printable
 from diva_bench.types import Bar
 
 T = TypeVar("T")
@@ -33,12 +34,13 @@ class Terminal:
                 bar.advance(1)
 
     def bar(self, label: str, total: float | None, unit: str = "items", done: float = 0) -> Bar:
+        label = printable.visible(label)
         if self.console.is_terminal:
             return _Live(self.console, label, total, unit, done)
         return _Plain(label, total, unit, done)
 
     def note(self, message: str) -> None:
-        self.console.print(message, markup=False, soft_wrap=not self.console.is_terminal)
+        self.console.print(printable.message(message), markup=False, soft_wrap=not self.console.is_terminal)
 
 
 def amount(value: float, unit: str) -> str:
@@ -97,7 +99,9 @@ class _Live:
         self._rich.stop()
 
     def advance(self, amount: float = 1, said: str = "") -> None:
-        self._rich.update(self._task, advance=amount, description=f"{self._label} {said}" if said else self._label)
+        self._rich.update(
+            self._task, advance=amount, description=f"{self._label} {printable.visible(said)}" if said else self._label
+        )
 
 
 class _Plain:
@@ -119,7 +123,7 @@ class _Plain:
 
     def advance(self, amount: float = 1, said: str = "") -> None:
         self._done += amount
-        self._news = said
+        self._news = printable.visible(said)
         now = time.monotonic()
         if now - self._said >= (_EVERY if self._spoke else _QUIET):
             self._said, self._spoke = now, True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from diva_bench import assets, controls, data, former, imported, judge, yamlfile
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_tables
+from diva_bench.cli.streams import say
 from diva_bench.errors import OtherQuestion, SpecError, StoreError, UnreadableRun
 from diva_bench.report import scored
 from diva_bench.report.leaderboard import leaderboard, page
@@ -170,7 +170,7 @@ def leaderboard_command(
     unreadable: list[str] = []
     summaries = of_tasks(collect(results, unreadable), tasks)
     if not summaries and not unreadable:
-        print(f"{results}: no runs" + (f" of {', '.join(tasks)}" if tasks else "") + ".", file=sys.stderr)
+        say(f"{results}: no runs" + (f" of {', '.join(tasks)}" if tasks else "") + ".", error=True)
         return 1
     between = scored.ranks(summaries, Catalog(list(paths)), Terminal()) if ranks else {}
     tables = leaderboard(summaries, ranks=between)

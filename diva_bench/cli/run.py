@@ -16,6 +16,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.cli.editions import Editions, choose
 from diva_bench.cli.progress import Terminal, amount, duration
 from diva_bench.cli.show import print_tables
+from diva_bench.cli.streams import keeping, say
 from diva_bench.decoding import chat
 from diva_bench.errors import StoreError, UserError
 from diva_bench.report.controls import listening_table
@@ -77,9 +78,10 @@ def run_jobs(
 ) -> list[Finished] | None:
     """Ask what has no answer yet, judge. None where another process has the last word. `jobs`: as `ready` gives them."""
     finished: list[Finished] = []
-    for model in dict.fromkeys(job.model.name for job in jobs):
-        mine = [job for job in jobs if job.model.name == model]
-        finished += _ask_all(catalog, mine, options, progress, shard)
+    with keeping(lambda: kept(jobs, options.output)):
+        for model in dict.fromkeys(job.model.name for job in jobs):
+            mine = [job for job in jobs if job.model.name == model]
+            finished += _ask_all(catalog, mine, options, progress, shard)
     if shard.count > 1:
         _meet()
         if shard.index > 0:
@@ -116,19 +118,41 @@ def _framed(catalog: Catalog, job: Job) -> Job:
     return replace(job, frame=chat.frame(folder, bool(job.task.system))) if folder else job
 
 
+def kept(jobs: Sequence[Job], results: Path) -> str:
+    """How many answers of some jobs are on disk, and what to do to get the others."""
+    samples = sum(len(job.samples) for job in jobs)
+    answers = sum(len(RunFolder(job.path(results)).statuses()) for job in jobs)
+    where = str(jobs[0].path(results)) if len(jobs) == 1 else str(results)
+    return f"{answers} of {samples} answers are kept in {where}: run the same command again to go on from there"
+
+
 def shard_of_process(environment: Mapping[str, str]) -> Shard:
     """Which share of the plan is ours: `accelerate launch` and torchrun set RANK and WORLD_SIZE, and where to meet.
 
     Raises UserError where they are set, but not where to meet: it would be found out when all is asked.
     """
-    shard = Shard(int(environment.get("RANK", 0)), int(environment.get("WORLD_SIZE", 1)))
+    shard = Shard(_number(environment, "RANK", 0), _number(environment, "WORLD_SIZE", 1))
+    if not 0 <= shard.index < shard.count:
+        raise UserError(
+            f"RANK is {shard.index} and WORLD_SIZE is {shard.count}: a rank is from 0 and below it. {_LAUNCH}"
+        )
     lacking = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in environment]
     if shard.count > 1 and lacking:
         raise UserError(
             f"WORLD_SIZE is {shard.count}, but {', '.join(lacking)} are not set: several processes share one run only where "
-            "they can meet. Start them with torchrun or `accelerate launch -m diva_bench run ...`, or unset WORLD_SIZE."
+            f"they can meet. {_LAUNCH}"
         )
     return shard
+
+
+_LAUNCH = "Start them with torchrun or `accelerate launch -m diva_bench run ...`, or unset RANK and WORLD_SIZE."
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    said = environment.get(name, "").strip()
+    if said and not (said.isascii() and said.removeprefix("-").isdigit() and len(said) < 10):
+        raise UserError(f"the environment variable {name} is {said!r}, not a number. {_LAUNCH}")
+    return int(said or default)
 
 
 def _meet() -> None:
@@ -336,22 +360,22 @@ def _dry_run(catalog: Catalog, jobs: Sequence[Job], options: Options, progress: 
             progress.note(str(err))
         done = sum(statuses.get(s.id) in ("ok", "unsupported") for s in job.samples)
         seconds = sum(s.seconds for s in job.samples)
-        print(f"{job.title}: {len(job.samples)} samples, {duration(seconds)} of audio, {done} answered")
-        print(f"  time:   {_estimate(job, options.output, len(job.samples) - done)}")
-        print(f"  folder: {path or f'in {job.task_path(options.output)}; its name is known when the weights are here'}")
+        say(f"{job.title}: {len(job.samples)} samples, {duration(seconds)} of audio, {done} answered")
+        say(f"  time:   {_estimate(job, options.output, len(job.samples) - done)}")
+        say(f"  folder: {path or f'in {job.task_path(options.output)}; its name is known when the weights are here'}")
         request = prompt.build(job.task, job.samples[0], job.given)
-        print(f"  prompt: {request.prompt}")
+        say(f"  prompt: {request.prompt}")
         if job.task.variant and job.task.choices:
-            print(f"  labels: {', '.join(job.task.choices)}")
+            say(f"  labels: {', '.join(job.task.choices)}")
         for fault in job.dataset.faults:
-            print(f"  left out: {fault.id}: {fault.reason}")
+            say(f"  left out: {fault.id}: {fault.reason}")
     missing = [
         a for a in needed([j.model for j in jobs]).values() if assets.locate(a, catalog.weights(a.name)[1]) is None
     ]
     for asset in missing:
-        print(f"missing: weights {asset.name}, {amount(asset.bytes, 'bytes')} to fetch")
+        say(f"missing: weights {asset.name}, {amount(asset.bytes, 'bytes')} to fetch")
     if not missing:
-        print("missing: nothing")
+        say("missing: nothing")
     return 0
 
 

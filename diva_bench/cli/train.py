@@ -13,6 +13,8 @@ from typing import Any, cast
 from diva_bench import assets, yamlfile
 from diva_bench.catalog import CONNECTOR, TRAINED, Catalog, trained_folder
 from diva_bench.cli.progress import Terminal
+from diva_bench.cli.run import shard_of_process
+from diva_bench.cli.streams import keeping, say
 from diva_bench.diva.compute import estimate_paper
 from diva_bench.diva.config import ABLATIONS, PRESETS, TrainConfig
 from diva_bench.errors import UserError, unknown
@@ -42,6 +44,7 @@ class Options:
 
 def train_command(options: Options) -> int:
     config = resolve(options)
+    shard_of_process(os.environ)  # said now, not by the library that reads it
     if options.dry_run:
         return _dry_run(options, config)
     if options.output is None:
@@ -49,7 +52,7 @@ def train_command(options: Options) -> int:
     if options.plot:
         from diva_bench.training.plot import plot
 
-        print(f"drawn: {plot([options.output])}")
+        say(f"drawn: {plot([options.output])}")
         return 0
     if not options.data:
         raise UserError(
@@ -75,10 +78,13 @@ def train_command(options: Options) -> int:
         progress=progress,
         tracker=options.tensorboard,
     )
-    train.train(run, progress, _tasks(catalog, options, progress))
+    with keeping(
+        lambda: f"the last checkpoint is kept in {options.output}: run the same command again to go on from there"
+    ):
+        train.train(run, progress, _tasks(catalog, options, progress))
     if run.team.is_main_process:
-        print(f"stored: {options.output / 'export'}")
-        print(install(catalog, options, config, name, options.output / "export"))
+        say(f"stored: {options.output / 'export'}")
+        say(install(catalog, options, config, name, options.output / "export"))
     return 0
 
 
@@ -235,8 +241,8 @@ def _tasks(catalog: Catalog, options: Options, progress: Progress) -> Any:
 def _dry_run(options: Options, config: TrainConfig) -> int:
     """What a run would be, and for the paper's preset what it would cost."""
     for field in fields(config):
-        print(f"{field.name}: {getattr(config, field.name)}")
+        say(f"{field.name}: {getattr(config, field.name)}")
     if options.preset == "paper":
-        print()
-        print("\n".join(estimate_paper(config)))
+        say()
+        say("\n".join(estimate_paper(config)))
     return 0

@@ -4,13 +4,13 @@ built, so that what would stop a run, or spoil its numbers, is said before anybo
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from diva_bench import assets, data, priors, prompt
 from diva_bench.catalog import Catalog, check_file
 from diva_bench.cli.progress import Terminal, duration
+from diva_bench.cli.streams import say
 from diva_bench.data import Dataset
 from diva_bench.errors import AssetError, DataError, UserError, nearest
 from diva_bench.readers import place, reader
@@ -29,11 +29,11 @@ def validate_command(files: Sequence[Path], paths: Sequence[Path], data_dir: Pat
         except UserError as err:
             said, problems = [], [str(err)]
         for problem in dict.fromkeys(problems):
-            print(problem, file=sys.stderr)
+            say(problem, error=True)
         if problems:
             wrong += 1
         else:
-            print("\n".join([f"{file}: {said[0]}", *(f"  {line}" for line in said[1:])]))
+            say("\n".join([f"{file}: {said[0]}", *(f"  {line}" for line in said[1:])]))
     return 2 if wrong else 0
 
 
@@ -67,7 +67,7 @@ def _check_model(catalog: Catalog, file: Path) -> list[str]:
     untrained = []
     for name in catalog.model_editions(str(file)) or ["mini"]:
         try:
-            catalog.adapter(catalog.model(str(file), name).adapter)
+            catalog.adapter_for(catalog.model(str(file), name))
         except AssetError:  # all else that it names is right: see Catalog.model
             untrained.append(str(name))
     return untrained

@@ -15,6 +15,7 @@ from diva_bench.cli.editions import of_model
 from diva_bench.cli.progress import Terminal, amount
 from diva_bench.cli.run import fetch, load_adapter, needed
 from diva_bench.cli.show import print_table
+from diva_bench.cli.streams import say
 from diva_bench.errors import DataError, UnknownName, UserError
 from diva_bench.readers import hub, place
 from diva_bench.report.tables import Cell, Column, Table
@@ -51,7 +52,7 @@ def pull_command(asked: Pull) -> int:
         folders |= fetched
         missing += lost
     for name, folder in folders.items():
-        print(f"weights {name}: {folder}")
+        say(f"weights {name}: {folder}")
     return 1 if missing else 0
 
 
@@ -60,8 +61,8 @@ def _pull_data(task: TaskSpec, data_dir: Path | None, progress: Terminal) -> boo
     where it is not here."""
     if place.locate(task, data_dir) is None:
         if task.data.hub is None:
-            print(f"task {task.name}: its data is licensed, or nobody may pass it on: it is not fetched.")
-            print(indent(place.how_to_get(task), "  "))
+            say(f"task {task.name}: its data is licensed, or nobody may pass it on: it is not fetched.")
+            say(indent(place.how_to_get(task), "  "))
             return False
         try:
             files = hub.remote(task.data, f"task {task.name}")
@@ -70,16 +71,16 @@ def _pull_data(task: TaskSpec, data_dir: Path | None, progress: Terminal) -> boo
             progress.note(f"task {task.name}: fetching {size} in {count} of {task.data.hub.repo}")
             hub.pull(task.data, files, f"task {task.name}", progress)
         except DataError as err:
-            print(err)
-            print(indent(place.how_to_get(task, fetched=True), "  "))
+            say(err)
+            say(indent(place.how_to_get(task, fetched=True), "  "))
             return False
     try:
         found = data.load(task, assets.cache_folder(), progress, data_dir=data_dir)
     except DataError as err:
-        print(f"task {task.name}: {err}")
+        say(f"task {task.name}: {err}")
         return False
     out = len(found.faults) + len(found.excluded)
-    print(f"task {task.name}: {len(found.samples):,} samples ready, {out:,} left out")
+    say(f"task {task.name}: {len(found.samples):,} samples ready, {out:,} left out")
     return True
 
 
@@ -99,8 +100,8 @@ def _say_of_full(catalog: Catalog, names: Sequence[str], data_dir: Path | None) 
     owners = {task.task: task for task in _tasks(catalog, both, "full")}
     for task in owners.values():
         if place.locate(task, data_dir) is None:
-            print(f"task {task.task}, edition full:")
-            print(indent(place.how_to_get(task), "  "))
+            say(f"task {task.task}, edition full:")
+            say(indent(place.how_to_get(task), "  "))
 
 
 def _specs(catalog: Catalog, asked: Pull, progress: Terminal) -> list[ModelSpec]:
@@ -132,11 +133,11 @@ def doctor_command(model: str | None, edition: str, verify: bool, paths: list[Pa
     """0 where nothing is broken; what is missing is no fault."""
     catalog, progress = Catalog(paths), Terminal()
     print_table(Table("this machine", [Column("what"), Column("found")], doctor.machine(assets.cache_folder()), []))
-    print()
+    say()
     table, broken = _weights_table(catalog, verify, progress)
     print_table(table)
     if model is not None:
-        print()
+        say()
         _flip_rate(catalog, model, cast(Edition, "mini" if edition == "auto" else edition), progress)
     return 1 if broken else 0
 

@@ -26,8 +26,9 @@ def data_folder(given: Path | None) -> Path | None:
 def locate(task: TaskSpec, data_dir: Path | None = None) -> Path | None:
     """The folder or file of a task's data; None where it is not on this machine.
 
-    Data of one's own (`OWN`) is where its task says. A corpus is the data folder's folder of that name, the data folder itself, a
-    folder beside the task's YAML file, or in the hub's cache, in this order; its `layout` tells whether it is the corpus.
+    Data of one's own (`OWN`) is where its task says. A corpus is the data folder's folder of that name (or one in it of the
+    same name), the data folder itself, a folder beside the task's YAML file, or in the hub's cache, in this order; its
+    `layout` tells whether it is the corpus.
     """
     if task.data.source in OWN:
         return _own(task, data_dir)
@@ -71,7 +72,8 @@ def _places(task: TaskSpec, data_dir: Path | None) -> list[Path]:
     name, folder = Path(task.data.path or task.task), data_folder(data_dir)
     if name.is_absolute():
         return [name]
-    below = [folder / name, folder] if folder is not None else []
+    # an archive that is unpacked in a folder of its own name has the corpus one level down
+    below = [folder / name, folder / name / name.name, folder] if folder is not None else []
     return [*below, task.home / name] if task.data.path else below
 
 

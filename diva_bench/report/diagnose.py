@@ -296,7 +296,7 @@ def long_table(diagnoses: Sequence[Diagnosis]) -> Table:
     return Table("signs", [Column(name) for name in names], rows)
 
 
-def as_json(diagnoses: Sequence[Diagnosis], examples: int) -> str:
+def as_record(diagnoses: Sequence[Diagnosis], examples: int) -> dict[str, Any]:
     """All of it, with `examples` answers for every sign that fits or may fit."""
     runs: list[dict[str, Any]] = []
     table = json.loads(long_table(diagnoses).to_json())["rows"]
@@ -305,4 +305,4 @@ def as_json(diagnoses: Sequence[Diagnosis], examples: int) -> str:
         reference = d.reference.label if d.reference else None
         head = {"task": d.patient.task_id, "run": d.patient.label, "reference": reference, "reading": list(d.reading)}
         runs.append(head | {"signs": signs, "examples": examples_of(d, examples)})
-    return json.dumps({"runs": runs}, indent=1, ensure_ascii=False) + "\n"
+    return {"runs": runs}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -74,7 +73,7 @@ def found_table(report: Report, limit: int | None = LISTED) -> Table:
     return Table("pairs", columns, rows, notes)
 
 
-def as_json(report: Report, sources: Sequence[str], seconds: float) -> str:
+def as_record(report: Report, sources: Sequence[str], seconds: float) -> dict[str, Any]:
     """All of it: counts by task and kind, and every sample found with its first partners."""
     tasks: dict[str, Any] = {}
     for task in dict.fromkeys(item.task for item in report.items):
@@ -87,7 +86,7 @@ def as_json(report: Report, sources: Sequence[str], seconds: float) -> str:
             "by_kind": {k: kinds[k] for k in KINDS},
             "ids": found,
         }
-    whole: Mapping[str, Any] = {
+    whole: dict[str, Any] = {
         "sources": list(sources),
         "training_rows": report.rows,
         "leaking_rows": report.leaking,
@@ -98,7 +97,7 @@ def as_json(report: Report, sources: Sequence[str], seconds: float) -> str:
         "seconds": round(seconds, 1),
         "tasks": tasks,
     }
-    return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+    return whole
 
 
 def _found(item: Item) -> dict[str, Any]:

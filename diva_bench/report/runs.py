@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +12,12 @@ from typing import Any
 from diva_bench.imported import in_words
 from diva_bench.report.leaderboard import flag
 from diva_bench.report.summaries import summary_of, synthetic_notes
-from diva_bench.report.tables import Cell, Column, Table
+from diva_bench.report.tables import Cell, Column, Table, cut_to
+from diva_bench.store import RunFolder
 
 _NAMED = 5  # ids that a note lists
+_LONGEST = 200  # columns of a reason
+_NUMBER = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +94,36 @@ def _notes(finished: Sequence[Finished]) -> list[str]:
     for f in finished:
         run = summary_of(dict(f.summary), f.path / "summary.json")
         notes += [f"{run.title}, {run.label}: {in_words(run.agreement)}"] if run.agreement else []
-        if f.summary["errors"] and not f.summary.get("imported"):
-            notes.append(f"{f.summary['errors']} failed in {f.path}: not scored, asked again by the same command")
+        why = reasons(f.path) if f.summary["errors"] or f.summary["unsupported"] else {}
+        if f.summary["errors"]:
+            again = "" if f.summary.get("imported") else ", asked again by the same command"
+            notes.append(f"{f.summary['errors']} failed in {f.path}: not scored{again}{_commonest(why.get('error'))}")
+        if f.summary["unsupported"]:
+            said = _commonest(why.get("unsupported"))
+            notes.append(f"{f.summary['unsupported']} unsupported in {f.path}: scored as empty answers{said}")
     return [*dict.fromkeys(notes), *(str(f.path) for f in finished)]
+
+
+def reasons(run: Path) -> dict[str, Counter[str]]:
+    """Status -> reason -> count, of the answers of a run that has one. Reasons that differ in the sample's id or in numbers
+    alone are one, by the words of the first."""
+    found: dict[str, Counter[str]] = {}
+    words: dict[tuple[str, str], str] = {}
+    for response in RunFolder(run).responses():
+        if response.status != "ok":
+            alike = _NUMBER.sub("#", response.detail.replace(response.id, "#"))
+            first = words.setdefault((response.status, alike), response.detail or "no reason is given")
+            found.setdefault(response.status, Counter())[first] += 1
+    return found
+
+
+def _commonest(counts: Counter[str] | None) -> str:
+    """The reason that most of them have, how many do, and how many others there are."""
+    if not counts:
+        return ""
+    (reason, count), *others = counts.most_common()
+    more = f", and {len(others)} other reason{'s' if len(others) > 1 else ''}" if others else ""
+    return f". {count} of them: {cut_to(reason, _LONGEST)}{more}"
 
 
 def _reasons(known: Sequence[Mapping[str, str]]) -> str:

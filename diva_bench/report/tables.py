@@ -1,15 +1,15 @@
 """One table, five ways to write it: terminal (rich), Markdown, LaTeX, CSV, JSON.
 
-A cell is text, a number, a Score (number with interval) or None. Numbers are never cut and words never broken: in a
-narrow terminal texts fold at spaces, hyphens and bars, then columns marked optional are left out, and named, then
-intervals go below their number, and where even that does not fit, every row becomes a block of lines.
+Whatever a cell, a heading or a note says is shown as text, see printable.py. A cell is text, a number, a Score (number
+with interval) or None. Numbers are never cut and words never broken: in a narrow terminal texts fold at spaces, hyphens
+and bars, then columns marked optional are left out, and named, then intervals go below their number, and where even that
+does not fit, every row becomes a block of lines.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +20,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table as RichTable
 from rich.text import Text
+
+from diva_bench.printable import as_json, csv_cell, latex, markdown, visible
 
 _NONE = "-"
 _GAP = 2  # columns of a terminal between two columns of a table
@@ -72,8 +74,8 @@ class Table:
         shown, widths = _fit(filled, width)
         hidden = [f.column.name for f in filled if f not in shown]
         notes = [*self.notes, *([f"not shown at this width: {', '.join(hidden)}"] if hidden and shown else [])]
-        lines = [_packed(_pieces(note), width) for note in notes]
-        title = _packed(_pieces(self.title), width)
+        lines = [_packed(_pieces(visible(note)), width) for note in notes]
+        title = _packed(_pieces(visible(self.title)), width)
         title.stylize("bold")
         body = self._grid(shown, widths) if shown else self._blocks(width)
         return Group(*([title, Text()] if self.title else []), body, *([Text()] if lines else []), *lines)
@@ -91,7 +93,10 @@ class Table:
         """Every row as lines "column: cell", for a terminal too narrow for a grid."""
         names = [column.name for column in self.columns]
         blocks = [
-            "\n".join(str(_packed(_pieces(f"{name}: {cell}"), width)) for name, cell in zip(names, texts, strict=True))
+            "\n".join(
+                str(_packed(_pieces(visible(f"{name}: {cell}")), width))
+                for name, cell in zip(names, texts, strict=True)
+            )
             for texts in self._texts()
         ]
         return Text("\n\n".join(blocks))
@@ -104,12 +109,12 @@ class Table:
     def to_markdown(self) -> str:
         """A GitHub table under a third-level heading; notes as a list."""
         numeric = [_numeric(column, [row[i] for row in self.rows]) for i, column in enumerate(self.columns)]
-        lines = [[_markdown(c.name) for c in self.columns], ["---:" if right else "---" for right in numeric]]
-        lines += [[_markdown(text) for text in row] for row in self._texts()]
-        parts = [f"### {_markdown(self.title)}\n"] if self.title else []
+        lines = [[markdown(c.name) for c in self.columns], ["---:" if right else "---" for right in numeric]]
+        lines += [[markdown(text) for text in row] for row in self._texts()]
+        parts = [f"### {markdown(self.title)}\n"] if self.title else []
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
         if self.notes:
-            parts.append("\n".join(f"- {_markdown(note)}" for note in self.notes) + "\n")
+            parts.append("\n".join(f"- {markdown(note, item=True)}" for note in self.notes) + "\n")
         return "\n".join(parts)
 
     def to_latex(self) -> str:
@@ -118,15 +123,15 @@ class Table:
         lines = [
             r"\begin{table}[t]",
             r"\centering",
-            rf"\caption{{{_latex(self.title)}}}",
+            rf"\caption{{{latex(self.title)}}}",
             rf"\begin{{tabular}}{{{''.join('r' if right else 'l' for right in numeric)}}}",
             r"\toprule",
-            " & ".join(_latex(c.name) for c in self.columns) + r" \\",
+            " & ".join(latex(c.name) for c in self.columns) + r" \\",
             r"\midrule",
-            *(" & ".join(_latex(text) for text in row) + r" \\" for row in self._texts()),
+            *(" & ".join(latex(text) for text in row) + r" \\" for row in self._texts()),
             r"\bottomrule",
             r"\end{tabular}",
-            *(rf"\par\smallskip{{\footnotesize {_latex(note)}}}" for note in self.notes),
+            *(rf"\par\smallskip{{\footnotesize {latex(note)}}}" for note in self.notes),
             r"\end{table}",
         ]
         return "\n".join(lines) + "\n"
@@ -136,7 +141,7 @@ class Table:
         ranged = [any(isinstance(row[i], Score) for row in self.rows) for i in range(len(self.columns))]
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        names = [c.name for c in self.columns]
+        names = [csv_cell(c.name) for c in self.columns]
         triples: list[list[list[Cell]]] = [[[name, f"{name} low", f"{name} high"] for name in names]]
         triples += [[_spread(cell) for cell in row] for row in self.rows]
         for row in triples:
@@ -148,7 +153,7 @@ class Table:
         names = [c.name for c in self.columns]
         rows = [{name: _plain(cell) for name, cell in zip(names, row, strict=True)} for row in self.rows]
         table = {"title": self.title, "columns": names, "rows": rows, "notes": list(self.notes)}
-        return json.dumps(table, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        return as_json(table) + "\n"
 
     def _texts(self) -> Iterator[list[str]]:
         for row in self.rows:
@@ -204,7 +209,9 @@ def _plain(cell: Cell) -> Any:
 
 
 def _spread(cell: Cell) -> list[Cell]:
-    return [cell.value, cell.low, cell.high] if isinstance(cell, Score) else [cell, None, None]
+    if isinstance(cell, Score):
+        return [cell.value, cell.low, cell.high]
+    return [csv_cell(cell) if isinstance(cell, str) else cell, None, None]
 
 
 # ---------------------------------------------------------------- fitting into a width
@@ -215,7 +222,7 @@ _BREAKS = re.compile(r"(?<= )(?!-?[\d.]+\])|(?<=\|)|(?<=\w-)(?=\w)")
 
 
 def _pieces(text: str) -> list[str]:
-    return [piece for piece in _BREAKS.split(text.replace("\n", " ")) if piece]
+    return [piece for piece in _BREAKS.split(text) if piece]
 
 
 def _packed(pieces: Sequence[str], width: int) -> Text:
@@ -234,7 +241,7 @@ class _Filled:
     def __init__(self, column: Column, cells: Sequence[Cell]) -> None:
         self.column = column
         self.numeric = _numeric(column, cells)
-        self.heading = _pieces(column.name)
+        self.heading = _pieces(visible(column.name))
         self.pieces = [self._cut(cell) for cell in cells]
         every = [self.heading, *self.pieces]
         self.least = max(cell_len(piece.strip()) for pieces in every for piece in pieces or [""])
@@ -242,7 +249,7 @@ class _Filled:
 
     def _cut(self, cell: Cell) -> list[str]:
         if isinstance(cell, str):
-            return _pieces(cell)
+            return _pieces(visible(cell))
         value, *interval = _parts(cell, self.column.digits)
         return [f"{value} ", *interval] if interval else [value]
 
@@ -273,24 +280,3 @@ def _fit(columns: list[_Filled], width: int) -> tuple[list[_Filled], list[int]]:
         widths[i] += more
         left -= more
     return shown, widths
-
-
-# ---------------------------------------------------------------- escapes
-
-_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-}
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(c, c) for c in text.replace("\n", " "))
-
-
-def _markdown(text: str) -> str:
-    text = re.sub(r"([\\|*])", r"\\\1", text.replace("\n", " "))
-    return text.replace("&", "&amp;").replace("<", "&lt;")

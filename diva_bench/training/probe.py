@@ -169,10 +169,12 @@ def differences(
     ours: tuple[Sequence[Row], Sequence[Heard]], base: tuple[Sequence[Row], Sequence[Heard]], reduce: stats.Reduce
 ) -> dict[str, dict[str, float]]:
     """metric -> {value, low, high, n, clusters, p} of a connector minus the base, over the clips that both have: which
-    are too long depends on queries and tokenizer."""
+    are too long depends on queries and tokenizer. Empty where they have none in common."""
     found, theirs = ({h.sample.id: row for row, h in zip(*side, strict=True)} for side in (ours, base))
     clusters = {h.sample.id: h.sample.cluster for h in base[1]}
     ids = sorted(found.keys() & theirs.keys())
+    if not ids:
+        return {}
     got = stats.paired([found[i] for i in ids], [theirs[i] for i in ids], [clusters[i] for i in ids], reduce)
     return {metric: {**_numbers(estimate), "p": estimate.p} for metric, estimate in got.items()}
 

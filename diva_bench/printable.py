@@ -1,0 +1,111 @@
+"""What others wrote, made fit to be shown: in a terminal, in Markdown, LaTeX, CSV and JSON. One rule for all of them.
+
+Answers, ids, names and messages of others may hold what a terminal obeys (escape sequences), what turns a line round
+(bidi overrides), what cannot be seen (zero width, half of a surrogate pair), and what a format takes for its own (a
+formula, a link). `visible` writes such characters as escapes, so that two texts that differ are seen to differ; the
+others do the same and then what their format needs. What a format shows is so never more than text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Any
+
+_HIDDEN = frozenset(
+    {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+)  # control, format, surrogate, private, unassigned, separators
+_JOINERS = "\u200c\u200d"  # scripts and emoji need them
+_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+_BEGINS_ESCAPE = frozenset("xuUnrt\\")
+
+
+@lru_cache(maxsize=65536)
+def _hidden(char: str) -> bool:
+    return char not in _JOINERS and unicodedata.category(char) in _HIDDEN
+
+
+def visible(text: str) -> str:
+    """The text with an escape (`\\x1b`, `\\u202e`) in place of every character that is not seen, or that does something.
+    A backslash that would be taken for the beginning of one is doubled, so that no two texts become one."""
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text
+    out: list[str] = []
+    for char, following in zip(text, f"{text[1:]} ", strict=True):
+        if char == "\\":
+            out.append("\\\\" if following in _BEGINS_ESCAPE or _hidden(following) else "\\")
+        else:
+            out.append(_escape(char) if _hidden(char) else char)
+    return "".join(out)
+
+
+def message(text: str) -> str:
+    """A message of ours with texts of others in it: as `visible`, but its line breaks stay, and its backslashes, which are
+    those of Python's own escapes."""
+    return "".join(_escape(char) if char != "\n" and _hidden(char) else char for char in text)
+
+
+def _escape(char: str) -> str:
+    if char in _SHORT:
+        return _SHORT[char]
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+# ---------------------------------------------------------------- files
+
+_FORMULA = re.compile(r"'*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+_PLAIN = re.compile(r"[-+]?(\d[\d.,]*)?%?|-+")  # what begins as a formula and is a number, or nothing
+_MARKS = re.compile(r"([\\|*`])|(?<!\w)(_)|(_)(?!\w)|(~)(?=~)|(\])(?=[(\[:])|(!)(?=\[)|(?<=www)(\.)")
+_ADDRESS = re.compile(r"(?<=[A-Za-z]):(?=//)")
+_BLOCK = re.compile(r"^([#>+=-])(?=\s|[#>+=-]|$)|^(\d+)([.)])(?=\s)")
+
+
+def markdown(text: str, *, item: bool = False) -> str:
+    """As text of a cell or a heading: no code, no emphasis, no link, no HTML; of an `item` of a list: no block either."""
+    text = _MARKS.sub(r"\\\g<0>", visible(text))
+    text = _ADDRESS.sub("&#58;", text.replace("&", "&amp;").replace("<", "&lt;"))
+    return _BLOCK.sub(lambda m: f"\\{m[1]}" if m[1] else f"{m[2]}\\{m[3]}", text) if item else text
+
+
+def csv_cell(text: str) -> str:
+    """As a cell that no spreadsheet computes: an apostrophe before what begins as a formula, as spreadsheets themselves
+    have it. Numbers stay."""
+    text = visible(text)
+    return f"'{text}" if _FORMULA.match(text) and not _PLAIN.fullmatch(text) else text
+
+
+_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
+    '"': r"\textquotedbl{}",
+}
+
+
+def latex(text: str) -> str:
+    """As text of a cell; one that begins with a bracket or a star is kept from the line end before it, which takes them."""
+    text = "".join(_LATEX.get(c, c) for c in visible(text))
+    return f"{{{text[0]}}}{text[1:]}" if text.startswith(("[", "*")) else text
+
+
+def as_json(value: Any, *, indent: int | None = 1, ascii_only: bool = False) -> str:
+    """JSON that says exactly what the value does, with escapes in place of the characters that `visible` escapes."""
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    return text if text.isascii() and "\x7f" not in text else "".join(_json_char(c) for c in text)
+
+
+def _json_char(char: str) -> str:
+    if char == "\n" or not _hidden(char):
+        return char
+    code = ord(char)
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    code -= 0x10000
+    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
