@@ -26,7 +26,7 @@ from diva_bench.predictions.match import listed
 from diva_bench.runner import Job
 from diva_bench.scorers.given import METRIC, ROUNDING
 from diva_bench.scorers.given import NAME as GIVEN
-from diva_bench.scorers.label_parser import key_of
+from diva_bench.scorers.label_tokens import key_of
 from diva_bench.specs import Json, ModelSpec, Runtime, TaskSpec, digest
 from diva_bench.store import RunFolder
 from diva_bench.stored import Agreement, words

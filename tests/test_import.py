@@ -217,7 +217,14 @@ def test_compare_shows_the_label_that_was_decided_on_and_the_words(capsys: pytes
 
 
 def test_labels_by_other_names_are_read_like_the_task_s_own_and_again_when_the_run_is_scored_again() -> None:
-    said = ["**Mad**", "Answer: glad.", "not mad, glad", "He isn't glad, but mad", "Joy!", "No, glad"]
+    said = [
+        "**Mad**<|im_end|>",
+        "<think>mad?</think>Answer: glad.",
+        "not mad, glad",
+        "He isn't glad, but mad",
+        "Joy!",
+        "No, glad",
+    ]
     file = write("a.jsonl", [{"id": f"m{i}", "text": text} for i, text in enumerate(said)])
     assert load(file, task="mood", labels="mad=anger,glad=joy,no=neutral") == 0
     folder, wanted = only(), ["anger", "joy", "joy", "anger", "joy", "neutral"]

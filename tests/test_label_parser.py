@@ -1,7 +1,5 @@
 """The strict parser: which one label a text names. Every table is label set, synonyms, and texts with what they name."""
 
-import unicodedata
-
 import pytest
 
 from diva_bench.scorers.label_parser import Parser
@@ -141,6 +139,20 @@ def test_anything_else_names_none(text: str) -> None:
         "Is the speaker sarcastic? I don't think so.",
         "Sarcastic it is not.",
         "sarcastic or not",
+        "The speaker is not being\nsarcastic",
+        "It isn't that he is so sarcastic",
+        "I don't think he's simply being sarcastic",
+        "It would be wrong to call this sarcastic",
+        "It's the opposite of sarcastic",
+        "There is little sarcasm",
+        "zero sarcasm",
+        "It's not that the speaker is sarcastic.",
+        "There is no need to be sarcastic",
+        "No one would call this sarcastic",
+        "There's nothing sarcastic here",
+        "There's no way this is sarcastic",
+        "Sarcastic -- no.",
+        "is_sarcastic: false",
         "sarcastic, not sarcastic",
         "not without sarcasm",  # denied twice: not counted rather than guessed at
     ],
@@ -176,6 +188,13 @@ def test_a_text_that_denies_a_label_is_never_counted_as_that_label(text: str) ->
         "Not sure, but sarcastic",
         "Is it sincere? No, it's sarcastic.",
         "Sarcastic: yes, sincere: no",
+        "The speaker doesn't mean it, so sarcastic",
+        "sarcastic: the speaker doesn't really like it",
+        "Without context, I'd say sarcastic",
+        "not honest, not sincere, sarcastic",
+        "I was going to say sincere, but no: sarcastic",
+        "There is no sincerity, only sarcasm",
+        "sarcastic: 1, sincere: 0",
         "No, sarcastic.",
     ],
 )
@@ -193,6 +212,7 @@ def test_a_label_outside_a_negation_decides(text: str) -> None:
         "It's sarcastic, isn't it?",
         "no emotion other than sarcasm",
         "nothing but sarcastic",
+        "a little sarcastic",
         "He can't help but sound sarcastic",
     ],
 )
@@ -225,6 +245,11 @@ def test_of_several_labels_one_must_be_left(text: str, wanted: str | None) -> No
 @pytest.mark.parametrize(
     ("choices", "text", "wanted"),
     [
+        ("true|false", "That's false because it is not", "false"),
+        ("true|false", "It is not true.", None),
+        ("true|false", "true, not false", "true"),
+        ("never|always", "Never.", "never"),
+        ("none|happy", "neither happy, so none", "none"),
         ("sarcastic|not sarcastic", "It's not sarcastic. Not sarcastic!", "not sarcastic"),
         ("sarcastic|not sarcastic", "The speaker is not being sarcastic.", "not sarcastic"),
         ("sarcastic|not sarcastic", "I'm not sure it is sarcastic", None),
@@ -311,104 +336,7 @@ def test_yes_and_no_may_be_the_choices(text: str, wanted: str | None) -> None:
     assert read((("yes", "no"), {}), text) == wanted
 
 
-# ---------------------------------------------------------------- other languages
-
-TONGUES = {
-    "zh": (
-        "开心|悲伤|愤怒",
-        "说话人很开心。=开心|情绪是「开心」=开心|答案：开心=开心|我觉得是开心的情绪=开心|非常开心=开心|不仅开心=开心",
-    ),
-    "zh, denied": (
-        "开心|悲伤",
-        "不开心=|说话人并不开心=|没有开心=|既不开心也不悲伤=|我不认为说话人是开心的=|开心吗？不是。=|不知道是否开心=",
-    ),
-    "zh, decided": (
-        "开心|悲伤",
-        "不是开心，而是悲伤=悲伤|不是开心而是悲伤=悲伤|开心，不是悲伤=开心|开心而非悲伤=开心|开心还是悲伤=",
-    ),
-    "zh, one character": (
-        "喜|怒",
-        "怒=怒|答案是怒。=怒|喜欢=|愤怒=",
-    ),
-    "zh, yes and no": (
-        "是|否",
-        "是，他在讽刺=是|否。=否|不是=|但是我不知道=",
-    ),
-    "ja": (
-        "嬉しい|悲しい|怒り",
-        "話者は嬉しいです。=嬉しい|大変嬉しいです=嬉しい|悲しいかもしれない=悲しい|怒りに違いない=怒り",
-    ),
-    "ja, denied": (
-        "嬉しい|悲しい|怒り",
-        "嬉しくない=|嬉しいわけではありません=|嬉しい、とは言えません=|怒りは感じられません=|怒りなし=",
-    ),
-    "ja, decided": (
-        "嬉しい|悲しい|怒り",
-        "怒りではなく悲しい=悲しい|怒りというより悲しい=悲しい|嬉しい。怒りではない。=嬉しい",
-    ),
-    "ja, longer words": (
-        "喜び|アン|悲しい",
-        "大喜び=|物悲しい=|アンガー=|アンです=アン|喜びです=喜び",
-    ),
-    "ko": (
-        "행복|슬픔",
-        "화자는 행복합니다.=행복|행복이 틀림없습니다=행복|확실하지 않지만 행복합니다=행복",
-    ),
-    "ko, denied": (
-        "행복|슬픔",
-        "불행복=|행복주택=|행복하지 않습니다=|슬픔이 없다=|행복이 아니라 슬픔입니다=슬픔|슬픔보다 행복=행복",
-    ),
-    "th": (
-        "มีความสุข|เศร้า|โกรธ",
-        "ผู้พูดมีความสุข=มีความสุข|ไม่มีความสุข=|ไม่ใช่โกรธ=|ผู้พูดไม่โกรธ แต่เศร้า=เศร้า",
-    ),
-    "de": (
-        "glücklich|traurig",
-        "GLÜCKLICH=glücklich|nicht glücklich=|unglücklich=|weder glücklich noch traurig=|Glücklich ist sie nicht.=",
-    ),
-    "de, decided": (
-        "glücklich|traurig",
-        "nicht glücklich, sondern traurig=traurig|nicht nur glücklich=glücklich|ohne Zweifel traurig=traurig",
-    ),
-    "fr": (
-        "heureux|triste",
-        "il n’est pas heureux=|pas heureux mais triste=triste|ni heureux ni triste=|sans doute triste=triste",
-    ),
-    "fr, elided": (
-        "ironie|sincère",
-        "C'est de l'ironie=ironie|Il n’y a pas d’ironie=",
-    ),
-    "es": (
-        "feliz|triste",
-        "no es feliz=|no feliz sino triste=triste|Está feliz, no triste.=feliz|sin duda feliz=feliz",
-    ),
-    "tr": (
-        "mutlu|üzgün",
-        "mutlu değil=|Konuşmacı mutlu değil, üzgün.=üzgün",
-    ),
-    "hi": (
-        "खुश|दुखी",
-        "वक्ता खुश है।=खुश|वक्ता खुश नहीं है=|खुश नहीं, दुखी=दुखी",
-    ),
-    "ar": (
-        "سعيد|حزين",
-        "المتحدث سعيد.=سعيد|سَعيد=سعيد|المتحدث ليس سعيد=|ليس سعيد بل حزين=حزين",
-    ),
-    "ru": (
-        "весёлый|грустный",
-        "не весёлый=|не весёлый, а грустный=грустный|не только весёлый=весёлый",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", TONGUES)
-def test_labels_and_negations_in_the_language_of_the_labels(name: str) -> None:
-    choices, cases = TONGUES[name]
-    parser = Parser(choices.split("|"), {})
-    for case in cases.split("|"):
-        text, _, wanted = case.rpartition("=")
-        assert parser.parse(text) == (wanted or None), text
-        assert parser.parse(unicodedata.normalize("NFD", text)) == (wanted or None), f"{text} in NFD"
+# ---------------------------------------------------------------- any text
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ LETTERS = [
 @pytest.mark.parametrize("letter", "ABCD")
 def test_a_letter_is_right_in_any_form_whichever_it_is(form: str, letter: str) -> None:
     assert scores(form.format(letter), letter)[0] == 100
+    assert scores(form.format(letter), letter) == scores(form.format("Q"), "Q")  # no letter is worth less
 
 
 # reference, answer, contains, exact match (None: not looked at)

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from diva_bench.cleaning import clean
 from diva_bench.data import Dataset
 from diva_bench.errors import PredictionError, SpecError
 from diva_bench.predictions import Prediction
@@ -214,10 +215,9 @@ class _Reading:
             return None
         if prediction.label is not None:
             return prediction.label if prediction.label in self._choices else ""
-        text = prediction.text.strip().casefold()
-        if text in self._labels and (
-            prediction.first_token or self._parser.parse(prediction.text) != self._labels[text]
-        ):
+        said = clean(prediction.text)
+        text = said.strip().casefold()
+        if text in self._labels and (prediction.first_token or self._parser.parse(said) != self._labels[text]):
             return self._labels[text]  # "+": not a word, so no synonym either
         if not prediction.first_token:
             return None
@@ -225,13 +225,13 @@ class _Reading:
             begun = {choice for word, choice in table.items() if text and word.casefold().startswith(text)}
             if len(begun) == 1:
                 return begun.pop()
-        return self._parser.parse(prediction.text) or ""
+        return self._parser.parse(said) or ""
 
     def unparsed(self, response: Response) -> bool:
         """Whether an answer to a label task is text alone, and names no one choice."""
         if self._parser is None or response.status != "ok" or response.label is not None or response.choices:
             return False
-        return self._parser.parse(response.text) is None
+        return self._parser.parse(clean(response.text)) is None
 
     def check(self, sample: Sample, prediction: Prediction) -> tuple[str, str]:
         """(what the position was checked against, "" for nothing; what is wrong, "" for nothing)."""

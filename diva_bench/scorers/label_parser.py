@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,18 +11,15 @@ from typing import Any, Final
 from diva_bench import script
 from diva_bench.errors import SpecError
 from diva_bench.scorers import negation
-from diva_bench.text import APOSTROPHES
+from diva_bench.scorers.label_tokens import Phrases, Token, tokens
 
 VERSION: Final = 2
 """Bumped when the same text would be read otherwise."""
 SIGNATURE: Final = f"parser:v{VERSION}.{negation.VERSION}.{script.VERSION}"
 
-_NUMBER = re.compile(r"[+\-−]?\d+(?:[.,]\d+)+|(?<![^\W_])[\-−]\d+")
 _STRONG = re.compile(r"[.!?;…\n\r\u2028\u2029。！？｡؟۔।॥։]")
 _WEAK = re.compile(r"[,:()/|=>→—–‒―、，：（）・،؛]|--|\s-|-\s")
 _ASKS = re.compile(r"[?？؟]")
-# Arabic vowel signs and the stretching letter, Hebrew points, the dot of a Turkish i: the word is the same without
-_LIGHT = re.compile("[\u064b-\u0652\u0670\u0640\u0591-\u05c7\u0307]")
 _ANSWER_KEYS = (
     "answer",
     "final_answer",
@@ -40,93 +36,6 @@ _FENCE = re.compile(r"\A\s*```\w*\s*\n(.*?)\n?```\s*\Z", re.DOTALL)
 _SHORT = 3  # words of a member of a list
 _COPULAS = frozenset("是为為はがも:：")
 _AFTER_ONE = frozenset("的だでな")
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """One word, or one character of a script without spaces. `gap`: what stands between it and the token before; `raw`: as
-    it was written; `touches`: whether nothing, no space either, parts it from the token before."""
-
-    text: str
-    gap: str
-    raw: str
-
-    @property
-    def touches(self) -> bool:
-        return self.gap == ""
-
-
-def tokens(text: str) -> tuple[list[Token], str]:
-    """(the tokens of a text, what follows the last one). NFKC, typographic apostrophes as "'", case folded, format characters
-    dropped; 3.5 and -1 are one token, "l'ironie" is two."""
-    text = unicodedata.normalize("NFKC", text.translate(APOSTROPHES))
-    text = "".join(c for c in text if unicodedata.category(c) != "Cf")
-    found: list[Token] = []
-    gap, i = "", 0
-    while i < len(text):
-        end = _word_end(text, i)
-        if end == i:
-            gap += text[i]
-            i += 1
-            continue
-        word = text[i:end].strip("'")
-        for part in _parts(word):
-            found.append(Token(_LIGHT.sub("", unicodedata.normalize("NFC", part.casefold())), gap, part))
-            gap = ""
-        i = end
-    return found, gap
-
-
-def _word_end(text: str, start: int) -> int:
-    """Where the word that begins at `start` ends; `start` itself if none does."""
-    number = _NUMBER.match(text, start)
-    if number:
-        return number.end()
-    i = start
-    while i < len(text) and (_in_word(text[i]) or (text[i] == "'" and i > start and _in_word(text[i + 1 : i + 2]))):
-        i += 1
-    return i
-
-
-def _in_word(character: str) -> bool:
-    return character != "" and unicodedata.category(character)[0] in "LMN"
-
-
-def _parts(word: str) -> list[str]:
-    """A word as tokens: cut in scripts without spaces, and behind an article or pronoun that has lost its vowel."""
-    head, apostrophe, rest = word.partition("'")
-    if apostrophe and rest and head.casefold() in negation.ELISIONS:
-        return [head, *_parts(rest)]
-    return script.cut(word) if script.spaceless(word) else [word]
-
-
-# ---------------------------------------------------------------- phrases
-
-
-def key_of(phrase: str) -> tuple[str, ...]:
-    """What a phrase is compared by; () where it has no letter or digit."""
-    return tuple(token.text for token in tokens(phrase)[0])
-
-
-class Phrases:
-    """Phrases of tokens, each with a value; the longest one that stands at a place is found."""
-
-    def __init__(self) -> None:
-        self.table: dict[tuple[str, ...], str] = {}
-        self._longest = 0
-
-    def add(self, phrase: str, value: str) -> tuple[str, ...]:
-        """The key of a phrase; () where it has no letter or digit. What was there before stays."""
-        key = key_of(phrase)
-        if key:
-            self.table.setdefault(key, value)
-            self._longest = max(self._longest, len(key))
-        return key
-
-    def at(self, words: Sequence[str], start: int) -> int:
-        """Length of the longest phrase at `start`, 0 for none."""
-        sizes = range(min(self._longest, len(words) - start), 0, -1)
-        return next((n for n in sizes if tuple(words[start : start + n]) in self.table), 0)
 
 
 def _phrases(entries: Iterable[str]) -> Phrases:
@@ -300,6 +209,7 @@ class _Reading:
         self._negations: list[tuple[int, int, _Scope]] = []  # start, end, and what it denies
         self._behind: list[tuple[int, int]] = []  # negations that deny what precedes them
         self._breaks: set[int] = set()
+        self._ends: list[int] = []  # where the words end that break a clause
         self._scope: _Scope | None = None
         self._tentative: list[tuple[Mention, _Scope]] = []  # "no sarcasm": the label no, if it denies something
 
@@ -363,8 +273,12 @@ class _Reading:
         }
         kind = max(sizes, key=lambda k: sizes[k])
         if kind == "label" and sizes["negation"] == label and not (self._answers(i, label) or self._opens(i)):
-            kind = "negation" if tuple(self._texts[i : i + label]) in _NO.table else kind
+            kind = "negation" if self._only_no(i, label) else kind
         return (kind, sizes[kind]) if sizes[kind] else ("word", 1)
+
+    def _only_no(self, i: int, size: int) -> bool:
+        """Whether the label at token i is a "no" that before a noun is no answer."""
+        return tuple(self._texts[i : i + size]) in _NO.table and self._texts[i] not in negation.PLAIN_LABELS
 
     def _negation_at(self, i: int) -> int:
         text, size = self._texts[i], _FORWARD.at(self._texts, i)
@@ -417,7 +331,7 @@ class _Reading:
         if mention.answers or self._negation_at(i) != size:
             return
         self._negate(i, size)  # "neither happy nor sad", where neither is a label
-        if mention.key in _NO.table and mention.key != ("none",) and self._scope:
+        if self._only_no(i, size) and self._scope:
             mention.answers = True
             self._tentative.append((mention, self._scope))
 
@@ -438,17 +352,19 @@ class _Reading:
         plain = before is None and phrase not in negation.UNSURE
         self._scope = _Scope(plain, wide=phrase in negation.WIDE or bool(before and before.wide))
         self._negations.append((i, i + size, self._scope))
-        alone = (i == 0 or self._parted(i)) and self._parted(i + size)
+        opens = i == 0 or self._parted(i) or bool(self._ends and self._ends[-1] == i)
+        alone = opens and self._parted(i + size)
         if alone and phrase != "not" and tuple(self._texts[i : i + size]) in _NO.table:
             self._scope = None  # an answer by itself: "No, she is happy"
 
     def _break(self, i: int, size: int) -> None:
         if self._scope and not self._scope.denied:
-            after_negation = bool(self._negations) and self._negations[-1][1] == i
-            if after_negation or (_WEAK.search(self._gap(i)) and _WEAK.search(self._gap(i + size))):
+            inside = self._texts[i] in negation.SOFT and not _WEAK.search(self._gap(i))
+            if inside or (_WEAK.search(self._gap(i)) and _WEAK.search(self._gap(i + size))):
                 return  # "not yet", "not, however, ..."
         self._scope = None
         self._breaks.add(i)
+        self._ends.append(i + size)
 
     def _word(self, i: int) -> None:
         """A word that is nothing else: it may end what is denied, or widen it."""
@@ -587,6 +503,7 @@ class _Reading:
     def _only_denies(self, start: int, end: int, gap: str, denials: Mapping[int, int], named: set[int]) -> bool:
         """Whether tokens `start` to `end` are a denial and nothing else; behind a full stop only one that begins with it.
         `denials`: start -> end of every negation; `named`: where labels begin."""
+        start += _BREAKS.at(self._texts, start)  # "but no"
         if end - start <= _LONGEST_NO and tuple(self._texts[start:end]) in _NO.table:
             return True
         full_stop = _STRONG.search(gap) and not _ASKS.search(gap)

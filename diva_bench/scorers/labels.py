@@ -26,7 +26,8 @@ from scipy.sparse import csr_array
 from diva_bench.errors import DataError, SpecError
 from diva_bench.scorers import PREDICTED, answer, settings
 from diva_bench.scorers.label_parser import SIGNATURE as PARSER
-from diva_bench.scorers.label_parser import Parser, key_of
+from diva_bench.scorers.label_parser import Parser
+from diva_bench.scorers.label_tokens import key_of
 from diva_bench.specs import TaskSpec, digest
 from diva_bench.stats import ratio
 from diva_bench.types import Floats, LabelScore, Response, Sample

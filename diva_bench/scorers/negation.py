@@ -20,7 +20,7 @@ def _entries(text: str) -> tuple[str, ...]:
 
 FORWARD = _entries(
     """
-    not|no|non|un|anti|never|neither|nor|none|nothing|nobody|nowhere|without|cannot|cant|dont|doesnt|didnt|isnt|arent|wasnt|
+    not|no|non|un|anti|zero|little|never|neither|nor|none|nothing|nobody|nowhere|without|cannot|cant|dont|doesnt|didnt|isnt|arent|wasnt|
     werent|wouldnt|couldnt|shouldnt|wont|aint|hasnt|havent|hardly|barely|scarcely|rarely|seldom|lack|lacks|lacked|lacking|
     lack of|devoid of|free of|free from|absence of|absent|instead of|rather than|as opposed to|opposed to|other than|
     apart from|except|except for|excluding|unlike|far from|anything but|by no means|in no way|no longer|not at all|less than|
@@ -69,10 +69,11 @@ BACKWARD = _entries(
 
 IDIOMS = _entries(
     """
+    a little|
     no doubt|without doubt|without a doubt|without any doubt|no question|without question|no denying|cant deny|can't deny|
     cannot deny|not only|not just|not merely|not simply|no less|none other than|nothing other than|nothing if not|
     nothing but|nothing less than|can't help but|cannot help but|not to mention|no surprise|not surprising|
-    not surprisingly|no wonder|no mistake|not least|no need|if not|not a doubt|it's not that|
+    not surprisingly|no wonder|no mistake|not least|if not|not a doubt|
     nicht nur|nicht zuletzt|ohne zweifel|ohne frage|pas seulement|sans doute|sans aucun doute|no solo|no sólo|no solamente|
     sin duda|non solo|senza dubbio|não só|não apenas|sem dúvida|niet alleen|zonder twijfel|inte bara|не только|без сомнения|
     nie tylko|bez wątpienia|
@@ -89,13 +90,16 @@ IDIOMS = _entries(
 
 BREAKS = _entries(
     """
-    but|however|although|though|while|whereas|because|since|yet|instead|rather|unless|just|therefore|simply|
+    but|however|so|only|although|though|while|whereas|because|since|yet|instead|rather|unless|just|therefore|simply|
     aber|sondern|jedoch|obwohl|weil|mais|cependant|pero|sino|aunque|ma|bensì|però|anche se|mas|porém|maar|men|utan att|
     но|а|однако|хотя|але|ale|lecz|αλλά|ama|fakat|لكن|بل|ولكن|اما|ولی|אבל|אלא|लेकिन|बल्कि|परंतु|tetapi|melainkan|namun|nhưng|mà|
     但|但是|而是|可是|然而|不过|不過|因为|因為|所以|因此|不如|而|けど|けれど|しかし|一方|지만|하지만|แต่|เพราะ|ทว่า
     """
 )
 """Here a new clause begins: nothing before it denies what comes, nothing behind it denies what was."""
+
+SOFT = _words("so only just simply rather yet instead")
+"""Those of them that break a clause only behind a comma, or where something has been denied: it is not just happy."""
 
 LISTS = _words("or nor oder noch ou ni o u e né of eller или или lub atau hoặc 或 และ หรือ")
 """Between members of a list: what denies the first denies all."""
@@ -167,6 +171,8 @@ NO = frozenset(
     )
 )
 """Answers by themselves."""
+PLAIN_LABELS = _words("false negative absent none incorrect 0")
+"""Denials that are a label wherever they stand: the statement is false because ..., and not "no" as in "no sarcasm"."""
 HEADS = _words(
     """
     answer final label response result output prediction classification category the is my ans option 答案 回答 結果 结果 답 정답
