@@ -154,6 +154,25 @@ def leaderboard(
 
 
 @app.command()
+def migrate(
+    results: Annotated[Path, typer.Argument(help="Folder of runs.")] = Path("results"),
+    data_unchanged: Annotated[
+        bool,
+        typer.Option(
+            "--data-unchanged",
+            help="You know that transcripts and prompt columns are as they were when the runs were asked; old ids cannot tell.",
+        ),
+    ] = False,
+    data_dir: DataDir = None,
+    path: Paths = None,
+) -> None:
+    """Move runs of older versions to the ids that their questions have now; nothing is asked again."""
+    from diva_bench.cli.migrate import Options, migrate_command
+
+    raise typer.Exit(migrate_command(Options(results, data_unchanged, data_dir, tuple(path or ()))))
+
+
+@app.command()
 def ablate(
     base: Annotated[str, typer.Option(help="The model that all others are a changed form of.")],
     against: Annotated[list[str], typer.Option(help="Its variants: names with commas between them; may be repeated.")],

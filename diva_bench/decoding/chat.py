@@ -21,11 +21,12 @@ _LETTERS = ascii_letters.replace("s", "")  # %s is the time in seconds where the
 _MARK = "DIVABENCHSPOKENHERE"  # stands for what was said while the template is rendered
 
 
-def around(tokenizer: Any, prompt: str, system: str | None) -> tuple[str, str]:
+def around(tokenizer: Any, prompt: str, system: str | None, told: bool = True) -> tuple[str, str]:
     """The text before and after what was said: the rendered template, cut where a mark stands for it. The instruction
     stands in the user's turn, before what was said.
 
-    `tokenizer`: of transformers. AssetError where the template takes no such turns, or does not show the user's words once.
+    `tokenizer`: of transformers. `told`: the day; False as older versions rendered it, by the clock. AssetError where the
+    template takes no such turns, or does not show the user's words once.
     """
     turns = [{"role": "user", "content": f"{prompt}\n\n{_MARK}" if prompt else _MARK}]
     if system:
@@ -34,10 +35,10 @@ def around(tokenizer: Any, prompt: str, system: str | None) -> tuple[str, str]:
     try:
         text = tokenizer.apply_chat_template(
             turns,
-            chat_template=_told_the_day() + tokenizer.get_chat_template(),
+            chat_template=(_told_the_day() if told else "") + tokenizer.get_chat_template(),
             tokenize=False,
             add_generation_prompt=True,
-            date_string=TODAY,
+            **({"date_string": TODAY} if told else {}),
         )
     except Exception as err:  # a template is a program of its own: TemplateError, TypeError, ...
         what = "a system message and a question" if system else "a question"
@@ -62,19 +63,24 @@ def _told_the_day() -> str:
 
 
 @lru_cache(maxsize=64)
-def frame(folder: Path, system: bool) -> str:
+def frame(folder: Path, system: bool, told: bool = True) -> str:
     """The template of the LLM in `folder` as rendered around a question, with names in place of what a task says:
     "<|user|>{prompt}\\n\\n{speech}<|assistant|>", with `system` also "{system}". Reads the tokenizer, not the weights.
 
     Raises AssetError where the tokenizer cannot be read, and as `around` does.
     """
+    before, after = around(tokenizer_of(folder), "{prompt}", "{system}" if system else None, told)
+    return f"{before}{{speech}}{after}"
+
+
+@lru_cache(maxsize=2)
+def tokenizer_of(folder: Path) -> Any:
+    """The tokenizer of the model in a folder; AssetError where it cannot be read."""
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder)
     except Exception as err:  # safetensors and tokenizers raise their own kinds, some of them plain Exception
         raise AssetError(
             f"{folder}: its tokenizer cannot be loaded ({one_line(err)}). Remove the folder and pull it again."
         ) from err
-    before, after = around(tokenizer, "{prompt}", "{system}" if system else None)
-    return f"{before}{{speech}}{after}"

@@ -1,0 +1,269 @@
+"""`diva-bench migrate`: runs of older versions move to the ids that their questions have now; nobody is asked.
+
+A run moves only where its question is known to be the one that is asked now; all else stays and is named with the reason.
+It is copied aside, its records are written anew, the copy gets its place in one step, and then the old folder goes: killed
+at any moment, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from diva_bench import assets, former, imported, prompt, stored
+from diva_bench.catalog import Catalog, builtin_folder
+from diva_bench.cli.progress import Terminal
+from diva_bench.cli.results import stored_job
+from diva_bench.cli.run import framed
+from diva_bench.decoding import chat
+from diva_bench.disk import sync
+from diva_bench.errors import StoreError, UserError
+from diva_bench.runner import Job
+from diva_bench.specs import Json, digest
+from diva_bench.store import RunFolder, read_json
+from diva_bench.types import Progress
+
+ASIDE = ".migrating"
+"""Folder beside the tasks' own, for what is on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`vouched`: the user says that what the old ids say nothing of has not changed."""
+
+    results: Path
+    vouched: bool = False
+    data_dir: Path | None = None
+    paths: tuple[Path, ...] = ()
+
+
+def migrate_command(options: Options) -> int:
+    """Exit code: 0 no run of an older version is left; 1 some are, and it is said why."""
+    results = options.results
+    if not results.is_dir():
+        raise StoreError(f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.")
+    catalog, progress = Catalog(list(options.paths)), Terminal()
+    moved, left = 0, 0
+    with _alone(results):
+        shutil.rmtree(results / ASIDE, ignore_errors=True)  # of a command that was killed: copies, and what has moved
+        for task in [path.parent for path in sorted(results.glob("*/task.json"))]:
+            if not former.is_former(read_json(task / "task.json")):
+                continue
+            for run in [path.parent for path in sorted(task.glob("*/run.json"))]:
+                try:
+                    target = _move(run, _examined(catalog, RunFolder(run), options, progress), options)
+                except UserError as err:
+                    left += 1
+                    progress.note(f"stays: {err}")
+                else:
+                    moved += 1
+                    print(f"{task.name}/{run.name} -> {target.parent.name}/{target.name}")
+            if [path.name for path in task.iterdir()] == ["task.json"]:
+                _drop(task, results)
+        shutil.rmtree(results / ASIDE, ignore_errors=True)
+    print(f"{results}: {moved} moved, {left} left" + ("" if moved or left else "; no run of an older version is there"))
+    return 1 if left else 0
+
+
+@contextmanager
+def _alone(results: Path) -> Iterator[None]:
+    """One such command at a time."""
+    lock = assets.cache_folder() / "locks" / f"migrate-{digest(str(results.resolve()))[:12]}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+    except Timeout as err:
+        raise StoreError(f"{results}: another `{former.COMMAND}` is at work there. Wait for it.") from err
+
+
+# ---------------------------------------------------------------- is it the same question?
+
+
+def _examined(catalog: Catalog, folder: RunFolder, options: Options, progress: Progress) -> Job:
+    """The Job of a run of an older version, with the identity that it has now. UserError says why it has none."""
+    asked, record, where = folder.task_record(), folder.record(), folder.path
+    if former.run_hash(former.task_hash(asked), record["model"], record["adapter_version"]) != record["hash"]:
+        raise StoreError(f"{where}: its ids are not those that an older version gives to what its records say.")
+    job = stored_job(catalog, folder, progress, data_dir=options.data_dir)
+    now, then = former.identity(job.former_record), former.identity(asked)
+    if changed := [key for key in {**then, **now} if now.get(key) != then.get(key)]:
+        raise StoreError(
+            f"{where}: task {job.task.name} has changed since this was asked ({', '.join(changed)}): its answers are to "
+            "another question. Move the folder away, and run the model again."
+        )
+    accepts: frozenset[str] = frozenset()
+    if not imported.is_imported(record):
+        adapter = catalog.adapter(job.model.adapter)
+        if adapter.version != job.adapter_version:
+            raise StoreError(
+                f"{where}: version {job.adapter_version} of adapter {job.model.adapter} answered it, and now there is version "
+                f"{adapter.version}, which asks or answers otherwise. Run the model again."
+            )
+        accepts, job = adapter.accepts, replace(job, chat=getattr(adapter, "chat", None), frame=None)
+        job = _framed(catalog, job, where)
+    _check_untold(job, record, accepts, where, options)
+    _check_lengths(job, folder, accepts)
+    return job
+
+
+def _framed(catalog: Catalog, job: Job, where: Path) -> Job:
+    """With the chat frame, which must be the one that an older version rendered."""
+    [known] = framed(catalog, [job])
+    if not known.named:
+        asset = job.model.weights[job.chat or ""]
+        raise StoreError(
+            f"{where}: the chat template that it was asked in is part of its id, and comes with the weights {asset.name}, which "
+            f"are not on this machine. Fetch them (`diva-bench pull --model {job.model.name}`) and migrate again."
+        )
+    if known.frame is not None and chat.frame(_llm(known), bool(job.task.system), told=False) != known.frame:
+        raise StoreError(
+            f"{where}: the chat template of its LLM writes the day into the prompt; it was asked with the date of its own day, "
+            f"and is now asked with {chat.TODAY}. Run the model again."
+        )
+    return known
+
+
+def _llm(job: Job) -> Path:
+    """Folder of the weights with the chat template, which are here."""
+    found = assets.locate(job.model.weights[job.chat or ""], Path())
+    assert found is not None
+    return found
+
+
+def _check_untold(job: Job, record: Json, accepts: frozenset[str], where: Path, options: Options) -> None:
+    """What the old id says nothing of must be known to be as it was: data that ships, one commit of a data set of the hub, or
+    the user's word."""
+    shuffled = job.control is not None and job.control.kind == "shuffled"
+    untold = former.untold(job.task, job.samples, accepts, shuffled)
+    ours = job.task.home.resolve() == (builtin_folder() / "tasks").resolve()
+    if untold == ["the transcripts"] and ours and former.shipped(job.task.data.path, job.dataset.samples):
+        return
+    same_commit = job.dataset.revision and job.dataset.revision == record.get("data_revision")
+    if untold and not same_commit and not options.vouched:
+        raise StoreError(
+            f"{where}: its id says nothing of {' and '.join(untold)}, so nobody can tell whether that has changed since it was "
+            "asked. If you know that it has not, say so with --data-unchanged; else move the folder away."
+        )
+
+
+def _check_lengths(job: Job, folder: RunFolder, accepts: frozenset[str]) -> None:
+    """Prompts and transcripts must have as many tokens as the stored answers say that they had."""
+    if job.frame is None:
+        return
+    tokenizer = chat.tokenizer_of(_llm(job))
+    answers = {response.id: response for response in folder.responses() if response.tokens}
+
+    def count(text: str) -> int:
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    framing: dict[tuple[str, str | None], int] = {}
+    for sample in (s for s in job.samples if s.id in answers):
+        tokens, request = answers[sample.id].tokens, prompt.build(job.task, sample, accepts)
+        turn = (request.prompt, request.system)
+        if turn not in framing:
+            framing[turn] = sum(count(text) for text in chat.around(tokenizer, *turn))
+        said = tokens.get("virtual", tokens.get("text", 0))
+        words = request.transcript if "text" in accepts else answers[sample.id].heard
+        if tokens.get("prompt") != framing[turn] + said or ("text" in tokens and said != count(words or "")):
+            raise StoreError(
+                f"{folder.path}: sample {sample.id} was asked in {tokens.get('prompt')} tokens, of which {said} were what was "
+                "said; now they are not as many. Its question has changed: run the model again."
+            )
+
+
+# ---------------------------------------------------------------- moving
+
+
+def _move(run: Path, job: Job, options: Options) -> Path:
+    """The folder under its new id; the old one is gone then."""
+    results, target = options.results, job.path(options.results)
+    old = read_json(run / "run.json")
+    came = {"moved_from": f"{run.parent.name}/{run.name}", **({"data_unchanged": "vouched"} if options.vouched else {})}
+    record = {"schema": stored.SCHEMA, **job.run_record}
+    record |= {key: value for key, value in old.items() if key not in record} | came
+    stored.check_identity(job.task_record, record, str(target))
+    try:
+        with _locked(run):
+            if (target / "run.json").is_file():
+                _same_answers(run, target)
+            else:
+                _copy(run, target, job, record)
+            _drop(run, results)
+    except OSError as err:
+        raise StoreError(f"{run}: cannot be moved to {target} ({err.strerror or err}). What it holds is kept.") from err
+    return target
+
+
+def _copy(run: Path, target: Path, job: Job, record: Json) -> None:
+    """Made aside with its new records, flushed, and put into its place in one step."""
+    results = target.parent.parent
+    making = results / ASIDE / "new" / target.name
+    shutil.rmtree(making, ignore_errors=True)
+    shutil.copytree(run, making, ignore=shutil.ignore_patterns(".lock*", "*.tmp"))
+    _write(making / "run.json", record)
+    _rename_summary(making / "summary.json", job.task_record, record)
+    for path in (*making.iterdir(), making):
+        sync(path)
+    job.reserve(results)
+    os.replace(making, target)
+    sync(target.parent)
+
+
+def _same_answers(run: Path, target: Path) -> None:
+    """Whether a run that is already there is this one: moved before, by a command that was killed."""
+    names = {path.name for folder in (run, target) for path in folder.glob("responses*.jsonl")}
+    if any(not (f / name).is_file() for f in (run, target) for name in names) or any(
+        (run / name).read_bytes() != (target / name).read_bytes() for name in names
+    ):
+        raise StoreError(
+            f"{run}: its new folder {target} is there already, with other answers. Keep one: move the other away."
+        )
+
+
+def _rename_summary(path: Path, task: Mapping[str, Any], run: Mapping[str, Any]) -> None:
+    """Its ids, nothing else; a summary that cannot be read is left out: `diva-bench score` writes it."""
+    if not path.is_file():
+        return
+    try:
+        summary = read_json(path)
+    except StoreError:
+        path.unlink()
+        return
+    _write(path, {**summary, "task_id": task["id"], "run_id": run["id"]}, sort=True)
+
+
+def _write(path: Path, record: Mapping[str, Any], sort: bool = False) -> None:
+    text = json.dumps(record, indent=1, sort_keys=sort, ensure_ascii=False, allow_nan=False) + "\n"
+    path.write_text(text, encoding="utf-8")
+
+
+def _drop(folder: Path, results: Path) -> None:
+    """Remove a folder: out of sight in one step, then bit by bit."""
+    gone = results / ASIDE / "old" / folder.name
+    gone.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(gone, ignore_errors=True)
+    os.replace(folder, gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+@contextmanager
+def _locked(run: Path) -> Iterator[None]:
+    """Nobody writes the run meanwhile."""
+    with ExitStack() as held:
+        for path in {run / ".lock", *run.glob(".lock*")}:
+            try:
+                held.enter_context(FileLock(path, timeout=0))
+            except Timeout as err:
+                raise StoreError(
+                    f"{run}: another process is writing this run. Wait for it, then migrate again."
+                ) from err
+        yield
