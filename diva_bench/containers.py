@@ -136,6 +136,12 @@ def _chunked(found: Found, start: int) -> Found:
                 size = large
             elif _unknown(form, size, encoded, at):
                 return _streamed(found, form, field, at)
+            if at + size - len(encoded) in (
+                8,
+                at - start - 8,
+                at - start,
+            ):  # a known slip: it counts the header, or part of it
+                size = len(encoded) - at
             return _behind(_held_chunk(found, at + size), form, at + size, start)
         at += max(size, 0)
         at += -(at - start) % form.align

@@ -143,6 +143,9 @@ def chunk(ident: bytes, content: bytes) -> bytes:
         WAV + b"?",
         WAV[:12] + chunk(b"JUNK", b"\0" * 28) + WAV[12:],
         WAV[:4] + struct.pack("<I", len(WAV)) + WAV[8:],  # counts its own 8 bytes
+        sizes(len(WAV), len(BODY) + 8),
+        sizes(len(WAV), len(BODY) + 36),
+        sizes(len(WAV), len(WAV)),
         b"ID3\x03\0\0\0\0\0\x0a" + b"\0" * 10 + WAV,
     ],
 )
