@@ -14,7 +14,7 @@ from diva_bench.cli.run import Options, editions_of, framed, prepare, ready, run
 from diva_bench.cli.show import print_table
 from diva_bench.errors import AssetError, StoreError, UnreadableRun, UserError, unknown
 from diva_bench.report.ablation import Block, Outcome, Variant, ablation_table
-from diva_bench.report.summaries import RunSummary, summary_of
+from diva_bench.report.summaries import summary_of
 from diva_bench.runner import Job
 from diva_bench.scorers import METRICS
 from diva_bench.specs import Edition, ModelSpec
@@ -70,6 +70,34 @@ def ablate_command(options: Options, metric: str | None, ask: bool, format: str)
                 )
     print_table(ablation_table(blocks), format)
     return 1 if any(gap for block in blocks for gap in block.gaps) else 0
+
+
+def check_words(
+    names: Sequence[str], runs: bool, asking: Mapping[str, object], tasks: Sequence[str], metrics: Sequence[str]
+) -> None:
+    """UserError where the two forms of the command are mixed. `asking`: options that only make sense where models may be
+    asked, with their values."""
+    if runs:
+        if given := [option for option, value in asking.items() if value]:
+            raise UserError(
+                f"--runs compares what is on disk and takes no {', '.join(given)}; leave that out, or --runs."
+            )
+        if len(names) < 2:
+            raise UserError(
+                "ablate --runs needs a base and others: ablate --runs BASE OTHER..., by run folder or by name."
+            )
+        return
+    if names:
+        raise UserError(
+            f"ablate {' '.join(names)}: to compare runs that exist say ablate --runs {' '.join(names)}; to have models asked "
+            "say --base NAME --against NAME."
+        )
+    if lacks := [option for option in ("--base", "--against") if not asking[option]] + ([] if tasks else ["--task"]):
+        raise UserError(
+            f"ablate needs {', '.join(lacks)}, or --runs BASE OTHER... to compare runs that exist, whoever gave the answers."
+        )
+    if len(metrics) > 1:
+        raise UserError(f"--metric is given {len(metrics)} times; without --runs a table has one.")
 
 
 def models_of(base: str, against: Sequence[str]) -> list[str]:
@@ -191,14 +219,7 @@ def _outcome(job: Job, metric: str, owner: str | None, variant: Variant, results
     rows = {ident: line.get(owner, {}) for ident, line in lines.items()}
     if header["signature"] != summary.signature or rows.keys() != {sample.id for sample in job.samples}:
         return Outcome(variant, f"scores.jsonl and summary.json are not of one judging: {again}", summary)
-    return Outcome(variant, "", _of_metric(summary, metric), rows)
-
-
-def _of_metric(summary: RunSummary, metric: str) -> RunSummary:
-    """The summary as one of `metric`: whether a run is at chance was found out for its primary metric only."""
-    if metric == summary.primary:
-        return summary
-    return summary.model_copy(update={"primary": metric, "at_chance": None, "baseline": None})
+    return Outcome(variant, "", summary.by(metric), rows)
 
 
 # ---------------------------------------------------------------- training

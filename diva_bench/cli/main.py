@@ -174,14 +174,31 @@ def migrate(
 
 @app.command()
 def ablate(
-    base: Annotated[str, typer.Option(help="The model that all others are a changed form of.")],
-    against: Annotated[list[str], typer.Option(help="Its variants: names with commas between them; may be repeated.")],
-    task: Tasks,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[BASE OTHER...]", help="With --runs: run folders, or names of models that have runs in --output."
+        ),
+    ] = None,
+    runs: Annotated[
+        bool, typer.Option("--runs", help="Compare runs that exist, imported ones too: a column for each task.")
+    ] = False,
+    base: Annotated[str | None, typer.Option(help="The model that all others are a changed form of.")] = None,
+    against: Annotated[
+        list[str] | None, typer.Option(help="Its variants: names with commas between them; may be repeated.")
+    ] = None,
+    task: OnlyTasks = None,
     edition: Edition = "auto",
     model_edition: ModelEdition = None,
     output: Results = Path("results"),
     format: Format = "rich",
-    metric: Annotated[str | None, typer.Option(help="Compare by this one (default: the task's primary).")] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Compare by this one (default: the task's primary). With --runs also TASK=NAME; repeatable.",
+        ),
+    ] = None,
     ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Ask what is missing, or only use what is there.")] = True,
     limit: Limit = None,
     device: Device = None,
@@ -189,13 +206,28 @@ def ablate(
     data_dir: DataDir = None,
     path: Paths = None,
 ) -> None:
-    """Compare variants of a model with it, sample by sample: differences, intervals, p-values, training compute."""
-    from diva_bench.cli.ablate import ablate_command, models_of
+    """Compare variants of a model with it, sample by sample: differences, intervals, p-values, training compute.
+
+    Either --base and --against, which are asked what is missing, or --runs BASE OTHER... of what is on disk.
+    """
+    from diva_bench.cli.ablate import ablate_command, check_words, models_of
+    from diva_bench.cli.ablate_runs import ablate_runs_command
     from diva_bench.cli.run import Options
 
+    asking: dict[str, object] = {
+        "--base": base,
+        "--against": against,
+        "--model-edition": model_edition,
+        "--limit": limit,
+    }
+    asking |= {"--device": device, "--dtype": dtype, "--data-dir": data_dir}
+    asking |= {"--edition": None if edition == "auto" else edition, "--no-ask": None if ask else "no"}
+    check_words(names or [], runs, asking, task or [], metric or [])
+    if runs:
+        raise typer.Exit(ablate_runs_command(names or [], task or [], metric or [], output, format, path or []))
     options = Options(
-        models=models_of(base, against),
-        tasks=task,
+        models=models_of(base or "", against or []),
+        tasks=task or [],
         edition=edition,
         model_edition=model_edition,
         output=output,
@@ -205,7 +237,7 @@ def ablate(
         data_dir=data_dir,
         paths=path or [],
     )
-    raise typer.Exit(ablate_command(options, metric, ask, format))
+    raise typer.Exit(ablate_command(options, metric[0] if metric else None, ask, format))
 
 
 @app.command(name="list")

@@ -58,6 +58,8 @@ class Block:
     reduce: Reduce
     base: Outcome
     against: Sequence[Outcome]
+    scorer: str = ""
+    """Which one that is; "": any of those of the runs, all of which must then be alike."""
     edition: str = "mini"
     synthetic: bool = False
     limit: int | None = None
@@ -71,7 +73,11 @@ class Block:
     def _mismatch(self, other: Outcome) -> str:
         if other.rows.keys() != self.base.rows.keys():
             return "other samples than the base's"
-        signed = [run.summary.signature for run in (self.base, other) if run.summary]
+        signed = [
+            run.summary.signature.get(self.scorer) if self.scorer else run.summary.signature
+            for run in (self.base, other)
+            if run.summary
+        ]
         return "judged with other settings than the base" if signed[0] != signed[1] else ""
 
     def differences(self) -> list[Difference | None]:
@@ -130,7 +136,7 @@ def ablation_table(blocks: Sequence[Block]) -> Table:
         Column("PFLOP", optional=True, digits=2),
         Column("device s", optional=True, digits=0),
     ]
-    return Table(_title(blocks), columns, rows, _notes(blocks, differences))
+    return Table(title(blocks), columns, rows, _notes(blocks, differences))
 
 
 def _row(
@@ -174,7 +180,8 @@ def _compute(variant: Variant) -> list[Cell]:
     ]
 
 
-def _title(blocks: Sequence[Block]) -> str:
+def title(blocks: Sequence[Block]) -> str:
+    """What is compared with what, and what must stand beside every number of it."""
     base = blocks[0].base.variant
     captions = [f"{base.edition} models"] if base.edition else []
     captions += synthetic_notes((block.edition, block.synthetic) for block in blocks)

@@ -43,6 +43,12 @@ class RunSummary(stored.Summary):
     def ranked(self) -> bool:
         return self.complete and self.primary in self.metrics
 
+    def by(self, metric: str) -> RunSummary:
+        """As one of `metric`: whether a run is at chance was found out for its primary metric only."""
+        if metric == self.primary:
+            return self
+        return self.model_copy(update={"primary": metric, "at_chance": None, "baseline": None})
+
     @property
     def synthetic(self) -> bool:
         """Whether synthetic voices speak; of a summary that does not say, whether its data are of the mini edition."""
@@ -112,7 +118,7 @@ def collect(results: Path, unreadable: list[str] | None = None) -> list[RunSumma
     runs = []
     for folder in found.values():
         try:
-            runs.append(_run_at(folder))
+            runs.append(of_folder(folder))
         except UnreadableRun as err:
             if unreadable is None:
                 raise
@@ -120,8 +126,8 @@ def collect(results: Path, unreadable: list[str] | None = None) -> list[RunSumma
     return runs
 
 
-def _run_at(folder: Path) -> RunSummary:
-    """One run; UnreadableRun where its records or its summary are not what they must be."""
+def of_folder(folder: Path) -> RunSummary:
+    """One run, judged or not; UnreadableRun where its records or its summary are not what they must be."""
     if read_json(folder / "run.json").get("schema", 1) != 1:  # before, records had less to be held against
         RunFolder(folder).check()
     file = folder / "summary.json"

@@ -13,6 +13,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, groupby
 from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
@@ -44,12 +45,19 @@ Cell = str | int | float | Score | None
 @dataclass(frozen=True, slots=True)
 class Column:
     """`optional`: may be left out where the terminal is narrow, the last one first. `digits`: behind the point.
-    `number`: set flush right although the cells are text; columns of numbers are in any case."""
+    `number`: set flush right although the cells are text; columns of numbers are in any case. `group`: what stands above
+    this column and its neighbours of the same group."""
 
     name: str
     optional: bool = False
     number: bool = False
     digits: int = 1
+    group: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Group and name, where there is one line for both."""
+        return f"{self.group} {self.name}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +78,24 @@ class Table:
 
     def to_rich(self, width: int = 80) -> Group:
         """The table for a terminal of `width` columns."""
-        filled = [_Filled(c, [row[i] for row in self.rows]) for i, c in enumerate(self.columns)]
-        shown, widths = _fit(filled, width)
-        hidden = [f.column.name for f in filled if f not in shown]
-        notes = [*self.notes, *([f"not shown at this width: {', '.join(hidden)}"] if hidden and shown else [])]
+        groups = [""] + [column.group for column in self.columns]  # written above the first column of each
+        filled = [
+            _Filled(c, [row[i] for row in self.rows], c.heading if c.group != groups[i] else c.name)
+            for i, c in enumerate(self.columns)
+        ]
+        grids = _fit_groups(filled, width)
+        hidden = [f.column.heading for f in filled if not any(f in shown for shown, _ in grids)]
+        notes = [*self.notes, *([f"not shown at this width: {', '.join(hidden)}"] if hidden and grids else [])]
         lines = [_packed(_pieces(visible(note)), width) for note in notes]
         title = _packed(_pieces(visible(self.title)), width)
         title.stylize("bold")
-        body = self._grid(shown, widths) if shown else self._blocks(width)
-        return Group(*([title, Text()] if self.title else []), body, *([Text()] if lines else []), *lines)
+        body = [part for shown, widths in grids for part in (Text(), self._grid(shown, widths))][1:]
+        return Group(
+            *([title, Text()] if self.title else []),
+            *(body or [self._blocks(width)]),
+            *([Text()] if lines else []),
+            *lines,
+        )
 
     def _grid(self, shown: Sequence[_Filled], widths: Sequence[int]) -> RichTable:
         table = RichTable(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
@@ -91,7 +108,7 @@ class Table:
 
     def _blocks(self, width: int) -> Text:
         """Every row as lines "column: cell", for a terminal too narrow for a grid."""
-        names = [column.name for column in self.columns]
+        names = [column.heading for column in self.columns]
         blocks = [
             "\n".join(
                 str(_packed(_pieces(visible(f"{name}: {cell}")), width))
@@ -109,7 +126,7 @@ class Table:
     def to_markdown(self) -> str:
         """A GitHub table under a third-level heading; notes as a list."""
         numeric = [_numeric(column, [row[i] for row in self.rows]) for i, column in enumerate(self.columns)]
-        lines = [[markdown(c.name) for c in self.columns], ["---:" if right else "---" for right in numeric]]
+        lines = [[markdown(c.heading) for c in self.columns], ["---:" if right else "---" for right in numeric]]
         lines += [[markdown(text) for text in row] for row in self._texts()]
         parts = [f"### {markdown(self.title)}\n"] if self.title else []
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
@@ -118,30 +135,58 @@ class Table:
         return "\n".join(parts)
 
     def to_latex(self) -> str:
-        """A table float with booktabs rules."""
+        """A table float with booktabs rules. With groups of columns it is as wide as the page, in small print, and intervals
+        stand below their numbers."""
         numeric = [_numeric(column, [row[i] for row in self.rows]) for i, column in enumerate(self.columns)]
+        grouped = any(column.group for column in self.columns)
+        kind = "table*" if grouped else "table"
         lines = [
-            r"\begin{table}[t]",
+            rf"\begin{{{kind}}}[t]",
             r"\centering",
+            *([r"\footnotesize\setlength{\tabcolsep}{3pt}"] if grouped else []),
             rf"\caption{{{latex(self.title)}}}",
             rf"\begin{{tabular}}{{{''.join('r' if right else 'l' for right in numeric)}}}",
             r"\toprule",
+            *self._groups(),
             " & ".join(latex(c.name) for c in self.columns) + r" \\",
             r"\midrule",
-            *(" & ".join(latex(text) for text in row) + r" \\" for row in self._texts()),
+            *(self._stacked() if grouped else (" & ".join(map(latex, row)) + r" \\" for row in self._texts())),
             r"\bottomrule",
             r"\end{tabular}",
             *(rf"\par\smallskip{{\footnotesize {latex(note)}}}" for note in self.notes),
-            r"\end{table}",
+            rf"\end{{{kind}}}",
         ]
         return "\n".join(lines) + "\n"
+
+    def _stacked(self) -> Iterator[str]:
+        """The rows in LaTeX, each with a second line where it has intervals."""
+        for row in self.rows:
+            cells = [_parts(cell, column.digits) for cell, column in zip(row, self.columns, strict=True)]
+            yield " & ".join(latex(parts[0]) for parts in cells) + r" \\"
+            if any(len(parts) > 1 for parts in cells):
+                below = [rf"{{\scriptsize {latex(parts[1])}}}" if len(parts) > 1 else "" for parts in cells]
+                yield " & ".join(below) + r" \\"
+
+    def _groups(self) -> Iterator[str]:
+        """The line above the names of the columns, with a rule below every group; nothing where there are no groups."""
+        runs = [(name, len(list(some))) for name, some in groupby(column.group for column in self.columns)]
+        if not any(name for name, _ in runs):
+            return
+        yield (
+            " & ".join(rf"\multicolumn{{{n}}}{{c}}{{{latex(name)}}}" if name else " & " * (n - 1) for name, n in runs)
+            + r" \\"
+        )
+        ends = list(accumulate(n for _, n in runs))
+        yield " ".join(
+            rf"\cmidrule(lr){{{end - n + 1}-{end}}}" for (name, n), end in zip(runs, ends, strict=True) if name
+        )
 
     def to_csv(self) -> str:
         """Numbers in full; a column with intervals becomes three: name, name low, name high. Notes are left out."""
         ranged = [any(isinstance(row[i], Score) for row in self.rows) for i in range(len(self.columns))]
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        names = [csv_cell(c.name) for c in self.columns]
+        names = [csv_cell(c.heading) for c in self.columns]
         triples: list[list[list[Cell]]] = [[[name, f"{name} low", f"{name} high"] for name in names]]
         triples += [[_spread(cell) for cell in row] for row in self.rows]
         for row in triples:
@@ -150,7 +195,7 @@ class Table:
 
     def to_json(self) -> str:
         """{"title", "columns", "rows": [{column: cell}], "notes"}; a Score is {"value", "low", "high"}; all digits."""
-        names = [c.name for c in self.columns]
+        names = [c.heading for c in self.columns]
         rows = [{name: _plain(cell) for name, cell in zip(names, row, strict=True)} for row in self.rows]
         table = {"title": self.title, "columns": names, "rows": rows, "notes": list(self.notes)}
         return as_json(table) + "\n"
@@ -238,20 +283,41 @@ def _packed(pieces: Sequence[str], width: int) -> Text:
 class _Filled:
     """A column with its heading and cells cut into pieces: at least as wide as the longest, at most as a whole cell."""
 
-    def __init__(self, column: Column, cells: Sequence[Cell]) -> None:
+    def __init__(self, column: Column, cells: Sequence[Cell], heading: str) -> None:
         self.column = column
         self.numeric = _numeric(column, cells)
-        self.heading = _pieces(visible(column.name))
+        self.heading = _pieces(visible(heading))
         self.pieces = [self._cut(cell) for cell in cells]
         every = [self.heading, *self.pieces]
         self.least = max(cell_len(piece.strip()) for pieces in every for piece in pieces or [""])
-        self.most = max(cell_len("".join(pieces).rstrip()) for pieces in every)
+        whole = self.pieces if column.group else every  # the name of a group is long, and may fold
+        self.most = max([self.least, *(cell_len("".join(pieces).rstrip()) for pieces in whole)])
 
     def _cut(self, cell: Cell) -> list[str]:
         if isinstance(cell, str):
             return _pieces(visible(cell))
         value, *interval = _parts(cell, self.column.digits)
         return [f"{value} ", *interval] if interval else [value]
+
+
+def _fit_groups(columns: list[_Filled], width: int) -> list[tuple[list[_Filled], list[int]]]:
+    """What fits side by side, and how wide: one grid, or several where groups of columns go below each other, each behind
+    the columns that are in no group; none where not even one group fits."""
+    if (whole := _fit(columns, width))[0]:
+        return [whole]
+    heads = [column for column in columns if not column.column.group]
+    groups = [list(some) for name, some in groupby(columns, lambda column: column.column.group) if name]
+    grids: list[tuple[list[_Filled], list[int]]] = []
+    while groups:
+        for count in range(len(groups), 0, -1):
+            fitting = _fit([*heads, *(column for group in groups[:count] for column in group)], width)
+            if fitting[0]:
+                break
+        else:
+            return []
+        grids.append(fitting)
+        groups = groups[count:]
+    return grids
 
 
 def _fit(columns: list[_Filled], width: int) -> tuple[list[_Filled], list[int]]:

@@ -1,0 +1,237 @@
+"""`diva-bench ablate --runs BASE OTHER...`: the ablation table of runs that exist, wherever their answers came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diva_bench.catalog import Catalog
+from diva_bench.cli.progress import Terminal
+from diva_bench.cli.run import training_of
+from diva_bench.cli.show import print_table
+from diva_bench.errors import StoreError, UserError, unknown
+from diva_bench.report.ablation import Block, Outcome, Variant
+from diva_bench.report.ablation_grid import Part, compared, grid, own_gaps
+from diva_bench.report.scored import Sheet, sheet
+from diva_bench.report.summaries import RunSummary, collect, of_folder, of_tasks
+from diva_bench.store import RunFolder
+from diva_bench.types import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One row of the table: its runs by task id."""
+
+    name: str
+    runs: dict[str, RunSummary] = field(default_factory=dict)
+
+
+def ablate_runs_command(
+    words: Sequence[str], tasks: Sequence[str], metrics: Sequence[str], results: Path, format: str, paths: list[Path]
+) -> int:
+    """`words`: run folders, or names of models or runs in `results`; the first is the base. `metrics`: names, or
+    TASK=NAME. Exit code: 0 all compared; 1 something is missing, and is named."""
+    catalog, progress = Catalog(paths), Terminal()
+    unreadable: list[str] = []
+    models = chosen(words, results, unreadable)
+    for problem in unreadable:
+        progress.note(f"not read: {problem}")
+    if len(models) < 2:
+        raise UserError(
+            f"ablate --runs needs a base and at least one other model; {', '.join(words) or 'nothing'} is one."
+        )
+    wanted = _metrics(metrics)
+    columns = _columns(models, tasks)
+    parts = [_part(models, task_id, wanted, catalog, progress) for task_id in columns]
+    _check_metrics(wanted, parts)
+    for part in parts:
+        for outcome, gap in own_gaps(part):
+            progress.note(f"{part.block.task} x {outcome.variant.name}: {gap}")
+    for model in models[1:]:
+        if lost := [run.task for id, run in model.runs.items() if id not in columns and _asked(run, tasks)]:
+            progress.note(
+                f"not shown: {model.name} at {', '.join(lost)}: {models[0].name} has no run that was asked the same"
+            )
+    if alone := [run.task for id, run in models[0].runs.items() if id not in columns and not tasks]:
+        progress.note(f"not shown: {models[0].name} at {', '.join(alone)}: no other has a run that was asked the same")
+    print_table(grid(parts), format)
+    return 1 if unreadable or any(gap for part in parts for gap in part.gaps) else 0
+
+
+# ---------------------------------------------------------------- which runs
+
+
+def chosen(words: Sequence[str], results: Path, unreadable: list[str]) -> list[Model]:
+    """The rows of the table, in the order given. Folders of one model, each of another task, are one row. `unreadable`: gets
+    what is wrong with runs in `results` that cannot be read.
+
+    Raises UserError for what is neither a run folder nor a name in `results`, for a name that several runs of one task have,
+    and for a run that is given twice.
+    """
+    models: dict[str, Model] = {}
+    known: list[RunSummary] | None = None
+    for word in words:
+        folder = Path(word)
+        if (folder / "run.json").is_file():
+            run = of_folder(folder)
+            model = models.setdefault(run.label, Model(run.label))
+            if (there := model.runs.get(run.task_id)) and there.run_id != run.run_id:
+                model = models.setdefault(run.run_id, Model(run.run_id))
+            found = [run]
+        else:
+            if known is None:
+                known = collect(results, unreadable) if results.is_dir() else []
+            found = _named(word, known, results)
+            labels = {run.label for run in found}
+            name = labels.pop() if len(labels) == 1 and word != found[0].run_id else word
+            model = models.setdefault(name, Model(name))
+        for run in found:
+            if run.task_id in model.runs:
+                raise UserError(
+                    f"{model.name} at {run.task} is given twice ({run.folder}); a run does not differ from itself."
+                )
+            model.runs[run.task_id] = run
+    return list(models.values())
+
+
+def _named(word: str, known: Sequence[RunSummary], results: Path) -> list[RunSummary]:
+    """The runs of a model in the results folder, one for each task."""
+    found = [run for run in known if word in (run.model, run.name, run.label)]
+    found = [run for run in found if run.limit is None and not run.audio and not run.variant]
+    found = found or [run for run in known if word == run.run_id]
+    if not found:
+        if not known:
+            raise StoreError(
+                f"{word}: is no run folder, and {results} has no runs. Give run folders (results/<task>/<run>), or the names "
+                "of models and their results folder with --output."
+            )
+        raise unknown(
+            "run folder, model or run", word, [n for run in known for n in (run.label, run.run_id)], str(results)
+        )
+    runs: list[RunSummary] = []
+    for task_id in dict.fromkeys(run.task_id for run in found):
+        here = [run for run in found if run.task_id == task_id]
+        complete = [run for run in here if run.complete]
+        if len(complete) > 1:
+            raise UserError(
+                f"{complete[0].folder.parent}: several runs are called {word}: {', '.join(run.run_id for run in complete)}. "
+                "Give the folder of the one that is meant, or its name here."
+            )
+        runs.append((complete or here)[0])
+    return runs
+
+
+def _asked(run: RunSummary, tasks: Sequence[str]) -> bool:
+    return bool(of_tasks([run], tasks))
+
+
+def _columns(models: Sequence[Model], tasks: Sequence[str]) -> list[str]:
+    """The task ids of the table: those of `tasks`, in that order; without any those of the base that another one has, too."""
+    base = models[0]
+    order = [run.task_id for name in tasks for run in base.runs.values() if _asked(run, [name])]
+    columns = list(dict.fromkeys(order if tasks else base.runs))
+    for name in tasks:
+        if not any(_asked(run, [name]) for run in base.runs.values()):
+            raise unknown("task", name, [run.task for run in base.runs.values()], f"the runs of {base.name}")
+    shared = [id for id in columns if any(id in model.runs for model in models[1:])]
+    return columns if tasks else shared or columns
+
+
+# ---------------------------------------------------------------- which metric
+
+
+def _metrics(given: Sequence[str]) -> dict[str, list[str]]:
+    """Task ("" for any) -> the metrics asked for."""
+    found: dict[str, list[str]] = {}
+    for text in given:
+        task, equals, metric = text.rpartition("=")
+        if equals and not (task and metric):
+            raise UserError(f"--metric {text!r}: expected NAME, or TASK=NAME.")
+        found.setdefault(task, []).append(metric)
+    return found
+
+
+def _metric(wanted: Mapping[str, Sequence[str]], lined: Sheet) -> str:
+    """The metric of one task: the first that is asked for and there is, else the primary one; a task that has none of those
+    asked for is compared by the first of them, and so by none."""
+    own = [
+        m for name, named in wanted.items() if name in (lined.task.name, lined.task.task, lined.task_id) for m in named
+    ]
+    named = own or list(wanted.get("", ()))
+    return next((m for m in named if m in lined.metrics), named[0] if named else lined.task.primary)
+
+
+def _check_metrics(wanted: Mapping[str, Sequence[str]], parts: Sequence[Part]) -> None:
+    """UnknownName for a metric or a task that no column is of: it is a typing error."""
+    tasks = {part.block.task for part in parts}
+    runs = [outcome.summary for part in parts for outcome in (part.block.base, *part.block.against) if outcome.summary]
+    there = {metric for run in runs for metric in run.metrics}
+    for task, metrics in wanted.items():
+        if task and not any(task == name or name.startswith(f"{task}-") for name in tasks):
+            raise unknown("task", task, tasks, "--metric")
+        for metric in metrics:
+            if metric not in there:
+                raise unknown("metric", metric, there, "any of these runs")
+
+
+# ---------------------------------------------------------------- one task
+
+
+def _part(
+    models: Sequence[Model], task_id: str, wanted: Mapping[str, Sequence[str]], catalog: Catalog, progress: Progress
+) -> Part:
+    asked = models[0].runs[task_id]
+    read = [_read(model, asked, catalog, progress) for model in models]
+    lined = [one for one in read if isinstance(one, Sheet)]
+    metric = _metric(wanted, lined[0]) if lined else models[0].runs[task_id].primary
+    scorer = next((one.metrics[metric] for one in lined if metric in one.metrics), "")
+    base, *against = [_outcome(model, task_id, one, metric) for model, one in zip(models, read, strict=True)]
+    clusters = {ident: cluster for one in lined for ident, cluster in zip(one.ids, one.clusters, strict=True)}
+    several = len({id for id, run in models[0].runs.items() if run.task == asked.task}) > 1
+    return compared(
+        Block(
+            task=task_id if several else asked.title,
+            metric=metric,
+            clusters=clusters,
+            reduce=next((one.reduce(scorer) for one in lined if scorer in one.scorers), lambda totals: {}),
+            base=base,
+            against=against,
+            scorer=scorer,
+            edition=asked.edition,
+            synthetic=asked.synthetic,
+            limit=asked.limit,
+        )
+    )
+
+
+def _read(model: Model, asked: RunSummary, catalog: Catalog, progress: Progress) -> Sheet | str:
+    """A run of what the base was asked and its rows, or why there are none."""
+    run = model.runs.get(asked.task_id)
+    if run is None:
+        other = [run.task_id for run in model.runs.values() if run.task == asked.task]
+        return f"its run is of {other[0]}, which has other data, another prompt or another limit" if other else "no run"
+    if not run.complete:
+        return f"incomplete: {run.reason} of {run.n}" if run.n else f"not judged: run `diva-bench score {run.folder}`"
+    try:
+        return sheet([run.folder], catalog, progress)
+    except UserError as err:
+        return str(err)
+
+
+def _outcome(model: Model, task_id: str, read: Sheet | str, metric: str) -> Outcome:
+    run = model.runs.get(task_id)
+    if run is None:
+        return Outcome(Variant(model.name, ""), str(read))
+    training = RunFolder(run.folder).record().get("training")
+    parts = training_of(training) if isinstance(training, dict) else {}
+    variant = Variant(model.name, model.name, edition=run.model_edition, **parts)
+    if isinstance(read, str):
+        return Outcome(variant, read, run)
+    if metric not in read.metrics:
+        lacks = f"no {metric}; it has {', '.join(read.metrics)} (choose with --metric)"
+        if metric in run.metrics:
+            lacks = f"judged for {metric} by another version or setting than now: run `diva-bench score {run.folder}`"
+        return Outcome(variant, lacks, run)
+    rows = dict(zip(read.ids, read.runs[0].rows[read.metrics[metric]], strict=True))
+    return Outcome(variant, "", run.by(metric), rows)
