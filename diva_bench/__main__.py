@@ -1,4 +1,4 @@
-"""`python -m diva_bench`, so that `accelerate launch -m diva_bench ...` works."""
+"""`python -m diva_bench`, so that `torchrun -m diva_bench ...` and `accelerate launch -m diva_bench ...` work."""
 
 from diva_bench.cli.main import main
 

@@ -289,4 +289,5 @@ def test_a_world_size_without_a_meeting_point_is_refused_before_anything_is_aske
     done = ask(tmp_path, "echo")
     assert done.returncode == 2
     assert "WORLD_SIZE is 4, but RANK, MASTER_ADDR, MASTER_PORT are not set" in done.stderr
+    assert "`accelerate launch --multi_gpu --num_processes N -m diva_bench run ...`" in done.stderr
     assert not (tmp_path / "results").exists()

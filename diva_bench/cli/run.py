@@ -127,7 +127,8 @@ def kept(jobs: Sequence[Job], results: Path) -> str:
 
 
 def shard_of_process(environment: Mapping[str, str]) -> Shard:
-    """Which share of the plan is ours: `accelerate launch` and torchrun set RANK and WORLD_SIZE, and where to meet.
+    """Which share of the plan is ours: torchrun and `accelerate launch --multi_gpu` set RANK and WORLD_SIZE, and where to
+    meet.
 
     Raises UserError where they are set, but not where to meet: it would be found out when all is asked.
     """
@@ -145,7 +146,10 @@ def shard_of_process(environment: Mapping[str, str]) -> Shard:
     return shard
 
 
-_LAUNCH = "Start them with torchrun or `accelerate launch -m diva_bench run ...`, or unset RANK and WORLD_SIZE."
+_LAUNCH = (
+    "Start them with `torchrun --nproc-per-node N -m diva_bench run ...` or `accelerate launch --multi_gpu --num_processes N "
+    "-m diva_bench run ...` (without --multi_gpu that is one process), or unset RANK and WORLD_SIZE."
+)
 
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -1,7 +1,8 @@
 """Train a DiVA connector from transcripts alone (arXiv 2410.02678): token alignment and output distillation.
 
     diva-bench train --preset nano --data DIR --output DIR
-    accelerate launch -m diva_bench train ...               several GPUs or nodes: every process takes its share of a batch
+    torchrun --nproc-per-node N -m diva_bench train ...     several GPUs or nodes: every process takes its share of a batch
+                                                            (as with accelerate launch --multi_gpu --num_processes N)
 
 One script, read from run.prepare(), which runs what is frozen once, to train(), the loop. Killed and started again it
 goes on from its last checkpoint and ends with the same bits.
