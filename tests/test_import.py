@@ -244,7 +244,7 @@ def _decided(row: Mapping[str, Any]) -> str:
 
 def test_a_name_for_a_label_must_not_be_another_label() -> None:
     file = write("a.jsonl", [{"id": f"m{i}", "text": "joy"} for i in range(6)])
-    with pytest.raises(PredictionError, match=r"--labels: 'Joy' stands for two labels: joy and anger"):
+    with pytest.raises(PredictionError, match=r"--labels: 'Joy' stands for two labels: joy and anger. Every name"):
         load(file, task="mood", labels="Joy=anger")
 
 

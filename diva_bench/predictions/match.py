@@ -181,7 +181,7 @@ class _Reading:
         try:
             self._parser = parser_of(task) if task.choices else None
         except SpecError as err:
-            raise PredictionError(f"--labels: {err}") from err
+            raise PredictionError(f"--labels: {err} Every name stands for one label.") from err
 
     def response(self, ident: str, prediction: Prediction) -> Response:
         return Response(
