@@ -24,6 +24,7 @@ from diva_bench.errors import PredictionError, UnreadableRun, UserError
 from diva_bench.predictions import Options, Prediction, Source
 from diva_bench.predictions.match import listed
 from diva_bench.runner import Job
+from diva_bench.scorers import METRICS
 from diva_bench.scorers.given import METRIC, ROUNDING
 from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.scorers.label_tokens import key_of
@@ -44,6 +45,8 @@ _NO_GOLD = "scores only"
 _ALONE = "-scores-only"  # behind the name of a task without gold labels
 _ALIKE = 1e-9
 _NAMED, _SAID = 20, 5  # ids of answers that a summary lists, and of those that are told
+_TOPS = {"diva-eval": {"labels": 1, "qa": 1, "pedants": 1, "bleu": 100, "chrf": 100, "sentence_bleu": 100}}
+"""Format -> scorer of the task's primary metric -> what a perfect answer gets in such a file."""
 
 
 def model(
@@ -96,20 +99,39 @@ def with_names(task: TaskSpec, labels: Mapping[str, str]) -> TaskSpec:
     return task.model_copy(update={"names": {name: choice for name, choice in labels.items() if key_of(name)}})
 
 
-def with_given(task: TaskSpec, responses: Iterable[Response], top: int | None = None) -> TaskSpec:
+def with_given(task: TaskSpec, responses: Iterable[Response], top: int | None) -> TaskSpec:
     """The task with the scorer of the scores that came with the answers, if any came.
 
-    `top`: the score of a perfect answer at the source; None: 1 where no score is above 1, else 100.
-    Raises PredictionError for scores below 0 or above it.
+    `top`: the score of a perfect answer at the source, see `scale`. Raises PredictionError where scores came whose scale is
+    not known, and for scores below 0 or above it.
     """
     scores = [r.scores[GIVEN] for r in responses if GIVEN in r.scores]
     if not scores:
         return task
     least, most = min(scores), max(scores)
-    best = top or (1 if most <= 1 + ROUNDING else 100)
-    if least < 0 or most > best * (1 + ROUNDING):
-        raise PredictionError(f"the scores go from {least:g} to {most:g}; 0 to {best} can be read (--top 1 or 100).")
-    return task.model_copy(update={"scorers": {**task.scorers, GIVEN: {"top": best}}})
+    if top is None:
+        raise PredictionError(
+            f"scores came with the answers, from {least:g} to {most:g}, and nothing says what a perfect answer gets: give "
+            "--top 1 (probabilities; right or wrong) or --top 100 (BLEU; per cent), or write `given: {top: 1}` among the "
+            f"scorers of task {task.name}. Without scores: leave score= out of --columns."
+        )
+    if least < 0 or most > top * (1 + ROUNDING):
+        raise PredictionError(
+            f"the scores that came with the answers go from {least:g} to {most:g}; here they are read as 0 to {top}. "
+            "--top 1 or --top 100 says what a perfect answer gets."
+        )
+    return task.model_copy(update={"scorers": {**task.scorers, GIVEN: {"top": top}}})
+
+
+def scale(task: TaskSpec, format: str, said: int | None) -> int | None:
+    """What a perfect answer gets at the source of its score: as `said`, else as the task says (`given: {top: 1}` among its
+    scorers), else as is known of the format's own harness; None where nothing is known. Never by the scores themselves:
+    a system that is right in nothing would have a scale of its own."""
+    written = (task.scorers.get(GIVEN) or {}).get("top")
+    if said is not None or written is not None:
+        return said if said is not None else int(written)
+    scorer = next((metric.scorer for metric in METRICS if metric.name == task.primary), "")
+    return _TOPS.get(format, {}).get(scorer)
 
 
 # ---------------------------------------------------------------- without gold labels

@@ -31,7 +31,7 @@ def test_it_is_said_whether_the_scores_that_came_are_a_metric_of_the_task(capsys
         (5, "are those of no metric here: 4 of 6 answers have the same contains; their means are 83.33 and 50.00."),
     ):
         rows = [row | {"score": int(i < right)} for i, row in enumerate(answers(right=3))]
-        assert load(write(f"{right}.jsonl", rows), columns="score=score") == 0
+        assert load(write(f"{right}.jsonl", rows), columns="score=score", top=1) == 0
         assert said in " ".join(capsys.readouterr().err.split())
 
 
@@ -84,10 +84,11 @@ def test_scores_by_other_weights_of_a_metric_are_not_compared_as_equals(capsys: 
     ("scores", "top", "expected"),
     [
         ((0, 0.5, 1, 1, 1, 1), None, 75),
-        ((0, 50, 100, 100, 100, 100), None, 75),
+        ((0, 50, 100, 100, 100, 100), 100, 75),
         ((0, 0, 0, 0, 0, 1), 100, 1 / 6),
-        ((0, 0, 0, 0, 0, 1.5), None, 1 / 4),
-        ((0, 0, 0, 100.00000000000004, 0, 50), None, 25),
+        ((0, 0, 0, 0, 0, 1.5), 100, 1 / 4),
+        ((0, 0, 0, 0, 0, 0), None, 0),
+        ((0, 0, 0, 100.00000000000004, 0, 50), 100, 25),
     ],
 )
 def test_scores_of_0_to_1_and_of_0_to_100_are_on_one_scale(
@@ -97,11 +98,45 @@ def test_scores_of_0_to_1_and_of_0_to_100_are_on_one_scale(
     assert value(only(), "released") == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("score", [-0.5, 101])
-def test_a_score_outside_the_scale_is_refused(score: float) -> None:
-    with pytest.raises(PredictionError, match="the scores go from"):
-        load(diva_eval("outs.txt", [(f"q{i}", "x", score if i == 3 else 0.5) for i in range(6)]))
+@pytest.mark.parametrize(("score", "top"), [(-0.5, None), (1.5, None), (101, 100), (50, 1)])
+def test_a_score_outside_the_scale_is_refused(score: float, top: int | None) -> None:
+    with pytest.raises(PredictionError, match=r"go from -?[\d.]+ to [\d.]+; here they are read as 0 to 1(00)?\."):
+        load(diva_eval("outs.txt", [(f"q{i}", "x", score if i == 3 else 0.5) for i in range(6)]), top=top)
     assert not Path("results").exists()
+
+
+def low_scores() -> Path:
+    """Scores that may be fractions or per cent: nobody can tell by looking at them."""
+    return write("low.jsonl", [row | {"score": 0.1 * i} for i, row in enumerate(answers())])
+
+
+def test_a_scale_that_nothing_tells_is_asked_for_in_words() -> None:
+    with pytest.raises(PredictionError, match=r"nothing says what a perfect answer gets: give --top 1 .* or --top 100"):
+        load(low_scores(), columns="score=score")
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize(("written", "said", "expected"), [(100, None, 0.25), (1, None, 25), (100, 1, 25)])
+def test_the_task_may_say_the_scale_and_the_command_line_decides(
+    written: int, said: int | None, expected: float
+) -> None:
+    spec = Path("specs/quiz.yaml")
+    spec.write_text(spec.read_text().replace("scorers: {qa: {}}", f"scorers: {{qa: {{}}, given: {{top: {written}}}}}"))
+    load(low_scores(), columns="score=score", top=said)
+    assert value(only(), "released") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "primary", "top"), [("sentence_bleu", "mean_sentence_bleu", 100), ("bleu", "bleu", 100), ("qa", "f1", 1)]
+)
+def test_what_the_paper_s_own_files_count_to_is_known_by_the_task(scorer: str, primary: str, top: int) -> None:
+    spec = Path("specs/quiz.yaml")
+    spec.write_text(spec.read_text().replace("qa: {}", f"{scorer}: {{}}").replace("contains", primary))
+    for name, scores in (("low", (0.5, 0.7, 0.1)), ("zero", (0, 0, 0))):
+        load(diva_eval(f"{name}.txt", [(f"q{i}", "x", s) for i, s in enumerate(2 * scores)]), model_name=name)
+        run = only(run=f"{name}-*")
+        assert run.record()["task"]["scorers"]["given"] == {"top": top}
+        assert value(run, "released") == pytest.approx(sum(scores) / 3 * 100 / top)
 
 
 # ---------------------------------------------------------------- what follows

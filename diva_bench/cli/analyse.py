@@ -94,7 +94,11 @@ def import_(
     ] = None,
     top: Annotated[
         int | None,
-        typer.Option(min=1, max=100, help="A perfect score at its source, 1 or 100 (default: by the scores)."),
+        typer.Option(
+            min=1,
+            max=100,
+            help="What a perfect answer gets at the source: 1 or 100 (default: as the task or format says).",
+        ),
     ] = None,
     errors: Annotated[
         Literal["wrong", "drop"] | None,

@@ -31,9 +31,9 @@ SUBSET = "{subset}"
 class Options:
     """The command line of `import`, or one row of a manifest.
 
-    `gold`: whether the task's own labels are at hand. `top`: a perfect score, 1 or 100. `errors`: what to do with answers
-    that failed at their source (`imported.ERRORS`); None: nothing, the run is not ranked. `subsets`: which subset of the
-    task each of the files is of, where they are all of one task.
+    `gold`: whether the task's own labels are at hand. `top`: a perfect score, 1 or 100; None: as the task or
+    the format says. `errors`: what to do with answers that failed at their source (`imported.ERRORS`); None: nothing, the
+    run is not ranked. `subsets`: which subset of the task each of the files is of, where they are all of one task.
     """
 
     files: list[Path]
@@ -171,6 +171,7 @@ class Importer:
         reading = predictions.Options(pairs(options.columns, "--columns", ("id", "text", "score")), options.only)
         sources = _sources(options.files)
         format, rows = _rows(sources, options, reading)
+        top = imported.scale(task, format, options.top)
         clusters: Any = None
         task = imported.with_names(task, labels)
         if options.gold:
@@ -179,7 +180,7 @@ class Importer:
         else:
             task = imported.without_gold(task)
             dataset, matched, clusters = _without_gold(task, options, rows)
-        task = imported.with_given(task, matched.responses, options.top)
+        task = imported.with_given(task, matched.responses, top)
         if not options.gold and GIVEN not in task.scorers:
             raise UserError("--no-gold: no row of the file has a score, so there is nothing to keep.")
         record = imported.record(sources, format, len(rows), matched.how)
