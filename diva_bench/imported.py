@@ -127,9 +127,9 @@ def scale(task: TaskSpec, format: str, said: int | None) -> int | None:
     """What a perfect answer gets at the source of its score: as `said`, else as the task says (`given: {top: 1}` among its
     scorers), else as is known of the format's own harness; None where nothing is known. Never by the scores themselves:
     a system that is right in nothing would have a scale of its own."""
-    written = (task.scorers.get(GIVEN) or {}).get("top")
+    written: int | None = (task.scorers.get(GIVEN) or {}).get("top")
     if said is not None or written is not None:
-        return said if said is not None else int(written)
+        return said if said is not None else written
     scorer = next((metric.scorer for metric in METRICS if metric.name == task.primary), "")
     return _TOPS.get(format, {}).get(scorer)
 
@@ -211,6 +211,16 @@ def task_of(catalog: Catalog, record: Mapping[str, Any]) -> TaskSpec:
     task = with_names(task, record["model"]["args"].get("labels", {}))
     given = stored["scorers"].get(GIVEN)
     return task.model_copy(update={"scorers": {**task.scorers, GIVEN: given}}) if given else task
+
+
+def whole_task(catalog: Catalog, task: TaskSpec) -> TaskSpec:
+    """The task that scores without gold labels were imported for, with its choices and scorers; `task` itself where the
+    catalog has it no more."""
+    try:
+        whole = catalog.task(task.name.removesuffix(_ALONE), task.edition)
+        return whole.model_copy(update={"names": task.names})
+    except UserError:
+        return task
 
 
 def dataset_of(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: Path | None = None) -> Dataset:

@@ -54,12 +54,13 @@ def judge(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     rows |= {name: earlier.rows_of(one, [s.id for s in scored]) for name, one in kept.items()}
     _keep(job, kept, summary)
     _agreement(job, scored, said, {n: mine for n, mine in rows.items() if n not in lacking or any(mine)}, summary)
-    of: dict[str, dict[str, Row]] = {s.id: {name: rows[name][i] for name in rows} for i, s in enumerate(scored)}
-    if rule == "drop":  # in no score, but in the list, so that the run can be compared on all others
-        of |= {s.id: {name: {} for name in rows} for s in job.samples if s.id in answers and s.id not in of}
-    folder.write_scores(
-        {"signature": signatures, "answers": about}, ({**_sheet(s), **of[s.id]} for s in job.samples if s.id in of)
+    place = {s.id: i for i, s in enumerate(scored)}
+    # with `drop`, what failed is in no score, but in the list, so that the run can be compared on all others
+    listed = [s for s in job.samples if s.id in place or (rule == "drop" and s.id in answers)]
+    sheets = (
+        {**_sheet(s), **{name: rows[name][place[s.id]] if s.id in place else {} for name in rows}} for s in listed
     )
+    folder.write_scores({"signature": signatures, "answers": about}, sheets)
     folder.write_summary(summary)
     return summary
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
+from diva_bench import imported
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.results import job_of
@@ -34,7 +34,7 @@ def diagnose_command(
     for folder in shown:
         try:
             job = job_of(catalog, folder, progress, data_dir=data_dir)
-            patients.append(_patient(job, folder, names[folder.path]))
+            patients.append(_patient(job, folder, names[folder.path], catalog))
         except UnreadableRun as err:
             unreadable.append(str(err))
     if not patients:
@@ -58,14 +58,17 @@ def _labels(folders: Sequence[RunFolder]) -> dict[Path, str]:
     return {path: name if taken.count((path.parent, name)) == 1 else path.name for path, name in names.items()}
 
 
-def _patient(job: Job, folder: RunFolder, label: str) -> Patient:
-    """A run with the signs counted today, whatever its summary was judged for."""
+def _patient(job: Job, folder: RunFolder, label: str, catalog: Catalog) -> Patient:
+    """A run with the signs counted today, whatever its summary was judged for. Of scores without gold labels, the answers
+    are still those to the task that they were imported for."""
     given = {r.id: r for r in folder.responses()}
     judged = [s for s in job.samples if s.id in given and given[s.id].status in ("ok", "unsupported")]
     if not judged:
         raise StoreError(f"{folder.path}: no answers yet; there is nothing to diagnose. Run the model first.")
-    answers = Answers(job.task, judged, [given[s.id] for s in judged])
-    scorer = cast(Adherence, job.scorers.get("adherence") or Adherence(job.task))
+    gold = imported.needs_data(folder.record())
+    task = job.task if gold else imported.whole_task(catalog, job.task)
+    answers = Answers(task, judged, [given[s.id] for s in judged], gold)
+    scorer = Adherence(task, **(task.scorers.get("adherence") or {}))
     summary = _summary(folder)
     main = summary.metrics.get(summary.primary) if summary else None
     llm = job.model.weights.get("llm")

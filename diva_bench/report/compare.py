@@ -194,7 +194,7 @@ def differences_table(found: Comparison) -> Table:
     rows: list[list[Cell]] = []
     for pair, adjusted in zip(found.pairs, found.adjusted, strict=True):
         mark = "* " if adjusted < 0.05 else ""
-        detectable = significance.detectable(pair.standard_error)
+        detectable = significance.detectable(pair.standard_error) if pair.standard_error else None
         difference: list[Cell] = [_score(pair.clustered, mark), pair.clustered.p, adjusted, detectable]
         rows.append([pair.metric, *_who(found, pair), *difference, _score(pair.alone), pair.alone.p])
     columns = [Column("metric"), *_who_columns(found), Column("difference"), Column("p", digits=4)]
@@ -209,7 +209,8 @@ def differences_table(found: Comparison) -> Table:
         "difference: paired by sample [95 % interval: cluster bootstrap]; iid: every sample drawn by itself",
         f"p: two-sided, of the cluster resamples, at least {2 / (RESAMPLES + 1):.4f}; p (Holm): adjusted for the "
         f"{len(found.pairs)} of this table; * p (Holm) below 0.05",
-        "detectable: a true difference as large as this would be found (p < 0.05) with a probability of 80 %",
+        "detectable: a true difference as large as this would be found (p < 0.05) with a probability of 80 %; "
+        "none where the two never differ",
         *_few_note(size),
     ]
     return Table(_title(found, "differences"), columns, rows, notes)
@@ -236,7 +237,10 @@ def tests_table(found: Comparison) -> Table:
         "two" + (" (all there are, where few clusters differ)" if all_swaps else "") + "; (iid): of single samples"
     ]
     if any(pair.sacrebleu is not None for pair in found.pairs):
-        notes.append(f"sacreBLEU: p of its paired bootstrap (--paired-bs, 1000 resamples, seed {SEED}), iid by segment")
+        notes.append(
+            f"sacreBLEU: p of its paired bootstrap (--paired-bs, 1000 resamples, seed {SEED}), iid by segment; 1 for equal "
+            "scores, where its own formula gives 0.0010 to two systems that are the same"
+        )
     if any(pair.few for pair in found.pairs):
         notes.append(
             "jackknife: the difference [95 % interval by leaving out one cluster at a time, Student's t]: for few clusters"

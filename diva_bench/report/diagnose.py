@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from rich.cells import cell_len
 
-from diva_bench.report.signs import SAME_OPEN, SIGNS, Answers, Sign, Verdict
+from diva_bench.report.signs import DEAF, SIGNS, Answers, Sign, Verdict, threshold_of, unmeasured
 from diva_bench.report.summaries import synthetic_notes
 from diva_bench.report.tables import Cell, Column, Score, Table, cut_to
 from diva_bench.stats import RESAMPLES, Difference, Estimate, bootstrap, dense, paired, ratio
 from diva_bench.types import Floats, Row
 
 _WORDS = ("oracle", "cascade")  # adapters that give their LLM words: they have no losses to blame
-_OTHERS = ("refuses", "cut off", "all the same")  # signs that the paper says nothing of
+_OTHERS = ("refuses", "cut off", "all the same", "one character")  # signs that point to neither loss
 _WIDE, _SOLID = 72, 28  # columns of a text in a table, and of one without a space to break it at
 
 
@@ -49,6 +49,11 @@ class Patient:
     def rows(self, sign: str) -> list[Row]:
         """Statistics of one sign for every answer."""
         return [{} if v is None else {"n": 1.0, "sum": v} if v else {"n": 1.0} for v in self.counts[sign]]
+
+    @cached_property
+    def unmeasured(self) -> dict[str, str]:
+        """Sign -> why it was not measured."""
+        return unmeasured(self.answers, self.counts)
 
     @cached_property
     def clusters(self) -> list[str]:
@@ -105,13 +110,14 @@ def _diagnosis(patient: Patient, reference: Patient | None) -> Diagnosis:
 
 def _finding(patient: Patient, sign: Sign, reference: Patient | None) -> Finding:
     estimate = bootstrap(patient.rows(sign.name), patient.clusters, _share)["share"]
-    threshold = sign.threshold
-    if sign.name == "all the same" and not patient.answers.task.choices:
-        threshold = SAME_OPEN
+    threshold, labels = threshold_of(sign, patient.answers), bool(patient.answers.task.choices)
     known = None
     if reference is not None and sign.name in reference.counts:
         known = paired(patient.rows(sign.name), reference.rows(sign.name), patient.clusters, _share).get("share")
-    return Finding(sign, estimate, threshold, _verdict(sign, estimate, threshold), known)
+    verdict = _verdict(sign, estimate, threshold)
+    if sign.name == DEAF and labels and estimate.low > 0:
+        verdict = ""  # above chance: it hears something, however far from all
+    return Finding(sign, estimate, threshold, verdict, known)
 
 
 def _share(totals: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -139,13 +145,13 @@ def _reading(patient: Patient, findings: Sequence[Finding]) -> list[str]:
     fits = [f.sign.name for f in findings if f.verdict == "fits" and not f.inherited]
     lines: list[str] = []
     if patient.adapter in _WORDS:
-        lines += [name for name in fits if name != "hears"]
-    elif "hears" not in fits or "says nothing" in fits:
+        lines += [name for name in fits if name != DEAF]
+    elif DEAF not in fits or "says nothing" in fits:
         lines += _of_losses(fits)
-    if "hears" in fits:
-        others = [name for name in fits if name in _OTHERS or (not lines and name not in ("hears", "off the subject"))]
+    if DEAF in fits:
+        others = [name for name in fits if name in _OTHERS or (not lines and name not in (DEAF, "off the subject"))]
         lines.append(
-            "no sign that it hears what is said"
+            _deafness(next(f for f in findings if f.sign.name == DEAF), patient)
             + (", its score is at chance" if patient.at_chance else "")
             + (f"; beside that: {', '.join(dict.fromkeys(others))}" if others else "")
         )
@@ -155,11 +161,25 @@ def _reading(patient: Patient, findings: Sequence[Finding]) -> list[str]:
         lines += [f"{name}: see the examples" for name in fits if name in _OTHERS]
     if not lines:
         unsure = [f.sign.name for f in findings if f.verdict == "perhaps" and not f.inherited]
-        lines.append(f"nothing for certain; perhaps {', '.join(unsure)}" if unsure else "none of the signs")
+        measured = (
+            f"none of the {len(findings)} signs that were measured" if patient.unmeasured else "none of the signs"
+        )
+        lines.append(f"nothing for certain; perhaps: {', '.join(unsure)}" if unsure else measured)
     inherited = [f.sign.name for f in findings if f.inherited]
     if inherited:
-        lines.append(f"not of its own making, the reference does so too: {', '.join(inherited)}")
+        lines.append(f"the reference shows these signs too, so they are not its own: {', '.join(inherited)}")
+    if patient.unmeasured:
+        lines.append(f"not measured: {', '.join(patient.unmeasured)}")
     return lines
+
+
+def _deafness(finding: Finding, patient: Patient) -> str:
+    """How little of what is said the answers show."""
+    if patient.answers.task.choices:
+        return "no sign that it hears: its labels are right no more often than for other clips"
+    if finding.estimate.low > 0:
+        return "it hears little of what is said"
+    return "no sign that it hears what is said"
 
 
 def _of_losses(fits: Sequence[str]) -> list[str]:
@@ -199,7 +219,8 @@ def _side_by_side(diagnoses: Sequence[Diagnosis], last: bool) -> Table:
     for sign in present:
         found = [next((f for f in d.findings if f.sign is sign), None) for d in diagnoses]
         threshold = next(f.threshold for f in found if f)
-        rows.append([sign.name, *(_cell(f) for f in found), f"{'>=' if sign.above else '<='} {threshold:g}"])
+        limit = f"{'>=' if sign.above else '<='} {threshold:.3g}"
+        rows.append([sign.share or sign.name, *(_cell(f) for f in found), limit])
     metrics = dict.fromkeys(d.patient.score[0] for d in diagnoses if d.patient.score)
     for metric in metrics:
         scores: list[Cell] = [
@@ -221,7 +242,15 @@ def _cell(finding: Finding | None) -> Cell:
 def _notes(diagnoses: Sequence[Diagnosis], last: bool) -> list[str]:
     first = diagnoses[0].patient
     readings = [f"{d.patient.label}: {'; '.join(d.reading)}" for d in diagnoses]
-    marks = "* fits: the 95 % interval is beyond the threshold; ? perhaps: the value is; = fits, as the reference does"
+    marks = (
+        "* the run shows the sign: the whole 95 % interval is beyond the threshold; ? perhaps: only the value is, or there "
+        "are few clusters; = the run shows it, and so does its reference"
+    )
+    lacks: dict[str, list[str]] = {}
+    for d in diagnoses:
+        for sign, why in d.patient.unmeasured.items():
+            lacks.setdefault(f"{sign}: {why}", []).append(d.patient.label)
+    unmeasured = [f"not measured{_of(who, len(diagnoses))}: {what}" for what, who in lacks.items()]
     references = [f"reference of {d.patient.label}: {d.reference.label}" for d in diagnoses if d.reference]
     lacking = [
         d.patient.label for d in diagnoses if d.patient.llm and not d.reference and d.patient.adapter != "oracle"
@@ -240,11 +269,21 @@ def _notes(diagnoses: Sequence[Diagnosis], last: bool) -> list[str]:
         f"n: {' or '.join(f'{n} answers, {c} clusters' for n, c in counts)}; cluster bootstrap, {RESAMPLES:,} resamples",
         "wrong language, wrong form, off the subject: of the answers that have a word",
     ]
-    meaning = [f"{s.name}: {s.what} (threshold: {s.why})" for s in SIGNS] if last else []
+    meaning = [_meaning(s) for s in SIGNS] if last else []
     task = first.answers.task
     synthetic = synthetic_notes([(task.edition, task.data.speech == "synthetic")])
     signatures = list(dict.fromkeys(d.patient.signature for d in diagnoses))
-    return [*readings, marks, *references, *failed, *numbers, *meaning, *signatures, *synthetic]
+    return [*readings, marks, *unmeasured, *references, *failed, *numbers, *meaning, *signatures, *synthetic]
+
+
+def _of(who: Sequence[str], all_: int) -> str:
+    return f" of {', '.join(who)}" if len(who) < all_ else ""
+
+
+def _meaning(sign: Sign) -> str:
+    if not sign.share:
+        return f"{sign.name}: {sign.what} (threshold: {sign.why})"
+    return f"{sign.share}: {sign.what}: then it {sign.name} (threshold: {sign.why})"
 
 
 def _examples(diagnoses: Sequence[Diagnosis], limit: int) -> Table:
@@ -257,7 +296,12 @@ def _examples(diagnoses: Sequence[Diagnosis], limit: int) -> Table:
                 d.patient.label if len(_tasks(diagnoses)) == 1 else f"{d.patient.answers.task.name} {d.patient.label}"
             )
             rows.append([name, shown["sign"], shown["id"], _cut(shown["said"]), _cut(shown["answer"])])
-    return Table("examples", columns, rows, ["the first by id of each sign that fits or may fit; long texts are cut"])
+    return Table(
+        "examples",
+        columns,
+        rows,
+        ["the first answers by id for each sign that the run shows, or perhaps shows; long texts are cut"],
+    )
 
 
 def examples_of(diagnosis: Diagnosis, limit: int) -> list[dict[str, str]]:
@@ -270,7 +314,8 @@ def examples_of(diagnosis: Diagnosis, limit: int) -> list[dict[str, str]]:
         shows = [i for i, v in enumerate(values) if v is not None and (v > 0 if finding.sign.above else v <= 0)]
         for i in sorted(shows, key=lambda i: answers.samples[i].id)[:limit]:
             sample, response = answers.samples[i], answers.responses[i]
-            said = sample.transcript or f"[{sample.references[0]}]"
+            known = sample.transcript or f"[{sample.references[0]}]"
+            said = known if answers.gold else "(not known here)"
             found.append({"sign": finding.sign.name, "id": sample.id, "said": said, "answer": response.text})
     return found
 
@@ -304,5 +349,6 @@ def as_record(diagnoses: Sequence[Diagnosis], examples: int) -> dict[str, Any]:
         signs = [r for r in table if (r["task"], r["run"]) == (d.patient.task_id, d.patient.label)]
         reference = d.reference.label if d.reference else None
         head = {"task": d.patient.task_id, "run": d.patient.label, "reference": reference, "reading": list(d.reading)}
-        runs.append(head | {"signs": signs, "examples": examples_of(d, examples)})
+        missing = {"not measured": d.patient.unmeasured}
+        runs.append(head | {"signs": signs} | missing | {"examples": examples_of(d, examples)})
     return {"runs": runs}

@@ -85,13 +85,13 @@ class Adherence:
         }
         given = settings("adherence", task, args, allowed)
         self._language = _asked(task) if given["language"] == "subset" else given["language"]
-        self._form: str | None = given["form"]
+        self.form: str | None = given["form"]
         self._transcribes: bool = given["transcribes"]
-        self._translation = self._form == "translation" or not _TRANSLATION.isdisjoint(task.scorers)
+        self._translation = self.form == "translation" or not _TRANSLATION.isdisjoint(task.scorers)
         self._limit = task.decode.max_new_tokens
         letters = "|letters" if self._translation else ""
         asked = [f"lang:{self._language}|{language.signature()}{letters}"] if self._language else []
-        asked += [f"form:{self._form}"] if self._form else []
+        asked += [f"form:{self.form}"] if self.form else []
         asked += [f"transcribes:wer<={TRANSCRIBES:g}"] if self._transcribes else []
         parts = ["adherence", f"v{VERSION}", *asked, f"refusals:v{refusals.VERSION}", f"norm:{BASIC.signature}"]
         self.signature = "|".join(parts)
@@ -110,7 +110,7 @@ class Adherence:
         if self._language:
             row["adh.lang.n"] = 1.0
             seen["lang"] = language.is_in(text, self._language) and self._translates(text, sample)
-        if self._form:
+        if self.form:
             row["adh.form.n"] = 1.0
             seen["form"] = self._keeps_form(text, sample)
         if self._transcribes and sample.transcript:
@@ -131,9 +131,9 @@ class Adherence:
         return not all(language.lettered(reference) for reference in sample.references)
 
     def _keeps_form(self, text: str, sample: Sample) -> bool:
-        if self._form == "word":
+        if self.form == "word":
             return len(tokens(text)) == 1
-        most = max(sentences(r, self._language) for r in sample.references) if self._form == "translation" else 1
+        most = max(sentences(r, self._language) for r in sample.references) if self.form == "translation" else 1
         return 1 <= sentences(text, self._language) <= max(most, 1)
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -144,8 +144,8 @@ class Adherence:
         scores = {name: _share(totals, name, "n") for name in ("empty", "refused", "looping", "compressible")}
         scores["repeated_4grams"] = _share(totals, "4grams.again", "4grams")
         scores[f"answer_{unit}"] = _share(totals, "length", "n") / 100
-        if self._form:
-            scores[_FORMS[self._form]] = _share(totals, "form", "form.n")
+        if self.form:
+            scores[_FORMS[self.form]] = _share(totals, "form", "form.n")
         named = {"right_language": "lang", "transcribes": "transcribes", "truncated": "truncated"}
         scores |= {name: _share(totals, key, f"{key}.n") for name, key in named.items() if f"adh.{key}.n" in totals}
         return scores
