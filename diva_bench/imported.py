@@ -213,14 +213,14 @@ def task_of(catalog: Catalog, record: Mapping[str, Any]) -> TaskSpec:
     return task.model_copy(update={"scorers": {**task.scorers, GIVEN: given}}) if given else task
 
 
-def whole_task(catalog: Catalog, task: TaskSpec) -> TaskSpec:
+def whole_task(catalog: Catalog, record: Mapping[str, Any], task: TaskSpec) -> TaskSpec:
     """The task that scores without gold labels were imported for, with its choices and scorers; `task` itself where the
-    catalog has it no more."""
+    catalog has it no more. `record`: run.json."""
     try:
         whole = catalog.task(task.name.removesuffix(_ALONE), task.edition)
-        return whole.model_copy(update={"names": task.names})
     except UserError:
         return task
+    return with_names(whole, record["model"]["args"].get("labels", {}))
 
 
 def dataset_of(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: Path | None = None) -> Dataset:

@@ -65,8 +65,9 @@ def _patient(job: Job, folder: RunFolder, label: str, catalog: Catalog) -> Patie
     judged = [s for s in job.samples if s.id in given and given[s.id].status in ("ok", "unsupported")]
     if not judged:
         raise StoreError(f"{folder.path}: no answers yet; there is nothing to diagnose. Run the model first.")
-    gold = imported.needs_data(folder.record())
-    task = job.task if gold else imported.whole_task(catalog, job.task)
+    record = folder.record()
+    gold = imported.needs_data(record)
+    task = job.task if gold else imported.whole_task(catalog, record, job.task)
     answers = Answers(task, judged, [given[s.id] for s in judged], gold)
     scorer = Adherence(task, **(task.scorers.get("adherence") or {}))
     summary = _summary(folder)
