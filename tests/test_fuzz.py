@@ -20,10 +20,11 @@ from diva_bench.catalog import Catalog, check_file
 from diva_bench.cli.import_ import pairs
 from diva_bench.errors import UserError
 from diva_bench.predictions.match import match
+from diva_bench.readers.forms import FORMS
 from diva_bench.training import sources
 from diva_bench.types import Silent
 
-COUNT, SECONDS = 400, 6.0  # changes of a file; seconds of CPU for all of them, and the most for one
+COUNT, SECONDS = 300, 3.0  # changes of a file; seconds of CPU for all of them, and the most for one
 TRAPS = [
     *(b"\0 \xff \xfe\xff \xff\xfe \xef\xbb\xbf \r \n \r\n \t , ; | \" ' { } [ ] : # ! & * ? - % @ `".split(b" ")),
     *("\u2028 \u202e \x1b[2J \x85 é 日 😀 e\u0301".encode().split(b" ")),
@@ -170,3 +171,36 @@ def test_options_of_pairs() -> None:
         text = changed(b"id=my id,text=a=b", chance).decode("utf-8", "surrogateescape")
         with contextlib.suppress(UserError):
             pairs(text, "--columns", ("id", "text"))
+
+
+CUT = '{"id": "%s", "start": 0, "duration": 1.0, "channel": 0, "supervisions": [{"id": "s", "text": "a b", "speaker": "x"}], '
+CUT += '"recording": {"id": "r", "sources": [{"type": "file", "channels": [0], "source": "%s.wav"}], "sampling_rate": 16000}}'
+LISTINGS = {  # form -> its files, each of which is changed in its turn
+    "csv": {"a.csv": 'audio,text,id\na.wav,"one, two",a\nb.wav,three,b\n'},
+    "jsonl": {"a.jsonl": '{"audio": "a.wav", "text": "one"}\n{"audio": "b.wav", "text": "two"}\n'},
+    "audiofolder": {"metadata.csv": "file_name,text\na.wav,one\nb.wav,two\n"},
+    "kaldi": {
+        "wav.scp": "r1 a.wav\nr2 b.wav\n",
+        "segments": "u1 r1 0.0 0.5\nu2 r2 0.5 1.0\n",
+        "text": "u1 one two\nu2 three\n",
+        "utt2spk": "u1 s1\nu2 s2\n",
+    },
+    "nemo": {"a.json": '{"audio_filepath": "a.wav", "text": "one", "duration": 1.0}\n' * 2},
+    "lhotse": {"cuts.jsonl": "".join(CUT % (name, name) + "\n" for name in "ab")},
+}
+
+
+@pytest.mark.parametrize(("form", "name"), [(form, name) for form, files in LISTINGS.items() for name in files])
+def test_listings_of_data_of_one_s_own(form: str, name: str, tmp_path: Path) -> None:
+    for other, content in LISTINGS[form].items():
+        (tmp_path / other).write_text(content)
+    root = tmp_path if form in ("audiofolder", "kaldi") else tmp_path / name
+    for clip in "ab":
+        mini_task.clip(tmp_path / f"{clip}.wav", 1.2)
+
+    def read(_: Path) -> None:
+        for row in FORMS[form].rows(root, None, FORMS[form].audio):
+            if row.sound is not None:
+                row.sound.clip()
+
+    fuzz(tmp_path / name, read)

@@ -139,7 +139,15 @@ def test_words_of_the_command_line_obey_no_terminal(place: Path) -> None:
         assert (done.returncode, b"\x1b" in done.stderr + done.stdout) == (2, False)
 
 
-def test_a_lack_of_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_of_memory_is_told_from_the_start(place: Path) -> None:
+    limited = ["bash", "-c", f"ulimit -v 300000; exec {' '.join(COMMAND)} list metrics"]
+    done = subprocess.run(limited, cwd=place, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1].startswith("diva-bench: not enough memory (")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_lack_of_memory_is_told_by_whatever_was_raised() -> None:
     from diva_bench.cli.streams import lack_of_memory
 
     try:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from diva_bench.cli.options import Paths
+from diva_bench.cli.streams import say
 from diva_bench.dataspec import Speech
 from diva_bench.errors import UserError
+from diva_bench.printable import visible
 
 if TYPE_CHECKING:
     from diva_bench.catalog import Catalog
@@ -74,25 +76,20 @@ def new_task(asked: New) -> int:
     split = _split(found.path, found.splits, asked.split)
     made = draft(found, name, _place(found.path, file), split=split, reference=asked.reference, speech=asked.speech)
     try:
-        file.write_text(made.text(f"diva-bench new task {_printable(str(asked.data))}"), encoding="utf-8")
+        file.write_text(made.text(f"diva-bench new task {visible(str(asked.data))}"), encoding="utf-8")
     except OSError as err:
         raise UserError(f"{file}: cannot be written ({err.strerror}).") from err
-    print(f"{file}: written. What was guessed:")
+    say(f"{file}: written. What was guessed:")
     width = max(map(len, made.said))
     for what, guess in made.said.items():
-        print(f"  {what:{width}}  {_printable(guess)}")
+        say(f"  {what:{width}}  {visible(guess)}")
     wrong = validate_command([file], asked.paths)
-    print(
+    say(
         f"Ask a model: diva-bench run -m cascade -t {file}"
         if not wrong
         else f"Mend {file}, then: diva-bench validate {file}"
     )
     return 1 if wrong else 0
-
-
-def _printable(text: str) -> str:
-    """Names that others gave, on one line and without control characters."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def _free(catalog: Catalog, name: str) -> str:
