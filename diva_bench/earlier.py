@@ -23,14 +23,16 @@ _COUNTS = ("n", "scored", "errors", "unsupported")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one scorer found earlier: `metrics` as summary.json has them, `groups` as well, and the row of every answer, by
-    id, where scores.jsonl still has it. `doubt`: what speaks against it, "" where nothing does."""
+    """What one scorer found earlier: `metrics` and `groups` as summary.json has them, and the row of every answer, by id,
+    where scores.jsonl still has it. `agreement`: of its metric with the scores that came with imported answers. `doubt`:
+    what speaks against it, "" where nothing does."""
 
     signature: str
     metrics: Mapping[str, Json]
     groups: Mapping[str, Mapping[str, Mapping[str, float]]]
     rows: Mapping[str, Row]
     chance: Mapping[str, Any]
+    agreement: Json | None
     doubt: str
 
 
@@ -74,6 +76,7 @@ class Earlier:
             },
             {ident: line[name] for ident, line in self._rows.items()} if same else {},
             {key: self._raw[key] for key in _OF_CHANCE if key in self._raw},
+            agreed if (agreed := self._raw.get("agreement")) and agreed["metric"] in metrics else None,
             _doubt(known, signature, scorer),
         )
 

@@ -52,8 +52,8 @@ def judge(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     _unjudged(job, {name: mine for name, mine in rows.items() if name not in lacking}, summary)
     summary |= {"answers": about, **({"lost": lost} if (lost := sorted(found.keys() - kept.keys())) else {})}
     rows |= {name: earlier.rows_of(one, [s.id for s in scored]) for name, one in kept.items()}
-    _keep(job, kept, summary)
     _agreement(job, scored, said, {n: mine for n, mine in rows.items() if n not in lacking or any(mine)}, summary)
+    _keep(job, kept, summary)
     place = {s.id: i for i, s in enumerate(scored)}
     # with `drop`, what failed is in no score, but in the list, so that the run can be compared on all others
     listed = [s for s in job.samples if s.id in place or (rule == "drop" and s.id in answers)]
@@ -153,6 +153,8 @@ def _keep(job: Job, kept: Mapping[str, earlier.Found], summary: dict[str, Any]) 
                 values[value] |= one.groups.get(group, {}).get(value, {})
         if job.task.primary in one.metrics:
             summary |= one.chance
+        if one.agreement and not one.rows:  # what can no longer be looked at answer by answer
+            summary["agreement"] = one.agreement
 
 
 def _unjudged(job: Job, rows: Mapping[str, Sequence[Row]], summary: dict[str, Any]) -> None:

@@ -175,7 +175,7 @@ def scores_table(found: Comparison) -> Table:
     notes += _few_note(size)
     notes += [f"{m}: lower is better" for m in found.metrics if not sheet.rises(m)]
     notes += [f"{run.name}: {run.path}" for run in sheet.runs]
-    notes += [sheet.scorers[name].signature for name in sheet.scorers]
+    notes += [sheet.runs[0].summary.signature[name] for name in sheet.scorers]
     notes += [f"left out: {sheet.unlike}"] if sheet.unlike else []
     if not sheet.unlike and METRIC in found.metrics and any(run.summary.made_by == "another" for run in sheet.runs):
         notes.append(
@@ -183,8 +183,8 @@ def scores_table(found: Comparison) -> Table:
         )
     if sheet.left_out:
         notes.append(
-            f"left out: {', '.join(sheet.left_out)}, judged by another version or setting than there is now; "
-            "run `diva-bench score` on the runs"
+            f"left out: {', '.join(sheet.left_out)}, judged by another version or setting than there is now, or by "
+            "what is not on this machine; run `diva-bench score` on the runs"
         )
     return Table(f"{sheet.task_id}{caption(sheet.runs[0].summary)}", columns, rows, notes)
 

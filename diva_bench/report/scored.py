@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ class Sheet:
         if GIVEN not in self.scorers or len({run.summary.made_by for run in self.runs}) < 2:
             return ""
         said = [f"{run.name}: {imported.in_words(run.summary.agreement)}" for run in self.runs if run.summary.agreement]
-        return f"{METRIC} is not one metric in these runs. {'. '.join(said)}"
+        return f"{METRIC} is not one metric in these runs. {'; '.join(said)}"
 
     def _scores(self, rows: Sequence[Row], scorer: str) -> Mapping[str, Any]:
         return self.reduce(scorer)(totals([row for row in rows if row]))
@@ -148,11 +149,8 @@ def sheet(paths: Sequence[Path], catalog: Catalog, progress: Progress) -> Sheet:
     folder = RunFolder(paths[0])
     task = task_of(folder, catalog)
     signed = {name: summaries[0].signature[name] for name in _shared(summaries)}
-    scorers = {
-        name: scorer
-        for name, scorer in catalog.scorers(task, lenient=True).items()
-        if signed.get(name) == scorer.signature
-    }
+    there = catalog.scorers(task, lenient=True)
+    scorers = {name: scorer for name, scorer in there.items() if name in signed and _is_of(scorer, signed[name])}
     if not scorers:
         raise StoreError(
             f"{paths[0]}: was judged by scorers of another version or setting than there are now "
@@ -179,6 +177,12 @@ def sheet(paths: Sequence[Path], catalog: Catalog, progress: Progress) -> Sheet:
         scorers=scorers,
         left_out=sorted({name for s in summaries for name in s.signature} - scorers.keys()),
     )
+
+
+def _is_of(scorer: Scorer, signature: str) -> bool:
+    """Whether rows of a signature are those of this scorer; one that lacks its weights here can still add up what was
+    measured with them."""
+    return signature == scorer.signature or fnmatchcase(signature, getattr(scorer, "would_sign", "\0"))
 
 
 def task_of(folder: RunFolder, catalog: Catalog) -> TaskSpec:

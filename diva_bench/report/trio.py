@@ -110,7 +110,7 @@ def trio(sheet: Sheet) -> Trio:
         total=better(2, 0),
         counts=count([values if up else -values for values in each], binary),
         rises=up,
-        signatures=[sheet.scorers[scorer].signature],
+        signatures=[sheet.runs[0].summary.signature[scorer]],
         failures=[
             f"{run.name} at {sheet.task.name}: {failures(run.summary)}" for run in sheet.runs if failures(run.summary)
         ],

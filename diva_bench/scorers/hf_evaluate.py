@@ -180,7 +180,10 @@ class _Metric:
                 f"{CHECKOUT} where there is one, then path: evaluate/metrics/{given['metric']}."
             )
             hint = "" if given["path"] else hub
-            raise MissingMeans(f"{self._where} cannot be loaded ({type(err).__name__}: {err}).{hint}") from err
+            kind = (
+                SpecError if given["path"] else MissingMeans
+            )  # a module that is here is wrong; one that is not is missing
+            raise kind(f"{self._where} cannot be loaded ({type(err).__name__}: {err}).{hint}") from err
         takes = inspect.signature(module._compute).parameters
         names = [name for name in takes if name not in _INPUTS]
         strange = sorted(set(self._args) - set(names))
