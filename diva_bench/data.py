@@ -98,7 +98,7 @@ def load(
     every = list(reader(task.data.source)(root, task))
     rows, notes = _asked(task, every)
     if not rows:
-        raise DataError(f"{root}: has no row{' that `where` leaves' if every else ''}. A task needs one at least.")
+        raise DataError(f"{root}: has no row. A task needs one at least.")
     columns, assumed = _columns(task, rows)
     notes += assumed
     _check_rows(task, rows, columns, need_audio)

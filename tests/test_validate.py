@@ -112,7 +112,7 @@ WRONG = {
     "rows that `where` leaves none of": (
         {"rows: 4": "where: {voice: c}"},
         None,
-        "toy.jsonl: has no row that `where` leaves",
+        "`where` leaves no row: it asks for those where voice is c, and in the data voice is a, b",
     ),
 }
 
