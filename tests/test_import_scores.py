@@ -38,7 +38,7 @@ def test_it_is_said_whether_the_scores_that_came_are_a_metric_of_the_task(capsys
 def came_with(name: str, right: int) -> RunFolder:
     """Answers of which three are right, and scores by which `right` are."""
     rows = [row | {"score": int(i < right)} for i, row in enumerate(answers(right=3))]
-    assert load(write(f"{name}.jsonl", rows), columns="score=score", model_name=name) == 0
+    assert load(write(f"{name}.jsonl", rows), columns="score=score", model_name=name, top=1) == 0
     return only(run=f"{name}-*")
 
 
