@@ -169,9 +169,7 @@ def diagnose(
 def leaks(
     train: Annotated[
         list[str],
-        typer.Option(
-            help="Training data, as for train --data: parquet, .tsv, .jsonl, hub:owner/name; may be repeated."
-        ),
+        typer.Option(help="Training data, as for train --data: any form of data, or hub:owner/name; may be repeated."),
     ],
     task: Tasks,
     edition: Annotated[

@@ -300,7 +300,7 @@ def train(
     preset: Annotated[str, typer.Option(help="paper, mini or nano.")] = "nano",
     data: Annotated[
         list[str] | None,
-        typer.Option(help="Folder of parquet, .tsv beside clips/, .jsonl or hub:owner/name; may be repeated."),
+        typer.Option(help="Speech in any form that `new task` takes, or hub:owner/name; may be repeated."),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Checkpoints, metrics, connector.")] = None,
     ablation: Annotated[

@@ -148,10 +148,12 @@ def _listed(found: Found) -> Iterator[Row]:
                 f"text ({' or '.join(TEXT)}); id and voice ({' or '.join(VOICE)}) are optional. Mend or drop the row."
             )
         voice, ident = row.values.get(column_of(row.values, VOICE)), row.values.get("id")
-        ident = Path(row.where).name if ident is None or ident == "" else str(ident)
-        if ident in seen:
+        if ident is None or ident == "":
+            ident = Path(row.where).name
+        elif (ident := str(ident)) in seen:
             raise DataError(f"{row.where}: {ident!r} stands in {seen[ident]} already. Ids must be unique; drop one.")
-        seen[ident] = f"line {place}" if (place := row.where.rpartition(":")[2]).isdigit() else row.where
+        else:
+            seen[ident] = f"line {place}" if (place := row.where.rpartition(":")[2]).isdigit() else row.where
         yield partial(_example, ident, row.sound, text, "" if voice is None else str(voice))
 
 
