@@ -23,6 +23,7 @@ from diva_bench.errors import DataError
 from diva_bench.provenance import without_folders
 from diva_bench.readers import ClipSource, Raw, hub, reader
 from diva_bench.readers.clips import Clip, index, reread
+from diva_bench.readers.forms import NUMBER
 from diva_bench.readers.place import need
 from diva_bench.specs import FIELD, TaskSpec, digest_of_rows
 from diva_bench.types import Progress, Sample
@@ -235,7 +236,7 @@ def _check_rows(task: TaskSpec, rows: Sequence[Raw], columns: Mapping[str, str],
 
 
 def _has(row: Raw) -> str:
-    return f"the row has {', '.join(sorted(row.values))}"
+    return f"the row has {', '.join(sorted(name for name in row.values if name != NUMBER))}"
 
 
 def _short(where: str) -> str:

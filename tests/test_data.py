@@ -169,7 +169,10 @@ def test_a_label_outside_the_task_s_choices_is_named_with_those(load, tmp_path):
         ({"where": {"colour": "red"}}, r"toy\.jsonl:1: column 'colour' of `where` is missing; the row has"),
         ({"rate": (8000, 44100)}, r"4 of 4 clips are not sampled at 8,000 or 44,100 Hz .*audio/q000\.wav at 16,000 Hz"),
         ({"seconds": (9.0, 10.0)}, r"none of the 4 clips can be used; the first: audio/q000.wav: is 0.2 s long"),
-        ({"source": "csv"}, r"unknown data source 'csv'.*There is: covost, heysquad, iemocap, jsonl"),
+        (
+            {"source": "cvs"},
+            r"unknown data source 'cvs'. Did you mean 'csv'.*There is: arrow, audiofolder, common_voice, covost, csv",
+        ),
     ],
 )
 def test_data_that_is_not_what_the_task_says_names_both(load, tmp_path, changes, message):
