@@ -171,7 +171,7 @@ def test_a_label_outside_the_task_s_choices_is_named_with_those(load, tmp_path):
         ({"seconds": (9.0, 10.0)}, r"none of the 4 clips can be used; the first: audio/q000.wav: is 0.2 s long"),
         (
             {"source": "cvs"},
-            r"unknown data source 'cvs'. Did you mean 'csv'.*There is: arrow, audiofolder, common_voice, covost, csv",
+            r"unknown data source 'cvs'. Did you mean 'csv'.*There is: arrow, audiofolder",
         ),
     ],
 )
