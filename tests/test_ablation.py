@@ -275,7 +275,7 @@ def test_rows_are_labelled_by_the_changed_setting_and_carry_what_training_took(a
 def test_shipped_connectors_have_their_record() -> None:
     found = variant(Catalog(), Catalog().model("diva", "nano"))
     assert found.config is not None
-    assert found.config["queries"] > 0
+    assert found.config["max_queries"] > 0
     assert variant(Catalog(), Catalog().model("cascade", "nano")).config is None
 
 

@@ -34,8 +34,12 @@ LLM_CONFIG: dict[str, Any] = {
 WHISPER_CONFIG = whisper_config().to_dict() | {
     "d_model": 60, "encoder_layers": 3, "encoder_attention_heads": 4, "encoder_ffn_dim": 140, "num_mel_bins": 80,
 }  # fmt: skip
-QFORMER = ConnectorConfig(width=60, heads=4, layers=2, ffn=140, queries=11, llm_width=96)
-MLP = ConnectorConfig(kind="mlp", width=60, heads=0, layers=0, ffn=140, queries=11, llm_width=96, stack=3)
+QFORMER = ConnectorConfig(width=60, heads=4, layers=2, ffn=140, max_queries=11, llm_width=96)
+TIME = replace(QFORMER, queries="time", max_queries=250, alignment="l2", locality=12.0)
+FRAMES = ConnectorConfig(
+    kind="mlp", queries="time", width=60, heads=0, layers=0, ffn=140, max_queries=250, llm_width=96, stride=6
+)
+MLP = ConnectorConfig(kind="mlp", width=60, heads=0, layers=0, ffn=140, max_queries=11, llm_width=96, stack=3)
 LIKE_TORCH = 1e-3  # relative; what other versions of transformers count more, such as rotary angles, is below it
 
 
@@ -101,11 +105,13 @@ def test_encoder_costs_what_torch_counts(positions: int) -> None:
 
 
 @pytest.mark.parametrize("train_encoder", [False, True])
-@pytest.mark.parametrize(("config", "positions"), [(QFORMER, 7), (QFORMER, 200), (MLP, 200)])
+@pytest.mark.parametrize(
+    ("config", "positions"), [(QFORMER, 7), (QFORMER, 200), (MLP, 200), (TIME, 7), (TIME, 200), (FRAMES, 200)]
+)
 def test_connector_costs_what_torch_counts(config: ConnectorConfig, positions: int, train_encoder: bool) -> None:
     connector = build(config)
     states = torch.randn(1, positions, 60, requires_grad=train_encoder)
-    forward, backward = count(lambda: connector(states, torch.ones(1, positions, dtype=torch.bool)))
+    forward, backward = count(lambda: connector(states, torch.ones(1, positions, dtype=torch.bool))[0])
     assert compute.connector_forward(config, positions) == pytest.approx(forward, rel=LIKE_TORCH)
     assert compute.connector_backward(config, positions, train_encoder) == pytest.approx(backward, rel=LIKE_TORCH)
 
@@ -137,7 +143,7 @@ def test_checkpointing_recomputes_all_but_the_last_matrix_of_a_layer() -> None:
 # ---------------------------------------------------------------- steps
 
 WORK = Work(
-    config=replace(mini(), queries=11, layers=2), whisper=WHISPER, llm=SHAPE, connector=QFORMER, clip_seconds=3.0,
+    config=replace(mini(), max_queries=11, layers=2), whisper=WHISPER, llm=SHAPE, connector=QFORMER, clip_seconds=3.0,
     transcript_tokens=8, prefix=5, suffix=4,
 )  # fmt: skip
 
@@ -153,13 +159,41 @@ def test_what_a_plain_step_costs_is_what_torch_counts_over_all_its_parts(llm: Ll
         states = encoder(torch.randn(2, 80, 300), None)
         before, after = torch.randn(2, 5, 96), torch.randn(2, 4, 96)
         teacher = model(inputs_embeds=torch.cat([before, torch.randn(2, 8, 96), after], 1), use_cache=False)
-        virtual = connector(states, torch.ones(2, 150, dtype=torch.bool))
+        virtual, _ = connector(states, torch.ones(2, 150, dtype=torch.bool))
         ours = model(inputs_embeds=torch.cat([before, virtual, after], 1), use_cache=False)
         return losses.state_distance(ours.last_hidden_state[:, -1], teacher.last_hidden_state[:, -1])[0]
 
     assert sum(compute.step_flops(WORK, 2, runs_llm=True, cached=False).values()) == pytest.approx(
         sum(count(step)), rel=LIKE_TORCH
     )
+
+
+def test_ctc_adds_what_torch_counts_in_its_loss() -> None:
+    size = replace(TIME, alignment="ctc")
+    made, embeddings, classes = build(size).vocabulary, torch.randn(517, 96), torch.arange(0, 400, 2)
+    assert made is not None
+    virtual = torch.randn(1, 17, 96, requires_grad=True)  # of 100 encoder positions
+
+    def loss() -> Tensor:
+        nats, away, _ = losses.ctc_alignment(
+            virtual, torch.tensor([17]), [torch.tensor([2, 4])], embeddings, made, classes
+        )
+        return nats + away
+
+    assert compute.vocabulary_cost(size, 100, len(classes)) == pytest.approx(sum(count(loss)), rel=LIKE_TORCH)
+
+
+def test_a_step_with_ctc_has_its_vocabulary_and_asks_the_llm_with_the_kept_tokens_alone() -> None:
+    plain = set_up(align_steps=0, distill=1.0)
+    ctc = replace(plain, connector=replace(TIME, alignment="ctc"), config=replace(plain.config, alignment="ctc"))
+    l2 = replace(plain, connector=TIME)
+    ours, theirs = (compute.step_flops(work, 3, runs_llm=True) for work in (ctc, l2))
+    extra = 3 * compute.vocabulary_cost(TIME, ctc.encoder_positions, compute.candidates(ctc, 3))
+    assert ours["connector"] - theirs["connector"] == pytest.approx(extra)
+    assert compute.virtual_tokens(TIME, ctc.encoder_positions) == 25
+    scan = 3 * 2.0 * 25 * SHAPE.width * (SHAPE.vocabulary + 1)
+    fewer = replace(l2, connector=replace(QFORMER, max_queries=int(ctc.transcript_tokens)))
+    assert ours["student"] - scan == pytest.approx(compute.step_flops(fewer, 3, runs_llm=True)["student"])
 
 
 def test_kl_adds_what_torch_counts_in_its_loss() -> None:
@@ -254,7 +288,7 @@ def test_a_run_of_alignment_alone_never_pays_for_the_llm() -> None:
 def test_the_connector_of_a_run_has_the_sizes_of_both_models(kind: Any, heads: int, layers: int, stack: int) -> None:
     config = replace(mini(), connector=kind, from_whisper=kind == "qformer")
     assert compute.connector_of(config, WHISPER, SHAPE) == ConnectorConfig(
-        kind=kind, width=60, heads=heads, layers=layers, ffn=140, queries=32, llm_width=96, stack=stack
+        kind=kind, width=60, heads=heads, layers=layers, ffn=140, max_queries=32, llm_width=96, stack=stack
     )
 
 

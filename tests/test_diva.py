@@ -22,8 +22,8 @@ from diva_bench.specs import ModelSpec, Runtime
 from diva_bench.types import Audio, Request
 
 QUERIES = 6
-SIZE = ConnectorConfig(width=16, heads=2, layers=2, ffn=32, queries=QUERIES, llm_width=32)
-MLP = ConnectorConfig(kind="mlp", width=16, heads=0, layers=0, ffn=32, queries=QUERIES, llm_width=32, stack=2)
+SIZE = ConnectorConfig(width=16, heads=2, layers=2, ffn=32, max_queries=QUERIES, llm_width=32)
+MLP = ConnectorConfig(kind="mlp", width=16, heads=0, layers=0, ffn=32, max_queries=QUERIES, llm_width=32, stack=2)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_the_adapter_asks_with_the_connectors_virtual_tokens_and_no_other_conten
     request = ask("a", 0.7)
     assert request.audio is not None
     states, mask = adapter._encoder.encode([request.audio.samples])
-    virtual = adapter._connector(states, mask)[0]
+    virtual = adapter._connector(states, mask)[0][0]
     before, after = adapter._llm.frame("Answer.", None)
     whole = torch.cat([adapter._llm.embed(before), virtual, adapter._llm.embed(after)])
     wanted = adapter._llm.generate(adapter._llm.prefill([whole]), 8, 0.0, [0])
@@ -206,7 +206,7 @@ def test_parts_in_memory_are_asked_anew_when_they_have_changed(folders: dict[str
 
 def test_a_connector_of_other_widths_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
     parts = Whisper.load(folders["encoder"]), LLM.load(folders["llm"])
-    wide = ConnectorConfig(width=16, heads=2, layers=1, ffn=32, queries=2, llm_width=20)
+    wide = ConnectorConfig(width=16, heads=2, layers=1, ffn=32, max_queries=2, llm_width=20)
     checkpoint.save(build(wide), tmp_path, about(*parts), {})
     with pytest.raises(AssetError, match="made for widths 16 and 20, but the encoder has 16 and the LLM 32"):
         diva({**folders, "connector": tmp_path})
@@ -215,5 +215,5 @@ def test_a_connector_of_other_widths_is_refused(folders: dict[str, Path], tmp_pa
 def test_config_json_says_what_the_connector_is(folders: dict[str, Path]) -> None:
     held = json.loads((folders["connector"] / "config.json").read_text(encoding="utf-8"))
     assert held["connector"] == {
-        "kind": "qformer", "width": 16, "heads": 2, "layers": 2, "ffn": 32, "queries": 6, "llm_width": 32, "stack": 1
+        "kind": "qformer", "width": 16, "heads": 2, "layers": 2, "ffn": 32, "max_queries": 6, "llm_width": 32, "stack": 1
     }  # fmt: skip

@@ -54,7 +54,7 @@ def test_a_student_reads_what_the_whole_prompt_says_and_has_its_gradient(
     found, wanted = (torch.randn(4, 6, 32, generator=torch.Generator().manual_seed(0)) for _ in range(2))
     found.requires_grad_(True)
     wanted.requires_grad_(True)
-    states = frozen.study(found, answers)
+    states = frozen.study(list(found), answers)
     read = [whole(llm, wanted[b], answers[b]) for b in range(4)]
     assert [len(s) for s in states] == [1 + len(a) for a in answers]
     close([s.detach() for s in states], [r.detach() for r in read])
@@ -69,7 +69,7 @@ def test_a_student_reads_what_the_whole_prompt_says_and_has_its_gradient(
 def test_a_student_can_be_asked_twice(frozen: Frozen) -> None:
     """The template's keys and values are not used up, and not added to."""
     virtual = torch.randn(2, 6, 32, generator=torch.Generator().manual_seed(0))
-    once, again = (frozen.study(virtual, [[], [3]]) for _ in range(2))
+    once, again = (frozen.study(list(virtual), [[], [3]]) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
 
 
@@ -89,7 +89,7 @@ def test_a_student_with_the_transcripts_embeddings_has_nothing_left_to_learn(fol
     for text in TEXTS:
         ids = frozen.llm.tokens(text)
         answers = frozen.answers([ids], 3)
-        close(frozen.study(frozen.targets(ids)[None], answers), frozen.teach([ids], answers))
+        close(frozen.study([frozen.targets(ids)], answers), frozen.teach([ids], answers))
 
 
 @pytest.mark.parametrize("positions", [0, 1, 2, 5])
@@ -136,7 +136,7 @@ def test_shifted_targets_are_the_last_template_tokens_then_the_transcript(
 def test_the_weights_are_not_touched_and_a_template_has_its_own_name(folder: Path, tmp_path: Path) -> None:
     frozen = Frozen(LLM.load(folder))
     before = {n: v.clone() for n, v in frozen.llm.model.state_dict().items()}
-    states = frozen.study(torch.randn(1, 3, 32, requires_grad=True), [[]])
+    states = frozen.study([torch.randn(3, 32, requires_grad=True)], [[]])
     states[0].sum().backward()  # type: ignore[no-untyped-call]
     assert all(torch.equal(before[n], v) for n, v in frozen.llm.model.state_dict().items())
     other = make_llm(tmp_path, template="<|start|>" + CHAT)

@@ -48,7 +48,7 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target.mkdir()
     weights(place / "whisper", "w", target)
     weights(place / "llm", "l", target)
-    for name, changes in (("wide", {}), ("narrow", {"queries": 6}), ("first", {"aligned": "first", "shift": 2})):
+    for name, changes in (("wide", {}), ("narrow", {"max_queries": 6}), ("first", {"aligned": "first", "shift": 2})):
         run = prepared(place, place / name, cache=place / "cache", **changes)
         train.train(run, Silent())
         weights(place / name / "export", f"c-{name}", target)

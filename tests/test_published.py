@@ -23,7 +23,7 @@ from diva_bench.diva.model import Connector, build, from_whisper
 from diva_bench.diva.published import from_published, to_published
 from diva_bench.errors import AssetError, UserError
 
-CONFIG = ConnectorConfig(width=16, heads=2, layers=2, ffn=32, queries=6, llm_width=32)
+CONFIG = ConnectorConfig(width=16, heads=2, layers=2, ffn=32, max_queries=6, llm_width=32)
 POSITIONS = 448
 
 
@@ -66,7 +66,7 @@ def stored_as_published(folder: Path, tensors: dict[str, Tensor]) -> Path:
 
 @pytest.mark.parametrize("queries", [1, 6, POSITIONS])
 def test_there_and_back_is_exact(whisper: Whisper, queries: int, tmp_path: Path) -> None:
-    connector = made(whisper, queries=queries)
+    connector = made(whisper, max_queries=queries)
     tensors = to_published(connector, whisper)
     save_file(tensors, tmp_path / "out.safetensors")
     for source in (tensors, tmp_path / "out.safetensors"):
@@ -100,7 +100,7 @@ def test_the_reference_loader_takes_ours_and_makes_the_same_virtual_tokens(whisp
     """As modeling_diva.py of WillHeld/DiVA-llama-3-v0-8b has it: strict WhisperDecoder, transposed nn.Linear."""
     from transformers.models.whisper.modeling_whisper import WhisperDecoder
 
-    connector = made(whisper, queries=queries)
+    connector = made(whisper, max_queries=queries)
     tensors = to_published(connector, whisper)
     prefix = "connector."
     decoder = WhisperDecoder(whisper_config()).eval()
@@ -120,7 +120,7 @@ def test_the_reference_loader_takes_ours_and_makes_the_same_virtual_tokens(whisp
     torch.manual_seed(4)
     states = torch.randn(2, 50, 16)
     wanted = reference(tensors["query_tokens"], states)
-    ours = connector(states, torch.ones(2, 50, dtype=torch.bool))
+    ours, _ = connector(states, torch.ones(2, 50, dtype=torch.bool))
     torch.testing.assert_close(ours, wanted, atol=1e-5, rtol=0)
     assert float((wanted[0] - wanted[1]).abs().mean()) > 1e-3  # or the states were not looked at
     other = tensors["query_tokens"].clone()
@@ -147,7 +147,7 @@ def test_heads_are_64_wide_unless_given() -> None:
 
 
 def test_what_is_no_whole_whisper_decoder_is_not_published(whisper: Whisper) -> None:
-    mlp = build(ConnectorConfig(kind="mlp", width=16, heads=0, layers=0, ffn=32, queries=6, llm_width=32, stack=2))
+    mlp = build(ConnectorConfig(kind="mlp", width=16, heads=0, layers=0, ffn=32, max_queries=6, llm_width=32, stack=2))
     with pytest.raises(UserError, match="kind mlp has no published form"):
         to_published(mlp, whisper)
     fewer = made(whisper, layers=1)
@@ -161,7 +161,7 @@ def test_what_is_no_whole_whisper_decoder_is_not_published(whisper: Whisper) -> 
     with pytest.raises(UserError, match=r"not of this Whisper's sizes: it has .*'ffn': 48.*'ffn': 32"):
         to_published(Connector(replace(CONFIG, ffn=48)), whisper)
     with pytest.raises(UserError, match="449 queries; a WhisperDecoder has 448"):
-        to_published(Connector(replace(CONFIG, queries=449)), whisper)
+        to_published(Connector(replace(CONFIG, max_queries=449)), whisper)
 
 
 @pytest.mark.parametrize(

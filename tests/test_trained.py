@@ -205,9 +205,9 @@ def test_lists_and_validation_do_without_them(call) -> None:
 def test_validation_still_sees_all_else_that_such_a_model_names(call, tmp_path: Path) -> None:
     text = "name: mine\nextends: diva\ndescription: d\neditions:\n  nano:\n    weights: {connector: c, llm: smolm2}\n"
     (tmp_path / "mine.yaml").write_text(text + "    trained_by: a command\n")
-    code, out, _ = call("validate", "mine.yaml")
+    code, _, err = call("validate", "mine.yaml")
     assert code == 2
-    assert "unknown weights 'smolm2'" in out
+    assert "unknown weights 'smolm2'" in err
 
 
 def test_what_trains_a_model_is_not_said_of_a_connector_that_its_child_names(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_clips_are_skipped_for_a_reason_and_each_reason_is_counted(whisper: Whis
             (wav(0.35, seed=7), "one two three four five"), (wav(0.36, seed=8), "one two three four"),
         ],
     )  # fmt: skip
-    settings: dict[str, Any] = {"queries": 4, "max_seconds": 1.0, "held_out": 10**9}
+    settings: dict[str, Any] = {"max_queries": 4, "max_seconds": 1.0, "held_out": 10**9}
     for time in ("filled", "found"):
         clips = prepare(file, whisper, tmp_path / "cache", **settings)
         assert clips.skipped == {

@@ -45,7 +45,7 @@ def test_scores_on_held_out_clips_are_those_of_a_loop_over_them(
     with torch.no_grad():
         for i in run.clips.dev:
             ids = list(run.clips.items[i].tokens)
-            virtual = run.trained.connector(*run.hear([i]))[0]
+            virtual = run.trained.connector(*run.hear([i]))[0][0]
             wanted = [*before[-5:], *ids][: len(ids)] if "shift" in changes else ids
             own = virtual[: len(ids)] if "aligned" in changes else virtual[-len(ids) :]
             for token, vector in zip(wanted, own, strict=True):

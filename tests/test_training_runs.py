@@ -14,6 +14,7 @@ from training_tools import (
     EVERYTHING,
     FIRST,
     SECOND,
+    TIME,
     config,
     in_processes,
     job,
@@ -44,7 +45,7 @@ def trained(place: Path, output: Path, **changes: Any) -> None:
 
 # ---------------------------------------------------------------- killed
 
-SETTINGS: dict[str, dict[str, Any]] = {"plain": {}, "everything": EVERYTHING}
+SETTINGS: dict[str, dict[str, Any]] = {"plain": {}, "everything": EVERYTHING, "time": TIME}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def dead(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         jobs.append(job(place, folder / name / "whole", folder / name / "cache of one", **changes))
         rest = [*DEATHS, None]
         jobs += [job(place, folder / name / "killed", folder / name / "cache", death, **changes) for death in rest]
-    assert in_processes(folder, jobs) == 2 * [0, *[-9] * len(DEATHS), 0]
+    assert in_processes(folder, jobs) == len(SETTINGS) * [0, *[-9] * len(DEATHS), 0]
     return folder
 
 
@@ -69,7 +70,11 @@ def test_training_killed_at_any_moment_ends_with_the_same_curve_and_the_same_byt
     assert {"align", "distill", "dev_align", "dev_nearest", "dev_distill", "dev_first_token"} <= rows_of(whole)[
         -1
     ].keys()
-    names = ["connector.safetensors", "config.json", *(["encoder.safetensors"] if SETTINGS[name] else [])]
+    names = [
+        "connector.safetensors",
+        "config.json",
+        *(["encoder.safetensors"] if SETTINGS[name].get("train_encoder") else []),
+    ]
     for file in names:
         assert (killed / "export" / file).read_bytes() == (whole / "export" / file).read_bytes(), file
     ours, theirs = (json.loads((o / "export" / "training.json").read_text()) for o in (killed, whole))
@@ -79,8 +84,11 @@ def test_training_killed_at_any_moment_ends_with_the_same_curve_and_the_same_byt
         assert ours["compute"][key] == theirs["compute"][key], key
 
 
-def test_two_processes_have_the_curve_of_one_with_the_same_batches(place: Path, tmp_path: Path) -> None:
-    changes = {"steps": 20, "align_steps": 12, "evaluate_every": 10, "accumulate": 2, "both_batch": 4}
+@pytest.mark.parametrize("more", [{}, TIME], ids=["learned", "time"])
+def test_two_processes_have_the_curve_of_one_with_the_same_batches(
+    place: Path, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    changes = {"steps": 20, "align_steps": 12, "evaluate_every": 10, "accumulate": 2, "both_batch": 4, **more}
     one, two = tmp_path / "one", tmp_path / "two"
     train.train(prepared(place, one, tmp_path / "cache of one", **changes), Silent())
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--log-dir", str(tmp_path)]
@@ -104,8 +112,9 @@ def test_two_processes_have_the_curve_of_one_with_the_same_batches(place: Path, 
         ({"lr": 1e-3}, "lr 0.0005 -> 0.001"),
         ({"seed": 1, "warmup": 3}, "seed 0 -> 1, warmup 2 -> 3"),
         ({"align_steps": 0}, "align_steps 6 -> 0"),
-        ({"queries": 10}, "queries 12 -> 10"),
+        ({"max_queries": 10}, "max_queries 12 -> 10"),
         ({"distillation": "kl"}, "distillation l2 -> kl"),
+        ({**TIME, "pull": 0.5}, "alignment l2 -> ctc, locality None -> 3.0, negatives 3000 -> 60, pull 0.0 -> 0.5, .*"),
     ],
 )
 def test_a_run_is_not_resumed_with_other_settings(
@@ -257,7 +266,7 @@ def test_the_record_says_what_was_trained_on_what_and_at_what_cost(place: Path, 
     assert compute["device_seconds"] > 0
     assert compute["peak_memory_bytes"] > 10**6
     assert compute["audio_hours_unique"] == round(run.clips.seconds / 3600, 3)
-    assert record["config"]["queries"] == 12
+    assert record["config"]["max_queries"] == 12
     assert record["config"]["align_steps"] == FIRST
     assert [sorted(d) for d in record["data"]] == [["train-000.parquet"]]
     assert record["curve"] == [

@@ -74,7 +74,7 @@ def test_a_training_is_resumed_from_the_same_start_wherever_it_lies_and_from_no_
     ("changes", "said"),
     [
         ({"layers": 1}, r"start_from .*export: its connector has layers 2, not 1"),
-        ({"queries": 10}, r"its connector has queries 12, not 10"),
+        ({"max_queries": 10}, r"its connector has max_queries 12, not 10"),
         ({"window_seconds": 30.0}, r"window_seconds None, not 30.0"),
     ],
 )

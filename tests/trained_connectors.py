@@ -14,7 +14,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.cli.main import main
 from diva_bench.cli.train import Options, install, resolve, weights_name
 
-CONFIG = {"align": 1.0, "distill": 1.0, "distillation": "l2", "align_steps": 2200, "queries": 32, "seed": 0}
+CONFIG = {"align": 1.0, "distill": 1.0, "distillation": "l2", "align_steps": 2200, "max_queries": 32, "seed": 0}
 COMPUTE = {
     "examples": 76800,
     "steps": 3000,

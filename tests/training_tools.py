@@ -24,7 +24,7 @@ from diva_bench.types import Progress, Silent
 CLOCK = ("device_seconds", "s_per_step", "audio_s_per_s")  # what a clock says in a row of metrics.jsonl
 FIRST, SECOND = 6, 4  # steps of alignment, then of both losses
 SETTINGS: dict[str, Any] = {
-    "encoder": "w", "llm": "l", "queries": 12, "layers": 2, "batch": 4, "both_batch": 2, "steps": FIRST + SECOND,
+    "encoder": "w", "llm": "l", "max_queries": 12, "layers": 2, "batch": 4, "both_batch": 2, "steps": FIRST + SECOND,
     "align_steps": FIRST, "warmup": 2, "held_out": 4, "dtype": "float32", "log_every": 1, "evaluate_every": 5,
     "save_every": 3,
 }  # fmt: skip
@@ -39,6 +39,12 @@ DEATHS = [  # moments of SCRIPT, one after another, until a training is over
 EVERYTHING: dict[str, Any] = {
     "cache_states": False, "train_encoder": True, "variants": 1, "distill_positions": 2, "pad": 1.0
 }  # fmt: skip
+
+
+TIME: dict[str, Any] = {
+    "queries": "time", "stride": 1, "locality": 3.0, "alignment": "ctc", "pull": 1.0, "negatives": 60
+}  # fmt: skip
+"""Time queries aligned by CTC; every encoder position has a query, since the clips are short for their words."""
 
 
 def config(**changes: Any) -> TrainConfig:

@@ -15,6 +15,7 @@ from diva_bench.decoding.memo import ENCODED
 from diva_bench.decoding.whisper import WINDOW_SECONDS, Wave, Whisper
 from diva_bench.diva import checkpoint
 from diva_bench.diva.model import AnyConnector
+from diva_bench.diva.reading import contents
 from diva_bench.errors import AssetError
 from diva_bench.specs import ModelSpec
 from diva_bench.types import Request, Response
@@ -61,9 +62,10 @@ class Diva:
         clock = Clock()
         waves = [r.audio.samples for r in requests if r.audio is not None]
         states, mask = self._encode(self._encoder, waves, self._full)
-        virtual = list(self._connector(states, mask))  # per request (Q, E)
+        virtual, counts = self._connector(states, mask)
+        given = contents(self._connector, virtual, counts, self._llm.embeddings)  # per request (K, E)
         clock.lap("encode")
-        return answer(self._llm, requests, virtual, clock, kind="virtual")
+        return answer(self._llm, requests, given, clock, kind="virtual")
 
     def close(self) -> None:
         del self._encoder, self._llm, self._connector

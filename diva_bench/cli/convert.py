@@ -133,7 +133,7 @@ def _to_ours(options: Options, catalog: Catalog, progress: Terminal) -> str:
         "llm": {"weights": options.llm, "fingerprint": checkpoint.fingerprint(embeddings)},
     }
     checkpoint.save(connector, options.target, about, {"imported": str(source)}, bits=16)
-    sizes = f"{size.queries} queries, {size.layers} layers, {size.width} -> {size.llm_width}"
+    sizes = f"{size.max_queries} queries, {size.layers} layers, {size.width} -> {size.llm_width}"
     return f"stored: {options.target} ({sizes}, float16)"
 
 

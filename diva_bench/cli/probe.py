@@ -22,7 +22,7 @@ from diva_bench.specs import Edition, ModelSpec, Runtime
 from diva_bench.stats import holm
 from diva_bench.types import Row
 
-_TOKENS = ("nearest", "align", "distill", "kl", "first_token")
+_TOKENS = ("nearest", "read_wer", "align", "distill", "kl", "first_token")
 
 
 def probe_command(options: Options, given: Sequence[str], repeat: bool, target: Path | None, format: str) -> int:
@@ -98,8 +98,10 @@ def _rows(
 
     folder = folders[model.weights["connector"].name]
     connector = checkpoint.load(folder)
+    size = connector.config
     config = replace(
-        _config(folder, model), held_out=1, queries=connector.config.queries, max_seconds=30.0,
+        _config(folder, model), held_out=1, max_seconds=30.0, queries=size.queries, max_queries=size.max_queries,
+        stride=size.stride, alignment=size.alignment,
         dtype="float32" if model.runtime.dtype == "float32" else "bfloat16",
         cache_states=not (folder / checkpoint.ENCODER).exists(),  # a trained encoder hears anew
     )  # fmt: skip
@@ -112,7 +114,11 @@ def _rows(
     clips = probe.transcribed(run)
     chosen = [i for i, clip in enumerate(clips) if clip.sample.id in asked]
     rows = evaluate.clip_rows(run, connector.to(run.device), chosen)
-    more = {"constant": evaluate.constant_scores(run, chosen) if chosen else {}, "skipped": run.clips.skipped}
+    more = {
+        "alignment": size.alignment,
+        "constant": evaluate.constant_scores(run, chosen) if chosen else {},
+        "skipped": run.clips.skipped,
+    }
     return list(rows), [clips[i] for i in chosen], more
 
 
@@ -134,16 +140,24 @@ def _config(folder: Path, model: ModelSpec) -> TrainConfig:
 def _table(record: dict[str, Any]) -> Table:
     """One row per model and group of clips."""
     rows: list[list[Cell]] = []
+    measured = [m for m in _TOKENS if any(m in _whole(found) for found in record["models"].values()) or m != "read_wer"]
     for name, found in record["models"].items():
         for group in found.get("wer") or found.get("tokens", {}):
             wer, tokens = (found.get(part, {}).get(group, {}) for part in ("wer", "tokens"))
-            numbers = [wer.get("wer"), *map(tokens.get, _TOKENS)]
+            numbers = [wer.get("wer"), *map(tokens.get, measured)]
             rows.append([name, group, next(int(number["n"]) for number in numbers if number), *map(_cell, numbers)])
-    columns = [Column("model"), Column("clips"), Column("n"), Column("wer"), Column("nearest")]
-    columns += [Column(n, optional=True, digits=2) for n in ("align", "distill", "kl")] + [Column("first token")]
+    columns = [
+        Column("model"),
+        Column("clips"),
+        Column("n"),
+        Column("wer"),
+        *_columns(measured, ("align", "distill", "kl")),
+    ]
     notes = [
         f"wer: word error rate, %, of the answer to: {record['prompt']} Lower is better.",
         "nearest: % of virtual tokens nearest to the transcript's token they were aligned with; align: distance to it",
+        "of a connector aligned by ctc: nearest is 100 - token error rate of what a clip reads as, read wer its word error "
+        "rate, %; align: nats a token",
         "distill: distance of the last hidden states; kl: nats; first token: % of answers that begin as the text's would",
         "95 % intervals: cluster bootstrap, 10000 resamples, one text a cluster",
     ]
@@ -160,25 +174,37 @@ def _differences(record: dict[str, Any]) -> Table:
     """Every connector minus the first one, clip by clip."""
     first = next(name for name, found in record["models"].items() if found.get("tokens"))
     chosen = {name: found["differences"] for name, found in record["models"].items() if "differences" in found}
-    adjusted = iter(holm([found[m]["p"] for found in chosen.values() for m in _TOKENS]))
+    kinds = {found["alignment"] for found in record["models"].values() if found.get("tokens")}
+    unlike = ("nearest", "align") if len(kinds) > 1 else ()  # another thing of a connector that was aligned otherwise
+    tokens = [m for m in _TOKENS if m not in unlike and all(m in found for found in chosen.values())]
+    adjusted = iter(holm([found[m]["p"] for found in chosen.values() for m in tokens]))
     rows: list[list[Cell]] = []
     for name, found in chosen.items():
-        marks = ["* " if next(adjusted) < 0.05 else "" for _ in _TOKENS]
+        marks = ["* " if next(adjusted) < 0.05 else "" for _ in tokens]
         cells = [
             Score(found[m]["value"], found[m]["low"], found[m]["high"], mark)
-            for m, mark in zip(_TOKENS, marks, strict=True)
+            for m, mark in zip(tokens, marks, strict=True)
         ]
-        rows.append([name, found["nearest"]["n"], *cells])
-    names = ["nearest", "align", "distill", "kl", "first token"]
-    columns = [Column("model"), Column("n")]
-    columns += [Column(n, digits=2, optional=n in ("align", "distill")) for n in names]
-    family = len(chosen) * len(_TOKENS)
+        rows.append([name, found["kl"]["n"], *cells])
+    columns = [Column("model"), Column("n"), *_columns(tokens, ("align", "distill"))]
+    family = len(chosen) * len(tokens)
     return Table(
         f"difference to {first}, paired by clip",
         columns,
         rows,
         [f"* p below 0.05 after Holm over {family} comparisons"],
     )
+
+
+def _whole(found: dict[str, Any]) -> dict[str, Any]:
+    """A model's token statistics over all clips."""
+    return cast(dict[str, Any], found.get("tokens", {}).get("all", {}))
+
+
+def _columns(metrics: Sequence[str], optional: Sequence[str]) -> list[Column]:
+    """One for each; `optional` ones go first where the terminal is narrow."""
+    percent = ("nearest", "read_wer", "first_token")
+    return [Column(m.replace("_", " "), m in optional, digits=1 if m in percent else 2) for m in metrics]
 
 
 def _cell(number: dict[str, float] | None) -> Cell:

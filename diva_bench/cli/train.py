@@ -125,7 +125,7 @@ def install(catalog: Catalog, options: Options, config: TrainConfig, name: str, 
     weights; one line on how to use it."""
     from diva_bench.training import export
 
-    edition = "full" if options.preset == "paper" else options.preset
+    edition = "full" if options.preset == "paper" else options.preset.split("-")[0]
     said = f"{options.preset}, {options.ablation or 'both losses'}; trained here (see training.json)."
     specs = {f"{name}.yaml": export.weights_spec(exported, name, f"DiVA connector, {said}")}
     model = _built_in(catalog, name, edition) if _as_preset(options, config) else None
@@ -168,11 +168,23 @@ def resolve(options: Options) -> TrainConfig:
     if options.ablation:
         if options.ablation not in ABLATIONS:
             raise unknown("ablation", options.ablation, ABLATIONS)
-        config = ABLATIONS[options.ablation](config)
+        config = _ablated(options, config)
     changes = dict(_field(change) for change in options.changes)
     if "align_steps" not in changes:
         changes["align_steps"] = min(config.align_steps, changes.get("steps", config.steps))
     return replace(config, **changes)
+
+
+def _ablated(options: Options, base: TrainConfig) -> TrainConfig:
+    assert options.ablation
+    config = ABLATIONS[options.ablation](base)
+    if config == base:
+        raise UserError(
+            f"--ablation {options.ablation}: preset {options.preset} has nothing that it would change. What it does: "
+            f"{ABLATIONS[options.ablation].__doc__} Leave the option out, or choose another preset with --preset "
+            f"({', '.join(PRESETS)})."
+        )
+    return config
 
 
 def _field(change: str) -> tuple[str, Any]:

@@ -59,7 +59,8 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None = None, causal: bool = False
     ) -> Tensor:
-        """x (B, N, D); keys and values (B, H, T, D/H); mask (B, 1, 1, T), True where attention may look."""
+        """x (B, N, D); keys and values (B, H, T, D/H); mask (B, 1, 1 or N, T), True where attention may look, or numbers
+        that are added to its scores."""
         key, value = keys_values
         out = F.scaled_dot_product_attention(self.split(self.q_proj(x)), key, value, attn_mask=mask, is_causal=causal)
         return self.out_proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
@@ -87,10 +88,11 @@ class Block(nn.Module):
         normed = self.self_attn_layer_norm(x)
         return self.feed(x + self.self_attn(normed, self.self_attn.keys_values(normed), mask))
 
-    def query(self, x: Tensor, states: Tensor, mask: Tensor | None) -> Tensor:
-        """All positions at once, causal over x (B, N, D), looking at states (B, T, D) under mask (B, 1, 1, T)."""
+    def query(self, x: Tensor, states: Tensor, mask: Tensor | None, within: Tensor | None = None) -> Tensor:
+        """All positions of x (B, N, D) at once, looking at states (B, T, D) under mask (B, 1, 1 or N, T): causal, or,
+        with `within` (B, 1, 1, N), each position attends to all that it allows."""
         normed = self.self_attn_layer_norm(x)
-        x = x + self.self_attn(normed, self.self_attn.keys_values(normed), causal=True)
+        x = x + self.self_attn(normed, self.self_attn.keys_values(normed), within, causal=within is None)
         normed = self.encoder_attn_layer_norm(x)
         return self.feed(x + self.encoder_attn(normed, self.encoder_attn.keys_values(states), mask))
 

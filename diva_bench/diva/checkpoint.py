@@ -26,10 +26,12 @@ from diva_bench.errors import AssetError
 WINDOW = "30 s"  # under encoder.window of config.json; else the encoder sees the clip's own length
 ENCODER = "encoder.safetensors"  # beside the three where Whisper's encoder was trained too
 _SCALE = ".scale"  # suffix of the row scales of an int8 matrix
+_EXACT = "vocabulary."  # prefix of what decides which token a virtual token says: kept in float32
 
 
 def pack(state: dict[str, Tensor], bits: Literal[8, 16] = 8) -> dict[str, Tensor]:
-    """float32 state dict -> int8 matrices with float32 row scales, float16 for the rest; with 16 bits, float16 for all."""
+    """float32 state dict -> int8 matrices with float32 row scales, float16 for the rest; with 16 bits, float16 for all but
+    what decides which token a virtual token says."""
     out: dict[str, Tensor] = {}
     for name, given in state.items():
         value = given.detach().float().cpu()
@@ -39,7 +41,7 @@ def pack(state: dict[str, Tensor], bits: Literal[8, 16] = 8) -> dict[str, Tensor
             out[name] = (value / scale[:, None]).round().clamp(-127, 127).to(torch.int8)
             out[name + _SCALE] = scale
         else:
-            out[name] = value.to(torch.float16)
+            out[name] = value if name.startswith(_EXACT) else value.to(torch.float16)
     return out
 
 
@@ -95,11 +97,19 @@ def load(folder: Path) -> AnyConnector:
     """Raises AssetError where a file is missing, damaged, or does not fit its config."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        connector = build(ConnectorConfig(**config["connector"]))
+        connector = build(sizes(config["connector"]))
         connector.load_state_dict(unpack(load_file(folder / "connector.safetensors")))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as err:
         raise AssetError(f"{folder}: this is not a connector that can be loaded ({err}).") from err
     return connector.eval().requires_grad_(False)
+
+
+def sizes(stored: dict[str, Any]) -> ConnectorConfig:
+    """`connector` of a config.json, whenever it was written: `queries` was the number of learned queries before there were
+    time queries."""
+    if isinstance(stored["queries"], int):
+        stored = {**stored, "queries": "learned", "max_queries": stored["queries"]}
+    return ConnectorConfig(**stored)
 
 
 def fits(folder: Path, encoder: Whisper, llm_embeddings: Tensor) -> bool:

@@ -12,19 +12,21 @@ T encoder positions (20 ms), Q queries, D width of Whisper, E width of the LLM, 
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from diva_bench.diva.config import ConnectorConfig, TrainConfig
+from diva_bench.diva.config import ConnectorConfig, TrainConfig, connector_config
 
 Parts = dict[str, float]
 """FLOPs by part, always these four."""
 PARTS = ("encoder", "teacher", "student", "connector")
 
 _POSITIONS_PER_SECOND = 50  # two hops of 10 ms: the second convolution has stride 2
+_WINDOW_POSITIONS = 1500  # of the 30 s that Whisper hears at once
 _CONVOLUTION = 3  # taps of both of Whisper's convolutions
 
 
@@ -106,14 +108,22 @@ def _first_convolution(shape: WhisperShape, positions: float) -> float:
     return _linear(2 * positions, _CONVOLUTION * shape.mel_bins, shape.width)
 
 
+def virtual_tokens(config: ConnectorConfig, positions: float) -> float:
+    """Q of a clip of T = `positions`."""
+    return config.max_queries if config.queries == "learned" else math.ceil(positions / config.stride)
+
+
 def connector_forward(config: ConnectorConfig, positions: float) -> float:
-    """qformer over T = `positions`, or mlp, whose cost does not depend on T: it resamples to Q x stack positions."""
-    queries, width = config.queries, config.width
+    """qformer over T = `positions`, or mlp, whose cost with learned queries does not depend on T: it resamples to Q x
+    stack positions."""
+    queries, width = virtual_tokens(config, positions), config.width
     if config.kind == "mlp":
         return _reads_states(config, positions) + _linear(queries, config.ffn, config.llm_width)
     block = 6 * _linear(queries, width, width) + 2 * _linear(queries, width, config.ffn)
     block += _attention(queries, queries, width) + _attention(queries, positions, width)
     projection = _linear(queries, width, config.llm_width)
+    if config.queries == "time":
+        projection += _linear(queries, config.stride * width, width)  # of the frames of a stretch
     return _reads_states(config, positions) + config.layers * block + projection
 
 
@@ -126,8 +136,15 @@ def connector_backward(config: ConnectorConfig, positions: float, train_encoder:
 def _reads_states(config: ConnectorConfig, positions: float) -> float:
     """The matrices whose input is the encoder's states: keys and values of cross-attention, or the mlp's first."""
     if config.kind == "mlp":
-        return _linear(config.queries, config.stack * config.width, config.ffn)
+        side = config.stack if config.queries == "learned" else config.stride
+        return _linear(virtual_tokens(config, positions), side * config.width, config.ffn)
     return config.layers * 2 * _linear(positions, config.width, config.width)
+
+
+def vocabulary_cost(config: ConnectorConfig, positions: float, classes: float) -> float:
+    """Alignment ce or ctc, forward and backward: the logits of every virtual token over `classes` tokens and the blank,
+    whose gradient goes to both sides, and the mean embedding that a virtual token is pulled to, which has none."""
+    return 4 * _linear(virtual_tokens(config, positions), config.llm_width, classes + 1)
 
 
 def llm_forward(shape: LLMShape, new: float, past: float = 0, logits: float = 0) -> float:
@@ -170,17 +187,10 @@ def _llm_attention(shape: LLMShape, new: float, past: float) -> float:
 
 def connector_of(config: TrainConfig, whisper: WhisperShape, llm: LLMShape) -> ConnectorConfig:
     """The connector a run trains, in the sizes of Whisper's decoder, which are its encoder's; an mlp takes its ffn."""
-    qformer = config.connector == "qformer"
-    return ConnectorConfig(
-        kind=config.connector,
-        width=whisper.width,
-        heads=whisper.heads if qformer else 0,
-        layers=config.layers if qformer else 0,
-        ffn=whisper.ffn,
-        queries=config.queries,
+    return connector_config(
+        config, width=whisper.width, heads=whisper.heads, ffn=whisper.ffn, positions=_WINDOW_POSITIONS,
         llm_width=llm.width,
-        stack=1 if qformer else config.stack,
-    )
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,12 +224,18 @@ def step_flops(work: Work, clips: int, *, runs_llm: bool, cached: bool = True) -
     parts, positions, trained = dict.fromkeys(PARTS, 0.0), work.encoder_positions, work.config.train_encoder
     parts["connector"] = connector_forward(work.connector, positions)
     parts["connector"] += connector_backward(work.connector, positions, trained)
+    if work.config.alignment != "l2":
+        parts["connector"] += vocabulary_cost(work.connector, positions, candidates(work, clips))
     if not (cached and work.config.cache_states):
         parts["encoder"] = encoder_forward(work.whisper, positions)
     if trained:
         parts["encoder"] += encoder_backward(work.whisper, positions)
     if runs_llm:
         parts["student"] = _student(work, cached)
+        if work.connector.alignment == "ctc":  # which virtual tokens are kept is read over the whole vocabulary
+            parts["student"] += _linear(
+                virtual_tokens(work.connector, positions), work.llm.width, work.llm.vocabulary + 1
+            )
         parts["teacher"] = 0.0 if cached else _teacher(work)
         if work.config.distillation == "kl":
             # losses.kl_divergence recomputes both distributions in the backward pass; only states are ever cached
@@ -227,6 +243,12 @@ def step_flops(work: Work, clips: int, *, runs_llm: bool, cached: bool = True) -
             parts["teacher"] += 2 * matrix
             parts["student"] += 3 * matrix
     return {name: clips * value for name, value in parts.items()}
+
+
+def candidates(work: Work, clips: int) -> float:
+    """Tokens in the vocabulary of a step (training/run.py), as if none was drawn twice."""
+    drawn = work.config.negatives + work.config.negatives // 6
+    return min(work.llm.vocabulary, drawn + clips * work.transcript_tokens)
 
 
 def _teacher(work: Work) -> float:
@@ -237,7 +259,9 @@ def _teacher(work: Work) -> float:
 
 def _student(work: Work, cached: bool) -> float:
     """Forward and backward to the last hidden states, without the output matrix."""
-    new, past = work.connector.queries + work.suffix + work.config.distill_positions, work.prefix
+    ctc = work.connector.alignment == "ctc"
+    content = work.transcript_tokens if ctc else virtual_tokens(work.connector, work.encoder_positions)
+    new, past = content + work.suffix + work.config.distill_positions, work.prefix
     if work.config.checkpointing or not cached:  # transformers does not checkpoint behind cached keys and values
         new, past = past + new, 0
     cost = llm_forward(work.llm, new, past) + llm_backward(work.llm, new, past)
@@ -318,7 +342,7 @@ def estimate_paper(config: TrainConfig) -> list[str]:
         prefix=PAPER_PREFIX,
         suffix=PAPER_SUFFIX,
     )
-    teacher, student = (work.prefix + n + work.suffix for n in (PAPER_PADDED, config.queries))
+    teacher, student = (work.prefix + n + work.suffix for n in (PAPER_PADDED, config.max_queries))
     fewest, most = QWEN_2_AUDIO_HOURS
     hours = {
         "that the project page gives for DiVA": PAPER_STATED_HOURS,

@@ -15,7 +15,7 @@ class ConnectorConfig:
     """What stands between Whisper's encoder and the LLM (paper section 2)."""
 
     kind: Literal["qformer", "mlp"] = "qformer"
-    """qformer: a Whisper decoder whose input is learned queries. mlp: stacked frames through two matrices."""
+    """qformer: a Whisper decoder whose input is queries instead of words. mlp: stacked frames through two matrices."""
     width: int
     """Of the Whisper model: 1280 large-v3, 512 base, 384 tiny."""
     heads: int
@@ -23,15 +23,43 @@ class ConnectorConfig:
     """qformer: how many of the Whisper decoder's layers are used, from the first. mlp: 0."""
     ffn: int
     """Width between the two matrices of a block's (or of the mlp's) feed-forward part."""
-    queries: int
-    """Virtual tokens per clip: 448 in the paper; fewer where clips are short."""
+    queries: Literal["learned", "time"] = "learned"
+    """learned: as many vectors as `max_queries`, the same for every clip (the paper). time: one for each stretch of the
+    clip, so that their number follows its length."""
+    max_queries: int
+    """learned: virtual tokens per clip, 448 in the paper. time: the most that the longest clip can have."""
     llm_width: int
     stack: int = 1
-    """mlp: frames side by side in one virtual token."""
+    """mlp with learned queries: frames side by side in one virtual token, after resampling to max_queries x stack."""
+    stride: int = 6
+    """time: encoder positions (20 ms) in one stretch."""
+    causal: bool = True
+    """qformer: a query attends to itself and to earlier ones only (the paper); else to all of its clip."""
+    locality: float | None = None
+    """time: width, in encoder positions, of a prior that lets a query attend mostly to its own stretch; None: no prior."""
+    alignment: Literal["l2", "ce", "ctc"] = "l2"
+    """What the virtual tokens were trained to be read by. ctc: most of them are blank or repeat the one before, and only
+    the others reach the LLM. l2 and ce: all of them do."""
+    readout: Literal["raw", "snapped", "residual"] = "raw"
+    """ctc: what the LLM gets for a virtual token that is kept: itself, its nearest embedding, or a mixture of embeddings
+    with a part of what is left."""
 
 
 _POSITIVE = (
-    *("queries", "stack", "steps", "batch", "both_batch", "accumulate", "lr", "both_lr", "temperature", "clip"),
+    *(
+        "max_queries",
+        "stack",
+        "stride",
+        "sharpness",
+        "steps",
+        "batch",
+        "both_batch",
+        "accumulate",
+        "lr",
+        "both_lr",
+        "temperature",
+        "clip",
+    ),
     *("max_seconds", "held_out", "log_every", "evaluate_every", "evaluate_clips", "save_every"),
 )
 _NOT_NEGATIVE = (
@@ -44,6 +72,8 @@ _NOT_NEGATIVE = (
     "warmup",
     "weight_decay",
     "variants",
+    "pull",
+    "negatives",
 )
 
 
@@ -70,13 +100,32 @@ class TrainConfig:
     start_from: str | None = None
     """A trained connector to go on from, by its weights' name or its folder; `from_whisper` then says nothing. The record
     of its own training is kept under `before` of the new one, which counts its own compute alone."""
-    queries: int
+    queries: Literal["learned", "time"] = "learned"
+    """As `ConnectorConfig` has it, and so are the next five."""
+    max_queries: int = 448
+    """learned: virtual tokens per clip. time: not looked at, since the longest clip decides."""
+    stride: int = 6
+    causal: bool = True
+    locality: float | None = None
     layers: int
     stack: int = 4
 
     # ---- losses
     align: float = 1.0
     """Weight of token alignment."""
+    alignment: Literal["l2", "ce", "ctc"] = "l2"
+    """l2: distance of the last N virtual tokens to the embeddings of the N transcript tokens (the paper's). ce: cross
+    entropy of the same ones over the vocabulary, by distance to its embeddings. ctc: the same logits and a learned blank,
+    summed over all monotonic alignments (Graves et al., ICML 2006)."""
+    sharpness: float = 20.0
+    """ce and ctc: logits are minus half the squared distance, times this, over the mean squared distance of the training
+    tokens' embeddings from their mean."""
+    negatives: int = 3000
+    """ce and ctc: tokens of the training texts that stand in the vocabulary of a step, beside the batch's own and a sixth
+    as many drawn from all; measurements use the whole vocabulary."""
+    pull: float = 0.0
+    """ce and ctc: weight of the distance from a virtual token to the mean embedding under its own distribution. Logits
+    alone let virtual tokens grow to three times the length of an embedding, which an LLM cannot read."""
     distill: float = 1.0
     """Weight of output distillation."""
     distillation: Literal["l2", "kl"] = "l2"
@@ -164,6 +213,7 @@ class TrainConfig:
             )
         if self.connector == "mlp" and self.from_whisper:
             raise UserError("training: an mlp cannot start from Whisper's decoder; set from_whisper to false.")
+        self._check_alignment()
         if self.connector == "qformer" and self.layers <= 0:
             raise UserError(f"training: layers is {self.layers}; a qformer has at least 1.")
         if self.align == 0 and self.align_steps:
@@ -172,6 +222,25 @@ class TrainConfig:
             raise UserError("training: both losses have weight 0; nothing would be learnt.")
         if self.align_steps > self.steps:
             raise UserError(f"training: align_steps is {self.align_steps}, of {self.steps} steps in all; lower it.")
+
+    def _check_alignment(self) -> None:
+        if self.alignment == "ctc" and (self.shift or self.pad or self.aligned != "last"):
+            raise UserError(
+                "training: shift, pad and aligned choose which virtual token stands for which word; with alignment ctc the "
+                "loss finds that itself. Set alignment to l2 or ce, or leave the three at 0, 0 and last."
+            )
+        if self.queries == "time" and self.alignment != "ctc" and self.align:
+            raise UserError(
+                f"training: queries time need alignment ctc, not {self.alignment}: their number is that of a clip's "
+                "stretches, and only ctc finds which of them stands for which word."
+            )
+        if self.alignment == "l2" and self.pull:
+            raise UserError("training: pull goes with alignment ce or ctc; l2 is a distance itself. Set pull to 0.")
+        if self.locality is not None and (self.locality <= 0 or self.queries != "time" or self.connector != "qformer"):
+            raise UserError(
+                f"training: locality is {self.locality}; it is a width above 0 around the stretch of a time query of a "
+                "qformer. Set it to null, or queries to time."
+            )
 
     def runs_llm(self, step: int) -> bool:
         """Whether a step runs the LLM."""
@@ -187,6 +256,29 @@ class TrainConfig:
         return alone * self.batch + (steps - alone) * self.both_batch
 
 
+def connector_config(
+    config: TrainConfig, *, width: int, heads: int, ffn: int, positions: int, llm_width: int
+) -> ConnectorConfig:
+    """The connector that a training makes between a Whisper and an LLM of these widths. `heads`, `ffn`: of Whisper's
+    decoder; `positions`: encoder positions of the longest clip that Whisper hears, 1,500."""
+    former, learned = config.connector == "qformer", config.queries == "learned"
+    return ConnectorConfig(
+        kind=config.connector,
+        width=width,
+        heads=heads if former else 0,
+        layers=config.layers if former else 0,
+        ffn=ffn,
+        queries=config.queries,
+        max_queries=config.max_queries if learned else -(-positions // config.stride),
+        llm_width=llm_width,
+        stack=1 if former or not learned else config.stack,
+        stride=config.stride,
+        causal=config.causal,
+        locality=config.locality,
+        alignment=config.alignment,
+    )
+
+
 # ---------------------------------------------------------------- presets
 
 
@@ -196,7 +288,7 @@ def paper() -> TrainConfig:
         encoder="whisper-large-v3",
         llm="llama-3-8b-instruct",
         window_seconds=30.0,
-        queries=448,
+        max_queries=448,
         layers=32,
         steps=4300,
         batch=512,
@@ -213,12 +305,47 @@ def paper() -> TrainConfig:
     )
 
 
-def mini() -> TrainConfig:
-    """Whisper base, Qwen2.5-Coder-1.5B-Instruct: about 35 minutes of alignment and 30 of both losses on two CPU cores."""
+def mini_time() -> TrainConfig:
+    """Whisper base, Qwen2.5-Coder-1.5B-Instruct; time queries aligned by CTC, no distillation: 3 s a step on one CPU core
+    that computes in bfloat16, once the caches are filled."""
     return TrainConfig(
         encoder="whisper-base",
         llm="qwen2.5-coder-1.5b-instruct",
-        queries=32,
+        queries="time",
+        locality=12.0,
+        alignment="ctc",
+        pull=1.0,
+        layers=6,
+        distill=0.0,
+        steps=12_500,
+        align_steps=12_500,
+        warmup=300,
+    )
+
+
+def nano_time() -> TrainConfig:
+    """Whisper tiny.en, SmolLM2-135M-Instruct; otherwise as mini_time."""
+    return TrainConfig(
+        encoder="whisper-tiny.en",
+        llm="smollm2-135m-instruct",
+        queries="time",
+        locality=12.0,
+        alignment="ctc",
+        pull=1.0,
+        layers=4,
+        distill=0.0,
+        steps=3_000,
+        align_steps=3_000,
+    )
+
+
+def mini() -> TrainConfig:
+    """Whisper base, Qwen2.5-Coder-1.5B-Instruct; the paper's queries and losses: about 35 minutes of alignment and 30 of
+    both losses on two CPU cores."""
+    return TrainConfig(
+        encoder="whisper-base",
+        llm="qwen2.5-coder-1.5b-instruct",
+        max_queries=32,
         layers=6,
         steps=4350,
         align_steps=4000,
@@ -226,22 +353,30 @@ def mini() -> TrainConfig:
 
 
 def nano() -> TrainConfig:
-    """Whisper tiny.en, SmolLM2-135M-Instruct: once the caches are filled, about seven minutes on one CPU core that
-    computes in bfloat16, half an hour on one that does not."""
+    """Whisper tiny.en, SmolLM2-135M-Instruct; the paper's queries and losses: once the caches are filled, about seven
+    minutes on one CPU core that computes in bfloat16, half an hour on one that does not."""
     return TrainConfig(
         encoder="whisper-tiny.en",
         llm="smollm2-135m-instruct",
-        queries=32,
+        max_queries=32,
         layers=4,
         steps=850,
         align_steps=600,
     )
 
 
-PRESETS: dict[str, Callable[[], TrainConfig]] = {"paper": paper, "mini": mini, "nano": nano}
+PRESETS: dict[str, Callable[[], TrainConfig]] = {
+    "paper": paper,
+    "mini": mini,
+    "nano": nano,
+    "mini-time": mini_time,
+    "nano-time": nano_time,
+}
 
 
 # ---------------------------------------------------------------- ablations: one thing changed
+
+_LEARNED = 64  # queries of an ablation with learned ones: enough for 28 words
 
 
 def align_only(base: TrainConfig) -> TrainConfig:
@@ -250,8 +385,8 @@ def align_only(base: TrainConfig) -> TrainConfig:
 
 
 def distill_only(base: TrainConfig) -> TrainConfig:
-    """Output distillation without token alignment."""
-    return replace(base, align=0.0, align_steps=0)
+    """Output distillation without token alignment; the LLM gets every virtual token."""
+    return replace(base, align=0.0, align_steps=0, alignment="l2", pull=0.0, distill=base.distill or 1.0)
 
 
 def scratch(base: TrainConfig) -> TrainConfig:
@@ -261,7 +396,7 @@ def scratch(base: TrainConfig) -> TrainConfig:
 
 def mlp(base: TrainConfig) -> TrainConfig:
     """Stacked encoder frames through two matrices instead of a Q-Former."""
-    return replace(base, connector="mlp", from_whisper=False)
+    return replace(base, connector="mlp", from_whisper=False, locality=None)
 
 
 def kl(base: TrainConfig) -> TrainConfig:
@@ -269,21 +404,58 @@ def kl(base: TrainConfig) -> TrainConfig:
     return replace(base, distillation="kl")
 
 
+def learned(base: TrainConfig) -> TrainConfig:
+    """Learned queries whose last N are aligned by their distance to the transcript's N embeddings (the paper's)."""
+    return replace(learned_ctc(base), alignment="l2", pull=0.0)
+
+
+def learned_ctc(base: TrainConfig) -> TrainConfig:
+    """Learned queries in place of one for each stretch of time."""
+    if base.queries == "learned":
+        return base
+    return replace(base, queries="learned", max_queries=_LEARNED, locality=None)
+
+
+def ce_first(base: TrainConfig) -> TrainConfig:
+    """Learned queries whose first N say the transcript's N tokens, by cross entropy."""
+    return replace(learned_ctc(base), alignment="ce", aligned="first")
+
+
+def no_locality(base: TrainConfig) -> TrainConfig:
+    """A time query may attend to the whole clip from the start."""
+    return replace(base, locality=None)
+
+
+def no_pull(base: TrainConfig) -> TrainConfig:
+    """Virtual tokens are not pulled to the embeddings of what they say."""
+    return replace(base, pull=0.0)
+
+
+def bidirectional(base: TrainConfig) -> TrainConfig:
+    """A query attends to later queries, too."""
+    return replace(base, causal=False)
+
+
 def released(base: TrainConfig) -> TrainConfig:
     """Alignment targets shifted by five tokens of the chat template, as the released training code has it."""
-    return replace(base, shift=5)
+    return replace(learned(base), shift=5)
 
 
 def align_first(base: TrainConfig) -> TrainConfig:
     """The first N virtual tokens are aligned instead of the last N."""
-    return replace(base, aligned="first")
+    return replace(learned(base), aligned="first")
 
 
 def align_pad(base: TrainConfig) -> TrainConfig:
     """The virtual tokens that alignment leaves free are pulled to a neutral embedding."""
-    return replace(base, pad=1.0)
+    return replace(learned(base), pad=1.0)
 
 
 ABLATIONS: dict[str, Callable[[TrainConfig], TrainConfig]] = {
-    f.__name__: f for f in (align_only, distill_only, scratch, mlp, kl, released, align_first, align_pad)
+    f.__name__: f
+    for f in (
+        *(align_only, distill_only, scratch, mlp, kl, learned, learned_ctc, ce_first, no_locality, no_pull),
+        *(bidirectional, released, align_first, align_pad),
+    )
 }
+"""The last three are of the paper's alignment, and say so of any other preset by changing that first."""

@@ -3,17 +3,21 @@
 Each returns a sum and how many terms it has, not a mean: a batch that is cut into parts, or shared out among processes,
 then has the gradient of the whole one whatever the parts' sizes.
 
-B batch, Q virtual tokens, N_b transcript tokens of row b, E width of the LLM, V vocabulary, M rows of states.
+B batch, Q virtual tokens, N_b transcript tokens of row b, E width of the LLM, V vocabulary, C candidate tokens of a
+step, M rows of states.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+
+from diva_bench.diva.model import Vocabulary
 
 Side = Literal["last", "first"]
 _CHUNK = 64  # rows whose distributions over the vocabulary exist at once: 64 x 128,256 x 4 bytes = 33 MB
@@ -36,6 +40,67 @@ def token_alignment(virtual: Tensor, targets: Sequence[Tensor], side: Side = "la
     distances = [(aligned(virtual, b, len(t), side) - t).float().norm(dim=-1) for b, t in enumerate(targets)]
     joined = torch.cat(distances)
     return joined.sum(), len(joined)
+
+
+def token_entropy(
+    virtual: Tensor, tokens: Sequence[Tensor], embeddings: Tensor, vocabulary: Vocabulary, candidates: Tensor,
+    side: Side = "last",
+) -> tuple[Tensor, Tensor, int]:  # fmt: skip
+    """(sum of -log p of each transcript token at the virtual token that stands for it, sum of `pulls`, how many).
+
+    virtual (B, Q, E); tokens: per row (N_b,) ids; embeddings (V, E); candidates (C,) sorted ids with all of the tokens:
+    the classes of p, beside the blank.
+    """
+    found = torch.cat([aligned(virtual, b, len(t), side) for b, t in enumerate(tokens)])  # (M, E)
+    table = embeddings[candidates]
+    logs = vocabulary.logits(found, table).log_softmax(-1)  # (M, C + 1)
+    wanted = torch.searchsorted(candidates, torch.cat(list(tokens)))
+    loss = -logs.gather(1, wanted[:, None]).sum()
+    return loss, pulls(found, logs.detach(), table, vocabulary.blank).sum(), len(wanted)
+
+
+def ctc_alignment(
+    virtual: Tensor, counts: Tensor, tokens: Sequence[Tensor], embeddings: Tensor, vocabulary: Vocabulary,
+    candidates: Tensor, normaliser: Tensor | None = None,
+) -> tuple[Tensor, Tensor, int]:  # fmt: skip
+    """(sum over rows of -log of the probability of all alignments to the transcript, sum of `pulls`, number of tokens).
+
+    Connectionist temporal classification (Graves et al., ICML 2006): virtual tokens in order say the transcript's tokens,
+    each at least once, with blanks between. A row whose tokens do not fit into its virtual tokens counts as 0.
+
+    virtual (B, Q, E), of which row b has counts[b] real ones; tokens: per row (N_b,) ids; embeddings (V, E); candidates
+    (C,) sorted ids with all of the tokens: the classes, beside the blank. `normaliser` (B, Q): logarithm of the sum of
+    all classes' exponentials where that is over more classes than the candidates (a measurement over the whole
+    vocabulary); the second result is 0 then.
+    """
+    table = embeddings[candidates]
+    logits = vocabulary.logits(virtual.flatten(0, 1), table).view(*virtual.shape[:2], -1)  # (B, Q, C + 1)
+    logs = logits.log_softmax(-1) if normaliser is None else logits - normaliser[..., None]
+    wanted = torch.searchsorted(candidates, torch.cat(list(tokens)))
+    # the CUDA kernel's backward pass adds up in any order, which deterministic algorithms refuse; a CPU's does not
+    at = torch.device("cpu") if torch.are_deterministic_algorithms_enabled() else virtual.device
+    loss: Tensor = torch.nn.functional.ctc_loss(
+        logs.transpose(0, 1).to(at), wanted.to(at), counts.to(at), torch.tensor([len(t) for t in tokens], device=at),
+        blank=len(candidates), reduction="sum", zero_infinity=True,
+    ).to(virtual.device)  # fmt: skip
+    if normaliser is not None:
+        return loss, loss.new_zeros(()), len(wanted)
+    real = torch.arange(virtual.shape[1], device=virtual.device) < counts[:, None]  # (B, Q)
+    return loss, pulls(virtual[real], logs.detach()[real], table, vocabulary.blank).sum(), len(wanted)
+
+
+def pulls(virtual: Tensor, logs: Tensor, table: Tensor, blank: Tensor) -> Tensor:
+    """(M,): distance of virtual tokens (M, E) to the mean of the classes' embeddings under their own distribution, exp of
+    logs (M, C + 1), the blank last; one that says a token counts 1.1, one that says blank 0.1. table (C, E)."""
+    shares = logs.exp()
+    aims = (shares.to(table.dtype) @ torch.cat([table, blank.detach()[None].to(table.dtype)])).float()
+    away: Tensor = (virtual.float() - aims).norm(dim=-1) * (1.1 - shares[:, -1])
+    return away
+
+
+def fits(tokens: Sequence[int], count: int) -> bool:
+    """Whether ctc can align these tokens to so many virtual tokens: equal neighbours need a blank between them."""
+    return len(tokens) + sum(a == b for a, b in pairwise(tokens)) <= count
 
 
 def free_tokens(virtual: Tensor, lengths: Sequence[int], neutral: Tensor, side: Side = "last") -> tuple[Tensor, int]:

@@ -12,52 +12,137 @@ import torch
 from torch import Tensor, nn
 
 from diva_bench.decoding.whisper import Block, Whisper
-from diva_bench.diva.config import ConnectorConfig, TrainConfig
+from diva_bench.diva.config import ConnectorConfig, TrainConfig, connector_config
+
+
+class Vocabulary(nn.Module):
+    """Which token a virtual token stands for: logits by its distance to the LLM's embeddings and to a learned blank.
+
+    The blank is the label of virtual tokens that stand for no token (Graves et al., ICML 2006).
+    """
+
+    def __init__(self, config: ConnectorConfig) -> None:
+        super().__init__()
+        self.blank = nn.Parameter(torch.zeros(config.llm_width))
+        self.blank_bias = nn.Parameter(torch.zeros(()))
+        self.register_buffer("sharpness", torch.ones(()))
+        self.sharpness: Tensor
+
+    @torch.no_grad()
+    def start(self, embeddings: Tensor, known: Tensor, sharpness: float) -> None:
+        """embeddings (V, E); known: ids of the tokens that training texts have; `sharpness`: as TrainConfig has it."""
+        some = embeddings[known].float().cpu()  # (n, E)
+        spread = (some - some.mean(0)).square().sum(1).mean()
+        self.blank.copy_(embeddings.mean(0, dtype=torch.float32).cpu())
+        self.sharpness.copy_(sharpness / spread)
+
+    def logits(self, virtual: Tensor, table: Tensor) -> Tensor:
+        """virtual (M, E), table (C, E): embeddings of some tokens -> (M, C + 1) float32, the blank last.
+
+        Minus half the squared distance, times the sharpness, up to what is equal for all classes of a row."""
+        classes = torch.cat([table, self.blank[None].to(table.dtype)])
+        lengths = classes.float().square().sum(1)
+        found = self.sharpness * ((virtual.to(table.dtype) @ classes.T).float() - lengths / 2)
+        return found + nn.functional.pad(self.blank_bias[None], (len(table), 0))
 
 
 class Connector(nn.Module):
-    """Learned queries through the Whisper decoder's blocks, causal over the queries, then one linear projection.
+    """Queries through the Whisper decoder's blocks, then one linear projection.
 
-    Because attention is causal, the last queries have seen all others; the last N virtual tokens stand for the N tokens
-    of the transcript.
+    Learned queries (paper): because attention is causal, the last queries have seen all others; the last N virtual tokens
+    stand for the N tokens of the transcript. Time queries: query q is a learned vector (the same for all q), its position
+    and a linear map of the encoder states of its stretch, and attends mostly to what is near that stretch.
     """
 
     def __init__(self, config: ConnectorConfig) -> None:
         super().__init__()
         self.config = config
-        self.query_tokens = nn.Parameter(torch.empty(config.queries, config.width).normal_(0, 0.02))
-        self.embed_positions = nn.Embedding(config.queries, config.width)
+        learned = config.max_queries if config.queries == "learned" else 1
+        self.query_tokens = nn.Parameter(torch.empty(learned, config.width).normal_(0, 0.02))
+        self.embed_positions = nn.Embedding(config.max_queries, config.width)
         nn.init.normal_(self.embed_positions.weight, 0, 0.02)  # torch's own is 1: fifty times the queries
         blocks = [Block(config.width, config.heads, config.ffn, cross=True) for _ in range(config.layers)]
         self.layers = nn.ModuleList(blocks)
         self.layer_norm = nn.LayerNorm(config.width)
         self.projection = nn.Linear(config.width, config.llm_width)
+        if config.queries == "time":
+            self.stretch_norm = nn.LayerNorm(config.width)
+            self.stretch = nn.Linear(config.stride * config.width, config.width)
+            _start_as_mean(self.stretch, config)
+        self.vocabulary = Vocabulary(config) if config.alignment != "l2" else None
 
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """states (B, T, D), mask (B, T) True where there is sound -> virtual tokens (B, Q, E)."""
-        x = (self.query_tokens + self.embed_positions.weight).expand(len(states), -1, -1)
+    def forward(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """states (B, T, D), mask (B, T) True where there is sound -> virtual tokens (B, Q, E), and how many of each row's
+        are real (B,): all, with learned queries."""
+        size = self.config
+        if size.queries == "learned":
+            x = (self.query_tokens + self.embed_positions.weight).expand(len(states), -1, -1)
+            counts = mask.new_full((len(states),), x.shape[1], dtype=torch.long)
+        else:
+            frames = torch.where(mask[..., None], self.stretch_norm(states), 0.0)
+            parts, counts = stretches(frames, mask, size.stride)
+            x = self.query_tokens + self.embed_positions.weight[: parts.shape[1]] + self.stretch(parts)
         look = mask[:, None, None, :]
+        if size.locality is not None:
+            near = locality_prior(x.shape[1], states.shape[1], size.stride, size.locality, x.device)
+            look = torch.where(look, near, -torch.inf).to(x.dtype)  # (B, 1, Q, T)
+        within = None if size.causal else (torch.arange(x.shape[1], device=x.device) < counts[:, None])[:, None, None]
         for layer in self.layers:
             assert isinstance(layer, Block)
-            x = layer.query(x, states, look)
-        return self.projection(self.layer_norm(x))  # type: ignore[no-any-return]
+            x = layer.query(x, states, look, within)
+        return self.projection(self.layer_norm(x)), counts
 
 
 class StackedFrames(nn.Module):
-    """The ablation without attention: a clip's frames, resampled to Q x S, S side by side, through two matrices."""
+    """The ablation without attention: frames side by side, through two matrices.
+
+    With learned queries' fixed number a clip's frames are resampled to Q x S, S side by side; with time queries they are
+    the frames of each stretch.
+    """
 
     def __init__(self, config: ConnectorConfig) -> None:
         super().__init__()
         self.config = config
-        self.fc1 = nn.Linear(config.stack * config.width, config.ffn)
+        side = config.stack if config.queries == "learned" else config.stride
+        self.fc1 = nn.Linear(side * config.width, config.ffn)
         self.layer_norm = nn.LayerNorm(config.ffn)
         self.projection = nn.Linear(config.ffn, config.llm_width)
+        self.vocabulary = Vocabulary(config) if config.alignment != "l2" else None
 
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """As `Connector.forward`; virtual token q of Q hears the q-th part of the clip and nothing else."""
-        frames = resampled(states, mask.sum(1), self.config.queries * self.config.stack)  # (B, Q*S, D)
-        x = self.fc1(frames.reshape(len(states), self.config.queries, -1))  # (B, Q, F)
-        return self.projection(self.layer_norm(nn.functional.gelu(x)))  # type: ignore[no-any-return]
+        size = self.config
+        if size.queries == "learned":
+            frames = resampled(states, mask.sum(1), size.max_queries * size.stack)  # (B, Q*S, D)
+            parts = frames.reshape(len(states), size.max_queries, -1)
+            counts = mask.new_full((len(states),), size.max_queries, dtype=torch.long)
+        else:
+            parts, counts = stretches(torch.where(mask[..., None], states, 0.0), mask, size.stride)
+        return self.projection(self.layer_norm(nn.functional.gelu(self.fc1(parts)))), counts
+
+
+@torch.no_grad()
+def _start_as_mean(stretch: nn.Linear, config: ConnectorConfig, scale: float = 0.05) -> None:
+    """Start the map of a stretch as the mean of its frames, small beside the positions that Whisper's decoder knows."""
+    every = torch.eye(config.width) * (scale / config.stride)
+    stretch.weight.copy_(every.repeat(1, config.stride))
+    stretch.bias.zero_()
+
+
+def stretches(frames: Tensor, mask: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """frames (B, T, D), zero where mask (B, T) is False -> those of each stretch side by side (B, Q, stride x D), Q of the
+    longest clip, and the number of stretches of each clip (B,); the last one is filled up with zeros."""
+    rows, longest, width = frames.shape
+    count = -(-longest // stride)
+    whole = nn.functional.pad(frames, (0, 0, 0, count * stride - longest))
+    return whole.reshape(rows, count, stride * width), -(-mask.sum(1) // stride)
+
+
+def locality_prior(queries: int, positions: int, stride: int, width: float, device: torch.device) -> Tensor:
+    """(Q, T): minus min(4, ((t - c) / width)^2 / 2), c the middle of the query's stretch; added to attention scores."""
+    middle = stride * (torch.arange(queries, device=device) + 0.5) - 0.5
+    away = (torch.arange(positions, device=device) - middle[:, None]) / width
+    return -(away.square() / 2).clamp(max=4.0)
 
 
 def resampled(states: Tensor, lengths: Tensor, count: int) -> Tensor:
@@ -81,26 +166,23 @@ def build(config: ConnectorConfig) -> AnyConnector:
 
 def sized(config: TrainConfig, whisper: Whisper, llm_width: int) -> ConnectorConfig:
     """The connector that `config` puts between this Whisper and an LLM of this width."""
-    size, former = whisper.config, config.connector == "qformer"
-    return ConnectorConfig(
-        kind=config.connector,
-        width=size["d_model"],
-        heads=size["decoder_attention_heads"] if former else 0,
-        layers=config.layers if former else 0,
-        ffn=size["decoder_ffn_dim"],
-        queries=config.queries,
-        llm_width=llm_width,
-        stack=1 if former else config.stack,
-    )
+    size = whisper.config
+    return connector_config(
+        config, width=size["d_model"], heads=size["decoder_attention_heads"], ffn=size["decoder_ffn_dim"],
+        positions=size["max_source_positions"], llm_width=llm_width,
+    )  # fmt: skip
 
 
 def from_whisper(whisper: Whisper, config: ConnectorConfig) -> Connector:
-    """A connector that starts as the Whisper decoder: its blocks, final norm and first Q positions."""
+    """A connector that starts as the Whisper decoder: its blocks, final norm and first Q positions. Positions that the
+    decoder does not have (448 in every Whisper, which strides below 4 exceed) start as any others do."""
     connector = Connector(config)
     own = connector.state_dict()
     for name, value in whisper.decoder.state_dict().items():
-        if name in own:
-            own[name] = (value[: config.queries] if name == "embed_positions.weight" else value).float().cpu()
+        if name == "embed_positions.weight":
+            own[name][: len(value)] = value[: config.max_queries].float().cpu()
+        elif name in own:
+            own[name] = value.float().cpu()
     connector.load_state_dict(own)
     return connector
 

@@ -51,10 +51,17 @@ def to_published(connector: AnyConnector, whisper: Whisper, *, partial: bool = F
     size, decoder = connector.config, whisper.decoder
     if not isinstance(connector, Connector):
         raise UserError(f"a connector of kind {size.kind} has no published form: only qformer is a Whisper decoder.")
+    if size.queries != "learned" or size.alignment != "l2" or not size.causal:
+        raise UserError(
+            f"a connector with {size.queries} queries, alignment {size.alignment} and "
+            f"{'causal' if size.causal else 'bidirectional'} attention has no published form: the reference code knows "
+            "learned queries and causal attention, and gives the LLM every virtual token. Convert one that was trained with "
+            "--preset paper, or keep this one in its own format."
+        )
     _same_sizes(size, whisper, partial)
     positions = decoder.embed_positions.weight.detach().float().cpu()  # (P, D)
     state = {name: value.detach().float().cpu() for name, value in connector.state_dict().items()}
-    state["embed_positions.weight"] = torch.cat([state["embed_positions.weight"], positions[size.queries :]])
+    state["embed_positions.weight"] = torch.cat([state["embed_positions.weight"], positions[size.max_queries :]])
     state["projection.weight"] = state["projection.weight"].T
     state["embed_tokens.weight"] = decoder.embed_tokens.weight.detach().float().cpu()
     return {_published(name): value.contiguous().clone() for name, value in state.items()}
@@ -66,9 +73,9 @@ def _same_sizes(size: ConnectorConfig, whisper: Whisper, partial: bool) -> None:
     its = dict(zip(own, (config[k] for k in ("d_model", "decoder_attention_heads", "decoder_ffn_dim")), strict=True))
     if own != its:
         raise UserError(f"this connector is not of this Whisper's sizes: it has {own}, the Whisper decoder {its}.")
-    if size.queries > config["max_target_positions"]:
+    if size.max_queries > config["max_target_positions"]:
         raise UserError(
-            f"this connector has {size.queries} queries; a WhisperDecoder has {config['max_target_positions']} "
+            f"this connector has {size.max_queries} queries; a WhisperDecoder has {config['max_target_positions']} "
             "positions, and a published checkpoint can have no more queries than that."
         )
     layers = config["decoder_layers"]
@@ -94,9 +101,11 @@ def from_published(source: Path | Mapping[str, Tensor], *, heads: int | None = N
     state = {_ours(name): tensors[name].float() for name in needed(tensors, where)}
     size = _sizes(state, where, heads)
     positions = state["embed_positions.weight"]
-    if len(positions) < size.queries:
-        raise AssetError(f"{where}: {size.queries} query_tokens, but only {len(positions)} embed_positions for them.")
-    state["embed_positions.weight"] = positions[: size.queries]
+    if len(positions) < size.max_queries:
+        raise AssetError(
+            f"{where}: {size.max_queries} query_tokens, but only {len(positions)} embed_positions for them."
+        )
+    state["embed_positions.weight"] = positions[: size.max_queries]
     state["projection.weight"] = state["projection.weight"].T
     connector = Connector(size)
     try:
@@ -132,7 +141,7 @@ def _sizes(state: Mapping[str, Tensor], where: str, heads: int | None) -> Connec
         heads=heads or width // HEAD_WIDTH,
         layers=_layers(f"{_PREFIX}{name}" for name in state),
         ffn=len(first),
-        queries=len(queries),
+        max_queries=len(queries),
         llm_width=wide,
     )
 
@@ -159,7 +168,7 @@ def needed(names: Collection[str], where: str) -> list[str]:
 
     Raises AssetError where one is missing, or one of the connector's own is not a WhisperDecoder's.
     """
-    small = ConnectorConfig(width=1, heads=1, layers=_layers(names), ffn=1, queries=1, llm_width=1)
+    small = ConnectorConfig(width=1, heads=1, layers=_layers(names), ffn=1, max_queries=1, llm_width=1)
     with torch.device("meta"):
         wanted = [_published(name) for name in Connector(small).state_dict()]
     for name in wanted:

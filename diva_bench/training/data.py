@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diva_bench import audio
-from diva_bench.decoding.whisper import Wave, Whisper
+from diva_bench.decoding.whisper import PER_POSITION, RATE, Wave, Whisper
+from diva_bench.diva import losses
 from diva_bench.diva.config import TrainConfig
 from diva_bench.errors import DataError
 from diva_bench.training import sources
@@ -74,6 +75,11 @@ class Clips:
     @property
     def dev(self) -> list[int]:
         return [i for i, c in enumerate(self.items) if c.dev]
+
+    @cached_property
+    def known(self) -> Tensor:
+        """(n,): ids of the tokens that the training texts have, sorted."""
+        return torch.tensor(sorted({t for i in self.train for t in self.items[i].tokens}))
 
     @property
     def seconds(self) -> float:
@@ -153,8 +159,8 @@ def prepare(
                 skipped["empty text"] += 1
                 continue
             ids = tokenize(example.text.strip())
-            if len(ids) > config.queries:
-                skipped[f"over {config.queries} tokens"] += 1
+            if config.queries == "learned" and len(ids) > config.max_queries:
+                skipped[f"over {config.max_queries} tokens"] += 1
                 continue
             key = audio_key(example.audio)
             mine.append((position, key, ids, example.id, example.text.strip()))
@@ -174,12 +180,23 @@ def prepare(
         if reason := facts.get("skip"):
             skipped[reason] += 1
             continue
+        if config.alignment == "ctc" and not losses.fits(ids, _virtual_tokens(config, facts["seconds"])):
+            skipped["more tokens than virtual tokens"] += 1
+            continue
         held = is_dev(text, config.held_out)
         items.append(Clip(ident, key, tuple(ids), text, facts["seconds"], held, source))
     found = Clips(items, dict(sorted(skipped.items())), store, config, spent)
     if not items:
         raise DataError(f"{', '.join(given)}: no clip that can be used; skipped: {found.skipped or 'none'}.")
     return found
+
+
+def _virtual_tokens(config: TrainConfig, seconds: float) -> int:
+    """How many a clip has."""
+    if config.queries == "learned":
+        return config.max_queries
+    positions = int((config.window_seconds or seconds) * RATE) // PER_POSITION  # rounded down: never one too many
+    return -(-positions // config.stride)
 
 
 def _say_what_is_left_out(given: Sequence[str], progress: Progress) -> None:

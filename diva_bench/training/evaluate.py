@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from rapidfuzz.distance import Levenshtein
 
 from diva_bench import audio, prompt, stats
 from diva_bench.adapters.diva import Diva
-from diva_bench.diva import losses
+from diva_bench.diva import losses, reading
 from diva_bench.diva.model import AnyConnector
 from diva_bench.scorers import cleaned
 from diva_bench.specs import TaskSpec
+from diva_bench.training import probe
 from diva_bench.training.run import Run, text_key
-from diva_bench.types import Floats, Request, Sample, Scorer
+from diva_bench.types import Floats, Request, Response, Sample, Scorer
 
 _BATCH = 32
 
@@ -46,13 +48,29 @@ def looked_at(run: Run) -> list[int]:
 
 
 def reduce(totals: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Scores from summed rows: align, alignment loss; nearest, % of virtual tokens nearest to the token they were aligned
-    with; distill, distance of the last hidden states; kl, nats; first_token, % of clips where the LLM would begin its
-    answer to the speech with the token that it begins its answer to the text with."""
-    clips, tokens = totals["clips"], totals["tokens"]
+    """Scores from summed rows, those that were measured:
+
+    align: alignment loss. nearest: % of virtual tokens nearest to the token that they stand for; with ctc, 100 minus the
+    token error rate of what the clip reads as. read_wer: word error rate of what the clip reads as (ctc). length,
+    distance: of the virtual tokens that are kept and from there to the nearest embedding, in lengths of an embedding (ctc).
+    distill: distance of the last hidden states. kl: nats. first_token: % of clips where the LLM would begin its answer to
+    the speech with the token that it begins its answer to the text with.
+    """
+    clips = totals["clips"]
+    read: dict[str, Floats] = {}
+    if "tokens" in totals:
+        near = stats.dense(totals, ["align", "hits"]) / np.maximum(totals["tokens"], 1)[..., None]
+        read = {"align": near[..., 0], "nearest": 100 * near[..., 1]}
+    if "words" in totals:
+        sums = stats.dense(totals, ["word_errors", "words", "length", "distance", "kept"])
+        errors, words, length, distance, kept = np.moveaxis(sums, -1, 0)
+        read |= {
+            "read_wer": 100 * stats.ratio(errors, words),
+            "length": stats.ratio(length, kept),
+            "distance": stats.ratio(distance, kept),
+        }
     return {
-        "align": stats.ratio(totals["align"], tokens),
-        "nearest": 100 * stats.ratio(totals["hits"], tokens),
+        **read,
         "distill": stats.ratio(totals["distill"], clips),
         "kl": stats.ratio(totals["kl"], clips),
         "first_token": 100 * stats.ratio(totals["agree"], clips),
@@ -92,19 +110,24 @@ def clip_rows(run: Run, connector: AnyConnector, chosen: Sequence[int]) -> list[
             heard, mask = run.hear(part)
             if run.trained.encoder is not None:
                 heard = run.trained.encoder(heard, mask)
-            rows |= zip(part, _rows(run, connector(heard, mask), part), strict=True)
+            virtual, counts = connector(heard, mask)
+            rows |= zip(part, _rows(run, connector, virtual, counts, part), strict=True)
     connector.train(was)
     return [rows[i] for i in chosen]
 
 
-def _rows(run: Run, virtual: torch.Tensor, part: Sequence[int]) -> list[dict[str, float]]:
-    """virtual (B, Q, E) of the clips in `part`."""
-    side, embeddings = run.config.aligned, run.frozen.llm.embeddings
+def _rows(
+    run: Run, connector: AnyConnector, virtual: torch.Tensor, counts: torch.Tensor, part: Sequence[int]
+) -> list[dict[str, float]]:
+    """virtual (B, Q, E), counts (B,) of the clips in `part`."""
+    if run.config.alignment == "ctc":
+        told, given = _read_rows(run, connector, virtual, counts, part)
+    else:
+        anchored = connector.config.queries == "time"  # and without ctc: nothing says which token is where
+        told = [{} for _ in part] if anchored else _aligned_rows(run, virtual, part)
+        given = reading.contents(connector, virtual, counts, run.frozen.llm.embeddings)
     answers = run.answers(part)
-    student, teacher = run.frozen.study(virtual, answers), run.teacher(part)
-    ids = [run.frozen.shifted(run.clips.items[i].tokens, run.config.shift) for i in part]
-    found = [losses.aligned(virtual, b, len(row), side) for b, row in enumerate(ids)]
-    nearest = torch.split(losses.nearest_tokens(torch.cat(found), embeddings), [len(row) for row in ids])
+    student, teacher = run.frozen.study(given, answers), run.teacher(part)
     # the states that predict the first token of the answer, whatever follows was distilled too
     firsts = torch.tensor([0, *[1 + len(a) for a in answers[:-1]]], device=run.device).cumsum(0)
     ours, theirs = torch.stack([states[0] for states in student]), teacher[firsts].to(student[0].dtype)
@@ -112,21 +135,64 @@ def _rows(run: Run, virtual: torch.Tensor, part: Sequence[int]) -> list[dict[str
     kl = (wanted_p.exp() * (wanted_p - found_p)).sum(-1)
     agree = found_p.argmax(-1) == wanted_p.argmax(-1)
     distances = (ours - theirs).float().norm(dim=-1)
+    return [
+        {"clips": 1.0, **row, "distill": float(distances[b]), "kl": float(kl[b]), "agree": float(agree[b])}
+        for b, row in enumerate(told)
+    ]
+
+
+def _aligned_rows(run: Run, virtual: torch.Tensor, part: Sequence[int]) -> list[dict[str, float]]:
+    """How near the virtual tokens are to the tokens that they stand for (l2 and ce)."""
+    side, embeddings = run.config.aligned, run.frozen.llm.embeddings
+    ids = [run.frozen.shifted(run.clips.items[i].tokens, run.config.shift) for i in part]
+    found = [losses.aligned(virtual, b, len(row), side) for b, row in enumerate(ids)]
+    nearest = torch.split(losses.nearest_tokens(torch.cat(found), embeddings), [len(row) for row in ids])
     rows = []
-    for b in range(len(part)):
-        wanted = torch.tensor(ids[b], device=run.device)
+    for b, row in enumerate(ids):
+        wanted = torch.tensor(row, device=run.device)
         rows.append(
             {
-                "clips": 1.0,
                 "tokens": float(len(wanted)),
                 "align": float((found[b] - embeddings[wanted]).float().norm(dim=-1).sum()),
                 "hits": float((nearest[b] == wanted).sum()),
-                "distill": float(distances[b]),
-                "kl": float(kl[b]),
-                "agree": float(agree[b]),
             }
         )
     return rows
+
+
+def _read_rows(
+    run: Run, connector: AnyConnector, virtual: torch.Tensor, counts: torch.Tensor, part: Sequence[int]
+) -> tuple[list[dict[str, float]], list[torch.Tensor]]:
+    """What clips read as against their transcripts (ctc), and what the LLM is given for each."""
+    embeddings, vocabulary = run.frozen.llm.embeddings, connector.vocabulary
+    assert vocabulary is not None
+    read = reading.read(connector, virtual, counts, embeddings)
+    given = [reading.given(connector, virtual[b], one, embeddings) for b, one in enumerate(read)]
+    totals = torch.nn.utils.rnn.pad_sequence([one.normaliser for one in read], batch_first=True)
+    rows, scorer = [], probe.scorer()
+    for b, (i, one) in enumerate(zip(part, read, strict=True)):
+        clip = run.clips.items[i]
+        wanted = torch.tensor(clip.tokens, device=run.device)
+        nats, _, _ = losses.ctc_alignment(
+            virtual[b : b + 1], counts[b : b + 1], [wanted], embeddings, vocabulary, torch.unique(wanted),
+            normaliser=totals[b : b + 1, : virtual.shape[1]],
+        )  # fmt: skip
+        sample = Sample(clip.key, (clip.text,), clip.key)
+        words = scorer.measure(sample, Response(clip.key, run.frozen.llm.text(one.tokens)))
+        nearest = embeddings[torch.tensor(one.tokens, dtype=torch.long, device=run.device)].float()
+        rows.append(
+            {
+                "tokens": float(len(wanted)),
+                "align": float(nats),
+                "hits": float(len(wanted) - Levenshtein.distance(one.tokens, clip.tokens)),
+                "word_errors": words["wer.errors"],
+                "words": words["wer.length"],
+                "kept": float(len(one.tokens)),
+                "length": float(given[b].float().norm(dim=-1).sum()) / run.scale["pull"],
+                "distance": float((given[b].float() - nearest).norm(dim=-1).sum()) / run.scale["pull"],
+            }
+        )
+    return rows, given
 
 
 def task_scores(run: Run, tasks: TaskSet) -> dict[str, float]:

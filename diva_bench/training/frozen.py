@@ -75,15 +75,14 @@ class Frozen:
 
     # ---- student
 
-    def study(self, virtual: Tensor, answers: Sequence[Sequence[int]]) -> list[Tensor]:
-        """virtual (B, Q, E) -> per row (1 + K_b, E), as `teach`, with a gradient to `virtual`."""
-        rows, longest = len(virtual), max(len(a) for a in answers)
-        # after the answer's end anything may stand: it is not looked at
-        tail = torch.tensor([[*self.after, *a, *[0] * (longest - len(a))] for a in answers], device=self.device)
-        given = torch.cat([virtual.to(self.llm.embeddings.dtype), self.llm.embeddings[tail].detach()], dim=1)
-        states = self._read(given)
-        start = virtual.shape[1] + len(self.after) - 1
-        return [states[b, start : start + 1 + len(answers[b])] for b in range(rows)]
+    def study(self, virtual: Sequence[Tensor], answers: Sequence[Sequence[int]]) -> list[Tensor]:
+        """virtual: per row (Q_b, E), Q_b may be 0 -> per row (1 + K_b, E), as `teach`, with a gradient to `virtual`."""
+        parts = [
+            torch.cat([v.to(self.llm.embeddings.dtype), self._embed([*self.after, *a])])
+            for v, a in zip(virtual, answers, strict=True)
+        ]
+        states = self._read(torch.nn.utils.rnn.pad_sequence(parts, batch_first=True))  # right padding, as in `teach`
+        return [states[b, len(p) - 1 - len(a) : len(p)] for b, (p, a) in enumerate(zip(parts, answers, strict=True))]
 
     def _read(self, content: Tensor) -> Tensor:
         """Final states (B, n, E) of content (B, n, E) behind the template's beginning, which was read once."""

@@ -44,8 +44,9 @@ class Trained(nn.Module):
         super().__init__()
         self.connector, self.encoder = connector, encoder
 
-    def forward(self, heard: Tensor, mask: Tensor) -> Tensor:
-        """Encoder states (B, T, D), or features (B, bins, 2T) where the encoder is trained -> virtual tokens (B, Q, E)."""
+    def forward(self, heard: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Encoder states (B, T, D), or features (B, bins, 2T) where the encoder is trained -> virtual tokens (B, Q, E),
+        and how many of each row's are real (B,)."""
         if self.encoder is not None:
             heard = self.encoder(heard, mask)
         return self.connector(heard, mask)  # type: ignore[no-any-return]
@@ -67,7 +68,7 @@ class Run:
     taught: ArrayCache
     """Teacher's states (1 + K, E) by transcript."""
     scale: dict[str, float]
-    """Mean length of each loss's targets, or 1."""
+    """Mean length of each loss's targets, or 1; `pull`: of the embeddings that virtual tokens are pulled to."""
     team: Accelerator
     before: dict[str, Any]
     """training.json of the connector that this training goes on from; empty where there is none."""
@@ -86,6 +87,17 @@ class Run:
         """Stored states of several clips' transcripts, end to end: (M, E) float32."""
         rows = [torch.from_numpy(self.taught[text_key(self.clips.items[i].tokens)].astype(np.float32)) for i in chosen]
         return torch.cat(rows).to(self.device)
+
+    def candidates(self, step: int, whole: Sequence[int]) -> Tensor:
+        """(C,): the vocabulary of a step, sorted: the tokens of all its clips, `negatives` of the training texts' and a
+        sixth as many of all; a function of step and seed, the same in all processes."""
+        rng = torch.Generator().manual_seed(int(digest([self.config.seed, step, "candidates"])[:15], 16))
+        own = torch.tensor([t for i in whole for t in self.clips.items[i].tokens])
+        known = self.clips.known
+        some = known[torch.randperm(len(known), generator=rng)[: self.config.negatives]]
+        others = torch.randint(len(self.frozen.llm.embeddings), (self.config.negatives // 6,), generator=rng)
+        classes: Tensor = torch.unique(torch.cat([own, some, others]))
+        return classes.to(self.device)
 
     def hear(self, chosen: Sequence[int], variants: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """What `trained` takes: from the store, or by the frozen encoder now, or features for a trained one."""
@@ -160,6 +172,8 @@ def prepare(
     if start_dir:
         about["start"] = {"weights": _called(config.start_from or ""), "fingerprint": whole(start_dir)[CONNECTOR][:16]}
     connector = started or build(config, whisper, frozen)
+    if connector.vocabulary is not None and started is None:
+        connector.vocabulary.start(frozen.llm.embeddings, clips.known, config.sharpness)
     trained = Trained(connector, whisper.encoder.requires_grad_(True) if config.train_encoder else None)
     scale = _scale(config, frozen, clips, taught)
     return Run(
@@ -264,10 +278,12 @@ def _teach(
 
 def _scale(config: TrainConfig, frozen: Frozen, clips: Clips, taught: ArrayCache) -> dict[str, float]:
     """Mean length of targets over some clips; 1 where losses are added as they are (KL has no length)."""
-    if not config.scaled:
-        return {"align": 1.0, "distill": 1.0}
     some = [clips.items[i].tokens for i in (clips.dev or clips.train)[:64]]
     length = torch.cat([frozen.targets(t) for t in some]).float().norm(dim=-1).mean()
+    pull = {} if config.alignment == "l2" else {"pull": float(length)}
+    if not config.scaled:
+        return {"align": 1.0, "distill": 1.0, **pull}
     states = [torch.from_numpy(taught[text_key(t)].copy()).float() for t in some if text_key(t) in taught]
     states = states if config.distillation == "l2" else []
-    return {"align": float(length), "distill": float(torch.cat(states).norm(dim=-1).mean()) if states else 1.0}
+    distill = float(torch.cat(states).norm(dim=-1).mean()) if states else 1.0
+    return {"align": float(length), "distill": distill, **pull}

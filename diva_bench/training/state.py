@@ -7,6 +7,7 @@ disk leaves the last good one. Nothing pickled.
 from __future__ import annotations
 
 import json
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from diva_bench import disk
+from diva_bench.diva.config import TrainConfig
 from diva_bench.errors import StoreError
 
 NAME = "resume.safetensors"
@@ -79,6 +81,9 @@ def load(
 
 
 def _same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """A setting that did not exist when the training was begun had what is its default now."""
+    defaults = {f.name: f.default for f in fields(TrainConfig) if f.default is not MISSING}
+    before = {**{name: defaults[name] for name in now if name in defaults}, **before}
     changed = [f"{k} {before.get(k)} -> {now.get(k)}" for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
     if changed:
         raise StoreError(

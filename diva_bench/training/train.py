@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from diva_bench import provenance
 from diva_bench.diva import losses
 from diva_bench.diva.config import TrainConfig
+from diva_bench.diva.reading import contents
 from diva_bench.errors import UserError
 from diva_bench.specs import digest
 from diva_bench.training import evaluate, export, state
@@ -70,26 +71,48 @@ def losses_of(
 
     Every sum is divided by the count of the whole batch, so that parts and processes add up to the same gradient."""
     config = run.config
-    targets = [run.frozen.targets(run.clips.items[i].tokens, config.shift) for i in chosen]
-    tokens = sum(len(run.clips.items[i].tokens) for i in whole)
     heard = run.hear(chosen, variants)
     with run.autocast():
-        virtual = trained(*heard)
-        distance, _ = losses.token_alignment(virtual, targets, config.aligned)
-        sums = {"align": distance.detach() / tokens}
-        loss = distance * (config.align / (tokens * run.scale["align"]))
-        if config.pad:
-            lengths = [len(t) for t in targets]
-            away, _ = losses.free_tokens(virtual, lengths, run.frozen.neutral, config.aligned)
-            free = config.queries * len(whole) - tokens
-            loss = loss + away * (config.pad / (max(1, free) * run.scale["align"]))
-            sums["pad"] = away.detach() / max(1, free)
+        virtual, counts = trained(*heard)
+        loss, sums = alignment(run, virtual, counts, chosen, whole, step)
         if config.runs_llm(step):
             positions = sum(1 + len(a) for a in run.answers(whole))
-            student = torch.cat(run.frozen.study(virtual, run.answers(chosen)))
+            given = contents(run.trained.connector, virtual, counts, run.frozen.llm.embeddings)
+            student = torch.cat(run.frozen.study(given, run.answers(chosen)))
             away = distillation(run, student, run.teacher(chosen))
             loss = loss + away * (config.distill / (positions * run.scale["distill"]))
             sums["distill"] = away.detach() / positions
+    return loss, sums
+
+
+def alignment(
+    run: Run, virtual: Tensor, counts: Tensor, chosen: Sequence[int], whole: Sequence[int], step: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The share of some clips in the alignment loss of the `whole` batch, and the sums it is made of."""
+    config, embeddings = run.config, run.frozen.llm.embeddings
+    if config.queries == "time" and config.alignment != "ctc":
+        return virtual.sum() * 0.0, {}  # distilled alone: nothing says which virtual token stands for which word
+    tokens = sum(len(run.clips.items[i].tokens) for i in whole)
+    ids = [run.frozen.shifted(run.clips.items[i].tokens, config.shift) for i in chosen]
+    if config.alignment == "l2":
+        distance, _ = losses.token_alignment(virtual, [run.frozen.targets(i) for i in ids], config.aligned)
+        loss, sums = distance * (config.align / (tokens * run.scale["align"])), {"align": distance.detach() / tokens}
+    else:
+        wanted = [torch.tensor(i, device=run.device) for i in ids]
+        classes, vocabulary = run.candidates(step, whole), run.trained.connector.vocabulary
+        assert vocabulary is not None
+        if config.alignment == "ctc":
+            nats, away, _ = losses.ctc_alignment(virtual, counts, wanted, embeddings, vocabulary, classes)
+        else:
+            nats, away, _ = losses.token_entropy(virtual, wanted, embeddings, vocabulary, classes, config.aligned)
+        pulled = away / (tokens * run.scale["pull"])
+        loss = nats * (config.align / tokens) + pulled * (config.align * config.pull)
+        sums = {"align": nats.detach() / tokens, "pull": pulled.detach()}
+    if config.pad:
+        away, _ = losses.free_tokens(virtual, [len(i) for i in ids], run.frozen.neutral, config.aligned)
+        free = virtual.shape[1] * len(whole) - tokens
+        loss = loss + away * (config.pad / (max(1, free) * run.scale["align"]))
+        sums["pad"] = away.detach() / max(1, free)
     return loss, sums
 
 

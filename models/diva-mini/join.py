@@ -3,7 +3,8 @@ the fifteenth word.
 
     python models/diva-mini/join.py OUT.parquet --data FILE [--data FILE ...] --clips 6000
 
-Two clips with a short pause between them, or three, up to `--words` words in all; which ones is drawn by `--seed`. Parts
+Two clips with a short pause between them, or more (`--parts` at most), up to `--words` words and `--seconds` seconds in
+all; which ones is drawn by `--seed`. Rows are sorted by length, so that clips encoded together need little padding. Parts
 that training holds out (training/data.py is_dev, by text) are only joined with each other, and to texts that are held
 out too, so that no word order of a held-out text is trained on. FLAC, 16 kHz, mono.
 """
@@ -28,7 +29,7 @@ from diva_bench.training.data import is_dev
 RATE_HZ = 16_000
 PAUSE_SECONDS = (0.05, 0.4)  # beside the silence at the clips' own ends
 HELD_OUT = 50  # TrainConfig.held_out
-THREE = 0.2  # of the joined clips have three parts
+MORE = 0.35  # of the joined clips have one part more than two, as many of those have one more again, and so on
 TRIES = 400
 
 Part = tuple[bytes, str]
@@ -39,10 +40,13 @@ def joined_text(parts: Sequence[Part]) -> str:
     return " ".join(text if re.search(r"[.?!]$", text) else f"{text}." for _, text in parts)
 
 
-def drawn(pool: Sequence[Part], rng: random.Random, words: int) -> list[Part] | None:
-    """Parts that go together, or None after many tries."""
+def drawn(pool: Sequence[Part], rng: random.Random, words: int, most: int) -> list[Part] | None:
+    """Parts that go together, at most `most` of them, or None after many tries."""
     for _ in range(TRIES):
-        parts = rng.sample(pool, min(len(pool), 3 if rng.random() < THREE else 2))
+        count = 2
+        while count < most and rng.random() < MORE:
+            count += 1
+        parts = rng.sample(pool, min(len(pool), count))
         text = joined_text(parts)
         held = {is_dev(t, HELD_OUT) for _, t in parts}
         if len(text.split()) <= words and held == {is_dev(text, HELD_OUT)}:
@@ -68,7 +72,9 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="a parquet file")
     parser.add_argument("--data", type=Path, action="append", required=True, help="parquet; may be repeated")
     parser.add_argument("--clips", type=int, required=True)
-    parser.add_argument("--words", type=int, default=22)
+    parser.add_argument("--words", type=int, default=28)
+    parser.add_argument("--parts", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=15.0, help="longer ones are left out")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     voices: dict[str, list[Part]] = defaultdict(list)
@@ -90,13 +96,16 @@ def main() -> None:
     ]
     rng, rows = random.Random(args.seed), []
     for voice, _, pool in rng.choices(pools, [len(pool) for _, _, pool in pools], k=args.clips):
-        if parts := drawn(pool, rng, args.words):
+        if parts := drawn(pool, rng, args.words, args.parts):
             try:
                 sound, seconds = joined(parts, rng)
             except ValueError as err:
                 parser.error(str(err))
+            if seconds > args.seconds:
+                continue
             text = joined_text(parts)
             rows.append({"audio": {"bytes": sound, "path": None}, "text": text, "voice": voice, "seconds": seconds})
+    rows.sort(key=lambda row: float(str(row["seconds"])))
     pq.write_table(pa.Table.from_pylist(rows), args.output)
     hours = sum(float(str(row["seconds"])) for row in rows) / 3600
     print(f"{args.output.name}: {len(rows)} clips, {hours:.2f} h", flush=True)

@@ -1,11 +1,12 @@
 """Speak texts to train on, as the parquet files that `diva-bench train --data` reads (columns audio, text, voice, seconds).
 
-    pip install hibari-tts soundfile soxr pyarrow          # and, for --engine flite, Debian's flite
+    pip install hibari-tts soundfile soxr pyarrow          # --engine flite or espeak-ng: Debian's package of that name
     python models/diva-mini/speak.py texts.txt OUT --engine hibari
 
 One text a line. Ogg Opus, 16 kHz, mono; `seconds` is the length. Each text has one voice and one speed (0.87 to 1.15, pitch
 with it), drawn by its hash, so that the same texts give the same clips. Files that are there are left as they are. A text
-that the engine has no sound for ("...") is left out and counted.
+that the engine has no sound for ("...") is left out and counted. Rows of a file are sorted by length: clips that are encoded
+together then need little padding.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ RATE_HZ = 16_000
 PER_FILE = 2_000
 SPEEDS = (0.87, 1.15)
 FLITE_VOICES = ("awb", "rms", "slt", "kal16")
+ESPEAK_ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029")
+ESPEAK_SPEAKERS = ("", "+m3", "+m7", "+f2", "+f3", "+f4")
+ESPEAK_PITCHES = (30, 65)  # of 0 to 99
 EDGE_SECONDS = 0.1  # of silence kept at each end
 SILENCE = 0.01  # of the loudest sample
 
@@ -57,7 +61,22 @@ def flite() -> Callable[[str, random.Random], tuple[Samples, int, str]]:
     return say
 
 
-ENGINES = {"hibari": hibari, "flite": flite}
+def espeak() -> Callable[[str, random.Random], tuple[Samples, int, str]]:
+    """Seven accents in six voices of the espeak-ng command: formant synthesis, robotic."""
+
+    def say(text: str, rng: random.Random) -> tuple[Samples, int, str]:
+        voice = rng.choice(ESPEAK_ACCENTS) + rng.choice(ESPEAK_SPEAKERS)
+        with tempfile.NamedTemporaryFile(suffix=".wav") as out:
+            pitch = str(rng.randint(*ESPEAK_PITCHES))
+            subprocess.run(["espeak-ng", "-v", voice, "-p", pitch, "-w", out.name, "--", text], check=True)
+            sound, rate = sf.read(out.name, dtype="float32")
+        return sound, rate, f"espeak-{voice}"
+
+    return say
+
+
+ENGINES = {"hibari": hibari, "flite": flite, "espeak-ng": espeak}
+COMMANDS = ("flite", "espeak-ng")  # engines that are a command of that name
 
 
 def trimmed(sound: Samples, rate: int) -> Samples:
@@ -97,8 +116,11 @@ def main() -> None:
     args = parser.parse_args()
     if not args.texts.is_file():
         parser.error(f"{args.texts}: is not a file; give a file with one text a line.")
-    if args.engine == "flite" and not shutil.which("flite"):
-        parser.error("--engine flite: there is no command flite here: apt install flite, or take --engine hibari.")
+    if args.engine in COMMANDS and not shutil.which(args.engine):
+        parser.error(
+            f"--engine {args.engine}: there is no command {args.engine} here: apt install {args.engine}, or take --engine "
+            "hibari."
+        )
     texts = list(dict.fromkeys(line.strip() for line in args.texts.read_text("utf-8").splitlines() if line.strip()))
     args.output.mkdir(parents=True, exist_ok=True)
     say = ENGINES[args.engine]()
@@ -107,7 +129,7 @@ def main() -> None:
         if path.exists():
             continue
         made = [clip(text, say, args.engine) for text in texts[start : start + PER_FILE]]
-        rows = [row for row in made if row]
+        rows = sorted((row for row in made if row), key=lambda row: float(str(row["seconds"])))
         aside = path.with_suffix(".part")
         pq.write_table(pa.Table.from_pylist(rows), aside)
         aside.rename(path)
