@@ -63,8 +63,15 @@ _ADDRESS = re.compile(r"(?<=[A-Za-z]):(?=//)")
 _BLOCK = re.compile(r"^([#>+=-])(?=\s|[#>+=-]|$)|^(\d+)([.)])(?=\s)")
 
 
+_COMMAND = re.compile(r"`[a-z]+(?:[ -][a-z]+)*`")
+
+
 def markdown(text: str, *, item: bool = False) -> str:
-    """As text of a cell or a heading: no code, no emphasis, no link, no HTML; of an `item` of a list: no block either."""
+    """As text of a cell or a heading: no code, no emphasis, no link, no HTML; of an `item` of a list: no block either, but
+    code of lower-case words alone stays, since our own notes name commands that way."""
+    if item and (code := _COMMAND.search(text)):
+        before, after = text[: code.start()], text[code.end() :]
+        return markdown(before, item=True) + code[0] + (markdown(f"x{after}", item=True)[1:] if after else "")
     text = _MARKS.sub(r"\\\g<0>", visible(text))
     text = _ADDRESS.sub("&#58;", text.replace("&", "&amp;").replace("<", "&lt;"))
     return _BLOCK.sub(lambda m: f"\\{m[1]}" if m[1] else f"{m[2]}\\{m[3]}", text) if item else text

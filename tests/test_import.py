@@ -291,6 +291,11 @@ def test_log_likelihoods_of_our_own_responses_are_kept() -> None:
         ({"edition": "mini"}, "unknown edition 'mini'"),
         ({"columns": "ident=x"}, "'ident' is no role. Allowed: id, text, score"),
         ({"columns": "id"}, "expected NAME=VALUE"),
+        (
+            {"columns": "id=my id,text=model, output"},
+            "found 'output'. A name or value with a comma .* in double quotes",
+        ),
+        ({"columns": 'id="my id'}, "expected NAME=VALUE"),
         ({"labels": "yes=no"}, "--labels leads to no; task quiz has none: it is no label task"),
         ({"clusters": Path("x.csv")}, "--clusters goes with --no-gold"),
     ],
@@ -304,6 +309,11 @@ def test_what_cannot_be_meant_is_refused(changes: dict[str, Any], message: str) 
 def test_pairs_are_read_and_a_name_twice_is_refused() -> None:
     assert pairs("a=x, b = y", "--labels") == {"a": "x", "b": "y"}
     assert pairs(None, "--labels") == {}
+    assert pairs('id=my id,text="model, output"', "--columns") == {"id": "my id", "text": "model, output"}
+    assert pairs('"Yes, sarcastic"=sarcastic,"No = sincere"=sincere', "--labels") == {
+        "Yes, sarcastic": "sarcastic", "No = sincere": "sincere",
+    }  # fmt: skip
+    assert pairs('a="say ""hi"", then",b=c=d', "--labels") == {"a": 'say "hi", then', "b": "c=d"}
     with pytest.raises(UserError, match="'a' is given twice"):
         pairs("a=x,a=y", "--labels")
 

@@ -66,6 +66,19 @@ def test_markdown_makes_no_link_no_code_and_no_html_of_it(text: str, shown: str)
     assert markdown(text) == shown
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("see `compare`", "see `compare`"),
+        ("`diva-bench list metrics` says, `score` does", "`diva-bench list metrics` says, `score` does"),
+        ("`rm -rf /`, `A` and `", r"\`rm -rf /\`, \`A\` and \`"),
+        ("`<b>` of `x", r"\`&lt;b>\` of \`x"),
+    ],
+)
+def test_an_item_keeps_the_names_of_commands_as_code_and_nothing_else(text: str, shown: str) -> None:
+    assert markdown(text, item=True) == shown
+
+
 def test_an_item_of_a_list_begins_no_block() -> None:
     assert [markdown(t, item=True) for t in ("# a", "- b", "3. c", "> d", "-5", "#5")] == [
         r"\# a", r"\- b", r"3\. c", r"\> d", "-5", "#5",

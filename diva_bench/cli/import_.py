@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -228,20 +229,41 @@ class Importer:
         return self._gold[key]
 
 
+_QUOTED = r'"(?:[^"]|"")*"'
+_PAIR = re.compile(rf"""\s*({_QUOTED}|[^,="\s][^,=]*)\s*=\s*({_QUOTED}|[^,"\s][^,]*)\s*(?:,|$)""")
+
+
 def pairs(text: str | Mapping[str, str] | None, option: str, allowed: Sequence[str] = ()) -> dict[str, str]:
-    """ "a=x,b=y" as a mapping; UserError where it is anything else, names a key twice or one that is not allowed."""
+    """ "a=x,b=y" as a mapping; a side in double quotes may have commas and "=" in it, and "" for a quote.
+
+    Raises UserError where the text is anything else, names a key twice or one that is not allowed."""
+    parts = list(text.items()) if isinstance(text, Mapping) else _split(text or "", option)
     found: dict[str, str] = {}
-    parts = [f"{key}={value}" for key, value in text.items()] if isinstance(text, Mapping) else (text or "").split(",")
-    for part in parts if text else ():
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not key or not equals or not value:
-            raise UserError(f"{option} {text!r}: expected NAME=VALUE, with commas between them; found {part!r}.")
+    for key, value in parts:
         if allowed and key not in allowed:
             raise UserError(f"{option}: {key!r} is no role. Allowed: {', '.join(allowed)}.")
         if key in found:
             raise UserError(f"{option}: {key!r} is given twice.")
         found[key] = value
     return found
+
+
+def _split(text: str, option: str) -> Iterator[tuple[str, str]]:
+    at = 0
+    while at < len(text):
+        pair = _PAIR.match(text, at)
+        if pair is None:
+            raise UserError(
+                f"{option} {text!r}: expected NAME=VALUE, with commas between them; found {text[at:].strip()!r}. A name or "
+                'value with a comma or "=" in it stands in double quotes, as in text="model, output".'
+            )
+        yield _unquoted(pair[1]), _unquoted(pair[2])
+        at = pair.end()
+
+
+def _unquoted(side: str) -> str:
+    side = side.strip()
+    return side[1:-1].replace('""', '"') if side.startswith('"') else side
 
 
 def _sources(files: Sequence[Path]) -> list[Source]:
