@@ -248,7 +248,9 @@ class RunFolder:
         path = self.path / "scores.jsonl"
         again = f"Run `diva-bench score {self.path}` to have it written again."
         lines = _read_lines(path, again)
-        _, _, first = next(lines, (0, 0, b"null"))
+        _, _, first = next(lines, (0, 0, b""))
+        if not first:
+            raise UnreadableRun(f"{path}: is empty. {again}")
         header: Json = _parsed(first, stored.SCORES_HEAD, f"{path}:1", again)
         schema = stored.scores_line(tuple(sorted(header["signature"])))
         rows = (_parsed(line, schema, f"{path}:{number}", again) for number, _, line in lines)

@@ -10,6 +10,9 @@ from diva_bench.cli.train import Options, resolve, weights_name
 from diva_bench.diva.config import ABLATIONS
 from diva_bench.errors import AssetError, SpecError, UnknownName, UserError
 
+MODELS = ("align_only", "distill_only", "scratch", "mlp", "kl", "released", "align_first", "align_pad")
+"""Ablations of the paper's recipe that are models."""
+
 
 @pytest.mark.parametrize(
     ("name", "leaves"),
@@ -133,12 +136,21 @@ def test_every_shipped_model_resolves_in_all_its_editions_but_those_that_are_tra
                 continue
             spec = catalog.model(found.spec.name, edition)
             assert catalog.adapter(spec.adapter).accepts
-    names = [f"diva-{ablation.replace('_', '-')}" for ablation in ABLATIONS]
-    assert untrained == {(name, edition) for name in names for edition in ("mini", "nano")}
+    assert set(MODELS) <= set(ABLATIONS)
+    names = [f"diva-{ablation.replace('_', '-')}" for ablation in MODELS]
+    assert untrained == {(name, edition) for name in [*names, "diva-time"] for edition in ("mini", "nano")}
 
 
 @pytest.mark.parametrize("edition", ["mini", "nano"])
-@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_the_recipe_with_time_queries_is_a_model_too(edition, nothing_trained):
+    chosen = Catalog().has("model", "diva-time").spec.editions[edition]
+    assert chosen.trained_by == f"diva-bench train --preset {edition}-time --data DIR --output DIR"
+    options = Options(f"{edition}-time", None)
+    assert chosen.weights == {"connector": weights_name(Catalog(), options, resolve(options))}
+
+
+@pytest.mark.parametrize("edition", ["mini", "nano"])
+@pytest.mark.parametrize("ablation", MODELS)
 def test_the_command_that_a_model_names_trains_the_weights_that_it_names(ablation, edition, nothing_trained):
     catalog = Catalog()
     chosen = catalog.has("model", f"diva-{ablation.replace('_', '-')}").spec.editions[edition]

@@ -20,7 +20,7 @@ from diva_bench.adapters.baseline import SpeakerPrior
 from diva_bench.catalog import Catalog
 from diva_bench.cli.main import app
 from diva_bench.data import Dataset
-from diva_bench.errors import UnknownName
+from diva_bench.errors import SpecError
 from diva_bench.scorers.asr import Wer
 from diva_bench.scorers.labels import Labels
 from diva_bench.scorers.qa import QA
@@ -291,8 +291,10 @@ def test_the_adapter_answers_with_the_speakers_usual_label() -> None:
     (found,) = adapter.generate([request])
     assert (found.text, max(found.choices or {}, key=lambda c: (found.choices or {})[c].total)) == ("sarcastic",) * 2
     spec = Catalog().model("speaker-prior", "mini").model_copy(update={"args": {"kind": "prior"}})
-    with pytest.raises(UnknownName, match="unknown argument 'kind' in args of model speaker-prior"):
-        SpeakerPrior(spec, {}, "cpu")
+    with pytest.raises(
+        SpecError, match="model speaker-prior: adapter speaker-prior has no argument 'kind'; it takes none"
+    ):
+        Catalog().adapter_for(spec)
 
 
 @pytest.fixture

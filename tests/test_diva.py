@@ -215,5 +215,6 @@ def test_a_connector_of_other_widths_is_refused(folders: dict[str, Path], tmp_pa
 def test_config_json_says_what_the_connector_is(folders: dict[str, Path]) -> None:
     held = json.loads((folders["connector"] / "config.json").read_text(encoding="utf-8"))
     assert held["connector"] == {
-        "kind": "qformer", "width": 16, "heads": 2, "layers": 2, "ffn": 32, "max_queries": 6, "llm_width": 32, "stack": 1
+        "kind": "qformer", "width": 16, "heads": 2, "layers": 2, "ffn": 32, "max_queries": 6, "llm_width": 32, "stack": 1,
+        "queries": "learned", "stride": 6, "causal": True, "locality": None, "alignment": "l2", "readout": "raw",
     }  # fmt: skip

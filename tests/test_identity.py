@@ -256,7 +256,7 @@ def test_an_adapter_that_needs_a_template_is_refused_without_its_weights(call: C
     (specs / "reader.yaml").write_text("name: reader\nadapter: oracle\ndescription: d\n")
     done = call(*ASK)
     assert done.returncode == 2
-    assert "its adapter oracle needs weights of role 'llm'; the model names none." in done.stderr
+    assert "model reader: adapter oracle needs weights of the role llm; the model names none." in done.stderr
 
 
 # ---------------------------------------------------------------- the day

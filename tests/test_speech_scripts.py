@@ -54,11 +54,12 @@ def test_joined_clips_are_as_long_as_their_parts_and_pauses_and_no_longer_than_a
     assert len(rows) > 250
     for row in rows:
         parts = row["text"].removesuffix(".").split(". ")
-        assert 2 <= len(parts) <= 3
+        assert 2 <= len(parts) <= 4
         assert len(row["text"].split()) <= 14
         sound, rate = soundfile.read(io.BytesIO(row["audio"]["bytes"]))
         assert rate == 16_000
-        assert len(parts) + 0.05 <= len(sound) / rate <= len(parts) + 0.8
+        pauses = len(parts) - 1
+        assert len(parts) + 0.05 * pauses <= len(sound) / rate <= len(parts) + 0.4 * pauses + 1e-3
         assert row["seconds"] == pytest.approx(len(sound) / rate, abs=1e-3)
         numbers = {int(part.split()[0][1:]) % 3 for part in parts}
         assert numbers <= {0, 1} or numbers == {2}, "one voice, at whatever speeds"
@@ -123,7 +124,7 @@ def test_a_text_that_an_engine_has_no_sound_for_is_left_out_and_counted(tmp_path
     assert "2 clips, 0.00 h; without sound: 1" in done.stdout
     (file,) = (tmp_path / "out").iterdir()
     assert [(e.text, sources.usable(e, max_seconds=15.0)[0]) for e in sources.read(str(file))] == [
-        ("one two three", ""), ("four five", ""),
+        ("four five", ""), ("one two three", ""),  # the shorter one first
     ]  # fmt: skip
 
 

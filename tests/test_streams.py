@@ -117,7 +117,7 @@ def test_a_signal_stops_a_run_which_says_what_is_kept_and_how_to_go_on(
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"WORLD_SIZE": "x"}, "the environment variable WORLD_SIZE is 'x', not a number. Start them with torchrun"),
+        ({"WORLD_SIZE": "x"}, "the environment variable WORLD_SIZE is 'x', not a number. Start them with `torchrun"),
         ({"RANK": "1.5"}, "the environment variable RANK is '1.5', not a number"),
         ({"WORLD_SIZE": "9" * 5000}, "not a number"),
         ({"WORLD_SIZE": "0"}, "RANK is 0 and WORLD_SIZE is 0: a rank is from 0 and below it"),

@@ -190,4 +190,4 @@ def test_a_run_whose_model_cannot_be_read_is_named(call, specs) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "model": {"name": "tuned"}}))
     code, _, err = call(*ABLATE, "--no-ask")
     assert code == 2
-    assert f"{path}: model: is none that this version of diva-bench can read (Field required)." in err
+    assert f"{path}: model.edition: is missing. Restore it from a copy" in err

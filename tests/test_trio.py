@@ -13,6 +13,7 @@ from compared_runs import RIGHT, command, copied, imported, lined
 from diva_bench.cli.compare import trio_command
 from diva_bench.errors import StoreError, UserError
 from diva_bench.report.trio import count, trio
+from diva_bench.specs import ModelSpec, digest
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +79,15 @@ def test_several_runs_of_one_model_are_not_picked_from(results: Path, tmp_path: 
         copied(results, tmp_path, name)
     (run,) = tmp_path.glob("*/good-*")
     twin = Path(shutil.copytree(run, run.with_name("good-000000")))
-    summary = json.loads((twin / "summary.json").read_text()) | {"run_id": twin.name}
+    record = json.loads((twin / "run.json").read_text()) | {"adapter_version": "another"}
+    model = ModelSpec.model_validate(record["model"])
+    known = json.loads((run.parent / "task.json").read_text())["hash"]
+    record["hash"] = digest({"task": known, "model": model.asked(), "adapter_version": "another"})
+    record["id"] = f"good-{record['hash'][:6]}"
+    (twin / "run.json").write_text(json.dumps(record))
+    summary = json.loads((twin / "summary.json").read_text()) | {"run_id": record["id"]}
     (twin / "summary.json").write_text(json.dumps(summary))
-    with pytest.raises(UserError, match=r"several runs are called good: good-000000, good-\w+. Name one of these"):
+    twin.rename(twin.with_name(record["id"]))
+    with pytest.raises(UserError, match=r"several runs are called good: good-\w+, good-\w+. Name one of these"):
         trio_command(tmp_path, "good", "middle", ["bad"], [], "md", [results])
     assert trio_command(tmp_path, run.name, "middle", ["bad"], [], "md", [results]) == 0

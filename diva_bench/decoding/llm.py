@@ -22,7 +22,7 @@ from diva_bench.types import LabelScore
 
 _WORDS = "What did she say to them?"
 _LOOKED_AT = 3  # tokens of it: each costs two passes, seconds where a CPU emulates bfloat16
-_ROUNDING = {torch.float32: 1e-4, torch.float16: 8e-3, torch.bfloat16: 6e-2}
+_ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 8e-3, torch.bfloat16: 6e-2}
 """Share of the largest logit that two ways to the same logits may be apart: eight units in the last place of the two short
 formats; of float32, in which there is room, a thousand."""
 

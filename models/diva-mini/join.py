@@ -106,7 +106,7 @@ def main() -> None:
             text = joined_text(parts)
             rows.append({"audio": {"bytes": sound, "path": None}, "text": text, "voice": voice, "seconds": seconds})
     rows.sort(key=lambda row: float(str(row["seconds"])))
-    pq.write_table(pa.Table.from_pylist(rows), args.output)
+    pq.write_table(pa.Table.from_pylist(rows), args.output, row_group_size=200)
     hours = sum(float(str(row["seconds"])) for row in rows) / 3600
     print(f"{args.output.name}: {len(rows)} clips, {hours:.2f} h", flush=True)
 

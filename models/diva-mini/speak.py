@@ -131,7 +131,7 @@ def main() -> None:
         made = [clip(text, say, args.engine) for text in texts[start : start + PER_FILE]]
         rows = sorted((row for row in made if row), key=lambda row: float(str(row["seconds"])))
         aside = path.with_suffix(".part")
-        pq.write_table(pa.Table.from_pylist(rows), aside)
+        pq.write_table(pa.Table.from_pylist(rows), aside, row_group_size=200)
         aside.rename(path)
         hours = sum(float(str(row["seconds"])) for row in rows) / 3600
         print(f"{path.name}: {len(rows)} clips, {hours:.2f} h; without sound: {len(made) - len(rows)}", flush=True)
