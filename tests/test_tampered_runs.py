@@ -109,6 +109,19 @@ def test_a_run_that_was_edited_is_listed_and_the_others_are_ranked(
     assert ("1 echo 50.0" in got.stdout) is (file != "../task.json"), "its task.json is the other's, too"
 
 
+@pytest.mark.parametrize("left", ["summary.json", "responses.jsonl"])
+def test_a_run_that_lost_its_record_is_listed_and_the_others_are_ranked(place: Path, left: str) -> None:
+    folder = run_of(place, "hears")
+    for path in [*folder.iterdir()]:
+        if path.name != left:
+            path.unlink()
+    (place / "results" / "notes" / "old").mkdir(parents=True)  # no run, and no reason to say anything
+    got = leaderboard(place)
+    assert got.returncode == 1
+    assert "run.json is missing. Restore it from a copy, or move the folder away." in got.stdout
+    assert "1 echo 50.0" in got.stdout
+
+
 @pytest.mark.parametrize("judged", [False, True])
 def test_a_copied_folder_is_no_second_system(place: Path, judged: bool) -> None:
     copy = run_of(place, "echo").with_name("echo-better")

@@ -105,15 +105,20 @@ def summary_of(raw: dict[str, Any], file: Path) -> RunSummary:
     return summary
 
 
+_OF_A_RUN = ("run.json", "summary.json", "responses*.jsonl")
+
+
 def collect(results: Path, unreadable: list[str] | None = None) -> list[RunSummary]:
     """Every run under <results>/<task id>/<run id>/, in the order of the paths.
 
-    A folder without run.json is no run; one without summary.json is a run still being asked, or killed. A link to a run
+    A folder with none of a run's files is no run; one with some but without run.json cannot be read; one without
+    summary.json is a run still being asked, or killed. A link to a run
     that is there as well is not a second one. `unreadable`: gets what is wrong with each run that cannot be read, in
     words; without it the first one is an UnreadableRun.
     """
     found: dict[Path, Path] = {}
-    for path in sorted(results.glob("*/*/run.json")):
+    files = (path for name in _OF_A_RUN for path in results.glob(f"*/*/{name}"))
+    for path in sorted(files):
         found.setdefault(located(path.parent), path.parent)
     runs = []
     for folder in found.values():
@@ -128,6 +133,8 @@ def collect(results: Path, unreadable: list[str] | None = None) -> list[RunSumma
 
 def of_folder(folder: Path) -> RunSummary:
     """One run, judged or not; UnreadableRun where its records or its summary are not what they must be."""
+    if not (folder / "run.json").exists():
+        raise UnreadableRun(f"{folder}: run.json is missing. Restore it from a copy, or move the folder away.")
     if read_json(folder / "run.json").get("schema", 1) != 1:  # before, records had less to be held against
         RunFolder(folder).check()
     file = folder / "summary.json"
