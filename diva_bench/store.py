@@ -256,6 +256,16 @@ class RunFolder:
         rows = (_parsed(line, schema, f"{path}:{number}", again) for number, _, line in lines)
         return header, {row["id"]: row for row in rows}
 
+    def scores_of_now(self) -> tuple[Json, dict[str, Json]]:
+        """As `scores`; UnreadableRun where the answers that lie here are not the ones that were measured."""
+        header, rows = self.scores()
+        if header.get("answers", about := digest_of(self.responses())) != about:
+            raise UnreadableRun(
+                f"{self.path}: its answers are not those that were judged: they changed since. Run `diva-bench score "
+                f"{self.path}`."
+            )
+        return header, rows
+
     def events(self) -> list[Json]:
         return list(self._rows("events", stored.EVENT))
 

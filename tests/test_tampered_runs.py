@@ -16,6 +16,7 @@ import mini_task
 import pytest
 from command_line import call
 
+from diva_bench.errors import UnreadableRun
 from diva_bench.store import RunFolder
 
 SECONDS = float(os.environ.get("DIVA_BENCH_FUZZ_SECONDS", "20"))
@@ -85,6 +86,7 @@ CHANGES: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
     ("run.json", lambda r: r["model"].update(name="other"), "run.json was edited: its hash is not that of its content"),
     ("run.json", lambda r: r.update(seed=1), "run.json and task.json differ in seed"),
     ("run.json", lambda r: r.update(limit="all"), "run.json: limit: Input should be a valid integer"),
+    ("run.json", lambda r: r.clear(), "run.json: id: is missing"),
     ("run.json", lambda r: r.pop("model"), "run.json: model: is missing"),
     ("run.json", lambda r: r.update(schema=99), "was written by a newer version of diva-bench (schema 99;"),
     (
@@ -120,6 +122,16 @@ def test_a_run_that_lost_its_record_is_listed_and_the_others_are_ranked(place: P
     assert got.returncode == 1
     assert "run.json is missing. Restore it from a copy, or move the folder away." in got.stdout
     assert "1 echo 50.0" in got.stdout
+
+
+def test_answers_that_changed_after_they_were_judged_are_not_compared(place: Path) -> None:
+    folder = RunFolder(run_of(place, "echo"))
+    folder.scores_of_now()
+    edit(folder.path / "responses.jsonl", lambda row: row.update(text="something else"))
+    with pytest.raises(UnreadableRun, match=r"its answers are not those that were judged: .* Run `diva-bench score"):
+        folder.scores_of_now()
+    call(place, "score", "--path", "specs", str(folder.path))
+    RunFolder(folder.path).scores_of_now()
 
 
 @pytest.mark.parametrize("judged", [False, True])

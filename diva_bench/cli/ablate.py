@@ -207,7 +207,7 @@ def _outcome(job: Job, metric: str, owner: str | None, variant: Variant, results
         return Outcome(variant, f"not judged: still being asked, or {again}")
     try:
         summary = summary_of(folder.summary(), folder.path / "summary.json")
-        header, lines = folder.scores()
+        header, lines = folder.scores_of_now()
     except UnreadableRun as err:
         return Outcome(variant, f"cannot be read: {err}")
     if not summary.complete:

@@ -160,6 +160,16 @@ def stored_job(
     )
 
 
+def _has_records(folder: Path, unreadable: list[str]) -> bool:
+    """Whether the records of a run can be read, which a summary does not tell of an older version's; else says why not."""
+    try:
+        RunFolder(folder).task_record()
+    except UnreadableRun as err:
+        unreadable.append(str(err))
+        return False
+    return True
+
+
 def leaderboard_command(
     results: Path, tasks: list[str], format: str, ranks: bool = False, paths: Sequence[Path] = ()
 ) -> int:
@@ -168,7 +178,7 @@ def leaderboard_command(
     if not results.is_dir():
         raise StoreError(f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.")
     unreadable: list[str] = []
-    summaries = of_tasks(collect(results, unreadable), tasks)
+    summaries = [s for s in of_tasks(collect(results, unreadable), tasks) if _has_records(s.folder, unreadable)]
     if not summaries and not unreadable:
         say(f"{results}: no runs" + (f" of {', '.join(tasks)}" if tasks else "") + ".", error=True)
         return 1

@@ -99,7 +99,7 @@ def _heard(job: Job, results: Path) -> Heard:
     if not summary.complete:
         how = "the run without --audio is " if job.control is None else ""
         return Heard(summary, f"{how}incomplete, {summary.reason}")
-    header, rows = folder.scores()
+    header, rows = folder.scores_of_now()
     if rows.keys() == {s.id for s in job.samples}:
         for name, scorer in job.scorers.items():
             if header["signature"].get(name) != scorer.signature:

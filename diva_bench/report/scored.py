@@ -230,7 +230,7 @@ def _shared(summaries: Sequence[RunSummary]) -> list[str]:
 
 def _table(path: Path, summary: RunSummary) -> dict[str, Json]:
     """Sample id -> line of scores.jsonl, checked against the summary."""
-    header, table = RunFolder(path).scores()
+    header, table = RunFolder(path).scores_of_now()
     again = f"Run `diva-bench score {path}`."
     if header["signature"] != summary.signature:
         raise StoreError(f"{path}: scores.jsonl and summary.json are not of one judging. {again}")
