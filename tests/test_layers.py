@@ -44,7 +44,7 @@ LEVELS = (  # lowest first; "x.*" is the package x and all in it
         "adapters.*",
     ),
     ("catalog", "store", "stored", "plan", "predictions.*"),
-    ("runner", "imported", "chance", "earlier", "judge"),
+    ("runner", "imported", "chance", "earlier", "judge", "hear"),
     ("training.*",),
     ("leaks",),
     ("report.*", "study.*"),

@@ -64,7 +64,7 @@ def test_blanks_are_dropped_and_repeats_merged(
     virtual = says(made, embeddings, labels, near)
     [found] = reading.read(made, virtual, torch.tensor([len(labels)]), embeddings)
     assert (found.tokens, found.kept.tolist()) == (tokens, kept)
-    [given] = reading.contents(made, virtual, torch.tensor([len(labels)]), embeddings)
+    [given], _ = reading.contents(made, virtual, torch.tensor([len(labels)]), embeddings)
     assert torch.equal(given, virtual[0, kept])
 
 
@@ -79,7 +79,7 @@ def test_virtual_tokens_behind_a_clips_end_say_nothing(embeddings: Tensor) -> No
 def test_readouts(embeddings: Tensor) -> None:
     labels, near = [3, BLANK, 4], [0.2] * 3
     raw, snapped, residual = (
-        reading.contents(made, says(made, embeddings, labels, near), torch.tensor([3]), embeddings)[0]
+        reading.contents(made, says(made, embeddings, labels, near), torch.tensor([3]), embeddings)[0][0]
         for made in (connector(readout=r) for r in ("raw", "snapped", "residual"))
     )
     assert torch.equal(snapped, embeddings[[3, 4]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,12 @@ class Diva:
         waves = [r.audio.samples for r in requests if r.audio is not None]
         states, mask = self._encode(self._encoder, waves, self._full)
         virtual, counts = self._connector(states, mask)
-        given = contents(self._connector, virtual, counts, self._llm.embeddings)  # per request (K, E)
+        given, tokens = contents(self._connector, virtual, counts, self._llm.embeddings)  # per request (K, E)
         clock.lap("encode")
-        return answer(self._llm, requests, given, clock, kind="virtual")
+        answers = answer(self._llm, requests, given, clock, kind="virtual")
+        if tokens is None:
+            return answers
+        return [replace(a, heard=self._llm.text(ids)) for a, ids in zip(answers, tokens, strict=True)]
 
     def close(self) -> None:
         del self._encoder, self._llm, self._connector

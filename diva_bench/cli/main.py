@@ -397,6 +397,44 @@ def probe(
 
 
 @app.command()
+def hear(
+    clips: Annotated[
+        list[Path] | None, typer.Argument(help="Audio files, or folders of them; the clips need no transcripts.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Model name or YAML file; may be repeated (default: diva)."),
+    ] = None,
+    prompt: Annotated[
+        str, typer.Option(help="Instruction that goes with every clip (default: none; the clip is the question).")
+    ] = "",
+    system: Annotated[str | None, typer.Option(help="System message (default: none).")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, max=4096, help="Longest answer, in tokens.")] = 64,
+    record: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5, max=30, help="Also record so many seconds from the microphone (needs diva-bench[record])."
+        ),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the replies to this CSV file.")] = None,
+    edition: ModelEdition = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    format: Format = "rich",
+    path: Paths = None,
+) -> None:
+    """Show what models hear in clips of your own, and what they answer."""
+    from diva_bench.cli.hear import Asked, hear_command
+    from diva_bench.cli.run import Options
+
+    options = Options(
+        models=model or ["diva"], tasks=[], model_edition=edition, device=device, dtype=dtype, paths=path or []
+    )
+    asked = Asked(clips or [], record, prompt, system, max_new_tokens, csv)
+    raise typer.Exit(hear_command(options, asked, format))
+
+
+@app.command()
 def doctor(
     model: Annotated[
         str | None,

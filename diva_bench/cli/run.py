@@ -212,7 +212,7 @@ def prepare(
             progress.note(f"left out of {' and '.join(options.tasks)}, for it cannot be used: {problem.error}")
     names = list(dict.fromkeys(leaf for task in options.tasks for leaf in catalog.subsets(task, chosen.data)))
     known = resolved or {}
-    specs = [_with_options(known[m] if m in known else catalog.model(m, chosen.models[m]), options) for m in models]
+    specs = [with_options(known[m] if m in known else catalog.model(m, chosen.models[m]), options) for m in models]
     trainings = [training_of(catalog.training(spec)) for spec in specs]
     cache = assets.cache_folder()
     record = provenance.collect(sys.argv)
@@ -265,7 +265,7 @@ def training_of(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: record[key] for key in ("config", "compute") if isinstance(record.get(key), dict)}
 
 
-def _with_options(model: ModelSpec, options: Options) -> ModelSpec:
+def with_options(model: ModelSpec, options: Options) -> ModelSpec:
     """The spec with what the command line says about device, dtype and batch budget."""
     changes: dict[str, Any] = {}
     if options.device is not None:

@@ -65,12 +65,15 @@ def _collapsed(label: Tensor, sure: Tensor, normaliser: Tensor, blank: int) -> R
     return Read(tokens, torch.tensor(kept, dtype=torch.long, device=label.device), normaliser)
 
 
-def contents(connector: AnyConnector, virtual: Tensor, counts: Tensor, embeddings: Tensor) -> list[Tensor]:
-    """What the LLM is given for each row of virtual (B, Q, E): (K_b, E), with no rows where a clip says nothing."""
+def contents(
+    connector: AnyConnector, virtual: Tensor, counts: Tensor, embeddings: Tensor
+) -> tuple[list[Tensor], list[list[int]] | None]:
+    """What the LLM is given for each row of virtual (B, Q, E): (K_b, E), with no rows where a clip says nothing; and the
+    K_b tokens that the row reads as, None for a connector that is not aligned by ctc."""
     if connector.config.alignment != "ctc":
-        return [row[:count] for row, count in zip(virtual, counts.tolist(), strict=True)]
+        return [row[:count] for row, count in zip(virtual, counts.tolist(), strict=True)], None
     found = read(connector, virtual, counts, embeddings)
-    return [given(connector, virtual[b], one, embeddings) for b, one in enumerate(found)]
+    return [given(connector, virtual[b], one, embeddings) for b, one in enumerate(found)], [f.tokens for f in found]
 
 
 def given(connector: AnyConnector, virtual: Tensor, found: Read, embeddings: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ def _rows(
     else:
         anchored = connector.config.queries == "time"  # and without ctc: nothing says which token is where
         told = [{} for _ in part] if anchored else _aligned_rows(run, virtual, part)
-        given = reading.contents(connector, virtual, counts, run.frozen.llm.embeddings)
+        given = reading.contents(connector, virtual, counts, run.frozen.llm.embeddings)[0]
     answers = run.answers(part)
     student, teacher = run.frozen.study(given, answers), run.teacher(part)
     # the states that predict the first token of the answer, whatever follows was distilled too

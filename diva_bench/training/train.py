@@ -77,7 +77,7 @@ def losses_of(
         loss, sums = alignment(run, virtual, counts, chosen, whole, step)
         if config.runs_llm(step):
             positions = sum(1 + len(a) for a in run.answers(whole))
-            given = contents(run.trained.connector, virtual, counts, run.frozen.llm.embeddings)
+            given, _ = contents(run.trained.connector, virtual, counts, run.frozen.llm.embeddings)
             student = torch.cat(run.frozen.study(given, run.answers(chosen)))
             away = distillation(run, student, run.teacher(chosen))
             loss = loss + away * (config.distill / (positions * run.scale["distill"]))

@@ -1,0 +1,125 @@
+"""`hear`: ask models about clips of one's own, and print what they hear and answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import cast
+
+from diva_bench import hear
+from diva_bench.catalog import Catalog
+from diva_bench.cli.editions import of_model
+from diva_bench.cli.progress import Terminal
+from diva_bench.cli.run import Options, fetch, load_adapter, with_options
+from diva_bench.cli.show import print_table
+from diva_bench.cli.streams import say
+from diva_bench.errors import UserError
+from diva_bench.report.tables import Cell, Column, Table
+from diva_bench.specs import Edition
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked about which clips, beside what all commands know of models."""
+
+    clips: Sequence[Path] = ()
+    record: float | None = None
+    """Seconds to record from the microphone."""
+    prompt: str = ""
+    system: str | None = None
+    max_new_tokens: int = 64
+    csv: Path | None = None
+
+
+def hear_command(options: Options, asked: Asked, format: str) -> int:
+    """Exit code: 0 every clip is answered; 1 some are not, and the output says why."""
+    if not asked.clips and asked.record is None:
+        raise UserError("no clip is named. Give audio files or folders, or record one with --record 5.")
+    progress, catalog = Terminal(), Catalog(options.paths)
+    wanted = cast(Edition | None, options.model_edition)
+    models = [
+        with_options(
+            catalog.model(name, of_model(catalog, name, "full", wanted, progress, fetch=wanted == "full")), options
+        )
+        for name in dict.fromkeys(options.models)
+    ]
+    clips = hear.files(asked.clips)
+    if asked.record is not None:
+        name = Path(f"recorded-{datetime.now().astimezone():%Y%m%d-%H%M%S}.wav")
+        clips.append(hear.record(asked.record, name, progress))
+    requests, faults = hear.requests(clips, asked.prompt, asked.system, asked.max_new_tokens)
+    fetch(catalog, models, progress)
+    replies: list[hear.Reply] = []
+    for model in models:
+        replies += hear.failed(faults, model.name)
+        if not requests:
+            continue
+        adapter = load_adapter(catalog, model, progress)
+        try:
+            replies += hear.replies(adapter, model.name, requests, progress)
+        finally:
+            adapter.close()
+    if asked.csv:
+        hear.write_csv(asked.csv, replies)
+        progress.note(f"written: {asked.csv}")
+    if format == "rich":
+        _print_blocks(clips, replies, asked)
+    else:
+        print_table(_table(clips, replies, asked), format)
+    return 1 if any(reply.response.status != "ok" for reply in replies) else 0
+
+
+def _lines(reply: hear.Reply) -> list[tuple[str, str]]:
+    """(what it is, its text) of one reply."""
+    response = reply.response
+    if response.status != "ok":
+        return [("not answered", response.detail or response.status)]
+    heard = [] if response.heard is None else [("heard", response.heard or "(no words)")]
+    return [*heard, ("answer", response.text or "(empty)")]
+
+
+def _print_blocks(clips: Sequence[Path], replies: Sequence[hear.Reply], asked: Asked) -> None:
+    """For a terminal: one block a clip, in the order of the clips, with the models below each other."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from diva_bench.printable import visible
+
+    console = Console(highlight=False, markup=False)
+    say(f"prompt: {asked.prompt}" if asked.prompt else "prompt: none; the clip is all that the model gets")
+    for path in clips:
+        mine = [reply for reply in replies if reply.clip == str(path)]
+        length = max(reply.seconds for reply in mine)
+        say()
+        say(f"{path}" + (f", {length:.1f} s" if length else ""))
+        for reply in mine:
+            took = "" if reply.took is None else f" ({reply.took:.2f} s)"
+            say(f"  {reply.model}{took}")
+            for name, text in _lines(reply):
+                whole = Text(visible(f"{name}: {' '.join(text.split())}"))
+                for line in whole.wrap(console, max(20, console.width - 4)):
+                    say(f"    {line.plain.rstrip()}")
+
+
+def _table(clips: Sequence[Path], replies: Sequence[hear.Reply], asked: Asked) -> Table:
+    order = {str(path): k for k, path in enumerate(clips)}
+    rows: list[list[Cell]] = [
+        [
+            reply.clip,
+            reply.seconds,
+            reply.model,
+            reply.response.heard,
+            reply.response.text if reply.response.status == "ok" else None,
+            reply.response.status,
+            reply.response.detail,
+            reply.took,
+        ]
+        for reply in sorted(replies, key=lambda reply: order[reply.clip])
+    ]
+    names = [
+        *(Column("clip"), Column("seconds", digits=2), Column("model"), Column("heard"), Column("answer")),
+        *(Column("status"), Column("detail"), Column("took, s", digits=2)),
+    ]
+    return Table("", names, rows, [f"prompt: {asked.prompt}"] if asked.prompt else [])
