@@ -26,6 +26,7 @@ FOLDERS = {
 OTHERS = {
     ".ci/run": "the checks of continuous integration: tests, lint, types",
     ".gitignore": "files that git ignores",
+    "CITATION.cff": "how to cite diva-bench and the DiVA paper",
     "LICENSE": "Apache-2.0",
     "README.md": "what diva-bench is, how to install it, and the first commands",
     "constraints.txt": "the exact versions of all dependencies",
@@ -36,6 +37,7 @@ OTHERS = {
     "models/diva-nano/config.json": "sizes of the nano connector, and fingerprints of the models it was trained between",
     "models/diva-nano/connector.safetensors": "weights of the nano connector, stored as int8 rows",
     "models/diva-nano/training.json": "training record of the nano connector: hashes of the data, curve, scores",
+    "mkdocs.yml": "settings of the documentation site",
     "pyproject.toml": "the package, its dependencies, and the settings of its tools",
     "tests/golden_training.json": "losses of twenty training steps that a test compares exactly",
 }
