@@ -31,6 +31,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.diva import losses
 from diva_bench.diva.compute import peak_memory_bytes, plain_over_cached
 from diva_bench.diva.config import PRESETS
+from diva_bench.diva.reading import contents
 from diva_bench.training import sources, train
 from diva_bench.training.meter import work_of
 from diva_bench.training.run import Run, prepare
@@ -59,9 +60,8 @@ def plain_loss(run: Run, waves: Sequence[Tensor], chosen: list[int], whole: list
     targets = [frozen.targets(t) for t in tokens]
     states, mask = run.whisper.encode(waves)  # outside autocast, as the cached pass: rounding is then the same
     with run.autocast():
-        virtual = run.trained(states.clone(), mask.clone())
-        distance, _ = losses.token_alignment(virtual, targets)
-        loss = distance / (sum(len(run.clips.items[i].tokens) for i in whole) * run.scale["align"])
+        virtual, counts = run.trained(states.clone(), mask.clone())
+        loss, _ = train.alignment(run, virtual, counts, chosen, whole, step)  # nothing of it is frozen: as it is
         if config.runs_llm(step):
             before, after = frozen.targets(frozen.before), frozen.targets(frozen.after)
             prompts = [torch.cat([before, t, after]) for t in targets]
@@ -70,12 +70,15 @@ def plain_loss(run: Run, waves: Sequence[Tensor], chosen: list[int], whole: list
                 read = run.frozen.llm.model.base_model(
                     inputs_embeds=torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True), use_cache=False
                 ).last_hidden_state
-            rows = [torch.cat([before, v.to(before.dtype), after]) for v in virtual]
+            given, _ = contents(run.trained.connector, virtual, counts, frozen.llm.embeddings)
+            rows = [torch.cat([before, v.to(before.dtype), after]) for v in given]
+            ends = torch.tensor([len(row) - 1 for row in rows])
             with sdpa_kernel(SDPBackend.MATH):
                 student = frozen.llm.model.base_model(
-                    inputs_embeds=torch.stack(rows), use_cache=False
+                    inputs_embeds=torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), use_cache=False
                 ).last_hidden_state
-            away, _ = losses.state_distance(student[:, -1], read[torch.arange(len(rows)), last])
+            every = torch.arange(len(rows))
+            away, _ = losses.state_distance(student[every, ends], read[every, last])
             loss = loss + away / (len(whole) * run.scale["distill"])
     return loss
 
@@ -143,7 +146,7 @@ def main() -> None:
                 progress=Silent(),
             )  # fmt: skip
             run.trained.train()
-            for both in (False, True):
+            for both in (False, True) if run.config.distill else (False,):
                 print(f"{preset} {given.dtype}  {compare(run, encoded, both, given.steps)}", flush=True)
             print(f"{preset} peak memory {peak_memory_bytes(str(run.device)) / 1e9:.1f} GB", flush=True)
 

@@ -1,4 +1,4 @@
-"""models/diva-mini/{join,speak}.py: what they make is what `diva-bench train` reads; held-out texts are kept apart."""
+"""models/diva-mini/{join,speak,texts}.py: what they make is what `diva-bench train` reads; held-out texts are kept apart."""
 
 from __future__ import annotations
 
@@ -108,9 +108,10 @@ soundfile.write(out, noise if text.strip(".") else numpy.zeros(800), 16000)
 """
 
 
-def speak(folder: Path, texts: Path, engine: str) -> subprocess.CompletedProcess[str]:
+def speak(folder: Path, texts: Path, engine: str, *options: str) -> subprocess.CompletedProcess[str]:
     """With `folder` as the only place that commands are looked for in."""
     command = [sys.executable, str(JOIN.with_name("speak.py")), str(texts), str(folder / "out"), "--engine", engine]
+    command += options
     return subprocess.run(command, check=False, capture_output=True, text=True, env={"PATH": str(folder)})
 
 
@@ -135,3 +136,49 @@ def test_a_missing_engine_or_file_of_texts_is_told_in_words(tmp_path: Path) -> N
         assert found.returncode == 2
         assert said in found.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_voices_of_an_engine_are_looked_for_before_anything_is_spoken(tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("one\n")
+    for name in ("af_heart", "bf_lily"):
+        (tmp_path / f"{name}.bin").write_bytes(b"")
+    cases = [
+        ((), "--engine kokoro needs --kokoro-voices FOLDER"),
+        (("--kokoro-voices", str(tmp_path), "--voices", "af_hart"), "--voices: af_hart is not in"),
+    ]
+    for options, said in cases:
+        found = speak(tmp_path, tmp_path / "texts.txt", "kokoro", *options)
+        assert found.returncode == 2
+        assert said in found.stderr
+    assert "there are af_heart, bf_lily." in found.stderr
+
+
+# ---------------------------------------------------------------- texts.py
+
+WORDNET = """  1 This software and database is being provided to you "as is".
+00001740 03 n 01 entity 0 003 ~ 00001930 n 0000 | that which is; "the whole entity"; "a `quoted' one, or two"
+00001930 03 n 01 thing 0 001 @ 00001740 n 0000 | no example here; "one"; "in 1984 it was so"; "the whole entity!"
+00002000 03 n 01 leak 0 001 @ 00001740 n 0000 | "Who wrote this play?"; "what do you think of {it}"
+"""
+
+
+def test_texts_are_the_speakable_examples_of_wordnet_once_and_without_those_of_tasks(tmp_path: Path) -> None:
+    for part in ("noun", "verb", "adj", "adv"):
+        (tmp_path / f"data.{part}").write_text(WORDNET if part == "noun" else "")
+    (tmp_path / "questions.json").write_text('[{"qText": "who is she"}, {"qText": "who was he?"}]')
+    (tmp_path / "seen.jsonl").write_text('{"id": "a", "transcript": "who wrote THIS play"}\n')
+    command = [sys.executable, str(JOIN.with_name("texts.py")), str(tmp_path / "out.txt"), "--wordnet", str(tmp_path)]
+    command += ["--questions", str(tmp_path / "questions.json"), "--without", str(tmp_path / "seen.jsonl")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert sorted((tmp_path / "out.txt").read_text().splitlines()) == [
+        "A 'quoted' one, or two.", "The whole entity.", "Who is she?", "Who was he?",
+    ]  # fmt: skip
+    assert "4 texts of 9; 3 cannot be spoken as written, 1 stand in tasks" in done.stdout
+
+
+def test_no_source_of_texts_is_told_in_words(tmp_path: Path) -> None:
+    script = str(JOIN.with_name("texts.py"))
+    for options, said in (((), "no source is named"), (("--wordnet", str(tmp_path)), "has no data.noun; apt install")):
+        done = subprocess.run([sys.executable, script, "out", *options], check=False, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert said in done.stderr

