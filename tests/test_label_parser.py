@@ -286,6 +286,27 @@ def test_labels_of_every_kind_are_told_apart(choices: str, text: str, wanted: st
     assert read((tuple(choices.split("|")), {}), text) == wanted
 
 
+SIGNS = {
+    "C|C++|C#": "It's C.=C ¦ C++.=C++ ¦ The answer is C#, not C++=C# ¦ C or C++= ¦ **C++**=C++ ¦ C+= ¦ not C, C++=C++ ¦ C/C++= ¦ "
+    "`c#`=C# ¦ C++Builder= ¦ C＋＋=C++",
+    "C++|Java": "C= ¦ C#= ¦ C++=C++",
+    "A+|A|A-|B": "A=A ¦ A+=A+ ¦ Grade: A-.=A- ¦ A−=A- ¦ A - because=A ¦ - A=A ¦ A+ because it is good=A+ ¦ A-level= ¦ "
+    "A/A+= ¦ **A-**=A-",
+    "AB+|AB-|O+|O-": "AB-=AB- ¦ AB= ¦ O+ is it=O+",
+    "50%|100%": "50=50% ¦ 50%=50% ¦ 50 %=50%",
+    "<5|>5": "<5=<5 ¦ 5=",
+    "-1|0|+1": "+1=+1 ¦ -1=-1 ¦ −1=-1 ¦ 0=0",
+    "1-2|1/2": "1-2=1-2 ¦ It is 1/2.=1/2 ¦ 1 2=",
+}
+
+
+@pytest.mark.parametrize("choices", SIGNS)
+def test_choices_that_differ_only_in_signs_are_told_apart(choices: str) -> None:
+    for case in SIGNS[choices].split(" ¦ "):
+        text, _, wanted = case.rpartition("=")
+        assert read((tuple(choices.split("|")), {}), text) == (wanted or None), text
+
+
 # ---------------------------------------------------------------- yes and no
 
 

@@ -1,54 +1,85 @@
-"""Which one label of a closed set a text names: the strict parser of label tasks, of judges and of imported answers."""
+"""Which one label of a closed set a text names: the strict parser of label tasks, of judges and of imported answers.
+
+In doubt between a label and none, none: such an answer is unparsed, which is counted and shown.
+
+1.  Cleaned. Words are compared whole, case folded, after NFKC, without accents of Arabic or Hebrew vowels. Of a JSON object
+    with one key such as "answer" or "label", its value is read; behind "answer:" or "the final answer is", what follows.
+2.  Found. A label of several words must stand as such, and the longest one wins. In scripts without spaces (Chinese, Japanese,
+    Thai, Lao, Khmer, Burmese, Korean) a label is found inside a sentence where `script.whole` does not see a longer word; a
+    label of one such character only where it stands alone. A label of one Latin letter is no article and no pronoun ("A
+    dog"). Signs right at a letter tell labels apart (C, C++; A+, A-).
+3.  Offered. Labels in a list of what could be answered name none: behind "options", "one of", "between", or before a
+    question mark.
+4.  Not known. "I don't know", "cannot determine", "hard to say": no label, unless a "but" follows with one that is not
+    only possible. "I'm not sure" alone does not take a guess back.
+5.  Denied in front. A negation (`negation`, about 40 languages) denies what follows, to the end of its clause: a full stop, a
+    "but" or "because", a colon or a new line behind something denied, a comma there unless the list goes on to an "or", a new
+    subject and verb. "I don't think ..." denies the clause that follows.
+6.  Denied behind. A negation behind its label denies it where the language has it so (değil, ない, 않), where the label is its
+    subject ("sarcasm is absent"), and where it ends the clause ("sarcastic it is not", "sarcasm-free"). A clause of nothing
+    but a denial denies the one before it: "Sarcastic? No.", "sarcastic: no", "I don't think so." A negation that denies what
+    follows denies nothing behind it. Of "sarcastic or not" nothing is said.
+7.  Labels that deny. A label that is itself a word of denial (negative, false, none, not X) is a label like any other and
+    denies none. A yes or no is a label where it stands by itself or opens the text; "no" before a noun denies that noun, and
+    is a label if the noun is one ("no sarcasm"). A no denies the label it answers: behind a question mark, and, if it is only
+    a name for its label, behind a colon.
+8.  Taken back. "I first thought sad, but ..." and the part of a longer label behind "not only" ("very happy, not just happy").
+9.  Decided. A yes or no that opens the text decides, unless another one stands by itself. Else exactly one label must be
+    left: two and more, none, or one that is both said and denied are None.
+10. Contrary. Where only plain denials are left and their contrary is a label ("not sarcastic", "non-humorous"), that is named.
+"""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from diva_bench import script
-from diva_bench.errors import SpecError
 from diva_bench.scorers import negation
-from diva_bench.scorers.label_tokens import Phrases, Token, tokens
+from diva_bench.scorers.label_tokens import (
+    STRONG,
+    WEAK,
+    WRAP,
+    LabelPhrases,
+    Phrases,
+    Token,
+    parts_clauses,
+    tokens,
+    value,
+)
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Bumped when the same text would be read otherwise."""
 SIGNATURE: Final = f"parser:v{VERSION}.{negation.VERSION}.{script.VERSION}"
 
-_STRONG = re.compile(r"[.!?;…\n\r\u2028\u2029。！？｡؟۔।॥։]")
-_WEAK = re.compile(r"[,:()/|=>→—–‒―、，：（）・،؛]|--|\s-|-\s")
+_HARD = re.compile(r"[:()=>→—–‒―：（）]|--|\s-|-\s")  # a list ends here, too
+_UNITED = re.compile(r"[/|]")
 _ASKS = re.compile(r"[?？؟]")
-_ANSWER_KEYS = (
-    "answer",
-    "final_answer",
-    "label",
-    "emotion",
-    "sentiment",
-    "class",
-    "category",
-    "prediction",
-    "result",
-    "choice",
-)
-_FENCE = re.compile(r"\A\s*```\w*\s*\n(.*?)\n?```\s*\Z", re.DOTALL)
+_VALUE = re.compile(r"[:：=]")
+_QUOTED = re.compile(r"[\"“”„«»「『]")
+_ENDS = re.compile(
+    r"[!?？؟…;:：=>→。]|[)\]],|\.(?!\s*\Z)|\n[ \t]*\r?\n|" + WRAP
+)  # no list of labels goes on behind these
 _SHORT = 3  # words of a member of a list
-_COPULAS = frozenset("是为為はがも:：")
-_AFTER_ONE = frozenset("的だでな")
+_NEAR = 8  # words between "options" and the first of them
+_SPACED = frozenset({"thai", "lao", "khmer", "burmese"})  # where a space parts clauses and not words
 
 
 def _phrases(entries: Iterable[str]) -> Phrases:
     made: Phrases = Phrases()
     for entry in entries:
-        if entry.strip():
-            made.add(entry, entry.strip())
+        made.add(entry, entry)
     return made
 
 
 _FORWARD, _BACKWARD = _phrases(negation.FORWARD), _phrases(negation.BACKWARD)
-_IDIOMS, _BREAKS = _phrases(negation.IDIOMS), _phrases(negation.BREAKS)
-_YES, _NO = _phrases(negation.YES), _phrases(negation.NO)
+_IDIOMS, _MERELY = _phrases(negation.IDIOMS), _phrases(negation.MERELY)
+_BREAKS, _BUT, _JOINS = _phrases(negation.BREAKS), _phrases(negation.BUT), _phrases(negation.JOINS)
+_YES, _NO, _UNKNOWING = _phrases(negation.YES), _phrases(negation.NO), _phrases(negation.UNKNOWING)
+_ONCE, _OFFERS = _phrases(negation.ONCE), _phrases(negation.OFFERS)
+_ANSWERS, _LEADS = _phrases(negation.ANSWERS), _phrases(negation.LEADS)
 _LONGEST_NO = max(len(key) for key in _NO.table)
 
 
@@ -59,6 +90,7 @@ class Mention:
     start: int
     end: int
     key: tuple[str, ...]
+    label: str
     denied: bool = False
     contrary: bool = False
     """Denied in plain words, so that its contrary is said: "not sarcastic", and not "hardly sarcastic"."""
@@ -72,6 +104,8 @@ class _Scope:
 
     plain: bool
     wide: bool
+    own: bool = False
+    """Opened by a label: "no sarcasm"."""
     denied: int = 0
     words: int = 0
     aside: bool = False
@@ -81,118 +115,29 @@ class _Scope:
 
 
 class Parser:
-    """Finds the one label that a text names, or None.
-
-    How labels are found. Words are compared whole, case folded, after NFKC, without accents of Arabic or Hebrew vowels; a
-    label of several words must stand as such, and the longest one wins. In scripts without spaces (Chinese, Japanese, Thai,
-    Lao, Khmer, Burmese, Korean) a label is found inside a sentence where `script.whole` does not see a longer word; a label
-    of one such character only where it stands alone. A label of one Latin letter is no article and no pronoun ("A dog").
-
-    What denies. A label in the scope of a negation is not counted (see `negation` for the words, in some 40 languages):
-    1. A negation ("not", "isn't", "hardly", "rather than", "不", "ไม่") denies what follows, to the end of its clause: a full
-       stop, a "but" or "because", a comma behind something denied, a new subject and verb. A list that ends in "or" is denied
-       whole. "I don't think ..." denies the clause that follows.
-    2. A negation behind its label denies it where the language has it so (değil, ない, 않), where the label is its subject
-       ("sarcasm is absent"), and where it ends the clause ("sarcastic it is not", "sarcastic or not", "sarcasm-free").
-    3. A clause of nothing but a denial denies the one before it: "Sarcastic? No.", "sarcastic: no", "I don't think so."
-    4. "no doubt", "not only", "不仅" deny nothing; "anything but" and "too serious to be" do.
-
-    What counts. A yes or no that is a label (or a synonym) and opens the text decides ("No, the speaker isn't sarcastic");
-    elsewhere it counts where it stands by itself. Then exactly one label must be left: two and more, none, or one that is
-    both said and denied are None. Where only a denial is left and its contrary is a label ("not sarcastic",
-    "non-humorous"), that is named. Of a JSON object with one key such as "answer" or "label", its value is read.
-    """
+    """Finds the one label that a text names, or None: by the rules at the top of this module."""
 
     def __init__(self, choices: Sequence[str], synonyms: Mapping[str, str]) -> None:
-        self._labels: Phrases = Phrases()
-        self._loose: set[tuple[str, ...]] = set()  # labels with a sign inside, which a text may part likewise
-        for phrase, label in [(c, c) for c in choices] + list(synonyms.items()):
-            key = self._labels.add(phrase, label)
-            if not key:
-                raise SpecError(f"{phrase!r} has no letters, so it cannot be found in an answer.")
-            if self._labels.table[key] != label:
-                raise SpecError(f"{phrase!r} stands for two labels: {self._labels.table[key]} and {label}.")
-            if any(_WEAK.search(t.gap) or _STRONG.search(t.gap) for t in tokens(phrase.strip())[0][1:]):
-                self._loose.add(key)
-            if key[0] == "non" and len(key) > 1:
-                self._labels.add("non" + " ".join(key[1:]), label)
+        self._labels = LabelPhrases(choices, synonyms)
 
     def parse(self, text: str) -> str | None:
         """The label, as it stands among the choices."""
-        return _Reading(self, *tokens(_value(text))).label()
-
-    def named(self, key: tuple[str, ...]) -> str:
-        """The label of a key."""
-        return self._labels.table[key]
-
-    def contrary(self, key: tuple[str, ...]) -> str | None:
-        """The label that says no more than that this one is denied."""
-        ways = ((word, *key) for word in ("not", "non", "no", "不", "kein", "nicht", "non"))
-        joined = ("non" + key[0], *key[1:])
-        return next((self._labels.table[way] for way in (*ways, joined) if way in self._labels.table), None)
-
-    def found(self, words: Sequence[Token], texts: Sequence[str], start: int, japanese: bool) -> int:
-        """Length of the label at `start`, 0 for none."""
-        size = self._labels.at(texts, start)
-        while size:
-            if self._stands(words, start, size, japanese):
-                return size
-            size = next((n for n in range(size - 1, 0, -1) if tuple(texts[start : start + n]) in self._labels.table), 0)
-        return 0
-
-    def _stands(self, words: Sequence[Token], start: int, size: int, japanese: bool) -> bool:
-        run = words[start : start + size]
-        key = tuple(token.text for token in run)
-        if key not in self._loose and any(_WEAK.search(t.gap) or _STRONG.search(t.gap) for t in run[1:]):
-            return False
-        before, after = _touching(words, start, -1), _touching(words, start + size, 1)
-        if size == 1 and script.script(run[0].text[0]) not in ("", "hangul"):
-            return (not before or before[-1] in _COPULAS) and (not after or after[0] in _AFTER_ONE)
-        if size == 1 and len(run[0].raw) == 1 and run[0].raw.isascii() and run[0].raw.isalpha():
-            return _letter(words, start)
-        return script.whole(before, [token.text for token in run], after, japanese=japanese)
+        words, tail = tokens(value(text))
+        start = _answer_start(words)
+        answer = _Reading(self._labels, words[start:], tail)
+        label = answer.label()
+        return label if label or not start or answer.named else _Reading(self._labels, words, tail).label()
 
 
-def _touching(words: Sequence[Token], place: int, step: int) -> list[str]:
-    """The tokens next to a place, in the order of the text, up to the first gap (ten of them: no rule looks further)."""
-    found: list[str] = []
-    i = place - 1 if step < 0 else place
-    while 0 <= i < len(words) and len(found) < 10:
-        edge = i + 1 if step < 0 else i
-        if edge >= len(words) or not words[edge].touches:
-            break
-        found.append(words[i].text)
-        i += step
-    return found[::step]
-
-
-def _letter(words: Sequence[Token], i: int) -> bool:
-    """Whether a single Latin letter is an answer and not an article or "I"."""
-    following = words[i + 1] if i + 1 < len(words) else None
-    if following is None or _parts_clauses(following.gap):
-        return True
-    if words[i].text == "i" or words[i].raw.islower():
-        return False
-    opens = i == 0 or bool(_STRONG.search(words[i].gap))
-    return not opens or not following.raw[0].islower() or following.text in negation.NO_NOUNS
-
-
-def _parts_clauses(gap: str) -> bool:
-    return bool(_WEAK.search(gap) or _STRONG.search(gap))
-
-
-def _value(text: str) -> str:
-    """The text, or of a JSON object that has one answer among its keys, that."""
-    fenced = _FENCE.match(text)
-    body = (fenced[1] if fenced else text).strip()
-    if not body.startswith("{"):
-        return text
-    try:
-        tree: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        return text
-    said = [v for k, v in tree.items() if k.casefold() in _ANSWER_KEYS] if isinstance(tree, dict) else []
-    return str(said[0]) if len(said) == 1 and isinstance(said[0], str | int | float) else text
+def _answer_start(words: Sequence[Token]) -> int:
+    """Where the answer begins that a text announces: behind the last "final answer", else behind the first "answer"."""
+    texts = [token.text for token in words]
+    for table, places in ((_LEADS, range(len(texts) - 1, -1, -1)), (_ANSWERS, range(len(texts)))):
+        for i in places:
+            end = i + (table.at(texts, i) or len(texts))
+            if end < len(texts) and (_VALUE.search(words[end].gap) or texts[end] in ("is", "是", "は")):
+                return end if _VALUE.search(words[end].gap) else end + 1
+    return 0
 
 
 # ---------------------------------------------------------------- one text
@@ -201,40 +146,59 @@ def _value(text: str) -> str:
 class _Reading:
     """One text, read once from left to right (what denies what follows), then looked at again from its negations back."""
 
-    def __init__(self, parser: Parser, words: Sequence[Token], tail: str) -> None:
-        self._parser, self._words, self._tail = parser, words, tail
+    def __init__(self, labels: LabelPhrases, words: Sequence[Token], tail: str) -> None:
+        self._labels, self._words, self._tail = labels, words, tail
         self._texts = [token.text for token in words]
         self._japanese = any(script.script(t[0]) in ("hiragana", "katakana") for t in self._texts)
         self._mentions: list[Mention] = []
         self._negations: list[tuple[int, int, _Scope]] = []  # start, end, and what it denies
         self._behind: list[tuple[int, int]] = []  # negations that deny what precedes them
+        self._unknowing: list[tuple[int, int]] = []
         self._breaks: set[int] = set()
+        self._buts: list[int] = []
         self._ends: list[int] = []  # where the words end that break a clause
+        self._merely: set[int] = set()  # where a "not only" ends
         self._scope: _Scope | None = None
         self._tentative: list[tuple[Mention, _Scope]] = []  # "no sarcasm": the label no, if it denies something
+        self._joins: set[int] = set()  # tokens of an "or" or "nor"
+        for i in range(len(words)):
+            self._joins.update(range(i, i + _JOINS.at(self._texts, i)))
+
+    @property
+    def named(self) -> bool:
+        """Whether any label was found, denied or not."""
+        return bool(self._mentions)
 
     def label(self) -> str | None:
         self._forward()
+        self._leave_offered()
+        if self._unknowing and not self._known_after_all():
+            return None
         decided, label = self._leading()
         if decided:
             return label
         self._backward()
-        said = {self._parser.named(m.key) for m in self._mentions if not m.denied}
+        self._take_back()
+        said = [m for m in self._mentions if not m.denied]
+        said = [m for m in said if m.start not in self._merely or not any(set(m.key) < set(n.key) for n in said)]
         denied = [m for m in self._mentions if m.denied]
         if said:
-            label = said.pop()
-            contradicted = any(self._parser.named(m.key) == label for m in denied)
-            return None if said or contradicted else label
-        contraries = {self._parser.contrary(m.key) if m.contrary else None for m in denied}
+            label = said[0].label
+            return label if {m.label for m in said} == {label} and all(m.label != label for m in denied) else None
+        contraries = {self._labels.contrary(m.key) if m.contrary else None for m in denied}
         return contraries.pop() if len(contraries) == 1 else None
 
     def _gap(self, i: int) -> str:
         """What stands before token i, or behind the last one."""
         return self._words[i].gap if i < len(self._words) else self._tail
 
+    def _found(self, i: int) -> tuple[int, str]:
+        """(length of the label at token i, that label); (0, "") for none."""
+        return self._labels.found(self._words, self._texts, i, self._tail, self._japanese)
+
     def _parted(self, i: int) -> bool:
         """Whether a clause ends before token i; the text ends so, too."""
-        return i >= len(self._words) or _parts_clauses(self._gap(i))
+        return i >= len(self._words) or parts_clauses(self._gap(i))
 
     # ---- from left to right
 
@@ -242,43 +206,47 @@ class _Reading:
         i = 0
         while i < len(self._words):
             gap = self._gap(i)
-            if self._scope and i and _STRONG.search(gap):
+            if self._scope and i and (STRONG.search(gap) or self._line_ends(i)):
                 self._scope = None
-            kind, size = self._at(i)
-            if self._scope and i and _WEAK.search(gap) and self._comma_ends(i, kind == "label"):
+            kind, size, label = self._at(i)
+            if self._scope and i and WEAK.search(gap) and self._sign_ends(i, kind == "label"):
                 self._scope = None
             match kind:
                 case "label":
-                    self._mention(i, size)
+                    self._mention(i, size, label)
                 case "negation":
+                    self._negate(i, size)
+                case "unknowing":
+                    self._unknowing.append((i, i + size))
                     self._negate(i, size)
                 case "behind":
                     self._behind.append((i, i + size))
                 case "break":
                     self._break(i, size)
+                case "idiom" if _MERELY.at(self._texts, i) == size:
+                    self._merely.add(i + size)
                 case "word":
                     self._word(i)
             i += size
         self._mentions = [m for m in self._mentions if all(m is not t or s.denied for t, s in self._tentative)]
 
-    def _at(self, i: int) -> tuple[str, int]:
-        """(what begins at token i, how many tokens it has): the longest; of equals the first."""
-        label = self._parser.found(self._words, self._texts, i, self._japanese)
+    def _at(self, i: int) -> tuple[str, int, str]:
+        """(what begins at token i, how many tokens it has, which label it is): the longest; of equals the first."""
+        size, label = self._found(i)
         sizes = {
             "idiom": _IDIOMS.at(self._texts, i),
-            "label": label,
+            "label": size,
+            "unknowing": self._unknowing_at(i),
             "negation": self._negation_at(i),
             "behind": self._behind_at(i),
             "break": _BREAKS.at(self._texts, i),
         }
         kind = max(sizes, key=lambda k: sizes[k])
-        if kind == "label" and sizes["negation"] == label and not (self._answers(i, label) or self._opens(i)):
-            kind = "negation" if self._only_no(i, label) else kind
-        return (kind, sizes[kind]) if sizes[kind] else ("word", 1)
-
-    def _only_no(self, i: int, size: int) -> bool:
-        """Whether the label at token i is a "no" that before a noun is no answer."""
-        return tuple(self._texts[i : i + size]) in _NO.table and self._texts[i] not in negation.PLAIN_LABELS
+        if kind == "label" and sizes["negation"] == size and not (self._answers(i, size) or self._opens(i)):
+            kind = "negation" if tuple(self._texts[i : i + size]) in _NO.table else kind
+        if kind == "negation" and sizes["break"] == sizes[kind] and self._scope and self._scope.denied:
+            kind = "break"  # Swedish "utan": without, and "but" behind a negation
+        return (kind, sizes[kind], label) if sizes[kind] else ("word", 1, "")
 
     def _negation_at(self, i: int) -> int:
         text, size = self._texts[i], _FORWARD.at(self._texts, i)
@@ -289,7 +257,7 @@ class _Reading:
         if not size and text.endswith("n't") and len(text) > 3:
             return 1
         before = self._clause_before(i, 5)
-        if (text == "to" and "too" in before) or (text == "than" and "more" in before):
+        if (text == "to" and "too" in before) or negation.COMPARED.get(text, frozenset()) & set(before):
             return 1
         return size
 
@@ -306,6 +274,15 @@ class _Reading:
         attached = script.script(self._texts[i][0]) in ("hangul", "hiragana") and self._texts[i] in ("보", "よ")
         return size if size and (not attached or self._words[i].touches) else 0
 
+    def _unknowing_at(self, i: int) -> int:
+        """Length of an "I don't know"; one of somebody else, in quotes, or before "why" says nothing of the label."""
+        size = _UNKNOWING.at(self._texts, i)
+        before = self._clause_before(i, 5)
+        start = i - len(before)
+        quoted = any(_QUOTED.search(self._gap(j)) for j in range(max(start, 1), i + 1))
+        reason = i + size < len(self._texts) and self._texts[i + size] == "why"
+        return 0 if quoted or reason or negation.OTHERS & set(before) else size
+
     def _opens(self, i: int) -> bool:
         """Whether only such words as "answer" stand before token i."""
         return all(text in negation.HEADS for text in self._texts[:i])
@@ -315,65 +292,78 @@ class _Reading:
         key, end = tuple(self._texts[i : i + size]), i + size
         if key not in _YES.table and key not in _NO.table:
             return False
-        if self._parted(end):
+        if self._parted(end) or end in self._joins or self._texts[end] == "and":
             return True
-        following = self._texts[end]
-        if not self._opens(i) or self._gap(end) == "-" or following in negation.LISTS or following == "and":
+        following = (self._texts[end],)
+        named = self._found(end)[0] > 0
+        if (named and (following in _YES.table or following in _NO.table)) or self._texts[end] == "because":
+            return True
+        if i and self._texts[i - 1] in negation.NAMED and not self._parted(i) and not named:
+            return True
+        if not self._opens(i) or self._gap(end) == "-":
             return False
-        return key in _YES.table or following in negation.CLAUSE_HEADS
+        return key in _YES.table or self._texts[end] in negation.CLAUSE_HEADS
 
-    def _mention(self, i: int, size: int) -> None:
-        mention = Mention(i, i + size, tuple(self._texts[i : i + size]), answers=self._answers(i, size))
+    def _mention(self, i: int, size: int, label: str) -> None:
+        key = tuple(self._texts[i : i + size])
+        mention = Mention(i, i + size, key, label, answers=self._answers(i, size))
         self._mentions.append(mention)
-        if self._scope:
+        if self._scope and not (self._scope.own and (key in _YES.table or key in _NO.table)):
             mention.denied, mention.contrary = True, self._scope.plain
             self._scope.denied += 1
         if mention.answers or self._negation_at(i) != size:
             return
-        self._negate(i, size)  # "neither happy nor sad", where neither is a label
-        if self._only_no(i, size) and self._scope:
-            mention.answers = True
-            self._tentative.append((mention, self._scope))
+        if key in _NO.table:
+            self._negate(i, size)
+            if self._scope:
+                mention.answers = self._scope.own = True
+                self._tentative.append((mention, self._scope))
+        elif " ".join(key) in negation.WIDE and {"of", "nor"} & set(self._texts[i + size : i + size + 8]):
+            self._negate(i, size)  # "neither happy nor sad", where neither is a label
 
     def _negate(self, i: int, size: int) -> None:
         phrase = " ".join(self._texts[i : i + size])
         before = self._scope
+        follows = self._mentions and self._mentions[-1].end == i and not self._parted(i)
         if before and phrase in negation.EXCEPTIONS and not before.denied:
             self._scope = None
             return
-        if phrase.startswith("नही") and self._mentions and self._mentions[-1].end == i and not self._parted(i):
+        if follows and (
+            _BACKWARD.at(self._texts, i) == size
+            or (phrase in negation.EXCEPTIONS and not before and _FORWARD.at(self._mentions[-1].key, 0))
+        ):  # "खुश नहीं"; "no emotion other than joy", where "no emotion" is a label
             self._mentions[-1].denied = True
             return
-        if phrase in negation.EXCEPTIONS and self._mentions and self._mentions[-1].end == i and not before:
-            last = self._mentions[-1]
-            if _FORWARD.at(last.key, 0):  # "no emotion other than joy", where "no emotion" is a label
-                last.denied = True
-                return
-        plain = before is None and phrase not in negation.UNSURE
-        self._scope = _Scope(plain, wide=phrase in negation.WIDE or bool(before and before.wide))
+        plain = before is None and phrase not in negation.UNSURE and not self._or_before(i)
+        goes_on = bool(before and before.wide) and i not in self._joins
+        self._scope = _Scope(plain, wide=phrase in negation.WIDE or goes_on)
         self._negations.append((i, i + size, self._scope))
         opens = i == 0 or self._parted(i) or bool(self._ends and self._ends[-1] == i)
-        alone = opens and self._parted(i + size)
-        if alone and phrase != "not" and tuple(self._texts[i : i + size]) in _NO.table:
+        if opens and self._parted(i + size) and tuple(self._texts[i : i + size]) in _NO.table:
             self._scope = None  # an answer by itself: "No, she is happy"
+
+    def _or_before(self, i: int) -> bool:
+        """Whether an "or" stands shortly before token i, in its clause: sarcastic or not, may or may not be sarcastic."""
+        return any(j in self._joins for j in range(i - len(self._clause_before(i, 3)), i))
 
     def _break(self, i: int, size: int) -> None:
         if self._scope and not self._scope.denied:
-            inside = self._texts[i] in negation.SOFT and not _WEAK.search(self._gap(i))
-            if inside or (_WEAK.search(self._gap(i)) and _WEAK.search(self._gap(i + size))):
+            inside = self._texts[i] in negation.SOFT and not WEAK.search(self._gap(i))
+            if inside or (WEAK.search(self._gap(i)) and WEAK.search(self._gap(i + size))):
                 return  # "not yet", "not, however, ..."
         self._scope = None
         self._breaks.add(i)
         self._ends.append(i + size)
+        if _BUT.at(self._texts, i) == size:
+            self._buts.append(i)
 
     def _word(self, i: int) -> None:
         """A word that is nothing else: it may end what is denied, or widen it."""
         scope, text = self._scope, self._texts[i]
         if scope is None:
             return
-        before = self._texts[i - 1] if i else ""
         follows = self._texts[i + 1] if i + 1 < len(self._texts) else ""
-        if scope.denied and before not in negation.LISTS and before != "that":
+        if scope.denied and i - 1 not in self._joins and self._texts[i - 1] != "that":
             joined = text == "and" and (follows in negation.SUBJECTS | negation.CONTRACTIONS | negation.VERBS)
             if joined or text in ("是", "thus") or self._clause_at(i):
                 self._scope = None
@@ -382,6 +372,7 @@ class _Reading:
             self._scope = None
             return
         scope.words += 1
+        scope.wide = scope.wide and i not in self._joins
         scope.plain = scope.plain and text not in negation.UNSURE
         if text in negation.OPENERS:
             scope.opened = True
@@ -397,10 +388,21 @@ class _Reading:
             return False
         return any(word in negation.VERBS for word in self._texts[i + 1 : i + 4])
 
-    def _comma_ends(self, i: int, label: bool) -> bool:
+    def _line_ends(self, i: int) -> bool:
+        """Whether a new line, or a space of Thai, before token i ends what is denied."""
+        if not self._scope or not self._scope.denied or {i - 1, i} & self._joins:
+            return False
+        gap = self._gap(i)
+        return WRAP in gap or (gap.isspace() and script.script(self._texts[i - 1][0]) in _SPACED)
+
+    def _sign_ends(self, i: int, label: bool) -> bool:
         """Whether a comma, colon, dash or bracket before token i ends what is denied."""
-        scope = self._scope
+        scope, gap = self._scope, self._gap(i)
         assert scope is not None
+        if scope.denied and (_UNITED.search(gap) or i in self._joins):
+            return False
+        if _HARD.search(gap) and (scope.denied or self._subject_before(i)):
+            return True
         if scope.aside or not (scope.words or scope.denied):
             scope.aside = not scope.aside
             return False
@@ -408,31 +410,98 @@ class _Reading:
             return False
         return scope.denied > 0 or self._clause_at(i) or (label and scope.words > 0)
 
+    def _subject_before(self, i: int) -> bool:
+        """Whether token i stands right behind a negation that says something of a label before it: joy is ruled out: ..."""
+        start, end, _ = self._negations[-1]
+        first = self._clause_start(start)
+        return end == i and self._texts[start - 1] in negation.VERBS and any(m.start >= first for m in self._mentions)
+
     def _listed(self, i: int, wide: bool) -> bool:
         """Whether a list goes on at token i: short members, and an "or" before the last."""
         length = 0
         for j in range(i, min(i + 40, len(self._texts))):
-            text = self._texts[j]
-            if j > i and _STRONG.search(self._gap(j)):
+            if j > i and STRONG.search(self._gap(j)):
                 return wide
-            if text in negation.LISTS:
+            if j in self._joins:
                 return True
-            if j > i and _WEAK.search(self._gap(j)):
+            if j > i and WEAK.search(self._gap(j)):
                 length = 0
             length += 1
-            if length > _SHORT or _BREAKS.at(self._texts, j) or self._clause_at(j) or text in negation.SUBJECTS:
+            if (
+                length > _SHORT
+                or _BREAKS.at(self._texts, j)
+                or self._clause_at(j)
+                or self._texts[j] in negation.SUBJECTS
+            ):
                 return False
         return wide
 
-    # ---- a yes or no that decides
+    # ---- what counts
+
+    def _leave_offered(self) -> None:
+        """Leave out labels in lists of what could be answered."""
+        runs: list[list[Mention]] = []
+        closing = False
+        for mention in self._mentions:
+            joined = self._joined(runs[-1][-1].end, mention.start) if runs else ""
+            if runs and joined and not mention.denied and not (closing and joined == "sign"):
+                runs[-1].append(mention)
+                closing = closing or joined == "word"
+            else:
+                runs.append([mention])
+                closing = False
+        offered: set[int] = set()
+        for run in runs:
+            several = len({mention.label for mention in run}) > 1
+            if several and (_ASKS.search(self._gap(run[-1].end)) or self._offers(run[0].start)):
+                offered.update(mention.start for mention in run)
+        self._mentions = [m for m in self._mentions if m.start not in offered]
+
+    def _joined(self, i: int, end: int) -> str:
+        """How a label that ends before token i and one at `end` are members of one list: by a "word", a "sign", or not, ""."""
+        between = range(i, end)
+        if len(between) > 4 or any(_ENDS.search(self._gap(j)) for j in range(i, end + 1)):
+            return ""
+        if any(j in self._joins or self._texts[j] in ("and", "und", "et", "y", "e") for j in between):
+            return "word"
+        return "sign" if all(len(self._texts[j]) == 1 for j in between) else ""
+
+    def _offers(self, start: int) -> bool:
+        """Whether an "options" stands shortly before token `start`."""
+        for i in range(start - 1, max(start - 1 - _NEAR, -1), -1):
+            if _OFFERS.at(self._texts, i) or (i == 0 and self._texts[i] == "of"):
+                return True
+            if re.search(r"[.!?。！？]", self._gap(i)) and not (self._texts[i].isdigit() or len(self._texts[i]) == 1):
+                return False
+        return False
+
+    def _known_after_all(self) -> bool:
+        """Whether a label is named though the answer is said not to be known: behind a "but", and not only as possible."""
+        start, end = self._unknowing[-1]
+        conceded = negation.CONCEDES & set(self._clause_before(start, 8))
+        if conceded:
+            after = next((j for j in range(end, len(self._texts)) if self._parted(j)), None)
+        else:
+            after = next((j for j in self._buts if j >= end), None)
+        if after is None or negation.MAYBE & set(self._texts[after:]):
+            return False
+        self._mentions = [m for m in self._mentions if m.start >= after]
+        return True
 
     def _leading(self) -> tuple[bool, str | None]:
         """(whether the text opens with a yes or no that is a label, that label; None where another one stands by itself)."""
         answers = [m for m in self._mentions if m.answers and not m.denied]
-        if not answers or not self._opens(answers[0].start):
+        if not answers or not self._opens(answers[0].start) or _ASKS.search(self._gap(answers[0].end)):
             return False, None
-        said = {self._parser.named(m.key) for m in answers}
+        said = {m.label for m in answers}
         return True, said.pop() if len(said) == 1 else None
+
+    def _take_back(self) -> None:
+        """Deny what a clause with "at first" says, where a "but" with a label follows."""
+        for i in range(len(self._texts)):
+            after = next((j for j in self._buts if j > i), None) if _ONCE.at(self._texts, i) else None
+            if after is not None and any(m.start >= after and not m.denied for m in self._mentions):
+                self._deny(self._clause_start(i), after, plain=False)
 
     # ---- from a negation back
 
@@ -445,8 +514,10 @@ class _Reading:
             if scope.denied:
                 continue
             self._deny_subject(start)
-            if self._parted(end) and not self._parted(start):
-                self._deny(self._clause_start(start), start)
+            if self._parted(end) and (not self._parted(start) or self._or_before(start)):
+                plain = not self._or_before(start)
+                first = self._clause_start(start)
+                self._deny(first if plain or not first else self._clause_start(first - 1), start, plain=plain)
         for i, text in enumerate(self._texts):
             if text in negation.PREDICATES:
                 self._deny_subject(i, needs_verb=True)
@@ -454,11 +525,11 @@ class _Reading:
                 self._deny(i - 1, i)
         self._deny_before_clauses()
 
-    def _deny(self, first: int, end: int, nearest: str = "") -> None:
+    def _deny(self, first: int, end: int, nearest: str = "", *, plain: bool = True) -> None:
         """Deny the labels among the tokens from `first` to before `end`; with `nearest`, only one that ends there."""
         for mention in self._mentions:
             if first <= mention.start and mention.end <= end and (not nearest or mention.end == end):
-                mention.contrary = not mention.denied and not nearest
+                mention.contrary = plain and not mention.denied and not nearest
                 mention.denied = True
 
     def _clause_start(self, i: int) -> int:
@@ -488,25 +559,34 @@ class _Reading:
     def _deny_before_clauses(self) -> None:
         """A clause that is a denial and nothing else denies the clause before it; behind a question mark, the question."""
         starts = [i for i in range(len(self._texts)) if i == 0 or self._parted(i)]
-        denials = dict([(s, e) for s, e, _ in self._negations] + self._behind)
-        named = {m.start for m in self._mentions}
+        denials = dict([(s, e) for s, e, scope in self._negations if not scope.denied] + self._behind)
+        named = {m.start: m for m in self._mentions}
         question = 0
         ends = [*starts[1:], len(self._texts)]
         for before, start, end in zip(starts[:-1], starts[1:], ends[1:], strict=True):
             gap = self._gap(start)
-            tag = _ASKS.search(self._gap(end)) and not _STRONG.search(gap)  # "sarcastic, no?"
-            if not tag and self._only_denies(start, end, gap, denials, named):
-                self._deny(question if _ASKS.search(gap) else before, start)
-            if _STRONG.search(gap):
+            tag = _ASKS.search(self._gap(end)) and not STRONG.search(gap)  # "sarcastic, no?"
+            if not tag and self._only_denies(start, end, denials, named):
+                plain = not negation.MAYBE & set(self._texts[start:end])
+                self._deny(question if _ASKS.search(gap) else before, start, plain=plain)
+            if STRONG.search(gap):
                 question = start
 
-    def _only_denies(self, start: int, end: int, gap: str, denials: Mapping[int, int], named: set[int]) -> bool:
+    def _only_denies(self, start: int, end: int, denials: Mapping[int, int], named: Mapping[int, Mention]) -> bool:
         """Whether tokens `start` to `end` are a denial and nothing else; behind a full stop only one that begins with it.
-        `denials`: start -> end of every negation; `named`: where labels begin."""
+        `denials`: start -> end of every negation that denies nothing in front; `named`: where labels begin."""
+        gap = self._gap(start)
+        asked = bool(_ASKS.search(gap))
+        full_stop = bool(STRONG.search(gap)) and not asked
         start += _BREAKS.at(self._texts, start)  # "but no"
-        if end - start <= _LONGEST_NO and tuple(self._texts[start:end]) in _NO.table:
+        key = tuple(self._texts[start:end]) if end - start <= _LONGEST_NO else ()
+        if start in named:
+            answered = (asked and not _ASKS.search(self._gap(end))) or (
+                _VALUE.search(gap) and self._labels.is_name(key)
+            )
+            return bool(answered) and " ".join(key) in negation.VALUES
+        if key in _NO.table or (len(key) == 1 and key[0] in negation.PREDICATES and not full_stop):
             return True
-        full_stop = _STRONG.search(gap) and not _ASKS.search(gap)
         if full_stop and start not in denials:
             return False
         found, i = False, start

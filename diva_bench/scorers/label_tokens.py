@@ -1,18 +1,34 @@
-"""A text as the label parser compares it: its words, and what stands between them."""
+"""A text as the label parser compares it: its words, what stands between them, and the labels among them."""
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from diva_bench import script
+from diva_bench.errors import SpecError
 from diva_bench.scorers import negation
 from diva_bench.text import APOSTROPHES
 
-_NUMBER = re.compile(r"[+\-−]?\d+(?:[.,]\d+)+|(?<![^\W_])[\-−]\d+")
-_WRAPPED = re.compile(r"(?<=[^\W\d_])[ \t]*\r?\n(?=[a-z])")  # a sentence that goes on in the next line
+STRONG = re.compile(r"[.!?;…\n\r\u2028\u2029。！？｡؟۔।॥։]")
+WEAK = re.compile(r"[,:()/|=>→—–‒―、，：（）・،؛]|--|\s-|-\s")
+"""Signs that end a sentence, and signs that may part clauses."""
+_NUMBER = re.compile(r"[+\-]?\d+(?:[.,]\d+)+|(?<![^\W_])-\d+")
+_WRAPPED = re.compile(r"(?<=[^\W\d_])(?<!\? [Nn]o)[ \t]*\r?\n(?=[a-z])(?![^\n:=]{0,40}[:=])")
+WRAP = "\v"
+"""In a gap: a line that ends within a sentence, and so parts no clauses, but ends what has been denied."""
+_SIGNS = r"[+\-#*%&@<>=~^°$€£¥]+"  # that can tell two labels apart: C++ and C#, A+ and A-
+_LEAD, _TRAIL = re.compile(_SIGNS + r"\Z"), re.compile(_SIGNS)
+_ANSWER_KEYS = frozenset(
+    ("answer", "final_answer", "label", "emotion", "sentiment", "class", "category", "prediction", "result", "choice")
+)
+_FENCE = re.compile(r"\A\s*```\w*\s*\n(.*?)\n?```\s*\Z", re.DOTALL)
+_COPULAS = frozenset("是为為はがも:：")
+_AFTER_ONE = frozenset("的だでな")
 # Arabic vowel signs and the stretching letter, Hebrew points, the dot of a Turkish i: the word is the same without
 _LIGHT = re.compile("[\u064b-\u0652\u0670\u0640\u0591-\u05c7\u0307]")
 
@@ -31,10 +47,24 @@ class Token:
         return self.gap == ""
 
 
+def value(text: str) -> str:
+    """The text, or of a JSON object that has one answer among its keys, that."""
+    fenced = _FENCE.match(text)
+    body = (fenced[1] if fenced else text).strip()
+    if not body.startswith("{"):
+        return text
+    try:
+        tree: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return text
+    said = [v for k, v in tree.items() if k.casefold() in _ANSWER_KEYS] if isinstance(tree, dict) else []
+    return str(said[0]) if len(said) == 1 and isinstance(said[0], str | int | float) else text
+
+
 def tokens(text: str) -> tuple[list[Token], str]:
     """(the tokens of a text, what follows the last one). NFKC, typographic apostrophes as "'", case folded, format characters
     dropped; 3.5 and -1 are one token, "l'ironie" is two."""
-    text = _WRAPPED.sub(" ", unicodedata.normalize("NFKC", text.translate(APOSTROPHES)))
+    text = _WRAPPED.sub(WRAP, unicodedata.normalize("NFKC", text.translate(APOSTROPHES)).replace("−", "-"))
     text = "".join(c for c in text if unicodedata.category(c) != "Cf")
     found: list[Token] = []
     gap, i = "", 0
@@ -75,9 +105,39 @@ def _parts(word: str) -> list[str]:
     return script.cut(word) if script.spaceless(word) else [word]
 
 
+def parts_clauses(gap: str) -> bool:
+    """Whether what stands between two tokens ends a clause."""
+    return bool(WEAK.search(gap) or STRONG.search(gap))
+
+
+def touching(words: Sequence[Token], place: int, step: int) -> list[str]:
+    """The tokens next to a place, in the order of the text, up to the first gap (ten of them: no rule looks further)."""
+    found: list[str] = []
+    i = place - 1 if step < 0 else place
+    while 0 <= i < len(words) and len(found) < 10:
+        edge = i + 1 if step < 0 else i
+        if edge >= len(words) or not words[edge].touches:
+            break
+        found.append(words[i].text)
+        i += step
+    return found[::step]
+
+
 def key_of(phrase: str) -> tuple[str, ...]:
     """What a phrase is compared by; () where it has no letter or digit."""
     return tuple(token.text for token in tokens(phrase)[0])
+
+
+def signs_of(phrase: str) -> tuple[str, str, str]:
+    """The signs right before the first letter or digit of a phrase, right behind the last one, and between its words: of C++
+    ("", "++", "")."""
+    words, tail = tokens(phrase.strip())
+    lead, trail = _LEAD.search(words[0].gap if words else ""), _TRAIL.match(tail)
+    return lead[0] if lead else "", trail[0] if trail else "", _inner(words)
+
+
+def _inner(words: Sequence[Token]) -> str:
+    return " ".join(token.gap.strip() for token in words[1:])
 
 
 class Phrases:
@@ -85,17 +145,106 @@ class Phrases:
 
     def __init__(self) -> None:
         self.table: dict[tuple[str, ...], str] = {}
-        self._longest = 0
+        self._longest: dict[str, int] = {}  # of the phrases that begin with a word
 
     def add(self, phrase: str, value: str) -> tuple[str, ...]:
         """The key of a phrase; () where it has no letter or digit. What was there before stays."""
         key = key_of(phrase)
         if key:
             self.table.setdefault(key, value)
-            self._longest = max(self._longest, len(key))
+            self._longest[key[0]] = max(self._longest.get(key[0], 0), len(key))
         return key
 
     def at(self, words: Sequence[str], start: int) -> int:
         """Length of the longest phrase at `start`, 0 for none."""
-        sizes = range(min(self._longest, len(words) - start), 0, -1)
+        sizes = range(min(self._longest.get(words[start], 0), len(words) - start), 0, -1)
         return next((n for n in sizes if tuple(words[start : start + n]) in self.table), 0)
+
+
+class LabelPhrases:
+    """The labels of a task and their other names, as they are found in a text. SpecError: two of them are the same there."""
+
+    def __init__(self, choices: Sequence[str], synonyms: Mapping[str, str]) -> None:
+        self._labels: Phrases = Phrases()
+        self._forms: dict[tuple[str, ...], dict[tuple[str, str, str], str]] = {}  # key -> signs at its ends -> label
+        self._loose: set[tuple[str, ...]] = set()  # labels with a sign inside, which a text may part likewise
+        self._names: set[tuple[str, ...]] = set()  # labels that are called otherwise
+        for phrase, label in [(c, c) for c in choices] + list(synonyms.items()):
+            key = self._labels.add(phrase, label)
+            if not key:
+                raise SpecError(f"{phrase!r} has no letters, so it cannot be found in an answer.")
+            known = self._forms.setdefault(key, {}).setdefault(signs_of(phrase), label)
+            if known != label:
+                raise SpecError(f"{phrase!r} stands for two labels: {known} and {label}.")
+            if phrase != label:
+                self._names.add(key)
+            if any(WEAK.search(t.gap) or STRONG.search(t.gap) for t in tokens(phrase.strip())[0][1:]):
+                self._loose.add(key)
+            if key[0] == "non" and len(key) > 1:
+                self._labels.add("non" + " ".join(key[1:]), label)
+
+    def is_name(self, key: tuple[str, ...]) -> bool:
+        """Whether a key is not what its label is called among the choices."""
+        return key in self._names
+
+    def contrary(self, key: tuple[str, ...]) -> str | None:
+        """The label that says no more than that this one is denied."""
+        ways = ((word, *key) for word in ("not", "non", "no", "不", "kein", "nicht"))
+        joined = ("non" + key[0], *key[1:])
+        return next((self._labels.table[way] for way in (*ways, joined) if way in self._labels.table), None)
+
+    def found(
+        self, words: Sequence[Token], texts: Sequence[str], start: int, tail: str, japanese: bool
+    ) -> tuple[int, str]:
+        """(length of the label at token `start`, that label); (0, "") for none. `texts`: of the words; `tail`: what follows the
+        last one; `japanese`: there is kana in the text."""
+        size = self._labels.at(texts, start)
+        while size:
+            key = tuple(texts[start : start + size])
+            after = words[start + size].gap if start + size < len(words) else tail
+            label, signed = self._by_signs(words[start : start + size], after, start + size < len(words))
+            if label and self._stands(words, start, size, signed, japanese):
+                return size, label
+            size = next((n for n in range(size - 1, 0, -1) if key[:n] in self._labels.table), 0)
+        return 0, ""
+
+    def _by_signs(self, run: Sequence[Token], after: str, goes_on: bool) -> tuple[str | None, bool]:
+        """(the label of a run of tokens by the signs that touch it, whether there are any). `after`: what follows the run;
+        `goes_on`: whether another token does."""
+        key = tuple(token.text for token in run)
+        forms = self._forms.get(key) or {("", "", ""): self._labels.table[key]}
+        leads, trails = ("".join(form[side] for form in forms) for side in (0, 1))
+        before = run[0].gap
+        lead = before[len(before.rstrip(leads)) :] if leads else ""
+        trail = after[: len(after) - len(after.lstrip(trails))] if trails else ""
+        if trail and after == trail and goes_on:
+            return None, False  # C++Builder, A-level
+        fit = {inner: label for (first, last, inner), label in forms.items() if (first, last) == (lead, trail)}
+        alone = len(set(forms.values())) == 1 and not (lead or trail)
+        if not fit and alone and key[0][0].isdigit() and key[-1][-1].isdigit():
+            fit = {inner: label for (_, _, inner), label in forms.items()}  # 50 for 50%
+        only = next(iter(fit.values())) if len(set(fit.values())) == 1 else None
+        return fit.get(_inner(run), only), bool(lead or trail)
+
+    def _stands(self, words: Sequence[Token], start: int, size: int, signed: bool, japanese: bool) -> bool:
+        run = words[start : start + size]
+        key = tuple(token.text for token in run)
+        if key not in self._loose and any(WEAK.search(t.gap) or STRONG.search(t.gap) for t in run[1:]):
+            return False
+        before, after = touching(words, start, -1), touching(words, start + size, 1)
+        if size == 1 and script.script(run[0].text[0]) not in ("", "hangul"):
+            return (not before or before[-1] in _COPULAS) and (not after or after[0] in _AFTER_ONE)
+        if size == 1 and len(run[0].raw) == 1 and run[0].raw.isascii() and run[0].raw.isalpha():
+            return signed or _letter(words, start)
+        return script.whole(before, [token.text for token in run], after, japanese=japanese)
+
+
+def _letter(words: Sequence[Token], i: int) -> bool:
+    """Whether a single Latin letter is an answer and not an article or "I"."""
+    following = words[i + 1] if i + 1 < len(words) else None
+    if following is None or parts_clauses(following.gap):
+        return True
+    if words[i].text == "i" or words[i].raw.islower():
+        return False
+    opens = i == 0 or bool(STRONG.search(words[i].gap))
+    return not opens or not following.raw[0].islower() or following.text in negation.NO_NOUNS

@@ -27,7 +27,7 @@ from diva_bench.errors import DataError, SpecError
 from diva_bench.scorers import PREDICTED, answer, settings
 from diva_bench.scorers.label_parser import SIGNATURE as PARSER
 from diva_bench.scorers.label_parser import Parser
-from diva_bench.scorers.label_tokens import key_of
+from diva_bench.scorers.label_tokens import key_of, signs_of
 from diva_bench.specs import TaskSpec, digest
 from diva_bench.stats import ratio
 from diva_bench.types import Floats, LabelScore, Response, Sample
@@ -170,8 +170,10 @@ def parser_of(task: TaskSpec) -> Parser:
 
     Raises SpecError for words that stand for two labels.
     """
-    own = {key_of(name) for name in task.names}
-    synonyms = {phrase: label for phrase, label in task.synonyms.items() if key_of(phrase) not in own}
+    own = {(key_of(name), signs_of(name)) for name in task.names}
+    synonyms = {
+        phrase: label for phrase, label in task.synonyms.items() if (key_of(phrase), signs_of(phrase)) not in own
+    }
     return Parser(task.choices or (), {**synonyms, **task.names})
 
 

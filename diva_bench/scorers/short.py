@@ -6,9 +6,11 @@ dropped. What differs, and why:
     signs       Typographic quotes, dashes, dots and full-width forms are read as what ASCII has for them; other punctuation parts
                 words; composed and decomposed letters are the same; format characters vanish.
     numbers     1,000 is 1000, 3,5 is 3.5, .5 is 0.5. A sign inside a number stays: 3.5 is not 35, 9/11 not 911, -5 not 5.
-    C++, C#     A plus or hash behind a letter stays: C++ is not C.
+    C++, A-     A plus or hash right behind a letter or digit stays, and a minus behind one letter or two capitals: C++ is not C,
+                A- not A, AB- not AB, 18+ not 18. Not the hyphen of "A- Paris", which begins a line, nor one behind a longer word.
     scripts     Without spaces between words (zh, ja, th, lo, km, my, bo) and in Korean, a token is a character with its marks, as
-                in the scripts of MLQA and KorQuAD.
+                in the scripts of MLQA and KorQuAD. So 東京 contains 京: where words meet cannot be told without a dictionary,
+                and `script.whole` refuses only what it can see.
     nothing     A reference of which the script leaves nothing ("A", "The", "+") keeps its words, then its signs.
 
 `spread` is the reading for `contains`, which the script does not have: "London/Paris" is two words there, a percent or dollar
@@ -27,7 +29,7 @@ from typing import Final
 from diva_bench import script
 from diva_bench.text import APOSTROPHES
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Bumped when a text would be read otherwise."""
 SIGNATURE: Final = f"norm:squad.v{VERSION}.{script.VERSION}"
 
@@ -46,7 +48,8 @@ _BARE_POINT = re.compile(r"(?<![\w.])\.(?=\d)")
 _IN_NUMBER = re.compile(r"(?<=\d)[./:\-](?=\d)")
 _WIDE = re.compile(r"(?<=\d)[．，：／－](?=\d)")  # of full width; elsewhere they part words
 _NEGATIVE = re.compile(r"(?<![\w.)\]])-(?=\d)|\bminus (?=\d)", re.IGNORECASE)
-_BEHIND_LETTER = re.compile(r"(?<=[^\W\d_])[+#]+(?!\w)")
+_ATTACHED = re.compile(r"(?<=[^\W_])[+#]+(?!\w)|(?:(?<=\b[^\W\d_])|(?<=\b[A-Z]{2}))-(?![\w\-])")
+_BULLET = re.compile(r"^(\W*[^\W\d_])- +(?=\w)", re.MULTILINE)
 _EN_DASH = re.compile(r"(?<=\w)[‐‑‒–](?=\w)")
 _DASHES = re.compile(r"[‐‑‒–—―⸺⸻]")
 
@@ -175,10 +178,11 @@ def _with_units(text: str) -> str:
 
 
 def _tokens(text: str) -> list[tuple[str, bool]]:
-    """(token, whether it touches the one before): ASCII punctuation is deleted but inside numbers and behind letters."""
+    """(token, whether it touches the one before): ASCII punctuation is deleted but inside numbers and right behind letters."""
     text = _NEGATIVE.sub(_MINUS, _BARE_POINT.sub("0.", _DECIMAL_COMMA.sub(".", text)))
     text = _IN_NUMBER.sub(lambda m: _KEPT[m[0]], text)
-    text = _BEHIND_LETTER.sub(lambda m: "".join(_KEPT[c] for c in m[0]), text)
+    text = _BULLET.sub(r"\1 ", text)
+    text = _ATTACHED.sub(lambda m: "".join(_KEPT[c] for c in m[0]), text)
     text = "".join(c for c in text if c not in _ASCII)
     text = unicodedata.normalize("NFC", text.casefold()).replace(
         "i\u0307", "i"
