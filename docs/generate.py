@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import typer
 import yaml
 
+from diva_bench.cli.main import app
+from diva_bench.scorers import METRICS
+
 ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
 COMMAND = "git add --all && python docs/generate.py"
 """What makes the pages true again. `git add` comes first, since only files that git tracks are listed."""
 
@@ -27,6 +33,7 @@ OTHERS = {
     ".ci/run": "the checks of continuous integration: tests, lint, types",
     ".gitignore": "files that git ignores",
     "CITATION.cff": "how to cite diva-bench and the DiVA paper",
+    "CHANGELOG.md": "what changed for people who use diva-bench",
     "LICENSE": "Apache-2.0",
     "README.md": "what diva-bench is, how to install it, and the first commands",
     "constraints.txt": "the exact versions of all dependencies",
@@ -57,7 +64,8 @@ def tracked_files() -> list[str]:
 def first_sentence(text: str) -> str:
     """The first sentence of a docstring, on one line and without its full stop."""
     paragraph = " ".join(text.strip().split("\n\n")[0].split())
-    return re.split(r"(?<=[^.][a-z0-9)`\"\]])\. (?=[A-Z`])", paragraph)[0].rstrip(".")
+    sentence = re.split(r"(?<=[^.][a-z0-9)`\"\]])\. (?=[A-Z`])", paragraph)[0]
+    return sentence if sentence.endswith("...") else sentence.removesuffix(".")
 
 
 def describe(name: str) -> str | None:
@@ -107,8 +115,152 @@ def files_page(names: list[str]) -> tuple[str, list[str]]:
     return "\n".join(out) + "\n", missing
 
 
+# ---------------------------------------------------------------- commands
+
+
+def commands(group: Any = None, name: str = "diva-bench") -> Iterator[tuple[str, Any]]:
+    """(full name, command) of every command of the command line, those of groups such as `new` included."""
+    group = group or typer.main.get_command(app)
+    for short, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{name} {short}")
+        else:
+            yield f"{name} {short}", command
+
+
+def commands_page() -> str:
+    """docs/command-line.md: every command with its arguments and options."""
+    every = list(commands())
+    out = ["# Command line", "", "Every command and every option. `python docs/generate.py` writes this page from the"]
+    out += ["command line itself. `diva-bench COMMAND --help` prints the same text.", ""]
+    out += [
+        "Exit codes: 0, every sample was answered; 1, something failed or was faulty, and the output says what; 2, the"
+    ]
+    out += ["command or a file has a mistake, and nothing was lost.", "", "| command | what it does |", "| --- | --- |"]
+    for name, command in every:
+        short = name.removeprefix("diva-bench ")
+        out.append(f"| [`{short}`](#{name.replace(' ', '-')}) | {_cell(first_sentence(command.help or ''))} |")
+    for name, command in every:
+        out += ["", f"## {name}", "", *_command(name, command)]
+    return "\n".join(out) + "\n"
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    arguments = [p for p in command.params if not p.opts[0].startswith("-")]
+    options = [p for p in command.params if p.opts[0].startswith("-") and not p.hidden]
+    yield " ".join((command.help or "").split())
+    for kind, parameters in (("argument", arguments), ("option", options)):
+        if parameters:
+            yield from ("", f"| {kind} | value | meaning |", "| --- | --- | --- |")
+            yield from (_row(p) for p in parameters)
+
+
+def _row(parameter: Any) -> str:
+    names = [*parameter.opts, *parameter.secondary_opts]
+    if not parameter.opts[0].startswith("-"):
+        names = [(parameter.metavar or parameter.name).upper().strip("[]")]
+    meaning = [parameter.help or ""]
+    meaning += ["Required."] if parameter.required else []
+    if parameter.default not in (None, False, [], ()) and not getattr(parameter, "is_flag", False):
+        meaning.append(f"Default: `{parameter.default}`.")
+    shown = ", ".join(f"`{name}`" for name in names)
+    return f"| {shown} | {_cell(_value(parameter))} | {_cell(' '.join(part for part in meaning if part))} |"
+
+
+def _value(parameter: Any) -> str:
+    if getattr(parameter, "is_flag", False):
+        return ""
+    kind = parameter.type_descriptor.annotation
+    several = getattr(kind, "__origin__", None) is list
+    if several:
+        kind = kind.__args__[0]
+    allowed = getattr(kind, "__args__", ())
+    names = {Path: "PATH", int: "INTEGER", float: "NUMBER", str: "TEXT"}
+    shown = parameter.metavar if parameter.opts[0].startswith("-") else None
+    shown = shown or (", ".join(f"`{value}`" for value in allowed) if allowed else names.get(kind, "TEXT"))
+    return f"{shown}; repeatable" if several else str(shown)
+
+
+def _cell(text: str) -> str:
+    """Text for a cell of a Markdown table."""
+    return text.replace("|", chr(92) + "|").replace("<", "&lt;")
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def metrics_table() -> str:
+    """Every metric of the built-in scorers, for docs/metrics.md."""
+    rows = [f"| `{m.scorer}` | `{m.name}` | {m.range} | {m.better} | {_cell(m.meaning)} | {m.needs} |" for m in METRICS]
+    head = ["| scorer | metric | range | better | meaning | needs |", "| --- | --- | --- | --- | --- | --- |"]
+    return "\n".join([*head, *rows])
+
+
+def with_section(text: str, name: str, section: str) -> str:
+    """`text` with what stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->` replaced."""
+    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+    before, found, rest = text.partition(begin)
+    if not found or end not in rest:
+        raise SystemExit(f"there is no section {begin.strip()} ... {end}")
+    return f"{before}{begin}\n{section}\n\n{end}{rest.partition(end)[2]}"
+
+
+# ---------------------------------------------------------------- results and layers
+
+
+def scores_table() -> str:
+    """Primary scores of the published mini runs, for README.md: one row per task, one column per model.
+
+    Only whole runs of the mini edition count, as they lie in results/mini.
+    """
+    rows: dict[str, dict[str, dict[str, Any]]] = {}
+    for path in sorted((ROOT / "results" / "mini").glob("*/*/summary.json")):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        whole = run["complete"] and run["limit"] is None and not run.get("variant") and not run.get("audio")
+        if whole and run["model_edition"] in ("mini", None):
+            rows.setdefault(run["task"], {})[run["model"]] = run
+    out = ["| task | metric | n | `oracle` | `cascade` | `diva` | best audio-blind baseline |"]
+    out += ["| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
+    for task, runs in sorted(rows.items()):
+        cells = [_score(runs.get(model)) for model in ("oracle", "cascade", "diva")]
+        one = next(iter(runs.values()))
+        blind = f"{one['baseline']:.1f} ({one['baseline_of']})" if one["baseline"] is not None else "-"
+        out.append(f"| {task} | {one['primary']} | {one['n']} | {' | '.join(cells)} | {blind} |")
+    few = {task: one["clusters"] for task, runs in sorted(rows.items()) for one in [next(iter(runs.values()))]}
+    notes = [
+        f"{task} has {count} clusters, too few for a reliable interval." for task, count in few.items() if count < 20
+    ]
+    return "\n".join([*out, *([""] if notes else []), *notes])
+
+
+def _score(run: dict[str, Any] | None) -> str:
+    if run is None:
+        return "-"
+    found = run["metrics"][run["primary"]]
+    mark = "\\* " if run["at_chance"] else ""
+    return f"{mark}{found['value']:.1f} [{found['low']:.1f}, {found['high']:.1f}]"
+
+
+def layers_table() -> str:
+    """The layers of the package, the top one first, as tests/test_layers.py checks them."""
+    tree = ast.parse((ROOT / "tests" / "test_layers.py").read_text(encoding="utf-8"))
+    levels = next(
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "LEVELS"
+    )
+    out = ["| layer | modules and packages of `diva_bench` |", "| ---: | --- |"]
+    for number, names in reversed(list(enumerate(levels, start=1))):
+        shown = ", ".join(f"`{name.removesuffix('.*')}`" if name else "`__init__`" for name in names)
+        out.append(f"| {number} | {shown} |")
+    return "\n".join(out)
+
+
+# ---------------------------------------------------------------- all
+
+
 def pages() -> dict[str, str]:
-    """All generated pages: name below docs/ -> text.
+    """All generated pages, and pages with a generated section: path -> text.
 
     Raises:
         SystemExit: A file says nowhere what it is; the message lists all such files.
@@ -119,13 +271,22 @@ def pages() -> dict[str, str]:
             "These files say nowhere what they are. Give each a module docstring (Python), a `description` (YAML), a "
             "title (Markdown) or a line in OTHERS of docs/generate.py:\n" + "\n".join(missing)
         )
-    return {"files.md": text}
+    sections = {
+        "docs/metrics.md": ("metrics", metrics_table()),
+        "docs/architecture.md": ("layers", layers_table()),
+        "README.md": ("results", scores_table()),
+    }
+    whole = {"docs/files.md": text, "docs/command-line.md": commands_page()}
+    return whole | {
+        name: with_section((ROOT / name).read_text(encoding="utf-8"), *section) for name, section in sections.items()
+    }
 
 
 def main() -> None:
     for name, text in pages().items():
-        (DOCS / name).write_text(text, encoding="utf-8")
-        print(f"wrote docs/{name}", file=sys.stderr)
+        if not (ROOT / name).exists() or (ROOT / name).read_text(encoding="utf-8") != text:
+            (ROOT / name).write_text(text, encoding="utf-8")
+            print(f"wrote {name}", file=sys.stderr)
 
 
 if __name__ == "__main__":

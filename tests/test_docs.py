@@ -1,14 +1,19 @@
-"""The pages of docs/ say what is true: generated pages are equal to what their script makes now."""
+"""Generated pages are equal to what docs/generate.py makes now; the site and the citation know all of it."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import yaml
+
+import diva_bench
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,9 +36,9 @@ def test_the_generated_pages_are_up_to_date(generate: ModuleType) -> None:
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout: there is no list of the project's files")
     for name, text in pages.items():
-        committed = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        committed = (ROOT / name).read_text(encoding="utf-8")
         lines = sorted(set(committed.splitlines()) ^ set(text.splitlines()))[:20]
-        assert committed == text, f"docs/{name} is out of date. Run: {generate.COMMAND}\n" + "\n".join(lines)
+        assert committed == text, f"{name} is out of date. Run: {generate.COMMAND}\n" + "\n".join(lines)
 
 
 def test_a_file_without_a_description_is_named(
@@ -75,3 +80,52 @@ def test_a_file_without_a_description_is_named(
 )
 def test_the_first_sentence_of_a_docstring(generate: ModuleType, docstring: str, line: str) -> None:
     assert generate.first_sentence(docstring) == line
+
+
+def test_a_section_is_replaced_between_its_marks_and_nowhere_else(generate: ModuleType) -> None:
+    page = "a\n<!-- x:begin -->\nold\n<!-- x:end -->\nb\n"
+    assert generate.with_section(page, "x", "new") == "a\n<!-- x:begin -->\n\nnew\n\n<!-- x:end -->\nb\n"
+    with pytest.raises(SystemExit, match="no section"):
+        generate.with_section(page, "y", "new")
+
+
+def test_the_table_of_scores_has_whole_runs_of_mini_models(
+    generate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def put(folder: str, **changes: Any) -> None:
+        metric = {"value": 50.04, "low": 40.0, "high": 60.0}
+        run = {"task": "t", "model": "diva", "model_edition": "mini", "primary": "acc", "n": 48, "clusters": 8}
+        run |= {"complete": True, "limit": None, "metrics": {"acc": metric}, "at_chance": True}
+        run |= {"baseline": 33.3, "baseline_of": "prior", **changes}
+        path = tmp_path / "results" / "mini" / folder / "summary.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(run), encoding="utf-8")
+
+    put("t-1/diva-1")
+    put("t-1/oracle-1", model="oracle", at_chance=False)
+    put("t-1/diva-nano-1", model_edition="nano", metrics={})
+    put("t-2/diva-1", limit=4, metrics={})
+    put("t-3/diva-1", audio="silence", metrics={})
+    put("t-4/diva-1", complete=False, metrics={})
+    monkeypatch.setattr(generate, "ROOT", tmp_path)
+    assert generate.scores_table().splitlines()[2:] == [
+        r"| t | acc | 48 | 50.0 [40.0, 60.0] | - | \* 50.0 [40.0, 60.0] | 33.3 (prior) |",
+        "",
+        "t has 8 clusters, too few for a reliable interval.",
+    ]
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    def pages(entry: Any) -> list[str]:
+        if isinstance(entry, str):
+            return [entry]
+        return [page for inner in (entry.values() if isinstance(entry, dict) else entry) for page in pages(inner)]
+
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    there = [path.name for path in (ROOT / "docs").glob("*.md")]
+    assert sorted(pages(settings["nav"])) == sorted(there)
+
+
+def test_the_citation_names_the_version_of_the_package() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == diva_bench.__version__
