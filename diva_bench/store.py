@@ -33,6 +33,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from diva_bench import stored
+from diva_bench.disk import stamp
 from diva_bench.errors import StoreError, UnreadableRun
 from diva_bench.specs import digest
 from diva_bench.stored import SCHEMA, STATUSES, RunRecord, Summary, TaskRecord
@@ -283,6 +284,14 @@ class RunFolder:
             for offset, row in _read_answers(path):
                 if (number, offset) in counts:
                     yield _from_json(row)
+
+    def stamps(self) -> list[list[str | int]]:
+        """Name and stamp (`disk.stamp`) of every file of answers, as JSON has them: where these are the same, the answers
+        are."""
+        try:
+            return [[path.name, *stamp(path)] for path in self._shards("responses")]
+        except OSError as err:
+            raise UnreadableRun(f"{err.filename}: cannot be read ({err.strerror}). Is this a run folder?") from err
 
     def answers(self, ids: Set[str]) -> dict[str, Response]:
         """The answers that count of these ids: memory holds no others."""

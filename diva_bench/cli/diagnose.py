@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from diva_bench import imported
@@ -18,7 +18,8 @@ from diva_bench.report.summaries import RunSummary, summary_of
 from diva_bench.runner import Job
 from diva_bench.scorers.adherence import Adherence
 from diva_bench.specs import digest
-from diva_bench.store import RunFolder, located
+from diva_bench.store import RunFolder, digest_of, located
+from diva_bench.types import Response
 
 
 def diagnose_command(
@@ -70,7 +71,7 @@ def _patient(job: Job, folder: RunFolder, label: str, catalog: Catalog) -> Patie
     task = job.task if gold else imported.whole_task(catalog, record, job.task)
     answers = Answers(task, judged, [given[s.id] for s in judged], gold)
     scorer = Adherence(task, **(task.scorers.get("adherence") or {}))
-    summary = _summary(folder)
+    summary = _summary(folder, given.values())
     main = summary.metrics.get(summary.primary) if summary else None
     llm = job.model.weights.get("llm")
     return Patient(
@@ -87,7 +88,8 @@ def _patient(job: Job, folder: RunFolder, label: str, catalog: Catalog) -> Patie
     )
 
 
-def _summary(folder: RunFolder) -> RunSummary | None:
-    """None where the run has not been judged yet."""
+def _summary(folder: RunFolder, answers: Iterable[Response]) -> RunSummary | None:
+    """None where these answers have not been judged yet."""
     file = folder.path / "summary.json"
-    return summary_of(folder.summary(), file) if file.exists() else None
+    summary = summary_of(folder.summary(), file) if file.exists() else None
+    return summary if summary and summary.answers in (None, digest_of(answers)) else None

@@ -11,7 +11,7 @@ from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_tables
 from diva_bench.cli.streams import say
 from diva_bench.errors import OtherQuestion, SpecError, StoreError, UnreadableRun
-from diva_bench.report import scored
+from diva_bench.report import scored, unchanged
 from diva_bench.report.leaderboard import leaderboard, page
 from diva_bench.report.prompts import families, spread_table
 from diva_bench.report.runs import Finished, results_table, unreadable_table
@@ -174,21 +174,23 @@ def leaderboard_command(
     results: Path, tasks: list[str], format: str, ranks: bool = False, paths: Sequence[Path] = ()
 ) -> int:
     """Print one table per task, and the spread over prompts; `ranks`: with the interval of every rank. Exit code: 1
-    without runs, and where some cannot be read: they are listed, and the others ranked."""
+    without runs, and where some cannot be read or have other answers than were scored: they are listed, and the others
+    ranked."""
     if not results.is_dir():
         raise StoreError(f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.")
     unreadable: list[str] = []
-    summaries = [s for s in of_tasks(collect(results, unreadable), tasks) if _has_records(s.folder, unreadable)]
+    found = [s for s in of_tasks(collect(results, unreadable), tasks) if _has_records(s.folder, unreadable)]
+    summaries, changed = unchanged.checked(found, results, assets.cache_folder(), unreadable)
     if not summaries and not unreadable:
         say(f"{results}: no runs" + (f" of {', '.join(tasks)}" if tasks else "") + ".", error=True)
         return 1
     between = scored.ranks(summaries, Catalog(list(paths)), Terminal()) if ranks else {}
     tables = leaderboard(summaries, ranks=between)
-    spread = families(s.folder for s in summaries)
+    spread = families((s.folder for s in summaries), {s.folder: s for s in summaries})
     tables += [spread_table(spread)] if spread else []
     tables += unreadable_table(unreadable)
     if format == "md":
         print(page(tables), end="")
     else:
         print_tables(tables, format)
-    return 1 if unreadable else 0
+    return 1 if unreadable or changed else 0

@@ -7,7 +7,7 @@ ones only, and says how many there were.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,9 @@ class Family:
         return comparable(found)[0] if found else []
 
 
-def families(folders: Iterable[Path]) -> list[Family]:
+def families(folders: Iterable[Path], known: Mapping[Path, RunSummary] | None = None) -> list[Family]:
     """Run folders (results/<task>/<run>) grouped by what they have in common; only groups of more than one wording.
+    `known`: summaries that need not be read again, by folder.
 
     Raises StoreError where a record cannot be read.
     """
@@ -66,7 +67,7 @@ def families(folders: Iterable[Path]) -> list[Family]:
         rest = digest({key: value for key, value in task.items() if key not in _OF_THE_WORDING})
         found.setdefault((rest, _model(read_json(folder / "run.json"))), []).append((task, folder))
     groups = [g for g in found.values() if len({task.get("variant", 0) for task, _ in g}) > 1]
-    return sorted((_family(g) for g in groups), key=lambda f: (f.edition != "full", f.task))
+    return sorted((_family(g, known or {}) for g in groups), key=lambda f: (f.edition != "full", f.task))
 
 
 def _model(record: Json) -> str:
@@ -79,11 +80,13 @@ def _model(record: Json) -> str:
     return digest([asked, record.get("adapter_version"), record.get("frame")])
 
 
-def _family(group: Sequence[tuple[Json, Path]]) -> Family:
+def _family(group: Sequence[tuple[Json, Path]], known: Mapping[Path, RunSummary]) -> Family:
     wordings = []
     for task, folder in sorted(group, key=lambda pair: (pair[0].get("variant", 0), str(pair[1]))):
         file = folder / "summary.json"
-        summary = summary_of(RunFolder(folder).summary(), file) if file.is_file() else None
+        summary = known.get(folder)
+        if summary is None and file.is_file():
+            summary = summary_of(RunFolder(folder).summary(), file)
         wordings.append(Wording(task.get("variant", 0), task["prompt"], tuple(task["choices"] or ()), summary))
     first = group[0][0]
     audio = first.get("audio")

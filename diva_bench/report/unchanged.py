@@ -1,0 +1,69 @@
+"""Whether the answers of runs are still those that were scored, without reading all of them every time.
+
+The digest of a run's answers is kept in the cache folder, never in the run, beside the stamps of the files that it was
+made of (`disk.stamp`): a file is read again only where its stamp is another one. Deleting what is kept costs time alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from diva_bench import disk
+from diva_bench.errors import UnreadableRun
+from diva_bench.report.summaries import RunSummary
+from diva_bench.specs import digest
+from diva_bench.store import RunFolder, digest_of
+
+_VERSION = 1  # bump when `digest_of` would say something else about the same answers
+
+
+def checked(
+    summaries: Sequence[RunSummary], results: Path, cache: Path, unreadable: list[str]
+) -> tuple[list[RunSummary], int]:
+    """The runs, and how many of them have other answers than those that were scored: such a run is no longer complete, and
+    its reason says what to do. What is not complete anyway, and summaries of older versions, which do not say what they are
+    about, stay as they are. `unreadable`: gets what is wrong with runs whose answers cannot be read, which are left out."""
+    file = cache / "answers" / f"{digest([str(results.resolve()), _VERSION])[:16]}.json"
+    kept = disk.read_json(file)
+    kept = kept if isinstance(kept, dict) else {}
+    found: list[RunSummary] = []
+    changed, before = 0, dict(kept)
+    for summary in summaries:
+        try:
+            same = _same(summary, kept)
+        except UnreadableRun as err:
+            unreadable.append(str(err))
+            continue
+        again = f"answers changed since they were scored: run `diva-bench score {summary.folder}`"
+        found.append(summary if same else summary.model_copy(update={"complete": False, "reason": again}))
+        changed += not same
+    if kept != before:
+        _keep(file, kept)
+    return found, changed
+
+
+def _same(summary: RunSummary, kept: dict[str, Any]) -> bool:
+    """False where the scores are known to be of other answers."""
+    return not summary.complete or summary.answers is None or summary.answers == _digest(summary.folder, kept)
+
+
+def _digest(folder: Path, kept: dict[str, Any]) -> str:
+    """Of the answers in a run folder: the one that is kept, if no file has changed."""
+    run, key = RunFolder(folder), str(folder.resolve())
+    stamps = run.stamps()  # before the files are read: what is written meanwhile has another stamp
+    if isinstance(known := kept.get(key), list) and len(known) == 2 and known[0] == stamps:
+        return str(known[1])
+    there = digest_of(run.responses())
+    kept[key] = [stamps, there]
+    return there
+
+
+def _keep(file: Path, kept: dict[str, Any]) -> None:
+    """Write down what is known of the runs that are still there; where nothing can be written, it is found out again."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        disk.write_json(file, {key: value for key, value in kept.items() if Path(key).is_dir()})
+    except OSError:
+        return
