@@ -1,4 +1,4 @@
-"""Labels that are words of denial, lists of labels, and answers that do not know: which of them name a label.
+"""Labels that are words of denial, and lists of labels: which of them name a label.
 
 Every table: the choices, behind ";" another name of one, behind "->" the label that is named; texts, "⏎" for a new line.
 """
@@ -18,36 +18,54 @@ def read(key: str, texts: str) -> dict[str, str | None]:
 SEVERAL = {
     "positive|negative|neutral": """
         positive/negative ¦ positive, negative ¦ positive; negative ¦ positive|negative ¦ neutral, negative ¦
-        The choices are positive, negative. ¦ negative/positive ¦ negative, positive ¦ negative; positive ¦ negative|positive ¦
-        negative, neutral ¦ positive⏎negative ¦ negative⏎positive ¦ Negative⏎Positive ¦ - positive⏎- negative ¦
-        * negative⏎* positive ¦ 1. positive⏎2. negative ¦ positive and negative ¦ negative and positive ¦ negative or positive ¦
-        positive or negative ¦ "positive", "negative" ¦ "negative" "positive" ¦ (positive) (negative) ¦ positive (negative) ¦
-        negative (positive) ¦ positive - negative ¦ positive -> negative ¦ positive und negative ¦ negative et positive ¦
-        positive y negative ¦ positive e negative ¦ positive och negative ¦ positive、negative ¦ positive。negative ¦
-        negative。positive ¦ positive. negative. ¦ Negative. Positive. ¦ positive: negative ¦ negative: positive ¦
-        positive = negative ¦ positive negative ¦ negative positive ¦ positive, negative, neutral ¦
-        Options: positive, negative, neutral. ¦ I can choose between positive and negative ¦ positive? negative? ¦
-        negative? positive? ¦ positive or negative? ¦ Positive, negative or neutral? ¦ mixed: positive and negative ¦
-        positive & negative ¦ positive + negative ¦ positive vs. negative ¦ either positive or negative ¦
-        The options are: negative, positive ¦ Possible labels: positive, negative, neutral ¦
+        The choices are positive, negative. ¦ negative/positive ¦ negative, positive ¦ negative; positive ¦
+        negative|positive ¦ negative, neutral ¦ positive⏎negative ¦ negative⏎positive ¦ Negative⏎Positive ¦
+        - positive⏎- negative ¦ * negative⏎* positive ¦ 1. positive⏎2. negative ¦ positive and negative ¦
+        negative and positive ¦ negative or positive ¦ positive or negative ¦ "positive", "negative" ¦ "negative" "positive" ¦
+        (positive) (negative) ¦ positive (negative) ¦ negative (positive) ¦ positive - negative ¦ positive -> negative ¦
+        positive und negative ¦ negative et positive ¦ positive y negative ¦ positive e negative ¦ positive och negative ¦
+        positive、negative ¦ positive。negative ¦ negative。positive ¦ positive. negative. ¦ Negative. Positive. ¦
+        positive: negative ¦ negative: positive ¦ positive = negative ¦ positive negative ¦ negative positive ¦
+        positive, negative, neutral ¦ Options: positive, negative, neutral. ¦ I can choose between positive and negative ¦
+        positive? negative? ¦ negative? positive? ¦ positive or negative? ¦ Positive, negative or neutral? ¦
+        mixed: positive and negative ¦ positive & negative ¦ positive + negative ¦ positive vs. negative ¦
+        either positive or negative ¦ The options are: negative, positive ¦ Possible labels: positive, negative, neutral ¦
         It is not neutral, so positive or negative ¦ I'm not able to hear the audio, positive ¦ positive or rather negative ¦
         positive... negative ¦ Positive, then negative ¦ It starts positive and ends negative ¦ Positive. Also negative. ¦
         positive  negative ¦ positive,negative ¦ [positive, negative] ¦ {positive|negative} ¦ <positive><negative> ¦
         positive ∨ negative ¦ positive ou negative ¦ positive o negative ¦ positive oder negative ¦ positive или negative ¦
-        positive または negative ¦ positive 또는 negative ¦ positive หรือ negative ¦ positive 或 negative ¦ positive和negative ¦
-        positiveとnegative ¦ negative sau positive ¦ positive, negative or neutral ¦ “positive”, “negative” ¦
-        • positive⏎• negative⏎• neutral ¦ a) positive b) negative ¦ 1) positive 2) negative 3) neutral ¦
-        Positive (or negative) ¦ positive / negative / neutral ¦ positive // negative ¦ Negative, neutral ¦ neutral negative ¦
-        neutral; negative ¦ NEGATIVE/POSITIVE ¦ **positive**, **negative** ¦ negative, but also positive ¦
-        positive but negative ¦ Both positive and negative ¦ Not sure: positive or negative ¦
+        positive または negative ¦ positive 또는 negative ¦ positive หรือ negative ¦ positive 或 negative ¦
+        positive和negative ¦ positiveとnegative ¦ negative sau positive ¦ positive, negative or neutral ¦
+        “positive”, “negative” ¦ • positive⏎• negative⏎• neutral ¦ a) positive b) negative ¦
+        1) positive 2) negative 3) neutral ¦ Positive (or negative) ¦ positive / negative / neutral ¦ positive // negative ¦
+        Negative, neutral ¦ neutral negative ¦ neutral; negative ¦ NEGATIVE/POSITIVE ¦ **positive**, **negative** ¦
+        negative, but also positive ¦ positive but negative ¦ Both positive and negative ¦ Not sure: positive or negative ¦
         it's between positive and negative ¦ negative-positive ¦ positive–negative ¦ negative → positive ¦
-        positive=1, negative=1 ¦ positive or not positive""",
+        positive=1, negative=1 ¦ positive or not positive ¦ positive AND negative ¦ positive, negative (both) ¦
+        It's a mix of negative and positive. ¦ positive and/or negative ¦ positive; also negative ¦
+        50% positive, 50% negative ¦ Positive for A, negative for B. ¦ negative=0.5 positive=0.5 ¦ positive⏎⏎negative ¦
+        positive⏎negative ¦ Positive.⏎Negative. ¦ positive — negative ¦ positive ~ negative ¦ negative, positive, negative ¦
+        Positive or negative?⏎ ¦ Sentiment (positive/negative/neutral): ¦ ['positive', 'negative'] ¦ ["positive","negative"] ¦
+        {"positive": 0.5, "negative": 0.5} ¦ positive:negative:neutral ¦ positive * negative ¦
+        negative, not positive, neutral ¦ Label: positive Label: negative ¦ Answer: positive. Answer: negative. ¦
+        The answer is positive or negative. ¦ Answer: positive/negative ¦ The answer is either positive or negative ¦
+        negative positive ¦ not only positive but negative ¦ It was positive. Now it's negative. ¦
+        Positive? Yes. Negative? Yes. ¦ no positive no negative ¦ neither ¦ neither positive nor negative nor neutral ¦
+        Either negative or neutral. ¦ positive, if not negative ¦ positive if not negative ¦ negative unless positive ¦
+        negative or, rather, positive ¦ I dunno, positive ¦ dunno. positive ¦ don't ask me: positive ¦
+        cannot be assessed; positive ¦ The sentiment is not determinable. positive ¦
+        The sentiment is indeterminable. positive ¦ inconclusive, positive ¦ Inconclusive: positive ¦ undefined, positive ¦
+        I refuse to answer. positive ¦ I can't help with that. positive ¦ I'm sorry, I cannot answer. positive ¦
+        I can't hear anything. positive ¦ I can't hear the audio. positive ¦ I did not hear the audio; positive ¦
+        There is no audio. positive ¦ No audio was provided. Positive. ¦ positive? Beats me. ¦ positive - or not ¦
+        positive (or not) ¦ It is possibly positive, possibly not ¦ yes and no: positive and negative ¦
+        I fail to see whether it's positive ¦ I'm torn between positive and neutral""",
     "correct|incorrect": """
         correct/incorrect ¦ incorrect/correct ¦ correct, incorrect ¦ incorrect, correct ¦ correct or incorrect ¦
         Incorrect or correct? ¦ correct incorrect ¦ incorrect correct""",
     "right|wrong": """
-        right wrong ¦ wrong right ¦ right/wrong ¦ wrong, right ¦ right or wrong ¦ wrong or right ¦ Wrong. Right. ¦ wrong⏎right ¦
-        right and wrong""",
+        right wrong ¦ wrong right ¦ right/wrong ¦ wrong, right ¦ right or wrong ¦ wrong or right ¦ Wrong. Right. ¦
+        wrong⏎right ¦ right and wrong""",
     "true|false": """
         False or true ¦ True or false ¦ false true ¦ true false ¦ false/true ¦ false, true ¦ False⏎True ¦ true and false ¦
         False and true ¦ True. False. ¦ 'false' or 'true' ¦ false oder true""",
@@ -59,8 +77,8 @@ SEVERAL = {
         yes and no ¦ no; yes ¦ Yes? No?""",
     "sarcastic|not sarcastic": """
         sarcastic, not sarcastic ¦ not sarcastic, sarcastic ¦ not sarcastic / sarcastic ¦ not sarcastic or sarcastic ¦
-        sarcastic or not sarcastic ¦ not sarcastic sarcastic ¦ sarcastic or not ¦ Sarcastic or not? ¦ whether or not sarcastic ¦
-        Sarcastic? Not sarcastic?""",
+        sarcastic or not sarcastic ¦ not sarcastic sarcastic ¦ sarcastic or not ¦ Sarcastic or not? ¦
+        whether or not sarcastic ¦ Sarcastic? Not sarcastic?""",
     "sarcastic|sincere; yes=sarcastic; no=sincere": """
         There is no match ¦ sincere: no ¦ yes/no ¦ sarcastic, no ¦ yes or no ¦ Yes? No?""",
     "very happy|happy": """
@@ -89,60 +107,48 @@ SEVERAL = {
     "no|yes": """
         no yes no ¦ yes no yes ¦ no? yes? ¦ It's a yes and a no ¦ there's no one ¦ no comment ¦ no problem ¦
         I have no opinion""",
+    "richtig|falsch": """
+        richtig/falsch ¦ falsch, richtig ¦ richtig oder falsch ¦ falsch richtig ¦ Falsch. Richtig.""",
+    "ja|nein": """
+        ja/nein ¦ ja, nein ¦ nein oder ja ¦ Nein? Ja? ¦ ja nein ¦ nein ja ¦ nein und ja ¦ ja und nein""",
+    "oui|non": """
+        oui/non ¦ non, oui ¦ oui ou non ¦ non oui ¦ Non. Oui. ¦ non et oui ¦ oui et non""",
+    "sí|no": """
+        sí/no ¦ no, sí ¦ sí o no ¦ no o sí ¦ sí y no ¦ no y sí ¦ no sí""",
+    "да|нет": """
+        да/нет ¦ да, нет ¦ нет, да ¦ да или нет ¦ нет или да ¦ нет да""",
+    "是|否": """
+        是/否 ¦ 是、否 ¦ 是或否 ¦ 否，是 ¦ 是还是否？""",
+    "はい|いいえ": """
+        はい/いいえ ¦ はい、いいえ ¦ いいえ、はい ¦ はいまたはいいえ ¦ はいかいいえ""",
+    "네|아니요": """
+        네/아니요 ¦ 네, 아니요 ¦ 아니요, 네 ¦ 네 또는 아니요""",
+    "joie|aucun": """
+        joie, aucun ¦ aucun, joie ¦ joie ou aucun ¦ aucun joie ¦ aucun/joie""",
+    "Freude|keine": """
+        Freude, keine ¦ keine/Freude ¦ keine oder Freude ¦ Freude oder keine ¦ keine, Freude""",
+    "开心|无": """
+        开心/无 ¦ 开心，无 ¦ 无，开心 ¦ 开心或无 ¦ 无或开心""",
+    "喜び|なし": """
+        喜び、なし ¦ 喜び/なし ¦ なし、喜び ¦ なしまたは喜び""",
+    "기쁨|없음": """
+        기쁨, 없음 ¦ 없음/기쁨 ¦ 없음 또는 기쁨 ¦ 기쁨 없음""",
+    "alegría|ninguna": """
+        alegría, ninguna ¦ ninguna/alegría ¦ alegría o ninguna ¦ ninguna o alegría ¦ ninguna alegría""",
+    "positiv|negativ|neutral": """
+        positiv/negativ ¦ negativ, positiv ¦ weder positiv noch negativ ¦ Ich kann es nicht sagen, positiv ¦ unklar: positiv ¦
+        Die Optionen sind positiv, negativ, neutral. ¦ zwischen positiv und negativ ¦ könnte positiv sein oder nicht""",
+    "positif|négatif|neutre": """
+        positif ou négatif ¦ négatif, positif ¦ aucune idée, positif ¦ Les options sont positif, négatif et neutre. ¦
+        entre positif et négatif""",
+    "positivo|negativo": """
+        positivo o negativo ¦ Las opciones son positivo, negativo. ¦ non lo so, positivo ¦ positivo? non lo so""",
 }
 
 
 @pytest.mark.parametrize("key", SEVERAL)
 def test_where_two_labels_are_left_a_word_of_denial_among_them_decides_nothing(key: str) -> None:
     named = read(key, SEVERAL[key])
-    assert named == dict.fromkeys(named, None)
-
-
-UNKNOWING = {
-    "positive|negative|neutral": """
-        positive, perhaps negative ¦ positive? I have no idea. ¦ I am unable to determine; possibly positive ¦
-        could be positive or not ¦ I don't know ¦ I don't know, positive? ¦ I do not know. Positive, maybe ¦
-        I can't tell. Positive? ¦ Hard to say: positive ¦ It is impossible to tell, positive ¦
-        I'm unable to tell if it's positive ¦ I cannot determine the sentiment; it may be positive ¦ Unclear, positive ¦
-        unknown (positive?) ¦ No idea, positive ¦ I have no clue: positive ¦ I cannot say. Maybe positive ¦
-        As an AI I cannot determine the emotion. Options: positive ¦ Not enough information: positive ¦
-        positive... I really don't know ¦ Positive? Who knows ¦ There is not enough context to decide; positive ¦
-        It cannot be determined. Perhaps positive. ¦ positive? not sure, I don't know ¦ It could be positive, it could be not ¦
-        can't say positive ¦ Difficult to say, positive ¦ I am not able to say whether it is positive ¦
-        I'm sorry, I can't listen to audio. positive ¦ I have no way of knowing. Positive ¦ Is it positive? I can't tell. ¦
-        It's undetermined, positive ¦ Je ne sais pas, positive ¦ Ich weiß nicht, positive ¦ No lo sé, positive ¦
-        No sé. positive ¦ わかりません。positive ¦ 不知道，positive ¦ не знаю, positive ¦ Ich habe keine Ahnung, positive ¦
-        I'd say it is negative or neutral. ¦ Positive? Hmm, I don't really know. ¦ I don't know if it's positive or negative ¦
-        I don't know whether positive ¦ Positive or negative, I can't decide ¦ I'm unable to say. positive ¦
-        I have no idea; could be positive ¦ I honestly have no idea, positive ¦ idk, positive ¦ IDK positive ¦
-        no clue. positive? ¦ Cannot determine. positive ¦ positive/unknown ¦ Undecided, positive ¦
-        I am not able to determine this. Positive. ¦ It is not possible to determine whether it's positive ¦
-        It's hard to tell if it's positive ¦ It's hard to tell whether the speaker is positive. ¦
-        I couldn't tell you, positive ¦ I could not determine the sentiment. positive? ¦ There's no way to tell. Positive. ¦
-        I have insufficient information. Positive. ¦ Without audio I cannot judge; positive ¦
-        I can't determine that from the text alone, so positive ¦ Your guess is as good as mine: positive ¦
-        I don't have enough information to say positive ¦ I lack the context to decide. Positive ¦
-        Sorry, I don't know. Positive? ¦ The speaker may be positive, I don't know ¦ Maybe positive, maybe not ¦
-        Perhaps positive, perhaps not ¦ It may be positive or it may not ¦ I do not know ¦
-        I'm not certain whether it's positive ¦ not known: positive ¦ It is uncertain whether it is positive ¦
-        positive? unclear ¦ positive? unsure ¦ positive?? can't say ¦ Positive? I can't tell from this ¦ Positive? I doubt it. ¦
-        Positive? Hard to say. ¦ positive? no clue ¦ The sentiment is ambiguous: positive or negative ¦
-        It could go either way: positive""",
-    "sarcastic|not sarcastic": """
-        could be sarcastic or not ¦ may or may not be sarcastic ¦ It might or might not be sarcastic ¦
-        sarcastic, or maybe not""",
-    "sarcastic|sincere; yes=sarcastic; no=sincere": """
-        I have no idea ¦ no one can tell ¦ yes/no: I don't know""",
-    "not funny|funny": """
-        maybe funny, maybe not""",
-    "no|yes": """
-        no way to know ¦ say no more""",
-}
-
-
-@pytest.mark.parametrize("key", UNKNOWING)
-def test_who_does_not_know_names_no_label(key: str) -> None:
-    named = read(key, UNKNOWING[key])
     assert named == dict.fromkeys(named, None)
 
 
@@ -154,9 +160,10 @@ NAMED = {
         Negative? No: positive ¦ negative is incorrect, positive ¦ negative: no, positive: yes ¦ negative: no⏎positive: yes ¦
         It isn't negative - it's positive ¦ Not negative - positive ¦ Not negative: positive ¦
         Neither negative nor neutral: positive ¦ Neither negative nor neutral, positive ¦
-        neither negative nor neutral; positive ¦ Neither negative nor neutral but positive ¦ not negative or neutral: positive ¦
-        not negative, not neutral: positive ¦ The tone is not negative, the tone is positive ¦ I think it is positive ¦
-        I think positive ¦ I believe it's positive. ¦ I'd say positive ¦ Probably positive ¦ Positive, I think. ¦
+        neither negative nor neutral; positive ¦ Neither negative nor neutral but positive ¦
+        not negative or neutral: positive ¦ not negative, not neutral: positive ¦
+        The tone is not negative, the tone is positive ¦ I think it is positive ¦ I think positive ¦
+        I believe it's positive. ¦ I'd say positive ¦ Probably positive ¦ Positive, I think. ¦
         The speaker is positive, I guess ¦ Positive, no question ¦ Positive, with no negative tone ¦
         Positive, without anything negative ¦ positive not negative ¦ rather positive than negative ¦
         positive rather than negative ¦ More positive than negative ¦ Options: positive, negative, neutral. Answer: positive ¦
@@ -190,21 +197,45 @@ NAMED = {
         ani negative, ani neutral: positive ¦ ни negative, ни neutral: positive ¦ ne negative, hanem positive ¦
         sem negative, sem neutral: positive ¦ ei negative eikä neutral, vaan positive ¦ 不是negative，是positive ¦
         既不是negative也不是neutral：positive ¦ negativeではない。positive ¦ negative ではなく positive ¦
-        negative이 아니라 positive ¦
-        ไม่ใช่ negative แต่ positive ¦ inte negative utan positive ¦ ikke negative, men positive ¦ ikke negative men positive ¦
-        ei negative vaan positive ¦ niet negative maar positive ¦ nicht negative sondern positive ¦ pas negative mais positive ¦
-        no negative sino positive ¦ non negative ma positive ¦ não negative mas positive ¦ не negative, а positive ¦
-        nie negative, lecz positive ¦ negative değil, positive ¦ δεν είναι negative, αλλά positive ¦
-        bukan negative melainkan positive ¦ không negative mà positive ¦ ليس negative بل positive ¦ לא negative אלא positive ¦
-        negative नहीं बल्कि positive ¦ I think it's positive. ¦ I believe this is positive ¦ It seems positive ¦
-        It sounds positive to me ¦ It is most likely positive ¦ I would guess positive ¦ My best guess is positive ¦
-        I'm fairly sure it's positive ¦ I'm not 100% sure, but positive ¦ I am not sure, but I think it is positive ¦
-        Although I can't be certain, it's positive ¦ While I can't tell for certain, the text seems positive ¦
-        I can't hear the audio, but the text is positive ¦ I don't know for certain, but I would say positive ¦
-        I don't know why, but it's positive ¦ No doubt: positive ¦ positive, without any doubt ¦ Positive. I know it. ¦
-        I know it is positive ¦ You never know, but positive ¦ He doesn't know it but he's positive ¦ Certainly positive ¦
-        perhaps positive ¦ probably positive ¦ The speaker, who doesn't know the answer, is positive ¦
-        Positive. She does not know what to say.""",
+        negative이 아니라 positive ¦ ไม่ใช่ negative แต่ positive ¦ inte negative utan positive ¦
+        ikke negative, men positive ¦ ikke negative men positive ¦ ei negative vaan positive ¦ niet negative maar positive ¦
+        nicht negative sondern positive ¦ pas negative mais positive ¦ no negative sino positive ¦ non negative ma positive ¦
+        não negative mas positive ¦ не negative, а positive ¦ nie negative, lecz positive ¦ negative değil, positive ¦
+        δεν είναι negative, αλλά positive ¦ bukan negative melainkan positive ¦ không negative mà positive ¦
+        ليس negative بل positive ¦ לא negative אלא positive ¦ negative नहीं बल्कि positive ¦ I think it's positive. ¦
+        I believe this is positive ¦ It seems positive ¦ It sounds positive to me ¦ It is most likely positive ¦
+        I would guess positive ¦ My best guess is positive ¦ I'm fairly sure it's positive ¦ I'm not 100% sure, but positive ¦
+        I am not sure, but I think it is positive ¦ Although I can't be certain, it's positive ¦
+        While I can't tell for certain, the text seems positive ¦ I can't hear the audio, but the text is positive ¦
+        I don't know for certain, but I would say positive ¦ I don't know why, but it's positive ¦ No doubt: positive ¦
+        positive, without any doubt ¦ Positive. I know it. ¦ I know it is positive ¦ You never know, but positive ¦
+        He doesn't know it but he's positive ¦ Certainly positive ¦ perhaps positive ¦ probably positive ¦
+        The speaker, who doesn't know the answer, is positive ¦ Positive. She does not know what to say. ¦
+        {"label": "positive"} ¦ {"sentiment": "positive", "reason": "it is not negative"} ¦
+        not negative or neutral, but positive ¦ The sentiment is not negative or neutral. It's positive. ¦
+        Negative: no. Neutral: no. Positive: yes. ¦ negative? no⏎neutral? no⏎positive? yes ¦
+        Negative? No. Neutral? No. Positive? Yes. ¦ - negative: no⏎- neutral: no⏎- positive: yes ¦
+        positive (negative would be wrong) ¦ positive, not neutral nor negative ¦ Positive: not negative or neutral. ¦
+        It's positive; negative doesn't apply. ¦ negative doesn't fit, positive does ¦
+        "Negative" is wrong. "Positive" is right. ¦ Negative isn't it. Positive. ¦ Not 'negative', 'positive' ¦
+        Not "negative"⏎"positive" ¦ I wouldn't say negative; positive ¦ I would not say negative. I would say positive. ¦
+        I don't think it's negative. Positive. ¦ Not negative.⏎⏎Positive. ¦ **Not negative**⏎**Positive** ¦
+        1. Not negative⏎2. Positive ¦ - Not negative⏎- Positive ¦ Not negative/neutral: positive ¦
+        not negative, i.e. positive ¦ Not negative = positive ¦ not negative => positive ¦ Not negative (positive) ¦
+        it's not negative so it's positive ¦ Not negative -> positive ¦ not negative…positive ¦
+        first I thought negative, then neutral, but positive ¦ I initially thought negative; however, it's positive. ¦
+        I thought it was negative at first, but it is positive ¦ It seemed negative at first but is positive ¦
+        Initially I leaned negative, but it's positive ¦ On the surface it's negative, but it is actually positive ¦
+        Positive or negative? It's positive. ¦ Is this positive, negative or neutral? Positive. ¦
+        Negative? Not really. Positive. ¦ Negative? Never! Positive. ¦ Negative? Wrong. Positive. ¦
+        Negative? False. Positive. ¦ Negative - wrong. Positive - right. ¦ Negative (wrong), positive (right) ¦
+        Positive, I'm sure. ¦ Positive. Not sure why. ¦ Positive, though I'm not entirely sure. ¦
+        I'm not an expert, but positive. ¦ I could be wrong, but positive. ¦ I might be wrong, but it's positive ¦
+        Positive, if I had to guess. ¦ If I had to choose, positive. ¦ Positive, more or less. ¦
+        Positive, as far as I can tell. ¦ As far as I can tell, positive. ¦ As far as I know, positive ¦
+        I can tell it's positive. ¦ I know that it's positive ¦ Positive; it couldn't be clearer. ¦ It must be positive. ¦
+        It could be positive. ¦ Possibly positive. ¦ Maybe positive ¦ It may be positive. ¦ It's positive, isn't it? ¦
+        positive, right? ¦ Positive, I don't know why. ¦ The speaker is positive and knows it.""",
     "positive|negative|neutral -> negative": """
         Neither positive nor neutral: negative. ¦ neither positive nor neutral, negative ¦
         Options: positive, negative, neutral. Answer: negative ¦ I first thought positive, but it is negative ¦
@@ -277,6 +308,38 @@ NAMED = {
         No no, definitely no ¦ no. no. no. ¦ NO NO ¦ no⏎no ¦ hell no ¦ no way, no ¦ absolutely no.""",
     "sarcastic|sincere; yes=sarcastic; no=sincere -> sarcastic": """
         Yes, it's not sincere ¦ It's a yes from me ¦ yes yes ¦ Yes because it isn't sincere ¦ Sarcastic: yes""",
+    "richtig|falsch -> falsch": """
+        falsch ¦ nicht richtig, sondern falsch ¦ Das ist falsch. ¦ Falsch, weil es nicht richtig ist""",
+    "ja|nein -> nein": """
+        Nein. ¦ Nein, nein! ¦ nein nein nein ¦ Nein, das ist nicht ironisch. ¦ ein klares Nein von mir ¦
+        Die Antwort ist nein.""",
+    "oui|non -> non": """
+        Non. ¦ non, ce n'est pas ironique ¦ Non non non ¦ c'est un non ¦ La réponse est non.""",
+    "sí|no -> no": """
+        No. ¦ No, no es irónico ¦ no no ¦ La respuesta es no.""",
+    "да|нет -> нет": """
+        Нет. ¦ нет, это не сарказм ¦ нет нет""",
+    "是|否 -> 否": """
+        否。 ¦ 答案是否。 ¦ 否，不是讽刺""",
+    "はい|いいえ -> いいえ": """
+        いいえ。 ¦ いいえ、違います ¦ いいえ、皮肉ではありません""",
+    "joie|aucun -> joie": """
+        joie ¦ joie! ¦ C'est de la joie.""",
+    "Freude|keine -> keine": """
+        keine ¦ Keine. ¦ keine!""",
+    "开心|无 -> 无": """
+        无 ¦ 无。 ¦ 答案：无""",
+    "喜び|なし -> なし": """
+        なし ¦ なし。 ¦ 答えはなし""",
+    "positivo|negativo|neutro -> negativo": """
+        negativo ¦ Né positivo né neutro: negativo ¦ non positivo, negativo ¦ ni positivo ni neutro: negativo ¦
+        Ni positivo ni neutro, sino negativo""",
+    "positiv|negativ|neutral -> negativ": """
+        weder positiv noch neutral: negativ ¦ Weder positiv noch neutral, sondern negativ. ¦ nicht positiv: negativ ¦
+        negativ ¦ Zuerst dachte ich positiv, aber es ist negativ ¦ Optionen: positiv, negativ, neutral. Antwort: negativ""",
+    "positif|négatif|neutre -> négatif": """
+        ni positif ni neutre : négatif ¦ Ni positif, ni neutre : négatif. ¦ pas positif mais négatif ¦
+        Options : positif, négatif, neutre. Réponse : négatif ¦ D'abord positif, mais finalement négatif""",
 }
 
 

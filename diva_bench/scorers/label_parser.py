@@ -4,26 +4,23 @@ In doubt between a label and none, none: such an answer is unparsed, which is co
 
 1.  Cleaned. Words are compared whole, case folded, after NFKC, without accents of Arabic or Hebrew vowels. Of a JSON object
     with one key such as "answer" or "label", its value is read; behind "answer:" or "the final answer is", what follows.
-2.  Found. A label of several words must stand as such, and the longest one wins. In scripts without spaces (Chinese, Japanese,
-    Thai, Lao, Khmer, Burmese, Korean) a label is found inside a sentence where `script.whole` does not see a longer word; a
-    label of one such character only where it stands alone. A label of one Latin letter is no article and no pronoun ("A
-    dog"). Signs right at a letter tell labels apart (C, C++; A+, A-).
-3.  Offered. Labels in a list of what could be answered name none: behind "options", "one of", "between", or before a
-    question mark.
-4.  Not known. "I don't know", "cannot determine", "hard to say": no label, unless a "but" follows with one that is not
-    only possible. "I'm not sure" alone does not take a guess back.
+2.  Found. The longest label wins. In scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Korean) it is found
+    inside a sentence where `script.whole` sees no longer word; one such character only where it stands alone. One Latin
+    letter is no article and no pronoun ("A dog"). Signs right at a letter tell labels apart (C, C++; A+, A-).
+3.  Offered. Labels in a list behind "options", "one of", "between", or before a question mark name none.
+4.  Not known. "I don't know", "cannot determine": no label, unless a "but" follows with one that is not only possible. "I'm
+    not sure" alone takes no guess back.
 5.  Denied in front. A negation (`negation`, about 40 languages) denies what follows, to the end of its clause: a full stop, a
     "but" or "because", a colon or a new line behind something denied, a comma there unless the list goes on to an "or", a new
     subject and verb. "I don't think ..." denies the clause that follows.
 6.  Denied behind. A negation behind its label denies it where the language has it so (değil, ない, 않), where the label is its
     subject ("sarcasm is absent"), and where it ends the clause ("sarcastic it is not", "sarcasm-free"). A clause of nothing
-    but a denial denies the one before it: "Sarcastic? No.", "sarcastic: no", "I don't think so." A negation that denies what
-    follows denies nothing behind it. Of "sarcastic or not" nothing is said.
-7.  Labels that deny. A label that is itself a word of denial (negative, false, none, not X) is a label like any other and
-    denies none. A yes or no is a label where it stands by itself or opens the text; "no" before a noun denies that noun, and
-    is a label if the noun is one ("no sarcasm"). A no denies the label it answers: behind a question mark, and, if it is only
-    a name for its label, behind a colon.
-8.  Taken back. "I first thought sad, but ..." and the part of a longer label behind "not only" ("very happy, not just happy").
+    but a denial denies the one before it ("Sarcastic? No.", "I don't think so"). What denies something in front denies
+    nothing behind. Of "sarcastic or not" nothing is said.
+7.  Labels that deny. A word of denial that is a label (negative, false, none, not X) denies no other. A yes or no is a label
+    where it stands by itself or opens the text; before a noun "no" denies it, and is a label if the noun is one ("no
+    sarcasm"). It denies what it answers: behind a question mark, and, if it is only a name for its label, behind a colon.
+8.  Taken back. "I first thought sad, but ..."; part of a longer label behind "not only" ("very happy, not just happy").
 9.  Decided. A yes or no that opens the text decides, unless another one stands by itself. Else exactly one label must be
     left: two and more, none, or one that is both said and denied are None.
 10. Contrary. Where only plain denials are left and their contrary is a label ("not sarcastic", "non-humorous"), that is named.
@@ -32,7 +29,7 @@ In doubt between a label and none, none: such an answer is unparsed, which is co
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,12 +37,14 @@ from diva_bench import script
 from diva_bench.scorers import negation
 from diva_bench.scorers.label_tokens import (
     STRONG,
+    VALUE,
     WEAK,
     WRAP,
     LabelPhrases,
-    Phrases,
     Token,
+    answer_start,
     parts_clauses,
+    phrases,
     tokens,
     value,
 )
@@ -57,7 +56,6 @@ SIGNATURE: Final = f"parser:v{VERSION}.{negation.VERSION}.{script.VERSION}"
 _HARD = re.compile(r"[:()=>→—–‒―：（）]|--|\s-|-\s")  # a list ends here, too
 _UNITED = re.compile(r"[/|]")
 _ASKS = re.compile(r"[?？؟]")
-_VALUE = re.compile(r"[:：=]")
 _QUOTED = re.compile(r"[\"“”„«»「『]")
 _ENDS = re.compile(
     r"[!?？؟…;:：=>→。]|[)\]],|\.(?!\s*\Z)|\n[ \t]*\r?\n|" + WRAP
@@ -66,20 +64,12 @@ _SHORT = 3  # words of a member of a list
 _NEAR = 8  # words between "options" and the first of them
 _SPACED = frozenset({"thai", "lao", "khmer", "burmese"})  # where a space parts clauses and not words
 
-
-def _phrases(entries: Iterable[str]) -> Phrases:
-    made: Phrases = Phrases()
-    for entry in entries:
-        made.add(entry, entry)
-    return made
-
-
-_FORWARD, _BACKWARD = _phrases(negation.FORWARD), _phrases(negation.BACKWARD)
-_IDIOMS, _MERELY = _phrases(negation.IDIOMS), _phrases(negation.MERELY)
-_BREAKS, _BUT, _JOINS = _phrases(negation.BREAKS), _phrases(negation.BUT), _phrases(negation.JOINS)
-_YES, _NO, _UNKNOWING = _phrases(negation.YES), _phrases(negation.NO), _phrases(negation.UNKNOWING)
-_ONCE, _OFFERS = _phrases(negation.ONCE), _phrases(negation.OFFERS)
-_ANSWERS, _LEADS = _phrases(negation.ANSWERS), _phrases(negation.LEADS)
+_FORWARD, _BACKWARD = phrases(negation.FORWARD), phrases(negation.BACKWARD)
+_IDIOMS, _MERELY = phrases(negation.IDIOMS), phrases(negation.MERELY)
+_BREAKS, _BUT, _JOINS = phrases(negation.BREAKS), phrases(negation.BUT), phrases(negation.JOINS)
+_YES, _NO = phrases(negation.YES), phrases(negation.NO)
+_UNKNOWING, _KNOWING = phrases(negation.UNKNOWING), phrases(negation.KNOWING)
+_ONCE, _OFFERS = phrases(negation.ONCE), phrases(negation.OFFERS)
 _LONGEST_NO = max(len(key) for key in _NO.table)
 
 
@@ -115,7 +105,7 @@ class _Scope:
 
 
 class Parser:
-    """Finds the one label that a text names, or None: by the rules at the top of this module."""
+    """Finds the one label that a text names, or None, by the rules above."""
 
     def __init__(self, choices: Sequence[str], synonyms: Mapping[str, str]) -> None:
         self._labels = LabelPhrases(choices, synonyms)
@@ -123,21 +113,10 @@ class Parser:
     def parse(self, text: str) -> str | None:
         """The label, as it stands among the choices."""
         words, tail = tokens(value(text))
-        start = _answer_start(words)
+        start = answer_start(words)
         answer = _Reading(self._labels, words[start:], tail)
         label = answer.label()
         return label if label or not start or answer.named else _Reading(self._labels, words, tail).label()
-
-
-def _answer_start(words: Sequence[Token]) -> int:
-    """Where the answer begins that a text announces: behind the last "final answer", else behind the first "answer"."""
-    texts = [token.text for token in words]
-    for table, places in ((_LEADS, range(len(texts) - 1, -1, -1)), (_ANSWERS, range(len(texts)))):
-        for i in places:
-            end = i + (table.at(texts, i) or len(texts))
-            if end < len(texts) and (_VALUE.search(words[end].gap) or texts[end] in ("is", "是", "は")):
-                return end if _VALUE.search(words[end].gap) else end + 1
-    return 0
 
 
 # ---------------------------------------------------------------- one text
@@ -240,6 +219,7 @@ class _Reading:
             "negation": self._negation_at(i),
             "behind": self._behind_at(i),
             "break": _BREAKS.at(self._texts, i),
+            "word": _JOINS.at(self._texts, i),
         }
         kind = max(sizes, key=lambda k: sizes[k])
         if kind == "label" and sizes["negation"] == size and not (self._answers(i, size) or self._opens(i)):
@@ -276,12 +256,23 @@ class _Reading:
 
     def _unknowing_at(self, i: int) -> int:
         """Length of an "I don't know"; one of somebody else, in quotes, or before "why" says nothing of the label."""
-        size = _UNKNOWING.at(self._texts, i)
+        size = _UNKNOWING.at(self._texts, i) or self._unable_at(i)
         before = self._clause_before(i, 5)
         start = i - len(before)
         quoted = any(_QUOTED.search(self._gap(j)) for j in range(max(start, 1), i + 1))
         reason = i + size < len(self._texts) and self._texts[i + size] == "why"
         return 0 if quoted or reason or negation.OTHERS & set(before) else size
+
+    def _unable_at(self, i: int) -> int:
+        """Length of "nobody can tell", "haven't any idea": a negation, and shortly behind it a word of knowing."""
+        if not (self._texts[i] in negation.UNABLE or self._texts[i].endswith("n't")) or _IDIOMS.at(self._texts, i):
+            return 0
+        for j in range(i + 1, min(i + 5, len(self._texts))):
+            if self._parted(j):
+                return 0
+            if size := _KNOWING.at(self._texts, j):
+                return j + size - i
+        return 0
 
     def _opens(self, i: int) -> bool:
         """Whether only such words as "answer" stand before token i."""
@@ -292,7 +283,7 @@ class _Reading:
         key, end = tuple(self._texts[i : i + size]), i + size
         if key not in _YES.table and key not in _NO.table:
             return False
-        if self._parted(end) or end in self._joins or self._texts[end] == "and":
+        if self._parted(end) or end in self._joins or self._texts[end] in negation.AND:
             return True
         following = (self._texts[end],)
         named = self._found(end)[0] > 0
@@ -462,7 +453,7 @@ class _Reading:
         between = range(i, end)
         if len(between) > 4 or any(_ENDS.search(self._gap(j)) for j in range(i, end + 1)):
             return ""
-        if any(j in self._joins or self._texts[j] in ("and", "und", "et", "y", "e") for j in between):
+        if any(j in self._joins or self._texts[j] in negation.AND for j in between):
             return "word"
         return "sign" if all(len(self._texts[j]) == 1 for j in between) else ""
 
@@ -581,18 +572,16 @@ class _Reading:
         start += _BREAKS.at(self._texts, start)  # "but no"
         key = tuple(self._texts[start:end]) if end - start <= _LONGEST_NO else ()
         if start in named:
-            answered = (asked and not _ASKS.search(self._gap(end))) or (
-                _VALUE.search(gap) and self._labels.is_name(key)
-            )
+            answered = (asked and not _ASKS.search(self._gap(end))) or (VALUE.search(gap) and self._labels.is_name(key))
             return bool(answered) and " ".join(key) in negation.VALUES
         if key in _NO.table or (len(key) == 1 and key[0] in negation.PREDICATES and not full_stop):
             return True
-        if full_stop and start not in denials:
+        if full_stop and start not in denials and self._texts[start] not in negation.MAYBE:
             return False
         found, i = False, start
         while i < end:
             if i in named or (i not in denials and self._texts[i] not in negation.FILLERS):
                 return False
-            found = found or i in denials
+            found = found or i in denials or (asked and self._texts[i] in negation.MAYBE)
             i = denials.get(i, i + 1)
         return found

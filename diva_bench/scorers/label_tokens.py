@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from diva_bench.text import APOSTROPHES
 
 STRONG = re.compile(r"[.!?;…\n\r\u2028\u2029。！？｡؟۔।॥։]")
 WEAK = re.compile(r"[,:()/|=>→—–‒―、，：（）・،؛]|--|\s-|-\s")
-"""Signs that end a sentence, and signs that may part clauses."""
+VALUE = re.compile(r"[:：=]")
+"""Signs that end a sentence, signs that may part clauses, and those before a value."""
 _NUMBER = re.compile(r"[+\-]?\d+(?:[.,]\d+)+|(?<![^\W_])-\d+")
 _WRAPPED = re.compile(r"(?<=[^\W\d_])(?<!\? [Nn]o)[ \t]*\r?\n(?=[a-z])(?![^\n:=]{0,40}[:=])")
 WRAP = "\v"
@@ -161,6 +162,28 @@ class Phrases:
         return next((n for n in sizes if tuple(words[start : start + n]) in self.table), 0)
 
 
+def phrases(entries: Iterable[str]) -> Phrases:
+    """Entries of a table, each with itself as its value."""
+    made: Phrases = Phrases()
+    for entry in entries:
+        made.add(entry, entry)
+    return made
+
+
+_ANSWERS, _LEADS = phrases(negation.ANSWERS), phrases(negation.LEADS)
+
+
+def answer_start(words: Sequence[Token]) -> int:
+    """Where the answer begins that a text announces: behind the last "final answer", else behind the first "answer"."""
+    texts = [token.text for token in words]
+    for table, places in ((_LEADS, range(len(texts) - 1, -1, -1)), (_ANSWERS, range(len(texts)))):
+        for i in places:
+            end = i + (table.at(texts, i) or len(texts))
+            if end < len(texts) and (VALUE.search(words[end].gap) or texts[end] in ("is", "是", "は")):
+                return end if VALUE.search(words[end].gap) else end + 1
+    return 0
+
+
 class LabelPhrases:
     """The labels of a task and their other names, as they are found in a text. SpecError: two of them are the same there."""
 
@@ -233,7 +256,8 @@ class LabelPhrases:
             return False
         before, after = touching(words, start, -1), touching(words, start + size, 1)
         if size == 1 and script.script(run[0].text[0]) not in ("", "hangul"):
-            return (not before or before[-1] in _COPULAS) and (not after or after[0] in _AFTER_ONE)
+            copula = not before or (before[-1] in _COPULAS and before[-2:-1] not in (["还"], ["還"]))
+            return copula and (not after or after[0] in _AFTER_ONE)
         if size == 1 and len(run[0].raw) == 1 and run[0].raw.isascii() and run[0].raw.isalpha():
             return signed or _letter(words, start)
         return script.whole(before, [token.text for token in run], after, japanese=japanese)

@@ -56,11 +56,11 @@ LANGUAGES: Final[dict[str, Language]] = {
         joins="or|nor",
         yes="yes|yeah|yep|yup",
         no="no|nope|nah",
-        unknowing="""idk|don't really know|do not really know|guess is as good|either way|not known|lack context|lack the context|
-            lack information|lack the information|don't have enough|do not have enough|don't know|
-            dont know|do not know|no idea|no clue|not a clue|who knows|no way of knowing|no way to know|
-            anyone's guess|not enough information|not enough context|not enough evidence|not enough data|insufficient information|
-            insufficient context|insufficient evidence|unclear|unknown|undetermined|indeterminate|not clear|isn't clear""",
+        unknowing="""idk|dunno|no audio|guess is as good|anyone's guess|anybody's guess|beats me|don't ask me|either way|
+            clueless|who knows|lack context|lack the context|lack information|lack the information|don't have enough|
+            do not have enough|not enough information|not enough context|not enough evidence|not enough data|
+            insufficient information|insufficient context|insufficient evidence|unclear|unknown|undetermined|undeterminable|
+            indeterminate|indeterminable|inconclusive|ambiguous|undefined|not clear|isn't clear|refuse to answer""",
     ),
     "de": Language(
         before="""nicht|kein|keine|keinen|keinem|keiner|keines|nie|niemals|weder|ohne|kaum|nein|anstatt|statt|keineswegs|ob""",
@@ -71,7 +71,8 @@ LANGUAGES: Final[dict[str, Language]] = {
         joins="oder|noch",
         yes="ja",
         no="nein|nee",
-        unknowing="""weiß nicht|weiß es nicht|weiss nicht|keine ahnung|unklar|unbekannt|schwer zu sagen|nicht feststellen|
+        unknowing="""kann es nicht sagen|kann ich nicht sagen|lässt sich nicht sagen|
+            weiß nicht|weiß es nicht|weiss nicht|keine ahnung|unklar|unbekannt|schwer zu sagen|nicht feststellen|
             nicht bestimmen|nicht beurteilen""",
     ),
     "fr": Language(
@@ -399,23 +400,29 @@ def _each(heads: str, words: str) -> tuple[str, ...]:
 FORWARD, BACKWARD, IDIOMS = _all("before"), _all("behind"), _all("idioms")
 BUT, BREAKS, JOINS = _all("but"), (*_all("but"), *_all("because")), _all("joins")
 YES, NO = _all("yes"), _all("no")
-_UNABLE = """can't|cannot|cant|can not|couldn't|could not|unable to|not able to|impossible to|hard to|difficult to|
-    not possible to|no way to|can't really|cannot really|don't have a way to|cannot be|can't be|could not be"""
-_FINDING = """determine|tell|say|judge|decide|know|ascertain|assess|listen|access|process|answer|be determined|determined|
-    decided|known"""
-UNKNOWING = (*_all("unknowing"), *_each(_UNABLE, _FINDING))
-
+UNABLE = _words("not no never nobody none neither cannot cant unable hard difficult impossible")
+KNOWING = entries(
+    """know|knows|knowing|known|tell|telling|idea|clue|determine|determined|determinable|decide|decided|deciding|judge|ascertain|
+    assess|assessed|listen|access|process|help|answer|hear anything|hear the|hear you|hear any audio"""
+)
+"""Shortly behind a word of UNABLE or one in n't they say that the answer is not known: nobody can tell."""
+_CANNOT = "can't|cannot|cant|can not|couldn't|could not|unable to|not able to|impossible to|not possible to|hard to|difficult to"
+UNKNOWING = (*_all("unknowing"), *_each(_CANNOT + "|isn't possible to|no way to", "say"))
 SOFT = _words("so only just simply rather yet still instead")
 """Breaks that break a clause only behind a comma, or where something has been denied: it is not just happy."""
 CONCEDES = _words("although though while whilst obwohl aunque")
 """What they open ends at the next sign: although I cannot tell for sure, it is sad."""
+AND = _words("and und et y e och og и і ve dan và")
 MAYBE = _words("maybe perhaps possibly could might may vielleicht quizás quizá forse talvez")
 MERELY = frozenset(
     {"not only", "not just", "not merely", "not simply", "nicht nur", "pas seulement", "no solo", "non solo"}
 )
 """What follows is said too; where it is part of a longer label, that is the answer: very happy, not just happy."""
 ONCE = (
-    *_each("first|at first|initially|originally|i first|i initially", "thought|guessed|assumed"),
+    *_each(
+        "first|at first|initially|originally|first i|at first i|initially i|i first|i initially",
+        "thought|guessed|assumed",
+    ),
     *entries("""at first|initially|originally|first glance|first impression|first instinct|going to say|would have said|
         on the surface|zuerst|auf den ersten blick|anfangs|d'abord|à première vue|al principio|a primera vista"""),
 )
