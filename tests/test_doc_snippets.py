@@ -26,7 +26,7 @@ from diva_bench.stored import Answer, Summary, TaskRecord
 from diva_bench.yamlfile import read_yaml
 
 COMMANDS: Any = typer.main.get_command(app)
-OF_OTHERS = {"--nproc-per-node", "--strict", "--check", "--help"}
+OF_OTHERS = {"--nproc-per-node", "--num_processes", "--multi_gpu", "--strict", "--check", "--help"}
 """Options of other programs that the pages name."""
 
 
@@ -85,7 +85,7 @@ def test_every_command_and_option_in_the_text_exists() -> None:
     every = {option for command in leaves(COMMANDS) for option in options(command)} | OF_OTHERS
     wrong = []
     for page, code in inline_code():
-        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", code))
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z_-]+", code))
         known = every
         if re.match(r"diva-bench [a-z]", code):
             words = [word for word in code.split()[1:] if not word.startswith("-")]
