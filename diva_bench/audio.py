@@ -7,8 +7,15 @@ in nothing: what it asks for has bounds, and memory is taken as sound arrives.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import io
+import os
+import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +24,7 @@ import soxr
 from numpy.typing import NDArray
 
 from diva_bench import containers
-from diva_bench.errors import ClipError, UserError
+from diva_bench.errors import ClipError, UserError, one_line
 from diva_bench.transcode import INSTALL, ffmpeg, to_wav
 from diva_bench.types import Audio
 
@@ -110,46 +117,123 @@ def _decoded(found: containers.Found) -> tuple[NDArray[np.float32], int, bool]:
     if decoder == containers.FFMPEG:
         return _by_ffmpeg(found)
     try:
-        samples, rate = _by_libsndfile(io.BytesIO(found.encoded), exact=found.promised)
+        samples, rate = _by_libsndfile(found.encoded, exact=found.promised, known=found.name)
     except _Unreadable as err:
+        if not found.name:
+            raise ClipError(containers.UNKNOWN) from err
         if decoder != containers.EITHER:
             raise
         return _second_try(found, err)
     return samples, rate, found.promised
 
 
+_GUESSED = ("MP3", "SD2")
+"""What libsndfile takes bytes for that have no header: MP3 by two of them, SD2 by a file beside them."""
+
+
 class _Unreadable(ClipError):
     """libsndfile cannot open it; something else might."""
 
 
-def _by_libsndfile(source: io.BytesIO | Path, *, exact: bool) -> tuple[NDArray[np.float32], int]:
-    """(samples, shape (n, channels); rate in Hz). `exact`: all that the header promises has to be there."""
-    try:
-        file = soundfile.SoundFile(source)
-    except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as err:
-        raise _Unreadable(f"cannot be decoded: {_reason(err)}") from err
-    with file:
-        _check_bounds(file.frames, file.channels, file.samplerate)
-        blocks, got = [], 0
+def _by_libsndfile(source: bytes | Path, *, exact: bool, known: str = "") -> tuple[NDArray[np.float32], int]:
+    """(samples, shape (n, channels); rate in Hz). `exact`: all that the header promises has to be there. `known`: what
+    containers.py says that it is."""
+    with contextlib.ExitStack() as stack:
         try:
-            while got < file.frames:
-                block = file.read(min(_BLOCK // file.channels, file.frames - got), dtype="float32", always_2d=True)
-                if not len(block):
-                    break
-                blocks.append(block)
-                got += len(block)
+            file = stack.enter_context(opened(source))
+        except OSError as err:
+            raise ClipError(f"cannot be decoded ({one_line(err)})", passing=True) from err
         except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as err:
-            raise ClipError(f"cannot be decoded: {_reason(err)}") from err
-        if exact and got < file.frames and not file.subtype.startswith("MPEG"):  # of MPEG it is an estimate
-            raise ClipError(f"is cut short: the header promises {file.frames:,} samples, {got:,} can be decoded")
-        if not blocks:
-            return np.empty((0, file.channels), np.float32), file.samplerate
-        return (blocks[0] if len(blocks) == 1 else np.concatenate(blocks)), int(file.samplerate)
+            raise _Unreadable(f"cannot be decoded: {_reason(err)}") from err
+        if not known and file.format in _GUESSED:
+            raise _Unreadable(containers.UNKNOWN)
+        return _samples(file, exact)
+
+
+@contextlib.contextmanager
+def opened(source: bytes | Path) -> Iterator[soundfile.SoundFile]:
+    """libsndfile's file of encoded bytes, or of a path.
+
+    Where macOS left a resource fork (._NAME or .AppleDouble/NAME; for bytes, whose name is empty, in the working folder),
+    libsndfile takes every MP3 for SD2: then the sound is read under another name.
+    """
+    folder, name = (source.parent, source.name) if isinstance(source, Path) else (Path(), "")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_quiet())
+        place = source if isinstance(source, Path) else io.BytesIO(source)
+        if any((folder / fork).exists() for fork in (f"._{name}", f".AppleDouble/{name}")):
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="diva-bench-")), "clip")
+            if isinstance(source, Path):
+                place.symlink_to(source.absolute())
+            else:
+                place.write_bytes(source)
+        yield stack.enter_context(soundfile.SoundFile(place))
+
+
+class _Silence:
+    """Where C's `stderr` leads while any thread decodes: libmpg123 prints there what it finds wrong with a frame, and
+    libsndfile does not tell it not to. What Python prints goes another way and stays."""
+
+    lock = threading.Lock()
+    inside = 0
+    before: int | None = None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    stream = _c_stderr()
+    if stream is None:
+        yield
+        return
+    variable, nowhere = stream
+    with _Silence.lock:
+        if not _Silence.inside:
+            _Silence.before, variable.value = variable.value, nowhere
+        _Silence.inside += 1
+    try:
+        yield
+    finally:
+        with _Silence.lock:
+            _Silence.inside -= 1
+            if not _Silence.inside:
+                variable.value = _Silence.before
+
+
+@cache
+def _c_stderr() -> tuple[ctypes.c_void_p, int] | None:
+    """(C's variable `stderr`, a stream that leads nowhere); None where the C library has no such variable."""
+    try:
+        library = ctypes.CDLL(None)
+        library.fopen.restype = ctypes.c_void_p
+        nowhere = library.fopen(os.devnull.encode(), b"w")
+        name = "__stderrp" if sys.platform == "darwin" else "stderr"
+        return (ctypes.c_void_p.in_dll(library, name), nowhere) if nowhere and sys.platform != "win32" else None
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
+
+
+def _samples(file: soundfile.SoundFile, exact: bool) -> tuple[NDArray[np.float32], int]:
+    _check_bounds(file.frames, file.channels, file.samplerate)
+    blocks, got = [], 0
+    try:
+        while got < file.frames:
+            block = file.read(min(_BLOCK // file.channels, file.frames - got), dtype="float32", always_2d=True)
+            if not len(block):
+                break
+            blocks.append(block)
+            got += len(block)
+    except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as err:
+        raise ClipError(f"cannot be decoded: {_reason(err)}") from err
+    if exact and got < file.frames and not file.subtype.startswith("MPEG"):  # of MPEG it is an estimate
+        raise ClipError(f"is cut short: the header promises {file.frames:,} samples, {got:,} can be decoded")
+    if not blocks:
+        return np.empty((0, file.channels), np.float32), file.samplerate
+    return (blocks[0] if len(blocks) == 1 else np.concatenate(blocks)), int(file.samplerate)
 
 
 def _reason(err: Exception) -> str:
     """libsndfile's message, without the Python repr of the stream before it, which has an address in it."""
-    return str(err).rsplit(": ", 1)[-1]
+    return one_line(err).rsplit(": ", 1)[-1]
 
 
 def _check_bounds(frames: int, channels: int, rate: int) -> None:

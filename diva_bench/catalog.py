@@ -22,6 +22,7 @@ from typing import Any, cast
 
 from diva_bench import assets, cleaning, plugins, scorers
 from diva_bench.dataspec import DataChange
+from diva_bench.disk import listed
 from diva_bench.errors import AssetError, MissingMeans, SpecError, UnknownName, UserError, unknown
 from diva_bench.scorers.absent import Absent
 from diva_bench.specs import (
@@ -418,7 +419,7 @@ class _Clash(SpecError):
 
 def _yaml_files(folder: Path) -> list[Path]:
     """The YAML files of a folder, in the order of their names."""
-    return sorted(path for pattern in ("*.yaml", "*.yml") for path in folder.glob(pattern) if path.is_file())
+    return sorted(path for pattern in ("*.yaml", "*.yml") for path in listed(folder, pattern) if path.is_file())
 
 
 def spec_names(path: Path) -> frozenset[str]:

@@ -20,10 +20,14 @@ from typing import NamedTuple
 SNDFILE, FFMPEG, EITHER = "libsndfile", "ffmpeg", "libsndfile, else ffmpeg"
 """Who decodes a container."""
 
+UNKNOWN = "no audio format is recognised in it"
+"""The fault of bytes that are no sound file, or have no header that says how to hear them."""
+
 SLACK = 0.02
 """Share of its bytes that a file may have too many, and an MP3 too few: some encoders count a frame that they do not write."""
 _NOTES = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"LIST", b"id3 ", b"bext", b"iXML", b"axml", b"_PMX")
 _ZEROS = re.compile(rb"\0*")
+_FAR = 4_096  # bytes that are searched for the first frame
 _PARTS = 1_000_000  # chunks, boxes, blocks or frames that are walked; three hours of MP3 have 413,000 frames
 
 
@@ -52,7 +56,9 @@ def look(encoded: bytes) -> Found:
         if kind.pattern.match(head):
             found = Found(encoded, kind.name, kind.decoder, promised=kind.promised)
             return kind.check(found, start) if kind.check else found
-    return Found(encoded)
+    if start and (at := _first_frame(encoded, start)):  # some tags state a wrong size
+        return _mpeg(Found(encoded, "MP3"), at)
+    return Found(encoded, fault=next((said for mark, said in _STAND_INS if encoded.startswith(mark)), ""))
 
 
 def after_tags(encoded: bytes) -> int:
@@ -405,11 +411,35 @@ def _frame(encoded: bytes, at: int) -> int:
     return (72 if layer == 3 and version != 3 else 144) * bits // hertz + padding
 
 
+_IN_A_ROW = 3  # frames: two bytes of a header are in raw sound often, and libmpg123 would look on until it finds some
+
+
+def _is_mpeg(encoded: bytes, start: int) -> bool:
+    """Whether frames of one version, layer and rate follow each other here: three, or all up to the end of the file."""
+
+    def of(place: int) -> list[int]:
+        return [byte & mask for byte, mask in zip(encoded[place : place + 3], b"\xff\xfe\x0c", strict=False)]
+
+    at = start
+    for _ in range(_IN_A_ROW):
+        size = _frame(encoded, at) if of(at) == of(start) else 0
+        if not size:
+            return at > start and _harmless(encoded[at:])
+        at += size
+    return True
+
+
+def _first_frame(encoded: bytes, start: int) -> int:
+    """Where the first MPEG frame is that others follow, not far behind `start`; 0 where none is."""
+    near = re.compile(rb"\xff[\xe2-\xff]").finditer(encoded, start, start + _FAR)
+    return next((found.start() for found in near if _is_mpeg(encoded, found.start())), 0)
+
+
 def _mpeg(found: Found, start: int) -> Found:
     """By the count in the first frame that most encoders write (Xing, Info or VBRI), and by the last frame."""
     encoded = found.encoded
-    if not _frame(encoded, start):
-        return found
+    if not _is_mpeg(encoded, start):
+        return replace(found, fault=UNKNOWN)
     frames, size = _counted(encoded, start)
     if size and size * (1 - SLACK) > len(encoded) - start:
         return replace(found, fault=_short("the MP3 header", start + size, len(encoded)))
@@ -443,6 +473,12 @@ def _counted(encoded: bytes, start: int) -> tuple[int, int]:
 
 
 # ---------------------------------------------------------------- by the first bytes
+
+_STAND_INS = (
+    (b"\0\x05\x16\x07", "is what macOS keeps beside a file (AppleDouble), not sound. The clip has the name without ._"),
+    (b"version https://git-lfs", "is a pointer of Git LFS, not sound. Fetch the clip: `git lfs pull`"),
+)
+"""What lies in a clip's place now and then: its first bytes, and what to say."""
 
 
 class _Kind(NamedTuple):

@@ -75,6 +75,13 @@ def read_plain(path: Path, most: int = CLIP_LIMIT) -> bytes:
         return stream.read(most)
 
 
+def listed(folder: Path, pattern: str) -> list[Path]:
+    """What matches in a folder, sorted, without what is hidden: beside any file macOS may keep a `._NAME` that is no data."""
+    return sorted(
+        p for p in folder.glob(pattern) if not any(part.startswith(".") for part in p.relative_to(folder).parts)
+    )
+
+
 def sync(path: Path) -> None:
     """Flush a file or a folder to the disk, so that no rename can come before what it names."""
     handle = os.open(path, os.O_RDONLY)

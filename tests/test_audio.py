@@ -69,7 +69,7 @@ NAN[7] = np.nan
     ("clip", "reason"),
     [
         (b"", "the file is empty"),
-        (b"these are not sounds", "cannot be decoded"),
+        (b"these are not sounds", "no audio format is recognised in it"),
         (encoded(np.zeros(0, np.float32)), "has no samples"),
         (encoded(NAN, subtype="FLOAT"), "not finite"),
         (encoded(tone(1.0))[:-4000], "is cut short: the WAV header promises"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench import textfile
-from diva_bench.disk import stamp
+from diva_bench.disk import listed, stamp
 from diva_bench.errors import DataError, one_line
 from diva_bench.readers import ClipSource, file_clip
 from diva_bench.readers.forms import Row, Sound, numbered
@@ -61,7 +61,7 @@ def _load(folder: Path) -> Any:
 
 
 def files(path: Path, split: str | None) -> list[Path]:
-    return sorted(_folder(path, split).glob("*.arrow"))
+    return listed(_folder(path, split), "*.arrow")
 
 
 def splits(path: Path) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench import textfile
+from diva_bench.disk import listed
 from diva_bench.errors import DataError, one_line
 from diva_bench.readers.forms import Row, file_sound, named, numbered
 
@@ -54,7 +55,7 @@ def splits(path: Path) -> list[str]:
 def _root(path: Path, split: str | None) -> Path:
     root = path / split if split else path
     if not root.is_dir():
-        there = ", ".join(sorted(p.name for p in path.glob("*") if p.is_dir())) or "none"
+        there = ", ".join(p.name for p in listed(path, "*") if p.is_dir()) or "none"
         raise DataError(f"{root}: no such folder; `split` names one of {path}: {there}.")
     return root
 
@@ -63,7 +64,7 @@ def _tables(root: Path) -> list[Path]:
     here = [root / name for name in TABLES if (root / name).is_file()]
     if len(here) > 1:
         raise DataError(f"{root}: has {here[0].name} and {here[1].name}; which one counts cannot be known. Remove one.")
-    return here or sorted(file for name in TABLES for file in root.glob(f"*/{name}"))
+    return here or sorted(file for name in TABLES for file in listed(root, f"*/{name}"))
 
 
 def _listed(table: Path, audio: str) -> Iterator[tuple[str, Path, dict[str, Any]]]:

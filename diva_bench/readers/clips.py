@@ -20,7 +20,7 @@ from diva_bench.readers import ClipSource
 from diva_bench.specs import digest
 from diva_bench.types import Progress
 
-_VERSION = 4  # bump when `_look` would say something else about the same bytes, or the file has another form
+_VERSION = 5  # bump when `_look` would say something else about the same bytes, or the file has another form
 _BLOCK = 256  # clips handed to the threads at once: bounds memory
 _SAVE = 16 * _BLOCK  # clips after which a long look is written down, so that a killed one need not start over
 

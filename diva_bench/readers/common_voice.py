@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from diva_bench import textfile
+from diva_bench.disk import listed
 from diva_bench.errors import DataError
 from diva_bench.readers.forms import Row, file_sound, numbered
 
@@ -33,6 +34,6 @@ def files(path: Path, split: str | None) -> list[Path]:
         return [path]
     file = path / f"{split or 'train'}.tsv"
     if not file.is_file():
-        there = ", ".join(sorted(found.stem for found in path.glob("*.tsv"))) or "none"
+        there = ", ".join(found.stem for found in listed(path, "*.tsv")) or "none"
         raise DataError(f"{path}: has no {file.name}. `split` names another table; there is {there}.")
     return [file]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from diva_bench import assets
+from diva_bench.disk import listed
 from diva_bench.errors import DataError
 from diva_bench.readers import ClipSource, file_clip
 from diva_bench.readers.archives import members
@@ -32,7 +33,7 @@ class Clips:
 def one(folder: Path, patterns: tuple[str, ...], what: str) -> Path:
     """The one file below `folder` that matches; the first pattern that any file matches decides. DataError else."""
     for pattern in patterns:
-        found = sorted(p for p in folder.glob(pattern) if p.is_file() and not p.name.startswith("."))
+        found = [p for p in listed(folder, pattern) if p.is_file()]
         if len(found) > 1:
             raise DataError(f"{folder}: two files could be {what}: {found[0]} and {found[1]}. Remove one.")
         if found:
@@ -58,7 +59,7 @@ def find(folder: Path, wanted: Callable[[PurePosixPath], bool | None], archives:
     clips = _chosen(folder, _in_folders(folder), wanted)
     if clips.found:
         return clips
-    packed = sorted({path for pattern in archives for path in folder.glob(pattern) if path.is_file()})
+    packed = sorted({path for pattern in archives for path in listed(folder, pattern) if path.is_file()})
     return _chosen(folder, (clip for path in packed for clip in _in_archive(folder, path)), wanted)
 
 

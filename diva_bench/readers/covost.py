@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench import textfile
+from diva_bench.disk import listed
 from diva_bench.errors import DataError
 from diva_bench.readers import ClipSource, Raw, file_clip
 from diva_bench.readers.parquet import Table, split_files
@@ -27,7 +28,7 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
     """Every sentence of a split. A translation that is empty or withdrawn is a fault of its row."""
     pair, split = task.data.config or "", task.data.split or "test"
     names = [f"covost_v2.{pair}.{name}.tsv" for name in _SPLITS.get(split, (split,))]
-    found = next((path for name in names for path in sorted(folder.glob(f"**/{name}"))), None)
+    found = next((path for name in names for path in listed(folder, f"**/{name}")), None)
     if found:
         yield from _tsv(found, _clips(found, folder))
     elif split_files(folder, pair, split):
@@ -41,7 +42,7 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
 def _clips(tsv: Path, folder: Path) -> Path | None:
     """The folder of Common Voice's clips: beside the table, above it, or anywhere in the data folder's first levels."""
     near = [place / "clips" for place in (tsv.parent, *tsv.parents[:3]) if place.is_relative_to(folder)]
-    near += sorted(path for pattern in ("*/clips", "*/*/clips") for path in folder.glob(pattern))
+    near += sorted(path for pattern in ("*/clips", "*/*/clips") for path in listed(folder, pattern))
     return next((path for path in near if path.is_dir()), None)
 
 

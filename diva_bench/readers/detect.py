@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diva_bench import textfile
+from diva_bench.disk import listed
 from diva_bench.errors import DataError
 from diva_bench.readers import arrow, audiofolder, common_voice, lhotse
 from diva_bench.readers.forms import AUDIO, FORMS, column_of
@@ -56,13 +57,13 @@ def _folder(path: Path) -> Found:
         "kaldi": lambda folder: (folder / "wav.scp").is_file(),
         "common_voice": _is_common_voice,
         "lhotse": lhotse.is_folder,
-        PARQUET: lambda folder: any(folder.glob("*.parquet")) and not (folder / "metadata.parquet").is_file(),
+        PARQUET: lambda folder: bool(listed(folder, "*.parquet")) and not (folder / "metadata.parquet").is_file(),
         "audiofolder": audiofolder.has_tables,
     }
     for source, fits in kinds.items():
         if fits(path):
             return _of_folder(source, path)
-    listings = sorted(p for p in path.iterdir() if p.is_file() and p.suffix in _FILES and not p.name.startswith("."))
+    listings = [p for p in listed(path, "*") if p.is_file() and p.suffix in _FILES]
     if len(listings) == 1:
         return detect(listings[0])
     if listings:
@@ -79,11 +80,11 @@ def _of_folder(source: str, path: Path) -> Found:
     if source == "arrow":
         splits = arrow.splits(path)
     elif source == "common_voice":
-        splits = sorted(p.stem for p in path.glob("*.tsv") if _has(p, common_voice.COLUMNS))
+        splits = sorted(p.stem for p in listed(path, "*.tsv") if _has(p, common_voice.COLUMNS))
     elif source == "audiofolder":
         splits = audiofolder.splits(path)
     elif source == PARQUET:
-        named = {p.name.split("-")[0] for p in path.glob("*-*.parquet")}
+        named = {p.name.split("-")[0] for p in listed(path, "*-*.parquet")}
         splits = sorted(named) if len(named) > 1 else []
     audio = FORMS[source].audio if source in FORMS else "audio"
     if source == "arrow":
@@ -94,7 +95,7 @@ def _of_folder(source: str, path: Path) -> Found:
 
 def _is_common_voice(folder: Path) -> bool:
     clips = (folder / "clips").is_dir() and (folder / "train.tsv").is_file()
-    return clips or any(_has(table, common_voice.COLUMNS) for table in folder.glob("*.tsv"))
+    return clips or any(_has(table, common_voice.COLUMNS) for table in listed(folder, "*.tsv"))
 
 
 def _has(table: Path, names: tuple[str, ...]) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench import textfile
+from diva_bench.disk import listed
 from diva_bench.errors import DataError
 from diva_bench.readers import Raw
 from diva_bench.readers.parquet import Table, split_files
@@ -42,7 +43,7 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
 def _labels(folder: Path) -> Path | None:
     if folder.is_file():
         return folder
-    return next((path for path in sorted(folder.glob(f"**/*{LABELS}")) if path.is_file()), None)
+    return next((path for path in listed(folder, f"**/*{LABELS}") if path.is_file()), None)
 
 
 def _parquet(table: Table, articles: Mapping[str, str]) -> Iterator[Raw]:

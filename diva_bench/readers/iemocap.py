@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from diva_bench.disk import listed
 from diva_bench.errors import DataError
 from diva_bench.readers import Raw
 from diva_bench.readers.corpus import Clips, find
@@ -57,7 +58,7 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
 
 
 def _sheets(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("Ses*.txt") if path.is_file())
+    return [path for path in listed(folder, "Ses*.txt") if path.is_file()]
 
 
 def _dialogue(sheet: Path, script: Path, clips: Clips) -> Iterator[Raw]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench import textfile
+from diva_bench.disk import listed
 from diva_bench.errors import DataError
 from diva_bench.readers.forms import Row, Sound, numbered
 from diva_bench.readers.segments import part_of, seconds_of
@@ -104,7 +105,7 @@ def _objects(value: Any, where: str) -> list[Json]:
 
 
 def _listings(folder: Path, kind: str) -> list[Path]:
-    return sorted(p for p in folder.glob(f"*{kind}*") if p.name.endswith((".jsonl", ".jsonl.gz")))
+    return [p for p in listed(folder, f"*{kind}*") if p.name.endswith((".jsonl", ".jsonl.gz"))]
 
 
 def _only(folder: Path, kind: str) -> Path:

@@ -15,7 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from diva_bench.disk import read_plain, stamp
+from diva_bench.disk import listed, read_plain, stamp
 from diva_bench.errors import DataError, one_line
 from diva_bench.readers import ClipSource, Raw
 from diva_bench.specs import TaskSpec
@@ -125,7 +125,7 @@ def split_files(folder: Path, config: str | None, split: str | None) -> list[Pat
     Raises DataError where some of numbered files are missing.
     """
     for pattern in patterns(config, split):
-        files = sorted(folder.glob(pattern))
+        files = listed(folder, pattern)
         if split and not pattern.endswith((f"{split}-*.parquet", f"{split}/*.parquet")):
             files = [file for file in files if not _SHARD.search(file.name)]  # those belong to some other split
         if files:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from diva_bench.disk import listed
 from diva_bench.errors import DataError
 from diva_bench.readers import OWN, hub
 from diva_bench.specs import TaskSpec
@@ -78,7 +79,7 @@ def _places(task: TaskSpec, data_dir: Path | None) -> list[Path]:
 
 
 def _fits(task: TaskSpec, place: Path) -> bool:
-    return place.is_file() or not task.data.layout or any(next(place.glob(p), None) for p in task.data.layout)
+    return place.is_file() or not task.data.layout or any(listed(place, p) for p in task.data.layout)
 
 
 def _missing(task: TaskSpec, data_dir: Path | None) -> str:

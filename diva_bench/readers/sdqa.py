@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench import textfile
+from diva_bench.disk import listed
 from diva_bench.errors import DataError
 from diva_bench.readers import ABSENT, ClipSource, Raw, file_clip
 from diva_bench.readers.parquet import Table, split_files
@@ -147,7 +148,7 @@ def _gold(folder: Path, split: str, dialects: Sequence[str]) -> dict[str, list[s
     """Question -> accepted answers. Every dialect's file has the same; a question may be missing in one of them."""
     found: dict[str, list[str]] = {}
     for dialect in dict.fromkeys(("usa", *dialects)):
-        files = sorted((folder / dialect).glob(f"english.{split}.*.jsonl*"))
+        files = listed(folder / dialect, f"english.{split}.*.jsonl*")
         triples = [file for file in files if ".triples." in file.name]
         for path in (triples or files)[:1]:
             for ident, answers in _answers(path):

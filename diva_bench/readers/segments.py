@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from diva_bench.audio import opened
 from diva_bench.containers import look
 from diva_bench.disk import read_plain
 from diva_bench.errors import DataError, one_line
@@ -61,7 +62,7 @@ def _cut(path: Path, start: float, seconds: float | None, channel: int | None, o
     if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device may have no end
         raise OSError(errno.EINVAL, "is no file", str(path))
     try:
-        with soundfile.SoundFile(path) as file:
+        with opened(path) as file:
             if not start and _is_whole(file, seconds, channel):
                 return read_plain(path)
             if seconds is None and (fault := look(read_plain(path)).fault):  # what is left of a torn file is no clip

@@ -78,7 +78,7 @@ def left_out(source: str) -> list[str]:
     if source.startswith("hub:") or not Path(source).expanduser().is_dir():
         return []
     found, files = _found(source), _files(source)
-    every = found.path.glob("*.parquet") if found.source == PARQUET else []
+    every = disk.listed(found.path, "*.parquet") if found.source == PARQUET else []
     return sorted(path.name for path in every if path not in files)
 
 
@@ -122,7 +122,7 @@ def _files(source: str) -> list[Path]:
         return listings.FORMS[found.source].files(found.path, _split(found))
     if found.path.is_file():
         return [found.path]
-    return sorted(found.path.glob("train-*.parquet")) or sorted(found.path.glob("*.parquet"))
+    return disk.listed(found.path, "train-*.parquet") or disk.listed(found.path, "*.parquet")
 
 
 def _split(found: Found) -> str | None:
