@@ -43,12 +43,14 @@ _STRIP = _ByCategory({ord("'"): "'"})
 
 def _basic(text: str) -> str:
     # Apostrophes first: NFKC would turn an acute accent that stands for one into a space and a combining mark.
-    folded = unicodedata.normalize("NFKC", text.translate(APOSTROPHES)).lower().translate(_STRIP)
+    # casefold, not lower: "Straße" is "STRASSE"; it can undo a composition, so that NFKC comes again.
+    folded = unicodedata.normalize("NFKC", text.translate(APOSTROPHES)).casefold()
+    folded = unicodedata.normalize("NFKC", folded).translate(_STRIP)
     return " ".join(word for word in (w.strip("'") for w in folded.split()) if word)
 
 
-BASIC = Normaliser("basic", 1, _basic)
-"""Unicode NFKC, lower-case, punctuation and symbols to spaces except apostrophes inside words, collapse white space.
+BASIC = Normaliser("basic", 2, _basic)
+"""Unicode NFKC, case folded, punctuation and symbols to spaces except apostrophes inside words, collapse white space.
 Numbers are not spelled out: "1,000" is two words."""
 
 

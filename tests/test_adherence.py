@@ -252,8 +252,8 @@ def test_a_wrong_setting_is_told(settings: dict[str, str], message: str) -> None
 
 def test_every_setting_is_in_the_signature() -> None:
     plain, changed = Adherence(task()), Adherence(task(), language="de", form="word", transcribes=False)
-    assert plain.signature == "adherence|v2|transcribes:wer<=0.3|refusals:v1|norm:basic.v1"
-    assert changed.signature == "adherence|v2|lang:de|v2|py3langid:0.4.0|of:30|form:word|refusals:v1|norm:basic.v1"
+    assert plain.signature == "adherence|v2|transcribes:wer<=0.3|refusals:v1|norm:basic.v2"
+    assert changed.signature == "adherence|v2|lang:de|v2|py3langid:0.4.0|of:30|form:word|refusals:v1|norm:basic.v2"
 
 
 @pytest.mark.parametrize(

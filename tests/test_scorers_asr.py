@@ -85,5 +85,5 @@ def test_answer_and_what_was_heard_can_be_scored_side_by_side(unit: str, name: s
 
 
 def test_the_signature_names_unit_source_normaliser_and_library() -> None:
-    assert Wer(task(), of="heard").signature == f"wer|of:heard|norm:basic.v1|jiwer:{version('jiwer')}"
+    assert Wer(task(), of="heard").signature == f"wer|of:heard|norm:basic.v2|jiwer:{version('jiwer')}"
     assert Wer(task(), unit="char").signature.startswith("cer|of:text|")
