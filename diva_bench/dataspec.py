@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
 from diva_bench.errors import nearest
 
@@ -16,6 +16,12 @@ class Spec(BaseModel):
     """What all schemas share: nothing can be changed, unknown keys are errors, a field's docstring is its description."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Truth = Annotated[bool, Strict()]
+"""Of a YAML file each is what was written: `true` is no 1, "1" is no number, and 1 is not true."""
 
 
 def _wanted(value: Any) -> Any:
@@ -69,9 +75,9 @@ class DataChange(Spec):
     path: str | None = None
     config: str | None = None
     split: str | None = None
-    rows: int | None = Field(default=None, gt=0)
-    total: tuple[int, ...] | None = None
-    labels: dict[str, int] | None = None
+    rows: Whole | None = Field(default=None, gt=0)
+    total: tuple[Whole, ...] | None = None
+    labels: dict[str, Whole] | None = None
     where: dict[str, Wanted] | None = None
     columns: Columns | None = None
 
@@ -97,14 +103,14 @@ class DataSpec(Spec):
     """Where the same files may be fetched from (`diva-bench pull --task`)."""
     config: str | None = None
     split: str | None = None
-    rows: int | None = Field(default=None, gt=0)
+    rows: Whole | None = Field(default=None, gt=0)
     """How many rows there must be, after `where`, those under `exclude` included: a wrong count is an error. None: any
     number, and the run says so."""
-    rows_from_memory: bool = False
+    rows_from_memory: Truth = False
     """The count was never seen in the data: a wrong one is a warning."""
-    total: tuple[int, ...] = ()
+    total: tuple[Whole, ...] = ()
     """How many rows the owners' files have before `where`: one of these, or an error."""
-    labels: dict[str, int] | None = None
+    labels: dict[str, Whole] | None = None
     """With label tasks: how many rows each label must have."""
     columns: Columns = Field(default_factory=dict)
     """Role -> column: id, audio, transcript, cluster, and (unless `reference` is set) reference. Without a column `cluster`
@@ -116,9 +122,9 @@ class DataSpec(Spec):
     (1 is "1", not true); one with a point as a number."""
     exclude: dict[str, str] = Field(default_factory=dict)
     """Id -> reason: known bad clips, left out for every model and listed in the run. A row that is not there is no error."""
-    rate: tuple[int, ...] = ()
+    rate: tuple[Whole, ...] = ()
     """Hz: what the files are sampled at, one of these; another rate is an error."""
-    seconds: tuple[float, float] | None = None
+    seconds: tuple[Number, Number] | None = None
     """Shortest and longest clip, seconds: another length is a data fault."""
     access: Access | None = None
     """With licensed data: where to ask."""

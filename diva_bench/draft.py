@@ -182,6 +182,12 @@ def _asked(
             return _labels(name, columns[name])
     if transcript and columns[transcript].texts == count:
         return transcript, _repeat(columns[transcript]), []
+    if transcript and columns[transcript].texts:  # some rows lack it: that is what is wrong, not which column it is
+        raise DataError(
+            f"{columns[transcript].blank}: {transcript} is empty there or not text, and every row needs an answer: "
+            f"{count - columns[transcript].texts:,} of {count:,} rows lack one. Add it, drop the row, or name another column "
+            "with --reference."
+        )
     why = f"; {transcript} is empty or not text at {columns[transcript].blank}" if transcript else ""
     raise DataError(
         f"{found.path}: no column can be what a model should answer (looked for {', '.join((*ANSWERS, *TRANSLATIONS))}, "

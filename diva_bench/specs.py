@@ -14,14 +14,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from diva_bench.dataspec import DataChange, DataSpec
+from diva_bench.dataspec import DataChange, DataSpec, Number, Truth, Whole
 from diva_bench.dataspec import Spec as _Spec
 from diva_bench.errors import nearest
 
 FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 """A {field} of a prompt."""
+
+_JSON = re.compile(r'\{[^{}]*"[^{}]*\}')
 
 Edition = Literal["full", "mini", "nano"]
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -72,7 +74,7 @@ class AssetFile(_Spec):
     """Its name in the asset's folder."""
     sha256: Sha256 | None = None
     """None where nobody could state it: then the asset has `content`, and `bytes` is about right."""
-    bytes: int = Field(gt=0)
+    bytes: Whole = Field(gt=0)
     sources: tuple[Source, ...] = Field(min_length=1)
     """Tried in order."""
 
@@ -107,8 +109,8 @@ class AssetSpec(_Spec):
 
 
 class Decode(_Spec):
-    max_new_tokens: int = Field(default=64, gt=0)
-    temperature: float = Field(default=0.0, ge=0.0)
+    max_new_tokens: Whole = Field(default=64, gt=0)
+    temperature: Number = Field(default=0.0, ge=0.0)
 
 
 class Subset(_Spec):
@@ -125,7 +127,7 @@ class TaskFile(_Spec):
     """A task as it stands in `tasks/<name>.yaml`."""
 
     name: Name
-    version: int = Field(gt=0)
+    version: Whole = Field(gt=0)
     """Bumped whenever a change moves numbers."""
     description: str
     citation: str = ""
@@ -158,11 +160,33 @@ class TaskFile(_Spec):
     """Why that one does."""
     fields: dict[str, str] = Field(default_factory=dict)
     subsets: dict[str, Subset] = Field(default_factory=dict)
-    whole: bool = False
+    whole: Truth = False
     """With subsets: the task's name means all rows at once, and the subsets are parts of it."""
     default: tuple[str, ...] = ()
     """With subsets and without `whole`: those that the task's name stands for; empty: all."""
     editions: dict[Edition, DataSpec] = Field(min_length=1)
+
+    @field_validator("prompt", "prompts", "system")
+    @classmethod
+    def _can_be_filled(cls, value: Any) -> Any:
+        for text in (value,) if isinstance(value, str) else value or ():
+            if not text.strip():
+                raise ValueError("must say something; it is empty")
+            rest, before = FIELD.sub("", text), ""
+            while rest != before:  # JSON that an answer is to have
+                rest, before = _JSON.sub("", rest), rest
+            if "{" in rest or "}" in rest:
+                raise ValueError(
+                    "has a brace that belongs to no {field}: a field is a name in braces, without spaces; other braces stand in "
+                    'pairs around something in quotes, as in {"answer": 1}'
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _synonyms_are_of_choices(self) -> TaskFile:
+        if self.synonyms and self.choices is None:
+            raise ValueError("synonyms are other words for choices, and the task has none: add `choices`, or drop them")
+        return self
 
     @model_validator(mode="after")
     def _prompts_ask_the_same(self) -> TaskFile:
@@ -212,14 +236,14 @@ class TaskSpec(_Spec):
     """Without it: covost2."""
     subset: str | None
     edition: Edition
-    version: int
+    version: Whole
     description: str
     citation: str
     licence: str
     suites: tuple[str, ...]
     prompt: str
     prompts: tuple[str, ...] = ()
-    variant: int = 0
+    variant: Whole = 0
     """Which of its wordings this is: 0 the main prompt, else a paraphrase, see `diva_bench.prompt.variant`."""
     system: str | None
     choices: tuple[str, ...] | None
@@ -261,7 +285,7 @@ class Runtime(_Spec):
     """auto, cpu, cuda, cuda:0, ...: not part of the identity."""
     dtype: Dtype = "bfloat16"
     """Part of the identity: outside float32, answers depend on the batch."""
-    batch_seconds: float = Field(default=60.0, gt=0, allow_inf_nan=False)
+    batch_seconds: Number = Field(default=60.0, gt=0, allow_inf_nan=False)
     """Batch budget: padded audio seconds of one batch."""
 
 
@@ -269,10 +293,10 @@ class Training(_Spec):
     """What it took to train, for tables; every number is somebody's statement, see `source`."""
 
     source: str
-    audio_hours: float | None = None
-    steps: int | None = None
+    audio_hours: Number | None = None
+    steps: Whole | None = None
     device: str = ""
-    device_hours: float | None = None
+    device_hours: Number | None = None
 
 
 class ModelEdition(_Spec):

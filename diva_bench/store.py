@@ -18,11 +18,14 @@ times, which a copy or a touch changes, order nothing. Judging opens no file of 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from io import FileIO
 from itertools import chain
 from pathlib import Path
@@ -90,6 +93,12 @@ class RunFolder:
         """The folder's own absolute path: its name is the run's id, the name of the folder above it is the task's."""
         return located(self.path)
 
+    @property
+    def _above(self) -> Path:
+        """The folder of task.json, as it was typed where that says it."""
+        typed = self.path.parent
+        return typed if typed.resolve() == self.place.parent else self.place.parent
+
     @classmethod
     def create(cls, results: Path, task: Json, run: Json, shard: Shard | None = None) -> RunFolder:
         """Make or find the folder of this task and run; `task` and `run` carry "id" and "hash".
@@ -124,13 +133,30 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         try:
             self._lock.acquire(timeout=0)
+            for name in self._others():  # after its own is held, so that of two that start together one sees the other
+                # not at once: those that share a run with this one look at the same moment
+                FileLock(self.path / name).acquire(timeout=1, poll_interval=0.02).lock.release()
+            self._holder.write_text(json.dumps([os.getpid(), socket.gethostname(), _now()]), encoding="utf-8")
         except Timeout as err:
+            self._lock.release()
             raise StoreError(
-                f"{self.path}: another process is writing this run. Wait for it or stop it; its answers are kept."
+                f"{self.path}: another process is writing this run{_held_by(Path(err.lock_file))}. Wait for it or stop it; "
+                "its answers are kept."
             ) from err
         except OSError as err:
+            self._lock.release()
             raise _cannot_write(self.path, err) from err
         return self
+
+    def _others(self) -> list[str]:
+        """Locks of processes that would share this run in another number: rounds would mix."""
+        names = {path.name for pattern in (".lock", ".lock.*-of-*") for path in self.path.glob(pattern)}
+        return sorted(name for name in names if _sharers(name) != self._shard.count)
+
+    @property
+    def _holder(self) -> Path:
+        """Who holds the lock: not in the lock's own file, which every try to take it empties."""
+        return self.path / f"{_HOLDER}{self._shard.suffix}"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -139,6 +165,8 @@ class RunFolder:
             file.close()
         self._files.clear()
         self._round = None
+        with contextlib.suppress(OSError):
+            self._holder.unlink(missing_ok=True)
         self._lock.release()
 
     def _file(self, name: str) -> Path:
@@ -211,13 +239,19 @@ class RunFolder:
         """UnreadableRun where run.json or task.json is not what its schema says, was edited, or is of another folder."""
         if self._records is not None:
             return
-        task, run = read_json(self.place.parent / "task.json"), read_json(self.path / "run.json")
-        stored.checked(TaskRecord, task, str(self.place.parent / "task.json"), _AWAY)
+        if not any(path.is_file() for name in _OF_A_RUN for path in self.path.glob(name)):
+            raise UnreadableRun(
+                f"{self.path}: is no run folder: it has none of a run's files. Give folders such as results/<task>/<run>, "
+                "with a run.json inside."
+            )
+        run, above = read_json(self.path / "run.json"), self._above
+        task = read_json(above / "task.json")
+        stored.checked(TaskRecord, task, str(above / "task.json"), _AWAY)
         stored.checked(RunRecord, run, str(self.path / "run.json"), _AWAY)
         for file, found, wanted in (
             (self.path / "run.json", run["id"], self.place.name),
             (self.path / "run.json", run["task_id"], self.place.parent.name),
-            (self.place.parent / "task.json", task["id"], self.place.parent.name),
+            (above / "task.json", task["id"], self.place.parent.name),
         ):
             if found != wanted:
                 raise UnreadableRun(
@@ -323,6 +357,31 @@ def _count(path: Path) -> int:
     return int(number) if number.isdecimal() else 1
 
 
+_HOLDER = ".lock-holder"
+
+
+def _sharers(lock: str) -> int:
+    """How many processes share a run, by the name of the lock of one: 2 of .lock.0-of-2."""
+    number = lock.rpartition("-of-")[2]
+    return int(number) if number.isdecimal() else 1
+
+
+def _held_by(lock: Path) -> str:
+    """Who holds a lock, in words; "" where that is not known."""
+    suffix = lock.name.removeprefix(".lock")
+    try:
+        pid, host, since = json.loads((lock.parent / f"{_HOLDER}{suffix}").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return ""
+    index = suffix.removeprefix(".").partition("-of-")[0]
+    part = f", {int(index) + 1} of {_sharers(lock.name)} that share it" if index.isdecimal() else ", alone"
+    return f" (process {pid} on {host}{part}, since {since})"
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
 def located(path: Path) -> Path:
     """A run folder's absolute path, from which names may be taken: "." and "../diva-9c2d71" have none of their own, and a
     link may be called otherwise than the run. A link to where the run was moved, away from its task.json, keeps its name.
@@ -331,6 +390,7 @@ def located(path: Path) -> Path:
     return real if (real.parent / "task.json").is_file() else typed.parent.resolve() / typed.name
 
 
+_OF_A_RUN = ("run.json", "summary.json", "scores.jsonl", "responses*.jsonl")
 _AWAY = "Restore it from a copy, or move the folder away to start anew."
 _REMOVE = "Remove that line to go on."
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
+from diva_bench import problems
 from diva_bench.dataspec import Speech
 from diva_bench.errors import UnreadableRun
 from diva_bench.specs import Json, ModelSpec, digest
@@ -279,16 +280,13 @@ STAGES: TypeAdapter[Any] = TypeAdapter(dict[str, _Seconds], config=_STRICT)
 SCORES_HEAD: TypeAdapter[Any] = TypeAdapter(ScoresHead)
 
 M = TypeVar("M", bound=BaseModel)
-_WORDS = {"missing": "is missing", "extra_forbidden": "is not a known key"}
 
 
 def words(err: ValidationError) -> str:
-    """The first problem, with the key that it is at: "tokens.new: Input should be a valid integer (found 'x')"."""
+    """The first problem, with the key that it is at: "tokens.new: must be a whole number (found 'x')"."""
     problem = err.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    found = repr(problem["input"])
-    said = _WORDS.get(problem["type"]) or f"{problem['msg']} (found {found if len(found) < 80 else found[:80] + '...'})"
-    return f"{key}: {said}" if key else said
+    key = problems.dotted(problems.place(problem))
+    return f"{key}: {problems.said(problem)}" if key else problems.said(problem)
 
 
 def foreign(value: Any, where: str = "") -> str:

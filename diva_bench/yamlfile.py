@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from diva_bench import textfile
+from diva_bench import problems, textfile
 from diva_bench.errors import SpecError, nearest
 
 S = TypeVar("S", bound=BaseModel)
@@ -25,6 +25,7 @@ _MOST = 100_000  # values of one file, those behind aliases counted wherever the
 _STEEP = re.compile(
     rf"^[ \t?:-]{{{_DEEPEST // 2},}}", re.MULTILINE
 )  # how a line begins that is so deep without a bracket
+_HALF = re.compile("[\ud800-\udfff]")
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {"str", "int", "float", "bool", "null", "merge"}
 _MERGE = f"{_TAG}merge"
@@ -168,6 +169,8 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
         known[id(node)] = _MOST + 1  # until it is counted: one that is part of itself has no end
         inner: list[yaml.Node] = []
         kinds = _SCALARS
+        if isinstance(node, yaml.ScalarNode) and not node.value.isascii() and _HALF.search(node.value):
+            raise _wrong("half a surrogate pair, which is no character", node)
         if isinstance(node, yaml.MappingNode):
             inner, kinds = [part for pair in node.value for part in pair], {"map"}
         elif isinstance(node, yaml.SequenceNode):
@@ -191,24 +194,28 @@ def read_yaml(path: Path, schema: type[S]) -> S:
     try:
         return schema.model_validate(raw)
     except ValidationError as err:
-        lines = [_explain(path, tree, schema, problem) for problem in err.errors()]
-        raise SpecError("\n".join(lines)) from err
+        lines = [_explain(path, tree, schema, problem, raw) for problem in err.errors(include_url=False)]
+        raise SpecError("\n".join(dict.fromkeys(lines))) from err
 
 
-def _explain(path: Path, tree: yaml.Node | None, schema: type[BaseModel], problem: Mapping[str, Any]) -> str:
+def _explain(
+    path: Path, tree: yaml.Node | None, schema: type[BaseModel], problem: Mapping[str, Any], raw: Mapping[str, Any]
+) -> str:
     """One pydantic problem as file:line: key: what is wrong, and what was allowed."""
-    loc = tuple(problem["loc"])
-    where = f"{path}:{_line(tree, loc)}"
-    key = ".".join(str(part) for part in loc) or "the file"
+    keys = problems.place(problem, raw)
+    where = f"{path}:{_line(tree, keys)}"
+    key = problems.dotted(keys) or "the file"
     if problem["type"] == "extra_forbidden":
-        allowed = _allowed(schema, loc[:-1])
-        return f"{where}: unknown key {key!r}.{nearest(str(loc[-1]), allowed)} Allowed here: {', '.join(allowed)}."
+        allowed = _allowed(schema, keys[:-1])
+        return f"{where}: unknown key {key!r}.{nearest(str(keys[-1]), allowed)} Allowed here: {', '.join(allowed)}."
     if problem["type"] == "missing":
         return f"{where}: key {key!r} is missing."
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    said = problems.said(problem)
     if problem["type"] == "string_type":
-        message = "must be text; put it in quotes"
-    return f"{where}: {key}: {message} (found {problem['input']!r})."[:600]
+        said += "; put it in quotes"
+    if problem["type"] == "model_type":
+        said += f". Its keys: {', '.join(_allowed(schema, keys))}"
+    return f"{where}: {key}: {said[:600].removesuffix('.').removesuffix('?')}{'?' if said.endswith('?') else '.'}"
 
 
 def _line(node: yaml.Node | None, loc: tuple[Any, ...]) -> int:

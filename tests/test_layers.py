@@ -25,7 +25,7 @@ LEVELS = (  # lowest first; "x.*" is the package x and all in it
         "significance",
         "unpickle",
     ),
-    ("dataspec",),
+    ("dataspec", "problems"),
     ("specs", "yamlfile", "plugins"),
     ("decoding.*", "diva.*"),
     (

@@ -267,17 +267,17 @@ def test_nothing_there_gives_no_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n": "48"}, "n: Input should be a valid integer (found '48')"),
-        ({"complete": 1}, "complete: Input should be a valid boolean"),
+        ({"n": "48"}, "n: must be a whole number (found '48')"),
+        ({"complete": 1}, "complete: must be true or false"),
         ({"extra": 1}, "extra: is not a known key."),
         ({"metrics": {"bleu": {"value": 1.0, "low": 0.0, "high": 2.0}}}, "metrics.bleu.n: is missing."),
-        ({"metrics": {"bleu": 22.4}}, "metrics.bleu: Input should be a valid dictionary"),
+        ({"metrics": {"bleu": 22.4}}, "metrics.bleu: must be a mapping"),
         (
             {"task_id": "covost2-de-000000"},
             "task_id: 'covost2-de-000000' does not belong here, expected 'covost2-de-4be",
         ),
         ({"run_id": "diva-1"}, "run_id: 'diva-1' does not belong here"),
-        ({"baseline": float("nan")}, "baseline: Input should be a finite number"),
+        ({"baseline": float("nan")}, "baseline: must be a finite number"),
     ],
 )
 def test_a_malformed_summary_is_an_error_that_names_file_and_key(

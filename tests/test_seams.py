@@ -73,20 +73,20 @@ def asked(job: Job, results: Path, answer: Callable[[Request], Any]) -> dict[str
 
 
 RESPONSES: list[tuple[dict[str, Any], str]] = [
-    ({"text": None}, "text: Input should be a valid string (found None)"),
+    ({"text": None}, "text: must be text (found nothing)"),
     ({"text": b"yes"}, "text: is b'yes', of type bytes, not text or a Python number"),
     ({"status": "done"}, "status: 'done' is none of ok, unsupported, error"),
-    ({"detail": 5}, "detail: Input should be a valid string (found 5)"),
-    ({"heard": ["a"]}, "heard: Input should be a valid string (found ['a'])"),
+    ({"detail": 5}, "detail: must be text (found 5)"),
+    ({"heard": ["a"]}, "heard: must be text (found ['a'])"),
     ({"tokens": {"new": np.int64(3)}}, "tokens.new: is np.int64(3), of type int64, not text or a Python number"),
-    ({"tokens": {"new": -1}}, "tokens.new: Input should be greater than or equal to 0"),
-    ({"seconds": {"decode": float("nan")}}, "decode: Input should be"),
+    ({"tokens": {"new": -1}}, "tokens.new: must be 0 or more"),
+    ({"seconds": {"decode": float("nan")}}, "decode: must be"),
     ({"seconds": {"decode": np.float32(1)}}, "seconds.decode: is np.float32(1.0), of type float32, not text"),
     ({"seconds": 3.0}, "TypeError: 'float' object is not iterable"),
     ({"choices": {"a": -1.0}}, "AttributeError: 'float' object has no attribute 'total'"),
-    ({"choices": {"a": LabelScore(float("-inf"), 1, -1.0)}}, "choices.a.0: Input should be a finite number"),
+    ({"choices": {"a": LabelScore(float("-inf"), 1, -1.0)}}, "choices.a.0: must be a finite number"),
     ({"choices": {"a": LabelScore(np.float32(-1), 1, -1.0)}}, "choices.a.0: is np.float32(-1.0), of type float32"),
-    ({"scores": {"given": float("nan")}}, "scores.given: Input should be a finite number"),
+    ({"scores": {"given": float("nan")}}, "scores.given: must be a finite number"),
 ]
 
 

@@ -1,8 +1,11 @@
 """The run folder: append, tear, resume, lock."""
 
+import contextlib
 import itertools
 import json
 import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -76,6 +79,40 @@ def test_half_a_surrogate_pair_does_not_break_the_file(tmp_path):
 def test_a_second_writer_is_refused(tmp_path):
     with create(tmp_path), pytest.raises(StoreError, match="another process is writing"), create(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (Shard(), Shard(0, 2), f"process {os.getpid()} on {socket.gethostname()}, alone, since 20"),
+        (Shard(0, 2), Shard(), f"process {os.getpid()} on {socket.gethostname()}, 1 of 2 that share it, since 20"),
+        (Shard(1, 2), Shard(0, 3), f"process {os.getpid()} on {socket.gethostname()}, 2 of 2 that share it, since 20"),
+        (Shard(1, 2), Shard(1, 2), f"process {os.getpid()} on {socket.gethostname()}, 2 of 2 that share it, since 20"),
+    ],
+)
+def test_another_number_of_processes_is_refused_with_who_holds_the_run(tmp_path, first, second, said):
+    with RunFolder.create(tmp_path, TASK, RUN, first) as folder:
+        with (
+            pytest.raises(StoreError, match="another process is writing this run") as refused,
+            RunFolder.create(tmp_path, TASK, RUN, second),
+        ):
+            pass
+        assert said in str(refused.value)
+        folder.append([Response("a")], None)
+    with RunFolder.create(tmp_path, TASK, RUN, second):
+        assert [r.id for r in folder.responses()] == ["a"]
+    assert not [*folder.path.glob(".lock-holder*")]
+
+
+def test_processes_that_share_a_run_do_not_refuse_each_other(tmp_path):
+    """Also where an earlier run of one process left its lock file, which all of them look at in the same moment."""
+    with create(tmp_path):
+        pass
+    with contextlib.ExitStack() as stack:
+        folders = [RunFolder.create(tmp_path, TASK, RUN, Shard(i, 8)) for i in range(8)]
+        with ThreadPoolExecutor(8) as pool:
+            for held in pool.map(RunFolder.__enter__, folders):
+                stack.push(held)
 
 
 def test_shards_write_their_own_files_and_are_read_together(tmp_path):

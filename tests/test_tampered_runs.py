@@ -85,14 +85,14 @@ CHANGES: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
     ("run.json", lambda r: r.update(hash=r["hash"][:-1] + "z"), "run.json was edited: its hash is not that of"),
     ("run.json", lambda r: r["model"].update(name="other"), "run.json was edited: its hash is not that of its content"),
     ("run.json", lambda r: r.update(seed=1), "run.json and task.json differ in seed"),
-    ("run.json", lambda r: r.update(limit="all"), "run.json: limit: Input should be a valid integer"),
+    ("run.json", lambda r: r.update(limit="all"), "run.json: limit: must be a whole number (found 'all')"),
     ("run.json", lambda r: r.clear(), "run.json: id: is missing"),
     ("run.json", lambda r: r.pop("model"), "run.json: model: is missing"),
     ("run.json", lambda r: r.update(schema=99), "was written by a newer version of diva-bench (schema 99;"),
     (
         "summary.json",
         lambda r: r["metrics"]["contains"].update(value=None),
-        "metrics.contains.value: Input should be a",
+        "metrics.contains.value: must be a number",
     ),
     ("summary.json", lambda r: r.update(schema=99), "summary.json: was written by a newer version"),
     ("../task.json", lambda r: r.update(prompt="Say nothing."), "task.json above it was edited: its hash is not that"),
@@ -163,12 +163,16 @@ def test_a_line_of_a_status_that_nobody_knows_is_counted_as_an_error_and_asked_a
 
 
 LINE: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
-    ("responses.jsonl", lambda r: r.update(text=None), ":6: text: Input should be a valid string"),
+    ("responses.jsonl", lambda r: r.update(text=None), ":6: text: must be text (found nothing)"),
     ("responses.jsonl", lambda r: r.pop("id"), ":6: id: is missing"),
-    ("responses.jsonl", lambda r: r.update(tokens={"new": "many"}), ":6: tokens.new: Input should be a valid integer"),
-    ("responses.jsonl", lambda r: r.update(round=-1), ":6: round: Input should be greater than or equal to 0"),
-    ("timing.jsonl", lambda r: r.update(wall=float("nan")), "wall: Input should be a finite number"),
-    ("events.jsonl", lambda r: r.update(event="party"), "Input tag 'party' found using 'event' does not match"),
+    (
+        "responses.jsonl",
+        lambda r: r.update(tokens={"new": "many"}),
+        ":6: tokens.new: must be a whole number (found 'many')",
+    ),
+    ("responses.jsonl", lambda r: r.update(round=-1), ":6: round: must be 0 or more (found -1)"),
+    ("timing.jsonl", lambda r: r.update(wall=float("nan")), "wall: must be a finite number"),
+    ("events.jsonl", lambda r: r.update(event="party"), "must have 'event' as one of 'budget', 'split'"),
 ]
 
 
@@ -196,7 +200,7 @@ def test_a_run_that_cannot_be_read_is_left_out_of_a_comparison_of_three_and_refu
     runs = [str(run_of(place, name)) for name in ("echo", "third", "fourth")]
     got = call(place, "compare", "--path", "specs", *runs)
     assert got.returncode == 1, got.stderr
-    assert "scores.jsonl:7: qa.qa.em: Input should be a valid number" in " ".join(got.stdout.split())
+    assert "scores.jsonl:7: qa.qa.em: must be a number (found 'one')" in " ".join(got.stdout.split())
     assert "echo - third" in got.stdout
     refused = call(place, "compare", "--path", "specs", *runs[1:])
     assert refused.returncode == 2

@@ -107,6 +107,22 @@ WRONG = {
         None,
         "no row has the voice 'c'. There is: a, b.",
     ),
+    "a prompt that shows the answer": (
+        {"Say {what}.": "'Say {text}.'", "reference: answers": "reference: text"},
+        None,
+        "the prompt shows {text}, which is the accepted answer of 4 of 4 samples: nobody would have to listen.",
+    ),
+    "a prompt that shows the answer by another name": (
+        {"Say {what}.": "'It was {tone}. {choices}?'", "reference: answers": "reference: voice\nchoices: [a, b]"}
+        | {"groups: [voice]": "groups: []", "{qa: {}}": "{labels: {}}", "contains": "accuracy"},
+        lambda rows: [row.update(tone=row["voice"]) for row in rows],
+        "the prompt shows {tone}, which is the accepted answer of 4 of 4 samples",
+    ),
+    "a system message that shows the answer": (
+        {"reference: answers": "system: 'Hint {text}'\nreference: text"},
+        None,
+        "the prompt shows {text}, which is the accepted answer",
+    ),
     "a file that is not there": ({"path: toy.jsonl": "path: toyy.jsonl"}, None, "toyy.jsonl: cannot be read"),
     "no rows": ({}, lambda rows: rows.clear(), "toy.jsonl: has no row. A task needs one at least."),
     "rows that `where` leaves none of": (
@@ -149,6 +165,13 @@ def test_a_right_task_is_said_to_be_so_with_what_it_leaves_open(tmp_path):
     assert "4 rows; the task does not say how many there must be (`rows: 4` would)" in done.stdout
     assert "no cluster column: every sample counts as independent of all others" in done.stdout
     assert "the task does not say who speaks" in done.stdout
+
+
+def test_a_prompt_that_shows_the_words_spoken_is_right_and_noted(tmp_path):
+    file = edited(tmp_path, {"Say {what}.": "'Answer {text}.'"})
+    done = call(tmp_path, "validate", file.name)
+    assert done.returncode == 0, done.stderr
+    assert "toy, edition mini: the prompt shows {text}, the words spoken: nobody has to listen for them" in done.stdout
 
 
 def test_what_a_task_leaves_open_is_kept_with_its_runs(tmp_path):

@@ -103,7 +103,9 @@ def test_a_prompt_that_is_no_text_is_told_to_stand_in_quotes(tmp_path: Path, sli
     mini_task.write(tmp_path)
     file = tmp_path / "toy.yaml"
     file.write_text(file.read_text().replace("prompt: Say {what}.", f"prompt: {slip}"))
-    with pytest.raises(SpecError, match=r"toy\.yaml:4: .*(prompt: must be text; put it in quotes|not valid YAML)"):
+    with pytest.raises(
+        SpecError, match=r"toy\.yaml:4: .*(prompt: must be text [(]found .*[)]; put it in quotes|not valid YAML)"
+    ):
         Catalog([tmp_path]).task("toy", "mini")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from diva_bench import stored
 from diva_bench.catalog import Catalog, check_file
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.run import Options, editions_of, framed, prepare, ready, run_jobs, shard_of_process, training_of
@@ -142,7 +143,7 @@ def _model_of(path: Path) -> ModelSpec:
         return ModelSpec.model_validate(RunFolder(path.parent).record().get("model"))
     except ValidationError as err:
         raise StoreError(
-            f"{path}: model: is none that this version of diva-bench can read ({err.errors()[0]['msg']}). "
+            f"{path}: model: is none that this version of diva-bench can read ({stored.words(err)}). "
             "Move the folder away, or use the version that wrote it."
         ) from err
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from diva_bench.cli.options import DataDir, Format, OnlyTasks, Paths, Results, Tasks
+from diva_bench.cli.options import DataDir, Format, OnlyTasks, Paths, Report, Results, Tasks
 
 app = typer.Typer()
 """Joined to the command line by main.py."""
@@ -26,12 +26,13 @@ def compare(
         typer.Option(metavar="GROUP=VALUE", help="What a group's other values are held against: accent=usa."),
     ] = None,
     format: Format = "rich",
+    output: Report = None,
     path: Paths = None,
 ) -> None:
     """Compare runs of one task sample by sample: differences, intervals, tests, groups, where they differ most."""
     from diva_bench.cli.compare import compare_command
 
-    raise typer.Exit(compare_command(runs, metric or [], items, reference or [], format, path or []))
+    raise typer.Exit(compare_command(runs, metric or [], items, reference or [], format, path or [], output))
 
 
 @app.command()
@@ -45,13 +46,14 @@ def trio(
     ] = None,
     task: OnlyTasks = None,
     format: Format = "rich",
+    output: Report = None,
     path: Paths = None,
 ) -> None:
     """Attribute the gap: what the recogniser lost, what going end to end gains or loses over the cascade."""
     from diva_bench.cli.compare import trio_command
 
     models = model or ["diva"]
-    raise typer.Exit(trio_command(results, oracle, cascade, models, task or [], format, path or []))
+    raise typer.Exit(trio_command(results, oracle, cascade, models, task or [], format, path or [], output))
 
 
 @app.command(name="import")
@@ -157,12 +159,13 @@ def diagnose(
     examples: Annotated[int, typer.Option(min=0, help="Answers shown for every sign that fits.")] = 3,
     data_dir: DataDir = None,
     format: Format = "rich",
+    output: Report = None,
     path: Paths = None,
 ) -> None:
     """Say which signs of failure stored answers show: wrong language, transcripts, loops, nothing heard, ..."""
     from diva_bench.cli.diagnose import diagnose_command
 
-    raise typer.Exit(diagnose_command(runs, examples, format, path or [], data_dir))
+    raise typer.Exit(diagnose_command(runs, examples, format, path or [], data_dir, output))
 
 
 @app.command()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.show import print_tables
+from diva_bench.cli.show import check_file, print_tables, write_tables
 from diva_bench.errors import StoreError, UnreadableRun, UserError
 from diva_bench.report.compare import (
     Comparison,
@@ -33,11 +33,18 @@ _OTHERS = 34  # columns of a terminal that ids and numbers take in the table of 
 
 
 def compare_command(
-    runs: list[Path], metrics: list[str], items: int, references: list[str], format: str, paths: list[Path]
+    runs: list[Path],
+    metrics: list[str],
+    items: int,
+    references: list[str],
+    format: str,
+    paths: list[Path],
+    output: Path | None = None,
 ) -> int:
     """Print everything there is to say about two or more runs of one task."""
     if len(runs) < 2:
         raise UserError(f"compare needs two runs or more, got {len(runs)}. Give folders such as results/<task>/<run>.")
+    check_file(output)
     held = _references(references)
     runs, unreadable = _readable(runs)
     lined = sheet(runs, Catalog(paths), Terminal())
@@ -45,7 +52,9 @@ def compare_command(
     tables = [scores_table(found), differences_table(found), tests_table(found), *groups_tables(found, held)]
     if items:
         tables.append(_items(found, items, format))
-    print_tables([*tables, *unreadable_table(unreadable)], format)
+    tables += unreadable_table(unreadable)
+    write_tables(tables, output)
+    print_tables(tables, format)
     return 1 if unreadable else 0
 
 
@@ -93,9 +102,17 @@ def _items(found: Comparison, count: int, format: str) -> Table:
 
 
 def trio_command(
-    results: Path, oracle: str, cascade: str, models: list[str], tasks: list[str], format: str, paths: list[Path]
+    results: Path,
+    oracle: str,
+    cascade: str,
+    models: list[str],
+    tasks: list[str],
+    format: str,
+    paths: list[Path],
+    output: Path | None = None,
 ) -> int:
     """Exit code: 0 every task that has an oracle or a cascade has all runs; 1 some are missing, and named."""
+    check_file(output)
     if not results.is_dir():
         raise StoreError(f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.")
     unreadable: list[str] = []
@@ -124,5 +141,7 @@ def trio_command(
             f"There are runs of {', '.join(sorted({s.model for s in runs})) or 'nobody'}"
             + (f"; {trials} with --limit, --audio or another wording are not looked at." if trials else ".")
         )
-    print_tables([*trio_tables(trios, missing), *unreadable_table(unreadable)], format)
+    tables = [*trio_tables(trios, missing), *unreadable_table(unreadable)]
+    write_tables(tables, output)
+    print_tables(tables, format)
     return 1 if missing or unreadable else 0

@@ -9,7 +9,7 @@ from diva_bench import imported
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.results import job_of
-from diva_bench.cli.show import print_table, print_tables
+from diva_bench.cli.show import check_file, print_table, print_tables, write_tables
 from diva_bench.cli.streams import say_json
 from diva_bench.errors import StoreError, UnreadableRun
 from diva_bench.report.diagnose import Patient, as_record, diagnose, long_table, tables
@@ -23,11 +23,17 @@ from diva_bench.types import Response
 
 
 def diagnose_command(
-    runs: Sequence[Path], examples: int, format: str, paths: list[Path], data_dir: Path | None = None
+    runs: Sequence[Path],
+    examples: int,
+    format: str,
+    paths: list[Path],
+    data_dir: Path | None = None,
+    output: Path | None = None,
 ) -> int:
     """Print which signs of failure the runs' answers show. StoreError for a run that has no answers yet."""
+    check_file(output)
     catalog, progress = Catalog(paths), Terminal()
-    folders = [RunFolder(path) for path in dict.fromkeys(located(path) for path in runs)]
+    folders = [RunFolder(path) for path in {located(path): path for path in reversed(runs)}.values()][::-1]
     names = _labels(folders)
     shown = progress.track(folders, "reading runs", total=len(folders))
     patients: list[Patient] = []
@@ -35,7 +41,7 @@ def diagnose_command(
     for folder in shown:
         try:
             job = job_of(catalog, folder, progress, data_dir=data_dir)
-            patients.append(_patient(job, folder, names[folder.path], catalog))
+            patients.append(_patient(job, folder, names[folder.place], catalog))
         except UnreadableRun as err:
             unreadable.append(str(err))
     if not patients:
@@ -43,6 +49,7 @@ def diagnose_command(
     for said in unreadable:
         progress.note(said)
     found = diagnose(patients)
+    write_tables(tables(found, examples), output)
     if format == "json":
         say_json(as_record(found, examples))
     elif format == "csv":
@@ -54,9 +61,9 @@ def diagnose_command(
 
 def _labels(folders: Sequence[RunFolder]) -> dict[Path, str]:
     """Run folder -> model name with edition, or the folder's own name where two of one task would be called the same."""
-    names = {folder.path: folder.path.name.rsplit("-", 1)[0] for folder in folders}
-    taken = [(path.parent, name) for path, name in names.items()]
-    return {path: name if taken.count((path.parent, name)) == 1 else path.name for path, name in names.items()}
+    names = {folder.place: folder.place.name.rsplit("-", 1)[0] for folder in folders}
+    taken = [(place.parent, name) for place, name in names.items()]
+    return {place: name if taken.count((place.parent, name)) == 1 else place.name for place, name in names.items()}
 
 
 def _patient(job: Job, folder: RunFolder, label: str, catalog: Catalog) -> Patient:
@@ -76,7 +83,7 @@ def _patient(job: Job, folder: RunFolder, label: str, catalog: Catalog) -> Patie
     llm = job.model.weights.get("llm")
     return Patient(
         label=f"{label} (errors {summary.errors_as})" if summary and summary.errors_as else label,
-        task_id=folder.path.parent.name,
+        task_id=folder.place.parent.name,
         adapter=job.model.adapter,
         llm=digest({f.path: f.sha256 for f in llm.files}) if llm else "",
         answers=answers,

@@ -19,6 +19,7 @@ from diva_bench.predictions.match import Matched, listed, match
 from diva_bench.readers.place import locate
 from diva_bench.report.runs import Finished, results_table
 from diva_bench.runner import Job
+from diva_bench.scorers import offered
 from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.specs import Edition, TaskSpec
 from diva_bench.store import RunFolder
@@ -192,6 +193,8 @@ class Importer:
             subsets=options.subsets, errors=options.errors if failed else None,
         )  # fmt: skip
         job = imported.job(task, spec, dataset, self.catalog, {**provenance.collect(sys.argv), "imported": record})
+        if options.gold:
+            offered.check_primary(task, job.scorers, dataset.samples[: offered.ENOUGH])
         job.check_former(options.output)
         return Ready(job, matched, format, options)
 

@@ -24,6 +24,7 @@ from diva_bench.cli.options import (
     Models,
     OnlyTasks,
     Paths,
+    Report,
     Results,
     Tasks,
 )
@@ -145,12 +146,13 @@ def leaderboard(
     ranks: Annotated[
         bool, typer.Option("--ranks", help="Also the interval of every rank: reads all rows, slower.")
     ] = False,
+    output: Report = None,
     path: Paths = None,
 ) -> None:
     """Rank the runs of a folder, one table per task."""
     from diva_bench.cli.results import leaderboard_command
 
-    raise typer.Exit(leaderboard_command(results, task or [], format, ranks, path or []))
+    raise typer.Exit(leaderboard_command(results, task or [], format, ranks, path or [], output))
 
 
 @app.command()

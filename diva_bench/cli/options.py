@@ -34,6 +34,14 @@ DataDir = Annotated[
     typer.Option(help="Folder of the full tasks' corpora, or one corpus (default: DIVA_BENCH_DATA)."),
 ]
 Format = Annotated[Literal["rich", "md", "csv", "latex", "json"], typer.Option(help="How to print it.")]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Also write the tables to this file, in the format that its ending names: .md, .csv, .tex, .json or .txt.",
+    ),
+]
 Paths = Annotated[
     list[Path] | None, typer.Option("--path", help="Folder of your own task and model YAML files; may be repeated.")
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from diva_bench import assets, controls, data, former, imported, judge, yamlfile
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.show import print_tables
+from diva_bench.cli.show import check_file, print_tables, write_tables
 from diva_bench.cli.streams import say
 from diva_bench.errors import OtherQuestion, SpecError, StoreError, UnreadableRun
 from diva_bench.report import scored, unchanged
@@ -18,6 +18,7 @@ from diva_bench.report.runs import Finished, results_table, unreadable_table
 from diva_bench.report.summaries import collect, of_tasks, summary_of
 from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.runner import Job
+from diva_bench.scorers import offered
 from diva_bench.specs import Json, ModelSpec
 from diva_bench.store import RunFolder, digest_of
 from diva_bench.types import Progress
@@ -35,6 +36,8 @@ def score_command(
         folder = RunFolder(path)
         try:
             job = job_of(catalog, folder, progress, more, data_dir)
+            if imported.needs_data(folder.record()):
+                offered.check_primary(job.task, job.scorers, job.samples[: offered.ENOUGH])
             with folder:
                 finished.append(Finished(judge.judge(job, folder, progress), path, folder.timing()))
         except OtherQuestion as err:
@@ -171,11 +174,17 @@ def _has_records(folder: Path, unreadable: list[str]) -> bool:
 
 
 def leaderboard_command(
-    results: Path, tasks: list[str], format: str, ranks: bool = False, paths: Sequence[Path] = ()
+    results: Path,
+    tasks: list[str],
+    format: str,
+    ranks: bool = False,
+    paths: Sequence[Path] = (),
+    output: Path | None = None,
 ) -> int:
     """Print one table per task, and the spread over prompts; `ranks`: with the interval of every rank. Exit code: 1
     without runs, and where some cannot be read or have other answers than were scored: they are listed, and the others
     ranked."""
+    check_file(output)
     if not results.is_dir():
         raise StoreError(f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.")
     unreadable: list[str] = []
@@ -189,6 +198,7 @@ def leaderboard_command(
     spread = families((s.folder for s in summaries), {s.folder: s for s in summaries})
     tables += [spread_table(spread)] if spread else []
     tables += unreadable_table(unreadable)
+    write_tables(tables, output, page)
     if format == "md":
         print(page(tables), end="")
     else:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 
 from diva_bench.cli.streams import say_json
+from diva_bench.errors import UserError
 from diva_bench.report.tables import Table
 
 
@@ -22,6 +25,45 @@ def print_table(table: Table, format: str = "rich") -> None:
         say_json(json.loads(table.to_json()))
         return
     print({"md": table.to_markdown, "csv": table.to_csv, "latex": table.to_latex}[format]())
+
+
+_ENDINGS = {".md": "md", ".csv": "csv", ".tex": "latex", ".json": "json", ".txt": "rich"}
+_WIDE = 160  # columns of a text file
+
+
+def check_file(file: Path | None) -> None:
+    """Raises UserError where tables could not be written to a file: before anything is worked out for them."""
+    if file is None:
+        return
+    if file.suffix not in _ENDINGS:
+        raise UserError(f"--output {file}: its ending says no format. Allowed: {', '.join(_ENDINGS)}.")
+    if file.is_dir() or not file.parent.is_dir():
+        raise UserError(f"--output {file}: {'is a folder' if file.is_dir() else 'there is no such folder'}.")
+
+
+def write_tables(
+    tables: Sequence[Table], file: Path | None, page: Callable[[Sequence[Table]], str] | None = None
+) -> None:
+    """What `print_tables` prints, in a file; none where no file is named. `page`: what a Markdown file has, if it is more."""
+    if file is None:
+        return
+    text = io.StringIO()
+    form = _ENDINGS[file.suffix]
+    if form == "json":
+        text.write(json.dumps([json.loads(table.to_json()) for table in tables], indent=1, ensure_ascii=False) + "\n")
+    elif form == "rich":
+        console = Console(file=text, width=_WIDE, highlight=False)
+        for number, table in enumerate(tables):
+            console.print(*([""] if number else []), table.to_rich(_WIDE), sep="\n")
+    elif form == "md" and page:
+        text.write(page(tables))
+    else:
+        ways = ({"md": table.to_markdown, "csv": table.to_csv, "latex": table.to_latex} for table in tables)
+        text.writelines(f"{way[form]()}\n" for way in ways)
+    try:
+        file.write_text(text.getvalue(), encoding="utf-8")
+    except OSError as err:
+        raise UserError(f"--output {file}: cannot be written ({err.strerror}).") from err
 
 
 def print_tables(tables: Sequence[Table], format: str = "rich") -> None:

@@ -15,7 +15,7 @@ from diva_bench.data import Dataset
 from diva_bench.errors import AssetError, DataError, UserError, nearest
 from diva_bench.readers import place, reader
 from diva_bench.scorers import offered
-from diva_bench.specs import Edition, ModelFile, TaskFile, TaskSpec
+from diva_bench.specs import FIELD, Edition, ModelFile, TaskFile, TaskSpec
 
 _NAMED = 5  # samples that cannot be used and are named one by one
 
@@ -92,13 +92,14 @@ def _check_task(catalog: Catalog, task: TaskSpec, data_dir: Path | None) -> list
     dataset = data.load(task, assets.cache_folder(), Terminal(), data_dir=data_dir)
     prompt.check(task, dataset.samples)
     offered.check_primary(task, scorers, dataset.samples)
-    problems = [*_lost(dataset), *_unnamed_choices(task, dataset), *_wrong_contrasts(task, dataset)]
+    told, shown = _told(task, dataset)
+    problems = [*_lost(dataset), *told, *_unnamed_choices(task, dataset), *_wrong_contrasts(task, dataset)]
     if problems:
         raise DataError("\n".join(f"{title}: {problem}" for problem in problems))
     seconds = duration(sum(sample.seconds for sample in dataset.samples))
     clusters = len({sample.cluster for sample in dataset.samples})
     lines = [f"{title}: {len(dataset.samples):,} samples in {clusters:,} clusters, {seconds} of audio"]
-    return [*lines, *(f"{title}: {note}" for note in (*dataset.notes, *_notes(task, dataset)))]
+    return [*lines, *(f"{title}: {note}" for note in (*dataset.notes, *shown, *_notes(task, dataset)))]
 
 
 def _lost(dataset: Dataset) -> list[str]:
@@ -112,6 +113,24 @@ def _lost(dataset: Dataset) -> list[str]:
         f"{len(dataset.faults):,} of {total:,} samples cannot be used: {named}{more}. Mend them, or list them under "
         "`exclude` with the reason."
     ]
+
+
+def _told(task: TaskSpec, dataset: Dataset) -> tuple[list[str], list[str]]:
+    """Fields of the prompt that are the answer, which is wrong; and those that are the words spoken, for which there may be a
+    reason. By what is in them, whatever they are called."""
+    texts = (task.prompt, task.system or "", *task.prompts)
+    answers, words = [], []
+    for name in dict.fromkeys(name for text in texts for name in FIELD.findall(text)):
+        having = [sample for sample in dataset.samples if name in sample.fields]
+        same = sum(sample.fields[name] in sample.references for sample in having)
+        if having and 2 * same >= len(having):
+            answers.append(
+                f"the prompt shows {{{name}}}, which is the accepted answer of {same:,} of {len(having):,} samples: nobody "
+                "would have to listen. Take it out of the prompt, or name another `reference`."
+            )
+        elif having and all(sample.fields[name] == sample.transcript for sample in having):
+            words.append(f"the prompt shows {{{name}}}, the words spoken: nobody has to listen for them")
+    return answers, words
 
 
 def _unnamed_choices(task: TaskSpec, dataset: Dataset) -> list[str]:

@@ -27,7 +27,7 @@ def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
     known = {column: _pairs(folder / name) for name, column in _OF_UTTERANCES.items() if (folder / name).is_file()}
     genders = _pairs(folder / "spk2gender") if (folder / "spk2gender").is_file() else {}
     listing, there = ("wav.scp", recordings.keys()) if parts is None else ("segments", parts.keys())
-    for number, (where, ident, words) in enumerate(_utterances(folder, there)):
+    for number, (where, ident, words) in enumerate(_utterances(folder, there, listing)):
         if ident not in there:
             raise DataError(f"{where}: utterance {ident!r} stands in no line of {listing}. Drop one, or add the other.")
         values = {"id": ident, "text": words} | {
@@ -45,7 +45,7 @@ def files(path: Path, split: str | None) -> list[Path]:
     return [folder / name for name in names if (folder / name).is_file()]
 
 
-def _utterances(folder: Path, there: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+def _utterances(folder: Path, there: Iterable[str], listing: str) -> Iterator[tuple[str, str, str]]:
     """(where, utterance, words)."""
     seen: set[str] = set()
     if (folder / "text").is_file():
@@ -56,7 +56,7 @@ def _utterances(folder: Path, there: Iterable[str]) -> Iterator[tuple[str, str, 
             yield f"{folder / 'text'}:{line}", ident, words
     for ident in there:
         if ident not in seen:
-            yield f"{folder}: utterance {ident}", ident, ""
+            yield f"{folder / 'text'}: no line for utterance {ident!r} of {listing}", ident, ""
 
 
 def _recordings(file: Path) -> dict[str, str]:

@@ -161,6 +161,9 @@ def flag(run: RunSummary) -> str:
         "" if run.repeatable else "not repeatable",
         f"data faults: {len(run.data_faults)}" if run.data_faults else "",
         failures(run),
+        f"{run.unparsed:,} of {run.scored:,} answers name no label"
+        if 2 * (run.unparsed or 0) >= max(run.scored, 1)
+        else "",
         f"released: {a.alike:,} of {a.of:,} are {a.metric}" if (a := run.agreement) and not a.whole else "",
         f"{', '.join(run.kept)} kept from an earlier judging" if run.kept else "",
     ]

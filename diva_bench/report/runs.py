@@ -16,6 +16,7 @@ from diva_bench.report.tables import Cell, Column, Table, cut_to
 from diva_bench.store import RunFolder
 
 _NAMED = 5  # ids that a note lists
+_SHOWN = 3  # faults of one kind that are shown
 _LONGEST = 200  # columns of a reason
 _NUMBER = re.compile(r"\d+")
 
@@ -81,10 +82,8 @@ def _row(finished: Finished) -> list[Cell]:
 def _notes(finished: Sequence[Finished]) -> list[str]:
     notes = synthetic_notes((f.summary["edition"], f.summary.get("speech") == "synthetic") for f in finished)
     notes += dict.fromkeys(v for f in finished for v in f.summary["signature"].values())
-    notes += dict.fromkeys(
-        f"left out for every model: {d['id']}: {d['reason']}" for f in finished for d in f.summary["data_faults"]
-    )
     for f in finished:
+        notes += _left_out(f)
         if known := f.summary.get("excluded"):
             notes.append(f"{f.summary['task']}: {len(known)} left out by the task itself: {_reasons(known)}")
     notes += dict.fromkeys(f"{f.summary['task']}: {note}" for f in finished for note in f.summary.get("data_notes", ()))
@@ -102,6 +101,21 @@ def _notes(finished: Sequence[Finished]) -> list[str]:
             said = _commonest(why.get("unsupported"))
             notes.append(f"{f.summary['unsupported']} unsupported in {f.path}: scored as empty answers{said}")
     return [*dict.fromkeys(notes), *(str(f.path) for f in finished)]
+
+
+def _left_out(finished: Finished) -> list[str]:
+    """The clips that cannot be used, by their reasons: how many, and the first few."""
+    alike: dict[str, list[str]] = {}
+    for fault in finished.summary["data_faults"]:
+        ident, reason = fault["id"], fault["reason"]
+        said = reason if ident in reason else f"{ident}: {reason}"  # most begin with the name of the clip
+        alike.setdefault(_NUMBER.sub("#", said.partition(": ")[2] or said), []).append(cut_to(said, _LONGEST))
+    notes = []
+    for found in alike.values():
+        count = f"{len(found):,} samples, the first: " if len(found) > 1 else ""
+        more = "" if len(found) <= _SHOWN else f"; all in {finished.path / 'run.json'} under `faults`"
+        notes.append(f"left out for every model: {count}{'; '.join(found[:_SHOWN])}{more}")
+    return notes
 
 
 def reasons(run: Path) -> dict[str, Counter[str]]:
