@@ -342,7 +342,7 @@ def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "diva_bench", "diagnose", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "Is this a run folder?" in done.stderr
+    assert "is no run folder: it has none of a run's files" in done.stderr
 
 
 def test_of_the_published_mini_runs_cascade_and_oracle_show_no_sign_and_diva_loses_words() -> None:
