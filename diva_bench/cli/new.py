@@ -38,7 +38,7 @@ def task(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write (default: NAME.yaml).")] = None,
     reference: Annotated[str | None, typer.Option(help="Column of what a model should answer.")] = None,
     split: Annotated[str | None, typer.Option(help="Of data that has several.")] = None,
-    speech: Annotated[Literal["human", "synthetic"] | None, typer.Option(help="Who speaks in the clips.")] = None,
+    speech: Annotated[Literal["synthetic", "human"] | None, typer.Option(help="Who speaks in the clips.")] = None,
     path: Paths = None,
 ) -> None:
     """Write a task file for data of your own; it can be run at once. What it guessed is said: check it."""
