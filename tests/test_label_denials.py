@@ -58,7 +58,7 @@ SEVERAL = {
         I refuse to answer. positive ¦ I can't help with that. positive ¦ I'm sorry, I cannot answer. positive ¦
         I can't hear anything. positive ¦ I can't hear the audio. positive ¦ I did not hear the audio; positive ¦
         There is no audio. positive ¦ No audio was provided. Positive. ¦ positive? Beats me. ¦ positive - or not ¦
-        positive (or not) ¦ It is possibly positive, possibly not ¦ yes and no: positive and negative ¦
+        positive (or not) ¦ It is possibly positive, possibly not ¦ yes and no: positive and negative ¦ positive? yes and no ¦
         I fail to see whether it's positive ¦ I'm torn between positive and neutral""",
     "correct|incorrect": """
         correct/incorrect ¦ incorrect/correct ¦ correct, incorrect ¦ incorrect, correct ¦ correct or incorrect ¦

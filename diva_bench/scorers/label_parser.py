@@ -29,6 +29,7 @@ In doubt between a label and none, none: such an answer is unparsed, which is co
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -489,10 +490,11 @@ class _Reading:
 
     def _take_back(self) -> None:
         """Deny what a clause with "at first" says, where a "but" with a label follows."""
+        last = max((m.start for m in self._mentions if not m.denied), default=-1)
         for i in range(len(self._texts)):
-            after = next((j for j in self._buts if j > i), None) if _ONCE.at(self._texts, i) else None
-            if after is not None and any(m.start >= after and not m.denied for m in self._mentions):
-                self._deny(self._clause_start(i), after, plain=False)
+            place = bisect_right(self._buts, i) if _ONCE.at(self._texts, i) else len(self._buts)
+            if place < len(self._buts) and self._buts[place] <= last:
+                self._deny(self._clause_start(i), self._buts[place], plain=False)
 
     # ---- from a negation back
 
@@ -518,8 +520,11 @@ class _Reading:
 
     def _deny(self, first: int, end: int, nearest: str = "", *, plain: bool = True) -> None:
         """Deny the labels among the tokens from `first` to before `end`; with `nearest`, only one that ends there."""
-        for mention in self._mentions:
-            if first <= mention.start and mention.end <= end and (not nearest or mention.end == end):
+        for i in range(bisect_left(self._mentions, first, key=lambda m: m.start), len(self._mentions)):
+            mention = self._mentions[i]
+            if mention.start >= end:
+                break
+            if mention.end <= end and (not nearest or mention.end == end):
                 mention.contrary = plain and not mention.denied and not nearest
                 mention.denied = True
 

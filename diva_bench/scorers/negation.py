@@ -60,7 +60,8 @@ LANGUAGES: Final[dict[str, Language]] = {
             clueless|who knows|lack context|lack the context|lack information|lack the information|don't have enough|
             do not have enough|not enough information|not enough context|not enough evidence|not enough data|
             insufficient information|insufficient context|insufficient evidence|unclear|unknown|undetermined|undeterminable|
-            indeterminate|indeterminable|inconclusive|ambiguous|undefined|not clear|isn't clear|refuse to answer""",
+            indeterminate|indeterminable|inconclusive|ambiguous|undefined|not clear|isn't clear|refuse to answer|
+            yes and no""",
     ),
     "de": Language(
         before="""nicht|kein|keine|keinen|keinem|keiner|keines|nie|niemals|weder|ohne|kaum|nein|anstatt|statt|keineswegs|ob""",
