@@ -175,7 +175,8 @@ def _value(parameter: Any) -> str:
     several = getattr(kind, "__origin__", None) is list
     if several:
         kind = kind.__args__[0]
-    allowed = getattr(kind, "__args__", ())
+    # sorted: typing takes two Literals of the same values for one, and keeps the order of whichever came first
+    allowed = sorted(getattr(kind, "__args__", ()))
     names = {Path: "PATH", int: "INTEGER", float: "NUMBER", str: "TEXT"}
     shown = parameter.metavar if parameter.opts[0].startswith("-") else None
     shown = shown or (", ".join(f"`{value}`" for value in allowed) if allowed else names.get(kind, "TEXT"))
