@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
     given = parser.parse_args()
-    where = provenance.collect([])
+    where = provenance.collect("")
     print(
         f"{where['started']}  {where['machine']['processor']}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     )

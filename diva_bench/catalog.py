@@ -20,9 +20,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
-from diva_bench import assets, cleaning, plugins, scorers
+from diva_bench import assets, cleaning, plugins, provenance, scorers
 from diva_bench.dataspec import DataChange
-from diva_bench.disk import listed
+from diva_bench.disk import listed, size
 from diva_bench.errors import AssetError, MissingMeans, SpecError, UnknownName, UserError, unknown
 from diva_bench.scorers.absent import Absent
 from diva_bench.specs import (
@@ -36,7 +36,7 @@ from diva_bench.specs import (
     TaskFile,
     TaskSpec,
 )
-from diva_bench.types import Adapter, Scorer
+from diva_bench.types import Adapter, Progress, Scorer
 from diva_bench.yamlfile import peek, read_yaml
 
 ADAPTERS = {
@@ -98,8 +98,10 @@ class Catalog:
     A file of a folder that is wrong stops only what names it: see `problems`.
     """
 
-    def __init__(self, paths: Sequence[Path] = ()) -> None:
+    def __init__(self, paths: Sequence[Path] = (), tasks: Iterable[TaskSpec] = ()) -> None:
+        """`paths`: folders of YAML files; `tasks`: those that were made in Python, for runs of them that are on disk."""
         self._paths = list(paths)
+        self._in_memory = {task.name: task for task in tasks}
 
     @cached_property
     def _places(self) -> list[tuple[str, Path]]:
@@ -229,6 +231,10 @@ class Catalog:
         leaves = [f"{f.spec.name}-{s}" for f in self.tasks() for s in cast(TaskFile, f.spec).subsets]
         return self._find("task", name, also=[*leaves, *self.suites()])
 
+    def in_memory(self, name: str) -> TaskSpec | None:
+        """A task that was made in Python."""
+        return self._in_memory.get(name)
+
     # ---- resolving
 
     def task_editions(self, name: str) -> list[Edition]:
@@ -340,6 +346,35 @@ class Catalog:
         found = self._find("weights", name)
         return cast(AssetSpec, found.spec), found.path.parent
 
+    def missing(self, models: Iterable[ModelSpec]) -> list[AssetSpec]:
+        """The weights of some models that are not on this machine, each once."""
+        every = needed(models).values()
+        return [asset for asset in every if assets.locate(asset, self.weights(asset.name)[1]) is None]
+
+    def fetch(self, models: Sequence[ModelSpec], progress: Progress) -> dict[str, Path]:
+        """weights name -> folder; what is missing is announced with its size, then fetched."""
+        if missing := self.missing(models):
+            total, names = size(sum(asset.bytes for asset in missing)), ", ".join(asset.name for asset in missing)
+            progress.note(f"fetching {total} of weights into {assets.cache_folder()}: {names}")
+        every = needed(models).items()
+        return {name: assets.ready(asset, self.weights(name)[1], progress) for name, asset in every}
+
+    def load(self, model: ModelSpec, progress: Progress) -> Adapter:
+        """Build the adapter of a model on the device that the spec and the machine agree on.
+
+        Its weights are looked up now, not when the command began: a file that was replaced since is no longer what the
+        run's identity says, and AssetError says so. UserError where the device is missing.
+        """
+        device = provenance.device(model.runtime.device) if model.weights else "cpu"
+        folders = self.fetch([model], progress)
+        if model.weights:
+            slow = model.runtime.dtype == "bfloat16" and provenance.bfloat16(device).startswith("slow")
+            where = f"on {device} in {model.runtime.dtype}{_SLOW if slow else ''}"
+            progress.note(f"loading {model.name} ({model.edition}) {where}")
+        made: Any = self.adapter(model.adapter)  # the Protocol has no constructor
+        paths = {role: folders[asset.name] for role, asset in model.weights.items()}
+        return cast(Adapter, made(model, paths, device))
+
     def training(self, model: ModelSpec) -> dict[str, Any]:
         """training.json beside a model's connector; empty where there is none, or where the connector of this name on
         this machine is another one."""
@@ -401,6 +436,16 @@ class Catalog:
             if getattr(built[name], "reads_answers", True) and scorers.NOT_SCORED not in built[name].signature:
                 built[name].signature += f"|{cleaning.SIGNATURE}"
         return built
+
+
+def needed(models: Iterable[ModelSpec]) -> dict[str, AssetSpec]:
+    """All weights of some models by name, each once."""
+    return {asset.name: asset for model in models for asset in model.weights.values()}
+
+
+_SLOW = (
+    ", which it has no instructions for: --dtype float32 is faster here, takes twice the memory and is a run of its own"
+)
 
 
 class _Clash(SpecError):

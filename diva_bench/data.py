@@ -23,8 +23,8 @@ from diva_bench.errors import DataError
 from diva_bench.provenance import without_folders
 from diva_bench.readers import ClipSource, Raw, hub, reader
 from diva_bench.readers.clips import Clip, index, reread
-from diva_bench.readers.forms import NUMBER
 from diva_bench.readers.place import need
+from diva_bench.rows import NUMBER
 from diva_bench.specs import FIELD, TaskSpec, digest_of_rows
 from diva_bench.types import Progress, Sample
 

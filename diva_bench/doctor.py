@@ -19,10 +19,12 @@ from typing import Any
 from diva_bench import audio, prompt
 from diva_bench.assets import occupied
 from diva_bench.disk import size
+from diva_bench.errors import UserError
+from diva_bench.generate import generate
 from diva_bench.provenance import bfloat16, processor
 from diva_bench.specs import TaskSpec
 from diva_bench.transcode import INSTALL, ffmpeg
-from diva_bench.types import Adapter, Progress, Sample
+from diva_bench.types import Adapter, Progress, Response, Sample
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "soundfile", "sacrebleu", "huggingface_hub")
 LITTLE_MEMORY = 8_000_000_000
@@ -134,10 +136,17 @@ def flips(
     def ask(batch: int) -> list[str]:
         starts = range(0, len(requests), batch)
         shown = progress.track(starts, f"asking in batches of {batch}", total=len(starts))
-        return [r.text for start in shown for r in adapter.generate(requests[start : start + batch])]
+        return [_said(r) for start in shown for r in generate(adapter, requests[start : start + batch], "doctor")]
 
     alone = ask(1)
     return [(n, sum(a != b for a, b in zip(alone, ask(n), strict=True)), len(alone)) for n in BATCHES]
+
+
+def _said(response: Response) -> str:
+    """What was answered; UserError where asking failed: no answer is not the same answer."""
+    if response.status == "error":
+        raise UserError(f"asking about sample {response.id} failed: {response.detail}. Its batches cannot be compared.")
+    return response.text
 
 
 def cores() -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from diva_bench import audio
 from diva_bench.errors import ClipError, UserError
+from diva_bench.generate import generate
 from diva_bench.printable import csv_cell
 from diva_bench.readers.audiofolder import SUFFIXES
 from diva_bench.types import Adapter, Progress, Request, Response
@@ -83,23 +84,13 @@ def replies(adapter: Adapter, model: str, asked: Sequence[Request], progress: Pr
         for start in range(0, len(asked), _BATCH):
             part = asked[start : start + _BATCH]
             began = time.perf_counter()
-            answers = _answers(adapter, part)
+            answers = generate(adapter, part, model)
             took = (time.perf_counter() - began) / len(part)
             for request, response in zip(part, answers, strict=True):
                 assert request.audio is not None
                 answered = None if response.status == "error" else took
                 yield Reply(request.id, model, request.audio.seconds, answered, response)
             bar.advance(len(part))
-
-
-def _answers(adapter: Adapter, part: Sequence[Request]) -> list[Response]:
-    """One response a request. Where a batch fails each clip is asked alone, so that one cannot take others with it."""
-    try:
-        return list(adapter.generate(part))
-    except Exception as err:  # whatever a model raises becomes an error with its reason, never an answer
-        if len(part) == 1:
-            return [Response(part[0].id, status="error", detail=f"{type(err).__name__}: {err}".strip())]
-    return [response for request in part for response in _answers(adapter, [request])]
 
 
 def write_csv(target: Path, rows: Sequence[Reply]) -> None:

@@ -177,13 +177,14 @@ def _identity(job: Job, folder: RunFolder) -> dict[str, Any]:
     )
     return {
         "task": job.task.name,
-        "task_id": job.task_record["id"],
+        "task_id": folder.place.parent.name,
         "run_id": folder.place.name,
         "model": job.model.name,
         "edition": job.task.edition,
         "speech": job.task.data.speech,
         "model_edition": job.model.edition,
         **({"imported": True} if job.model.adapter == imported.ADAPTER else {}),
+        **({} if job.model.hashed else {"weights_hashed": False}),
         "dtype": job.model.runtime.dtype if job.model.weights else None,
         "limit": job.task_record["limit"],
         "seed": job.seed,

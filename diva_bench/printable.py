@@ -1,4 +1,4 @@
-"""What others wrote, made fit to be shown: in a terminal, in Markdown, LaTeX, CSV and JSON. One rule for all of them.
+"""What others wrote, made fit to be shown: in a terminal, in Markdown, HTML, LaTeX, CSV and JSON. One rule for all of them.
 
 Answers, ids, names and messages of others may hold what a terminal obeys (escape sequences), what turns a line round
 (bidi overrides), what cannot be seen (zero width, half of a surrogate pair), and what a format takes for its own (a
@@ -12,6 +12,7 @@ import json
 import re
 import unicodedata
 from functools import lru_cache
+from html import escape
 from typing import Any
 
 _HIDDEN = frozenset(
@@ -82,6 +83,11 @@ def csv_cell(text: str) -> str:
     have it. Numbers stay."""
     text = visible(text)
     return f"'{text}" if _FORMULA.match(text) and not _PLAIN.fullmatch(text) else text
+
+
+def html(text: str) -> str:
+    """As text of an element or of a quoted attribute."""
+    return escape(visible(text), quote=True)
 
 
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {

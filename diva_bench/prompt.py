@@ -6,6 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from diva_bench.errors import SpecError, UserError
 from diva_bench.specs import FIELD, TaskSpec, digest_of_rows
@@ -73,6 +74,31 @@ def questions(task: TaskSpec, samples: Sequence[Sample]) -> str:
 
 
 # ---------------------------------------------------------------- wordings
+
+
+def changed(task: TaskSpec, text: str | None, system: str | None, max_new_tokens: int | None) -> TaskSpec:
+    """The task with another prompt, system message ("": none) or length of answers; None leaves one as it is. What differs
+    from the task's own is in `TaskSpec.overrides`."""
+    asked = {
+        "prompt": task.prompt if text is None else text,
+        "system": task.system if system is None else system or None,
+        "max_new_tokens": task.decode.max_new_tokens if max_new_tokens is None else max_new_tokens,
+    }
+    own = {"prompt": task.prompt, "system": task.system, "max_new_tokens": task.decode.max_new_tokens}
+    return again(task, {key: value for key, value in asked.items() if value != own[key]})
+
+
+def again(task: TaskSpec, overrides: Mapping[str, Any]) -> TaskSpec:
+    """The task with what a run changed of it, as its run.json says."""
+    if not overrides:
+        return task
+    changes: dict[str, Any] = {key: overrides[key] for key in ("prompt", "system") if key in overrides}
+    if "max_new_tokens" in overrides:
+        length = {"max_new_tokens": overrides["max_new_tokens"]}
+        changes["decode"] = task.decode.model_copy(update=length)
+    if "prompt" in overrides:
+        changes["prompts"] = ()  # its paraphrases are of another prompt
+    return task.model_copy(update={**changes, "overrides": dict(overrides)})
 
 
 def variants(task: TaskSpec, count: int) -> list[TaskSpec]:

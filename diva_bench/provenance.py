@@ -19,16 +19,21 @@ from diva_bench.errors import UserError
 _PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "soundfile", "soxr", "sacrebleu", "scikit-learn", "jiwer")
 
 
-def collect(argv: Sequence[str]) -> dict[str, Any]:
-    """Not part of any identity: the same answers on another machine are the same run. Absolute paths of the command line
-    are cut to their last part: a record says what was done, not where on whose machine."""
+def collect(command: str) -> dict[str, Any]:
+    """Not part of any identity: the same answers on another machine are the same run. `command`: how the run was started,
+    see `command_line`."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["diva-bench", *map(_bare, argv[1:])]),
+        "command": command,
         "versions": {"diva-bench": __version__, "python": platform.python_version(), **_versions()},
         "git": _git(),
         "machine": {"system": platform.platform(), "processor": processor(), "cores": os.cpu_count()},
     }
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """What was typed. Absolute paths are cut to their last part: a record says what was done, not where on whose machine."""
+    return " ".join(["diva-bench", *map(_bare, argv[1:])])
 
 
 def _bare(word: str) -> str:

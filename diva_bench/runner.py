@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,15 +21,15 @@ from diva_bench import audio, controls, former, plan, priors, prompt, provenance
 from diva_bench.controls import Control
 from diva_bench.data import Dataset
 from diva_bench.errors import ClipError, StoreError, UnreadableRun, UserError
+from diva_bench.generate import generate
 from diva_bench.specs import ModelSpec, TaskSpec, digest
-from diva_bench.store import RunFolder, Shard, problem_of
+from diva_bench.store import RunFolder, Shard
 from diva_bench.types import Adapter, Progress, Request, Response, Sample, Scorer
 
 RULES = 2
 """Version of the rules by which questions are identified; what they were before is in former.py."""
 _AHEAD = 2  # batches decoded ahead of the model
 _READERS = 4  # threads that decode
-_OOM_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
 _FINISHED = frozenset({"ok", "unsupported"})
 
 
@@ -52,6 +52,8 @@ class Job:
     frame: str | None = None
     """That template as rendered (`decoding.chat.frame`); None also until its weights are on this machine."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    adapter: Adapter | None = field(default=None, repr=False)
+    """The model itself, where it was given in Python; None: the catalog loads it."""
 
     @cached_property
     def samples(self) -> tuple[Sample, ...]:
@@ -68,14 +70,17 @@ class Job:
 
     @property
     def condition(self) -> dict[str, Any]:
-        """In which wording and under which audio condition the task is asked; empty for the task as it is."""
-        wording = {"variant": self.task.variant} if self.task.variant else {}
+        """In which wording, with which changes and under which audio condition the task is asked; empty for the task as it
+        is."""
+        wording: dict[str, Any] = {"variant": self.task.variant} if self.task.variant else {}
+        wording |= {"overrides": self.task.overrides} if self.task.overrides else {}
         return wording | ({"audio": self.control.name} if self.control is not None else {})
 
     @property
     def title(self) -> str:
         """For people: heysquad (prompt 1, snr=10) x cascade."""
         said = [f"prompt {self.task.variant}"] if self.task.variant else []
+        said += [f"changed: {', '.join(self.task.overrides)}"] if self.task.overrides else []
         said += [self.control.name] if self.control is not None else []
         how = f" ({', '.join(said)})" if said else ""
         return f"{self.task.name}{how} x {self.model.name}"
@@ -98,12 +103,29 @@ class Job:
         if self.dataset.partial:
             identity["partial"] = self.dataset.partial
         hashed = digest(identity)
-        return {"id": f"{self._task_label}-{hashed[:6]}", "hash": hashed, "name": self.task.name, **identity}
+        trial = f"-limit{limit}" if limit is not None else ""
+        named = f"{self._task_label}{trial}-{hashed[:6]}"
+        return {"id": named, "hash": hashed, "name": self.task.name, **identity}
+
+    def task_at(self, results: Path) -> dict[str, Any]:
+        """`task_record` with the name that its folder has in `results`: older versions left the limit out of it."""
+        record = self.task_record
+        older = f"{self._task_label}-{record['hash'][:6]}"
+        if record["id"] == older or (results / record["id"] / "task.json").is_file():
+            return record
+        file = results / older / "task.json"
+        known = file.is_file() and RunFolder.hash_of(file) == record["hash"]
+        return {**record, "id": older} if known else record
+
+    def run_at(self, results: Path) -> dict[str, Any]:
+        """`run_record` with the name that its task's folder has in `results`."""
+        return {**self.run_record, "task_id": self.task_at(results)["id"]}
 
     @property
     def _task_label(self) -> str:
-        """What the task folder's name begins with."""
+        """What the task folder's name begins with, but for the limit."""
         parts = [f"prompt{self.task.variant}"] if self.task.variant else []
+        parts += ["changed"] if self.task.overrides else []
         parts += [self.control.slug] if self.control is not None else []
         parts += ["partial"] if self.dataset.partial else []
         return "-".join([self.task.name, *parts])
@@ -161,22 +183,23 @@ class Job:
             "excluded": [{"id": f.id, "reason": f.reason} for f in self.dataset.excluded],
             "data_notes": list(self.dataset.notes),
             "data_revision": self.dataset.revision,
+            **({} if self.model.hashed else {"weights_hashed": False}),
             **self.provenance,
         }
 
     def reserve(self, results: Path) -> None:
         """Make the task's folder: StoreError where nothing can be written there."""
-        RunFolder.reserve(results, self.task_record)
+        RunFolder.reserve(results, self.task_at(results))
 
     def folder(self, results: Path, shard: Shard | None = None) -> RunFolder:
-        return RunFolder.create(results, self.task_record, self.run_record, shard)
+        return RunFolder.create(results, self.task_at(results), self.run_at(results), shard)
 
     def path(self, results: Path) -> Path:
         """Where the run is or would be."""
         return self.task_path(results) / str(self.run_record["id"])
 
     def task_path(self, results: Path) -> Path:
-        return results / str(self.task_record["id"])
+        return results / str(self.task_at(results)["id"])
 
     def check_former(self, results: Path) -> None:
         """Refuse to ask again what an older version has asked in this very folder, under the id it had then."""
@@ -271,10 +294,18 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
         progress.note(f"{job.title}: resuming {outcome.before}/{total}")
     prior = job.prior()
     done = total - sum(len(b) for b in todo)
-    with progress.bar(job.title, total, "samples", done) as bar:
-        for batch, requests, broken in _prefetch(job, todo, prior):
+
+    def split(rows: int, into: int, first: str, why: str) -> None:
+        folder.event({"event": "split", "rows": rows, "into": into, "first": first, "why": why})
+
+    # closed here, not when nothing refers to it any more: a notebook keeps what an exception refers to
+    with (
+        progress.bar(job.title, total, "samples", done) as bar,
+        contextlib.closing(_prefetch(job, todo, prior)) as batches,
+    ):
+        for batch, requests, broken in batches:
             began = time.perf_counter()
-            answers = {r.id: r for r in [*broken, *_ask(adapter, job.model.adapter, requests, folder)]}
+            answers = {r.id: r for r in [*broken, *generate(adapter, requests, job.model.adapter, split)]}
             wall = time.perf_counter() - began
             responses = [_public(answers[s.id]) for s in batch]
             heard = sum(s.seconds for s in batch)
@@ -317,7 +348,7 @@ def _timing(responses: Sequence[Response], heard: float, wall: float) -> dict[st
 
 def _prefetch(
     job: Job, todo: Sequence[tuple[Sample, ...]], prior: Callable[[Sample], Mapping[str, float] | None]
-) -> Iterator[tuple[tuple[Sample, ...], list[Request], list[Response]]]:
+) -> Generator[tuple[tuple[Sample, ...], list[Request], list[Response]], None, None]:
     """(batch, its requests, error rows of samples that could not be read); `_AHEAD` batches are decoded in advance."""
 
     def build(sample: Sample) -> Request | Response:
@@ -355,49 +386,3 @@ def _prefetch(
             for _, futures in waiting:
                 for future in futures:
                     future.cancel()
-
-
-# ---------------------------------------------------------------- asking, whatever happens
-
-
-def _ask(adapter: Adapter, name: str, requests: list[Request], folder: RunFolder) -> list[Response]:
-    """Answers for a batch. Out of memory: halves. Any other failure: one by one, so that one sample cannot take
-    others with it; a sample that fails alone is an `error` row with the reason."""
-    if not requests:
-        return []
-    try:
-        return _checked(requests, adapter.generate(requests), name)
-    except Exception as err:  # whatever a model raises becomes an `error` row with its reason, never an answer
-        memory = isinstance(err, MemoryError) or any(w in str(err).lower() for w in _OOM_WORDS)
-        reason = provenance.without_folders(f"{type(err).__name__}: {err}".strip())[:500]
-    if len(requests) == 1:
-        return [Response(requests[0].id, status="error", detail=reason)]
-    size = len(requests) // 2 if memory else 1
-    folder.event({"event": "split", "rows": len(requests), "into": size, "first": requests[0].id, "why": reason})
-    return [r for i in range(0, len(requests), size) for r in _ask(adapter, name, requests[i : i + size], folder)]
-
-
-def _checked(requests: Sequence[Request], responses: Sequence[Response], name: str) -> list[Response]:
-    """The adapter's contract: one response per request, same order, of the types and values that can be stored."""
-    if not isinstance(responses, list | tuple) or not all(isinstance(r, Response) for r in responses):
-        kinds = ", ".join(sorted({type(r).__name__ for r in responses})) if isinstance(responses, list | tuple) else ""
-        raise TypeError(
-            f"adapter {name} gave {type(responses).__name__} of {kinds or 'nothing'}, not a list of Response"
-        )
-    got = [r.id for r in responses]
-    wanted = [r.id for r in requests]
-    if got != wanted:
-        raise ValueError(f"adapter {name} answered {got[:5]} ({len(got)}) to {wanted[:5]} ({len(wanted)})")
-    return [_checked_one(q, r, name) for q, r in zip(requests, responses, strict=True)]
-
-
-def _checked_one(request: Request, response: Response, name: str) -> Response:
-    """The response, or an error that says what is wrong with it: what cannot be stored is no answer."""
-    problem = problem_of(response)
-    if not problem and response.status == "ok" and request.choices is not None:
-        scores = response.choices or {}
-        if set(scores) != set(request.choices):
-            problem = f"choices: there are label scores for {sorted(scores)}, not for {sorted(request.choices)}"
-    if not problem:
-        return response
-    return Response(request.id, status="error", detail=f"adapter {name}: its response to {request.id}: {problem}"[:500])

@@ -1,6 +1,6 @@
 """The run folder: open, append, resume, read. Knows nothing of models.
 
-    results/covost2-de-4be1f0/          one task: comparable runs
+    results/covost2-de-4be1f0/          one task: comparable runs (covost2-de-limit4-f33fd8 where it is a trial on 4 samples)
         task.json                       what was asked, hashed; write-once
         diva-9c2d71/                    one run
             run.json                    resolved specs, versions, machine; write-once
@@ -23,14 +23,14 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import FileIO
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
@@ -39,8 +39,8 @@ from diva_bench import stored
 from diva_bench.disk import stamp
 from diva_bench.errors import StoreError, UnreadableRun
 from diva_bench.specs import digest
-from diva_bench.stored import SCHEMA, STATUSES, RunRecord, Summary, TaskRecord
-from diva_bench.types import LabelScore, Response, Status
+from diva_bench.stored import SCHEMA, STATUSES, RunRecord, Summary, TaskRecord, from_json, to_json
+from diva_bench.types import Response
 
 Json = dict[str, Any]
 
@@ -130,6 +130,11 @@ class RunFolder:
             raise _cannot_write(path, err) from err
         return path
 
+    @staticmethod
+    def hash_of(record: Path) -> str:
+        """The hash in a task.json or run.json; UnreadableRun where it is not JSON."""
+        return str(read_json(record).get("hash"))
+
     def __enter__(self) -> RunFolder:
         try:
             self._lock.acquire(timeout=0)
@@ -179,7 +184,7 @@ class RunFolder:
         if self._round is None:
             self._round = self._next_round()
         mark = {"round": self._round} if self._round else {}
-        self._write("responses", [_to_json(r) | mark for r in responses], stored.ANSWER)
+        self._write("responses", [to_json(r) | mark for r in responses], stored.ANSWER)
         if timing is not None:
             self._write("timing", [timing], stored.TIMING)
 
@@ -317,7 +322,7 @@ class RunFolder:
         for number, path in enumerate(self._shards("responses")):
             for offset, row in _read_answers(path):
                 if (number, offset) in counts:
-                    yield _from_json(row)
+                    yield from_json(row)
 
     def stamps(self) -> list[list[str | int]]:
         """Name and stamp (`disk.stamp`) of every file of answers, as JSON has them: where these are the same, the answers
@@ -489,60 +494,7 @@ def _line(row: Json) -> bytes:
 
 def digest_of(responses: Iterable[Response]) -> str:
     """sha256 of answers, in the order of their ids: all of them that can be judged, and nothing of when they were given."""
-    return digest([_to_json(response) for response in sorted(responses, key=lambda r: r.id)])
-
-
-def problem_of(response: Response) -> str:
-    """Why a response cannot be stored, in words; "" where it can. What an adapter gives is checked by this before it counts
-    as an answer."""
-    try:
-        row, seconds = _to_json(response), dict(response.seconds)
-        if strange := stored.foreign(row) or stored.foreign(seconds, "seconds"):
-            return strange
-        stored.ANSWER.validate_python(row)
-        stored.STAGES.validate_python(seconds)
-    except ValidationError as err:
-        return stored.words(err)
-    except Exception as err:  # an adapter may give anything
-        return f"{type(err).__name__}: {err}"
-    return "" if response.status in STATUSES else f"status: {response.status!r} is none of {', '.join(STATUSES)}"
-
-
-def _whole(text: Any) -> Any:
-    """A text without half surrogate pairs, which a model may emit and UTF-8 has not; anything else as it is."""
-    return text.encode("utf-8", "replace").decode("utf-8") if isinstance(text, str) else text
-
-
-def _to_json(response: Response) -> Json:
-    row: Json = {"id": response.id, "status": response.status, "text": _whole(response.text)}
-    if response.detail:
-        row["detail"] = _whole(response.detail)
-    if response.choices is not None:
-        row["choices"] = {k: (v.total, v.tokens, v.first) for k, v in response.choices.items()}
-    if response.heard is not None:
-        row["heard"] = _whole(response.heard)
-    if response.tokens:
-        row["tokens"] = dict(response.tokens)
-    if response.label is not None:
-        row["label"] = response.label
-    if response.scores:
-        row["scores"] = dict(response.scores)
-    return row
-
-
-def _from_json(row: Mapping[str, Any]) -> Response:
-    choices = row.get("choices")
-    return Response(
-        id=row["id"],
-        status=cast(Status, row["status"]),
-        text=row["text"],
-        detail=row.get("detail", ""),
-        choices={k: LabelScore(*v) for k, v in choices.items()} if choices is not None else None,
-        heard=row.get("heard"),
-        tokens=row.get("tokens", {}),
-        label=row.get("label"),
-        scores=row.get("scores", {}),
-    )
+    return digest([to_json(response) for response in sorted(responses, key=lambda r: r.id)])
 
 
 def _cannot_write(path: Path, err: OSError) -> StoreError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Literal, NotRequired, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
@@ -18,6 +18,7 @@ from diva_bench import problems
 from diva_bench.dataspec import Speech
 from diva_bench.errors import UnreadableRun
 from diva_bench.specs import Json, ModelSpec, digest
+from diva_bench.types import LabelScore, Response, Status
 
 SCHEMA = 2
 """Bumped where a file of a run folder would hold something else. 1: rows without a round, files without a number."""
@@ -161,6 +162,8 @@ class RunRecord(_Record):
     frame: str | None = None
     variant: int = 0
     audio: str | None = None
+    overrides: dict[str, str | int | None] = Field(default_factory=dict)
+    weights_hashed: bool = True
     faults: list[_Fault] = Field(default_factory=list)
     excluded: list[_Fault] = Field(default_factory=list)
     data_notes: list[str] = Field(default_factory=list)
@@ -223,6 +226,8 @@ class Summary(_Part):
     """A nano model is asked the mini task; a model without weights has no edition."""
     imported: bool = False
     """The answers were given elsewhere (`diva-bench import`)."""
+    weights_hashed: bool = True
+    """False: the model was given in Python, and nothing but its name and version is known of it."""
     dtype: str | None
     limit: int | None
     seed: int
@@ -230,6 +235,8 @@ class Summary(_Part):
     """The wording of the prompt: 0 the main one; a summary without the key is older, or of that."""
     audio: str | None = None
     """The audio condition (`run --audio`), None for clips as they are."""
+    overrides: dict[str, str | int | None] = Field(default_factory=dict)
+    """What the run asked otherwise than the task says: prompt, system, max_new_tokens."""
     primary: str
     repeatable: bool
     n: _Count
@@ -334,3 +341,61 @@ def check_identity(task: Json, run: Json, where: str) -> None:
 
 
 _RESTORE = "Restore it from a copy, or move the folder away."
+
+
+# ---------------------------------------------------------------- a response as a line
+
+
+def problem_of(response: Response) -> str:
+    """Why a response cannot be stored, in words; "" where it can. What an adapter gives is checked by this before it counts
+    as an answer."""
+    try:
+        row, seconds = to_json(response), dict(response.seconds)
+        if strange := foreign(row) or foreign(seconds, "seconds"):
+            return strange
+        ANSWER.validate_python(row)
+        STAGES.validate_python(seconds)
+    except ValidationError as err:
+        return words(err)
+    except Exception as err:  # an adapter may give anything
+        return f"{type(err).__name__}: {err}"
+    return "" if response.status in STATUSES else f"status: {response.status!r} is none of {', '.join(STATUSES)}"
+
+
+def _whole(text: Any) -> Any:
+    """A text without half surrogate pairs, which a model may emit and UTF-8 has not; anything else as it is."""
+    return text.encode("utf-8", "replace").decode("utf-8") if isinstance(text, str) else text
+
+
+def to_json(response: Response) -> Json:
+    """A response as a line of responses.jsonl."""
+    row: Json = {"id": response.id, "status": response.status, "text": _whole(response.text)}
+    if response.detail:
+        row["detail"] = _whole(response.detail)
+    if response.choices is not None:
+        row["choices"] = {k: (v.total, v.tokens, v.first) for k, v in response.choices.items()}
+    if response.heard is not None:
+        row["heard"] = _whole(response.heard)
+    if response.tokens:
+        row["tokens"] = dict(response.tokens)
+    if response.label is not None:
+        row["label"] = response.label
+    if response.scores:
+        row["scores"] = dict(response.scores)
+    return row
+
+
+def from_json(row: Mapping[str, Any]) -> Response:
+    """A line of responses.jsonl as a response."""
+    choices = row.get("choices")
+    return Response(
+        id=row["id"],
+        status=cast(Status, row["status"]),
+        text=row["text"],
+        detail=row.get("detail", ""),
+        choices={k: LabelScore(*v) for k, v in choices.items()} if choices is not None else None,
+        heard=row.get("heard"),
+        tokens=row.get("tokens", {}),
+        label=row.get("label"),
+        scores=row.get("scores", {}),
+    )

@@ -5,6 +5,7 @@ Nothing here imports more than numpy. Units: seconds, Hz, tokens; audio samples 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -213,7 +214,7 @@ class Bar(Protocol):
 
 
 class Silent:
-    """A Progress that shows nothing: for libraries and tests."""
+    """A Progress that shows nothing: for tests."""
 
     def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterable[T]:
         return items
@@ -223,6 +224,13 @@ class Silent:
 
     def note(self, message: str) -> None:
         return None
+
+
+class Logged(Silent):
+    """The Progress of who calls the library without one: no bars, and notes go to the logger "diva_bench"."""
+
+    def note(self, message: str) -> None:
+        logging.getLogger("diva_bench").info("%s", message)
 
 
 class _SilentBar:

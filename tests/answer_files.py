@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from diva_bench.cli.import_ import Options, import_all
+from diva_bench.cli.import_ import import_all
+from diva_bench.importing import Options
 from diva_bench.store import RunFolder
 
 QA = """\
@@ -73,9 +74,9 @@ def diva_eval(name: str, rows: Sequence[tuple[object, str, object]]) -> Path:
 
 
 def load(*files: Path, **changes: Any) -> int:
-    known: dict[str, Any] = {"task": "quiz", "model_name": "other", "paths": [Path("specs")]}
-    options = Options(files=list(files), **known | changes)
-    return import_all([("", options)], options.paths)
+    known: dict[str, Any] = {"task": "quiz", "model_name": "other", "paths": [Path("specs")]} | changes
+    paths = known.pop("paths")
+    return import_all([("", Options(files=list(files), **known))], paths)
 
 
 def only(task: str = "*", run: str = "*", where: str = "results") -> RunFolder:

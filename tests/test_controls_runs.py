@@ -16,9 +16,8 @@ from test_run import _until_growing, command, environment, only
 
 from diva_bench import controls, runner
 from diva_bench.catalog import Catalog
-from diva_bench.cli.results import job_of, stored_job
-from diva_bench.cli.run import Options, load_adapter, prepare
 from diva_bench.errors import ClipError
+from diva_bench.evaluation import Settings, job_of, prepare, stored_job
 from diva_bench.former import is_former
 from diva_bench.report.leaderboard import leaderboard
 from diva_bench.report.summaries import collect, summary_of
@@ -127,11 +126,11 @@ def test_a_run_under_noise_killed_and_resumed_ends_the_same_to_the_byte(tmp_path
 @pytest.mark.parametrize("condition", ["shuffled", "10"])
 def test_processes_that_share_a_run_hear_what_one_hears(tmp_path, specs, ask, condition):
     ask("hears", "--audio", condition, output="one")
-    options = Options(["hears"], ["toy"], audio=[condition], paths=[specs], batch_budget=2.0)
+    settings = Settings(audio=(condition,), batch_seconds=2.0)
     catalog = Catalog([specs])
     for share in (Shard(0, 2), Shard(1, 2)):
-        job = prepare(catalog, options, Silent())[0]  # every process makes its own
-        adapter = load_adapter(catalog, job.model, Silent())
+        job = prepare(catalog, ["hears"], ["toy"], settings, Silent())[0]  # every process makes its own
+        adapter = catalog.load(job.model, Silent())
         with job.folder(tmp_path / "two", share) as folder:
             assert 0 < runner.ask(job, adapter, folder, Silent(), share).answered < 12
     assert len(list((tmp_path / "two").glob("*/*/responses.*-of-2.jsonl"))) == 2

@@ -320,13 +320,13 @@ def test_programs_get_every_sign_with_its_numbers() -> None:
 
 def test_the_command_reads_runs_on_disk_and_needs_no_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from diva_bench.cli.diagnose import diagnose_command
-    from diva_bench.cli.run import Options, run_command
+    from diva_bench.cli.run import run_command
+    from diva_bench.evaluation import Settings
 
     monkeypatch.setenv("DIVA_BENCH_CACHE", str(tmp_path / "cache"))
     toy = mini_task.write(tmp_path / "toy", count=6)
     mini_task.model(toy, "parrot")
-    options = Options(models=["parrot"], tasks=["toy"], edition="mini", output=tmp_path / "results", paths=[toy])
-    assert run_command(options) == 0
+    assert run_command(["parrot"], ["toy"], Settings(edition="mini", output=tmp_path / "results"), [toy]) == 0
     (run,) = (tmp_path / "results").glob("*/parrot-*")
     for file in ("summary.json", "scores.jsonl"):
         (run / file).unlink()
@@ -349,7 +349,7 @@ def test_of_the_published_mini_runs_cascade_and_oracle_show_no_sign_and_diva_los
     from diva_bench.catalog import Catalog
     from diva_bench.cli.diagnose import _labels, _patient
     from diva_bench.cli.progress import Terminal
-    from diva_bench.cli.results import job_of
+    from diva_bench.evaluation import job_of
     from diva_bench.store import RunFolder
 
     paths = [p for m in ("diva", "cascade", "oracle") for p in (ROOT / "results/mini").glob(f"heysquad-*/{m}-*")]

@@ -32,7 +32,7 @@ def test_the_report_of_this_machine(tmp_path: Path) -> None:
 
 def test_a_record_says_what_was_done_and_not_where_on_whose_machine() -> None:
     words = ["/usr/bin/diva-bench", "run", "-t", "/home/me/own.yaml", "--output=/data/runs", "--path", "specs/mine"]
-    said = provenance.collect(words)["command"]
+    said = provenance.command_line(words)
     assert said == "diva-bench run -t own.yaml --output=runs --path specs/mine"
 
 

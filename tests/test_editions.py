@@ -9,7 +9,7 @@ import pytest
 from command_line import call
 
 from diva_bench.catalog import Catalog
-from diva_bench.cli.editions import choose
+from diva_bench.editions import choose
 from diva_bench.errors import UserError
 from diva_bench.readers import place
 from diva_bench.report.leaderboard import caption

@@ -18,8 +18,8 @@ from hub_data import small
 from test_data import any_table
 
 from diva_bench.catalog import Catalog
-from diva_bench.cli.editions import choose
 from diva_bench.cli.progress import Terminal
+from diva_bench.editions import choose
 from diva_bench.errors import DataError
 from diva_bench.readers import hub, place
 from diva_bench.store import read_json

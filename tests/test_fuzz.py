@@ -17,8 +17,8 @@ import pytest
 
 from diva_bench import data, predictions
 from diva_bench.catalog import Catalog, check_file
-from diva_bench.cli.import_ import pairs
 from diva_bench.errors import UserError
+from diva_bench.importing import pairs
 from diva_bench.predictions.match import match
 from diva_bench.readers.forms import FORMS
 from diva_bench.training import sources

@@ -15,9 +15,9 @@ from answer_files import GOLD_LABELS, answers, diva_eval, load, only, two_tasks,
 
 from diva_bench import imported, predictions
 from diva_bench.cli.compare import compare_command
-from diva_bench.cli.import_ import pairs
 from diva_bench.cli.results import leaderboard_command, score_command
 from diva_bench.errors import PredictionError, StoreError, UserError
+from diva_bench.importing import pairs
 from diva_bench.store import RunFolder
 
 
@@ -38,7 +38,7 @@ def test_a_whole_file_is_a_run_that_is_scored_and_ranked(capsys: pytest.CaptureF
     assert value(folder, "contains") == 50
     assert summary["groups"]["voice"]["a"]["n"] == 3
     capsys.readouterr()
-    assert leaderboard_command(Path("results"), [], "csv") == 0
+    assert leaderboard_command(Path("results"), [], "csv", every=True) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(",")[1] for line in lines if line.startswith(("1,", "2,"))] == ["better", "other"]
     assert "imported" in lines[1]
@@ -207,7 +207,7 @@ def test_compare_shows_the_label_that_was_decided_on_and_the_words(capsys: pytes
         assert load(file, task="mood", labels="mad=anger", model_name=name) == 0
     runs = [only("mood-*", f"{name}-*").path for name in ("right", "wrong")]
     capsys.readouterr()
-    assert compare_command(runs, [], 6, [], "csv", [Path("specs")]) == 0
+    assert compare_command(runs, [], 6, [], "csv", [Path("specs")], every=True) == 0
     shown = [line.split(",") for line in capsys.readouterr().out.splitlines() if line.startswith("m")]
     assert {line[0]: line[3:] for line in shown if len(line) == 5 and line[0] in ("m0", "m1", "m2")} == {
         "m0": ["anger; says: mad", "hm"],

@@ -18,7 +18,7 @@ from tiny_models import CHAT, make_llm, store
 
 from diva_bench import former
 from diva_bench.catalog import Catalog
-from diva_bench.cli.results import stored_job
+from diva_bench.evaluation import stored_job
 from diva_bench.store import RunFolder
 from diva_bench.types import Silent
 

@@ -15,8 +15,8 @@ from training_tools import make_place, parquet, prepared, wav
 from diva_bench import disk
 from diva_bench.catalog import Catalog
 from diva_bench.cli.probe import probe_command
-from diva_bench.cli.run import Options, load_adapter
 from diva_bench.errors import AssetError, DataError, UserError
+from diva_bench.evaluation import Settings
 from diva_bench.training import evaluate, export, probe, train
 from diva_bench.training.data import audio_key
 from diva_bench.types import Response, Sample, Silent
@@ -67,8 +67,8 @@ def clips(tmp_path: Path) -> Path:
 
 
 def asked(specs: Path, clips: Path, target: Path, *models: str, repeat: bool = True, **options: Any) -> dict[str, Any]:
-    given = Options(models=list(models), tasks=[], edition="nano", paths=[specs], **options)
-    assert probe_command(given, [str(clips)], repeat, target, "md") == 0
+    settings = Settings(edition="nano", **options)
+    assert probe_command(models, [str(clips)], settings, repeat, target, "md", [specs]) == 0
     return dict(json.loads(target.read_text(encoding="utf-8")))
 
 
@@ -120,8 +120,8 @@ def test_where_no_transcript_fits_the_words_are_still_repeated_and_it_is_said(
     assert "diva-narrow-toy: none of the 1 transcripts fits its virtual tokens" in capsys.readouterr().err.replace(
         "\n", " "
     )
-    options = Options(models=["diva-narrow-toy"], tasks=[], edition="nano", paths=[specs], limit=limit)
-    assert probe_command(options, [str(data)], False, None, "md") == 1
+    settings = Settings(edition="nano", limit=limit)
+    assert probe_command(["diva-narrow-toy"], [str(data)], settings, False, None, "md", [specs]) == 1
 
 
 def test_a_connector_that_is_replaced_while_others_are_probed_is_refused_when_its_turn_comes(
@@ -134,10 +134,10 @@ def test_a_connector_that_is_replaced_while_others_are_probed_is_refused_when_it
     weights(tmp_path / "connector", "c-wide", mine)
     catalog = Catalog([mine])
     model = catalog.model("diva-wide-toy", "nano")
-    load_adapter(catalog, model, Silent()).close()
+    catalog.load(model, Silent()).close()
     shutil.copy(specs.parent / "first" / "export" / "connector.safetensors", tmp_path / "connector")
     with pytest.raises(AssetError, match=r"c-wide.*connector\.safetensors"):
-        load_adapter(catalog, model, Silent())
+        catalog.load(model, Silent())
 
 
 def test_a_limit_takes_the_same_clips_for_every_model(specs: Path, clips: Path, tmp_path: Path) -> None:
@@ -210,9 +210,9 @@ def test_what_cannot_be_probed_is_refused(specs: Path, tmp_path: Path) -> None:
     silent = parquet(tmp_path / "silent.parquet", [(wav(0.4, level=0.0), "words")])
     with pytest.raises(DataError, match=r"no clip that can be used; skipped: \{'silent': 1\}"):
         probe.clips([str(silent)], 30.0)
-    options = Options(models=["oracle-toy"], tasks=[], edition="nano", dtype="float16", paths=[specs])
+    settings = Settings(edition="nano", dtype="float16")
     with pytest.raises(UserError, match="bfloat16 or float32, as training does"):
-        probe_command(options, [str(silent)], True, None, "md")
+        probe_command(["oracle-toy"], [str(silent)], settings, True, None, "md", [specs])
 
 
 def test_clips_are_broken_down_by_source_and_by_the_words_of_their_texts_where_these_differ() -> None:

@@ -13,7 +13,6 @@ from training_tools import Notes, make_place, prepared
 
 from diva_bench import provenance
 from diva_bench.catalog import Catalog
-from diva_bench.cli.run import load_adapter
 from diva_bench.specs import Runtime
 
 AMX, OLD = "flags\t\t: fpu avx512_bf16 amx_bf16", "flags\t\t: fpu avx2"
@@ -76,11 +75,9 @@ def test_loading_a_model_in_a_format_that_is_slow_here_says_what_would_be_faster
     catalog, notes = Catalog([]), Notes()
     spec = catalog.model("cascade", "nano")
     spec = spec.model_copy(update={"runtime": Runtime(dtype=dtype, device="cpu")})
-    monkeypatch.setattr(
-        "diva_bench.cli.run.fetch", lambda *_: dict.fromkeys(("whisper-tiny.en", "smollm2-135m-instruct"))
-    )
+    monkeypatch.setattr(Catalog, "fetch", lambda *_: dict.fromkeys(("whisper-tiny.en", "smollm2-135m-instruct")))
     monkeypatch.setattr(Catalog, "adapter", lambda *_: lambda *made: made)
-    load_adapter(catalog, spec, notes)
+    catalog.load(spec, notes)
     assert notes.all[0].startswith(f"loading cascade (nano) on cpu in {dtype}")
     assert ("--dtype float32 is faster here" in notes.all[0]) == warned
 
@@ -105,7 +102,7 @@ def test_loading_a_model_in_a_format_that_is_slow_here_says_what_would_be_faster
     ],
 )
 def test_a_command_line_is_recorded_without_folders_of_the_machine(word: str, kept: str) -> None:
-    assert provenance.collect(["diva-bench", "run", word])["command"] == f"diva-bench run {kept}"
+    assert provenance.command_line(["diva-bench", "run", word]) == f"diva-bench run {kept}"
 
 
 @pytest.mark.parametrize(

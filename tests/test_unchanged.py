@@ -96,7 +96,7 @@ def test_a_run_whose_answers_changed_is_listed_with_what_to_do_and_the_others_ar
         assert leaderboard(place).returncode == 0
     file = answers_of(place, "echo")
     CHANGES[change](file)
-    got = leaderboard(place, "--format", "csv")
+    got = leaderboard(place, "--format", "csv", "--all-tables")
     assert got.returncode == 1
     assert f"{AGAIN} results/{file.parent.parent.name}/{file.parent.name}`" in got.stdout
     assert "1,hears" in got.stdout
@@ -106,9 +106,9 @@ def test_a_run_whose_answers_changed_is_listed_with_what_to_do_and_the_others_ar
 def test_a_run_that_was_scored_again_is_ranked_again(place: Path) -> None:
     file = answers_of(place, "echo")
     edited(file)
-    assert AGAIN in leaderboard(place, "--format", "csv").stdout
+    assert AGAIN in leaderboard(place, "--format", "csv", "--all-tables").stdout
     assert call(place, "score", "--path", "specs", str(file.parent)).returncode == 0
-    got = leaderboard(place, "--format", "csv")
+    got = leaderboard(place, "--format", "csv", "--all-tables")
     assert got.returncode == 0
     assert AGAIN not in got.stdout
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from diva_bench import stored
+from diva_bench import provenance, stored
 from diva_bench.catalog import Catalog, check_file
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.run import Options, editions_of, framed, prepare, ready, run_jobs, shard_of_process, training_of
 from diva_bench.cli.show import print_table
 from diva_bench.errors import AssetError, StoreError, UnreadableRun, UserError, unknown
+from diva_bench.evaluation import (
+    Settings,
+    editions_of,
+    framed,
+    prepare,
+    ready,
+    run_jobs,
+    shard_of_process,
+    training_of,
+)
 from diva_bench.report.ablation import Block, Outcome, Variant, ablation_table
 from diva_bench.report.summaries import summary_of
 from diva_bench.runner import Job
@@ -24,19 +34,28 @@ from diva_bench.store import RunFolder
 from diva_bench.types import Response, WholeScorer
 
 
-def ablate_command(options: Options, metric: str | None, ask: bool, format: str) -> int:
-    """`options.models`: the base, then its variants. Exit code: 0 all compared; 1 something is missing, and is named."""
-    progress, shard = Terminal(), shard_of_process(os.environ)
-    catalog = Catalog(options.paths)
-    editions = editions_of(catalog, options, progress)
+def ablate_command(
+    models: Sequence[str],
+    tasks: Sequence[str],
+    settings: Settings,
+    metric: str | None,
+    ask: bool,
+    format: str,
+    paths: Sequence[Path] = (),
+) -> int:
+    """`models`: the base, then its variants. Exit code: 0 all compared; 1 something is missing, and is named."""
+    progress, shard, output = Terminal(), shard_of_process(os.environ), settings.output
+    catalog = Catalog(paths)
+    editions = editions_of(catalog, models, tasks, settings, progress)
     resolved: dict[str, ModelSpec] = {}
     if not ask:  # published runs can be compared without the connectors that they were asked of
         resolved = {
-            model: _published(model, edition, options, why)
+            model: _published(model, edition, settings, why)
             for model, edition in editions.models.items()
             if (why := catalog.untrained(model, edition))
         }
-    jobs = prepare(catalog, options, progress, resolved, editions)
+    command = provenance.command_line(sys.argv)
+    jobs = prepare(catalog, models, tasks, settings, progress, command=command, resolved=resolved, editions=editions)
     groups = _by_task(jobs)
     owners = [_owner(group[0], metric or group[0].task.primary) for group in groups]
     if metric and not any(owners):
@@ -47,28 +66,26 @@ def ablate_command(options: Options, metric: str | None, ask: bool, format: str)
         from diva_bench.decoding.memo import ENCODED, LIMIT  # torch
 
         ENCODED.limit = LIMIT
-        jobs = ready(catalog, jobs, options, progress)
-        if run_jobs(catalog, jobs, options, progress, shard) is None:
+        jobs = ready(catalog, jobs, output, progress)
+        if run_jobs(catalog, jobs, output, progress, shard) is None:
             return 0  # the first process has the table
     else:
         jobs = framed(catalog, jobs)
         for job in jobs:
-            job.check_former(options.output)
+            job.check_former(output)
     groups = _by_task(jobs)
-    paths: dict[str, list[Path]] = {}
+    folders: dict[str, list[Path]] = {}
     for job in jobs:
-        paths.setdefault(job.model.name, []).extend(path for path in [job.find(options.output)] if path)
-    variants = {job.model.name: variant(catalog, job.model, paths[job.model.name]) for job in groups[0]}
+        folders.setdefault(job.model.name, []).extend(path for path in [job.find(output)] if path)
+    variants = {job.model.name: variant(catalog, job.model, folders[job.model.name]) for job in groups[0]}
     blocks = [
-        _block(group, metric or group[0].task.primary, owner, variants, options.output)
+        _block(group, metric or group[0].task.primary, owner, variants, output)
         for group, owner in zip(groups, owners, strict=True)
     ]
     for group, block in zip(groups, blocks, strict=True):
         for job, outcome in zip(group, (block.base, *block.against), strict=True):
             if outcome.gap:
-                progress.note(
-                    f"{block.task} x {job.model.name}: {outcome.gap} ({job.find(options.output) or options.output})"
-                )
+                progress.note(f"{block.task} x {job.model.name}: {outcome.gap} ({job.find(output) or output})")
     print_table(ablation_table(blocks), format)
     return 1 if any(gap for block in blocks for gap in block.gaps) else 0
 
@@ -111,27 +128,27 @@ def models_of(base: str, against: Sequence[str]) -> list[str]:
     return [base, *others]
 
 
-def _published(model: str, edition: Edition, options: Options, untrained: str) -> ModelSpec:
+def _published(model: str, edition: Edition, settings: Settings, untrained: str) -> ModelSpec:
     """A model as its runs under --output have it, where its weights are not on this machine.
 
     Raises AssetError where there is no such run, UserError where its runs are of more than one connector or dtype.
     """
     name = check_file(Path(model))[1].spec.name if model.endswith((".yaml", ".yml")) else model
     found: dict[str, tuple[ModelSpec, Path]] = {}
-    for path in sorted(options.output.glob(f"*/{name}-*/run.json")):
+    for path in sorted(settings.output.glob(f"*/{name}-*/run.json")):
         spec = _model_of(path)
-        if (spec.name, spec.edition) == (name, edition) and options.dtype in (None, spec.runtime.dtype):
+        if (spec.name, spec.edition) == (name, edition) and settings.dtype in (None, spec.runtime.dtype):
             found.setdefault(spec.hash, (spec, path.parent))
     if not found:
-        dtype = f" in {options.dtype}" if options.dtype else ""
+        dtype = f" in {settings.dtype}" if settings.dtype else ""
         raise AssetError(
-            f"{untrained}\nNor has {options.output} a run of it{dtype}, which would do without them: "
+            f"{untrained}\nNor has {settings.output} a run of it{dtype}, which would do without them: "
             "give the folder of its runs with --output."
         )
     if len(found) > 1:
         runs = ", ".join(f"{folder} ({spec.runtime.dtype})" for spec, folder in found.values())
         raise UserError(
-            f"model {name}, edition {edition}: its weights are not on this machine, and the runs in {options.output} are of "
+            f"model {name}, edition {edition}: its weights are not on this machine, and the runs in {settings.output} are of "
             f"{len(found)} different ones: {runs}. Move all but one's away, or name the --dtype where that differs."
         )
     return next(iter(found.values()))[0]

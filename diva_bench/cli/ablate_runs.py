@@ -8,9 +8,9 @@ from pathlib import Path
 
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.run import training_of
 from diva_bench.cli.show import print_table
 from diva_bench.errors import StoreError, UserError, unknown
+from diva_bench.evaluation import training_of
 from diva_bench.report.ablation import Block, Outcome, Variant
 from diva_bench.report.ablation_grid import Part, compared, grid, own_gaps
 from diva_bench.report.scored import Sheet, sheet
@@ -98,7 +98,7 @@ def chosen(words: Sequence[str], results: Path, unreadable: list[str]) -> list[M
 def _named(word: str, known: Sequence[RunSummary], results: Path) -> list[RunSummary]:
     """The runs of a model in the results folder, one for each task."""
     found = [run for run in known if word in (run.model, run.name, run.label)]
-    found = [run for run in found if run.limit is None and not run.audio and not run.variant]
+    found = [run for run in found if run.plain]
     found = found or [run for run in known if word == run.run_id]
     if not found:
         if not known:

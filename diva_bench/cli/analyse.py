@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from diva_bench.cli.options import DataDir, Format, OnlyTasks, Paths, Report, Results, Tasks
+from diva_bench.cli.options import AllTables, DataDir, Format, OnlyTasks, Paths, Report, Results, Tasks, names
 
 app = typer.Typer()
 """Joined to the command line by main.py."""
@@ -27,12 +27,15 @@ def compare(
     ] = None,
     format: Format = "rich",
     output: Report = None,
+    all_tables: AllTables = False,
     path: Paths = None,
 ) -> None:
     """Compare runs of one task sample by sample: differences, intervals, tests, groups, where they differ most."""
     from diva_bench.cli.compare import compare_command
 
-    raise typer.Exit(compare_command(runs, metric or [], items, reference or [], format, path or [], output))
+    raise typer.Exit(
+        compare_command(runs, metric or [], items, reference or [], format, path or [], output, every=all_tables)
+    )
 
 
 @app.command()
@@ -42,18 +45,23 @@ def trio(
     cascade: Annotated[str, typer.Option(help="The one that is given what a recogniser heard.")] = "cascade",
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="End to end (default: diva); may be repeated."),
+        typer.Option(
+            "--model", "-m", callback=names, help="End to end (default: diva); several with commas between them."
+        ),
     ] = None,
     task: OnlyTasks = None,
     format: Format = "rich",
     output: Report = None,
+    all_tables: AllTables = False,
     path: Paths = None,
 ) -> None:
     """Attribute the gap: what the recogniser lost, what going end to end gains or loses over the cascade."""
     from diva_bench.cli.compare import trio_command
 
     models = model or ["diva"]
-    raise typer.Exit(trio_command(results, oracle, cascade, models, task or [], format, path or [], output))
+    raise typer.Exit(
+        trio_command(results, oracle, cascade, models, task or [], format, path or [], output, every=all_tables)
+    )
 
 
 @app.command(name="import")
@@ -122,9 +130,10 @@ def import_(
     path: Paths = None,
 ) -> None:
     """Make a run of answers that another system or harness gave, to score, rank and compare them as any."""
-    from diva_bench.cli.import_ import Options, import_all
+    from diva_bench.cli.import_ import import_all
     from diva_bench.cli.manifest import entries
     from diva_bench.errors import UserError
+    from diva_bench.importing import Options
 
     if bool(files) == bool(manifest):
         raise UserError("import takes FILES with --task and --model-name, or --manifest FILE; give one of the two.")
@@ -145,10 +154,9 @@ def import_(
         gold=gold,
         clusters=clusters,
         output=output,
-        paths=path or [],
     )
     rows = entries(manifest, options) if manifest else [("", options)]
-    raise typer.Exit(import_all(rows, options.paths))
+    raise typer.Exit(import_all(rows, path or []))
 
 
 @app.command()

@@ -13,17 +13,35 @@ from diva_bench import scorers
 from diva_bench.catalog import CONNECTOR, Catalog
 from diva_bench.cli.progress import amount, duration
 from diva_bench.cli.show import print_table
+from diva_bench.cli.stored import stored_runs
 from diva_bench.cli.streams import say
 from diva_bench.errors import SpecError, UnknownName, unknown
 from diva_bench.report.tables import Column, Table
+from diva_bench.runs import Run, Runs
 from diva_bench.specs import Edition, ModelFile, ModelSpec, TaskFile, TaskSpec
 
 
-def list_command(kind: str, paths: list[Path]) -> None:
+def list_command(kind: str, paths: list[Path], output: Path = Path("results"), format: str = "rich") -> int:
+    """Exit code: 1 where runs are asked for and there are none, or some cannot be read."""
+    if kind == "runs":
+        return _runs(output, format)
     catalog = Catalog(paths)
     table = {"tasks": _tasks, "models": _models, "metrics": _metrics}[kind](catalog)
     wrong = [f"cannot be used: {problem.error}" for problem in catalog.problems if kind != "metrics"]
-    print_table(replace(table, notes=[*table.notes, *wrong]))
+    print_table(replace(table, notes=[*table.notes, *wrong]), format)
+    return 0
+
+
+def _runs(output: Path, format: str) -> int:
+    unreadable: list[str] = []
+    runs = Runs(Run(summary.folder, summary) for summary in stored_runs(output, unreadable))
+    if runs:
+        print_table(runs.table(), format)
+    elif not unreadable:
+        say(f"{output}: no runs.", error=True)
+    for text in unreadable:
+        say(text, error=True)
+    return 0 if runs and not unreadable else 1
 
 
 def _tasks(catalog: Catalog) -> Table:

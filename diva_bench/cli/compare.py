@@ -9,7 +9,8 @@ from pathlib import Path
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import check_file, print_tables, write_tables
-from diva_bench.errors import StoreError, UnreadableRun, UserError
+from diva_bench.cli.stored import stored_runs
+from diva_bench.errors import UnreadableRun, UserError
 from diva_bench.report.compare import (
     Comparison,
     chosen,
@@ -24,7 +25,7 @@ from diva_bench.report.compare import (
 )
 from diva_bench.report.runs import unreadable_table
 from diva_bench.report.scored import sheet
-from diva_bench.report.summaries import collect, of_tasks, summary_of
+from diva_bench.report.summaries import of_tasks, summary_of
 from diva_bench.report.tables import Table
 from diva_bench.report.trio import Trio, find, trio, trio_tables
 from diva_bench.store import RunFolder
@@ -40,8 +41,9 @@ def compare_command(
     format: str,
     paths: list[Path],
     output: Path | None = None,
+    every: bool = False,
 ) -> int:
-    """Print everything there is to say about two or more runs of one task."""
+    """Print everything there is to say about two or more runs of one task; `every`: as CSV too."""
     if len(runs) < 2:
         raise UserError(f"compare needs two runs or more, got {len(runs)}. Give folders such as results/<task>/<run>.")
     check_file(output)
@@ -54,7 +56,7 @@ def compare_command(
         tables.append(_items(found, items, format))
     tables += unreadable_table(unreadable)
     write_tables(tables, output)
-    print_tables(tables, format)
+    print_tables(tables, format, every)
     return 1 if unreadable else 0
 
 
@@ -110,14 +112,13 @@ def trio_command(
     format: str,
     paths: list[Path],
     output: Path | None = None,
+    every: bool = False,
 ) -> int:
     """Exit code: 0 every task that has an oracle or a cascade has all runs; 1 some are missing, and named."""
     check_file(output)
-    if not results.is_dir():
-        raise StoreError(f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.")
     unreadable: list[str] = []
-    stored = collect(results, unreadable)
-    runs = [s for s in stored if s.limit is None and not s.audio and not s.variant]
+    stored = stored_runs(results, unreadable)
+    runs = [s for s in stored if s.plain]
     trials = len(stored) - len(runs)
     runs = of_tasks(runs, tasks)
     catalog, progress = Catalog(paths), Terminal()
@@ -139,9 +140,13 @@ def trio_command(
         raise UserError(
             f"{results}: no task has complete runs of {oracle}, {cascade} and {' or '.join(models)}. "
             f"There are runs of {', '.join(sorted({s.model for s in runs})) or 'nobody'}"
-            + (f"; {trials} with --limit, --audio or another wording are not looked at." if trials else ".")
+            + (
+                f"; {trials} with --limit, --audio, another wording or other settings are not looked at."
+                if trials
+                else "."
+            )
         )
     tables = [*trio_tables(trios, missing), *unreadable_table(unreadable)]
     write_tables(tables, output)
-    print_tables(tables, format)
+    print_tables(tables, format, every)
     return 1 if missing or unreadable else 0

@@ -10,12 +10,12 @@ from typing import cast
 
 from diva_bench import hear
 from diva_bench.catalog import Catalog
-from diva_bench.cli.editions import of_model
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.run import Options, fetch, load_adapter, with_options
 from diva_bench.cli.show import print_table
 from diva_bench.cli.streams import say
+from diva_bench.editions import of_model
 from diva_bench.errors import UserError
+from diva_bench.evaluation import Settings, with_settings
 from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.specs import Edition
 
@@ -33,30 +33,32 @@ class Asked:
     csv: Path | None = None
 
 
-def hear_command(options: Options, asked: Asked, format: str) -> int:
+def hear_command(
+    models: Sequence[str], asked: Asked, settings: Settings, format: str, paths: Sequence[Path] = ()
+) -> int:
     """Exit code: 0 every clip is answered; 1 some are not, and the output says why."""
     if not asked.clips and asked.record is None:
         raise UserError("no clip is named. Give audio files or folders, or record one with --record 5.")
-    progress, catalog = Terminal(), Catalog(options.paths)
-    wanted = cast(Edition | None, options.model_edition)
-    models = [
-        with_options(
-            catalog.model(name, of_model(catalog, name, "full", wanted, progress, fetch=wanted == "full")), options
+    progress, catalog = Terminal(), Catalog(paths)
+    wanted = cast(Edition | None, settings.model_edition)
+    specs = [
+        with_settings(
+            catalog.model(name, of_model(catalog, name, "full", wanted, progress, fetch=wanted == "full")), settings
         )
-        for name in dict.fromkeys(options.models)
+        for name in dict.fromkeys(models)
     ]
     clips = hear.files(asked.clips)
     if asked.record is not None:
         name = Path(f"recorded-{datetime.now().astimezone():%Y%m%d-%H%M%S}.wav")
         clips.append(hear.record(asked.record, name, progress))
     requests, faults = hear.requests(clips, asked.prompt, asked.system, asked.max_new_tokens)
-    fetch(catalog, models, progress)
+    catalog.fetch(specs, progress)
     replies: list[hear.Reply] = []
-    for model in models:
+    for model in specs:
         replies += hear.failed(faults, model.name)
         if not requests:
             continue
-        adapter = load_adapter(catalog, model, progress)
+        adapter = catalog.load(model, progress)
         try:
             replies += hear.replies(adapter, model.name, requests, progress)
         finally:

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from diva_bench.cli import analyse, new, streams
 from diva_bench.cli.options import (
+    AllTables,
     DataDir,
     Device,
     Dtype,
@@ -27,6 +28,7 @@ from diva_bench.cli.options import (
     Report,
     Results,
     Tasks,
+    names,
 )
 
 
@@ -50,15 +52,27 @@ app = typer.Typer(
     name="diva-bench",
     cls=_Group,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Run speech language models on spoken benchmarks and get numbers that can be trusted.",
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from diva_bench import __version__
+
+        streams.say(f"diva-bench {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and stop.")
+    ] = False,
+) -> None:
     """Run speech language models on spoken benchmarks and get numbers that can be trusted."""
 
 
@@ -87,6 +101,16 @@ def run(
     prompts: Annotated[
         int, typer.Option(min=1, help="Ask in so many wordings and label orders; the first is the task's prompt.")
     ] = 1,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="Ask this in place of the task's prompt; {field} is replaced. A task id of its own."),
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help='System message in place of the task\'s; "" for none. A task id of its own.')
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer, tokens, in place of the task's. A task id of its own.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, and stop.")] = False,
     data_dir: DataDir = None,
     allow_partial: Annotated[
@@ -95,27 +119,27 @@ def run(
     path: Paths = None,
 ) -> None:
     """Ask models the questions of tasks, judge the answers, print the scores. Run again to resume."""
-    from diva_bench.cli.run import Options, run_command
+    from diva_bench.cli.run import run_command
+    from diva_bench.evaluation import Settings
 
-    options = Options(
-        models=model,
-        tasks=task,
+    settings = Settings(
         edition=edition,
         model_edition=model_edition,
         output=output,
         limit=limit,
         seed=seed,
-        batch_budget=batch_budget,
+        batch_seconds=batch_budget,
         device=device,
         dtype=dtype,
-        audio=audio or [],
+        audio=tuple(audio or ()),
         prompts=prompts,
-        dry_run=dry_run,
         data_dir=data_dir,
         allow_partial=allow_partial,
-        paths=path or [],
+        prompt=prompt,
+        system=system,
+        max_new_tokens=max_new_tokens,
     )
-    raise typer.Exit(run_command(options))
+    raise typer.Exit(run_command(model, task, settings, path or [], dry_run))
 
 
 @app.command()
@@ -147,12 +171,30 @@ def leaderboard(
         bool, typer.Option("--ranks", help="Also the interval of every rank: reads all rows, slower.")
     ] = False,
     output: Report = None,
+    overview: Annotated[bool, typer.Option("--overview", help="Only the tables of tasks by models.")] = False,
+    in_memory: Annotated[
+        bool,
+        typer.Option("--in-memory", help="Also rank models that were given in Python, whose weights are not hashed."),
+    ] = False,
+    all_tables: AllTables = False,
     path: Paths = None,
 ) -> None:
-    """Rank the runs of a folder, one table per task."""
+    """Rank the runs of a folder, one table per task. As CSV: one table, a row for every run and metric."""
     from diva_bench.cli.results import leaderboard_command
 
-    raise typer.Exit(leaderboard_command(results, task or [], format, ranks, path or [], output))
+    raise typer.Exit(
+        leaderboard_command(
+            results,
+            task or [],
+            format,
+            ranks,
+            path or [],
+            output,
+            overview=overview,
+            in_memory=in_memory,
+            every=all_tables,
+        )
+    )
 
 
 @app.command()
@@ -176,7 +218,7 @@ def migrate(
 
 @app.command()
 def ablate(
-    names: Annotated[
+    words: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[BASE OTHER...]", help="With --runs: run folders, or names of models that have runs in --output."
@@ -214,7 +256,7 @@ def ablate(
     """
     from diva_bench.cli.ablate import ablate_command, check_words, models_of
     from diva_bench.cli.ablate_runs import ablate_runs_command
-    from diva_bench.cli.run import Options
+    from diva_bench.evaluation import Settings
 
     asking: dict[str, object] = {
         "--base": base,
@@ -224,12 +266,10 @@ def ablate(
     }
     asking |= {"--device": device, "--dtype": dtype, "--data-dir": data_dir}
     asking |= {"--edition": None if edition == "auto" else edition, "--no-ask": None if ask else "no"}
-    check_words(names or [], runs, asking, task or [], metric or [])
+    check_words(words or [], runs, asking, task or [], metric or [])
     if runs:
-        raise typer.Exit(ablate_runs_command(names or [], task or [], metric or [], output, format, path or []))
-    options = Options(
-        models=models_of(base or "", against or []),
-        tasks=task or [],
+        raise typer.Exit(ablate_runs_command(words or [], task or [], metric or [], output, format, path or []))
+    settings = Settings(
         edition=edition,
         model_edition=model_edition,
         output=output,
@@ -237,20 +277,26 @@ def ablate(
         device=device,
         dtype=dtype,
         data_dir=data_dir,
-        paths=path or [],
     )
-    raise typer.Exit(ablate_command(options, metric[0] if metric else None, ask, format))
+    models = models_of(base or "", against or [])
+    raise typer.Exit(
+        ablate_command(models, task or [], settings, metric[0] if metric else None, ask, format, path or [])
+    )
 
 
 @app.command(name="list")
 def list_(
-    kind: Annotated[Literal["tasks", "models", "metrics"], typer.Argument(help="What to list.")],
+    kind: Annotated[Literal["tasks", "models", "metrics", "runs"], typer.Argument(help="What to list.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="With runs: the folder that has them.")] = Path(
+        "results"
+    ),
+    format: Format = "rich",
     path: Paths = None,
 ) -> None:
-    """List what there is."""
+    """List the tasks, models or metrics that there are, or the runs of a folder."""
     from diva_bench.cli.browse import list_command
 
-    list_command(kind, path or [])
+    raise typer.Exit(list_command(kind, path or [], output, format))
 
 
 @app.command()
@@ -279,7 +325,7 @@ def validate(
 
 @app.command()
 def pull(
-    model: Annotated[list[str] | None, typer.Option("--model", "-m", help="Only these models.")] = None,
+    model: Annotated[list[str] | None, typer.Option("--model", "-m", callback=names, help="Only these models.")] = None,
     task: OnlyTasks = None,
     edition: Edition = "auto",
     model_edition: ModelEdition = None,
@@ -390,12 +436,10 @@ def probe(
 ) -> None:
     """Have models repeat held-out clips (word error rate), and see how near virtual tokens are to the transcript's."""
     from diva_bench.cli.probe import probe_command
-    from diva_bench.cli.run import Options
+    from diva_bench.evaluation import Settings
 
-    options = Options(
-        models=model, tasks=[], edition=edition, limit=limit, device=device, dtype=dtype, paths=path or []
-    )
-    raise typer.Exit(probe_command(options, data, repeat, output, format))
+    settings = Settings(edition=edition, limit=limit, device=device, dtype=dtype)
+    raise typer.Exit(probe_command(model, data, settings, repeat, output, format, path or []))
 
 
 @app.command()
@@ -405,7 +449,9 @@ def hear(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Model name or YAML file; may be repeated (default: diva)."),
+        typer.Option(
+            "--model", "-m", callback=names, help="Model names or YAML files, with commas between them (default: diva)."
+        ),
     ] = None,
     prompt: Annotated[
         str, typer.Option(help="Instruction that goes with every clip (default: none; the clip is the question).")
@@ -427,13 +473,11 @@ def hear(
 ) -> None:
     """Show what models hear in clips of your own, and what they answer."""
     from diva_bench.cli.hear import Asked, hear_command
-    from diva_bench.cli.run import Options
+    from diva_bench.evaluation import Settings
 
-    options = Options(
-        models=model or ["diva"], tasks=[], model_edition=edition, device=device, dtype=dtype, paths=path or []
-    )
+    settings = Settings(model_edition=edition, device=device, dtype=dtype)
     asked = Asked(clips or [], record, prompt, system, max_new_tokens, csv)
-    raise typer.Exit(hear_command(options, asked, format))
+    raise typer.Exit(hear_command(model or ["diva"], asked, settings, format, path or []))
 
 
 @app.command()

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench import textfile
-from diva_bench.cli.import_ import SUBSET, Options
 from diva_bench.errors import PredictionError, UserError, unknown
 from diva_bench.imported import ERRORS
+from diva_bench.importing import SUBSET, Options
 from diva_bench.predictions import FORMATS
 
 _NAMES = {"model": "model_name", "name": "model_name", "files": "file"}

@@ -21,11 +21,10 @@ from filelock import FileLock, Timeout
 from diva_bench import assets, former, imported, prompt, stored
 from diva_bench.catalog import Catalog, builtin_folder
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.results import stored_job
-from diva_bench.cli.run import framed
 from diva_bench.decoding import chat
 from diva_bench.disk import sync
 from diva_bench.errors import StoreError, UserError
+from diva_bench.evaluation import framed, stored_job
 from diva_bench.runner import Job
 from diva_bench.specs import Json, digest
 from diva_bench.store import RunFolder, read_json
@@ -188,7 +187,7 @@ def _move(run: Path, job: Job, options: Options) -> Path:
     results, target = options.results, job.path(options.results)
     old = read_json(run / "run.json")
     came = {"moved_from": f"{run.parent.name}/{run.name}", **({"data_unchanged": "vouched"} if options.vouched else {})}
-    record = {"schema": stored.SCHEMA, **job.run_record}
+    record = {"schema": stored.SCHEMA, **job.run_at(results)}
     record |= {key: value for key, value in old.items() if key not in record} | came
     stored.check_identity(job.task_record, record, str(target))
     try:
@@ -210,7 +209,7 @@ def _copy(run: Path, target: Path, job: Job, record: Json) -> None:
     shutil.rmtree(making, ignore_errors=True)
     shutil.copytree(run, making, ignore=shutil.ignore_patterns(".lock*", "*.tmp"))
     _write(making / "run.json", record)
-    _rename_summary(making / "summary.json", job.task_record, record)
+    _rename_summary(making / "summary.json", job.task_at(results), record)
     for path in (*making.iterdir(), making):
         sync(path)
     job.reserve(results)

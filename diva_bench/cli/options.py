@@ -7,11 +7,67 @@ from typing import Annotated, Literal
 
 import typer
 
-Models = Annotated[list[str], typer.Option("--model", "-m", help="Model name or YAML file; may be repeated.")]
-Tasks = Annotated[
-    list[str], typer.Option("--task", "-t", help="Task, subset, suite (emotion, qa, all, ...) or YAML file.")
+
+def names(words: list[str] | None) -> list[str]:
+    """The names in words such as "a" and "b,c"; the path of a file is one, whatever is in it."""
+    found = [[word] if Path(word).is_file() else word.split(",") for word in words or ()]
+    return [name for some in found for one in some if (name := one.strip())]
+
+
+def _models(incomplete: str) -> list[str]:
+    """For the shell's completion."""
+    from diva_bench.catalog import Catalog
+
+    return _completed(incomplete, [found.spec.name for found in Catalog().models()])
+
+
+def _tasks(incomplete: str) -> list[str]:
+    """For the shell's completion."""
+    from diva_bench.catalog import Catalog
+
+    catalog = Catalog()
+    every = [*catalog.suites(), *(found.spec.name for found in catalog.tasks())]
+    return _completed(
+        incomplete, [*every, *(leaf for task in catalog.suites()["all"] for leaf in catalog.subsets(task))]
+    )
+
+
+def _completed(incomplete: str, every: list[str]) -> list[str]:
+    """The names that a word may become, of which the last one after a comma is not whole yet."""
+    before, comma, last = incomplete.rpartition(",")
+    return [before + comma + name for name in dict.fromkeys(every) if name.startswith(last)]
+
+
+Models = Annotated[
+    list[str],
+    typer.Option(
+        "--model",
+        "-m",
+        callback=names,
+        autocompletion=_models,
+        help="Model name or YAML file; several with commas between them, or repeat the option.",
+    ),
 ]
-OnlyTasks = Annotated[list[str] | None, typer.Option("--task", "-t", help="Only these tasks.")]
+Tasks = Annotated[
+    list[str],
+    typer.Option(
+        "--task",
+        "-t",
+        callback=names,
+        autocompletion=_tasks,
+        help="Task, subset, suite (emotion, qa, all, ...) or YAML file; several with commas between them.",
+    ),
+]
+OnlyTasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task",
+        "-t",
+        callback=names,
+        autocompletion=_tasks,
+        help="Only these tasks; several with commas between them.",
+    ),
+]
 Edition = Annotated[
     Literal["auto", "full", "mini", "nano"],
     typer.Option(
@@ -41,6 +97,10 @@ Report = Annotated[
         "-o",
         help="Also write the tables to this file, in the format that its ending names: .md, .csv, .tex, .json or .txt.",
     ),
+]
+AllTables = Annotated[
+    bool,
+    typer.Option("--all-tables", help="With --format csv: every table, not only the first; a blank line between them."),
 ]
 Paths = Annotated[
     list[Path] | None, typer.Option("--path", help="Folder of your own task and model YAML files; may be repeated.")

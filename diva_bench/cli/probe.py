@@ -11,12 +11,12 @@ from typing import Any, cast
 from diva_bench import assets
 from diva_bench.catalog import Catalog, training_record
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.run import Options, fetch, load_adapter
 from diva_bench.cli.show import print_table
 from diva_bench.cli.streams import say
 from diva_bench.diva.checkpoint import WINDOW
 from diva_bench.diva.config import PRESETS, TrainConfig
 from diva_bench.errors import DataError, UserError
+from diva_bench.evaluation import Settings
 from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.specs import Edition, ModelSpec, Runtime
 from diva_bench.stats import holm
@@ -25,31 +25,37 @@ from diva_bench.types import Row
 _TOKENS = ("nearest", "read_wer", "align", "distill", "kl", "first_token")
 
 
-def probe_command(options: Options, given: Sequence[str], repeat: bool, target: Path | None, format: str) -> int:
+def probe_command(
+    models: Sequence[str],
+    given: Sequence[str],
+    settings: Settings,
+    repeat: bool,
+    target: Path | None,
+    format: str,
+    paths: Sequence[Path] = (),
+) -> int:
     """Exit code: 0 all clips answered; 1 some failed, and were counted."""
     from diva_bench.training import evaluate, probe
 
-    if options.dtype == "float16":
+    if settings.dtype == "float16":
         raise UserError("--dtype float16: a probe runs in bfloat16 or float32, as training does.")
-    catalog, progress = Catalog(options.paths), Terminal()
-    models = [
-        _with_dtype(catalog.model(m, cast(Edition, options.edition)), options) for m in dict.fromkeys(options.models)
-    ]
-    fetch(catalog, models, progress)
+    catalog, progress = Catalog(paths), Terminal()
+    specs = [_with_dtype(catalog.model(m, cast(Edition, settings.edition)), settings) for m in dict.fromkeys(models)]
+    catalog.fetch(specs, progress)
     heard, skipped = probe.clips(given, max_seconds=30.0)
-    heard = heard[: options.limit]
+    heard = heard[: settings.limit]
     asked = {clip.sample.id for clip in heard}
     record: dict[str, Any] = {"clips": len(heard), "skipped": skipped, "prompt": probe.PROMPT, "models": {}}
     failed = 0
     base: tuple[list[Row], list[probe.Heard]] | None = None
-    for model in models:
+    for model in specs:
         found: dict[str, Any] = {"dtype": model.runtime.dtype, "edition": model.edition}
         if repeat:
             found |= _repeat(catalog, model, heard, progress)
             failed += found["failed"]
         if model.adapter == "diva":
             try:
-                rows, clips, more = _rows(model, fetch(catalog, [model], progress), given, asked, progress)
+                rows, clips, more = _rows(model, catalog.fetch([model], progress), given, asked, progress)
             except DataError as err:  # the same data could be read before: not one text fits
                 rows, clips, more = [], [], {"skipped": str(err)}
             found |= {"tokens": probe.estimates(rows, clips, evaluate.reduce), **more}
@@ -72,8 +78,8 @@ def probe_command(options: Options, given: Sequence[str], repeat: bool, target: 
     return 1 if failed else 0
 
 
-def _with_dtype(model: ModelSpec, options: Options) -> ModelSpec:
-    changes = {k: v for k, v in (("dtype", options.dtype), ("device", options.device)) if v is not None}
+def _with_dtype(model: ModelSpec, settings: Settings) -> ModelSpec:
+    changes = {k: v for k, v in (("dtype", settings.dtype), ("device", settings.device)) if v is not None}
     return model.model_copy(update={"runtime": Runtime(**{**model.runtime.model_dump(), **changes})})
 
 
@@ -81,7 +87,7 @@ def _repeat(catalog: Catalog, model: ModelSpec, heard: Sequence[Any], progress: 
     """Word error rates of one model."""
     from diva_bench.training import probe
 
-    adapter, scorer = load_adapter(catalog, model, progress), probe.scorer()
+    adapter, scorer = catalog.load(model, progress), probe.scorer()
     rows, failed = probe.repeat(adapter, scorer, heard, progress, model.name)
     adapter.close()
     return {"wer": probe.estimates(rows, heard, scorer.reduce), "failed": failed, "signature": scorer.signature}

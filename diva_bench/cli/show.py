@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from diva_bench.cli.streams import say_json
+from diva_bench.cli.streams import say, say_json
 from diva_bench.errors import UserError
 from diva_bench.report.tables import Table
 
@@ -17,7 +18,7 @@ from diva_bench.report.tables import Table
 def print_table(table: Table, format: str = "rich") -> None:
     if format == "rich":
         console = Console(highlight=False)
-        if not console.is_terminal:
+        if not console.is_terminal and not os.environ.get("COLUMNS", "").isdecimal():
             console = Console(highlight=False, width=max(console.width, 120))  # a log has no right edge
         console.print(table.to_rich(console.width))
         return
@@ -66,8 +67,13 @@ def write_tables(
         raise UserError(f"--output {file}: cannot be written ({err.strerror}).") from err
 
 
-def print_tables(tables: Sequence[Table], format: str = "rich") -> None:
-    """Several tables: with lines between them, as JSON in one list."""
+def print_tables(tables: Sequence[Table], format: str = "rich", every: bool = False) -> None:
+    """Several tables: with lines between them, as JSON in one list. As CSV the first one alone, which other programs can
+    read, unless `every` one is asked for; how many there are besides is said on stderr."""
+    if format == "csv" and len(tables) > 1 and not every:
+        titles = "; ".join(table.title for table in tables[1:])
+        say(f"csv: the first of {len(tables)} tables; --all-tables also prints: {titles}", error=True)
+        tables = tables[:1]
     if format == "json":
         say_json([json.loads(table.to_json()) for table in tables])
         return

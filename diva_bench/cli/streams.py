@@ -8,7 +8,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, TextIO, cast
 
@@ -56,18 +56,6 @@ def lack_of_memory(err: BaseException) -> str:
             return f"not enough memory ({said}). Free some, raise the limit (`ulimit -v`), or ask a smaller model."
         cause = cause.__cause__ or cause.__context__
     return ""
-
-
-@contextlib.contextmanager
-def keeping(said: Callable[[], str]) -> Iterator[None]:
-    """Where a signal stops the block: `said` tells what of the work is kept, "" for nothing."""
-    try:
-        yield
-    except KeyboardInterrupt as err:
-        with contextlib.suppress(Exception):  # a second fault must not hide that the command was stopped
-            if kept := said():
-                err.add_note(kept)
-        raise
 
 
 @contextlib.contextmanager

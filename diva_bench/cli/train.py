@@ -13,11 +13,11 @@ from typing import Any, cast
 from diva_bench import assets, yamlfile
 from diva_bench.catalog import CONNECTOR, TRAINED, Catalog, trained_folder
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.run import shard_of_process
-from diva_bench.cli.streams import keeping, say
+from diva_bench.cli.streams import say
 from diva_bench.diva.compute import estimate_paper
 from diva_bench.diva.config import ABLATIONS, PRESETS, TrainConfig
 from diva_bench.errors import UserError, unknown
+from diva_bench.evaluation import keeping, shard_of_process
 from diva_bench.specs import ModelFile
 from diva_bench.types import Progress, Silent, WholeScorer
 

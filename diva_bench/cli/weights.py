@@ -9,13 +9,12 @@ from textwrap import indent
 from typing import cast
 
 from diva_bench import assets, data, doctor
-from diva_bench.catalog import Catalog
+from diva_bench.catalog import Catalog, needed
 from diva_bench.cli import scorer_weights
-from diva_bench.cli.editions import of_model
 from diva_bench.cli.progress import Terminal, amount
-from diva_bench.cli.run import fetch, load_adapter, needed
 from diva_bench.cli.show import print_table
 from diva_bench.cli.streams import say
+from diva_bench.editions import of_model
 from diva_bench.errors import DataError, UnknownName, UserError
 from diva_bench.readers import hub, place
 from diva_bench.report.tables import Cell, Column, Table
@@ -41,7 +40,7 @@ def pull_command(asked: Pull) -> int:
     folders = scorer_weights.install(catalog, asked.weights_files, progress)
     everything = not (asked.models or asked.tasks or asked.weights_files)
     if asked.models or everything:
-        folders |= fetch(catalog, _specs(catalog, asked, progress), progress)
+        folders |= catalog.fetch(_specs(catalog, asked, progress), progress)
     missing: list[str] = []
     if asked.tasks or everything:
         tasks = _tasks(catalog, asked.tasks or ["all"], asked.edition)
@@ -202,7 +201,7 @@ def _flip_rate(catalog: Catalog, name: str, edition: Edition, progress: Terminal
     rows = []
     for dtype in dict.fromkeys(("float32", spec.runtime.dtype)):
         runtime = spec.runtime.model_copy(update={"dtype": dtype})
-        adapter = load_adapter(catalog, spec.model_copy(update={"runtime": runtime}), progress)
+        adapter = catalog.load(spec.model_copy(update={"runtime": runtime}), progress)
         flips = doctor.flips(adapter, task, dataset.limited(doctor.PROBES, 0), progress)
         adapter.close()
         rows += [[name, dtype, f"{batch} vs 1", f"{changed}/{total}"] for batch, changed, total in flips]

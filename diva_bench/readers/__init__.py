@@ -18,7 +18,7 @@ from unicodedata import normalize
 
 from diva_bench.disk import Stamp, read_plain, stamp
 from diva_bench.errors import unknown
-from diva_bench.specs import TaskSpec
+from diva_bench.specs import MEMORY, TaskSpec
 
 OWN = ("csv", "jsonl", "audiofolder", "common_voice", "arrow", "kaldi", "nemo", "lhotse")
 """Forms of data of one's own, which lie where the task's YAML file says; see `diva_bench.readers.forms`."""
@@ -28,6 +28,7 @@ READERS = {
     "heysquad": "diva_bench.readers.heysquad:read",
     "iemocap": "diva_bench.readers.iemocap:read",
     "meld": "diva_bench.readers.meld:read",
+    MEMORY: "diva_bench.readers.memory:read",
     "mustard": "diva_bench.readers.mustard:read",
     "parquet": "diva_bench.readers.parquet:read",
     "sdqa": "diva_bench.readers.sdqa:read",

@@ -25,10 +25,9 @@ from typing import Any, cast
 
 from diva_bench.errors import DataError
 from diva_bench.readers import ClipSource, Raw, file_clip
+from diva_bench.rows import NUMBER
 from diva_bench.specs import TaskSpec
 
-NUMBER = "row"
-"""The column that every form has: the running number, for listings without an id."""
 AUDIO = ("audio", "file_name", "audio_filepath", "audio_path", "path", "file", "wav", "filename")
 TEXT = ("text", "sentence", "transcription", "transcript", "normalized_text")
 VOICE = ("voice", "speaker_id", "client_id", "speaker")

@@ -8,7 +8,7 @@ from pathlib import Path
 from diva_bench.disk import listed
 from diva_bench.errors import DataError
 from diva_bench.readers import OWN, hub
-from diva_bench.specs import TaskSpec
+from diva_bench.specs import MEMORY, TaskSpec
 
 ENVIRONMENT = "DIVA_BENCH_DATA"
 """The data folder where --data-dir names none."""
@@ -31,6 +31,8 @@ def locate(task: TaskSpec, data_dir: Path | None = None) -> Path | None:
     same name), the data folder itself, a folder beside the task's YAML file, or in the hub's cache, in this order; its
     `layout` tells whether it is the corpus.
     """
+    if task.data.source == MEMORY:
+        return Path(task.name)  # for messages: the rows are in the task itself
     if task.data.source in OWN:
         return _own(task, data_dir)
     found = next((place for place in _places(task, data_dir) if place.exists() and _fits(task, place)), None)

@@ -12,7 +12,7 @@ from statistics import median
 
 from diva_bench.imported import ERRORS, in_words
 from diva_bench.report.summaries import RunSummary, synthetic_note
-from diva_bench.report.tables import Cell, Column, Score, Table, write
+from diva_bench.report.tables import Cell, Column, Score, Table, cut_to, write
 from diva_bench.scorers import DIAGNOSTIC, METRICS, NOT_SCORED, PREDICTED
 from diva_bench.significance import planned
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED
@@ -38,22 +38,30 @@ def leaderboard(summaries: Iterable[RunSummary], ranks: Ranks | None = None) -> 
     kept.sort(
         key=lambda s: (
             s.limit is not None,
-            bool(s.audio),
+            bool(s.audio or s.overrides),
             _order(s.edition),
             s.task,
             s.audio or "",
+            s.changes,
             s.task_id,
             s.run_id,
         )
     )
-    tables = []
-    for name in dict.fromkeys(s.edition for s in kept):
-        runs = [s for s in kept if s.edition == name and s.limit is None and not s.audio]
-        if len({s.task_id for s in runs}) > 1:
-            tables.append(_overview(name, runs))
+    tables = overviews(kept)
     for id in dict.fromkeys(s.task_id for s in kept):
         runs = [s for s in kept if s.task_id == id]
         tables += [_task_table(runs, ranks or {}), *_adherence_table(runs)]
+    return tables
+
+
+def overviews(summaries: Iterable[RunSummary]) -> list[Table]:
+    """Tasks by models, a table for every edition that has more than one task; of runs that asked the tasks as they are."""
+    plain = sorted((s for s in summaries if s.plain), key=lambda s: (_order(s.edition), s.task, s.task_id, s.run_id))
+    tables = []
+    for name in dict.fromkeys(s.edition for s in plain):
+        runs = [s for s in plain if s.edition == name]
+        if len({s.task_id for s in runs}) > 1:
+            tables.append(_overview(name, runs))
     return tables
 
 
@@ -134,8 +142,21 @@ def caption(run: RunSummary) -> str:
     """What must stand beside every number of synthetic speech, of an audio condition, and of a trial."""
     labels = [synthetic_note(run.edition)] if run.synthetic else []
     labels += [f"audio condition {run.audio}, not the clips as they are"] if run.audio else []
+    labels += [_changed(run)] if run.overrides else []
     labels += [f"trial on {run.limit} items, not a result"] if run.limit is not None else []
     return f" ({'; '.join(labels)})" if labels else ""
+
+
+_SHOWN = 100  # columns of a changed prompt that a caption shows
+
+
+def _changed(run: RunSummary) -> str:
+    """What was asked otherwise than the task says, with its value."""
+    said = [
+        f"{key} {cut_to(repr(value) if isinstance(value, str) else str(value), _SHOWN)}"
+        for key, value in run.overrides.items()
+    ]
+    return f"changed: {', '.join(said)}"
 
 
 def _other_metrics(runs: Sequence[RunSummary], primary: str) -> list[str]:
@@ -156,6 +177,7 @@ def flag(run: RunSummary) -> str:
     main = run.metrics.get(run.primary)
     flags = [
         "imported" if run.imported else "",
+        "" if run.weights_hashed else "weights not hashed",
         "at chance" if run.at_chance else "",
         f"{main.clusters} clusters" if main and main.few_clusters else "",
         "" if run.repeatable else "not repeatable",
@@ -185,6 +207,8 @@ def unscored(run: RunSummary) -> str:
 def _why_not(run: RunSummary, primary: str) -> str:
     if not run.complete:
         return f"not ranked: {run.reason or 'incomplete'}"
+    if run.primary == primary and run.measured:
+        return "not ranked: its weights are not hashed (--in-memory ranks it)"
     if run.primary == primary:
         return f"not ranked: {unscored(run)}"
     return f"not ranked: no value for {primary}; its primary metric is {run.primary}"

@@ -52,7 +52,7 @@ class Family:
     def judged(self) -> list[RunSummary]:
         """The runs that have a value of the metric that most of them are ranked by."""
         found = [w.summary for w in self.wordings if w.summary is not None]
-        return comparable(found)[0] if found else []
+        return comparable([run.admitted() for run in found])[0] if found else []
 
 
 def families(folders: Iterable[Path], known: Mapping[Path, RunSummary] | None = None) -> list[Family]:
@@ -63,9 +63,11 @@ def families(folders: Iterable[Path], known: Mapping[Path, RunSummary] | None = 
     """
     found: dict[tuple[str, str], list[tuple[Json, Path]]] = {}
     for folder in sorted(folders):
-        task = RunFolder(folder).task_record()
+        task, run = RunFolder(folder).task_record(), read_json(folder / "run.json")
+        if "prompt" in run.get("overrides", {}):  # another prompt than the task's is no wording of it
+            continue
         rest = digest({key: value for key, value in task.items() if key not in _OF_THE_WORDING})
-        found.setdefault((rest, _model(read_json(folder / "run.json"))), []).append((task, folder))
+        found.setdefault((rest, _model(run)), []).append((task, folder))
     groups = [g for g in found.values() if len({task.get("variant", 0) for task, _ in g}) > 1]
     return sorted((_family(g, known or {}) for g in groups), key=lambda f: (f.edition != "full", f.task))
 
@@ -104,7 +106,7 @@ def wordings_table(found: Sequence[Family]) -> Table:
     for family in found:
         for wording in family.wordings:
             run = wording.summary
-            main = run.metrics[run.primary] if run and run.ranked else None
+            main = run.metrics[run.primary] if run and run.measured else None
             remark = "not judged yet" if run is None else flag(run) if run.complete else f"incomplete: {run.reason}"
             asked = [wording.prompt.strip(), *([f"[{', '.join(wording.choices)}]"] if wording.choices else [])]
             label, n = (run.label, run.scored) if run else ("", None)

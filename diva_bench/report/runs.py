@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from diva_bench.imported import in_words
 from diva_bench.report.leaderboard import flag
-from diva_bench.report.summaries import summary_of, synthetic_notes
+from diva_bench.report.summaries import synthetic_notes
 from diva_bench.report.tables import Cell, Column, Table, cut_to
+from diva_bench.runs import Run
 from diva_bench.store import RunFolder
 
 _NAMED = 5  # ids that a note lists
@@ -21,16 +20,7 @@ _LONGEST = 200  # columns of a reason
 _NUMBER = re.compile(r"\d+")
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """One run as it stands: its summary, where it is, and its timing lines."""
-
-    summary: Mapping[str, Any]
-    path: Path
-    timing: Sequence[Mapping[str, Any]]
-
-
-def results_table(finished: Sequence[Finished]) -> Table:
+def results_table(runs: Sequence[Run]) -> Table:
     """One row per run; speed is of all its batches, RTFx is audio seconds per wall second."""
     columns = [
         Column("task"),
@@ -45,7 +35,7 @@ def results_table(finished: Sequence[Finished]) -> Table:
         Column("samples/s", optional=True),
         Column("RTFx", optional=True),
     ]
-    return Table("results", columns, [_row(f) for f in finished], _notes(finished))
+    return Table("results", columns, [_row(run) for run in runs], _notes(runs))
 
 
 def unreadable_table(found: Sequence[str]) -> list[Table]:
@@ -54,12 +44,8 @@ def unreadable_table(found: Sequence[str]) -> list[Table]:
     return [Table("runs that cannot be read, in no table", [Column("what is wrong")], rows)] if rows else []
 
 
-def _row(finished: Finished) -> list[Cell]:
-    run = summary_of(dict(finished.summary), finished.path / "summary.json")
-    # speed means something where audio was heard or a model computed: a baseline answers from a table
-    rows = sum(t["rows"] for t in finished.timing if t["stages"])
-    wall = sum(t["wall"] for t in finished.timing if t["stages"])
-    heard = sum(t["audio"] for t in finished.timing if t["stages"])
+def _row(finished: Run) -> list[Cell]:
+    run, speed = finished.summary, finished.speed
     main = run.metrics.get(run.primary)
     remarks = [f"incomplete: {run.reason}" if not run.complete else "", flag(run)]
     remarks += [f"{', '.join(run.lost)} dropped: of other answers" if run.lost else ""]
@@ -74,46 +60,45 @@ def _row(finished: Finished) -> list[Cell]:
         ", ".join(r for r in remarks if r),
         run.unsupported,
         run.unparsed,
-        rows / wall if wall else None,
-        heard / wall if wall else None,
+        speed.samples if speed else None,
+        speed.audio if speed else None,
     ]
 
 
-def _notes(finished: Sequence[Finished]) -> list[str]:
-    notes = synthetic_notes((f.summary["edition"], f.summary.get("speech") == "synthetic") for f in finished)
-    notes += dict.fromkeys(v for f in finished for v in f.summary["signature"].values())
-    for f in finished:
-        notes += _left_out(f)
-        if known := f.summary.get("excluded"):
-            notes.append(f"{f.summary['task']}: {len(known)} left out by the task itself: {_reasons(known)}")
-    notes += dict.fromkeys(f"{f.summary['task']}: {note}" for f in finished for note in f.summary.get("data_notes", ()))
-    notes += dict.fromkeys(
-        f"{f.summary['task']}: no baseline: {why}" for f in finished if (why := f.summary.get("no_baseline"))
-    )
-    for f in finished:
-        run = summary_of(dict(f.summary), f.path / "summary.json")
-        notes += [f"{run.title}, {run.label}: {in_words(run.agreement)}"] if run.agreement else []
-        why = reasons(f.path) if f.summary["errors"] or f.summary["unsupported"] else {}
-        if f.summary["errors"]:
-            again = "" if f.summary.get("imported") else ", asked again by the same command"
-            notes.append(f"{f.summary['errors']} failed in {f.path}: not scored{again}{_commonest(why.get('error'))}")
-        if f.summary["unsupported"]:
+def _notes(runs: Sequence[Run]) -> list[str]:
+    every = [run.summary for run in runs]
+    notes = synthetic_notes((s.edition, s.speech == "synthetic") for s in every)
+    notes += dict.fromkeys(signature for s in every for signature in s.signature.values())
+    for run in runs:
+        notes += _left_out(run)
+        if known := run.summary.excluded:
+            notes.append(f"{run.task}: {len(known)} left out by the task itself: {_reasons(known)}")
+    notes += dict.fromkeys(f"{s.task}: {note}" for s in every for note in s.data_notes)
+    notes += dict.fromkeys(f"{s.task}: no baseline: {s.no_baseline}" for s in every if s.no_baseline)
+    for run in runs:
+        s = run.summary
+        notes += [f"{s.title}, {s.label}: {in_words(s.agreement)}"] if s.agreement else []
+        why = reasons(run.path) if s.errors or s.unsupported else {}
+        if s.errors:
+            again = "" if s.imported else ", asked again by the same command"
+            notes.append(f"{s.errors} failed in {run.path}: not scored{again}{_commonest(why.get('error'))}")
+        if s.unsupported:
             said = _commonest(why.get("unsupported"))
-            notes.append(f"{f.summary['unsupported']} unsupported in {f.path}: scored as empty answers{said}")
-    return [*dict.fromkeys(notes), *(str(f.path) for f in finished)]
+            notes.append(f"{s.unsupported} unsupported in {run.path}: scored as empty answers{said}")
+    return [*dict.fromkeys(notes), *(str(run.path) for run in runs)]
 
 
-def _left_out(finished: Finished) -> list[str]:
+def _left_out(run: Run) -> list[str]:
     """The clips that cannot be used, by their reasons: how many, and the first few."""
     alike: dict[str, list[str]] = {}
-    for fault in finished.summary["data_faults"]:
+    for fault in run.summary.data_faults:
         ident, reason = fault["id"], fault["reason"]
         said = reason if ident in reason else f"{ident}: {reason}"  # most begin with the name of the clip
         alike.setdefault(_NUMBER.sub("#", said.partition(": ")[2] or said), []).append(cut_to(said, _LONGEST))
     notes = []
     for found in alike.values():
         count = f"{len(found):,} samples, the first: " if len(found) > 1 else ""
-        more = "" if len(found) <= _SHOWN else f"; all in {finished.path / 'run.json'} under `faults`"
+        more = "" if len(found) <= _SHOWN else f"; all in {run.path / 'run.json'} under `faults`"
         notes.append(f"left out for every model: {count}{'; '.join(found[:_SHOWN])}{more}")
     return notes
 

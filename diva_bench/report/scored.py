@@ -13,11 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from diva_bench import assets, data, former, imported, prompt
+from diva_bench import assets, data, former, imported
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UserError
 from diva_bench.report.leaderboard import comparable
 from diva_bench.report.summaries import RunSummary, summary_of
+from diva_bench.runs import task_of
 from diva_bench.scorers import rises
 from diva_bench.scorers.given import METRIC
 from diva_bench.scorers.given import NAME as GIVEN
@@ -183,15 +184,6 @@ def _is_of(scorer: Scorer, signature: str) -> bool:
     """Whether rows of a signature are those of this scorer; one that lacks its weights here can still add up what was
     measured with them."""
     return signature == scorer.signature or fnmatchcase(signature, getattr(scorer, "would_sign", "\0"))
-
-
-def task_of(folder: RunFolder, catalog: Catalog) -> TaskSpec:
-    """The task of a run as the catalog has it now, in the wording that it was asked in; with the scorer of the scores that
-    came with them, if the answers were imported."""
-    asked, record = folder.task_record(), folder.record()
-    if imported.is_imported(record):
-        return imported.task_of(catalog, record)
-    return prompt.variant(catalog.task(asked["name"], asked["edition"]), record.get("variant", 0))
 
 
 def _same_task(paths: Sequence[Path], summaries: Sequence[RunSummary]) -> None:

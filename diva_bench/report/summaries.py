@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from diva_bench import stored
 from diva_bench.errors import UnreadableRun
@@ -27,6 +27,7 @@ class RunSummary(stored.Summary):
 
     metrics: Mapping[str, MetricSummary]
     _folder: Path = PrivateAttr(default=Path())
+    _admitted: bool = PrivateAttr(default=False)
 
     @property
     def folder(self) -> Path:
@@ -40,8 +41,25 @@ class RunSummary(stored.Summary):
         return "" if self.agreement is None else self.agreement.metric if self.agreement.whole else "another"
 
     @property
-    def ranked(self) -> bool:
+    def measured(self) -> bool:
+        """Whether all of its answers have a value of the primary metric."""
         return self.complete and self.primary in self.metrics
+
+    @property
+    def ranked(self) -> bool:
+        """Whether it has a rank among others: one whose model is in memory only where that was asked for."""
+        return self.measured and (self.weights_hashed or self._admitted)
+
+    def admitted(self) -> RunSummary:
+        """The same, ranked also where its model is in memory."""
+        copy = self.model_copy()
+        copy._folder, copy._admitted = self._folder, True
+        return copy
+
+    @property
+    def plain(self) -> bool:
+        """Whether the task was asked as it is: all samples, its own prompt and settings, the clips as they are."""
+        return self.limit is None and not (self.audio or self.variant or self.overrides)
 
     def by(self, metric: str) -> RunSummary:
         """As one of `metric`: whether a run is at chance was found out for its primary metric only."""
@@ -74,8 +92,15 @@ class RunSummary(stored.Summary):
     def title(self) -> str:
         """The task's name, with the wording and the audio condition where they are not the plain ones."""
         how = [f"prompt {self.variant}"] if self.variant else []
+        how += [self.changes] if self.overrides else []
         how += [self.audio] if self.audio else []
         return f"{self.task} ({', '.join(how)})" if how else self.task
+
+    @property
+    def changes(self) -> str:
+        """What of the task was changed, in words: "changed: prompt, max_new_tokens 8"; "" for nothing."""
+        said = [key if isinstance(value, str) else f"{key} {value}" for key, value in self.overrides.items()]
+        return f"changed: {', '.join(said)}" if said else ""
 
 
 def synthetic_note(edition: str) -> str:
@@ -170,6 +195,8 @@ class _Run(_Part):
     seed: int
     variant: int = 0
     audio: str | None = None
+    overrides: dict[str, str | int | None] = Field(default_factory=dict)
+    weights_hashed: bool = True
 
 
 def _unjudged(file: Path) -> RunSummary:
@@ -187,6 +214,8 @@ def _unjudged(file: Path) -> RunSummary:
         "seed": run.seed,
         "variant": run.variant,
         "audio": run.audio,
+        "overrides": run.overrides,
+        "weights_hashed": run.weights_hashed,
         "primary": run.task.primary,
         "repeatable": True,
         "complete": False,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby
@@ -22,7 +23,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from diva_bench.printable import as_json, csv_cell, latex, markdown, visible
+from diva_bench.printable import as_json, csv_cell, html, latex, markdown, visible
 
 _NONE = "-"
 _GAP = 2  # columns of a terminal between two columns of a table
@@ -121,6 +122,48 @@ class Table:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield self.to_rich(options.max_width)
 
+    def __str__(self) -> str:
+        """As in a terminal, without colours, as wide as it is (COLUMNS, or 80)."""
+        file = io.StringIO()
+        console = Console(file=file, width=shutil.get_terminal_size().columns, highlight=False, color_system=None)
+        console.print(self)
+        return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+    # ---- notebooks
+
+    def to_html(self) -> str:
+        """A table element with a caption; notes below it, one a line. Cells are text, whatever is in them."""
+        numeric = [_numeric(column, [row[i] for row in self.rows]) for i, column in enumerate(self.columns)]
+        align = [' style="text-align: right"' if right else ' style="text-align: left"' for right in numeric]
+        heads = zip(self.columns, align, strict=True)
+        head = "".join(f"<th{style}>{html(column.heading)}</th>" for column, style in heads)
+        body = [
+            "".join(f"<td{style}>{html(text)}</td>" for text, style in zip(row, align, strict=True))
+            for row in self._texts()
+        ]
+        caption = f"<caption>{html(self.title)}</caption>" if self.title else ""
+        rows = "".join(f"<tr>{row}</tr>\n" for row in body)
+        notes = "".join(f"<div><small>{html(note)}</small></div>\n" for note in self.notes)
+        return f"<table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table>\n{notes}"
+
+    def _repr_html_(self) -> str:
+        return self.to_html()
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame: numbers in full; a column with intervals becomes three: name, name low, name high."""
+        import pandas
+
+        ranged = [any(isinstance(row[i], Score) for row in self.rows) for i in range(len(self.columns))]
+        names = [column.heading for column in self.columns]
+        wide = [
+            [name, f"{name} low", f"{name} high"] if full else [name] for name, full in zip(names, ranged, strict=True)
+        ]
+        rows = [
+            [v for cell, full in zip(row, ranged, strict=True) for v in (_ends(cell) if full else [cell])]
+            for row in self.rows
+        ]
+        return pandas.DataFrame(rows, columns=[name for some in wide for name in some])
+
     # ---- files
 
     def to_markdown(self) -> str:
@@ -205,6 +248,23 @@ class Table:
             yield [write(cell, column.digits) for cell, column in zip(row, self.columns, strict=True)]
 
 
+class Tables(list[Table]):
+    """Several tables, which print one below the other."""
+
+    def to_pandas(self) -> list[Any]:
+        """A pandas DataFrame for each."""
+        return [table.to_pandas() for table in self]
+
+    def to_latex(self) -> str:
+        return "\n".join(table.to_latex() for table in self)
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self))
+
+    def _repr_html_(self) -> str:
+        return "\n".join(table.to_html() for table in self)
+
+
 def cut_to(text: str, width: int | None) -> str:
     """On one line, and cut to `width` columns of a terminal with an ellipsis; None: all of it."""
     line = " ".join(text.split())
@@ -253,10 +313,12 @@ def _plain(cell: Cell) -> Any:
     return {"value": cell.value, "low": cell.low, "high": cell.high} if isinstance(cell, Score) else cell
 
 
+def _ends(cell: Cell) -> list[Cell]:
+    return [cell.value, cell.low, cell.high] if isinstance(cell, Score) else [cell, None, None]
+
+
 def _spread(cell: Cell) -> list[Cell]:
-    if isinstance(cell, Score):
-        return [cell.value, cell.low, cell.high]
-    return [csv_cell(cell) if isinstance(cell, str) else cell, None, None]
+    return [csv_cell(one) if isinstance(one, str) else one for one in _ends(cell)]
 
 
 # ---------------------------------------------------------------- fitting into a width

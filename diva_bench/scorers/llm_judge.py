@@ -23,16 +23,16 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from diva_bench import assets, prompt, provenance
+from diva_bench import prompt
 from diva_bench.cleaning import clean
 from diva_bench.decoding.chat import TODAY
-from diva_bench.disk import size
 from diva_bench.errors import AssetError, DataError, MissingMeans, SpecError
+from diva_bench.generate import generate
 from diva_bench.scorers import answer, settings
 from diva_bench.scorers.kept import Kept, key
 from diva_bench.scorers.label_parser import SIGNATURE as PARSER
 from diva_bench.scorers.label_parser import Parser
-from diva_bench.specs import AssetSpec, Edition, ModelSpec, TaskSpec, digest
+from diva_bench.specs import Edition, ModelSpec, TaskSpec, digest
 from diva_bench.stats import dense, ratio
 from diva_bench.types import Adapter, Floats, Progress, Request, Response, Sample
 
@@ -65,11 +65,11 @@ _ROWS = 8  # prompts per batch; outside float32 a reply may depend on it
 
 
 class Models(Protocol):
-    """What the judge needs of the catalog, which lies above all scorers and hands itself down."""
+    """What the judge needs of the catalog, which lies above all scorers and hands itself down: names, and a loader."""
 
     def model(self, name: str, edition: Edition) -> ModelSpec: ...
     def adapter(self, name: str) -> type[Adapter]: ...
-    def weights(self, name: str) -> tuple[AssetSpec, Path]: ...
+    def load(self, model: ModelSpec, progress: Progress) -> Adapter: ...
 
 
 class Judge:
@@ -180,7 +180,7 @@ class Judge:
         return prompt.fill(self._template, fields, self._where)
 
     def _ask(self, new: Mapping[str, Sequence[str]], kept: Kept, progress: Progress) -> None:
-        adapter = self._load(progress)
+        adapter = self._models.load(self._model, progress)
         turns = list(new)
         try:
             with progress.bar(f"judging with {self._model.name}", len(turns), "answers") as bar:
@@ -197,34 +197,10 @@ class Judge:
         finally:
             adapter.close()
 
-    def _load(self, progress: Progress) -> Adapter:
-        """The judge itself, its weights fetched where they are not here, which is said with their size."""
-        spec = self._model
-        homes = {role: self._models.weights(asset.name)[1] for role, asset in spec.weights.items()}
-        missing = [asset for role, asset in spec.weights.items() if assets.locate(asset, homes[role]) is None]
-        if missing:
-            names, total = ", ".join(a.name for a in missing), sum(a.bytes for a in missing)
-            progress.note(f"fetching {size(total)} of weights for the judge {spec.name}: {names}")
-        paths = {role: assets.ready(asset, homes[role], progress) for role, asset in spec.weights.items()}
-        device = provenance.device(spec.runtime.device) if spec.weights else "cpu"
-        progress.note(f"loading the judge {spec.name} ({spec.edition or 'any'}) on {device} in {spec.runtime.dtype}")
-        made: Any = self._models.adapter(spec.adapter)  # the Protocol has no constructor
-        return made(spec, paths, device)  # type: ignore[no-any-return]
-
     def _replies(self, adapter: Adapter, turns: Sequence[str]) -> list[Response]:
-        """One response per prompt. A batch that fails is halved, so that one prompt cannot take others with it; one that
-        fails alone is an `error`."""
+        """One response per prompt; of one that failed an `error`, which is no verdict."""
         requests = [Request(key(t)[:16], prompt="", transcript=t, max_new_tokens=self._room) for t in turns]
-        try:
-            replies = adapter.generate(requests)
-            if [r.id for r in replies] != [r.id for r in requests]:
-                raise ValueError(f"the judge answered {len(replies)} of {len(requests)} prompts, or in another order")
-            return replies
-        except Exception as err:  # whatever a model raises is no verdict
-            if len(turns) == 1:
-                return [Response(requests[0].id, status="error", detail=f"{type(err).__name__}: {err}"[:500])]
-        half = len(turns) // 2
-        return [*self._replies(adapter, turns[:half]), *self._replies(adapter, turns[half:])]
+        return generate(adapter, requests, self._model.adapter)
 
     def _lines(self, turn: str, ids: Sequence[str], reply: Response) -> list[dict[str, Any]]:
         """What is kept: one line per sample. A failure has no key, so it is on record but nobody's verdict."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from diva_bench import stats
-from diva_bench.errors import UserError, unknown
+from diva_bench.errors import SpecError, UserError, unknown
 from diva_bench.scorers import METRICS, NOT_SCORED
 from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.specs import TaskSpec
@@ -27,6 +27,19 @@ def check_primary(task: TaskSpec, scorers: Mapping[str, Scorer], samples: Sequen
         found |= metrics
     if task.primary not in found:
         raise unknown("metric", task.primary, found, f"`primary` of task {task.name}")
+
+
+def first_metric(task: TaskSpec, scorers: Mapping[str, Scorer], samples: Sequence[Sample]) -> str:
+    """The metric that ranks where a task names none: the first one that its first scorer gives, in the order of METRICS.
+    SpecError where that cannot be known."""
+    name, scorer = next(iter(scorers.items()), ("", None))
+    found = set()
+    if scorer is not None:
+        found = (_listed(name) if _silent(scorer) else _measured(name, scorer, task, samples)) or set()
+    listed = [metric.name for metric in METRICS if metric.scorer == name and metric.name in found]
+    if not found:
+        raise SpecError(f"task {task.name}: name the metric that ranks (primary); its scorers do not tell.")
+    return (listed or sorted(found))[0]
 
 
 def _silent(scorer: Scorer) -> bool:

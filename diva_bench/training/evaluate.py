@@ -13,6 +13,7 @@ from diva_bench import audio, prompt, stats
 from diva_bench.adapters.diva import Diva
 from diva_bench.diva import losses, reading
 from diva_bench.diva.model import AnyConnector
+from diva_bench.generate import generate
 from diva_bench.scorers import cleaned
 from diva_bench.specs import TaskSpec
 from diva_bench.training import probe
@@ -208,7 +209,8 @@ def task_scores(run: Run, tasks: TaskSet) -> dict[str, float]:
         ]
         requests = [request for _, request in pairs]
         with run.autocast():
-            answers = [r for k in range(0, len(requests), 8) for r in adapter.generate(requests[k : k + 8])]
+            parts = [requests[k : k + 8] for k in range(0, len(requests), 8)]
+            answers = [response for part in parts for response in generate(adapter, part, "diva")]
         scored = [(s, cleaned(r)) for (s, _), r in zip(pairs, answers, strict=True) if r.status != "error"]
         if failed := len(pairs) - len(scored):
             found[f"{task.name}_failed"] = failed

@@ -16,6 +16,7 @@ from diva_bench import stats
 from diva_bench.audio import decode
 from diva_bench.dataspec import DataSpec
 from diva_bench.errors import DataError
+from diva_bench.generate import generate
 from diva_bench.scorers.asr import Wer
 from diva_bench.specs import Decode, TaskSpec
 from diva_bench.stats import Estimate
@@ -119,7 +120,7 @@ def repeat(
     with progress.bar(f"repeat x {label}", len(heard), "clips") as bar:
         for start in range(0, len(order), _BATCH):
             part = order[start : start + _BATCH]
-            answers = adapter.generate([_request(heard[i].sample, adapter.accepts) for i in part])
+            answers = generate(adapter, [_request(heard[i].sample, adapter.accepts) for i in part], label)
             for i, answer in zip(part, answers, strict=True):
                 failed += answer.status == "error"
                 blank = answer if answer.status == "ok" else Response(answer.id, status="unsupported")

@@ -215,7 +215,7 @@ def train(run: Run, progress: Progress, tasks: evaluate.TaskSet | None = None) -
         )
     step, log, mean = facts.get("step", 0), facts.get("log", []), facts.get("mean", {})
     meter = Meter(run, facts.get("compute"))
-    where = facts.get("where") or {k: v for k, v in provenance.collect([]).items() if k in ("versions", "git")}
+    where = facts.get("where") or {k: v for k, v in provenance.collect("").items() if k in ("versions", "git")}
     ready: Any = torch.compile(run.trained, dynamic=True) if config.compile else run.trained
     ready = team.prepare_model(ready) if team.num_processes > 1 else ready
     run.trained.train()

@@ -32,15 +32,18 @@ def choose(
     edition: str = "auto",
     model_edition: str | None = None,
     data_dir: Path | None = None,
+    resolved: Edition | None = None,
 ) -> Editions:
     """The editions that a run is about. What is chosen for the user is said in one line each.
 
     `tasks`: names as they are given, suites among them: what they stand for depends on the edition. `edition` "nano" is
-    short for the mini data and nano models. UnknownName where a task or a model has no such edition.
+    short for the mini data and nano models. `resolved`: that of tasks which are given as specs; it decides where no name
+    is given. UnknownName where a task or a model has no such edition.
     """
     if edition == "nano":
         model_edition = model_edition or "nano"
-    chosen = _of_data(catalog, tasks, "mini" if edition == "nano" else edition, progress, data_dir)
+    data = "mini" if edition == "nano" else edition
+    chosen = resolved if resolved and not tasks else _of_data(catalog, tasks, data, progress, data_dir)
     wanted = None if model_edition is None else cast(Edition, model_edition)
     return Editions(
         chosen, {m: of_model(catalog, m, chosen, wanted, progress, fetch=edition == "full") for m in models}

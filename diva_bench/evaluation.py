@@ -1,0 +1,514 @@
+"""What `diva_bench.run` and `diva-bench run` do: resolve, check, fetch, ask, score. And what `score` does with stored runs.
+
+prepare   models and tasks -> Jobs: specs valid, data read, scorers built, model and task compatible; nothing is written
+ready     the run folders are made, devices checked, weights fetched
+run_jobs  every Job is asked what has no answer yet, then scored
+score     a stored run is scored again; its model is not asked
+
+Nothing here prints or ends the process: a mistake of the user is a UserError, news goes to a Progress.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from diva_bench import assets, controls, data, former, imported, judge, prompt, provenance, runner
+from diva_bench.catalog import Catalog
+from diva_bench.decoding import chat
+from diva_bench.editions import Editions, choose
+from diva_bench.errors import OtherQuestion, SpecError, StoreError, UserError
+from diva_bench.runner import Job
+from diva_bench.runs import Run, task_of
+from diva_bench.scorers import offered
+from diva_bench.specs import IN_MEMORY, Json, ModelSpec, Runtime, TaskSpec
+from diva_bench.store import RunFolder, Shard
+from diva_bench.stored import words
+from diva_bench.types import Adapter, Progress, Sample
+
+_ANNOUNCED = 10  # samples left out that are named one by one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How models are asked and where their runs are kept. `None` leaves a setting to the model or the task.
+
+    `edition` of the data, `model_edition` of the models. `limit`: number of samples. `batch_seconds`: padded audio seconds
+    of a batch. `audio`: conditions as `controls.parse` reads them. `prompts`: number of wordings.
+    """
+
+    edition: str = "auto"
+    model_edition: str | None = None
+    output: Path = Path("results")
+    limit: int | None = None
+    seed: int = 0
+    batch_seconds: float | None = None
+    device: str | None = None
+    dtype: str | None = None
+    audio: tuple[str, ...] = ()
+    prompts: int = 1
+    data_dir: Path | None = None
+    allow_partial: bool = False
+    prompt: str | None = None
+    system: str | None = None
+    max_new_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        """UserError for a value that no setting has."""
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                said = ", ".join(repr(one) for one in allowed)
+                raise UserError(f"{name} is {getattr(self, name)!r}. Allowed: {said}.")
+        for name, (kinds, least, what) in _KINDS.items():
+            value = getattr(self, name)
+            if value is None and name not in ("seed", "prompts"):
+                continue
+            if not isinstance(value, kinds) or isinstance(value, bool) or (least is not None and not value >= least):
+                raise UserError(f"{name} is {value!r} ({type(value).__name__}). Allowed: {what}.")
+        if self.prompt is not None and not self.prompt.strip():
+            raise UserError("prompt is empty: a model has to be asked something.")
+
+    def changed(self) -> str:
+        """The settings that are not the defaults, as arguments in a call."""
+        every = ((field.name, getattr(self, field.name), field.default) for field in fields(self))
+        shown = {
+            name: str(value) if isinstance(value, Path) else value for name, value, known in every if value != known
+        }
+        return "".join(f", {name}={value!r}" for name, value in shown.items())
+
+
+_CHOICES: Mapping[str, tuple[str | None, ...]] = {
+    "edition": ("auto", "full", "mini", "nano"),
+    "model_edition": (None, "full", "mini", "nano"),
+    "dtype": (None, "float32", "bfloat16", "float16"),
+}
+_KINDS: Mapping[str, tuple[Any, float | None, str]] = {
+    "limit": (int, 1, "a number of samples, from 1; None for all"),
+    "seed": (int, 0, "a whole number, from 0"),
+    "prompts": (int, 1, "a number of wordings, from 1"),
+    "batch_seconds": ((int, float), 0.1, "seconds, from 0.1"),
+    "max_new_tokens": (int, 1, "a number of tokens, from 1"),
+    "prompt": (str, None, "text"),
+    "system": (str, None, 'text; "" for no system message'),
+    "device": (str, None, "cpu, cuda, cuda:1, ..."),
+}
+
+
+# ---------------------------------------------------------------- before anything is asked
+
+
+Model = str | ModelSpec | Adapter
+"""Who is asked: a name or YAML file, a resolved spec, or a model in memory, which has a `name` too."""
+Task = str | TaskSpec
+"""What is asked: a name or YAML file, or a resolved task."""
+
+
+def editions_of(
+    catalog: Catalog, models: Sequence[Model], tasks: Sequence[Task], settings: Settings, progress: Progress
+) -> Editions:
+    """The editions that the settings stand for."""
+    return choose(
+        catalog,
+        dict.fromkeys(model for model in models if isinstance(model, str)),
+        [task for task in tasks if isinstance(task, str)],
+        progress,
+        edition=settings.edition,
+        model_edition=settings.model_edition,
+        data_dir=settings.data_dir,
+        resolved=next((task.edition for task in tasks if isinstance(task, TaskSpec)), None),
+    )
+
+
+def prepare(
+    catalog: Catalog,
+    models: Sequence[Model],
+    tasks: Sequence[Task],
+    settings: Settings,
+    progress: Progress,
+    *,
+    command: str = "",
+    resolved: Mapping[str, ModelSpec] | None = None,
+    editions: Editions | None = None,
+) -> list[Job]:
+    """Every (model, task) pair as a Job, in every wording and audio condition that was asked for: specs valid, scorers
+    built, data checked, the two compatible.
+
+    `command`: what the run record says of how the run was started. `resolved`: specs of models that the catalog cannot
+    resolve, because their weights are not on this machine. `editions`: where they are chosen already.
+    """
+    given = dict.fromkeys(controls.parse(text) for text in settings.audio)
+    conditions: list[controls.Control | None] = [*given] or [None]
+    chosen = editions or editions_of(catalog, models, tasks, settings, progress)
+    candidates = _candidates(catalog, models, chosen, settings, resolved or {})
+    record = provenance.collect(command)
+    jobs: list[Job] = []
+    for found in _tasks(catalog, tasks, chosen, progress):
+        task = prompt.changed(found, settings.prompt, settings.system, settings.max_new_tokens)
+        dataset = _load(task, settings, progress)
+        task = _with_primary(catalog, task, dataset.samples[: offered.ENOUGH])
+        wordings = [(asked, catalog.scorers(asked)) for asked in prompt.variants(task, settings.prompts)]
+        for (asked, scorers), (spec, adapter, training), control in product(wordings, candidates, conditions):
+            made = adapter or catalog.adapter_for(spec)
+            jobs.append(
+                Job(
+                    task=asked,
+                    model=spec,
+                    dataset=dataset,
+                    scorers=scorers,
+                    accepts=frozenset(made.accepts),
+                    adapter_version=str(made.version),
+                    limit=settings.limit,
+                    seed=settings.seed,
+                    control=control,
+                    chat=None if adapter else getattr(made, "chat", None),
+                    provenance={**record, **({"training": training} if training else {})},
+                    adapter=adapter,
+                )
+            )
+            jobs[-1].check()
+    return jobs
+
+
+def _tasks(catalog: Catalog, tasks: Sequence[Task], chosen: Editions, progress: Progress) -> list[TaskSpec]:
+    """The tasks behind names, and those that are given as specs. UserError for two of one name."""
+    names = [task for task in tasks if isinstance(task, str)]
+    if any(name in catalog.suites() for name in names):
+        for problem in catalog.problems:
+            progress.note(f"left out of {' and '.join(names)}, for it cannot be used: {problem.error}")
+    found: dict[str, TaskSpec] = {}
+    for task in tasks:
+        leaves = catalog.subsets(task, chosen.data) if isinstance(task, str) else [task.name]
+        for leaf in leaves:
+            if leaf in found and not isinstance(task, str):
+                raise UserError(f"two tasks are called {leaf!r}: give one of them another name.")
+            found.setdefault(leaf, catalog.task(leaf, chosen.data) if isinstance(task, str) else task)
+    return list(found.values())
+
+
+def _with_primary(catalog: Catalog, task: TaskSpec, samples: Sequence[Sample]) -> TaskSpec:
+    """The task, whose primary metric its scorers give; one that names none is ranked by the first that they give."""
+    scorers = catalog.scorers(task)
+    if not task.primary:
+        return task.model_copy(update={"primary": offered.first_metric(task, scorers, samples)})
+    offered.check_primary(task, scorers, samples)
+    return task
+
+
+def _candidates(
+    catalog: Catalog, models: Sequence[Model], chosen: Editions, settings: Settings, resolved: Mapping[str, ModelSpec]
+) -> list[tuple[ModelSpec, Adapter | None, Json]]:
+    """Every model as (spec, the model itself if it is in memory, what its training took). UserError for two of one name."""
+    found: dict[str, tuple[ModelSpec, Adapter | None, Json]] = {}
+    for model in dict.fromkeys(model if isinstance(model, str) else id(model) for model in models):
+        given = model if isinstance(model, str) else next(one for one in models if id(one) == model)
+        if isinstance(given, str):
+            spec = resolved[given] if given in resolved else catalog.model(given, chosen.models[given])
+        else:
+            spec = given if isinstance(given, ModelSpec) else spec_of(given)
+        if spec.name in found and not isinstance(given, str):
+            raise UserError(f"two models are called {spec.name!r}: give one of them another name.")
+        spec = with_settings(spec, settings)
+        adapter = None if isinstance(given, str | ModelSpec) else given
+        found[spec.name] = spec, adapter, training_of(catalog.training(spec))
+    return list(found.values())
+
+
+def spec_of(adapter: Adapter) -> ModelSpec:
+    """The spec of a model in memory: of who it is, no more is known than its name; with its version that is its identity.
+    SpecError for a name that no folder can have."""
+    try:
+        return ModelSpec(
+            name=adapter.name,  # type: ignore[attr-defined]  # what the Protocol leaves to specs; checked at the door
+            edition=None,
+            adapter=IN_MEMORY,
+            description=f"A model in memory, {type(adapter).__qualname__}; its weights are not hashed.",
+            citation="",
+            licence="",
+            args={},
+            weights={},
+            runtime=Runtime(dtype="float32"),
+            training=None,
+        )
+    except ValidationError as err:
+        raise SpecError(f"model {getattr(adapter, 'name', None)!r}: name: {words(err)}.") from err
+
+
+def _load(task: TaskSpec, settings: Settings, progress: Progress) -> data.Dataset:
+    """The data of a task, all of which its prompts can be filled with; what is not asked is announced."""
+    dataset = data.load(
+        task, assets.cache_folder(), progress, data_dir=settings.data_dir, allow_partial=settings.allow_partial
+    )
+    _announce(task.name, dataset, progress)
+    prompt.check(task, dataset.samples)
+    return dataset
+
+
+def _announce(task: str, dataset: data.Dataset, progress: Progress) -> None:
+    """What is not asked, and why; of many samples the first few, all are in run.json."""
+    for note in (*dataset.notes, *([f"PARTIAL, in no table: {dataset.partial}"] if dataset.partial else [])):
+        progress.note(f"{task}: {note}")
+    for fault in dataset.excluded:
+        progress.note(f"{task}: {fault.id} is left out by the task itself: {fault.reason}")
+    for fault in dataset.faults[:_ANNOUNCED]:
+        progress.note(f"{task}: {fault.id} is left out for every model: {fault.reason}")
+    if len(dataset.faults) > _ANNOUNCED:
+        more = len(dataset.faults) - _ANNOUNCED
+        progress.note(f"{task}: and {more:,} more are left out; all are in run.json")
+
+
+def training_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run keeps of a training.json: its settings and what it took, as far as the record has them."""
+    return {key: record[key] for key in ("config", "compute") if isinstance(record.get(key), dict)}
+
+
+def with_settings(model: ModelSpec, settings: Settings) -> ModelSpec:
+    """The spec with what the settings say about device, dtype and batches."""
+    changes: dict[str, Any] = {}
+    if settings.device is not None:
+        changes["device"] = settings.device
+    if settings.dtype is not None and model.weights:  # a baseline computes nothing in any dtype
+        changes["dtype"] = settings.dtype
+    if settings.batch_seconds is not None:
+        changes["batch_seconds"] = settings.batch_seconds
+    return model.model_copy(update={"runtime": Runtime(**{**model.runtime.model_dump(), **changes})})
+
+
+def framed(catalog: Catalog, jobs: Sequence[Job]) -> list[Job]:
+    """The jobs, those with the chat frame whose weights are on this machine. AssetError where a chat template cannot take
+    what a task asks."""
+    return [_framed(catalog, job) for job in jobs]
+
+
+def _framed(catalog: Catalog, job: Job) -> Job:
+    if job.chat is None:
+        return job
+    asset = job.model.weights[job.chat]
+    spec = catalog.has("weights", asset.name)  # a stored run may have weights that nobody names any more
+    folder = assets.locate(asset, spec.path.parent if spec else Path())
+    return replace(job, frame=chat.frame(folder, bool(job.task.system))) if folder else job
+
+
+def ready(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Progress) -> list[Job]:
+    """Jobs that can be asked: their folders made, their weights fetched, and with these the chat frames known that are part
+    of their identity.
+
+    Raises StoreError where nothing can be written, and UserError where a device is missing, before anything is fetched.
+    """
+    for job in jobs:
+        job.check_former(output)
+        job.reserve(output)
+    left = [job for job in framed(catalog, jobs) if not job.named or _unfinished(job, RunFolder(job.path(output)))]
+    for device in dict.fromkeys(job.model.runtime.device for job in left if job.model.weights):
+        provenance.device(device)
+    catalog.fetch([job.model for job in jobs], progress)
+    known = framed(catalog, jobs)
+    for job in known:
+        job.folder(output)
+    return known
+
+
+# ---------------------------------------------------------------- asking
+
+
+def run_jobs(
+    catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Progress, shard: Shard | None = None
+) -> list[Run] | None:
+    """Ask what has no answer yet, score. None where another process has the last word. `jobs`: as `ready` gives them."""
+    shard = shard or Shard()
+    finished: list[Run] = []
+    with keeping(lambda: kept(jobs, output)):
+        for model in dict.fromkeys(job.model.name for job in jobs):
+            mine = [job for job in jobs if job.model.name == model]
+            finished += _ask_all(catalog, mine, output, progress, shard)
+    if shard.count > 1:
+        _meet()
+        if shard.index > 0:
+            return None
+        finished = [_score(job, output, shard, progress) for job in jobs]
+    return finished
+
+
+def _ask_all(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Progress, shard: Shard) -> list[Run]:
+    """All jobs of one model: it is loaded once, and only if there is something left to ask. Each is scored when it is
+    asked, unless other processes still ask their share of it."""
+    model = jobs[0].model
+    loaded: Adapter | None = None
+    finished: list[Run] = []
+    try:
+        for job in jobs:
+            with job.folder(output, shard) as folder:
+                if _unfinished(job, folder):
+                    loaded = job.adapter or loaded or catalog.load(model, progress)
+                    runner.ask(job, loaded, folder, progress, shard)
+                else:
+                    progress.note(f"{job.title}: all {len(job.samples)} answered before in {folder.path}")
+            if shard.count == 1:
+                finished.append(_score(job, output, shard, progress))
+    finally:
+        if loaded is not None and jobs[0].adapter is None:  # a model that was given stays its owner's
+            loaded.close()
+    return finished
+
+
+def _unfinished(job: Job, folder: RunFolder) -> bool:
+    statuses = folder.statuses()
+    return any(statuses.get(s.id) not in ("ok", "unsupported") for s in job.samples)
+
+
+def _score(job: Job, output: Path, shard: Shard, progress: Progress) -> Run:
+    with job.folder(output, shard) as folder:
+        return Run.of(folder.path, judge.judge(job, folder, progress), job)
+
+
+def _meet() -> None:
+    """Wait until every process has asked its share. One that dies ends all of them (torchrun sees to that); the same
+    command goes on from there."""
+    import torch.distributed as processes
+
+    processes.init_process_group("gloo", timeout=timedelta(days=30))
+    processes.barrier()
+    processes.destroy_process_group()
+
+
+def kept(jobs: Sequence[Job], results: Path) -> str:
+    """How many answers of some jobs are on disk, and what to do to get the others."""
+    samples = sum(len(job.samples) for job in jobs)
+    answers = sum(len(RunFolder(job.path(results)).statuses()) for job in jobs)
+    where = str(jobs[0].path(results)) if len(jobs) == 1 else str(results)
+    return f"{answers} of {samples} answers are kept in {where}: run the same command again to go on from there"
+
+
+@contextlib.contextmanager
+def keeping(said: Callable[[], str]) -> Iterator[None]:
+    """Where a signal stops the block: `said` tells what of the work is kept, "" for nothing."""
+    try:
+        yield
+    except KeyboardInterrupt as err:
+        with contextlib.suppress(Exception):  # a second fault must not hide that the command was stopped
+            if note := said():
+                err.add_note(note)
+        raise
+
+
+# ---------------------------------------------------------------- several processes
+
+
+def shard_of_process(environment: Mapping[str, str]) -> Shard:
+    """Which share of the plan is ours: torchrun and `accelerate launch --multi_gpu` set RANK and WORLD_SIZE, and where to
+    meet.
+
+    Raises UserError where they are set, but not where to meet: it would be found out when all is asked.
+    """
+    shard = Shard(_number(environment, "RANK", 0), _number(environment, "WORLD_SIZE", 1))
+    if not 0 <= shard.index < shard.count:
+        raise UserError(
+            f"RANK is {shard.index} and WORLD_SIZE is {shard.count}: a rank is from 0 and below it. {_LAUNCH}"
+        )
+    lacking = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in environment]
+    if shard.count > 1 and lacking:
+        raise UserError(
+            f"WORLD_SIZE is {shard.count}, but {', '.join(lacking)} are not set: several processes share one run only where "
+            f"they can meet. {_LAUNCH}"
+        )
+    return shard
+
+
+_LAUNCH = (
+    "Start them with `torchrun --nproc-per-node N -m diva_bench run ...` or `accelerate launch --multi_gpu --num_processes N "
+    "-m diva_bench run ...` (without --multi_gpu that is one process), or unset RANK and WORLD_SIZE."
+)
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    said = environment.get(name, "").strip()
+    if said and not (said.isascii() and said.removeprefix("-").isdigit() and len(said) < 10):
+        raise UserError(f"the environment variable {name} is {said!r}, not a number. {_LAUNCH}")
+    return int(said or default)
+
+
+# ---------------------------------------------------------------- stored runs
+
+
+def score(
+    catalog: Catalog,
+    path: Path,
+    progress: Progress,
+    more: Mapping[str, Json] | None = None,
+    data_dir: Path | None = None,
+) -> Run:
+    """Measure, reduce and store again what the answers of a run are worth. `more`: scorers beside the task's own, this time.
+
+    Raises OtherQuestion where the task or its data have changed since the run was asked, UnreadableRun where the run's
+    files do not hold what they must.
+    """
+    folder = RunFolder(path)
+    job = job_of(catalog, folder, progress, more, data_dir)
+    if imported.needs_data(folder.record()):
+        offered.check_primary(job.task, job.scorers, job.samples[: offered.ENOUGH])
+    with folder:
+        return Run.of(path, judge.judge(job, folder, progress), job)
+
+
+def job_of(
+    catalog: Catalog,
+    folder: RunFolder,
+    progress: Progress,
+    more: Mapping[str, Json] | None = None,
+    data_dir: Path | None = None,
+) -> Job:
+    """The Job a stored run came from, with the scorers the catalog has now, and `more` of them.
+
+    Raises StoreError where the task or its data have changed since, in anything that would have changed the question.
+    """
+    asked = folder.task_record()
+    if former.is_former(asked):
+        raise StoreError(former.moved(folder.path))
+    job = stored_job(catalog, folder, progress, more, data_dir)
+    if job.task_record["hash"] != asked["hash"]:
+        changed = sorted(k for k, v in job.task_record.items() if k not in ("id", "hash") and asked.get(k) != v)
+        raise OtherQuestion(
+            f"{folder.path}: task {job.task.name} has changed since this was asked ({', '.join(changed)}); "
+            "answers to another question cannot be scored. Run the model again."
+        )
+    return job
+
+
+def stored_job(
+    catalog: Catalog,
+    folder: RunFolder,
+    progress: Progress,
+    more: Mapping[str, Json] | None = None,
+    data_dir: Path | None = None,
+) -> Job:
+    """The model of a stored run, and its task and data as they are now: `job_of` without the check that they are still
+    what was asked."""
+    record, asked = folder.record(), folder.task_record()
+    elsewhere = imported.is_imported(record)
+    task = task_of(folder, catalog)
+    if twice := sorted(set(more or ()) & set(task.scorers)):
+        raise SpecError(
+            f"task {task.name} has scorer {twice[0]} of its own, and its metrics have one name: change its settings in the "
+            "task's YAML (of which a copy under another name may be given with --path)."
+        )
+    task = task.model_copy(update={"scorers": {**task.scorers, **(more or {})}})
+    return Job(
+        task=task,
+        model=ModelSpec.model_validate(record["model"]),
+        dataset=imported.dataset_of(folder, task, progress, data_dir)
+        if elsewhere
+        else data.load(task, assets.cache_folder(), progress, data_dir=data_dir, allow_partial="partial" in asked),
+        scorers=catalog.scorers(task, lenient=True),
+        accepts=frozenset({"audio"}),
+        adapter_version=record["adapter_version"],
+        limit=record["limit"],
+        seed=record["seed"],
+        control=controls.of_record(asked.get("audio")),
+        frame=record.get("frame"),
+    )

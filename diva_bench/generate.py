@@ -1,0 +1,66 @@
+"""What an adapter answers, whatever happens: the one rule for all who ask a model.
+
+A batch that runs out of memory is halved. Any other failure of a batch: its requests are asked one by one, so that one
+cannot take others with it. A request that fails alone gets an `error` response with the reason, never an answer; so does
+one whose response is not what an adapter may give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from diva_bench import provenance
+from diva_bench.stored import problem_of
+from diva_bench.types import Adapter, Request, Response
+
+_OOM_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
+_LONGEST = 500  # characters of a reason
+
+Split = Callable[[int, int, str, str], None]
+"""Told when a batch of so many requests is cut into parts of so many: (rows, rows of a part, first id, why)."""
+
+
+def generate(
+    adapter: Adapter, requests: Sequence[Request], name: str, split: Split = lambda *_: None
+) -> list[Response]:
+    """One response per request, in their order. `name`: the adapter's, for messages."""
+    if not requests:
+        return []
+    try:
+        return _checked(requests, adapter.generate(requests), name)
+    except Exception as err:  # whatever a model raises becomes an `error` row with its reason, never an answer
+        memory = isinstance(err, MemoryError) or any(word in str(err).lower() for word in _OOM_WORDS)
+        reason = provenance.without_folders(f"{type(err).__name__}: {err}".strip())[:_LONGEST]
+    if len(requests) == 1:
+        return [Response(requests[0].id, status="error", detail=reason)]
+    size = len(requests) // 2 if memory else 1
+    split(len(requests), size, requests[0].id, reason)
+    parts = [requests[start : start + size] for start in range(0, len(requests), size)]
+    return [response for part in parts for response in generate(adapter, part, name, split)]
+
+
+def _checked(requests: Sequence[Request], responses: Sequence[Response], name: str) -> list[Response]:
+    """The adapter's contract: one response per request, same order, of the types and values that can be stored."""
+    if not isinstance(responses, list | tuple) or not all(isinstance(r, Response) for r in responses):
+        kinds = ", ".join(sorted({type(r).__name__ for r in responses})) if isinstance(responses, list | tuple) else ""
+        raise TypeError(
+            f"adapter {name} gave {type(responses).__name__} of {kinds or 'nothing'}, not a list of Response"
+        )
+    got = [r.id for r in responses]
+    wanted = [r.id for r in requests]
+    if got != wanted:
+        raise ValueError(f"adapter {name} answered {got[:5]} ({len(got)}) to {wanted[:5]} ({len(wanted)})")
+    return [_checked_one(q, r, name) for q, r in zip(requests, responses, strict=True)]
+
+
+def _checked_one(request: Request, response: Response, name: str) -> Response:
+    """The response, or an error that says what is wrong with it: what cannot be stored is no answer."""
+    problem = problem_of(response)
+    if not problem and response.status == "ok" and request.choices is not None:
+        scores = response.choices or {}
+        if set(scores) != set(request.choices):
+            problem = f"choices: there are label scores for {sorted(scores)}, not for {sorted(request.choices)}"
+    if not problem:
+        return response
+    detail = f"adapter {name}: its response to {request.id}: {problem}"
+    return Response(request.id, status="error", detail=detail[:_LONGEST])

@@ -1,0 +1,349 @@
+"""Answers of another system or harness -> a run folder that is scored, ranked and compared as any."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from diva_bench import assets, data, imported, judge, predictions, provenance, stored
+from diva_bench.catalog import Catalog
+from diva_bench.errors import DataError, PredictionError, UserError
+from diva_bench.predictions import Prediction, Source
+from diva_bench.predictions.match import Matched, listed, match
+from diva_bench.readers.place import locate
+from diva_bench.runner import Job
+from diva_bench.runs import Run
+from diva_bench.scorers import offered
+from diva_bench.scorers.given import NAME as GIVEN
+from diva_bench.specs import Edition, TaskSpec
+from diva_bench.store import RunFolder
+from diva_bench.types import Progress, Response
+
+SUBSET = "{subset}"
+"""In the name of a file: one file for each subset of the task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line of `import`, or one row of a manifest.
+
+    `gold`: whether the task's own labels are at hand. `top`: a perfect score, 1 or 100; None: as the task or
+    the format says. `errors`: what to do with answers that failed at their source (`imported.ERRORS`); None: nothing, the
+    run is not ranked. `subsets`: which subset of the task each of the files is of, where they are all of one task.
+    """
+
+    files: list[Path]
+    task: str
+    model_name: str
+    format: str = "auto"
+    columns: str | Mapping[str, str] | None = None
+    labels: str | Mapping[str, str] | None = None
+    only: str | None = None
+    top: int | None = None
+    errors: str | None = None
+    edition: str = "full"
+    data_dir: Path | None = None
+    gold: bool = True
+    clusters: Path | None = None
+    output: Path = Path("results")
+    subsets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A run that could be written: everything was read and fits."""
+
+    job: Job
+    matched: Matched
+    format: str
+    options: Options
+
+
+def import_entries(
+    entries: Sequence[tuple[str, Options]], catalog: Catalog, progress: Progress, command: str
+) -> tuple[list[Run], list[str]]:
+    """Import everything or nothing: the runs, and the files of subsets that are not there. `entries`: where each stands
+    (file:line of a manifest, "" for a single one), and what it is. `command`: how the import was started.
+
+    Raises PredictionError that names every entry that cannot be imported, before anything is written.
+    """
+    importer = Importer(catalog, progress, command)
+    wanted: list[tuple[str, Options]] = []
+    missing: list[str] = []
+    faults: list[str] = []
+    for where, options in entries:
+        try:
+            each, gone = expanded(options, catalog)
+        except UserError as err:
+            faults.append(_placed(where, err))
+            continue
+        wanted += [(where, one) for one in each]
+        missing += gone
+    if len(wanted) > 1 or any(where for where, _ in wanted):
+        faults += _faults(importer, wanted)
+    if faults:
+        several = f"{len(faults)} cannot be imported; nothing was written.\n" if len(entries) > 1 else ""
+        raise PredictionError(several + "\n".join(faults))
+    return [importer.keep(importer.prepare(options)) for _, options in wanted], missing
+
+
+def _placed(where: str, err: UserError) -> str:
+    return f"{where}: {err}" if where else str(err)
+
+
+def _faults(importer: Importer, wanted: Sequence[tuple[str, Options]]) -> list[str]:
+    """What is wrong with any of them. Everything is read and matched, and nothing of it is kept: the answers of many
+    systems need not fit into memory at once."""
+    said: list[str] = []
+    seen: dict[tuple[str, str], str] = {}
+    for where, options in wanted:
+        try:
+            job = importer.prepare(options).job
+        except UserError as err:
+            said.append(_placed(where, err))
+            continue
+        other = seen.setdefault((str(job.task_record["id"]), job.model.name), where)
+        if other != where:
+            said.append(
+                f"{where}: model {job.model.name} at task {job.task.name} stands in {other} already. The files of one set of "
+                "answers go into one row (file: part-*.jsonl); two sets of answers need two model names."
+            )
+    return said
+
+
+def expanded(options: Options, catalog: Catalog) -> tuple[list[Options], list[str]]:
+    """`options` for every task that is meant, and the files that are not there. "{subset}" in the name of a file stands
+    for each subset of the task: each is an import of its own (covost2, sdqa-all), or all are one (sdqa: the ids are then
+    followed by the subset's name, as the task's are)."""
+    edition = cast(Edition, options.edition)
+    names = catalog.subsets(options.task, edition)
+    if not any(SUBSET in str(file) for file in options.files):
+        if len(names) != 1:
+            raise UserError(
+                f"{options.task} is several tasks; import into one of {', '.join(names) or 'none'}, or write {SUBSET} in the "
+                "file's name where each has a file of its own."
+            )
+        return [replace(options, task=names[0])], []
+    tasks = [catalog.task(name, edition) for name in names]
+    whole = len(tasks) == 1 and tasks[0].subset is None
+    subsets = catalog.parts(options.task, edition) if whole else [task.subset or "" for task in tasks]
+    files = {
+        subset: [Path(str(file).replace(SUBSET, subset)) for file in options.files] for subset in subsets if subset
+    }
+    if not files:
+        raise UserError(f"{SUBSET} in {options.files[0]} stands for nothing: task {options.task} has no subsets.")
+    there = {subset: found for subset, found in files.items() if any(file.exists() for file in found)}
+    missing = [str(file) for found in files.values() for file in found if not file.exists()]
+    if not there:
+        raise UserError(f"none of the files is there: {listed(missing)}.")
+    if whole:
+        pairs_ = [(file, subset) for subset, found in there.items() for file in found if file.exists()]
+        one = replace(options, files=[file for file, _ in pairs_], subsets=tuple(subset for _, subset in pairs_))
+        return [replace(one, task=names[0])], missing
+    named = {task.subset: task.name for task in tasks}
+    return [
+        replace(options, files=[file for file in found if file.exists()], task=named[subset])
+        for subset, found in there.items()
+    ], missing
+
+
+class Importer:
+    """Prepares and keeps runs; the data of a task is read once."""
+
+    def __init__(self, catalog: Catalog, progress: Progress, command: str) -> None:
+        self.catalog, self.progress, self.command = catalog, progress, command
+        self._gold: dict[tuple[str, str, Path | None], data.Dataset] = {}
+
+    def prepare(self, options: Options) -> Ready:
+        """Read the files and match them with the task. Nothing is written; UserError says what does not fit."""
+        if options.clusters is not None and options.gold:
+            raise UserError("--clusters goes with --no-gold: with gold labels the clusters are the task's.")
+        task = self.catalog.task(options.task, cast(Edition, options.edition))
+        labels = pairs(options.labels, "--labels")
+        reading = predictions.Options(pairs(options.columns, "--columns", ("id", "text", "score")), options.only)
+        sources = _sources(options.files)
+        format, rows = _rows(sources, options, reading)
+        top = imported.scale(task, format, options.top)
+        clusters: Any = None
+        task = imported.with_names(task, labels)
+        if options.gold:
+            dataset = self._labels(task, options, rows)
+            matched = match(task, dataset, rows, labels)
+        else:
+            task = imported.without_gold(task)
+            dataset, matched, clusters = _without_gold(task, options, rows)
+        task = imported.with_given(task, matched.responses, top)
+        if not options.gold and GIVEN not in task.scorers:
+            raise UserError("--no-gold: no row of the file has a score, so there is nothing to keep.")
+        record = imported.record(sources, format, len(rows), matched.how)
+        record |= {} if options.gold else {"clusters": clusters}
+        failed = any(response.status == "error" for response in matched.responses)
+        spec = imported.model(
+            options.model_name, sources, format, reading, labels,
+            subsets=options.subsets, errors=options.errors if failed else None,
+        )  # fmt: skip
+        job = imported.job(
+            task,
+            spec,
+            dataset,
+            self.catalog,
+            {**provenance.collect(self.command), "imported": record},
+        )
+        if options.gold:
+            offered.check_primary(task, job.scorers, dataset.samples[: offered.ENOUGH])
+        job.check_former(options.output)
+        return Ready(job, matched, format, options)
+
+    def keep(self, ready: Ready) -> Run:
+        """Write the run and judge it."""
+        job, matched, progress = ready.job, ready.matched, self.progress
+        _report(ready, progress)
+        with job.folder(ready.options.output) as folder:
+            _write(folder, matched.responses, progress)
+            summary = judge.judge(job, folder, progress)
+            if found := stored.checked(stored.Summary, folder.summary(), str(folder.path)).agreement:
+                progress.note(imported.in_words(found))
+        progress.note(f"kept in {folder.path}")
+        return Run.of(folder.path, summary)
+
+    def _labels(self, task: TaskSpec, options: Options, rows: Sequence[Prediction]) -> data.Dataset:
+        """The task's samples; where they are not on this machine it is said what could be done without."""
+        key = (task.name, task.edition, options.data_dir)
+        if key not in self._gold:
+            try:
+                cache = assets.cache_folder()
+                self._gold[key] = data.load(task, cache, self.progress, data_dir=options.data_dir, need_audio=False)
+            except DataError as err:
+                found = locate(task, options.data_dir)
+                if found is not None and found.exists():
+                    raise
+                scored = sum(row.given is not None for row in rows)
+                hint = (
+                    "--no-gold needs no data of the task, and keeps the scores that came with the answers "
+                    f"({scored:,} of {len(rows):,} have one)."
+                    if scored
+                    else "The answers came without scores, so --no-gold would keep nothing of them."
+                )
+                raise DataError(f"{err}\n{hint}") from err
+        return self._gold[key]
+
+
+_QUOTED = r'"(?:[^"]|"")*"'
+_PAIR = re.compile(rf"""\s*({_QUOTED}|[^,="\s][^,=]*)\s*=\s*({_QUOTED}|[^,"\s][^,]*)\s*(?:,|$)""")
+
+
+def pairs(text: str | Mapping[str, str] | None, option: str, allowed: Sequence[str] = ()) -> dict[str, str]:
+    """ "a=x,b=y" as a mapping; a side in double quotes may have commas and "=" in it, and "" for a quote.
+
+    Raises UserError where the text is anything else, names a key twice or one that is not allowed."""
+    parts = list(text.items()) if isinstance(text, Mapping) else _split(text or "", option)
+    found: dict[str, str] = {}
+    for key, value in parts:
+        if allowed and key not in allowed:
+            raise UserError(f"{option}: {key!r} is no role. Allowed: {', '.join(allowed)}.")
+        if key in found:
+            raise UserError(f"{option}: {key!r} is given twice.")
+        found[key] = value
+    return found
+
+
+def _split(text: str, option: str) -> Iterator[tuple[str, str]]:
+    at = 0
+    while at < len(text):
+        pair = _PAIR.match(text, at)
+        if pair is None:
+            raise UserError(
+                f"{option} {text!r}: expected NAME=VALUE, with commas between them; found {text[at:].strip()!r}. A name or "
+                'value with a comma or "=" in it stands in double quotes, as in text="model, output".'
+            )
+        yield _unquoted(pair[1]), _unquoted(pair[2])
+        at = pair.end()
+
+
+def _unquoted(side: str) -> str:
+    side = side.strip()
+    return side[1:-1].replace('""', '"') if side.startswith('"') else side
+
+
+def _sources(files: Sequence[Path]) -> list[Source]:
+    sources = [Source(path) for path in files]
+    seen: dict[str, Path] = {}
+    for source in sources:
+        other = seen.setdefault(source.sha256, source.path)
+        if other is not source.path:
+            raise UserError(f"{source.path} is the same file as {other}; its answers would stand twice.")
+    return sources
+
+
+def _rows(sources: Sequence[Source], options: Options, reading: predictions.Options) -> tuple[str, list[Prediction]]:
+    """(format, all rows); those of files that are each of one subset have its name behind their ids."""
+    if not options.subsets:
+        return predictions.read(sources, options.format, reading)
+    formats, rows = set(), []
+    for source, subset in zip(sources, options.subsets, strict=True):
+        format, read = predictions.read([source], options.format, reading)
+        formats.add(format)
+        if lacks := next((row for row in read if row.id is None), None):
+            raise PredictionError(f"{lacks.where}: has no id; files of the subsets of one task need them.")
+        rows += [replace(row, id=f"{row.id}-{subset}", row=None) for row in read]
+    if len(formats) > 1:
+        raise PredictionError(f"the files are of several formats ({', '.join(sorted(formats))}); import one at a time.")
+    return formats.pop(), rows
+
+
+def _without_gold(
+    task: TaskSpec, options: Options, rows: Sequence[Prediction]
+) -> tuple[data.Dataset, Matched, dict[str, str] | None]:
+    """The file's own ids as the data, and the clusters where they are not the ids."""
+    known = None
+    if options.clusters is not None:
+        columns = predictions.Options({"id": "id", "text": "cluster"})
+        known = {str(p.id): p.text for p in predictions.read([Source(options.clusters)], "auto", columns)[1]}
+    dataset = imported.ids_as_data(rows, known, task)
+    clusters = {s.id: s.cluster for s in dataset.samples} if known is not None else None
+    return dataset, match(task, dataset, rows), clusters
+
+
+def _report(ready: Ready, progress: Progress) -> None:
+    """What was read and what is lacking, before anything is written."""
+    job, matched = ready.job, ready.matched
+    failed = [r.id for r in matched.responses if r.status == "error"]
+    progress.note(
+        f"{job.title}: {len(matched.responses)} of {len(job.samples)} samples, read as {ready.format}, by {matched.how}"
+    )
+    if not ready.options.gold:
+        known = f"{job.task.data.rows:,} rows" if job.task.data.rows else "not how many rows there are"
+        progress.note(f"no gold labels: the samples are the ids of the file (the task says {known})")
+    if job.dataset.partial:
+        progress.note(f"not whole: {job.dataset.partial}: the run is not ranked")
+    if matched.missing:
+        progress.note(f"missing: {len(matched.missing)}: {listed(matched.missing)}: the run is not ranked")
+    if failed:
+        rule = imported.rule(job.model)
+        done = (
+            f"{imported.ERRORS[rule]}, as --errors {rule} says; every table marks the run"
+            if rule
+            else "not scored, the run is not ranked (--errors wrong or drop ranks it by a rule that every table names)"
+        )
+        progress.note(f"failed at their source: {len(failed)}: {listed(failed)}: {done}")
+    if matched.left_out:
+        progress.note(f"left out for every model: {len(matched.left_out)}: {listed(matched.left_out)}")
+    if matched.nameless:
+        progress.note(f"name none of the labels: {matched.nameless} answers: counted as wrong")
+    if 2 * matched.unparsed > len(matched.responses):
+        progress.note(
+            f"no one label of {', '.join(job.task.choices or ())} can be read in {matched.unparsed} of "
+            f"{len(matched.responses)} answers: counted as wrong. If the file calls them otherwise: --labels TEXT=CHOICE,..."
+        )
+
+
+def _write(folder: RunFolder, responses: Sequence[Response], progress: Progress) -> None:
+    """Only what is not there yet: the run is of this very file."""
+    there = folder.statuses()
+    fresh = [response for response in responses if response.id not in there]
+    if there and not fresh:
+        progress.note(f"imported before, in {folder.path}")
+    folder.append(fresh, None)

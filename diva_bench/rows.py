@@ -1,0 +1,223 @@
+"""Rows of a task that is made in Python, in one shape whatever they came from, with their clips as bytes or files."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diva_bench.errors import DataError
+
+NUMBER = "row"
+"""The column that every row gets: its running number, for rows without an id."""
+AUDIO_FORMS = (
+    "a path; encoded bytes (WAV, FLAC, MP3, ...); (array, sampling rate in Hz); "
+    '{"array": ..., "sampling_rate": ...}; {"bytes": ...}; {"path": ...}; a diva_bench Audio; or None'
+)
+_DTYPES = ("float16", "float32", "float64", "int16", "int32")
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """The clip of one row. `name`: the path of its file, or the sha256 of its bytes, which `read` gives then."""
+
+    name: str
+    read: Callable[[], bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: column -> value, with the running number; `sound` is None where it has none."""
+
+    values: Mapping[str, Any]
+    sound: Sound | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """The rows of a task."""
+
+    rows: tuple[Row, ...]
+
+    def has(self, column: str) -> bool:
+        return any(column in row.values for row in self.rows)
+
+
+def rows_of(given: Any, audio: str, text: Sequence[str]) -> Rows:
+    """`given`: an iterable of mappings, column -> value. `audio`: the column of the clip. `text`: columns whose numbers are
+    read as text (ids, references).
+
+    Raises DataError where a row, or its clip, is not what it may be.
+    """
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise DataError(
+            f"rows: {_kind(given)} is no list of rows. Allowed: an iterable of mappings, column -> value; "
+            "Task.from_pandas takes a DataFrame, Task.from_dataset a datasets.Dataset."
+        )
+    rows = tuple(_row(number, values, audio, text) for number, values in enumerate(given))
+    if not rows:
+        raise DataError("rows: there is none. A task needs one at least.")
+    return Rows(rows)
+
+
+def rows_of_frame(frame: Any, audio: str, text: Sequence[str]) -> Rows:
+    """As `rows_of`, of a pandas DataFrame; its index is not read."""
+    import pandas
+
+    if not isinstance(frame, pandas.DataFrame):
+        raise DataError(f"from_pandas: {_kind(frame)} is no pandas.DataFrame.")
+    return rows_of(frame.to_dict("records"), audio, text)
+
+
+def rows_of_dataset(dataset: Any, audio: str, text: Sequence[str]) -> Rows:
+    """As `rows_of`, of a `datasets.Dataset`: clips stay where the data set has them, labels that are stored as numbers get
+    their names."""
+    import datasets
+
+    if isinstance(dataset, datasets.DatasetDict):
+        raise DataError(f"from_dataset: name a split: dataset[{sorted(dataset)[0]!r}], one of {', '.join(dataset)}.")
+    if not isinstance(dataset, datasets.Dataset):
+        raise DataError(
+            f"from_dataset: {_kind(dataset)} is no datasets.Dataset; Task.from_rows takes any iterable of rows."
+        )
+    if isinstance(dataset.features.get(audio), datasets.Audio):
+        dataset = dataset.cast_column(audio, datasets.Audio(decode=False))
+    labels = {name: kind for name, kind in dataset.features.items() if isinstance(kind, datasets.ClassLabel)}
+
+    def values(number: int) -> dict[str, Any]:
+        row = dict(dataset[number])
+        for name, kind in labels.items():
+            row[name] = kind.int2str(row[name]) if isinstance(row[name], int) and row[name] >= 0 else None
+        encoded = _encoded(row.get(audio))
+        if encoded is not None:  # its bytes stay in the data set's own file
+            row[audio] = Sound(_sha256(encoded), partial(_cell, dataset, number, audio))
+        return row
+
+    return rows_of((values(number) for number in range(len(dataset))), audio, text)
+
+
+def _encoded(cell: Any) -> bytes | None:
+    found = cell.get("bytes") if isinstance(cell, Mapping) else None
+    return found if isinstance(found, bytes) else None
+
+
+def _cell(dataset: Any, number: int, audio: str) -> bytes:
+    encoded = _encoded(dataset[number][audio])
+    if encoded is None:
+        raise OSError(0, f"column {audio} of row {number} holds no sound any more")
+    return encoded
+
+
+def _row(number: int, values: Any, audio: str, text: Sequence[str]) -> Row:
+    where = f"row {number}"
+    if not isinstance(values, Mapping):
+        raise DataError(f"{where}: {_kind(values)} is no mapping, column -> value.")
+    if strange := [name for name in values if not isinstance(name, str)]:
+        raise DataError(f"{where}: the column {strange[0]!r} is no text; columns have names.")
+    sound = sound_of(values.get(audio), where, audio)
+    kept = {name: _plain(value) for name, value in values.items() if name != audio}
+    for name in text:
+        kept |= {name: _text(kept[name])} if name in kept else {}
+    return Row({NUMBER: str(number), **kept}, sound)
+
+
+def _plain(value: Any) -> Any:
+    """A cell in Python's own types; what pandas and numpy write for nothing (NaN, NaT, NA) is None."""
+    if isinstance(value, np.ndarray):
+        return [_plain(one) for one in value.tolist()]
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and math.isnan(value)):
+        return None
+    return value
+
+
+def _text(value: Any) -> Any:
+    """Whole numbers as text."""
+    if isinstance(value, list):
+        return [_text(one) for one in value]
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+# ---------------------------------------------------------------- clips
+
+
+def sound_of(value: Any, where: str, column: str) -> Sound | None:
+    """The clip of a cell, see AUDIO_FORMS; None where it is empty. DataError for anything else."""
+    value = None if isinstance(value, float) and math.isnan(value) else value
+    if value is None or isinstance(value, Sound):
+        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _held(bytes(value))
+    if isinstance(value, str | os.PathLike):
+        return Sound(str(Path(os.fspath(value)).absolute()))
+    array, rate = _wave(value)
+    if array is None and isinstance(value, Mapping):
+        inner = next((value[key] for key in ("bytes", "path") if value.get(key) is not None), None)
+        if isinstance(inner, bytes | str | os.PathLike):
+            return sound_of(inner, where, column)
+    if array is None:
+        raise DataError(f"{where}: {column} is {_kind(value)}. Allowed: {AUDIO_FORMS}.")
+    return _held(_wav(array, rate, f"{where}: {column}"))
+
+
+def _wave(value: Any) -> tuple[Any, Any]:
+    """(array, rate) of the forms that have both, else (None, None)."""
+    if isinstance(value, Mapping):
+        return value.get("array"), value.get("sampling_rate")
+    if isinstance(value, tuple) and len(value) == 2:
+        return value
+    if hasattr(value, "samples") and hasattr(value, "rate"):  # diva_bench.types.Audio
+        return value.samples, value.rate
+    if hasattr(value, "get_all_samples"):  # torchcodec, which `datasets` decodes with; (channels, n)
+        sound = value.get_all_samples()
+        return np.asarray(sound.data).mean(axis=0), sound.sample_rate
+    return None, None
+
+
+def _wav(array: Any, rate: Any, where: str) -> bytes:
+    """A WAV file of a mono array, shape (n,): the same array gives the same bytes."""
+    from scipy.io import wavfile
+
+    from diva_bench.audio import RATES
+
+    wave = np.asarray(array)
+    if wave.ndim != 1 or wave.dtype.name not in _DTYPES:
+        raise DataError(
+            f"{where}: an array of shape {wave.shape} and type {wave.dtype}. Allowed: mono, shape (n,), of "
+            f"{', '.join(_DTYPES)}; floats in [-1, 1]."
+        )
+    whole = isinstance(rate, int | float | np.number) and not isinstance(rate, bool) and float(rate).is_integer()
+    if not whole or not RATES[0] <= int(rate) <= RATES[1]:
+        raise DataError(
+            f"{where}: the sampling rate is {rate!r}. Allowed: a whole number of Hz from {RATES[0]} to {RATES[1]}."
+        )
+    if wave.dtype.kind == "f":
+        wave = wave.astype(np.float32)
+    file = io.BytesIO()
+    wavfile.write(file, int(rate), wave)
+    return file.getvalue()
+
+
+def _held(encoded: bytes) -> Sound:
+    return Sound(_sha256(encoded), lambda: encoded)
+
+
+def _sha256(encoded: bytes) -> str:
+    return hashlib.sha256(encoded).hexdigest()
+
+
+def _kind(value: Any) -> str:
+    """What a value is, for messages: "3 (int)"; long ones by their type alone."""
+    said = repr(value) if isinstance(value, str | int | float | bool | None) else ""
+    return f"{said} ({type(value).__name__})" if 0 < len(said) < 60 else f"a {type(value).__name__}"

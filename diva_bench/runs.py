@@ -1,0 +1,296 @@
+"""Runs on disk as Python objects."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from diva_bench import assets, data, imported, prompt, stats
+from diva_bench.catalog import Catalog
+from diva_bench.errors import StoreError, UnreadableRun, UserError
+from diva_bench.report.summaries import RunSummary, of_folder, summary_of
+from diva_bench.report.tables import Cell, Column, Score, Table
+from diva_bench.runner import Job
+from diva_bench.specs import MEMORY, TaskSpec
+from diva_bench.store import RunFolder, read_json
+from diva_bench.stored import words
+from diva_bench.types import Sample, Scorer, Silent
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Per wall second of asking: `samples`, and seconds of `audio`."""
+
+    samples: float
+    audio: float
+
+
+Asked = tuple[TaskSpec | None, Sequence[Sample], Mapping[str, Scorer]]
+"""What the answers of a run are to, and what measures them."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model's answers to one task, in the folder `path`, and what they are worth."""
+
+    path: Path
+    summary: RunSummary
+    asked: Asked | None = field(default=None, repr=False, compare=False)
+    """Task, samples and scorers, where the run was made in this process; None: they are looked for when they are needed."""
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Run:
+        """The run in a folder; UnreadableRun where its files do not hold what they must."""
+        return cls(Path(path), of_folder(Path(path)))
+
+    @classmethod
+    def of(cls, path: Path, summary: Mapping[str, Any], job: Job | None = None) -> Run:
+        """The run whose summary.json was just written."""
+        found = summary_of(dict(summary), path / "summary.json")
+        return cls(path, found, (job.task, job.samples, job.scorers) if job else None)
+
+    @property
+    def task(self) -> str:
+        """The task's name, with its subset."""
+        return self.summary.task
+
+    @property
+    def model(self) -> str:
+        return self.summary.model
+
+    @property
+    def score(self) -> float | None:
+        """The primary metric, `summary.primary`; None where there is none. `summary.metrics` has all, with intervals."""
+        found = self.summary.metrics.get(self.summary.primary)
+        return found.value if found else None
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(self.path)
+
+    @property
+    def timing(self) -> Sequence[Mapping[str, Any]]:
+        """One record a batch: rows, audio seconds, wall seconds, and wall seconds by stage."""
+        return self.folder.timing()
+
+    @property
+    def speed(self) -> Speed | None:
+        """Over all batches in which a model computed; None where none did: a baseline answers from a table."""
+        computed = [batch for batch in self.timing if batch["stages"]]
+        wall = sum(batch["wall"] for batch in computed)
+        if not wall:
+            return None
+        return Speed(sum(b["rows"] for b in computed) / wall, sum(b["audio"] for b in computed) / wall)
+
+    @property
+    def date(self) -> str:
+        """When it was begun, UTC, in ISO 8601; "" where its record does not say."""
+        return str(read_json(self.path / "run.json").get("started", ""))
+
+    # ---- tables
+
+    def table(self) -> Table:
+        """Every metric of the run."""
+        return Runs([self]).table(every=True)
+
+    def records(self) -> list[dict[str, Any]]:
+        """One record a sample that has an answer: id, groups, prompt, transcript, reference, answer, status, detail, the
+        log-likelihood (nats) of every label, every metric of this answer alone, every statistic that a scorer measured.
+
+        Prompt, transcript and metrics are left out where the run's task or its data is not on this machine any more, or
+        has changed. BLEU and other metrics that are no means are not the mean of theirs.
+        """
+        header, rows = self.folder.scores() if (self.path / "scores.jsonl").is_file() else ({"signature": {}}, {})
+        task, samples, scorers = self.asked or self._looked_up()
+        there = {sample.id: sample for sample in samples}
+        of_scorers = {name: {ident: row.get(name, {}) for ident, row in rows.items()} for name in header["signature"]}
+        known = {name: s for name, s in scorers.items() if s.signature == header["signature"].get(name)}
+        numbers = [_metrics(of_scorers[name], scorer) for name, scorer in known.items()]
+        numbers += [_statistics(name, measured) for name, measured in of_scorers.items()]
+        found = []
+        for response in self.folder.responses():
+            row, sample = rows.get(response.id, {}), there.get(response.id)
+            references = sample.references if sample else tuple(row.get("references", ()))
+            record = {"id": response.id, **(sample.groups if sample else row.get("groups", {}))}
+            record["prompt"] = prompt.build(task, sample, frozenset()).prompt if task and sample else None
+            record["transcript"] = sample.transcript if sample else None
+            record["reference"] = references[0] if len(references) == 1 else list(references) or None
+            record["answer"] = response.text if response.status == "ok" else None
+            record |= {"status": response.status, "detail": response.detail or None}
+            record |= {f"logprob {label}": score.total for label, score in (response.choices or {}).items()}
+            for table in numbers:
+                record |= table.get(response.id, {})
+            found.append(record)
+        order = {ident: place for place, ident in enumerate(there or rows)}
+        return sorted(found, key=lambda record: order.get(record["id"], len(order)))
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame with a row for every sample that has an answer; see `records`."""
+        import pandas
+
+        return pandas.DataFrame(self.records())
+
+    def _looked_up(self) -> Asked:
+        """Task, samples and scorers by the catalog and the data of today; nothing where they are not those of the run."""
+        try:
+            catalog = Catalog()
+            task = task_of(self.folder, catalog)
+            dataset = data.load(task, assets.cache_folder(), Silent(), need_audio=False, allow_partial=True)
+            if dataset.fingerprint == self.folder.task_record()["fingerprint"]:
+                samples = dataset.limited(self.summary.limit, self.summary.seed)
+                return task, samples, catalog.scorers(task, lenient=True)
+            why: object = f"the data of task {task.name} on this machine is not what was asked about"
+        except UserError as err:
+            why = err
+        logging.getLogger("diva_bench").info("%s: no prompts, transcripts and metrics by sample: %s", self.path, why)
+        return None, (), {}
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
+_COLUMNS = (
+    "task", "model", "metric", "score", "n", "edition", "limit", "seed", "errors", "samples/s", "date", "settings", "remarks",
+    "path",
+)  # fmt: skip
+
+
+class Runs(list[Run]):
+    """Runs, in the order that they were asked in or lie on disk."""
+
+    def records(self, every: bool = True) -> list[dict[str, Any]]:
+        """One record a run and metric, the primary one first; a run without a score has one, with None for it. `every`
+        False: of the primary metric alone.
+
+        `settings`: prompt, audio condition and changes where they are not the task's own. `samples/s`: per wall second.
+        """
+        return [record for run in self for record in list(_records(run))[: None if every else 1]]
+
+    def table(self, every: bool = False) -> Table:
+        """As `records`: the numbers with their intervals, for people and for CSV."""
+        rows: list[list[Cell]] = []
+        for record in self.records(every):
+            value, low, high = (record[key] for key in ("score", "low", "high"))
+            cells = {**record, "score": None if value is None else Score(value, low, high)}
+            rows.append([cells[name] for name in _COLUMNS])
+        optional = ("edition", "limit", "seed", "errors", "samples/s", "date", "settings", "remarks")
+        columns = [Column(name, optional=name in optional) for name in _COLUMNS]
+        return Table(
+            "runs", columns, rows, ["score [95 % interval]; the first metric of a run is the task's primary one"]
+        )
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame of `records`."""
+        import pandas
+
+        return pandas.DataFrame(self.records())
+
+    def to_latex(self) -> str:
+        return self.table().to_latex()
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
+def _records(run: Run) -> Iterator[dict[str, Any]]:
+    s, speed = run.summary, run.speed
+    first = [s.primary] if s.primary in s.metrics else []
+    remarks = [f"not ranked: {s.reason}" if s.reason else "", "" if s.weights_hashed else "weights not hashed"]
+    settings = [f"prompt {s.variant}" if s.variant else "", s.changes, s.audio or ""]
+    for name in dict.fromkeys([*first, *s.metrics]) or [s.primary]:
+        metric = s.metrics.get(name)
+        yield {
+            "task": s.task,
+            "model": s.label,
+            "edition": s.edition,
+            "metric": name,
+            "score": metric.value if metric else None,
+            "low": metric.low if metric else None,
+            "high": metric.high if metric else None,
+            "n": metric.n if metric else s.scored,
+            "limit": s.limit,
+            "seed": s.seed,
+            "errors": s.errors,
+            "samples/s": speed.samples if speed else None,
+            "date": run.date,
+            "settings": ", ".join(filter(None, settings)),
+            "complete": s.complete,
+            "remarks": ", ".join(filter(None, remarks)),
+            "path": str(run.path),
+        }
+
+
+def _metrics(rows: Mapping[str, Mapping[str, float]], scorer: Scorer) -> dict[str, dict[str, float]]:
+    """Sample id -> every metric of a scorer, of that answer alone."""
+    ids = [ident for ident, row in rows.items() if row]
+    if not ids:
+        return {}
+    found = stats.row_by_row(*stats.stack([rows[ident] for ident in ids]), scorer.reduce)
+    return {ident: {name: float(values[i]) for name, values in found.items()} for i, ident in enumerate(ids)}
+
+
+def _statistics(scorer: str, rows: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Sample id -> every statistic of a scorer, named after it; one that an answer lacks is 0."""
+    keys = list(dict.fromkeys(key for row in rows.values() for key in row))
+    names = {key: key if key.startswith(f"{scorer}.") else f"{scorer}.{key}" for key in keys}
+    return {ident: {names[key]: row.get(key, 0.0) for key in keys} for ident, row in rows.items() if row}
+
+
+def load_runs(paths: Iterable[Path]) -> Runs:
+    """The runs in folders, each a run's, a task's, one of runs, or one with such folders in it. StoreError where there is
+    no such folder; a run that cannot be read is named in the log."""
+    log, found = logging.getLogger("diva_bench"), Runs()
+    for path in paths:
+        if not path.is_dir():
+            raise StoreError(f"{path}: no such folder. Give the folder that runs were written to (`output`).")
+        unreadable: list[str] = []
+        if (path / "run.json").is_file():
+            found.append(Run.open(path))
+            continue
+        for pattern in ("*", "*/*", "*/*/*"):
+            if folders := sorted({file.parent for file in path.glob(f"{pattern}/run.json")}):
+                break
+        for folder in folders:
+            try:
+                found.append(Run.open(folder))
+            except UnreadableRun as err:
+                unreadable.append(str(err))
+        for said in unreadable:
+            log.warning("left out: %s", said)
+    return found
+
+
+def task_of(folder: RunFolder, catalog: Catalog) -> TaskSpec:
+    """The task of a run as the catalog has it now, in the wording that it was asked in; with the scorer of the scores that
+    came with them, if the answers were imported."""
+    asked, record = folder.task_record(), folder.record()
+    if imported.is_imported(record):
+        return imported.task_of(catalog, record)
+    number = record.get("variant", 0)
+    if record["task"].get("data", {}).get("source") != MEMORY:
+        own = catalog.task(asked["name"], asked["edition"])
+        return prompt.variant(prompt.again(own, record.get("overrides", {})), number)
+    if (known := catalog.in_memory(asked["name"])) is not None:
+        own = known.model_copy(update={"primary": known.primary or record["task"]["primary"]})
+        return prompt.variant(prompt.again(own, record.get("overrides", {})), number)
+    return _recorded(record)
+
+
+def _recorded(record: Mapping[str, Any]) -> TaskSpec:
+    """The task that a run.json has on record, without rows."""
+    try:
+        return TaskSpec.model_validate({**record["task"], "home": Path()})
+    except ValidationError as err:
+        raise UnreadableRun(f"run.json of {record['id']}: task.{words(err)}. Run the model again.") from err
