@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from training_tools import make_place, parquet, prepared, wav
+from training_tools import TIME, make_place, parquet, prepared, wav
 
 from diva_bench import disk
 from diva_bench.catalog import Catalog
@@ -48,7 +48,7 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target.mkdir()
     weights(place / "whisper", "w", target)
     weights(place / "llm", "l", target)
-    for name, changes in (("wide", {}), ("narrow", {"max_queries": 6}), ("first", {"aligned": "first", "shift": 2})):
+    for name, changes in (("wide", {}), ("narrow", {"max_queries": 6}), ("first", {"aligned": "first", "shift": 2}), ("time", TIME)):
         run = prepared(place, place / name, cache=place / "cache", **changes)
         train.train(run, Silent())
         weights(place / name / "export", f"c-{name}", target)
@@ -93,6 +93,18 @@ def test_every_model_repeats_the_same_clips_and_a_connector_is_measured(
     assert scores.keys() == {"nearest", "align", "distill", "kl", "first_token"}
     assert all(s["low"] <= s["value"] <= s["high"] and s["n"] == 9 for s in scores.values())
     assert "of a connector that says the same for every clip: first token" in capsys.readouterr().out
+
+
+def test_a_connector_aligned_by_ctc_is_measured_by_what_its_clips_read_as(
+    specs: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = asked(specs, clips, tmp_path / "p.json", "diva-wide-toy", "diva-time-toy", repeat=False)
+    scores = found["models"]["diva-time-toy"]["tokens"]["all"]
+    assert scores.keys() >= {"nearest", "read_wer", "align", "distill", "kl", "first_token"}
+    assert all(s["n"] == 9 for s in scores.values())
+    shown = capsys.readouterr().out
+    assert "read wer" in shown
+    assert "difference to diva-wide-toy, paired by clip" in shown
 
 
 def test_connectors_are_compared_over_the_clips_that_both_can_take(

@@ -79,7 +79,7 @@ class Clips:
     @cached_property
     def known(self) -> Tensor:
         """(n,): ids of the tokens that the training texts have, sorted."""
-        return torch.tensor(sorted({t for i in self.train for t in self.items[i].tokens}))
+        return torch.tensor(sorted({t for i in self.train for t in self.items[i].tokens}), dtype=torch.long)
 
     @property
     def seconds(self) -> float:

@@ -172,7 +172,7 @@ def prepare(
     if start_dir:
         about["start"] = {"weights": _called(config.start_from or ""), "fingerprint": whole(start_dir)[CONNECTOR][:16]}
     connector = started or build(config, whisper, frozen)
-    if connector.vocabulary is not None and started is None:
+    if connector.vocabulary is not None and started is None and clips.train:  # a probe trains on none
         connector.vocabulary.start(frozen.llm.embeddings, clips.known, config.sharpness)
     trained = Trained(connector, whisper.encoder.requires_grad_(True) if config.train_encoder else None)
     scale = _scale(config, frozen, clips, taught)
