@@ -48,7 +48,8 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target.mkdir()
     weights(place / "whisper", "w", target)
     weights(place / "llm", "l", target)
-    for name, changes in (("wide", {}), ("narrow", {"max_queries": 6}), ("first", {"aligned": "first", "shift": 2}), ("time", TIME)):
+    settings = {"wide": {}, "narrow": {"max_queries": 6}, "first": {"aligned": "first", "shift": 2}, "time": TIME}
+    for name, changes in settings.items():
         run = prepared(place, place / name, cache=place / "cache", **changes)
         train.train(run, Silent())
         weights(place / name / "export", f"c-{name}", target)
