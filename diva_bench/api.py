@@ -70,7 +70,9 @@ def run(
         output: folder of runs.
         data_dir: folder of the full tasks' corpora; None: DIVA_BENCH_DATA.
         progress: shows bars; None: none, and news goes to the logger "diva_bench".
-        prompt, system, max_new_tokens: in place of the task's own; such runs are of another task id.
+        prompt: in place of the task's own, as are the next two; such runs are of another task id.
+        system: message; "" for none.
+        max_new_tokens: longest answer.
         model_edition: of the models; None: that of the data where they have it.
         seed: of sampling, of `limit`, and of the random baseline.
         batch_seconds: padded audio seconds of a batch; None: the model's own.

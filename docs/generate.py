@@ -45,6 +45,7 @@ OTHERS = {
     "models/diva-nano/connector.safetensors": "weights of the nano connector, stored as int8 rows",
     "models/diva-nano/training.json": "training record of the nano connector: hashes of the data, curve, scores",
     "mkdocs.yml": "settings of the documentation site",
+    "docs/quickstart.ipynb": "the Python interface in a notebook, which a test runs",
     "docs/style.css": "widths of the documentation site",
     "pyproject.toml": "the package, its dependencies, and the settings of its tools",
     "tests/golden_training.json": "losses of twenty training steps that a test compares exactly",
