@@ -142,6 +142,8 @@ def commands_page() -> str:
     for name, command in every:
         short = name.removeprefix("diva-bench ")
         out.append(f"| [`{short}`](#{name.replace(' ', '-')}) | {_cell(first_sentence(command.help or ''))} |")
+    out += ["", "Without a command:", "", "| option | value | meaning |", "| --- | --- | --- |"]
+    out += [_row(p) for p in typer.main.get_command(app).params if not p.hidden]
     for name, command in every:
         out += ["", f"## {name}", "", *_command(name, command)]
     return "\n".join(out) + "\n"

@@ -82,7 +82,7 @@ def test_the_check_of_commands_sees_a_wrong_option_a_lacking_one_and_a_wrong_nam
 
 
 def test_every_command_and_option_in_the_text_exists() -> None:
-    every = {option for command in leaves(COMMANDS) for option in options(command)} | OF_OTHERS
+    every = {option for command in (COMMANDS, *leaves(COMMANDS)) for option in options(command)} | OF_OTHERS
     wrong = []
     for page, code in inline_code():
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z_-]+", code))
