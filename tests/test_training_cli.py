@@ -122,6 +122,11 @@ def test_settings_come_from_preset_then_ablation_then_fields(
     assert resolve(options) == TrainConfig(**(known | {"align_steps": 0} if ablation == "distill_only" else known))
 
 
+@pytest.mark.parametrize("steps", [100, 20_000])
+def test_a_recipe_of_alignment_alone_stays_one_however_many_steps_it_takes(steps: int) -> None:
+    assert resolve(Options(preset="mini-time", output=None, changes=[f"steps={steps}"])).align_steps == steps
+
+
 def test_a_field_that_the_command_line_sets_wins_over_the_ablation() -> None:
     found = resolve(Options(preset="nano", output=None, changes=["shift=3"], ablation="released"))
     assert found.shift == 3

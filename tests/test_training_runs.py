@@ -147,6 +147,12 @@ def test_a_run_that_is_over_may_be_made_longer_and_told_more_often(place: Path, 
     assert steps == [5, FIRST, STEPS, STEPS + 1, STEPS + 2, STEPS + 3]
 
 
+def test_a_run_of_alignment_alone_may_be_made_longer(place: Path, tmp_path: Path) -> None:
+    for steps in (3, 5):
+        trained(place, tmp_path / "out", steps=steps, align_steps=steps, distill=0.0, log_every=1)
+    assert [row["step"] for row in rows_of(tmp_path / "out")] == [1, 2, 3, 4, 5]
+
+
 def test_a_run_that_is_over_is_exported_again_and_not_trained(place: Path, tmp_path: Path) -> None:
     trained(place, tmp_path / "out")
     rows, export = rows_of(tmp_path / "out"), tmp_path / "out" / "export" / "connector.safetensors"

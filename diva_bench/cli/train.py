@@ -161,7 +161,8 @@ def _built_in(catalog: Catalog, name: str, edition: str) -> str | None:
 
 
 def resolve(options: Options) -> TrainConfig:
-    """Preset, then ablation, then single fields; alignment alone takes no more steps than there are."""
+    """Preset, then ablation, then single fields; alignment alone takes no more steps than there are, and all of them where
+    it takes all steps of the preset."""
     if options.preset not in PRESETS:
         raise unknown("preset", options.preset, PRESETS)
     config = PRESETS[options.preset]()
@@ -171,7 +172,8 @@ def resolve(options: Options) -> TrainConfig:
         config = _ablated(options, config)
     changes = dict(_field(change) for change in options.changes)
     if "align_steps" not in changes:
-        changes["align_steps"] = min(config.align_steps, changes.get("steps", config.steps))
+        steps = changes.get("steps", config.steps)
+        changes["align_steps"] = steps if config.align_steps == config.steps else min(config.align_steps, steps)
     return replace(config, **changes)
 
 

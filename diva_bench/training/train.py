@@ -263,5 +263,7 @@ def _decides(run: Run) -> dict[str, Any]:
         "compile",
     )
     settings = {name: value for name, value in asdict(run.config).items() if name not in (*free, "start_from")}
+    if run.config.align_steps == run.config.steps:  # a longer run of alignment alone has more of these, too
+        settings["align_steps"] = "all"
     models = {f"{part} weights": known["fingerprint"] for part, known in run.about.items()}
     return {**settings, **models, "clips": digest([[clip.key, clip.tokens] for clip in run.clips.items])[:16]}
