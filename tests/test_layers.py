@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -151,6 +153,40 @@ def test_the_check_sees_arrows_up_circles_strangers_and_local_imports(tmp_path: 
     ]
 
 
+def test_every_dependency_has_a_use_and_the_heavy_ones_are_imported_where_they_are_called() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    wanted = {_MODULES.get(name, name.replace("-", "_")) for line in declared if (name := re.split(r"[^\w-]", line)[0])}
+    anywhere: set[str] = set()
+    at_once: set[str] = set()
+    for path in modules(ROOT / "diva_bench").values():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        anywhere |= _outer(ast.walk(tree))
+        at_once |= _outer(tree.body)
+    assert wanted <= anywhere
+    assert not at_once & {"pandas", "datasets", "evaluate"}
+
+
+_MODULES = {"PyYAML": "yaml"}
+
+
+def _outer(nodes: Iterable[ast.AST]) -> set[str]:
+    """The packages that some statements import."""
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+def test_one_module_asks_models() -> None:
+    """Whoever asks an adapter, asks by `generate.generate`, so that all have one policy for what goes wrong."""
+    asking = re.compile(r"\badapter\.generate\(")
+    found = [name for name, path in modules(ROOT / "diva_bench").items() if asking.search(path.read_text("utf-8"))]
+    assert found == ["generate"]
+
+
 def test_no_module_has_a_name_that_says_nothing_or_that_hides_the_shipped_yaml() -> None:
     parts = {part for name in modules(ROOT / "diva_bench") for part in name.split(".")}
     assert not parts & {"models", "tasks", "utils", "common", "helpers", "base", "manager"}
@@ -158,6 +194,7 @@ def test_no_module_has_a_name_that_says_nothing_or_that_hides_the_shipped_yaml()
 
 @pytest.mark.parametrize("module", ["diva_bench", "diva_bench.specs", "diva_bench.catalog", "diva_bench.cli.main"])
 def test_a_light_module_does_not_import_the_heavy_libraries(module: str) -> None:
-    code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'datasets', 'evaluate') if m in sys.modules])"
+    heavy = ("torch", "transformers", "datasets", "evaluate", "pandas")
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

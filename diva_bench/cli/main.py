@@ -509,7 +509,7 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # tokenizers warns on every fork otherwise
     code = 0
     try:
-        with streams.guarded():
+        with streams.guarded(), streams.logged():
             code = _answer()
     except streams.Unwritable as err:
         if not err.broken:  # `diva-bench list tasks | head` is no fault

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import signal
 import sys
@@ -42,6 +43,27 @@ def say_json(value: Any) -> None:
     """Print JSON, in ASCII where stdout has no other characters: an escape of Python's would be no JSON."""
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("_", "-")
     print(as_json(value, ascii_only=not encoding.startswith(("utf-8", "utf8"))))
+
+
+class _Notes(logging.Handler):
+    """What the library logs, for who sits at the terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record), error=True)
+
+
+@contextlib.contextmanager
+def logged() -> Iterator[None]:
+    """Inside, what the library tells its logger from INFO on stands on stderr."""
+    logger, handler = logging.getLogger("diva_bench"), _Notes(logging.INFO)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
 
 
 _LACKS = ("cannot allocate memory", "can't allocate memory", "can't start new thread", "failed to map segment")

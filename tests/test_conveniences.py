@@ -1,0 +1,185 @@
+"""What people expect of a command line: --version, -h, completion, lists with commas, CSV that pandas reads, and so on."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mini_task
+import pandas
+import pytest
+from command_line import Command, call
+
+import diva_bench
+from diva_bench.cli.options import names
+from diva_bench.report.tables import Column, Table
+from diva_bench.store import RunFolder
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    mini_task.write(tmp_path / "specs")
+    mini_task.write(tmp_path / "specs", count=6, name="other")
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: call(tmp_path, *words, DIVA_BENCH_PATH="specs")
+
+
+def ask(run: Command, *words: str, task: str = "toy,other") -> None:
+    done = run("run", "-m", "echo,majority", "-t", task, *words)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_version_is_the_packages(run: Command) -> None:
+    assert run("--version").stdout == f"diva-bench {diva_bench.__version__}\n"
+
+
+@pytest.mark.parametrize("words", [(), ("run",), ("leaderboard",), ("new", "task"), ("compare",)])
+def test_h_is_help(run: Command, words: tuple[str, ...]) -> None:
+    short, long = run(*words, "-h"), run(*words, "--help")
+    assert (short.returncode, short.stdout) == (0, long.stdout)
+    assert "Usage: " in short.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [
+        ("diva-bench ru", "run"),
+        ("diva-bench run -m ech", "echo"),
+        ("diva-bench run -m echo,maj", "echo,majority"),
+        ("diva-bench run -t covost2-d", "covost2-de"),
+        ("diva-bench run -t emo", "emotion"),
+    ],
+)
+def test_the_shell_completes_commands_models_and_tasks(typed: str, wanted: str, tmp_path: Path) -> None:
+    asked = {"_DIVA_BENCH_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
+    command = [str(Path(sys.executable).with_name("diva-bench"))]
+    done = subprocess.run(command, env=os.environ | asked, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert wanted in done.stdout.split(), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [(["a,b", "c"], ["a", "b", "c"]), (["a, b,"], ["a", "b"]), (["with,comma.yaml"], ["with,comma.yaml"]), (None, [])],
+)
+def test_names_stand_with_commas_between_them_but_a_file_is_one(
+    words: list[str] | None, wanted: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "with,comma.yaml").write_text("")
+    assert names(words) == wanted
+
+
+def test_several_models_and_tasks_are_asked_at_once(run: Command, tmp_path: Path) -> None:
+    ask(run)
+    assert len(list((tmp_path / "results").glob("*/*/summary.json"))) == 4
+
+
+def test_the_runs_of_a_folder_are_listed(run: Command) -> None:
+    assert (none := run("list", "runs")).returncode == 2
+    assert "results: no such folder" in none.stderr
+    ask(run)
+    ask(run, "--limit", "4", task="toy")
+    done = run("list", "runs")
+    assert done.returncode == 0, done.stderr
+    head = done.stdout.splitlines()[2].split()
+    assert head[:5] == ["task", "model", "metric", "score", "n"]
+    frame = pandas.read_csv(io.StringIO(run("list", "runs", "--format", "csv").stdout))
+    assert {"task", "model", "edition", "limit", "n", "score", "date", "path"} <= set(frame.columns)
+    assert sorted(frame["limit"].dropna()) == [4, 4]
+    assert len(frame) == 6
+
+
+def test_a_csv_is_one_table_that_pandas_reads(run: Command) -> None:
+    ask(run)
+    done = run("leaderboard", "--format", "csv")
+    frame = pandas.read_csv(io.StringIO(done.stdout))
+    assert len(frame) == len(frame.groupby(["path", "metric"])) > 4
+    every = run("leaderboard", "--format", "csv", "--all-tables").stdout
+    assert len(every.strip().split("\n\n")) == 3, "an overview and two tasks"
+    runs = [str(path) for path in sorted(Path("results").glob("toy-*/*/"))]
+    done = run("compare", *runs, "--format", "csv")
+    assert "csv: the first of 6 tables; --all-tables also prints: differences: echo - majority; tests: " in done.stderr
+    assert list(pandas.read_csv(io.StringIO(done.stdout)).columns)[:2] == ["metric", "model"]
+
+
+def test_an_overview_alone_is_tasks_by_models(run: Command) -> None:
+    ask(run, task="toy")
+    assert "no overview" in (few := run("leaderboard", "--overview")).stderr
+    assert few.returncode == 1
+    ask(run)
+    shown = run("leaderboard", "--overview", "--format", "json")
+    [table] = json.loads(shown.stdout)
+    assert [row["task"] for row in table["rows"]] == ["other", "toy"]
+    assert {"echo", "majority"} <= set(table["columns"])
+
+
+def test_a_pipe_is_as_wide_as_columns_says_and_else_120(run: Command, tmp_path: Path) -> None:
+    for width in (60, 100):
+        lines = call(tmp_path, "list", "metrics", COLUMNS=str(width)).stdout.splitlines()
+        assert width - 8 <= max(map(len, lines)) <= width
+    lines = call(tmp_path, "list", "metrics", COLUMNS="").stdout.splitlines()
+    assert 112 <= max(map(len, lines)) <= 120
+
+
+def test_a_checkout_shows_the_runs_in_the_folders_of_its_results(run: Command, tmp_path: Path) -> None:
+    mini_task.model(tmp_path / "specs", "parrot")
+    assert run("run", "-m", "echo,majority,parrot", "-t", "toy", "--output", "results/mini").returncode == 0
+    trio = ("trio", "--oracle", "echo", "--cascade", "majority", "-m", "parrot")
+    for words in (("leaderboard",), trio, ("list", "runs")):
+        done = run(*words)
+        assert done.returncode == 0, done.stderr
+        assert "results has no runs of its own; these are in results/mini." in done.stderr
+        assert "toy" in done.stdout
+    elsewhere = run("leaderboard", "nowhere")
+    assert elsewhere.returncode == 2
+    assert f"The published runs are in {ROOT}/results/mini." in " ".join(elsewhere.stderr.split())
+
+
+# ---------------------------------------------------------------- folders of trials
+
+
+def test_the_folder_of_a_trial_says_its_limit_and_an_older_one_is_found_and_resumed(
+    run: Command, tmp_path: Path
+) -> None:
+    ask(run, "--limit", "4", task="toy")
+    [new] = (tmp_path / "results").glob("toy-*")
+    assert new.name.startswith("toy-limit4-")
+    ask(run, "--limit", "99", task="toy")  # more than there are: no trial
+    assert [path.name.count("limit") for path in sorted((tmp_path / "results").glob("toy-*"))].count(0) == 1
+    old = new.with_name(new.name.replace("-limit4", ""))
+    new.rename(old)
+    for file in (old / "task.json", *old.glob("*/run.json"), *old.glob("*/summary.json")):
+        file.write_text(file.read_text().replace(new.name, old.name))
+    answers = {path: path.read_bytes() for path in old.glob("*/responses.jsonl")}
+    done = run("run", "-m", "echo,majority", "-t", "toy", "--limit", "4")
+    assert done.stderr.count(f"all 4 answered before in results/{old.name}") == 2
+    assert not new.exists()
+    assert {path: path.read_bytes() for path in answers} == answers
+    for folder in old.glob("*/run.json"):
+        RunFolder(folder.parent).check()
+        assert run("score", str(folder.parent)).returncode == 0
+    assert RunFolder(next(old.glob("echo-*"))).summary()["task_id"] == old.name
+
+
+# ---------------------------------------------------------------- tables in notebooks
+
+
+def test_a_table_in_a_notebook_shows_text_whatever_a_cell_holds() -> None:
+    evil = "<script>alert(1)</script> & \"quoted\" 'too' \x1b[2J"
+    table = Table(evil, [Column(evil), Column("n")], [[evil, 1.25]], [evil])
+    html = table._repr_html_()
+    assert "<script>" not in html
+    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;quoted&quot;") == 4
+    assert "\x1b" not in html
+    assert '<td style="text-align: right">1.2</td>' in html
+    latex = table.to_latex()
+    assert r"\textless{}script\textgreater{}alert(1)" in latex
+    assert r"\&" in latex
+    assert table.to_pandas().to_dict("records") == [{evil: evil, "n": 1.25}]
+    assert "1.2" in str(table)
