@@ -194,3 +194,14 @@ def test_settings_of_training_that_the_page_names_exist() -> None:
     named = set(re.findall(r"`([a-z_]+)=\w+`", text)) | set(re.findall(r"--set ([a-z_]+)=", text))
     assert named
     assert not named - set(TrainConfig.__dataclass_fields__)
+
+
+def test_the_page_of_python_has_every_exported_name_and_none_that_does_not_exist() -> None:
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    for name, members in re.findall(r"^::: ([\w.]+)\n(?: +options:\n +members: \[(.*)\])?", text, re.MULTILINE):
+        module, _, attribute = name.rpartition(".")
+        found = importlib.import_module(name) if name == "diva_bench.types" else importlib.import_module(module)
+        found = found if name == "diva_bench.types" else getattr(found, attribute)
+        fields = getattr(found, "__annotations__", {})
+        assert all(hasattr(found, m) or m in fields for m in members.split(", ") if m), name
+    assert not {name for name in diva_bench.__all__ if name not in text and not name.startswith("__")}
