@@ -216,14 +216,21 @@ def with_section(text: str, name: str, section: str) -> str:
 def scores_table() -> str:
     """Primary scores of the published mini runs, for README.md: one row per task, one column per model.
 
-    Only whole runs of the mini edition count, as they lie in results/mini.
+    Only whole runs of mini models count.
+
+    Raises:
+        SystemExit: A model has two such runs of one task.
     """
     rows: dict[str, dict[str, dict[str, Any]]] = {}
     for path in sorted((ROOT / "results" / "mini").glob("*/*/summary.json")):
         run = json.loads(path.read_text(encoding="utf-8"))
         whole = run["complete"] and run["limit"] is None and not run.get("variant") and not run.get("audio")
         if whole and run["model_edition"] in ("mini", None):
-            rows.setdefault(run["task"], {})[run["model"]] = run
+            other = rows.setdefault(run["task"], {}).setdefault(run["model"], run)
+            if other is not run:
+                raise SystemExit(
+                    f"results/mini has two whole runs of {run['model']} on {run['task']}. Remove one of them."
+                )
     out = ["| task | metric | n | `oracle` | `cascade` | `diva` | best audio-blind baseline |"]
     out += ["| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
     for task, runs in sorted(rows.items()):

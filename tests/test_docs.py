@@ -113,6 +113,9 @@ def test_the_table_of_scores_has_whole_runs_of_mini_models(
         "",
         "t has 8 clusters, too few for a reliable interval.",
     ]
+    put("t-5/diva-2")
+    with pytest.raises(SystemExit, match="two whole runs of diva on t"):
+        generate.scores_table()
 
 
 def test_every_page_is_in_the_navigation_of_the_site() -> None:
