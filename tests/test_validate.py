@@ -142,6 +142,14 @@ def test_what_is_wrong_with_a_task_is_said(tmp_path, change, rows, said):
     assert "valid" not in done.stdout
 
 
+def test_a_subset_of_one_accent_needs_no_row_of_the_accent_that_others_are_compared_with(tmp_path):
+    subsets = "subsets: {b: {editions: {mini: {rows: 2, where: {voice: b}}}}}"
+    file = edited(tmp_path, {"groups: [voice]": f"groups: [voice]\ncontrast: {{voice: a}}\nwhole: true\n{subsets}"})
+    done = call(tmp_path, "validate", file.name)
+    assert done.returncode == 0, done.stderr
+    assert "toy-b, edition mini: 2 samples" in done.stdout
+
+
 @pytest.mark.parametrize(
     "name", [name for name in WRONG if name.startswith(("a metric", "another", "a typo", "a field"))]
 )
