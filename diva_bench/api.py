@@ -100,7 +100,7 @@ def run(
         system=system,
         max_new_tokens=max_new_tokens,
     )
-    shown, catalog = progress or Logged(), Catalog(_paths(paths))
+    shown, catalog = _shown(progress), Catalog(_paths(paths))
     command = provenance.without_folders(f"diva_bench.run({_names(known[0])}, {_names(known[1])}{settings.changed()})")
     jobs = evaluation.prepare(catalog, *known, settings, shown, command=command)
     jobs = evaluation.ready(catalog, jobs, settings.output, shown)
@@ -140,7 +140,7 @@ def score(
         if not isinstance(table, Mapping):
             raise _wrong("scorers", scorers, "a name, or a mapping, name -> settings")
         more = {str(name): dict(settings or {}) for name, settings in table.items()}
-    catalog, shown = Catalog(_paths(paths), given), progress or Logged()
+    catalog, shown = Catalog(_paths(paths), given), _shown(progress)
     where = None if data_dir is None else _path(data_dir, "data_dir")
     return Runs(evaluation.score(catalog, one.path, shown, more, where) for one in _runs(runs))
 
@@ -161,7 +161,7 @@ def compare(
     if len(flat) < 2:
         raise UserError(f"compare needs two runs or more, and got {len(flat)}: compare(run, other).")
     wanted = _listed(metrics, "metrics", "the name of a metric", (str,))
-    lined = scored.sheet([one.path for one in flat], Catalog(_paths(paths)), progress or Logged())
+    lined = scored.sheet([one.path for one in flat], Catalog(_paths(paths)), _shown(progress))
     found = compared(lined, chosen(lined, wanted))
     tables = [scores_table(found), differences_table(found), tests_table(found)]
     return Tables([*tables, *groups_tables(found, dict(references or {}))])
@@ -193,7 +193,7 @@ def leaderboard(
     summaries, _ = unchanged.checked(found, place, assets.cache_folder(), unreadable)
     if in_memory:
         summaries = [summary.admitted() for summary in summaries]
-    between = scored.ranks(summaries, Catalog(_paths(paths)), progress or Logged()) if ranks else {}
+    between = scored.ranks(summaries, Catalog(_paths(paths)), _shown(progress)) if ranks else {}
     tables = boards.overviews(summaries) if overview else boards.leaderboard(summaries, ranks=between)
     return Tables([*tables, *unreadable_table(unreadable)])
 
@@ -237,7 +237,7 @@ def import_predictions(
         clusters=None if clusters is None else _path(clusters, "clusters"),
         output=_path(output, "output"),
     )
-    shown = progress or Logged()
+    shown = _shown(progress)
     command = provenance.without_folders(f"diva_bench.import_predictions({task!r}, {model_name!r})")
     made, _ = importing.import_entries([("", given)], Catalog(_paths(paths)), shown, command)
     return Runs(made)
@@ -257,7 +257,7 @@ _PARTS = ("name", "version", "accepts", "generate")
 _ACCEPTS = ("audio", "text", "choices", "prior", "speaker")
 
 
-def _models(given: Any) -> list[evaluation.Model]:
+def _models(given: Any) -> list[evaluation.ModelLike]:
     one = isinstance(given, str | os.PathLike | ModelSpec) or any(
         hasattr(given, part) for part in ("generate", "accepts")
     )
@@ -265,7 +265,7 @@ def _models(given: Any) -> list[evaluation.Model]:
     return [_model(model) for model in every]
 
 
-def _model(model: Any) -> evaluation.Model:
+def _model(model: Any) -> evaluation.ModelLike:
     if isinstance(model, str | os.PathLike):
         return os.fspath(model)
     if isinstance(model, ModelSpec):
@@ -292,14 +292,23 @@ def _model(model: Any) -> evaluation.Model:
     return cast(Adapter, model)
 
 
-def _tasks(given: Any) -> list[evaluation.Task]:
-    found: list[evaluation.Task] = []
+def _tasks(given: Any) -> list[evaluation.TaskLike]:
+    found: list[evaluation.TaskLike] = []
     every = [given] if isinstance(given, str | os.PathLike | TaskSpec) else _iterated(given, "tasks", _TASK)
     for task in every:
         if not isinstance(task, str | os.PathLike | TaskSpec):
             raise _wrong("tasks", task, _TASK)
         found.append(task if isinstance(task, TaskSpec) else os.fspath(task))
     return found
+
+
+def _shown(given: Any) -> Progress:
+    """The Progress that was given; without one, notes go to the log."""
+    if given is None:
+        return Logged()
+    if lacking := [part for part in ("track", "bar", "note") if not callable(getattr(given, part, None))]:
+        raise _wrong("progress", given, "None, or a Progress", f"; it has no {', '.join(lacking)}")
+    return cast(Progress, given)
 
 
 def _iterated(given: Any, what: str, allowed: str) -> list[Any]:

@@ -104,14 +104,14 @@ _KINDS: Mapping[str, tuple[Any, float | None, str]] = {
 # ---------------------------------------------------------------- before anything is asked
 
 
-Model = str | ModelSpec | Adapter
+ModelLike = str | ModelSpec | Adapter
 """Who is asked: a name or YAML file, a resolved spec, or a model in memory, which has a `name` too."""
-Task = str | TaskSpec
+TaskLike = str | TaskSpec
 """What is asked: a name or YAML file, or a resolved task."""
 
 
 def editions_of(
-    catalog: Catalog, models: Sequence[Model], tasks: Sequence[Task], settings: Settings, progress: Progress
+    catalog: Catalog, models: Sequence[ModelLike], tasks: Sequence[TaskLike], settings: Settings, progress: Progress
 ) -> Editions:
     """The editions that the settings stand for."""
     return choose(
@@ -128,8 +128,8 @@ def editions_of(
 
 def prepare(
     catalog: Catalog,
-    models: Sequence[Model],
-    tasks: Sequence[Task],
+    models: Sequence[ModelLike],
+    tasks: Sequence[TaskLike],
     settings: Settings,
     progress: Progress,
     *,
@@ -176,7 +176,7 @@ def prepare(
     return jobs
 
 
-def _tasks(catalog: Catalog, tasks: Sequence[Task], chosen: Editions, progress: Progress) -> list[TaskSpec]:
+def _tasks(catalog: Catalog, tasks: Sequence[TaskLike], chosen: Editions, progress: Progress) -> list[TaskSpec]:
     """The tasks behind names, and those that are given as specs. UserError for two of one name."""
     names = [task for task in tasks if isinstance(task, str)]
     if any(name in catalog.suites() for name in names):
@@ -202,7 +202,11 @@ def _with_primary(catalog: Catalog, task: TaskSpec, samples: Sequence[Sample]) -
 
 
 def _candidates(
-    catalog: Catalog, models: Sequence[Model], chosen: Editions, settings: Settings, resolved: Mapping[str, ModelSpec]
+    catalog: Catalog,
+    models: Sequence[ModelLike],
+    chosen: Editions,
+    settings: Settings,
+    resolved: Mapping[str, ModelSpec],
 ) -> list[tuple[ModelSpec, Adapter | None, Json]]:
     """Every model as (spec, the model itself if it is in memory, what its training took). UserError for two of one name."""
     found: dict[str, tuple[ModelSpec, Adapter | None, Json]] = {}
@@ -212,7 +216,9 @@ def _candidates(
             spec = resolved[given] if given in resolved else catalog.model(given, chosen.models[given])
         else:
             spec = given if isinstance(given, ModelSpec) else spec_of(given)
-        if spec.name in found and not isinstance(given, str):
+        if spec.name in found and isinstance(given, str):
+            raise UserError(f"model {spec.name!r} is given twice, by name and by file; give it once.")
+        if spec.name in found:
             raise UserError(f"two models are called {spec.name!r}: give one of them another name.")
         spec = with_settings(spec, settings)
         adapter = None if isinstance(given, str | ModelSpec) else given

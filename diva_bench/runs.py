@@ -159,9 +159,10 @@ class Run:
 
 
 _COLUMNS = (
-    "task", "model", "metric", "score", "n", "edition", "limit", "seed", "errors", "samples/s", "date", "settings", "remarks",
-    "path",
-)  # fmt: skip
+    *("task", "model", "metric", "score", "n", "edition", "limit", "date", "settings", "remarks", "errors", "seed"),
+    *("samples/s", "path"),
+)
+_ALWAYS = ("task", "model", "metric", "score", "n", "path")  # columns that no narrow terminal leaves out
 
 
 class Runs(list[Run]):
@@ -180,10 +181,10 @@ class Runs(list[Run]):
         rows: list[list[Cell]] = []
         for record in self.records(every):
             value, low, high = (record[key] for key in ("score", "low", "high"))
-            cells = {**record, "score": None if value is None else Score(value, low, high)}
+            date = record["date"][:16].replace("T", " ")  # to the minute, UTC
+            cells = {**record, "score": None if value is None else Score(value, low, high), "date": date}
             rows.append([cells[name] for name in _COLUMNS])
-        optional = ("edition", "limit", "seed", "errors", "samples/s", "date", "settings", "remarks")
-        columns = [Column(name, optional=name in optional) for name in _COLUMNS]
+        columns = [Column(name, optional=name not in _ALWAYS) for name in _COLUMNS]
         return Table(
             "runs", columns, rows, ["score [95 % interval]; the first metric of a run is the task's primary one"]
         )

@@ -125,6 +125,7 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: ask(prompt=" "), "prompt is empty"),
     (lambda: ask(max_new_tokens=0), "max_new_tokens is 0 (int). Allowed: a number of tokens, from 1"),
     (lambda: ask(audio=3), "audio: 3 (int) is not allowed. Allowed: a condition"),
+    (lambda: ask(progress=True), "progress: True (bool) is not allowed; it has no track, bar, note. Allowed: None"),
     (lambda: ask(output=3), "output: 3 (int) is not allowed. Allowed: a path"),
     (lambda: db.run("ecko", "toy", paths="specs"), "Did you mean 'echo'?"),
     (lambda: db.load_runs(4), "is not allowed. Allowed: a path"),  # type: ignore[arg-type]

@@ -124,7 +124,12 @@ def summary_at(path: Path) -> RunSummary:
             f"{path}: is no run folder. Give folders such as results/<task>/<run>, with a run.json inside."
         )
     again = f"Run `diva-bench score {path}`."
-    if not (path / "summary.json").is_file() or not (path / "scores.jsonl").is_file():
+    if (path / "summary.json").is_file() and not (path / "scores.jsonl").is_file():
+        raise StoreError(
+            f"{path}: its summary is here, and the rows that runs are compared by are not (scores.jsonl; published runs come "
+            f"without). They are made again from its answers: run `diva-bench score {path.parent.parent}/*/*/`."
+        )
+    if not (path / "summary.json").is_file():
         raise StoreError(f"{path}: has not been judged. {again} If it is still being asked, wait for it.")
     summary = summary_of(RunFolder(path).summary(), path / "summary.json")
     if summary.partial:
