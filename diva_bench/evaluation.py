@@ -455,6 +455,7 @@ def score(
     files do not hold what they must.
     """
     folder = RunFolder(path)
+    folder.timing()  # unreadable lines are told before anything is written
     job = job_of(catalog, folder, progress, more, data_dir)
     if imported.needs_data(folder.record()):
         offered.check_primary(job.task, job.scorers, job.samples[: offered.ENOUGH])

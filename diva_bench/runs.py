@@ -81,8 +81,12 @@ class Run:
 
     @property
     def speed(self) -> Speed | None:
-        """Over all batches in which a model computed; None where none did: a baseline answers from a table."""
-        computed = [batch for batch in self.timing if batch["stages"]]
+        """Over all batches in which a model computed; None where none did (a baseline answers from a table), and where the
+        record of it cannot be read, which is no fault of the answers."""
+        try:
+            computed = [batch for batch in self.timing if batch["stages"]]
+        except UnreadableRun:
+            return None
         wall = sum(batch["wall"] for batch in computed)
         if not wall:
             return None
