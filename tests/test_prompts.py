@@ -81,7 +81,7 @@ def test_the_main_prompt_is_asked_as_if_there_were_no_paraphrases():
 MISTAKES = [
     ('prompts: ["One of them?"]\n', "prompts: number 1 must have the fields of `prompt`, {choices}"),
     ('prompts: ["{choices} {voice}?"]\n', "prompts: number 1 must have the fields of `prompt`, {choices}"),
-    ('prompts: ["{choices}?", " "]\n', "prompts: number 2 is empty, or says what an earlier one or `prompt` says"),
+    ('prompts: ["{choices}?", " "]\n', "prompts: must say something; it is empty"),
     ('prompts: ["{choices}?", "{choices}? "]\n', "prompts: number 2 is empty, or says what an earlier one"),
     ('prompts: ["Which one?  {choices}."]\n', "prompts: number 1 is empty, or says what an earlier one or `prompt`"),
 ]
