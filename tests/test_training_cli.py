@@ -58,6 +58,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--set", "schedule=step"], "--set schedule=step: schedule is of type Literal"),
     (["--set", "window_seconds=20"], "window_seconds is 20.0; Whisper hears the clip (null) or 30 s."),
     (["--set", "lr=0"], "training: lr is 0.0; it must be above 0."),
+    (["--set", "readout=snapped"], "only alignment ctc has them. Set readout to raw, or alignment to ctc."),
     (["--set", "train_encoder=true"], "set cache_states to false"),
     (["--set", "connector=mlp"], "an mlp cannot start from Whisper's decoder"),
     (["--set", "align=0"], "align_steps is 600, but alignment has weight 0"),

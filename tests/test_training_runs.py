@@ -153,6 +153,12 @@ def test_a_run_of_alignment_alone_may_be_made_longer(place: Path, tmp_path: Path
     assert [row["step"] for row in rows_of(tmp_path / "out")] == [1, 2, 3, 4, 5]
 
 
+def test_the_readout_that_is_set_is_stored_with_the_connector(place: Path, tmp_path: Path) -> None:
+    trained(place, tmp_path / "out", **TIME, steps=2, align_steps=2, distill=0.0, readout="snapped")
+    stored = json.loads((tmp_path / "out" / "export" / "config.json").read_text(encoding="utf-8"))
+    assert stored["connector"]["readout"] == "snapped"
+
+
 def test_a_run_that_is_over_is_exported_again_and_not_trained(place: Path, tmp_path: Path) -> None:
     trained(place, tmp_path / "out")
     rows, export = rows_of(tmp_path / "out"), tmp_path / "out" / "export" / "connector.safetensors"

@@ -101,12 +101,13 @@ class TrainConfig:
     """A trained connector to go on from, by its weights' name or its folder; `from_whisper` then says nothing. The record
     of its own training is kept under `before` of the new one, which counts its own compute alone."""
     queries: Literal["learned", "time"] = "learned"
-    """As `ConnectorConfig` has it, and so are the next five."""
+    """As `ConnectorConfig` has it, and so are the next six."""
     max_queries: int = 448
     """learned: virtual tokens per clip. time: not looked at, since the longest clip decides."""
     stride: int = 6
     causal: bool = True
     locality: float | None = None
+    readout: Literal["raw", "snapped", "residual"] = "raw"
     layers: int
     stack: int = 4
 
@@ -234,6 +235,11 @@ class TrainConfig:
                 f"training: queries time need alignment ctc, not {self.alignment}: their number is that of a clip's "
                 "stretches, and only ctc finds which of them stands for which word."
             )
+        if self.readout != "raw" and self.alignment != "ctc":
+            raise UserError(
+                f"training: readout {self.readout} is of virtual tokens that say a word; only alignment ctc has them. Set "
+                "readout to raw, or alignment to ctc."
+            )
         if self.alignment == "l2" and self.pull:
             raise UserError("training: pull goes with alignment ce or ctc; l2 is a distance itself. Set pull to 0.")
         if self.locality is not None and (self.locality <= 0 or self.queries != "time" or self.connector != "qformer"):
@@ -276,6 +282,7 @@ def connector_config(
         causal=config.causal,
         locality=config.locality,
         alignment=config.alignment,
+        readout=config.readout,
     )
 
 
