@@ -84,10 +84,10 @@ def test_a_second_writer_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("first", "second", "said"),
     [
-        (Shard(), Shard(0, 2), f"process {os.getpid()} on {socket.gethostname()}, alone, since 20"),
-        (Shard(0, 2), Shard(), f"process {os.getpid()} on {socket.gethostname()}, 1 of 2 that share it, since 20"),
-        (Shard(1, 2), Shard(0, 3), f"process {os.getpid()} on {socket.gethostname()}, 2 of 2 that share it, since 20"),
-        (Shard(1, 2), Shard(1, 2), f"process {os.getpid()} on {socket.gethostname()}, 2 of 2 that share it, since 20"),
+        (Shard(), Shard(0, 2), "alone"),
+        (Shard(0, 2), Shard(), "1 of 2 that share it"),
+        (Shard(1, 2), Shard(0, 3), "2 of 2 that share it"),
+        (Shard(1, 2), Shard(1, 2), "2 of 2 that share it"),
     ],
 )
 def test_another_number_of_processes_is_refused_with_who_holds_the_run(tmp_path, first, second, said):
@@ -97,7 +97,7 @@ def test_another_number_of_processes_is_refused_with_who_holds_the_run(tmp_path,
             RunFolder.create(tmp_path, TASK, RUN, second),
         ):
             pass
-        assert said in str(refused.value)
+        assert f"process {os.getpid()} on {socket.gethostname()}, {said}, since 20" in str(refused.value)
         folder.append([Response("a")], None)
     with RunFolder.create(tmp_path, TASK, RUN, second):
         assert [r.id for r in folder.responses()] == ["a"]
