@@ -192,7 +192,7 @@ def test_the_signature_changes_with_choices_synonyms_and_positive() -> None:
         Labels(task(choices=("a", "b")), positive="a"),
     ]
     assert len({scorer.signature for scorer in made}) == 4
-    assert made[0].signature.startswith("labels|ties:first|parser:v3.2.1|table:")
+    assert made[0].signature.startswith("labels|ties:first|parser:v4.3.1|table:")
 
 
 # ---------------------------------------------------------------- by the first token, and what was predicted

@@ -2,7 +2,7 @@
 
 In doubt between a label and none, none: such an answer is unparsed, which is counted and shown.
 
-1.  Cleaned. Words are compared whole, case folded, after NFKC, without accents of Arabic or Hebrew vowels. Of a JSON object
+1.  Cleaned. `chat` takes out what names no label. Words are compared whole, case folded, after NFKC, without vowel signs. Of JSON
     with one key such as "answer" or "label", its value is read; behind "answer:" or "the final answer is", what follows.
 2.  Found. The longest label wins. In scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Korean) it is found
     inside a sentence where `script.whole` sees no longer word; one such character only where it stands alone. One Latin
@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from diva_bench import script
-from diva_bench.scorers import negation
+from diva_bench.scorers import chat, negation
 from diva_bench.scorers.label_tokens import (
     STRONG,
     VALUE,
@@ -50,7 +50,7 @@ from diva_bench.scorers.label_tokens import (
     value,
 )
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Bumped when the same text would be read otherwise."""
 SIGNATURE: Final = f"parser:v{VERSION}.{negation.VERSION}.{script.VERSION}"
 
@@ -113,7 +113,11 @@ class Parser:
 
     def parse(self, text: str) -> str | None:
         """The label, as it stands among the choices."""
-        words, tail = tokens(value(text))
+        said = chat.plain(value(text))
+        return chat.opening(said, self._read, self._labels.is_label) or self._read(said)
+
+    def _read(self, text: str) -> str | None:
+        words, tail = tokens(text)
         start = answer_start(words)
         answer = _Reading(self._labels, words[start:], tail)
         label = answer.label()
@@ -225,6 +229,8 @@ class _Reading:
         kind = max(sizes, key=lambda k: sizes[k])
         if kind == "label" and sizes["negation"] == size and not (self._answers(i, size) or self._opens(i)):
             kind = "negation" if tuple(self._texts[i : i + size]) in _NO.table else kind
+        elif kind == "label" and self._labels.is_spoken(self._texts[i : i + size]) and not self._answers(i, size):
+            kind = "negation" if sizes["negation"] == size else "word"
         if kind == "negation" and sizes["break"] == sizes[kind] and self._scope and self._scope.denied:
             kind = "break"  # Swedish "utan": without, and "but" behind a negation
         return (kind, sizes[kind], label) if sizes[kind] else ("word", 1, "")

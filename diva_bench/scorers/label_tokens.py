@@ -205,6 +205,28 @@ class LabelPhrases:
                 self._loose.add(key)
             if key[0] == "non" and len(key) > 1:
                 self._labels.add("non" + " ".join(key[1:]), label)
+        self._spoken: set[tuple[str, ...]] = set()  # a yes and a no of other languages
+        self._add_spoken()
+
+    def _add_spoken(self) -> None:
+        """Where yes and no are labels, or names of two, every yes and no of `negation` is another name of them."""
+        said = [self._labels.table.get((word,)) for word in ("yes", "no")]
+        if None in said or said[0] == said[1]:
+            return
+        for entries, label in zip((negation.YES, negation.NO), said, strict=True):
+            for entry in entries:
+                if key_of(entry) not in self._labels.table:
+                    self._spoken.add(self._labels.add(entry, str(label)))
+        self._names |= self._spoken
+
+    def is_label(self, text: str) -> bool:
+        """Whether a text is a label and nothing else."""
+        words, tail = tokens(text)
+        return bool(words) and self.found(words, [t.text for t in words], 0, tail, japanese=False)[0] == len(words)
+
+    def is_spoken(self, key: Sequence[str]) -> bool:
+        """Whether a key is a yes or a no that the task does not name."""
+        return tuple(key) in self._spoken
 
     def is_name(self, key: tuple[str, ...]) -> bool:
         """Whether a key is not what its label is called among the choices."""

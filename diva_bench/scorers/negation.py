@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-VERSION = 2
+VERSION = 3
 """Bumped when an entry comes or goes."""
 
 
@@ -55,7 +55,7 @@ LANGUAGES: Final[dict[str, Language]] = {
         because="so|only|because|since|unless|just|therefore|simply",
         joins="or|nor",
         yes="yes|yeah|yep|yup",
-        no="no|nope|nah",
+        no="no|nope|nah|no way",
         unknowing="""idk|dunno|no audio|guess is as good|anyone's guess|anybody's guess|beats me|don't ask me|either way|
             clueless|who knows|lack context|lack the context|lack information|lack the information|don't have enough|
             do not have enough|not enough information|not enough context|not enough evidence|not enough data|
@@ -483,7 +483,8 @@ CONTRACTIONS = _words(
 )
 """A subject and its verb."""
 AUXILIARIES = VERBS | _words(
-    "had should will must really clearly certainly definitely simply probably just also label word emotion"
+    """had should will must really clearly certainly definitely simply probably just also label word emotion
+    sentiment tone answer mood feeling reading"""
 )
 """What may stand between a subject and what denies it: sarcasm is certainly absent."""
 PREDICATES = _words(
