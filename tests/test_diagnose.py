@@ -345,7 +345,7 @@ def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
     assert "is no run folder: it has none of a run's files" in done.stderr
 
 
-def test_of_the_published_mini_runs_cascade_and_oracle_show_no_sign_and_diva_loses_words() -> None:
+def test_the_published_mini_runs_of_heysquad_show_no_sign() -> None:
     from diva_bench.catalog import Catalog
     from diva_bench.cli.diagnose import _labels, _patient
     from diva_bench.cli.progress import Terminal
@@ -358,6 +358,4 @@ def test_of_the_published_mini_runs_cascade_and_oracle_show_no_sign_and_diva_los
     runs = [_patient(job_of(Catalog(), f, Terminal()), f, names[f.path], Catalog()) for f in folders]
     ours, cascade, oracle = d.diagnose(runs)
     assert [run.label for run in runs] == ["diva", "cascade", "oracle"]
-    assert verdicts(cascade) == verdicts(oracle) == {}
-    assert verdicts(ours) == {"off the subject": "fits"}
-    assert "loses much of what was said" in ours.reading[0]
+    assert verdicts(ours) == verdicts(cascade) == verdicts(oracle) == {}

@@ -72,7 +72,7 @@ def test_runs_that_are_linked_from_elsewhere_are_ranked(place: Path) -> None:
     for name in ("good", "bad"):
         run = compared_runs.run_of(place, name)
         (chosen / f"my-{name}").symlink_to(run)
-    done = call(place, "leaderboard", "chosen", "--ranks", "--format", "csv", "--path", ".")
+    done = call(place, "leaderboard", "chosen", "--ranks", "--format", "csv", "--all-tables", "--path", ".")
     assert done.returncode == 0, done.stderr
     assert [line.split(",")[1] for line in done.stdout.splitlines()[1:3]] == ["good", "bad"]
 

@@ -228,11 +228,11 @@ def test_what_trains_a_model_is_not_said_of_a_connector_that_its_child_names(tmp
 def test_pull_leaves_them_out_with_a_note_unless_they_are_asked_for(call, monkeypatch: pytest.MonkeyPatch) -> None:
     pulled: list[str] = []
 
-    def fetch(catalog: Catalog, models: Sequence[Any], progress: Any) -> dict[str, Path]:
+    def fetch(_: Catalog, models: Sequence[Any], progress: Any) -> dict[str, Path]:
         pulled.extend(model.name for model in models)
         return {}
 
-    monkeypatch.setattr(weights_cli, "fetch", fetch)
+    monkeypatch.setattr(Catalog, "fetch", fetch)
     monkeypatch.setattr(weights_cli, "_pull_data", lambda *_: True)
     monkeypatch.setattr(weights_cli.scorer_weights, "fetch", lambda *_: ({}, []))
     mini_task.write(Path("specs"))
