@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from diva_bench import assets, data, imported, prompt, stats
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UnreadableRun, UserError
-from diva_bench.report.summaries import RunSummary, of_folder, summary_of
+from diva_bench.report import unchanged
+from diva_bench.report.summaries import RunSummary, flag, of_folder, summary_of
 from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.runner import Job
 from diva_bench.specs import MEMORY, TaskSpec
@@ -212,7 +213,7 @@ class Runs(list[Run]):
 def _records(run: Run) -> Iterator[dict[str, Any]]:
     s, speed = run.summary, run.speed
     first = [s.primary] if s.primary in s.metrics else []
-    remarks = [f"not ranked: {s.reason}" if s.reason else "", "" if s.weights_hashed else "weights not hashed"]
+    remarks = [f"not ranked: {s.reason}" if s.reason else "", flag(s)]
     settings = [f"prompt {s.variant}" if s.variant else "", s.changes, s.audio or ""]
     for name in dict.fromkeys([*first, *s.metrics]) or [s.primary]:
         metric = s.metrics.get(name)
@@ -260,21 +261,31 @@ def load_runs(paths: Iterable[Path]) -> Runs:
     for path in paths:
         if not path.is_dir():
             raise StoreError(f"{path}: no such folder. Give the folder that runs were written to (`output`).")
-        unreadable: list[str] = []
         if (path / "run.json").is_file():
-            found.append(Run.open(path))
+            found += _unchanged([Run.open(path)], path)
             continue
+        here: list[Run] = []
         for pattern in ("*", "*/*", "*/*/*"):
             if folders := sorted({file.parent for file in path.glob(f"{pattern}/run.json")}):
                 break
         for folder in folders:
             try:
-                found.append(Run.open(folder))
+                here.append(Run.open(folder))
             except UnreadableRun as err:
-                unreadable.append(str(err))
-        for said in unreadable:
-            log.warning("left out: %s", said)
+                log.warning("left out: %s", err)
+        found += _unchanged(here, path)
     return found
+
+
+def _unchanged(runs: Sequence[Run], place: Path) -> Iterator[Run]:
+    """The runs; one whose answers are not those that were scored is incomplete, and its reason says so. One whose answers
+    cannot be read is left out and named in the log."""
+    unreadable: list[str] = []
+    summaries, _ = unchanged.checked([run.summary for run in runs], place, assets.cache_folder(), unreadable)
+    for said in unreadable:
+        logging.getLogger("diva_bench").warning("left out: %s", said)
+    known = {summary.folder: summary for summary in summaries}
+    return (replace(run, summary=known[run.path]) for run in runs if run.path in known)
 
 
 def task_of(folder: RunFolder, catalog: Catalog) -> TaskSpec:

@@ -50,7 +50,7 @@ LEVELS = (  # lowest first; "x.*" is the package x and all in it
     ("catalog", "store", "plan", "predictions.*"),
     ("runner", "imported", "chance", "earlier", "judge", "hear"),
     ("training.*",),
-    ("report.summaries",),
+    ("report.summaries", "report.unchanged"),
     ("runs",),
     ("leaks", "editions", "evaluation", "importing"),
     ("report.*", "study.*"),

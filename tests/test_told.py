@@ -124,7 +124,7 @@ def test_labels_that_no_answer_names_are_told_beside_the_score(tmp_path: Path) -
     mini_task.model(specs, "vague", reply="I would rather not say")
     got = call(tmp_path, "run", "--path", "specs", "-m", "vague", "-t", "toy")
     assert "6 of 6 answers name no label" in " ".join(got.stdout.split())
-    board = call(tmp_path, "leaderboard", "results", "--format", "csv", "--all-tables").stdout
+    board = call(tmp_path, "leaderboard", "results", "--format", "csv").stdout
     assert "6 of 6 answers name no label" in board
 
 

@@ -12,6 +12,7 @@ import mini_task
 import pytest
 from command_line import call
 
+import diva_bench as db
 from diva_bench.store import RunFolder
 from diva_bench.types import Response
 
@@ -151,3 +152,14 @@ def test_a_diagnosis_shows_no_score_of_answers_that_changed(place: Path) -> None
     assert "| contains | 50.0 " in call(place, *words).stdout
     edited(run / "responses.jsonl")
     assert "| contains |" not in call(place, *words).stdout
+
+
+def test_lists_of_runs_say_it_too(place: Path) -> None:
+    """In Python, on the command line, and as CSV: nowhere does an old score stand as that of the new answers."""
+    shortened(answers_of(place, "echo"))
+    rows = db.load_runs(place / "results").records(every=False)
+    doubted = {row["model"] for row in rows if "answers changed since they were scored" in row["remarks"]}
+    assert doubted == {"echo"}
+    assert {row["complete"] for row in rows if "answers changed" in row["remarks"]} == {False}
+    listed = call(place, "list", "runs", "-o", "results", "--format", "csv").stdout
+    assert listed.count("answers changed since they were scored") == 1

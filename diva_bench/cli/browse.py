@@ -9,13 +9,14 @@ from typing import Any, cast
 
 import yaml
 
-from diva_bench import scorers
+from diva_bench import assets, scorers
 from diva_bench.catalog import CONNECTOR, Catalog
 from diva_bench.cli.progress import amount, duration
 from diva_bench.cli.show import print_table
 from diva_bench.cli.stored import stored_runs
 from diva_bench.cli.streams import say
 from diva_bench.errors import SpecError, UnknownName, unknown
+from diva_bench.report import unchanged
 from diva_bench.report.tables import Column, Table
 from diva_bench.runs import Run, Runs
 from diva_bench.specs import Edition, ModelFile, ModelSpec, TaskFile, TaskSpec
@@ -34,7 +35,9 @@ def list_command(kind: str, paths: list[Path], output: Path = Path("results"), f
 
 def _runs(output: Path, format: str) -> int:
     unreadable: list[str] = []
-    runs = Runs(Run(summary.folder, summary) for summary in stored_runs(output, unreadable))
+    found = stored_runs(output, unreadable)
+    summaries, _ = unchanged.checked(found, output, assets.cache_folder(), unreadable)
+    runs = Runs(Run(summary.folder, summary) for summary in summaries)
     if runs:
         print_table(runs.table(), format)
     elif not unreadable:

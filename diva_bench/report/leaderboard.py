@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 from diva_bench.imported import ERRORS, in_words
-from diva_bench.report.summaries import RunSummary, synthetic_note
+from diva_bench.report.summaries import RunSummary, flag, synthetic_note
 from diva_bench.report.tables import Cell, Column, Score, Table, cut_to, write
 from diva_bench.scorers import DIAGNOSTIC, METRICS, NOT_SCORED, PREDICTED
 from diva_bench.significance import planned
@@ -170,32 +170,6 @@ def _other_metrics(runs: Sequence[RunSummary], primary: str) -> list[str]:
 
 def _counts(run: RunSummary) -> list[Cell]:
     return [run.errors, run.unsupported, run.unparsed]
-
-
-def flag(run: RunSummary) -> str:
-    """What speaks against taking a run's number at its face."""
-    main = run.metrics.get(run.primary)
-    flags = [
-        "imported" if run.imported else "",
-        "" if run.weights_hashed else "weights not hashed",
-        "at chance" if run.at_chance else "",
-        f"{main.clusters} clusters" if main and main.few_clusters else "",
-        "" if run.repeatable else "not repeatable",
-        f"data faults: {len(run.data_faults)}" if run.data_faults else "",
-        failures(run),
-        f"{run.unparsed:,} of {run.scored:,} answers name no label"
-        if 2 * (run.unparsed or 0) >= max(run.scored, 1)
-        else "",
-        f"released: {a.alike:,} of {a.of:,} are {a.metric}" if (a := run.agreement) and not a.whole else "",
-        f"{', '.join(run.kept)} kept from an earlier judging" if run.kept else "",
-    ]
-    return ", ".join(text for text in flags if text)
-
-
-def failures(run: RunSummary) -> str:
-    """What was done with the answers that failed at their source; "" where none did, or nothing was done."""
-    done = {"wrong": "scored as empty answers", "drop": "left out"}
-    return f"{run.errors} failed: {done[run.errors_as]}" if run.errors_as else ""
 
 
 def unscored(run: RunSummary) -> str:

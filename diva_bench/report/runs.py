@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diva_bench.imported import in_words
-from diva_bench.report.leaderboard import flag
-from diva_bench.report.summaries import synthetic_notes
+from diva_bench.report.summaries import flag, synthetic_notes
 from diva_bench.report.tables import Cell, Column, Table, cut_to
 from diva_bench.runs import Run
 from diva_bench.store import RunFolder
