@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from diva_bench.api import run as run
     from diva_bench.api import score as score
     from diva_bench.errors import UserError as UserError
+    from diva_bench.in_memory import Task as Task
     from diva_bench.report.tables import Table as Table
     from diva_bench.report.tables import Tables as Tables
     from diva_bench.runs import Run as Run
     from diva_bench.runs import Runs as Runs
     from diva_bench.specs import ModelSpec as ModelSpec
-    from diva_bench.specs import TaskSpec as Task
     from diva_bench.types import Adapter as Adapter
     from diva_bench.types import Audio as Audio
     from diva_bench.types import LabelScore as LabelScore
@@ -69,11 +69,12 @@ _PLACES = {
     "api": ("compare", "import_predictions", "leaderboard", "load_runs", "run", "score"),
     "errors": ("UserError",),
     "report.tables": ("Table", "Tables"),
+    "in_memory": ("Task",),
     "runs": ("Run", "Runs"),
     "specs": ("ModelSpec",),
     "types": ("Adapter", "Audio", "LabelScore", "Progress", "Request", "Response", "Sample", "Scorer"),
 }
-_FOUND = {name: (module, name) for module, names in _PLACES.items() for name in names} | {"Task": ("specs", "TaskSpec")}
+_FOUND = {name: (module, name) for module, names in _PLACES.items() for name in names}
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 

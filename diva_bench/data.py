@@ -133,10 +133,19 @@ def load(
         digest_of_rows(sorted((identity for _, _, identity in built), key=lambda row: str(row[0]))),
         excluded=tuple(fault for fault in faults if excluded[fault.id]),
         partial=partial,
-        notes=tuple(map(without_folders, (*notes, *_said_of(clips)))),
+        notes=tuple(map(without_folders, (*notes, *_said_of(clips, {r.clip.name: r.clip.shown for r in usable if r.clip})))),
         revision=hub.revision(root) if task.data.hub else "",
         former=former.fingerprint(identity for _, _, identity in built),
     )
+
+
+def check(task: TaskSpec) -> list[Sample]:
+    """The samples of all rows, without their clips, at which nobody looks. Raises DataError for the first row that `load`
+    would refuse."""
+    rows, _ = _asked(task, list(reader(task.data.source)(need(task), task)))
+    columns, _ = _columns(task, rows)
+    _check_rows(task, rows, columns, need_audio=False)
+    return [_sample(row, columns, _references(row, columns["reference"], task), task) for row in rows]
 
 
 def unheard(task: TaskSpec, data_dir: Path | None = None) -> str:
@@ -290,8 +299,8 @@ def _check_rates(task: TaskSpec, root: Path, clips: Mapping[str, Clip]) -> None:
         )
 
 
-def _said_of(clips: Mapping[str, Clip]) -> list[str]:
-    """What a reader of the numbers has to know of how the clips were heard."""
+def _said_of(clips: Mapping[str, Clip], shown: Mapping[str, str]) -> list[str]:
+    """What a reader of the numbers has to know of how the clips were decoded. `shown`: name of a clip -> as people know it."""
     said = {
         UNPROMISED: "their containers do not say how long they are, so that a clip that was cut short passes for a whole one",
         CANCELLED: "the mean of them would be next to silence, so that the louder channel is heard",
@@ -299,7 +308,7 @@ def _said_of(clips: Mapping[str, Clip]) -> list[str]:
     notes = []
     for note, meaning in said.items():
         if found := [name for name, clip in clips.items() if note in clip.notes]:
-            notes.append(f"{note}: {len(found):,} of {len(clips):,} clips, the first {found[0]} ({meaning})")
+            notes.append(f"{note}: {len(found):,} of {len(clips):,} clips, the first {shown[found[0]]} ({meaning})")
     return notes
 
 
@@ -331,7 +340,7 @@ def _build(
     fault = clip.fault or _wrong_length(task, clip)
     if fault:
         # that it cannot be used, not in whose words: those of ffmpeg and libsndfile change with their versions
-        return None, f"{row.clip.name}: {fault}", [ident, clip.sha256, list(references), "cannot be used"]
+        return None, f"{row.clip.shown}: {fault}", [ident, clip.sha256, list(references), "cannot be used"]
     sample = replace(_sample(row, columns, references, task), read=later(row.clip), seconds=clip.seconds)
     # the same bytes were heard as silence before audio.VERSION 2: those answers are not for this sound
     heard = CANCELLED if CANCELLED in clip.notes else ""

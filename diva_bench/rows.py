@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from diva_bench.errors import DataError
+from diva_bench.errors import DataError, one_line
 
 NUMBER = "row"
 """The column that every row gets: its running number, for rows without an id."""
@@ -27,10 +27,12 @@ _DTYPES = ("float16", "float32", "float64", "int16", "int32")
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """The clip of one row. `name`: the path of its file, or the sha256 of its bytes, which `read` gives then."""
+    """The clip of one row. `name`: the path of its file, or the sha256 of its bytes, which `read` gives then. `encoded`: the
+    bytes themselves, where they are in memory."""
 
     name: str
     read: Callable[[], bytes] | None = None
+    encoded: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,26 @@ def rows_of_frame(frame: Any, audio: str, text: Sequence[str]) -> Rows:
 
     if not isinstance(frame, pandas.DataFrame):
         raise DataError(f"from_pandas: {_kind(frame)} is no pandas.DataFrame.")
-    return rows_of(frame.to_dict("records"), audio, text)
+    if twice := [str(name) for name in frame.columns[frame.columns.duplicated()]]:
+        raise DataError(
+            f"from_pandas: the frame has more than one column {', '.join(map(repr, dict.fromkeys(twice)))}. Give every column "
+            "a name of its own."
+        )
+    return rows_of(_with_whole_numbers(frame).to_dict("records"), audio, text)
+
+
+def _with_whole_numbers(frame: Any) -> Any:
+    """The frame; columns of whole numbers with gaps, which pandas stores as floats, hold whole numbers again."""
+    import pandas
+
+    whole = [
+        name
+        for name, column in frame.items()
+        if pandas.api.types.is_float_dtype(column)
+        and column.isna().any()
+        and all(float(value).is_integer() for value in column.dropna())
+    ]
+    return frame.astype(dict.fromkeys(whole, "Int64"))
 
 
 def rows_of_dataset(dataset: Any, audio: str, text: Sequence[str]) -> Rows:
@@ -143,10 +164,12 @@ def _plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
-    """Whole numbers as text."""
+    """Numbers as text; a float that is a whole number is written without a point."""
     if isinstance(value, list):
         return [_text(one) for one in value]
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return str(int(value)) if math.isfinite(value) and value == int(value) else str(value)
 
 
 # ---------------------------------------------------------------- clips
@@ -160,7 +183,7 @@ def sound_of(value: Any, where: str, column: str) -> Sound | None:
     if isinstance(value, bytes | bytearray | memoryview):
         return _held(bytes(value))
     if isinstance(value, str | os.PathLike):
-        return Sound(str(Path(os.fspath(value)).absolute()))
+        return Sound(str(Path(os.fsdecode(value)).absolute()))
     array, rate = _wave(value)
     if array is None and isinstance(value, Mapping):
         inner = next((value[key] for key in ("bytes", "path") if value.get(key) is not None), None)
@@ -191,12 +214,16 @@ def _wav(array: Any, rate: Any, where: str) -> bytes:
 
     from diva_bench.audio import RATES
 
-    wave = np.asarray(array)
+    try:
+        wave = np.asarray(array)
+    except ValueError as err:  # rows of different lengths
+        raise DataError(f"{where}: the array is not one sequence of samples ({one_line(err)}).") from err
     if wave.ndim != 1 or wave.dtype.name not in _DTYPES:
         raise DataError(
-            f"{where}: an array of shape {wave.shape} and type {wave.dtype}. Allowed: mono, shape (n,), of "
-            f"{', '.join(_DTYPES)}; floats in [-1, 1]."
+            f"{where}: an array of shape {wave.shape} and type {wave.dtype}. Allowed: mono, shape (n,), floats in [-1, 1] "
+            f"({', '.join(_DTYPES[:3])}) or integers of full scale ({', '.join(_DTYPES[3:])})."
         )
+    _check_scale(wave, where)
     whole = isinstance(rate, int | float | np.number) and not isinstance(rate, bool) and float(rate).is_integer()
     if not whole or not RATES[0] <= int(rate) <= RATES[1]:
         raise DataError(
@@ -209,8 +236,32 @@ def _wav(array: Any, rate: Any, where: str) -> bytes:
     return file.getvalue()
 
 
+_OVERSHOOT = 2.0
+"""Largest float that is taken: resampling and lossy codecs overshoot full scale, 1, by less."""
+_QUIETEST = 1 << 16
+"""Of 32 bit integers: a clip whose largest value is below it is next to silence at full scale, 2**31; it has 16 bit values."""
+
+
+def _check_scale(wave: np.ndarray[Any, Any], where: str) -> None:
+    """DataError for samples that are none, not finite, or not on the scale of their type."""
+    if not len(wave):
+        raise DataError(f"{where}: an array without samples. Give None for a row without a clip.")
+    peak = max(abs(float(wave.max())), abs(float(wave.min())))
+    allowed = "Allowed: floats in [-1, 1], or int16"
+    if not math.isfinite(peak):
+        raise DataError(f"{where}: the array has values that are not finite (NaN or infinity). {allowed}.")
+    if wave.dtype.kind == "f" and peak > _OVERSHOOT:
+        scale = "divide 16 bit values by 32768, or give the array as int16"
+        raise DataError(f"{where}: the largest value of this float array is {peak:g}. {allowed}: {scale}.")
+    if wave.dtype.name == "int32" and 0 < peak < _QUIETEST:
+        raise DataError(
+            f"{where}: the largest value of this int32 array is {peak:g}, which is next to silence: full scale is 2**31. "
+            f"{allowed}: give 16 bit values as int16."
+        )
+
+
 def _held(encoded: bytes) -> Sound:
-    return Sound(_sha256(encoded), lambda: encoded)
+    return Sound(_sha256(encoded), lambda: encoded, encoded)
 
 
 def _sha256(encoded: bytes) -> str:

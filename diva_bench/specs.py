@@ -16,11 +16,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, InstanceOf, StringConstraints, ValidationError, field_validator, model_validator
 
-from diva_bench import problems
 from diva_bench.dataspec import DataChange, DataSpec, Number, Truth, Whole
 from diva_bench.dataspec import Spec as _Spec
 from diva_bench.errors import SpecError, nearest
-from diva_bench.rows import NUMBER, Rows, rows_of, rows_of_dataset, rows_of_frame
+from diva_bench.rows import Rows
 
 FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 """A {field} of a prompt."""
@@ -274,36 +273,6 @@ class TaskSpec(_Spec):
     rows: InstanceOf[Rows] | None = Field(default=None, exclude=True, repr=False)
     """Of a task that was made in Python. The fingerprint of its data says which they are."""
 
-    @classmethod
-    def from_rows(cls, rows: Iterable[Mapping[str, Any]], **settings: Any) -> TaskSpec:
-        """A task of rows that are in memory.
-
-        Args:
-            rows: mappings, column -> value. A clip is a path, encoded bytes, (array, sampling rate in Hz),
-                {"array": ..., "sampling_rate": ...}, {"bytes": ...}, {"path": ...} or None; arrays are mono, shape (n,).
-            **settings: `prompt`, the instruction; {column} is replaced by the row's text. `reference`, the column of the
-                accepted answer or answers. `scorers`, their names, or name -> settings. Where wanted: `name` ("rows"),
-                `primary` (the metric that ranks: the first one of the first scorer), `system`, `choices` (labels),
-                `synonyms`, `max_new_tokens` (64), `audio`, `id`, `transcript`, `cluster` (columns, if they are not called
-                "audio", "id", "text", "cluster"), `groups` (columns that results are broken down by), `speaker` (column),
-                `fields`, `speech` ("human" or "synthetic"), `description`.
-
-        The same rows and settings are the same task: a run of it goes on where it stopped. Other ones are another task.
-
-        Raises SpecError for settings, DataError for rows that are not as above.
-        """
-        return _in_memory(lambda audio, text: rows_of(rows, audio, text), **settings)
-
-    @classmethod
-    def from_dataset(cls, dataset: Any, **settings: Any) -> TaskSpec:
-        """A task of a `datasets.Dataset` (one split); settings as in `from_rows`. Clips stay in the data set's own files."""
-        return _in_memory(lambda audio, text: rows_of_dataset(dataset, audio, text), **settings)
-
-    @classmethod
-    def from_pandas(cls, frame: Any, **settings: Any) -> TaskSpec:
-        """A task of a pandas DataFrame; settings as in `from_rows`. The index of the frame is not read."""
-        return _in_memory(lambda audio, text: rows_of_frame(frame, audio, text), **settings)
-
     def asked(self) -> Json:
         """What determines the questions as far as the task file does: with what the samples bring (`Job.task_record`) it is
         the task's identity. Scorers, description and citation are not in it: they can change without asking anybody again."""
@@ -315,73 +284,6 @@ class TaskSpec(_Spec):
     def hash(self) -> str:
         """Hash of the whole resolved spec, for `show`."""
         return digest(self.model_dump(mode="json"))
-
-
-def _in_memory(
-    read: Callable[[str, Sequence[str]], Rows],
-    *,
-    prompt: str,
-    reference: str,
-    scorers: str | Iterable[str] | Mapping[str, Mapping[str, Any] | None],
-    name: str = "rows",
-    primary: str = "",
-    system: str | None = None,
-    choices: Iterable[str] | None = None,
-    synonyms: Any = None,
-    max_new_tokens: int = 64,
-    audio: str = "audio",
-    id: str = "id",
-    transcript: str = "text",
-    cluster: str = "cluster",
-    groups: Iterable[str] = (),
-    speaker: str | None = None,
-    fields: Any = None,
-    speech: Literal["synthetic", "human"] | None = None,
-    description: str = "",
-) -> TaskSpec:
-    """A TaskSpec of rows; `read` gives them, told the column of the clip and those whose numbers are text."""
-    rows = read(audio, [column for column in (id, cluster, reference) if isinstance(column, str)])
-    given: Any = {scorers: {}} if isinstance(scorers, str) else _sequence(scorers)
-    listed: Any = dict.fromkeys(given, None) if isinstance(given, tuple) else given
-    if isinstance(listed, Mapping):
-        listed = {scorer: {} if settings is None else settings for scorer, settings in listed.items()}
-    columns = {"id": id if rows.has(id) else NUMBER, "audio": audio, "transcript": transcript}
-    columns |= {"cluster": cluster} if rows.has(cluster) else {}
-    try:
-        return TaskSpec(
-            name=name,
-            task=name,
-            subset=None,
-            edition="full",
-            version=1,
-            description=description,
-            citation="",
-            licence="",
-            suites=(),
-            prompt=prompt,
-            system=system,
-            choices=_sequence(choices),
-            synonyms={} if synonyms is None else synonyms,
-            decode=Decode(max_new_tokens=max_new_tokens),
-            reference=reference,
-            groups=(groups,) if isinstance(groups, str) else _sequence(groups),
-            speaker=speaker,
-            scorers=listed,
-            primary=primary,
-            fields={} if fields is None else fields,
-            data=DataSpec(source=MEMORY, rows=len(rows.rows), columns=columns, speech=speech),
-            home=Path(),
-            rows=rows,
-        )
-    except ValidationError as err:
-        problem = err.errors(include_url=False)[0]
-        key = problems.dotted(problems.place(problem))
-        raise SpecError(f"task {name!r}: {key}: {problems.said(problem)}.") from err
-
-
-def _sequence(value: Any) -> Any:
-    """Any iterable as a tuple; what is none, and text and mappings, as it is: the schema says what is wrong with it."""
-    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping) else value
 
 
 # ---------------------------------------------------------------- models

@@ -36,6 +36,7 @@ LEVELS = (  # lowest first; "x.*" is the package x and all in it
         "fetch",
         "assets",
         "data",
+        "in_memory",
         "draft",
         "priors",
         "readers.*",

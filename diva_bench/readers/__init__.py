@@ -44,12 +44,19 @@ ABSENT: Stamp = (-1,)
 class ClipSource:
     """Where the encoded bytes of one clip are. `name` is unique within the data set and tells the container where the
     bytes do not (its suffix); `read` raises OSError where they cannot be had. `stamp` (of the file, or of the archive or
-    table that holds it, and of what that points to) tells whether what the index remembers still holds.
+    table that holds it, and of what that points to) tells whether what the index remembers still holds. `label`: what
+    messages call it, where that is not its name.
     """
 
     name: str
     read: Callable[[], bytes]
     stamp: Stamp = ABSENT
+    label: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What messages call it."""
+        return self.label or self.name
 
 
 @dataclass(frozen=True, slots=True)

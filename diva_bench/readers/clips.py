@@ -69,7 +69,7 @@ def reread(root: Path, source: ClipSource, sha256: str, cache: Path) -> bytes:
     encoded = source.read()
     if hashlib.sha256(encoded).hexdigest() != sha256:
         _store(root, cache).unlink(missing_ok=True)
-        raise ClipError(f"{source.name}: is not the clip that was checked (other sha256). Run the same command again.")
+        raise ClipError(f"{source.shown}: is not the clip that was checked (other sha256). Run the same command again.")
     return encoded
 
 
@@ -93,7 +93,7 @@ def _look(clip: ClipSource) -> tuple[str, Clip]:
     try:
         sound, rate = audio.read(encoded)
     except UserError as err:
-        raise UserError(f"{clip.name}: {err}") from err
+        raise UserError(f"{clip.shown}: {err}") from err
     except ClipError as err:
         return clip.name, Clip(clip.stamp, sha256, 0.0, 0, str(err), passing=err.passing)
     return clip.name, Clip(clip.stamp, sha256, round(sound.seconds, 4), rate, "", sound.notes)

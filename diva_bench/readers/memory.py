@@ -19,9 +19,12 @@ def read(path: Path, task: TaskSpec) -> Iterator[Raw]:
             "diva_bench.score(runs, tasks=[task]), or diva_bench.run(models, task)."
         )
     for number, row in enumerate(task.rows.rows):
-        yield Raw(f"{task.name}, row {number}", row.values, _clip(row.sound) if row.sound else None)
+        clip = _clip(row.sound, f"row {number}") if row.sound else None
+        yield Raw(f"task {task.name}, row {number}", row.values, clip)
 
 
-def _clip(sound: Sound) -> ClipSource:
+def _clip(sound: Sound, label: str) -> ClipSource:
     """By its content, so that what was once found out about it holds for ever; a file by its stamp."""
-    return file_clip(Path("/"), sound.name) if sound.read is None else ClipSource(sound.name, sound.read, ())
+    if sound.read is None:
+        return file_clip(Path("/"), sound.name)
+    return ClipSource(sound.name, sound.read, (), label)

@@ -1,0 +1,195 @@
+"""Tasks that are made in Python, of rows in memory: `Task.from_rows`, `Task.from_pandas`, `Task.from_dataset`.
+
+A mistake in a setting or in a row is a UserError when the task is made. It names the setting, or the number of the row.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from diva_bench import containers, data, problems, prompt
+from diva_bench.audio import decode
+from diva_bench.dataspec import DataSpec
+from diva_bench.errors import ClipError, DataError, SpecError, UserError, nearest
+from diva_bench.readers import ABSENT, locate
+from diva_bench.rows import NUMBER, Rows, rows_of, rows_of_dataset, rows_of_frame
+from diva_bench.specs import MEMORY, Decode, TaskSpec
+
+Read = Callable[[str, Sequence[str]], Rows]
+"""(column of the clip, columns whose numbers are text) -> the rows."""
+
+
+class Task(TaskSpec):
+    """A task that is made in Python; `from_rows`, `from_pandas` and `from_dataset` make one."""
+
+    def __init__(self, *values: Any, **settings: Any) -> None:
+        """Raises SpecError: a task is not made by its class."""
+        raise SpecError(
+            "Task(...) makes no task. Allowed: Task.from_rows(rows, prompt=..., reference=..., scorers=...), "
+            "Task.from_pandas(frame, ...), Task.from_dataset(dataset, ...); db.run also takes the name of a task or the path "
+            "of its YAML file."
+        )
+
+    # pydantic builds a validated task without calling `__init__`, as it does for its own base class
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Mapping[str, Any]] = (), **settings: Any) -> Task:
+        """A task of rows that are in memory.
+
+        Args:
+            rows: mappings, column -> value. A clip is a path, encoded bytes, (array, sampling rate in Hz),
+                {"array": ..., "sampling_rate": ...}, {"bytes": ...}, {"path": ...} or None; arrays are mono, shape (n,), with
+                floats in [-1, 1] or int16.
+            **settings: `prompt`, the instruction; {column} is replaced by the row's text. `reference`, the column of the
+                accepted answer or answers. `scorers`, their names, or name -> settings. Optional: `name` ("rows"),
+                `primary` (the metric that ranks: the first one of the first scorer), `system`, `choices` (labels),
+                `synonyms`, `max_new_tokens` (64), `audio`, `id`, `transcript`, `cluster` (columns, if they are not called
+                "audio", "id", "text", "cluster"), `groups` (columns that results are broken down by), `speaker` (column),
+                `fields`, `speech` ("human" or "synthetic"), `description`.
+
+        The same rows and settings are the same task: a run of it continues where it stopped. Other ones are another task.
+        A clip whose bytes cannot be decoded is left out for every model; a warning in the log names its row.
+
+        Raises SpecError for a setting that is missing, unknown or wrong, and DataError, with the number of the row, for
+        rows that are not as above. The first row is row 0.
+        """
+        return cls._made("from_rows", lambda audio, text: rows_of(rows, audio, text), settings)
+
+    @classmethod
+    def from_dataset(cls, dataset: Any = None, **settings: Any) -> Task:
+        """A task of a `datasets.Dataset` (one split); settings as in `from_rows`. Clips stay in the data set's own files."""
+        return cls._made("from_dataset", lambda audio, text: rows_of_dataset(dataset, audio, text), settings)
+
+    @classmethod
+    def from_pandas(cls, frame: Any = None, **settings: Any) -> Task:
+        """A task of a pandas DataFrame; settings as in `from_rows`. The index of the frame is not read."""
+        return cls._made("from_pandas", lambda audio, text: rows_of_frame(frame, audio, text), settings)
+
+    @classmethod
+    def _made(cls, method: str, read: Read, settings: Mapping[str, Any]) -> Task:
+        """The task. SpecError for settings that `_values` does not take, or that are not what they must be."""
+        _check_names(method, settings)
+        values = _values(read, **settings)
+        try:
+            task = cls.model_validate(values)
+        except ValidationError as err:
+            problem = err.errors(include_url=False)[0]
+            key = problems.dotted(problems.place(problem)).removeprefix("decode.")
+            raise SpecError(f"task {values['name']!r}: {key}: {problems.said(problem)}.") from err
+        prompt.check(task, data.check(task))
+        _check_clips(task)
+        return task
+
+
+def _values(
+    read: Read,
+    *,
+    prompt: str,
+    reference: str,
+    scorers: str | Iterable[str] | Mapping[str, Mapping[str, Any] | None],
+    name: str = "rows",
+    primary: str = "",
+    system: str | None = None,
+    choices: Iterable[str] | None = None,
+    synonyms: Any = None,
+    max_new_tokens: int = 64,
+    audio: str = "audio",
+    id: str = "id",
+    transcript: str = "text",
+    cluster: str = "cluster",
+    groups: Iterable[str] = (),
+    speaker: str | None = None,
+    fields: Any = None,
+    speech: Literal["synthetic", "human"] | None = None,
+    description: str = "",
+) -> dict[str, Any]:
+    """The fields of a TaskSpec of rows; `read` gives the rows."""
+    columns = {"audio": audio, "id": id, "transcript": transcript, "cluster": cluster, "reference": reference}
+    if wrong := next((role for role, column in columns.items() if not isinstance(column, str)), None):
+        raise SpecError(f"task {name!r}: {wrong}: must be the name of a column (found {problems.shown(columns[wrong])}).")
+    rows = read(audio, [id, cluster, reference])
+    table: Any = {scorers: {}} if isinstance(scorers, str) else _sequence(scorers)
+    table = dict.fromkeys(table, None) if isinstance(table, tuple) else table
+    if isinstance(table, Mapping):
+        table = {scorer: {} if settings is None else settings for scorer, settings in table.items()}
+    columns = {"id": id if rows.has(id) else NUMBER, "audio": audio, "transcript": transcript}
+    columns |= {"cluster": cluster} if rows.has(cluster) else {}
+    return {
+        "name": name,
+        "task": name,
+        "subset": None,
+        "edition": "full",
+        "version": 1,
+        "description": description,
+        "citation": "",
+        "licence": "",
+        "suites": (),
+        "prompt": prompt,
+        "system": system,
+        "choices": _sequence(choices),
+        "synonyms": {} if synonyms is None else synonyms,
+        "decode": {"max_new_tokens": max_new_tokens},
+        "reference": reference,
+        "groups": (groups,) if isinstance(groups, str) else _sequence(groups),
+        "speaker": speaker,
+        "scorers": table,
+        "primary": primary,
+        "fields": {} if fields is None else fields,
+        "data": DataSpec(source=MEMORY, rows=len(rows.rows), columns=columns, speech=speech),
+        "home": Path(),
+        "rows": rows,
+    }
+
+
+_SETTINGS = {name: p for name, p in inspect.signature(_values).parameters.items() if name != "read"}
+
+
+def _check_names(method: str, settings: Mapping[str, Any]) -> None:
+    """SpecError for a setting that is not known, and for one that is missing."""
+    allowed = f"Allowed: {', '.join(_SETTINGS)}."
+    if strange := next((name for name in settings if name not in _SETTINGS), None):
+        raise SpecError(f"Task.{method}: unknown setting {strange!r}.{nearest(strange, _SETTINGS)} {allowed}")
+    needed = [name for name, parameter in _SETTINGS.items() if parameter.default is inspect.Parameter.empty]
+    if missing := [name for name in needed if name not in settings]:
+        raise SpecError(
+            f"Task.{method}: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing. Needed: prompt=..., "
+            f"reference=..., scorers=.... {allowed}"
+        )
+
+
+def _sequence(value: Any) -> Any:
+    """Any iterable as a tuple; text, mappings and what is no iterable stay, and the schema says what is wrong with them."""
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping) else value
+
+
+def _check_clips(task: TaskSpec) -> None:
+    """DataError for a clip whose file does not exist. A warning for each whose bytes, in memory, are no whole audio file."""
+    column = task.data.columns["audio"]
+    for number, row in enumerate(task.rows.rows if task.rows else ()):
+        where = f"task {task.name}, row {number}: {column}"
+        if row.sound is None:
+            continue
+        if row.sound.read is None and locate(Path("/"), row.sound.name)[1] == ABSENT:
+            raise DataError(f"{where}: {row.sound.name}: there is no such file. Give the path of a file, or take the row out.")
+        if row.sound.encoded is not None and (fault := _fault(row.sound.encoded)):
+            log = logging.getLogger("diva_bench")
+            log.warning("%s: the clip %s; it is left out for every model", where, fault)
+
+
+def _fault(encoded: bytes) -> str:
+    """Why the bytes are no whole audio file, "" where they seem to be one; only those of no known container are decoded."""
+    found = containers.look(encoded)
+    if found.fault or found.name:
+        return found.fault
+    try:
+        decode(encoded)
+    except (ClipError, UserError) as err:
+        return str(err)
+    return ""
