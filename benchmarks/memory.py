@@ -18,10 +18,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from diva_bench import data, judge, provenance, runner
+from diva_bench import data, provenance
 from diva_bench.adapters.echo import Echo
 from diva_bench.catalog import Catalog
-from diva_bench.runner import Job
+from diva_bench.runs import runner, scoring
+from diva_bench.runs.runner import Job
 from diva_bench.types import Silent
 
 SIZES = (1_000, 15_531, 200_000)
@@ -68,7 +69,7 @@ def once(samples: int) -> dict[str, float]:
         with work.folder(folder / "results") as run:
             runner.ask(work, Echo(model, {}, "cpu"), run, Silent())
             stages["ask"] = peak()
-            judge.judge(work, run, Silent())
+            scoring.score(work, run, Silent())
             stages["judge"] = peak()
     return stages
 

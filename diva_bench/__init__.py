@@ -70,7 +70,7 @@ _PLACES = {
     "errors": ("UserError",),
     "report.tables": ("Table", "Tables"),
     "in_memory": ("Task",),
-    "runs": ("Run", "Runs"),
+    "runs.run": ("Run", "Runs"),
     "specs": ("ModelSpec",),
     "types": ("Adapter", "Audio", "LabelScore", "Progress", "Request", "Response", "Sample", "Scorer"),
 }

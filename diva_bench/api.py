@@ -16,14 +16,14 @@ from diva_bench.catalog import Catalog
 from diva_bench.errors import UserError
 from diva_bench.evaluation import Settings
 from diva_bench.report import leaderboard as boards
-from diva_bench.report import scored, unchanged
 from diva_bench.report.compare import chosen, differences_table, groups_tables, scores_table, tests_table
 from diva_bench.report.compare import compare as compared
 from diva_bench.report.runs import unreadable_table
-from diva_bench.report.summaries import of_tasks
 from diva_bench.report.tables import Tables
-from diva_bench.runs import Run, Runs
-from diva_bench.runs import load_runs as loaded
+from diva_bench.runs import aligned, unchanged
+from diva_bench.runs.records import of_tasks
+from diva_bench.runs.run import Run, Runs
+from diva_bench.runs.run import load_runs as loaded
 from diva_bench.specs import Json, ModelSpec, TaskSpec
 from diva_bench.types import Adapter, Logged, Progress
 
@@ -161,7 +161,7 @@ def compare(
     if len(flat) < 2:
         raise UserError(f"compare needs two runs or more, and got {len(flat)}: compare(run, other).")
     wanted = _listed(metrics, "metrics", "the name of a metric", (str,))
-    lined = scored.sheet([one.path for one in flat], Catalog(_paths(paths)), _shown(progress))
+    lined = aligned.sheet([one.path for one in flat], Catalog(_paths(paths)), _shown(progress))
     found = compared(lined, chosen(lined, wanted))
     tables = [scores_table(found), differences_table(found), tests_table(found)]
     return Tables([*tables, *groups_tables(found, dict(references or {}))])
@@ -193,7 +193,7 @@ def leaderboard(
     summaries, _ = unchanged.checked(found, place, assets.cache_folder(), unreadable)
     if in_memory:
         summaries = [summary.admitted() for summary in summaries]
-    between = scored.ranks(summaries, Catalog(_paths(paths)), _shown(progress)) if ranks else {}
+    between = aligned.ranks(summaries, Catalog(_paths(paths)), _shown(progress)) if ranks else {}
     tables = boards.overviews(summaries) if overview else boards.leaderboard(summaries, ranks=between)
     return Tables([*tables, *unreadable_table(unreadable)])
 

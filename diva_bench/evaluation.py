@@ -20,17 +20,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from diva_bench import assets, controls, data, former, imported, judge, prompt, provenance, runner
+from diva_bench import assets, controls, data, former, imported, prompt, provenance
 from diva_bench.catalog import Catalog
 from diva_bench.decoding import chat
 from diva_bench.editions import Editions, choose
 from diva_bench.errors import OtherQuestion, SpecError, StoreError, UserError
-from diva_bench.runner import Job
-from diva_bench.runs import Run, task_of
+from diva_bench.runs import runner, scoring
+from diva_bench.runs.run import Run, task_of
+from diva_bench.runs.runner import Job
+from diva_bench.runs.schemas import words
+from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.scorers import offered
 from diva_bench.specs import IN_MEMORY, Json, ModelSpec, Runtime, TaskSpec
-from diva_bench.store import RunFolder, Shard
-from diva_bench.stored import words
 from diva_bench.types import Adapter, Progress, Sample
 
 _ANNOUNCED = 10  # samples left out that are named one by one
@@ -370,7 +371,7 @@ def _unfinished(job: Job, folder: RunFolder) -> bool:
 
 def _score(job: Job, output: Path, shard: Shard, progress: Progress) -> Run:
     with job.folder(output, shard) as folder:
-        return Run.of(folder.path, judge.judge(job, folder, progress), job)
+        return Run.of(folder.path, scoring.score(job, folder, progress), job)
 
 
 def _meet() -> None:
@@ -460,7 +461,7 @@ def score(
     if imported.needs_data(folder.record()):
         offered.check_primary(job.task, job.scorers, job.samples[: offered.ENOUGH])
     with folder:
-        return Run.of(path, judge.judge(job, folder, progress), job)
+        return Run.of(path, scoring.score(job, folder, progress), job)
 
 
 def job_of(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from diva_bench import provenance
-from diva_bench.stored import problem_of
+from diva_bench.runs.schemas import problem_of
 from diva_bench.types import Adapter, Request, Response
 
 _OOM_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")

@@ -23,14 +23,14 @@ from diva_bench.data import Dataset
 from diva_bench.errors import PredictionError, UnreadableRun, UserError
 from diva_bench.predictions import Options, Prediction, Source
 from diva_bench.predictions.match import listed
-from diva_bench.runner import Job
+from diva_bench.runs.runner import Job
+from diva_bench.runs.schemas import Agreement, words
+from diva_bench.runs.store import RunFolder
 from diva_bench.scorers import METRICS
 from diva_bench.scorers.given import METRIC, ROUNDING
 from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.scorers.label_tokens import key_of
 from diva_bench.specs import Json, ModelSpec, Runtime, TaskSpec, digest
-from diva_bench.store import RunFolder
-from diva_bench.stored import Agreement, words
 from diva_bench.types import Floats, Progress, Response, Row, Sample, Scorer
 
 ADAPTER = "imported"

@@ -8,18 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from diva_bench import assets, data, imported, judge, predictions, provenance, stored
+from diva_bench import assets, data, imported, predictions, provenance
 from diva_bench.catalog import Catalog
 from diva_bench.errors import DataError, PredictionError, UserError
 from diva_bench.predictions import Prediction, Source
 from diva_bench.predictions.match import Matched, listed, match
 from diva_bench.readers.place import locate
-from diva_bench.runner import Job
-from diva_bench.runs import Run
+from diva_bench.runs import schemas, scoring
+from diva_bench.runs.run import Run
+from diva_bench.runs.runner import Job
+from diva_bench.runs.store import RunFolder
 from diva_bench.scorers import offered
 from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.specs import Edition, TaskSpec
-from diva_bench.store import RunFolder
 from diva_bench.types import Progress, Response
 
 SUBSET = "{subset}"
@@ -203,8 +204,8 @@ class Importer:
         _report(ready, progress)
         with job.folder(ready.options.output) as folder:
             _write(folder, matched.responses, progress)
-            summary = judge.judge(job, folder, progress)
-            if found := stored.checked(stored.Summary, folder.summary(), str(folder.path)).agreement:
+            summary = scoring.score(job, folder, progress)
+            if found := schemas.checked(schemas.Summary, folder.summary(), str(folder.path)).agreement:
                 progress.note(imported.in_words(found))
         progress.note(f"kept in {folder.path}")
         return Run.of(folder.path, summary)

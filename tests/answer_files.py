@@ -11,7 +11,7 @@ import pytest
 
 from diva_bench.cli.import_ import import_all
 from diva_bench.importing import Options
-from diva_bench.store import RunFolder
+from diva_bench.runs.store import RunFolder
 
 QA = """\
 name: quiz

@@ -12,7 +12,7 @@ import numpy as np
 from command_line import call
 
 from diva_bench.catalog import Catalog
-from diva_bench.report.scored import Sheet, sheet
+from diva_bench.runs.aligned import Sheet, sheet
 from diva_bench.types import Silent
 
 QUESTIONS = 30

@@ -18,7 +18,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.cli.ablate import models_of, variant
 from diva_bench.cli.main import main
 from diva_bench.errors import UserError
-from diva_bench.report.summaries import synthetic_note
+from diva_bench.runs.records import synthetic_note
 from diva_bench.stats import RESAMPLES
 
 LEAST = 2 / (RESAMPLES + 1)  # the smallest p there is

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from diva_bench.report.ablation import Block, Outcome, Variant, ablation_table, changed
-from diva_bench.report.summaries import RunSummary
 from diva_bench.report.tables import Score, Table
+from diva_bench.runs.records import RunSummary
 from diva_bench.stats import ratio
 from diva_bench.types import Row
 

@@ -15,12 +15,13 @@ import pytest
 from scoring import task
 from typer.testing import CliRunner
 
-from diva_bench import chance, priors, stats
+from diva_bench import priors, stats
 from diva_bench.adapters.baseline import SpeakerPrior
 from diva_bench.catalog import Catalog
 from diva_bench.cli.main import app
 from diva_bench.data import Dataset
 from diva_bench.errors import SpecError
+from diva_bench.runs import chance
 from diva_bench.scorers.asr import Wer
 from diva_bench.scorers.labels import Labels
 from diva_bench.scorers.qa import QA

@@ -14,14 +14,15 @@ from command_line import here
 from test_controls import MISTAKES
 from test_run import _until_growing, command, environment, only
 
-from diva_bench import controls, runner
+from diva_bench import controls
 from diva_bench.catalog import Catalog
 from diva_bench.errors import ClipError
 from diva_bench.evaluation import Settings, job_of, prepare, stored_job
 from diva_bench.former import is_former
 from diva_bench.report.leaderboard import leaderboard
-from diva_bench.report.summaries import collect, summary_of
-from diva_bench.store import RunFolder, Shard
+from diva_bench.runs import runner
+from diva_bench.runs.records import collect, summary_of
+from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.types import Silent
 
 ROOT = Path(__file__).parents[1]

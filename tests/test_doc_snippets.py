@@ -21,8 +21,8 @@ from diva_bench.dataspec import ROLES, DataChange, DataSpec
 from diva_bench.diva.config import ABLATIONS, PRESETS, TrainConfig
 from diva_bench.predictions import FORMATS
 from diva_bench.readers import READERS
+from diva_bench.runs.schemas import Answer, Summary, TaskRecord
 from diva_bench.specs import AssetSpec, Decode, ModelEdition, ModelFile, Runtime, Subset, TaskFile
-from diva_bench.stored import Answer, Summary, TaskRecord
 from diva_bench.yamlfile import read_yaml
 
 COMMANDS: Any = typer.main.get_command(app)

@@ -19,8 +19,8 @@ from test_scorers_comet import checkpoint  # noqa: F401 (a fixture)
 from test_scorers_hf_evaluate import EXACT, module
 
 from diva_bench.decoding.from_pedants import convert, load
+from diva_bench.runs.store import RunFolder
 from diva_bench.scorers.comet import PYTHON
-from diva_bench.store import RunFolder
 from diva_bench.types import Response
 
 Case = tuple[str, dict[str, Any], str, Callable[[], object]]

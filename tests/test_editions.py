@@ -13,8 +13,8 @@ from diva_bench.editions import choose
 from diva_bench.errors import UserError
 from diva_bench.readers import place
 from diva_bench.report.leaderboard import caption
-from diva_bench.report.summaries import collect, synthetic_note
-from diva_bench.store import read_json
+from diva_bench.runs.records import collect, synthetic_note
+from diva_bench.runs.store import read_json
 
 
 class Notes:

@@ -22,7 +22,7 @@ from diva_bench.cli.progress import Terminal
 from diva_bench.editions import choose
 from diva_bench.errors import DataError
 from diva_bench.readers import hub, place
-from diva_bench.store import read_json
+from diva_bench.runs.store import read_json
 
 COMMIT = "a" * 40
 

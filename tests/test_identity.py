@@ -18,7 +18,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.data import Dataset
 from diva_bench.decoding import chat
 from diva_bench.decoding.llm import LLM
-from diva_bench.runner import Job
+from diva_bench.runs.runner import Job
 from diva_bench.specs import TaskSpec, digest, digest_of_rows
 from diva_bench.types import Request, Sample, Silent
 

@@ -18,7 +18,7 @@ from diva_bench.cli.compare import compare_command
 from diva_bench.cli.results import leaderboard_command, score_command
 from diva_bench.errors import PredictionError, StoreError, UserError
 from diva_bench.importing import pairs
-from diva_bench.store import RunFolder
+from diva_bench.runs.store import RunFolder
 
 
 @pytest.fixture(autouse=True)

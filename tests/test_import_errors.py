@@ -13,7 +13,7 @@ from diva_bench.cli.compare import compare_command, trio_command
 from diva_bench.cli.diagnose import diagnose_command
 from diva_bench.cli.results import leaderboard_command, score_command
 from diva_bench.errors import StoreError
-from diva_bench.store import RunFolder
+from diva_bench.runs.store import RunFolder
 
 SPECS = [Path("specs")]
 

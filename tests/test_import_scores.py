@@ -11,7 +11,7 @@ from answer_files import answers, diva_eval, load, only, two_tasks, value, write
 from diva_bench.cli.compare import compare_command
 from diva_bench.cli.results import leaderboard_command, score_command
 from diva_bench.errors import PredictionError, UserError
-from diva_bench.store import RunFolder
+from diva_bench.runs.store import RunFolder
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 GOLD, RELEASED = SHARED / "gold", SHARED / "diva-eval"

@@ -28,7 +28,7 @@ LEVELS = (  # lowest first; "x.*" is the package x and all in it
         "unpickle",
     ),
     ("dataspec", "problems", "rows"),
-    ("specs", "stored", "yamlfile", "plugins"),
+    ("specs", "runs.schemas", "yamlfile", "plugins"),
     ("decoding.*", "diva.*"),
     (
         "provenance",
@@ -48,11 +48,11 @@ LEVELS = (  # lowest first; "x.*" is the package x and all in it
         "adapters.*",
         "report.tables",
     ),
-    ("catalog", "store", "plan", "predictions.*"),
-    ("runner", "imported", "chance", "earlier", "judge", "hear"),
+    ("catalog", "runs.store", "runs.plan", "predictions.*"),
+    ("runs.runner", "imported", "runs.chance", "runs.earlier", "runs.scoring", "hear"),
     ("training.*",),
-    ("report.summaries", "report.unchanged"),
-    ("runs",),
+    ("runs.records", "runs.unchanged"),
+    ("runs.*",),
     ("leaks", "editions", "evaluation", "importing"),
     ("report.*", "study.*"),
     ("api",),
@@ -144,13 +144,13 @@ def test_imports_run_down_and_in_no_circle() -> None:
 
 def test_the_check_sees_arrows_up_circles_strangers_and_local_imports(tmp_path: Path) -> None:
     (tmp_path / "__init__.py").write_text("")
-    (tmp_path / "errors.py").write_text("def f():\n    from diva_bench.runner import go\n")
-    (tmp_path / "runner.py").write_text("import diva_bench.errors\n")
+    (tmp_path / "errors.py").write_text("def f():\n    from diva_bench.evaluation import go\n")
+    (tmp_path / "evaluation.py").write_text("import diva_bench.errors\n")
     (tmp_path / "helpers.py").write_text("import json\n")
     assert faults(tmp_path) == [
         f"helpers: has no level; give it one in LEVELS of {Path(__file__).name}",
-        "errors.py:2: errors imports runner, which is above it",
-        "circle: errors -> runner -> errors",
+        "errors.py:2: errors imports evaluation, which is above it",
+        "circle: errors -> evaluation -> errors",
     ]
 
 

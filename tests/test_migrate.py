@@ -19,7 +19,7 @@ from tiny_models import CHAT, make_llm, store
 from diva_bench import former
 from diva_bench.catalog import Catalog
 from diva_bench.evaluation import stored_job
-from diva_bench.store import RunFolder
+from diva_bench.runs.store import RunFolder
 from diva_bench.types import Silent
 
 FORMER_TASK = {  # task.json of a published run, as an older version wrote and hashed it

@@ -18,7 +18,7 @@ from scoring import asked, judge_lines
 
 from diva_bench.cli.results import more_scorers
 from diva_bench.errors import SpecError
-from diva_bench.report.summaries import collect
+from diva_bench.runs.records import collect
 from diva_bench.scorers.kept import key
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diva_bench import plan
+from diva_bench.runs import plan
 from diva_bench.types import Sample
 
 

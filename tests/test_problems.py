@@ -13,9 +13,10 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core.core_schema import ErrorType
 
-from diva_bench import problems, stored
+from diva_bench import problems
 from diva_bench.errors import SpecError
-from diva_bench.report.summaries import RunSummary
+from diva_bench.runs import schemas
+from diva_bench.runs.records import RunSummary
 from diva_bench.specs import AssetSpec, ModelFile, ModelSpec, TaskFile, TaskSpec
 from diva_bench.yamlfile import read_yaml
 
@@ -103,15 +104,15 @@ SCHEMAS: dict[str, tuple[type[BaseModel] | TypeAdapter[Any], dict[str, Any]]] = 
     "resolved model": (ModelSpec, SPEC),
     "weights": (AssetSpec, ASSET),
     "summary.json": (RunSummary, SUMMARY),
-    "run.json": (stored.RunRecord, RUN),
-    "task.json": (stored.TaskRecord, RECORD | {"name": "t", "edition": "mini", "audio": {}}),
-    "answer": (stored.ANSWER, ANSWER | {"label": "a", "heard": "h", "detail": "d", "scores": {"given": 1.0}}),
-    "timing": (stored.TIMING, {"rows": 1, "audio": 1.0, "wall": 1.0, "stages": {"decode": 1.0}}),
-    "budget": (stored.EVENT, {"event": "budget", "seconds": 3.0}),
-    "split": (stored.EVENT, {"event": "split", "rows": 2, "into": 2, "first": "q", "why": "memory"}),
-    "scores, first line": (stored.SCORES_HEAD, {"signature": {"qa": "s"}, "schema": 2, "answers": "x"}),
+    "run.json": (schemas.RunRecord, RUN),
+    "task.json": (schemas.TaskRecord, RECORD | {"name": "t", "edition": "mini", "audio": {}}),
+    "answer": (schemas.ANSWER, ANSWER | {"label": "a", "heard": "h", "detail": "d", "scores": {"given": 1.0}}),
+    "timing": (schemas.TIMING, {"rows": 1, "audio": 1.0, "wall": 1.0, "stages": {"decode": 1.0}}),
+    "budget": (schemas.EVENT, {"event": "budget", "seconds": 3.0}),
+    "split": (schemas.EVENT, {"event": "split", "rows": 2, "into": 2, "first": "q", "why": "memory"}),
+    "scores, first line": (schemas.SCORES_HEAD, {"signature": {"qa": "s"}, "schema": 2, "answers": "x"}),
     "scores, a line": (
-        stored.scores_line(("qa",)),
+        schemas.scores_line(("qa",)),
         {"id": "q", "qa": {"qa.em": 1.0}, "groups": {"g": "x"}, "references": ["a"]},
     ),
 }

@@ -15,7 +15,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.errors import SpecError, UserError
 from diva_bench.report.leaderboard import leaderboard
 from diva_bench.report.prompts import families, spread_table, wordings_table
-from diva_bench.report.summaries import collect
+from diva_bench.runs.records import collect
 from diva_bench.specs import FIELD, TaskFile
 from diva_bench.yamlfile import read_yaml
 

@@ -13,7 +13,7 @@ import mini_task
 import pytest
 from command_line import call
 
-from diva_bench.store import RunFolder, Shard
+from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.types import Response
 
 

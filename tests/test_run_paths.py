@@ -10,8 +10,8 @@ import compared_runs
 import pytest
 from command_line import call
 
-from diva_bench.report.summaries import collect
-from diva_bench.store import RunFolder
+from diva_bench.runs.records import collect
+from diva_bench.runs.store import RunFolder
 
 
 @pytest.fixture(scope="module")

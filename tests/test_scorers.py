@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from scoring import pedants_folder, said, sample, scored, task
 
-from diva_bench import judge, plugins, scorers
+from diva_bench import plugins, scorers
 from diva_bench.errors import SpecError
+from diva_bench.runs import scoring
 from diva_bench.scorers.pedants import WEIGHTS
 from diva_bench.stats import totals
 from diva_bench.types import Scorer
@@ -62,7 +63,7 @@ def test_two_scorers_of_a_task_that_give_one_metric_are_refused() -> None:
     rows = {name: [scorer.measure(sample("joy"), said("joy"))] for name, scorer in twice.items()}
     job: Any = SimpleNamespace(task=task(), scorers=twice)
     with pytest.raises(SpecError, match=r"two of its scorers \(qa, mine\) give a metric '\w+'. Leave one of them out"):
-        judge._metrics(job, [sample("joy")], rows, [said("joy")])
+        scoring._metrics(job, [sample("joy")], rows, [said("joy")])
 
 
 def test_measures_are_plain_numbers_and_sparse() -> None:

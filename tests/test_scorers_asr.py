@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scoring import said, sample, sentences, task
 
-from diva_bench import judge, stats
+from diva_bench import stats
+from diva_bench.runs import scoring
 from diva_bench.scorers.asr import Wer
 from diva_bench.text import BASIC
 
@@ -79,7 +80,7 @@ def test_answer_and_what_was_heard_can_be_scored_side_by_side(unit: str, name: s
     assert float(out[name]) == rate(alone[0], ("der Hund", "der Hund"), ("der Hund", "ein Hund"))
     assert float(out[f"{name}_heard"]) == float(alone[1].reduce(stats.totals(heard))[name])
     summed = stats.totals(rows)
-    assert {m: judge._counted(summed, keys) for m, keys in scorer.counted.items()} == {name: 2, f"{name}_heard": 1}
+    assert {m: scoring._counted(summed, keys) for m, keys in scorer.counted.items()} == {name: 2, f"{name}_heard": 1}
     assert scorer.reduce(stats.totals(rows[1:])).keys() == {name}
     assert scorer.signature.startswith(f"{name}|of:text+heard|")
 

@@ -12,10 +12,11 @@ import mini_task
 import numpy as np
 import pytest
 
-from diva_bench import data, judge, runner
+from diva_bench import data
 from diva_bench.catalog import Catalog
 from diva_bench.errors import ScorerError, StoreError
-from diva_bench.runner import Job
+from diva_bench.runs import runner, scoring
+from diva_bench.runs.runner import Job
 from diva_bench.types import Floats, LabelScore, Request, Response, Sample, Silent
 
 
@@ -155,10 +156,10 @@ def test_numbers_that_are_none_are_told_with_the_scorer_and_nothing_is_written(
 ) -> None:
     asked(job, tmp_path / "results", lambda q: Response(q.id, text=q.id))
     with job.folder(tmp_path / "results") as folder:
-        judge.judge(job, folder, Silent())
+        scoring.score(job, folder, Silent())
         before = {p.name: p.read_bytes() for p in folder.path.iterdir()}
         with pytest.raises(ScorerError) as err:
-            judge.judge(replace(job, scorers={"counts": scorer}), folder, Silent())
+            scoring.score(replace(job, scorers={"counts": scorer}), folder, Silent())
         assert str(err.value).startswith(f"task toy: {said}")
         assert {p.name: p.read_bytes() for p in folder.path.iterdir()} == before
 
@@ -168,7 +169,7 @@ def test_a_scorer_may_have_another_scale_if_it_says_so(job: Job, tmp_path: Path)
     wide = Counts(row={"n": 1.0, "sum": 3.0})
     wide.ranges = {"good": (None, None)}  # type: ignore[attr-defined]
     with job.folder(tmp_path / "results") as folder:
-        summary = judge.judge(replace(job, scorers={"counts": wide}), folder, Silent())
+        summary = scoring.score(replace(job, scorers={"counts": wide}), folder, Silent())
     assert summary["metrics"]["good"]["value"] == 300
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from diva_bench.errors import StoreError
+from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.specs import ModelSpec, Runtime, digest
-from diva_bench.store import RunFolder, Shard
 from diva_bench.types import LabelScore, Response
 
 

@@ -17,7 +17,7 @@ import pytest
 from command_line import call
 
 from diva_bench.errors import UnreadableRun
-from diva_bench.store import RunFolder
+from diva_bench.runs.store import RunFolder
 
 SECONDS = float(os.environ.get("DIVA_BENCH_FUZZ_SECONDS", "20"))
 FILES = ("run.json", "../task.json", "responses.jsonl", "timing.jsonl", "events.jsonl", "scores.jsonl", "summary.json")

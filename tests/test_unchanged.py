@@ -13,7 +13,7 @@ import pytest
 from command_line import call
 
 import diva_bench as db
-from diva_bench.store import RunFolder
+from diva_bench.runs.store import RunFolder
 from diva_bench.types import Response
 
 AGAIN = "not ranked: answers changed since they were scored: run `diva-bench score"

@@ -13,9 +13,9 @@ from diva_bench.errors import StoreError, UserError, unknown
 from diva_bench.evaluation import training_of
 from diva_bench.report.ablation import Block, Outcome, Variant
 from diva_bench.report.ablation_grid import Part, compared, grid, own_gaps
-from diva_bench.report.scored import Sheet, sheet
-from diva_bench.report.summaries import RunSummary, collect, of_folder, of_tasks
-from diva_bench.store import RunFolder
+from diva_bench.runs.aligned import Sheet, sheet
+from diva_bench.runs.records import RunSummary, collect, of_folder, of_tasks
+from diva_bench.runs.store import RunFolder
 from diva_bench.types import Progress
 
 

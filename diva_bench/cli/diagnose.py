@@ -14,11 +14,11 @@ from diva_bench.errors import StoreError, UnreadableRun
 from diva_bench.evaluation import job_of
 from diva_bench.report.diagnose import Patient, as_record, diagnose, long_table, tables
 from diva_bench.report.signs import Answers, counted
-from diva_bench.report.summaries import RunSummary, summary_of
-from diva_bench.runner import Job
+from diva_bench.runs.records import RunSummary, summary_of
+from diva_bench.runs.runner import Job
+from diva_bench.runs.store import RunFolder, digest_of, located
 from diva_bench.scorers.adherence import Adherence
 from diva_bench.specs import digest
-from diva_bench.store import RunFolder, digest_of, located
 from diva_bench.types import Response
 
 

@@ -18,16 +18,17 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from diva_bench import assets, former, imported, prompt, stored
+from diva_bench import assets, former, imported, prompt
 from diva_bench.catalog import Catalog, builtin_folder
 from diva_bench.cli.progress import Terminal
 from diva_bench.decoding import chat
 from diva_bench.disk import sync
 from diva_bench.errors import StoreError, UserError
 from diva_bench.evaluation import framed, stored_job
-from diva_bench.runner import Job
+from diva_bench.runs import schemas
+from diva_bench.runs.runner import Job
+from diva_bench.runs.store import RunFolder, read_json
 from diva_bench.specs import Json, digest
-from diva_bench.store import RunFolder, read_json
 from diva_bench.types import Progress
 
 ASIDE = ".migrating"
@@ -187,9 +188,9 @@ def _move(run: Path, job: Job, options: Options) -> Path:
     results, target = options.results, job.path(options.results)
     old = read_json(run / "run.json")
     came = {"moved_from": f"{run.parent.name}/{run.name}", **({"data_unchanged": "vouched"} if options.vouched else {})}
-    record = {"schema": stored.SCHEMA, **job.run_at(results)}
+    record = {"schema": schemas.SCHEMA, **job.run_at(results)}
     record |= {key: value for key, value in old.items() if key not in record} | came
-    stored.check_identity(job.task_record, record, str(target))
+    schemas.check_identity(job.task_record, record, str(target))
     try:
         with _locked(run):
             if (target / "run.json").is_file():

@@ -13,15 +13,15 @@ from diva_bench.cli.stored import stored_runs
 from diva_bench.cli.streams import say
 from diva_bench.errors import OtherQuestion, SpecError, UnreadableRun
 from diva_bench.evaluation import score
-from diva_bench.report import scored, unchanged
 from diva_bench.report.leaderboard import leaderboard, overviews, page
 from diva_bench.report.prompts import families, spread_table
 from diva_bench.report.runs import results_table, unreadable_table
-from diva_bench.report.summaries import of_tasks, summary_of
 from diva_bench.report.tables import Cell, Column, Table
-from diva_bench.runs import Run, Runs
+from diva_bench.runs import aligned, unchanged
+from diva_bench.runs.records import of_tasks, summary_of
+from diva_bench.runs.run import Run, Runs
+from diva_bench.runs.store import RunFolder, digest_of
 from diva_bench.specs import Json
-from diva_bench.store import RunFolder, digest_of
 
 
 def score_command(
@@ -141,7 +141,7 @@ def leaderboard_command(
     if overview:
         tables = overviews(summaries)
     else:
-        between = scored.ranks(summaries, Catalog(list(paths)), Terminal()) if ranks else {}
+        between = aligned.ranks(summaries, Catalog(list(paths)), Terminal()) if ranks else {}
         tables = leaderboard(summaries, ranks=between)
         spread = families((s.folder for s in summaries), {s.folder: s for s in summaries})
         tables += [spread_table(spread)] if spread else []

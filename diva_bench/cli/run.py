@@ -17,8 +17,8 @@ from diva_bench.evaluation import Settings, framed, prepare, ready, run_jobs, sh
 from diva_bench.report.controls import listening_table
 from diva_bench.report.prompts import families, spread_table, wordings_table
 from diva_bench.report.runs import results_table
-from diva_bench.runner import Job
-from diva_bench.store import RunFolder
+from diva_bench.runs.runner import Job
+from diva_bench.runs.store import RunFolder
 
 
 def run_command(

@@ -7,7 +7,7 @@ from pathlib import Path
 from diva_bench.catalog import builtin_folder
 from diva_bench.cli.streams import say
 from diva_bench.errors import StoreError
-from diva_bench.report.summaries import RunSummary, collect
+from diva_bench.runs.records import RunSummary, collect
 
 DEFAULT = Path("results")
 

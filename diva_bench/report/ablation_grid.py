@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from diva_bench.imported import ERRORS
 from diva_bench.report.ablation import SURE, Block, Outcome, changed, title
-from diva_bench.report.summaries import MetricSummary, flag
 from diva_bench.report.tables import Cell, Column, Score, Table
+from diva_bench.runs.records import MetricSummary, flag
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, holm
 
 

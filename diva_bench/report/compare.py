@@ -15,9 +15,9 @@ import numpy as np
 from diva_bench import significance
 from diva_bench.errors import UserError, unknown
 from diva_bench.report.leaderboard import caption, write_rank
-from diva_bench.report.scored import Sheet
-from diva_bench.report.summaries import failures, flag
 from diva_bench.report.tables import Cell, Column, Score, Table, cut_to
+from diva_bench.runs.aligned import Sheet
+from diva_bench.runs.records import failures, flag
 from diva_bench.scorers import DIAGNOSTIC, PREDICTED
 from diva_bench.scorers.given import METRIC
 from diva_bench.scorers.labels import UNPARSED, Labels, scorer_of

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 from diva_bench.imported import ERRORS, in_words
-from diva_bench.report.summaries import RunSummary, flag, synthetic_note
 from diva_bench.report.tables import Cell, Column, Score, Table, cut_to, write
+from diva_bench.runs.records import RunSummary, comparable, flag, synthetic_note
 from diva_bench.scorers import DIAGNOSTIC, METRICS, NOT_SCORED, PREDICTED
 from diva_bench.significance import planned
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED
@@ -129,13 +129,6 @@ def _adherence_table(runs: Sequence[RunSummary]) -> list[Table]:
 def write_rank(ends: tuple[int, int] | None) -> str | None:
     """ "2", or "1 to 3"."""
     return None if ends is None else " to ".join(str(end) for end in dict.fromkeys(ends))
-
-
-def comparable(runs: Sequence[RunSummary]) -> tuple[list[RunSummary], str]:
-    """Of the runs of one task those that are ranked, and the metric that ranks them."""
-    primaries = Counter(s.primary for s in runs if s.complete) or Counter(s.primary for s in runs)
-    primary = primaries.most_common(1)[0][0]
-    return [s for s in runs if s.ranked and s.primary == primary], primary
 
 
 def caption(run: RunSummary) -> str:

@@ -16,16 +16,15 @@ from typing import Any
 from diva_bench import assets, data, former, imported
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UserError
-from diva_bench.report.leaderboard import comparable
-from diva_bench.report.summaries import RunSummary, summary_of
-from diva_bench.runs import task_of
+from diva_bench.runs.records import RunSummary, comparable, summary_of
+from diva_bench.runs.run import task_of
+from diva_bench.runs.store import Json, RunFolder
 from diva_bench.scorers import rises
 from diva_bench.scorers.given import METRIC
 from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.significance import line_up
 from diva_bench.specs import TaskSpec
 from diva_bench.stats import Reduce, totals
-from diva_bench.store import Json, RunFolder
 from diva_bench.types import Progress, Row, Scorer
 
 

@@ -14,13 +14,13 @@ from pydantic import ValidationError
 from diva_bench import assets, data, imported, prompt, stats
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UnreadableRun, UserError
-from diva_bench.report import unchanged
-from diva_bench.report.summaries import RunSummary, flag, of_folder, summary_of
 from diva_bench.report.tables import Cell, Column, Score, Table
-from diva_bench.runner import Job
+from diva_bench.runs import unchanged
+from diva_bench.runs.records import RunSummary, flag, of_folder, summary_of
+from diva_bench.runs.runner import Job
+from diva_bench.runs.schemas import words
+from diva_bench.runs.store import RunFolder, read_json
 from diva_bench.specs import MEMORY, TaskSpec
-from diva_bench.store import RunFolder, read_json
-from diva_bench.stored import words
 from diva_bench.types import Sample, Scorer, Silent
 
 

@@ -10,18 +10,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diva_bench import chance, earlier, imported, stats
+from diva_bench import imported, stats
 from diva_bench.errors import AssetError, MissingMeans, ScorerError, SpecError
-from diva_bench.runner import Job
+from diva_bench.runs import chance, earlier
+from diva_bench.runs.runner import Job
+from diva_bench.runs.store import RunFolder, digest_of
 from diva_bench.scorers import cleaned, rises
 from diva_bench.scorers.absent import Absent
 from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.scorers.seam import check_row, checked
-from diva_bench.store import RunFolder, digest_of
 from diva_bench.types import CorpusScorer, Floats, Progress, Response, Row, Sample, WholeScorer
 
 
-def judge(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
+def score(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     """Measure, write scores.jsonl and summary.json, return the summary.
 
     `error` rows are not measured, and the run is then incomplete; but for imported answers with a rule for them (see

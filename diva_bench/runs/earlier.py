@@ -12,9 +12,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from diva_bench.errors import UnreadableRun
+from diva_bench.runs.schemas import Summary, checked
+from diva_bench.runs.store import Json, RunFolder
 from diva_bench.scorers import METRICS, NOT_SCORED
-from diva_bench.store import Json, RunFolder
-from diva_bench.stored import Summary, checked
 from diva_bench.types import Row, Scorer
 
 _OF_CHANCE = ("baseline", "baseline_of", "baselines", "at_chance", "no_baseline")

@@ -35,11 +35,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from diva_bench import stored
 from diva_bench.disk import stamp
 from diva_bench.errors import StoreError, UnreadableRun
+from diva_bench.runs import schemas
+from diva_bench.runs.schemas import SCHEMA, STATUSES, RunRecord, Summary, TaskRecord, from_json, to_json
 from diva_bench.specs import digest
-from diva_bench.stored import SCHEMA, STATUSES, RunRecord, Summary, TaskRecord, from_json, to_json
 from diva_bench.types import Response
 
 Json = dict[str, Any]
@@ -106,7 +106,7 @@ class RunFolder:
         Raises StoreError where the folder cannot be written, belongs to another identity or was edited.
         """
         run = {"schema": SCHEMA, **run}
-        stored.checked(RunRecord, run, "run.json")
+        schemas.checked(RunRecord, run, "run.json")
         path = cls.reserve(results, task) / run["id"]
         try:
             path.mkdir(exist_ok=True)
@@ -121,7 +121,7 @@ class RunFolder:
     def reserve(results: Path, task: Json) -> Path:
         """Make or find the folder of this task; StoreError as in `create`."""
         task = {"schema": SCHEMA, **task}
-        stored.checked(TaskRecord, task, "task.json")
+        schemas.checked(TaskRecord, task, "task.json")
         path: Path = results / task["id"]
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -184,13 +184,13 @@ class RunFolder:
         if self._round is None:
             self._round = self._next_round()
         mark = {"round": self._round} if self._round else {}
-        self._write("responses", [to_json(r) | mark for r in responses], stored.ANSWER)
+        self._write("responses", [to_json(r) | mark for r in responses], schemas.ANSWER)
         if timing is not None:
-            self._write("timing", [timing], stored.TIMING)
+            self._write("timing", [timing], schemas.TIMING)
 
     def event(self, event: Json) -> None:
         """Record what went another way than planned."""
-        self._write("events", [event], stored.EVENT)
+        self._write("events", [event], schemas.EVENT)
 
     def _next_round(self) -> int:
         """The round of lines written now: that of this number of processes, if it was the last to write, else a new one."""
@@ -217,13 +217,13 @@ class RunFolder:
     def write_scores(self, header: Json, rows: Iterable[Json]) -> None:
         """Replace scores.jsonl, aside and renamed."""
         path = self.path / "scores.jsonl"
-        head = _line(_fit({"schema": SCHEMA, **header}, stored.SCORES_HEAD, path))
-        schema = stored.scores_line(tuple(sorted(header["signature"])))
+        head = _line(_fit({"schema": SCHEMA, **header}, schemas.SCORES_HEAD, path))
+        schema = schemas.scores_line(tuple(sorted(header["signature"])))
         self._replace(path.name, chain([head], (_line(_fit(row, schema, path)) for row in rows)))
 
     def write_summary(self, summary: Json) -> None:
         summary = {"schema": SCHEMA, **summary}
-        stored.checked(Summary, summary, str(self.path / "summary.json"))
+        schemas.checked(Summary, summary, str(self.path / "summary.json"))
         text = json.dumps(summary, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
         self._replace("summary.json", [text.encode()])
 
@@ -251,8 +251,8 @@ class RunFolder:
             )
         run, above = read_json(self.path / "run.json"), self._above
         task = read_json(above / "task.json")
-        stored.checked(TaskRecord, task, str(above / "task.json"), _AWAY)
-        stored.checked(RunRecord, run, str(self.path / "run.json"), _AWAY)
+        schemas.checked(TaskRecord, task, str(above / "task.json"), _AWAY)
+        schemas.checked(RunRecord, run, str(self.path / "run.json"), _AWAY)
         for file, found, wanted in (
             (self.path / "run.json", run["id"], self.place.name),
             (self.path / "run.json", run["task_id"], self.place.parent.name),
@@ -263,7 +263,7 @@ class RunFolder:
                     f"{file}: is the record of {found!r}, and lies in {wanted!r}. A copy is no run of its own: remove it, or "
                     "give the folder its name back."
                 )
-        stored.check_identity(task, run, str(self.path))
+        schemas.check_identity(task, run, str(self.path))
         self._records = task, run
 
     def record(self) -> Json:
@@ -283,7 +283,7 @@ class RunFolder:
         return read_json(self.path / "summary.json")
 
     def scores(self) -> tuple[Json, dict[str, Json]]:
-        """The first line of scores.jsonl (`stored.ScoresHead`), and measured rows by sample id. UnreadableRun where the file
+        """The first line of scores.jsonl (`schemas.ScoresHead`), and measured rows by sample id. UnreadableRun where the file
         is missing or not that."""
         path = self.path / "scores.jsonl"
         again = f"Run `diva-bench score {self.path}` to have it written again."
@@ -291,8 +291,8 @@ class RunFolder:
         _, _, first = next(lines, (0, 0, b""))
         if not first:
             raise UnreadableRun(f"{path}: is empty. {again}")
-        header: Json = _parsed(first, stored.SCORES_HEAD, f"{path}:1", again)
-        schema = stored.scores_line(tuple(sorted(header["signature"])))
+        header: Json = _parsed(first, schemas.SCORES_HEAD, f"{path}:1", again)
+        schema = schemas.scores_line(tuple(sorted(header["signature"])))
         rows = (_parsed(line, schema, f"{path}:{number}", again) for number, _, line in lines)
         return header, {row["id"]: row for row in rows}
 
@@ -307,10 +307,10 @@ class RunFolder:
         return header, rows
 
     def events(self) -> list[Json]:
-        return list(self._rows("events", stored.EVENT))
+        return list(self._rows("events", schemas.EVENT))
 
     def timing(self) -> list[Json]:
-        return list(self._rows("timing", stored.TIMING))
+        return list(self._rows("timing", schemas.TIMING))
 
     def statuses(self) -> dict[str, str]:
         """id -> status of the answer that counts."""
@@ -461,7 +461,7 @@ def _read_lines(path: Path, remedy: str = "Is this a run folder?") -> Iterator[t
 def _read_answers(path: Path) -> Iterator[tuple[int, Json]]:
     """(byte offset, row) of every answer. A status that nobody knows is an error: counted, not scored, asked again."""
     for number, offset, line in _read_lines(path):
-        row = _parsed(line, stored.ANSWER, f"{path}:{number}", _REMOVE)
+        row = _parsed(line, schemas.ANSWER, f"{path}:{number}", _REMOVE)
         if row["status"] not in STATUSES:
             said = f"{path.name}:{number} has status {row['status']!r}, which is none of {', '.join(STATUSES)}"
             row = {"id": row["id"], "status": "error", "text": "", "detail": said, "round": row.get("round", 0)}
@@ -475,7 +475,7 @@ def _parsed(line: bytes, schema: TypeAdapter[Any], where: str, remedy: str) -> A
         problem = err.errors(include_url=False)[0]
         if problem["type"] == "json_invalid":
             raise UnreadableRun(f"{where}: is not valid JSON ({problem['ctx']['error']}). {remedy}") from err
-        raise UnreadableRun(f"{where}: {stored.words(err)}. {remedy}") from err
+        raise UnreadableRun(f"{where}: {schemas.words(err)}. {remedy}") from err
 
 
 def _fit(row: Json, schema: TypeAdapter[Any], path: Path) -> Json:
@@ -483,7 +483,7 @@ def _fit(row: Json, schema: TypeAdapter[Any], path: Path) -> Json:
     try:
         schema.validate_python(row)
     except ValidationError as err:
-        raise StoreError(f"{path}: nothing was written: {row.get('id', 'a line')}: {stored.words(err)}.") from err
+        raise StoreError(f"{path}: nothing was written: {row.get('id', 'a line')}: {schemas.words(err)}.") from err
     return row
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from diva_bench import disk
 from diva_bench.errors import UnreadableRun
-from diva_bench.report.summaries import RunSummary
+from diva_bench.runs.records import RunSummary
+from diva_bench.runs.store import RunFolder, digest_of
 from diva_bench.specs import digest
-from diva_bench.store import RunFolder, digest_of
 
 _VERSION = 1  # bump when `digest_of` would say something else about the same answers
 

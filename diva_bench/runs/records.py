@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from diva_bench import stored
 from diva_bench.errors import UnreadableRun
 from diva_bench.report.tables import Score
-from diva_bench.store import RunFolder, located, read_json
+from diva_bench.runs import schemas
+from diva_bench.runs.store import RunFolder, located, read_json
 
 
-class MetricSummary(stored.Metric):
+class MetricSummary(schemas.Metric):
     """One metric of one run, as tables show it."""
 
     @property
@@ -22,7 +23,7 @@ class MetricSummary(stored.Metric):
         return Score(self.value, self.low, self.high)
 
 
-class RunSummary(stored.Summary):
+class RunSummary(schemas.Summary):
     """summary.json of one run, with what tables call it."""
 
     metrics: Mapping[str, MetricSummary]
@@ -119,7 +120,7 @@ _REMEDY = "Delete it and run `diva-bench score` on the folder to have it written
 def summary_of(raw: dict[str, Any], file: Path) -> RunSummary:
     """The content of the summary.json `file`, checked. Raises UnreadableRun naming file and key where something is
     missing, unknown or of a wrong type, or where the file does not lie in the folder its run was written to."""
-    summary = stored.checked(RunSummary, raw, str(file), _REMEDY)
+    summary = schemas.checked(RunSummary, raw, str(file), _REMEDY)
     summary._folder, place = file.parent, located(file.parent)
     for key, found, wanted in (
         ("task_id", summary.task_id, place.parent.name),
@@ -171,6 +172,13 @@ def of_tasks(runs: Sequence[RunSummary], names: Sequence[str]) -> list[RunSummar
     return [r for r in runs if not names or any(n in (r.task, r.task_id) or r.task.startswith(f"{n}-") for n in names)]
 
 
+def comparable(runs: Sequence[RunSummary]) -> tuple[list[RunSummary], str]:
+    """Of the runs of one task those that are ranked, and the metric that ranks them."""
+    primaries = Counter(s.primary for s in runs if s.complete) or Counter(s.primary for s in runs)
+    primary = primaries.most_common(1)[0][0]
+    return [s for s in runs if s.ranked and s.primary == primary], primary
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
@@ -201,7 +209,7 @@ class _Run(_Part):
 
 def _unjudged(file: Path) -> RunSummary:
     """What run.json says of a run that has no summary."""
-    run = stored.checked(_Run, read_json(file), str(file))
+    run = schemas.checked(_Run, read_json(file), str(file))
     place = located(file.parent)
     known: dict[str, Any] = {
         "task": run.task.name,
