@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from diva_bench import assets, cleaning, plugins, provenance, scorers
-from diva_bench.dataspec import DataChange
 from diva_bench.disk import listed, size
 from diva_bench.errors import AssetError, MissingMeans, SpecError, UnknownName, UserError, unknown
 from diva_bench.scorers.absent import Absent
 from diva_bench.specs import (
     AssetSpec,
+    DataChange,
     Edition,
     ModelEdition,
     ModelFile,
@@ -36,8 +36,8 @@ from diva_bench.specs import (
     TaskFile,
     TaskSpec,
 )
+from diva_bench.specs.yamlfile import peek, read_yaml
 from diva_bench.types import Adapter, Progress, Scorer
-from diva_bench.yamlfile import peek, read_yaml
 
 ADAPTERS = {
     "baseline": "diva_bench.adapters.baseline:Baseline",

@@ -24,8 +24,8 @@ from diva_bench.provenance import without_folders
 from diva_bench.readers import ClipSource, Raw, hub, reader
 from diva_bench.readers.clips import Clip, index, reread
 from diva_bench.readers.place import need
-from diva_bench.rows import NUMBER
 from diva_bench.specs import FIELD, TaskSpec, digest_of_rows
+from diva_bench.specs.rows import NUMBER
 from diva_bench.types import Progress, Sample
 
 _NAMED = 10  # values of a column that a message lists
@@ -133,7 +133,9 @@ def load(
         digest_of_rows(sorted((identity for _, _, identity in built), key=lambda row: str(row[0]))),
         excluded=tuple(fault for fault in faults if excluded[fault.id]),
         partial=partial,
-        notes=tuple(map(without_folders, (*notes, *_said_of(clips, {r.clip.name: r.clip.shown for r in usable if r.clip})))),
+        notes=tuple(
+            map(without_folders, (*notes, *_said_of(clips, {r.clip.name: r.clip.shown for r in usable if r.clip})))
+        ),
         revision=hub.revision(root) if task.data.hub else "",
         former=former.fingerprint(identity for _, _, identity in built),
     )

@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from diva_bench import assets, controls, data, former, imported, prompt, provenance
+from diva_bench import assets, controls, data, former, imported, provenance
 from diva_bench.catalog import Catalog
 from diva_bench.decoding import chat
 from diva_bench.editions import Editions, choose
@@ -31,7 +31,7 @@ from diva_bench.runs.runner import Job
 from diva_bench.runs.schemas import words
 from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.scorers import offered
-from diva_bench.specs import IN_MEMORY, Json, ModelSpec, Runtime, TaskSpec
+from diva_bench.specs import IN_MEMORY, Json, ModelSpec, Runtime, TaskSpec, prompt
 from diva_bench.types import Adapter, Progress, Sample
 
 _ANNOUNCED = 10  # samples left out that are named one by one

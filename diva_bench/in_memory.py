@@ -13,13 +13,12 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from diva_bench import containers, data, problems, prompt
+from diva_bench import containers, data
 from diva_bench.audio import decode
-from diva_bench.dataspec import DataSpec
 from diva_bench.errors import ClipError, DataError, SpecError, UserError, nearest
 from diva_bench.readers import ABSENT, locate
-from diva_bench.rows import NUMBER, Rows, rows_of, rows_of_dataset, rows_of_frame
-from diva_bench.specs import MEMORY, Decode, TaskSpec
+from diva_bench.specs import MEMORY, DataSpec, TaskSpec, problems, prompt
+from diva_bench.specs.rows import NUMBER, Rows, rows_of, rows_of_dataset, rows_of_frame
 
 Read = Callable[[str, Sequence[str]], Rows]
 """(column of the clip, columns whose numbers are text) -> the rows."""
@@ -113,7 +112,9 @@ def _values(
     """The fields of a TaskSpec of rows; `read` gives the rows."""
     columns = {"audio": audio, "id": id, "transcript": transcript, "cluster": cluster, "reference": reference}
     if wrong := next((role for role, column in columns.items() if not isinstance(column, str)), None):
-        raise SpecError(f"task {name!r}: {wrong}: must be the name of a column (found {problems.shown(columns[wrong])}).")
+        raise SpecError(
+            f"task {name!r}: {wrong}: must be the name of a column (found {problems.shown(columns[wrong])})."
+        )
     rows = read(audio, [id, cluster, reference])
     table: Any = {scorers: {}} if isinstance(scorers, str) else _sequence(scorers)
     table = dict.fromkeys(table, None) if isinstance(table, tuple) else table
@@ -177,7 +178,9 @@ def _check_clips(task: TaskSpec) -> None:
         if row.sound is None:
             continue
         if row.sound.read is None and locate(Path("/"), row.sound.name)[1] == ABSENT:
-            raise DataError(f"{where}: {row.sound.name}: there is no such file. Give the path of a file, or take the row out.")
+            raise DataError(
+                f"{where}: {row.sound.name}: there is no such file. Give the path of a file, or take the row out."
+            )
         if row.sound.encoded is not None and (fault := _fault(row.sound.encoded)):
             log = logging.getLogger("diva_bench")
             log.warning("%s: the clip %s; it is left out for every model", where, fault)

@@ -21,8 +21,8 @@ from diva_bench import assets, fetch
 from diva_bench.disk import size, stamp
 from diva_bench.errors import AssetError, SpecError
 from diva_bench.specs import AssetSpec
+from diva_bench.specs.yamlfile import read_yaml
 from diva_bench.types import Silent
-from diva_bench.yamlfile import read_yaml
 
 
 @pytest.fixture(autouse=True)

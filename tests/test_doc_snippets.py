@@ -17,13 +17,23 @@ from doc_pages import PAGES, ROOT, anchors, blocks, inline_code, name_of, prose,
 
 import diva_bench
 from diva_bench.cli.main import app
-from diva_bench.dataspec import ROLES, DataChange, DataSpec
 from diva_bench.diva.config import ABLATIONS, PRESETS, TrainConfig
 from diva_bench.predictions import FORMATS
 from diva_bench.readers import READERS
 from diva_bench.runs.schemas import Answer, Summary, TaskRecord
-from diva_bench.specs import AssetSpec, Decode, ModelEdition, ModelFile, Runtime, Subset, TaskFile
-from diva_bench.yamlfile import read_yaml
+from diva_bench.specs import (
+    ROLES,
+    AssetSpec,
+    DataChange,
+    DataSpec,
+    Decode,
+    ModelEdition,
+    ModelFile,
+    Runtime,
+    Subset,
+    TaskFile,
+)
+from diva_bench.specs.yamlfile import read_yaml
 
 COMMANDS: Any = typer.main.get_command(app)
 OF_OTHERS = {"--nproc-per-node", "--num_processes", "--multi_gpu", "--strict", "--check", "--help"}

@@ -27,8 +27,8 @@ LEVELS = (  # lowest first; "x.*" is the package x and all in it
         "significance",
         "unpickle",
     ),
-    ("dataspec", "problems", "rows"),
-    ("specs", "runs.schemas", "yamlfile", "plugins"),
+    ("specs.*",),
+    ("runs.schemas", "plugins"),
     ("decoding.*", "diva.*"),
     (
         "provenance",
@@ -40,7 +40,6 @@ LEVELS = (  # lowest first; "x.*" is the package x and all in it
         "draft",
         "priors",
         "readers.*",
-        "prompt",
         "controls",
         "former",
         "doctor",

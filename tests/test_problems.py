@@ -13,12 +13,11 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core.core_schema import ErrorType
 
-from diva_bench import problems
 from diva_bench.errors import SpecError
 from diva_bench.runs import schemas
 from diva_bench.runs.records import RunSummary
-from diva_bench.specs import AssetSpec, ModelFile, ModelSpec, TaskFile, TaskSpec
-from diva_bench.yamlfile import read_yaml
+from diva_bench.specs import AssetSpec, ModelFile, ModelSpec, TaskFile, TaskSpec, problems
+from diva_bench.specs.yamlfile import read_yaml
 
 FOREIGN = re.compile(
     r"Input |should be|should have|valid (string|integer|number|boolean|tuple|list|dict\w*|type)|instance of|Value error|"

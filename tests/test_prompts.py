@@ -10,14 +10,13 @@ import mini_task
 import pytest
 from command_line import here
 
-from diva_bench import prompt
 from diva_bench.catalog import Catalog
 from diva_bench.errors import SpecError, UserError
 from diva_bench.report.leaderboard import leaderboard
 from diva_bench.report.prompts import families, spread_table, wordings_table
 from diva_bench.runs.records import collect
-from diva_bench.specs import FIELD, TaskFile
-from diva_bench.yamlfile import read_yaml
+from diva_bench.specs import FIELD, TaskFile, prompt
+from diva_bench.specs.yamlfile import read_yaml
 
 ROOT = Path(__file__).parents[1]
 OURS = ("covost2", "heysquad", "heysquad-open", "iemocap", "meld", "mustard", "sdqa", "urfunny")

@@ -65,7 +65,7 @@ def test_heysquad_s_json_beside_the_parquet_names_the_articles_and_both_give_one
 
 
 def test_the_open_task_has_the_passage_in_the_prompt(load, tmp_path):
-    from diva_bench import prompt
+    from diva_bench.specs import prompt
 
     task = small("heysquad-open", 3)
     got = load(task, hub_data.heysquad(tmp_path / "HeySQuAD"))

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 import diva_bench as db
-from diva_bench.rows import rows_of
+from diva_bench.specs.rows import rows_of
 
 RATE = 16_000
 SETTINGS: dict[str, Any] = {"prompt": "Say yes or no.", "reference": "answer", "scorers": "qa"}

@@ -13,8 +13,8 @@ import yaml
 from diva_bench import data
 from diva_bench.catalog import Catalog
 from diva_bench.errors import DataError, SpecError
+from diva_bench.specs.yamlfile import value
 from diva_bench.types import Silent
-from diva_bench.yamlfile import value
 
 ROOT = Path(__file__).parents[1]
 BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(

@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from diva_bench import assets, former, imported, prompt
+from diva_bench import assets, former, imported
 from diva_bench.catalog import Catalog, builtin_folder
 from diva_bench.cli.progress import Terminal
 from diva_bench.decoding import chat
@@ -28,7 +28,7 @@ from diva_bench.evaluation import framed, stored_job
 from diva_bench.runs import schemas
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, read_json
-from diva_bench.specs import Json, digest
+from diva_bench.specs import Json, digest, prompt
 from diva_bench.types import Progress
 
 ASIDE = ".migrating"

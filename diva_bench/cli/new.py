@@ -11,9 +11,9 @@ import typer
 
 from diva_bench.cli.options import Paths
 from diva_bench.cli.streams import say
-from diva_bench.dataspec import Speech
 from diva_bench.errors import UserError
 from diva_bench.printable import visible
+from diva_bench.specs import Speech
 
 if TYPE_CHECKING:
     from diva_bench.catalog import Catalog

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from diva_bench import prompt, provenance
+from diva_bench import provenance
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal, amount, duration
 from diva_bench.cli.show import print_tables
@@ -19,6 +19,7 @@ from diva_bench.report.prompts import families, spread_table, wordings_table
 from diva_bench.report.runs import results_table
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder
+from diva_bench.specs import prompt
 
 
 def run_command(

@@ -25,8 +25,8 @@ from typing import Any, cast
 
 from diva_bench.errors import DataError
 from diva_bench.readers import ClipSource, Raw, file_clip
-from diva_bench.rows import NUMBER
 from diva_bench.specs import TaskSpec
+from diva_bench.specs.rows import NUMBER
 
 AUDIO = ("audio", "file_name", "audio_filepath", "audio_path", "path", "file", "wav", "filename")
 TEXT = ("text", "sentence", "transcription", "transcript", "normalized_text")

@@ -12,9 +12,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from diva_bench import fetch
-from diva_bench.dataspec import DataSpec, Hub
 from diva_bench.errors import DataError, one_line
 from diva_bench.readers.parquet import patterns, split_files
+from diva_bench.specs import DataSpec, Hub
 from diva_bench.types import Progress
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from diva_bench.errors import DataError
 from diva_bench.readers import ClipSource, Raw, file_clip
-from diva_bench.rows import Sound
 from diva_bench.specs import TaskSpec
+from diva_bench.specs.rows import Sound
 
 
 def read(path: Path, task: TaskSpec) -> Iterator[Raw]:

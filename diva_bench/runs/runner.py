@@ -17,14 +17,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from diva_bench import audio, controls, former, priors, prompt, provenance
+from diva_bench import audio, controls, former, priors, provenance
 from diva_bench.controls import Control
 from diva_bench.data import Dataset
 from diva_bench.errors import ClipError, StoreError, UnreadableRun, UserError
 from diva_bench.generate import generate
 from diva_bench.runs import plan
 from diva_bench.runs.store import RunFolder, Shard
-from diva_bench.specs import ModelSpec, TaskSpec, digest
+from diva_bench.specs import ModelSpec, TaskSpec, digest, prompt
 from diva_bench.types import Adapter, Progress, Request, Response, Sample, Scorer
 
 RULES = 2

@@ -14,10 +14,8 @@ from typing import Annotated, Any, Literal, NotRequired, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
-from diva_bench import problems
-from diva_bench.dataspec import Speech
 from diva_bench.errors import UnreadableRun
-from diva_bench.specs import Json, ModelSpec, digest
+from diva_bench.specs import Json, ModelSpec, Speech, digest, problems
 from diva_bench.types import LabelScore, Response, Status
 
 SCHEMA = 2

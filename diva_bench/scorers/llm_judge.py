@@ -23,7 +23,6 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from diva_bench import prompt
 from diva_bench.cleaning import clean
 from diva_bench.decoding.chat import TODAY
 from diva_bench.errors import AssetError, DataError, MissingMeans, SpecError
@@ -32,7 +31,7 @@ from diva_bench.scorers import answer, settings
 from diva_bench.scorers.kept import Kept, key
 from diva_bench.scorers.label_parser import SIGNATURE as PARSER
 from diva_bench.scorers.label_parser import Parser
-from diva_bench.specs import Edition, ModelSpec, TaskSpec, digest
+from diva_bench.specs import Edition, ModelSpec, TaskSpec, digest, prompt
 from diva_bench.stats import dense, ratio
 from diva_bench.types import Adapter, Floats, Progress, Request, Response, Sample
 

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from rapidfuzz.distance import Levenshtein
 
-from diva_bench import audio, prompt, stats
+from diva_bench import audio, stats
 from diva_bench.adapters.diva import Diva
 from diva_bench.diva import losses, reading
 from diva_bench.diva.model import AnyConnector
 from diva_bench.generate import generate
 from diva_bench.scorers import cleaned
-from diva_bench.specs import TaskSpec
+from diva_bench.specs import TaskSpec, prompt
 from diva_bench.training import probe
 from diva_bench.training.run import Run, text_key
 from diva_bench.types import Floats, Request, Response, Sample, Scorer

@@ -14,11 +14,10 @@ from typing import Any
 
 from diva_bench import stats
 from diva_bench.audio import decode
-from diva_bench.dataspec import DataSpec
 from diva_bench.errors import DataError
 from diva_bench.generate import generate
 from diva_bench.scorers.asr import Wer
-from diva_bench.specs import Decode, TaskSpec
+from diva_bench.specs import DataSpec, Decode, TaskSpec
 from diva_bench.stats import Estimate
 from diva_bench.training import sources
 from diva_bench.training.data import audio_key

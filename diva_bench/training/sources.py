@@ -23,7 +23,7 @@ from diva_bench.readers import forms as listings
 from diva_bench.readers.detect import PARQUET, Found, detect, known
 from diva_bench.readers.forms import AUDIO, TEXT, VOICE, Sound, column_of
 from diva_bench.readers.parquet import torn
-from diva_bench.rows import NUMBER
+from diva_bench.specs.rows import NUMBER
 from diva_bench.types import Audio
 
 _SILENT = 1e-4  # peak amplitude below which a clip holds nothing to learn from

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from diva_bench import problems, textfile
+from diva_bench import textfile
 from diva_bench.errors import SpecError, nearest
+from diva_bench.specs import problems
 
 S = TypeVar("S", bound=BaseModel)
 

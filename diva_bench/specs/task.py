@@ -1,0 +1,195 @@
+"""What the YAML of a task may say, and the hash that identifies a task."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, InstanceOf, field_validator, model_validator
+
+from diva_bench.errors import nearest
+from diva_bench.specs.data import DataChange, DataSpec
+from diva_bench.specs.rows import Rows
+from diva_bench.specs.schema import Edition, Json, Name, Number, Spec, Truth, Whole, digest
+
+FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+"""A {field} of a prompt."""
+
+_JSON = re.compile(r'\{[^{}]*"[^{}]*\}')
+
+MEMORY = "memory"
+"""`source` of a task whose rows were given in Python."""
+
+
+class Decode(Spec):
+    max_new_tokens: Whole = Field(default=64, gt=0)
+    temperature: Number = Field(default=0.0, ge=0.0)
+
+
+class Subset(Spec):
+    """What one subset of a task changes."""
+
+    editions: dict[Edition, DataChange] | None = None
+    """The editions that have it, and what it changes in their data; None: all the task has, and nothing."""
+    reference: str | None = None
+    fields: dict[str, str] = Field(default_factory=dict)
+    scorers: dict[str, Json] | None = None
+
+
+class TaskFile(Spec):
+    """A task as it stands in `tasks/<name>.yaml`."""
+
+    name: Name
+    version: Whole = Field(gt=0)
+    """Bumped whenever a change moves numbers."""
+    description: str
+    citation: str = ""
+    licence: str = ""
+    suites: tuple[str, ...] = ()
+    """Names that select this task together with others: emotion, qa, ..."""
+    prompt: str
+    """The instruction; {field} is replaced by the subset's fields and the sample's own."""
+    prompts: tuple[str, ...] = ()
+    """Paraphrases of it, for `run --prompts`: the same fields, other words. Changing one changes nothing of `prompt`'s runs."""
+    system: str | None = None
+    choices: tuple[str, ...] | None = None
+    """Labels to choose from; their log-likelihoods are scored and a free answer is parsed."""
+    synonyms: dict[str, str] = Field(default_factory=dict)
+    """Closed table of other words that the strict parser takes for a label."""
+    decode: Decode = Decode()
+    reference: str = "reference"
+    """The column of the accepted answer or answers."""
+    groups: tuple[str, ...] = ()
+    """Columns that results are broken down by."""
+    contrast: dict[str, str] = Field(default_factory=dict)
+    """Group -> the value that `compare` holds its other values against (accent: usa)."""
+    speaker: str | None = None
+    """The column that says who speaks, where there is one: for the baseline that knows nothing else."""
+    scorers: dict[str, Json]
+    """Scorer -> its settings."""
+    primary: str
+    """The metric that ranks."""
+    why: str = ""
+    """Why that one does."""
+    fields: dict[str, str] = Field(default_factory=dict)
+    subsets: dict[str, Subset] = Field(default_factory=dict)
+    whole: Truth = False
+    """With subsets: the task's name means all rows at once, and the subsets are parts of it."""
+    default: tuple[str, ...] = ()
+    """With subsets and without `whole`: those that the task's name stands for; empty: all."""
+    editions: dict[Edition, DataSpec] = Field(min_length=1)
+
+    @field_validator("prompt", "prompts", "system")
+    @classmethod
+    def _can_be_filled(cls, value: Any) -> Any:
+        for text in (value,) if isinstance(value, str) else value or ():
+            if not text.strip():
+                raise ValueError("must say something; it is empty")
+            rest, before = FIELD.sub("", text), ""
+            while rest != before:  # JSON that an answer is to have
+                rest, before = _JSON.sub("", rest), rest
+            if "{" in rest or "}" in rest:
+                raise ValueError(
+                    "has a brace that belongs to no {field}: a field is a name in braces, without spaces; other braces stand in "
+                    'pairs around something in quotes, as in {"answer": 1}'
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _synonyms_are_of_choices(self) -> TaskFile:
+        if self.synonyms and self.choices is None:
+            raise ValueError("synonyms are other words for choices, and the task has none: add `choices`, or drop them")
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_ask_the_same(self) -> TaskFile:
+        wanted = set(FIELD.findall(self.prompt))
+        for i, text in enumerate(self.prompts):
+            said = [other.split() for other in (self.prompt, *self.prompts[:i])]
+            if not text.strip() or text.split() in said:
+                raise ValueError(f"prompts: number {i + 1} is empty, or says what an earlier one or `prompt` says")
+            if set(FIELD.findall(text)) != wanted:
+                names = ", ".join(f"{{{name}}}" for name in sorted(wanted)) or "no field"
+                raise ValueError(f"prompts: number {i + 1} must have the fields of `prompt`, {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _defaults_are_subsets(self) -> TaskFile:
+        strange = [name for name in self.default if name not in self.subsets]
+        if strange:
+            raise ValueError(f"default names {', '.join(strange)}; the subsets are {', '.join(self.subsets) or 'none'}")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_are_choices(self) -> TaskFile:
+        if self.choices is None:
+            return self
+        data: dict[str, dict[str, int] | None] = {edition: spec.labels for edition, spec in self.editions.items()}
+        for name, subset in self.subsets.items():
+            data |= {f"{name}.{edition}": change.labels for edition, change in (subset.editions or {}).items()}
+        for edition, labels in data.items():
+            if strange := [label for label in labels or {} if label not in self.choices]:
+                raise ValueError(
+                    f"labels of {edition}: {strange[0]!r} is none of the choices.{nearest(strange[0], self.choices)} "
+                    f"There is: {', '.join(self.choices)}"
+                )
+        return self
+
+    def subsets_in(self, edition: Edition) -> list[str]:
+        """The subsets that one edition has."""
+        return [name for name, subset in self.subsets.items() if subset.editions is None or edition in subset.editions]
+
+
+class TaskSpec(Spec):
+    """One subset of one edition of a task: what a run is about."""
+
+    name: Name
+    """With its subset: covost2-de."""
+    task: Name
+    """Without it: covost2."""
+    subset: str | None
+    edition: Edition
+    version: Whole
+    description: str
+    citation: str
+    licence: str
+    suites: tuple[str, ...]
+    prompt: str
+    prompts: tuple[str, ...] = ()
+    variant: Whole = 0
+    """Which of its wordings this is: 0 the main prompt, else a paraphrase, see `diva_bench.specs.prompt.variant`."""
+    system: str | None
+    choices: tuple[str, ...] | None
+    synonyms: dict[str, str]
+    decode: Decode
+    reference: str
+    groups: tuple[str, ...]
+    contrast: dict[str, str] = Field(default_factory=dict)
+    speaker: str | None = None
+    scorers: dict[str, Json]
+    primary: str
+    why: str = ""
+    fields: dict[str, str]
+    data: DataSpec
+    names: dict[str, str] = Field(default_factory=dict, exclude=True)
+    """What the source of imported answers calls a choice (`import --labels`). In the identity of the run, through its model,
+    and in no signature: else two sources could not be compared."""
+    overrides: Json = Field(default_factory=dict, exclude=True)
+    """What a run asks otherwise than the task says: prompt, system, max_new_tokens. Their values are in `asked` in any case."""
+    home: Path = Field(exclude=True)
+    """Folder of the YAML file; not part of any hash."""
+    rows: InstanceOf[Rows] | None = Field(default=None, exclude=True, repr=False)
+    """Of a task that was made in Python. The fingerprint of its data says which they are."""
+
+    def asked(self) -> Json:
+        """What determines the questions as far as the task file does: with what the samples bring (`Job.task_record`) it is
+        the task's identity. Scorers, description and citation are not in it: they can change without asking anybody again."""
+        keys = ["task", "subset", "edition", "version", "prompt", "system", "choices", "decode", "fields"]
+        keys += ["variant"] if self.variant else []
+        return {k: self.model_dump(mode="json")[k] for k in keys}
+
+    @property
+    def hash(self) -> str:
+        """Hash of the whole resolved spec, for `show`."""
+        return digest(self.model_dump(mode="json"))
