@@ -63,7 +63,7 @@ def test_arrays_come_back_bit_for_bit_now_and_when_opened_again(tmp_path: Path, 
     cache.append(first)
     same(cache, first)
     cache.append(later)
-    same(cache, [*first, *later])  # also what was mapped before the file grew
+    same(cache, [*first, *later])  # also what was read before the file grew
     cache.close()
     again = opened(tmp_path, dtype)
     assert len(again) == 3
@@ -98,6 +98,18 @@ def test_keys_of_one_group_and_of_two_keep_their_first_value(tmp_path: Path) -> 
     cache.append([("b", first, {"n": 3}), ("c", first, {})])
     for found in (cache, opened(tmp_path)):
         same(found, [("a", first, {"n": 1}), ("b", second, {}), ("c", first, {})])
+
+
+def test_a_cache_whose_file_was_cut_is_refused_in_words_and_reading_one_maps_no_memory(tmp_path: Path) -> None:
+    cache = opened(tmp_path)
+    cache.append(group("a", "b"))
+    same(cache, group("a", "b"))
+    mapped = Path("/proc/self/maps")
+    assert not mapped.exists() or str(tmp_path) not in mapped.read_text()
+    with (tmp_path / "000000.bin").open("r+b") as file:
+        file.truncate(5)
+    with pytest.raises(StoreError, match=r"000000.bin: is shorter than 000000.jsonl .* Delete the folder"):
+        cache["b"]
 
 
 # ---------------------------------------------------------------- kills

@@ -37,14 +37,13 @@ def place(root: Path, kind: str, made_of: Any) -> Path:
 
 
 class ArrayCache:
-    """Append-only arrays of shape (rows, width), memory-mapped when read. Bounded: an append that would lead over
+    """Append-only arrays of shape (rows, width), read from the disk one by one. Bounded: an append that would lead over
     `limit` bytes raises UserError and writes nothing."""
 
     def __init__(self, folder: Path, width: int, dtype: str, limit: int) -> None:
         self.folder, self.width, self.dtype, self.limit = folder, width, np.dtype(dtype), limit
         self._where: dict[str, tuple[int, int, int]] = {}  # key -> segment, first row, rows
         self._facts: dict[str, dict[str, Any]] = {}
-        self._maps: dict[int, Array] = {}
         self._own: tuple[int, BinaryIO, BinaryIO] | None = None
         self._rows = 0  # in our own segment
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +51,7 @@ class ArrayCache:
 
     def refresh(self) -> None:
         """Read what all processes have written so far."""
-        self._where, self._facts, self._maps = {}, {}, {}
+        self._where, self._facts = {}, {}
         for index in sorted(self.folder.glob("*.jsonl")):
             row = 0
             for line in index.read_bytes().splitlines(keepends=True):
@@ -78,17 +77,18 @@ class ArrayCache:
         return self._where[key][2]
 
     def __getitem__(self, key: str) -> Array:
-        """(rows, width), read from the disk when it is looked at."""
+        """(rows, width), read from the disk now; StoreError where the file was cut. Mapped pages would count as memory of this process until
+        the system needs them: gigabytes, in the end the whole cache."""
         segment, first, rows = self._where[key]
-        if segment not in self._maps or len(self._maps[segment]) < first + rows:
-            path = self.folder / f"{segment:06d}.bin"
-            whole = path.stat().st_size // (self.width * self.dtype.itemsize)
-            self._maps[segment] = (
-                np.memmap(path, dtype=self.dtype, mode="r", shape=(whole, self.width))
-                if whole
-                else np.empty((0, self.width), self.dtype)
+        path = self.folder / f"{segment:06d}.bin"
+        start, count = first * self.width * self.dtype.itemsize, rows * self.width
+        found = np.fromfile(path, self.dtype, count=count, offset=start)
+        if len(found) < count:
+            raise StoreError(
+                f"{path}: is shorter than {path.with_suffix('.jsonl').name} beside it says. Delete the folder; the next "
+                "training makes it again."
             )
-        return self._maps[segment][first : first + rows]
+        return found.reshape(rows, self.width)
 
     def append(self, group: Group) -> None:
         """Store a group, all of it or nothing."""
