@@ -4,7 +4,7 @@
 
 Drawing: per resample, 15,531 uniform indices (PCG64, 32 bits each) are one row of a sparse matrix. N-gram counts, which
 are whole numbers, are added by a matrix product with how often each row was drawn; confusion counts, mostly zeros, by a
-sparse product; anything else one drawn row after another (`stats._adder`). All give the same bits. np.bincount counts as
+sparse product; anything else one drawn row after another (`resampling._adder`). All give the same bits. np.bincount counts as
 fast as the sparse matrix but holds the GIL. How much this gained stands in benchmarks/compare.txt.
 
 Floor: the random words alone (PCG64.random_raw), and the bytes of the additions at the speed at which one core sums an
@@ -37,11 +37,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from diva_bench import stats
 from diva_bench.plugins import load
 from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.scorers import BUILTIN
 from diva_bench.specs import DataSpec, Decode, TaskSpec
+from diva_bench.stats import resampling
 from diva_bench.types import LabelScore, Response, Row, Sample
 
 ROWS = 15_531  # the English to X test sets of CoVoST 2
@@ -99,7 +99,7 @@ def floor(width: float) -> float:
     words = seconds(lambda: np.random.PCG64(0).random_raw(1_000_000)) / 1_000_000  # of 64 bits
     sums = np.random.default_rng(0).random((ROWS, 10))
     byte = seconds(sums.sum, 50) / sums.nbytes
-    return ROWS * stats.RESAMPLES * (words / 2 + width * 8 * byte)
+    return ROWS * resampling.RESAMPLES * (words / 2 + width * 8 * byte)
 
 
 def peak() -> float:
@@ -113,13 +113,13 @@ def timed(name: str, args: dict[str, Any], words: Sequence[str], gap: str) -> li
     start = time.process_time()
     rows: list[Row] = [scorer.measure(sample, response) for sample, response in pairs]
     measuring = time.process_time() - start
-    keys, matrix = stats.stack(rows)
+    keys, matrix = resampling.stack(rows)
     clusters = [str(i) for i in range(ROWS)]
-    sums = stats.cluster_sums(matrix, clusters)
+    sums = resampling.cluster_sums(matrix, clusters)
     start, before = time.process_time(), peak()
-    wall = seconds(lambda: stats.resample(sums), 1)
+    wall = seconds(lambda: resampling.resample(sums), 1)
     drawing, grown = time.process_time() - start, peak() - before
-    whole = seconds(lambda: stats.bootstrap(rows, clusters, scorer.reduce), 1)
+    whole = seconds(lambda: resampling.bootstrap(rows, clusters, scorer.reduce), 1)
     what = f"{name} {' '.join(str(v) for v in args.values())}".strip()
     least = floor(np.count_nonzero(sums) / ROWS)
     return [what, round(ROWS / measuring), len(keys), drawing, least, wall, whole, round(grown)]
@@ -137,7 +137,7 @@ def main() -> None:
         Column("memory, MB"),
     ]
     notes = [
-        f"{ROWS} rows and clusters, {stats.RESAMPLES} resamples; {os.cpu_count()} cores, {platform.machine()}, "
+        f"{ROWS} rows and clusters, {resampling.RESAMPLES} resamples; {os.cpu_count()} cores, {platform.machine()}, "
         f"Python {platform.python_version()}, numpy {np.__version__}; load {os.getloadavg()[0]:.1f}",
         "rows/s: per CPU second, one process; memory: what the first drawing adds to the peak",
     ]

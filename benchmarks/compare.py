@@ -4,7 +4,7 @@
     OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/compare.py     on one
 
 Two systems of 15,531 sentences each (the English to X test sets of CoVoST 2), in clusters of a made-up speaker each (5,000),
-or every sentence its own. "by index" is how resampling added before: one drawn row after another (see `stats.resample`); the
+or every sentence its own. "by index" is how resampling added before: one drawn row after another (see `resampling.resample`); the
 sums are the same to the bit, which is checked. `compare` is the whole command in a process of its own, start-up, two files
 of scores, BLEU and chrF2, cluster and iid bootstrap, approximate randomisation of clusters and of sentences, sacreBLEU's test
 and the table of samples included; memory is its peak.
@@ -30,8 +30,8 @@ import numpy as np
 from bootstrap import ROWS, WORDS, task
 from scipy.sparse import csr_array
 
-from diva_bench import significance, stats
 from diva_bench.scorers.translation import Bleu
+from diva_bench.stats import resampling, significance
 from diva_bench.types import Floats, Response, Sample
 
 SPEAKERS = 5_000
@@ -67,26 +67,26 @@ def took(call: Callable[[], Any]) -> tuple[float, float]:
 
 
 def by_index(sums: Floats) -> Floats:
-    """`stats.resample` on one core, as it added before."""
-    drawn, ones = np.empty((stats.RESAMPLES, sums.shape[1])), np.ones(64 * len(sums))
+    """`resampling.resample` on one core, as it added before."""
+    drawn, ones = np.empty((resampling.RESAMPLES, sums.shape[1])), np.ones(64 * len(sums))
     starts = np.arange(0, 64 * len(sums) + 1, len(sums), dtype=np.int32)
-    for block in range(-(-stats.RESAMPLES // 64)):
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(stats.SEED, spawn_key=(block,))))
+    for block in range(-(-resampling.RESAMPLES // 64)):
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(resampling.SEED, spawn_key=(block,))))
         picked = rng.integers(0, len(sums), 64 * len(sums), dtype=np.int32)
         into = drawn[block * 64 : (block + 1) * 64]
         into[:] = (csr_array((ones, picked, starts), shape=(64, len(sums))) @ sums)[: len(into)]
     return drawn
 
 
-def resampling(systems: list[list[dict[str, float]]]) -> None:
-    sums = np.hstack([stats.stack(rows)[1] for rows in systems])
-    before, after = took(lambda: by_index(sums)), took(lambda: stats.resample(sums))
-    assert (by_index(sums) == stats.resample(sums)).all()
+def resampling_times(systems: list[list[dict[str, float]]]) -> None:
+    sums = np.hstack([resampling.stack(rows)[1] for rows in systems])
+    before, after = took(lambda: by_index(sums)), took(lambda: resampling.resample(sums))
+    assert (by_index(sums) == resampling.resample(sums)).all()
     words = np.random.PCG64(0)
-    draws = took(lambda: [words.random_raw(ROWS * 32) for _ in range(stats.RESAMPLES // 64)])
+    draws = took(lambda: [words.random_raw(ROWS * 32) for _ in range(resampling.RESAMPLES // 64)])
     names = [f"{i:05}" for i in range(ROWS)]
     reduce = Bleu(task()).reduce
-    whole = took(lambda: stats.paired(*systems, names, reduce))
+    whole = took(lambda: resampling.paired(*systems, names, reduce))
     swaps = took(lambda: significance.randomisation(*systems, names, reduce))
     for what, (wall, cpu) in {
         "adding up, by index (before)": before,
@@ -134,7 +134,7 @@ def compared(folder: Path, references: list[str], said: list[list[str]], cluster
 def main() -> None:
     cores = len(os.sched_getaffinity(0))
     print(f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}; benchmarks/compare.py")
-    print(f"{ROWS} rows, {stats.RESAMPLES} resamples; {cores} cores, {platform.machine()}, numpy {np.__version__}")
+    print(f"{ROWS} rows, {resampling.RESAMPLES} resamples; {cores} cores, {platform.machine()}, numpy {np.__version__}")
     print(f"Python {platform.python_version()}, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}\n")
     references = sentences(0)
     said = [answers(1, references, 0.7), answers(2, references, 0.68)]
@@ -143,7 +143,7 @@ def main() -> None:
         [scorer.measure(Sample("a", (r,), "a"), Response("a", text)) for r, text in zip(references, texts, strict=True)]
         for texts in said
     ]
-    resampling(systems)
+    resampling_times(systems)
     with tempfile.TemporaryDirectory() as place:
         for clusters in (ROWS, SPEAKERS):
             wall, cpu, peak = compared(Path(place), references, said, clusters)

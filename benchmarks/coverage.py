@@ -30,9 +30,9 @@ from dataclasses import dataclass
 import numpy as np
 from bootstrap import LABELS, task
 
-from diva_bench import significance, stats
 from diva_bench.scorers.labels import Labels
 from diva_bench.scorers.translation import Bleu
+from diva_bench.stats import resampling, significance
 from diva_bench.types import Floats
 
 SEED = 2026
@@ -56,7 +56,7 @@ class Statistic:
 
 def reducing(reduce: Callable[[Mapping[str, Floats]], Mapping[str, Floats]], keys: list[str], metric: str) -> Scores:
     """One metric of a shipped scorer as a function of sums; `[None]`: its formula for arrays, also of a single sum."""
-    return lambda sums: reduce(stats.unstack(keys, sums[None] if sums.ndim == 1 else sums))[metric].reshape(
+    return lambda sums: reduce(resampling.unstack(keys, sums[None] if sums.ndim == 1 else sums))[metric].reshape(
         sums.shape[:-1]
     )
 
@@ -121,8 +121,8 @@ def holds(statistic: Statistic, clusters: int, draw: int) -> tuple[bool, bool, b
     rng = np.random.default_rng([SEED, clusters, draw])
     member = np.repeat(np.arange(clusters), 1 + rng.poisson(9, clusters))
     rows = statistic.sample(rng, member, clusters)
-    sums = stats.cluster_sums(rows, [f"{c:03}" for c in member])
-    found = [stats.interval(statistic.score(stats.resample(table, RESAMPLES))) for table in (sums, rows)]
+    sums = resampling.cluster_sums(rows, [f"{c:03}" for c in member])
+    found = [resampling.interval(statistic.score(resampling.resample(table, RESAMPLES))) for table in (sums, rows)]
     total = sums.sum(axis=0)
     found.append(significance.left_out(float(statistic.score(total)), statistic.score(total - sums))[1])
     clustered, alone, left = (interval.low <= statistic.truth <= interval.high for interval in found)

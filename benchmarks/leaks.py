@@ -40,7 +40,8 @@ import soxr
 from numpy.typing import NDArray
 from rich.console import Console
 
-from diva_bench import audio, fingerprint
+from diva_bench import audio
+from diva_bench.audio import fingerprint
 from diva_bench.errors import ClipError
 from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.training import sources

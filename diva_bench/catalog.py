@@ -20,9 +20,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
-from diva_bench import assets, cleaning, plugins, provenance, scorers
+from diva_bench import assets, plugins, provenance, scorers
 from diva_bench.disk import listed, size
 from diva_bench.errors import AssetError, MissingMeans, SpecError, UnknownName, UserError, unknown
+from diva_bench.scorers import cleaning
 from diva_bench.scorers.absent import Absent
 from diva_bench.specs import (
     AssetSpec,

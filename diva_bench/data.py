@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from diva_bench import former, priors
+from diva_bench import former
 from diva_bench.audio import CANCELLED, UNPROMISED
 from diva_bench.errors import DataError
 from diva_bench.provenance import without_folders
@@ -26,6 +26,7 @@ from diva_bench.readers.clips import Clip, index, reread
 from diva_bench.readers.place import need
 from diva_bench.specs import FIELD, TaskSpec, digest_of_rows
 from diva_bench.specs.rows import NUMBER
+from diva_bench.stats import priors
 from diva_bench.types import Progress, Sample
 
 _NAMED = 10  # values of a column that a message lists

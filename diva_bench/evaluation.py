@@ -20,7 +20,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from diva_bench import assets, controls, data, former, imported, provenance
+from diva_bench import assets, data, former, imported, provenance
+from diva_bench.audio import perturbations
 from diva_bench.catalog import Catalog
 from diva_bench.decoding import chat
 from diva_bench.editions import Editions, choose
@@ -42,7 +43,7 @@ class Settings:
     """How models are asked and where their runs are kept. `None` leaves a setting to the model or the task.
 
     `edition` of the data, `model_edition` of the models. `limit`: number of samples. `batch_seconds`: padded audio seconds
-    of a batch. `audio`: conditions as `controls.parse` reads them. `prompts`: number of wordings.
+    of a batch. `audio`: conditions as `perturbations.parse` reads them. `prompts`: number of wordings.
     """
 
     edition: str = "auto"
@@ -144,8 +145,8 @@ def prepare(
     `command`: what the run record says of how the run was started. `resolved`: specs of models that the catalog cannot
     resolve, because their weights are not on this machine. `editions`: where they are chosen already.
     """
-    given = dict.fromkeys(controls.parse(text) for text in settings.audio)
-    conditions: list[controls.Control | None] = [*given] or [None]
+    given = dict.fromkeys(perturbations.parse(text) for text in settings.audio)
+    conditions: list[perturbations.Control | None] = [*given] or [None]
     chosen = editions or editions_of(catalog, models, tasks, settings, progress)
     candidates = _candidates(catalog, models, chosen, settings, resolved or {})
     record = provenance.collect(command)
@@ -517,6 +518,6 @@ def stored_job(
         adapter_version=record["adapter_version"],
         limit=record["limit"],
         seed=record["seed"],
-        control=controls.of_record(asked.get("audio")),
+        control=perturbations.of_record(asked.get("audio")),
         frame=record.get("frame"),
     )

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from diva_bench import containers, data
-from diva_bench.audio import decode
+from diva_bench import data
+from diva_bench.audio import containers, decode
 from diva_bench.errors import ClipError, DataError, SpecError, UserError, nearest
 from diva_bench.readers import ABSENT, locate
 from diva_bench.specs import MEMORY, DataSpec, TaskSpec, problems, prompt

@@ -26,7 +26,8 @@ from typing import TypeVar
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
-from diva_bench import audio, fingerprint
+from diva_bench import audio
+from diva_bench.audio import fingerprint
 from diva_bench.errors import ClipError, DataError
 from diva_bench.printable import visible
 from diva_bench.text import BASIC

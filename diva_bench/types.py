@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Status = Literal["ok", "unsupported", "error"]
 T = TypeVar("T")
+RATES = (1_000, 768_000)
+"""Hz: the lowest and the highest sampling rate that a clip may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ class Scorer(Protocol):
     breakdown or bootstrap resample is `reduce` of a sum of rows. `signature`: every setting and library version that
     can move the number.
 
-    Responses come without reasoning and special tokens (`diva_bench.cleaning`); the catalog adds that to every signature.
+    Responses come without reasoning and special tokens (`diva_bench.scorers.cleaning`); the catalog adds that to every signature.
     """
 
     signature: str

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from diva_bench import transcode
+from diva_bench.audio import transcode
 
 RATE = 16_000
 NOT_READ = {

@@ -9,6 +9,8 @@ import pytest
 import soundfile
 
 from diva_bench import audio
+from diva_bench.audio import clip as clip_module
+from diva_bench.audio.transcode import ffmpeg
 from diva_bench.errors import ClipError, UserError
 
 
@@ -110,7 +112,7 @@ VIDEO = ("-f", "lavfi", "-i", "testsrc=duration=1:size=64x64")
 
 def film(folder: Path, name: str, *how: str, sound: bool = True, rate: int = 44_100) -> bytes:
     """A real file made by ffmpeg: a second of a 440 Hz tone, stereo, in whatever container the name says."""
-    program = audio.ffmpeg()
+    program = ffmpeg()
     if program is None:
         pytest.skip("no ffmpeg: neither on the PATH nor by imageio-ffmpeg (the extra `video`)")
     tone = ("-f", "lavfi", "-i", f"sine=frequency=440:duration=1:sample_rate={rate}") if sound else ()
@@ -158,7 +160,7 @@ def test_a_film_without_sound_says_so(tmp_path):
 
 def test_where_there_is_no_ffmpeg_it_is_the_user_s_to_mend_and_no_fault_of_the_clip(tmp_path, monkeypatch):
     encoded = film(tmp_path, "a.mp4", *VIDEO)
-    monkeypatch.setattr(audio, "ffmpeg", lambda: None)
+    monkeypatch.setattr(clip_module, "ffmpeg", lambda: None)
     with pytest.raises(UserError, match=r"MP4 files need ffmpeg .*pip install 'diva-bench\[video\]'"):
         audio.decode(encoded)
 
@@ -168,7 +170,7 @@ def test_an_ffmpeg_on_the_path_comes_before_the_one_of_the_package(tmp_path, mon
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert audio.ffmpeg() == str(program)
+    assert ffmpeg() == str(program)
 
 
 def test_an_mp3_is_read_and_one_that_was_cut_short_is_refused():

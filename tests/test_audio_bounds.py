@@ -13,7 +13,7 @@ import soxr
 from sound_files import RATE, tone, written
 
 from diva_bench import audio
-from diva_bench.audio import CANCELLED
+from diva_bench.audio import CANCELLED, clip, containers
 from diva_bench.errors import ClipError, UserError
 
 
@@ -188,7 +188,7 @@ def test_other_channels_are_averaged_as_ever(channels):
 
 def test_the_mean_of_two_channels_is_numpy_s_to_the_bit():
     stereo = np.random.default_rng(1).normal(0, 0.3, (RATE, 2)).astype(np.float32)
-    assert np.array_equal(audio._mixed(stereo)[0], stereo.mean(axis=1, dtype=np.float32))
+    assert np.array_equal(clip._mixed(stereo)[0], stereo.mean(axis=1, dtype=np.float32))
 
 
 # ---------------------------------------------------------------- machines without ffmpeg, and with one that is broken
@@ -204,7 +204,7 @@ def test_without_an_ffmpeg_that_starts_foreign_containers_are_the_user_s_to_mend
             "#!/bin/sh\necho 'ffmpeg: error while loading shared libraries: libblas.so.3' >&2\nexit 127\n"
         )
         program.chmod(0o755)
-    assert audio.ffmpeg() is None
+    assert clip.ffmpeg() is None
     with pytest.raises(UserError, match=r"MP4 files need ffmpeg .* none here that starts\. .*'diva-bench\[video\]'"):
         audio.decode(b"\0\0\0\x1cftypM4A " + b"\0" * 16)
     unknown = bytearray(written(tone()))
@@ -226,4 +226,4 @@ def test_a_playlist_in_a_clip_s_place_opens_no_other_file(tmp_path):
         with pytest.raises(ClipError):
             audio.decode(text.encode())
         with pytest.raises(ClipError):  # behind a tag, or whatever else may bring it before ffmpeg
-            audio._by_ffmpeg(audio.containers.Found(text.encode(), "MP4", audio.containers.FFMPEG))
+            clip._by_ffmpeg(containers.Found(text.encode(), "MP4", containers.FFMPEG))

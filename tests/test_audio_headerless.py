@@ -19,7 +19,8 @@ import pytest
 from command_line import call
 from sound_files import tone, written
 
-from diva_bench import audio, containers
+from diva_bench import audio
+from diva_bench.audio import containers
 from diva_bench.disk import listed
 from diva_bench.errors import ClipError
 from diva_bench.readers import detect

@@ -10,8 +10,8 @@ import pytest
 import sound_files
 from sound_files import tone, written
 
-from diva_bench import audio, containers
-from diva_bench.audio import UNPROMISED
+from diva_bench import audio
+from diva_bench.audio import UNPROMISED, containers
 from diva_bench.errors import ClipError
 
 SILENT_HEADERS = {"HTK", "IRCAM", "PAF", "PVF"}

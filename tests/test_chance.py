@@ -15,7 +15,7 @@ import pytest
 from scoring import task
 from typer.testing import CliRunner
 
-from diva_bench import priors, stats
+from diva_bench import stats
 from diva_bench.adapters.baseline import SpeakerPrior
 from diva_bench.catalog import Catalog
 from diva_bench.cli.main import app
@@ -25,6 +25,7 @@ from diva_bench.runs import chance
 from diva_bench.scorers.asr import Wer
 from diva_bench.scorers.labels import Labels
 from diva_bench.scorers.qa import QA
+from diva_bench.stats import priors
 from diva_bench.types import Request, Response, Sample
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "gold"

@@ -6,10 +6,10 @@ import pytest
 from scoring import pedants_folder, said, sample, task
 
 from diva_bench import catalog as catalogs
-from diva_bench import cleaning, stats
+from diva_bench import stats
 from diva_bench.catalog import Catalog
-from diva_bench.cleaning import clean, unfinished
-from diva_bench.scorers import answer, cleaned
+from diva_bench.scorers import answer, cleaned, cleaning
+from diva_bench.scorers.cleaning import clean, unfinished
 
 
 @pytest.mark.parametrize(

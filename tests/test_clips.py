@@ -15,6 +15,7 @@ import soundfile
 from sound_files import tone, written
 
 from diva_bench import audio, data
+from diva_bench.audio import clip
 from diva_bench.catalog import Catalog
 from diva_bench.disk import read_plain
 from diva_bench.errors import ClipError, UserError
@@ -149,7 +150,7 @@ def test_answers_to_a_clip_that_was_heard_as_silence_are_not_served_for_its_loud
     folder = mini_task.write(tmp_path / "toy", count=4)
     stereo(folder / "audio/q001.wav", left, right)
     now = load(folder, cache="now").fingerprint
-    monkeypatch.setattr(audio, "_CANCELLED", 0.0)
+    monkeypatch.setattr(clip, "_CANCELLED", 0.0)
     assert (load(folder, cache="before").fingerprint != now) == changes
 
 
@@ -182,6 +183,6 @@ def test_a_clip_that_asks_for_256_gib_does_not_stop_the_others(tmp_path):
 def test_the_clip_that_takes_an_ffmpeg_is_named_where_there_is_none(tmp_path, monkeypatch):
     folder = mini_task.write(tmp_path / "toy", count=4)
     (folder / "audio/q001.wav").write_bytes(b"\0\0\0\x08ftyp")
-    monkeypatch.setattr(audio, "ffmpeg", lambda: None)
+    monkeypatch.setattr(clip, "ffmpeg", lambda: None)
     with pytest.raises(UserError, match=r"^audio/q001.wav: MP4 files need ffmpeg .*'diva-bench\[video\]'"):
         load(folder)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from diva_bench import audio, controls
+from diva_bench import audio
+from diva_bench.audio import perturbations
 from diva_bench.errors import DataError, UserError
 from diva_bench.types import Audio, Sample
 
@@ -23,7 +24,7 @@ def speech() -> Audio:
 
 
 def heard(text: str, sound: Audio | None = None, ident: str = "q001", seed: int = 0) -> Audio:
-    return controls.apply(controls.parse(text), sound or speech(), ident, seed)
+    return perturbations.apply(perturbations.parse(text), sound or speech(), ident, seed)
 
 
 def power(samples: np.ndarray) -> float:
@@ -54,9 +55,9 @@ NAMES = [
 
 @pytest.mark.parametrize(("text", "name", "slug"), NAMES)
 def test_a_condition_has_one_name_however_it_is_given(text, name, slug):
-    got = controls.parse(text)
+    got = perturbations.parse(text)
     assert (got.name, got.slug) == (name, slug)
-    assert controls.of_record(got.record()) == got
+    assert perturbations.of_record(got.record()) == got
 
 
 MISTAKES = [
@@ -79,7 +80,7 @@ MISTAKES = [
 @pytest.mark.parametrize(("text", "said"), MISTAKES)
 def test_a_condition_that_is_none_is_told_with_those_there_are(text, said):
     with pytest.raises(UserError) as told:
-        controls.parse(text)
+        perturbations.parse(text)
     assert said in str(told.value)
 
 
@@ -87,7 +88,7 @@ def test_a_codec_that_libsndfile_lacks_is_told_with_those_it_has(monkeypatch):
     have = {k: v for k, v in soundfile.available_subtypes().items() if k not in ("OPUS", "GSM610")}
     monkeypatch.setattr(soundfile, "available_subtypes", lambda: have)
     with pytest.raises(UserError, match=r"codec=opus-16k: not a codec that libsndfile [\d.]+ has here") as told:
-        controls.parse("codec=opus-16k")
+        perturbations.parse("codec=opus-16k")
     assert str(told.value).endswith("144, 160), mulaw-8k, alaw-8k.")
 
 
@@ -115,7 +116,7 @@ def test_noise_is_added_at_the_ratio_to_where_somebody_speaks(ratio):
     # a mixture that would be too loud is scaled as a whole: the clip in it is found by least squares
     share = float(np.dot(mixed.samples, clip.samples) / np.dot(clip.samples, clip.samples))
     noise = mixed.samples - np.float32(share) * clip.samples
-    active = controls.active_power(clip.samples, clip.rate)
+    active = perturbations.active_power(clip.samples, clip.rate)
     assert decibel(share**2 * active, power(noise)) == pytest.approx(ratio, abs=0.2)
     assert active > 1.2 * power(clip.samples), "the silent second does not count"
 
@@ -125,7 +126,7 @@ def test_what_is_40_db_below_the_loudest_frame_is_a_pause(below, counts):
     tone = np.sin(2 * np.pi * 200 * np.arange(16_000) / 16_000).astype(np.float32)
     quiet = tone * np.float32(10 ** (-below / 20))
     share = (1 + 10 ** (-below / 10)) / 2 if counts else 1
-    active = controls.active_power(np.concatenate([tone, quiet]), 16_000)
+    active = perturbations.active_power(np.concatenate([tone, quiet]), 16_000)
     assert active == pytest.approx(share * power(tone), rel=1e-3)
 
 
@@ -181,8 +182,8 @@ def test_a_codec_is_lossy_in_step_and_of_its_bit_rate(name, kbits, near, monkeyp
 def test_every_bit_rate_of_mp3_is_the_one_it_says():
     random = np.random.default_rng(0)
     wave = (0.1 * random.standard_normal(16_000 * 4)).astype(np.float32)
-    for kbits in controls._MP3:
-        codec, file = controls._codec(f"mp3-{kbits}k"), io.BytesIO()
+    for kbits in perturbations._MP3:
+        codec, file = perturbations._codec(f"mp3-{kbits}k"), io.BytesIO()
         how = {"compression_level": codec.level, "bitrate_mode": "CONSTANT"}
         soundfile.write(file, wave, codec.rate, format=codec.container, subtype=codec.coding, **how)
         assert len(file.getvalue()) * 8 / 4 / 1000 == pytest.approx(kbits, rel=0.04)
@@ -221,25 +222,25 @@ SETS = {
 @pytest.mark.parametrize("seed", [0, 1, 7])
 def test_nobody_keeps_a_clip_or_gets_one_of_the_same_cluster(clusters, seed):
     these = samples(clusters)
-    got = controls.derange(these, seed)
+    got = perturbations.derange(these, seed)
     assert sorted(got) == list(range(len(these))), "every clip is heard once"
     assert all(these[i].cluster != these[j].cluster for i, j in enumerate(got))
 
 
 def test_a_cluster_with_more_than_half_keeps_as_few_as_can_be_and_no_own_clip():
     these = samples([0] * 70 + list(range(1, 31)))
-    got = controls.derange(these, 0)
+    got = perturbations.derange(these, 0)
     assert sum(these[i].cluster == these[j].cluster for i, j in enumerate(got)) == 70 - 30
     assert all(i != j for i, j in enumerate(got))
     alone = samples([0] * 9)
-    assert all(i != j for i, j in enumerate(controls.derange(alone, 0)))
-    assert controls.derange(alone, 0) != controls.derange(alone, 1)
+    assert all(i != j for i, j in enumerate(perturbations.derange(alone, 0)))
+    assert perturbations.derange(alone, 0) != perturbations.derange(alone, 1)
 
 
 def test_clips_with_the_same_words_are_avoided_and_clusters_stay_apart():
     said = ["Yeah."] * 60 + ["yeah!", "No."] * 20 + [f"line {i}" for i in range(200)]
     these = samples([i // 3 for i in range(300)], said)
-    got = controls.derange(these, 0)
+    got = perturbations.derange(these, 0)
     words = [t.lower().strip(".!") for t in said]
     assert not [i for i, j in enumerate(got) if words[i] == words[j]]
     assert all(these[i].cluster != these[j].cluster for i, j in enumerate(got))
@@ -248,7 +249,7 @@ def test_clips_with_the_same_words_are_avoided_and_clusters_stay_apart():
 
 def test_what_cannot_be_avoided_ends_soon():
     began = time.perf_counter()
-    got = controls.derange(samples(range(1500), ["the same"] * 1500), 0)
+    got = perturbations.derange(samples(range(1500), ["the same"] * 1500), 0)
     assert all(i != j for i, j in enumerate(got))
     assert time.perf_counter() - began < 10
 
@@ -257,21 +258,22 @@ def test_who_hears_whom_does_not_depend_on_the_order_of_the_file():
     these = samples([i // 2 for i in range(100)], [f"line {i % 90}" for i in range(100)])
     mixed = random.Random(3).sample(these, 100)
     given = [
-        {s.id: s.read() for s in controls.heard(controls.Control("shuffled"), order, 5)} for order in (these, mixed)
+        {s.id: s.read() for s in perturbations.heard(perturbations.Control("shuffled"), order, 5)}
+        for order in (these, mixed)
     ]
     assert given[0] == given[1]
-    other = controls.heard(controls.Control("shuffled"), these, 6)
+    other = perturbations.heard(perturbations.Control("shuffled"), these, 6)
     assert sum(s.read() != given[0][s.id] for s in other) > 80, "another seed, another shuffle"
 
 
 def test_lengths_are_those_of_what_is_heard():
     these = samples(range(5))
-    assert [s.seconds for s in controls.heard(controls.parse("speed=2"), these, 0)] == [0, 0.5, 1, 1.5, 2]
-    shuffled = controls.heard(controls.parse("shuffled"), these, 0)
+    assert [s.seconds for s in perturbations.heard(perturbations.parse("speed=2"), these, 0)] == [0, 0.5, 1, 1.5, 2]
+    shuffled = perturbations.heard(perturbations.parse("shuffled"), these, 0)
     assert all(s.read() == f"clip {int(s.seconds)}".encode() for s in shuffled)
     assert [s.id for s in shuffled] == [s.id for s in these]
 
 
 def test_one_clip_cannot_be_shuffled():
     with pytest.raises(DataError, match="at least two samples with a clip; this task has 1"):
-        controls.heard(controls.parse("shuffled"), samples([0]), 0)
+        perturbations.heard(perturbations.parse("shuffled"), samples([0]), 0)

@@ -14,7 +14,7 @@ from command_line import here
 from test_controls import MISTAKES
 from test_run import _until_growing, command, environment, only
 
-from diva_bench import controls
+from diva_bench.audio import perturbations
 from diva_bench.catalog import Catalog
 from diva_bench.errors import ClipError
 from diva_bench.evaluation import Settings, job_of, prepare, stored_job
@@ -93,14 +93,14 @@ def test_another_seed_is_other_noise_and_another_task(tmp_path, specs, ask):
 
 
 def test_a_clip_that_a_condition_cannot_be_made_of_is_an_error_and_never_heard_plain(tmp_path, specs, ask, monkeypatch):
-    whole = controls.apply
+    whole = perturbations.apply
 
     def refuses(control, sound, ident, seed):
         if ident == "q003":
             raise ClipError("codec gsm-8k: refused")
         return whole(control, sound, ident, seed)
 
-    monkeypatch.setattr(controls, "apply", refuses)
+    monkeypatch.setattr(perturbations, "apply", refuses)
     assert ask("hears", "--audio", "codec=gsm-8k").returncode == 1
     rows = [json.loads(line) for line in only(tmp_path / "results", "responses.jsonl").read_text().splitlines()]
     failed = [(row["id"], row["detail"]) for row in rows if row["status"] == "error"]

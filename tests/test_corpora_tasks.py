@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from diva_bench import audio, data
+from diva_bench.audio.transcode import ffmpeg
 from diva_bench.catalog import Catalog
 from diva_bench.errors import DataError
 from diva_bench.specs import TaskSpec
@@ -122,7 +123,7 @@ def test_clips_that_are_missing_damaged_or_too_short_are_faults_and_another_rate
 
 
 def test_the_sound_of_the_owners_videos_is_heard(tmp_path: Path) -> None:
-    program = audio.ffmpeg()
+    program = ffmpeg()
     if program is None:
         pytest.skip("there is no ffmpeg here (pip install imageio-ffmpeg)")
     folder = corpora.meld(tmp_path / "corpus")

@@ -13,7 +13,8 @@ import pytest
 from command_line import Command, here
 from tiny_models import CHAT, make_llm, store
 
-from diva_bench import controls, data, imported
+from diva_bench import data, imported
+from diva_bench.audio import perturbations
 from diva_bench.catalog import Catalog
 from diva_bench.data import Dataset
 from diva_bench.decoding import chat
@@ -89,7 +90,7 @@ QUESTION: dict[str, tuple[dict[str, Any], ...]] = {  # field of a Request -> wha
     ),
     "system": ({"change": first(manner="rude")}, {"old": "Be {", "new": "Stay {"}),
     "transcript": ({"change": first(text="other words")}, {"change": first(text=None)}),
-    "audio": ({"change": first(audio="audio/q1.wav")}, {"control": controls.parse("silence")}),
+    "audio": ({"change": first(audio="audio/q1.wav")}, {"control": perturbations.parse("silence")}),
     "choices": ({"old": '["yes", "no"]', "new": '["no", "yes"]'},),
     "max_new_tokens": ({"old": "max_new_tokens: 4", "new": "max_new_tokens: 5"},),
     "temperature": ({"old": "temperature: 0.5", "new": "temperature: 0.25"},),
@@ -126,7 +127,7 @@ def test_a_shuffled_condition_is_another_one_where_other_clips_are_heard(job: Ca
     """Who hears whose clip depends on the clusters, which no other condition does."""
     together = lambda table: [{**row, "cluster": "ab"[i % 2]} for i, row in enumerate(table)]  # noqa: E731
     for name, same in (("shuffled", False), ("silence", True)):
-        ids = {job(change, control=controls.parse(name)).task_record["id"] for change in (lambda t: t, together)}
+        ids = {job(change, control=perturbations.parse(name)).task_record["id"] for change in (lambda t: t, together)}
         assert (len(ids) == 1) == same
 
 

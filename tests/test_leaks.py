@@ -17,7 +17,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from diva_bench import audio, fingerprint
+from diva_bench import audio
+from diva_bench.audio import fingerprint
 from diva_bench.cli.leaks import Options, leaks_command
 from diva_bench.errors import DataError, StoreError, UserError
 from diva_bench.leaks import Leaks, Near

@@ -10,6 +10,7 @@ from diva_bench import stats
 from diva_bench.errors import DataError, SpecError
 from diva_bench.scorers import translation
 from diva_bench.scorers.translation import Bleu, Chrf
+from diva_bench.stats.resampling import total
 
 WORDS = ["Der", "Hund", ",", "ging", ".", "nicht", "über", "die", "!", "(und)", "3,5", "km", "&amp;", "weiter", "U.S."]
 CHINESE = list("街角的那家面包店早上六点开门。 ABC 12")
@@ -38,8 +39,8 @@ def measured(scorer: Bleu | Chrf, hypotheses: list[str], streams: list[list[str]
 def both_ways(scorer: Bleu | Chrf, rows: list[dict[str, float]], name: str) -> tuple[float, float]:
     """The score of the sum, by sacreBLEU's formula and by ours on arrays."""
     keys, matrix = stats.stack(rows)
-    point = scorer.reduce(stats.unstack(keys, stats.total(matrix)))[name]
-    arrays = scorer.reduce(stats.unstack(keys, stats.total(matrix)[None].repeat(3, axis=0)))[name]
+    point = scorer.reduce(stats.unstack(keys, total(matrix)))[name]
+    arrays = scorer.reduce(stats.unstack(keys, total(matrix)[None].repeat(3, axis=0)))[name]
     assert arrays.shape == (3,)
     return float(point), float(arrays[1])
 

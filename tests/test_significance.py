@@ -15,9 +15,10 @@ from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from diva_bench import significance, stats
+from diva_bench import stats
 from diva_bench.scorers.labels import Labels
 from diva_bench.scorers.translation import Bleu
+from diva_bench.stats import significance
 from diva_bench.types import Floats, Row
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -12,9 +12,10 @@ from sacrebleu.significance import PairedTest
 from scoring import said, sample, sentences, task
 from sklearn import metrics as sklearn
 
-from diva_bench import significance, stats
+from diva_bench import stats
 from diva_bench.scorers.labels import Labels
 from diva_bench.scorers.translation import Bleu, Chrf
+from diva_bench.stats import significance
 
 WORDS = ["der", "Hund", "geht", "über", "die", "Brücke"]
 

@@ -5,12 +5,12 @@ import pytest
 from scipy.sparse import csr_array
 from scoring import said, sample, sentences, task
 
-from diva_bench import stats
 from diva_bench.scorers.translation import Bleu
+from diva_bench.stats import resampling
 
 
 def mean(totals):
-    return {"mean": stats.ratio(totals["sum"], totals["n"])}
+    return {"mean": resampling.ratio(totals["sum"], totals["n"])}
 
 
 def rows_of(values):
@@ -21,44 +21,44 @@ def rows_of(values):
 
 
 def test_sparse_rows_become_a_matrix_with_sorted_keys() -> None:
-    keys, matrix = stats.stack([{"b": 2.0}, {}, {"a": 1.0, "b": 3.0}])
+    keys, matrix = resampling.stack([{"b": 2.0}, {}, {"a": 1.0, "b": 3.0}])
     assert keys == ["a", "b"]
     assert matrix.toarray().tolist() == [[0, 2], [0, 0], [1, 3]]
 
 
 def test_no_rows_have_no_keys() -> None:
-    keys, matrix = stats.stack([])
+    keys, matrix = resampling.stack([])
     assert keys == []
     assert matrix.shape == (0, 0)
-    assert stats.totals([]) == {}
+    assert resampling.totals([]) == {}
 
 
 def test_totals_are_scalars_arrays_of_the_sums() -> None:
-    totals = stats.totals([{"a": 1.0}, {"a": 2.0, "b": 5.0}])
+    totals = resampling.totals([{"a": 1.0}, {"a": 2.0, "b": 5.0}])
     assert {k: (v.shape, float(v)) for k, v in totals.items()} == {"a": ((), 3), "b": ((), 5)}
 
 
 def test_a_missing_statistic_is_zero_in_the_shape_of_the_others() -> None:
-    assert stats.dense({"a": np.ones((2, 3))}, ["b", "a"]).tolist() == [[[0, 1]] * 3] * 2
-    assert stats.dense({}, ["a"]).tolist() == [0]
+    assert resampling.dense({"a": np.ones((2, 3))}, ["b", "a"]).tolist() == [[[0, 1]] * 3] * 2
+    assert resampling.dense({}, ["a"]).tolist() == [0]
 
 
 def test_a_ratio_with_nothing_below_is_zero() -> None:
-    assert stats.ratio(np.array([1.0, 2.0]), np.array([0.0, 4.0])).tolist() == [0, 0.5]
-    assert stats.ratio(np.asarray(1.0), np.asarray(0.0)) == 0
+    assert resampling.ratio(np.array([1.0, 2.0]), np.array([0.0, 4.0])).tolist() == [0, 0.5]
+    assert resampling.ratio(np.asarray(1.0), np.asarray(0.0)) == 0
 
 
 def test_cluster_sums_do_not_depend_on_the_order_of_the_rows() -> None:
     matrix, clusters = csr_array(np.arange(12.0).reshape(6, 2)), ["z", "a", "z", "m", "a", "z"]
     wanted = [[2 + 8, 3 + 9], [6, 7], [0 + 4 + 10, 1 + 5 + 11]]
-    assert stats.cluster_sums(matrix, clusters).toarray().tolist() == wanted
+    assert resampling.cluster_sums(matrix, clusters).toarray().tolist() == wanted
     order = [3, 5, 0, 4, 2, 1]
-    assert stats.cluster_sums(matrix[order], [clusters[i] for i in order]).toarray().tolist() == wanted
+    assert resampling.cluster_sums(matrix[order], [clusters[i] for i in order]).toarray().tolist() == wanted
 
 
 def test_every_row_needs_its_cluster() -> None:
     with pytest.raises(ValueError, match="2 rows but 1 cluster names"):
-        stats.cluster_sums(csr_array((2, 1)), ["a"])
+        resampling.cluster_sums(csr_array((2, 1)), ["a"])
 
 
 # ---------------------------------------------------------------- resampling
@@ -66,7 +66,7 @@ def test_every_row_needs_its_cluster() -> None:
 
 def test_a_draw_has_as_many_clusters_as_there_are_each_drawn_alike() -> None:
     clusters, resamples = 7, 20_000
-    weights = stats.resample(np.eye(clusters), resamples)  # column i: how often cluster i was drawn
+    weights = resampling.resample(np.eye(clusters), resamples)  # column i: how often cluster i was drawn
     assert (weights.sum(axis=1) == clusters).all()
     assert weights.mean(axis=0) == pytest.approx(np.ones(clusters), abs=0.04)
     covariance = np.cov(weights.T)  # of a multinomial: 1 - 1/C on the diagonal, -1/C beside it
@@ -79,39 +79,39 @@ GOLDEN_WIDE = [2_452_425_968, 2_459_017_324]
 
 def test_the_numbers_are_the_same_on_every_machine() -> None:
     """Pinned: if a library or our own change moves them, every published interval moves."""
-    weights = stats.resample(np.eye(5), 100, seed=12345)
+    weights = resampling.resample(np.eye(5), 100, seed=12345)
     assert weights[:3].astype(int).tolist() == GOLDEN[:3]
     assert weights[[64, 99]].astype(int).tolist() == GOLDEN[3:]  # of the second stream
-    wide = stats.resample(np.arange(70_000.0)[:, None], 65)
+    wide = resampling.resample(np.arange(70_000.0)[:, None], 65)
     assert wide[[0, 64], 0].astype(int).tolist() == GOLDEN_WIDE
 
 
 def test_threads_and_the_number_of_resamples_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     sums = np.random.default_rng(0).random((50, 3))
-    many = stats.resample(sums, 1000)
-    monkeypatch.setattr(stats.os, "cpu_count", lambda: 1)
-    assert (stats.resample(sums, 1000) == many).all()
-    assert (stats.resample(sums, 130) == many[:130]).all()
-    assert (stats.resample(sums, 1000, seed=1) != many).any()
+    many = resampling.resample(sums, 1000)
+    monkeypatch.setattr(resampling.os, "cpu_count", lambda: 1)
+    assert (resampling.resample(sums, 1000) == many).all()
+    assert (resampling.resample(sums, 130) == many[:130]).all()
+    assert (resampling.resample(sums, 1000, seed=1) != many).any()
 
 
 def test_sums_of_integers_are_exact() -> None:
     sums = np.array([[2.0**40 + 1], [3.0], [2.0**45 + 7]])
-    weights = stats.resample(np.eye(3), 200)
+    weights = resampling.resample(np.eye(3), 200)
     exact = [sum(int(w) * int(s) for w, s in zip(row, sums[:, 0], strict=True)) for row in weights]
-    assert [int(v) for v in stats.resample(sums, 200)[:, 0]] == exact
+    assert [int(v) for v in resampling.resample(sums, 200)[:, 0]] == exact
 
 
 def test_sparse_statistics_give_the_same_sums_to_the_bit() -> None:
     rng = np.random.default_rng(0)
     sparse = rng.random((40, 20)) * (rng.random((40, 20)) < 0.1)
     padded = np.hstack([sparse, np.ones((40, 20))])  # too full for the short cut
-    assert (stats.resample(sparse, 200) == stats.resample(padded, 200)[:, :20]).all()
+    assert (resampling.resample(sparse, 200) == resampling.resample(padded, 200)[:, :20]).all()
 
 
 def test_nothing_to_draw_from_gives_zeros() -> None:
-    assert stats.resample(np.zeros((0, 2)), 3).tolist() == [[0, 0]] * 3
-    assert stats.resample(np.ones((4, 2)), 0).shape == (0, 2)
+    assert resampling.resample(np.zeros((0, 2)), 3).tolist() == [[0, 0]] * 3
+    assert resampling.resample(np.ones((4, 2)), 0).shape == (0, 2)
 
 
 # ---------------------------------------------------------------- intervals
@@ -119,7 +119,7 @@ def test_nothing_to_draw_from_gives_zeros() -> None:
 
 def test_the_interval_of_a_mean_is_as_wide_as_theory_says() -> None:
     values = np.random.default_rng(0).normal(50, 10, 400)
-    found = stats.bootstrap(rows_of(values), [str(i) for i in range(400)], mean)["mean"]
+    found = resampling.bootstrap(rows_of(values), [str(i) for i in range(400)], mean)["mean"]
     half = 1.96 * values.std() / 20
     assert found.value == pytest.approx(values.mean())
     assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.05 * half)
@@ -128,8 +128,8 @@ def test_the_interval_of_a_mean_is_as_wide_as_theory_says() -> None:
 
 def test_rows_that_depend_on_each_other_widen_the_interval() -> None:
     values = np.repeat(np.random.default_rng(0).normal(50, 10, 40), 10)
-    single = stats.bootstrap(rows_of(values), [str(i) for i in range(400)], mean)["mean"]
-    clustered = stats.bootstrap(rows_of(values), [str(i // 10) for i in range(400)], mean)["mean"]
+    single = resampling.bootstrap(rows_of(values), [str(i) for i in range(400)], mean)["mean"]
+    clustered = resampling.bootstrap(rows_of(values), [str(i // 10) for i in range(400)], mean)["mean"]
     assert (clustered.high - clustered.low) / (single.high - single.low) == pytest.approx(10**0.5, rel=0.05)
     assert clustered.clusters == 40
 
@@ -137,16 +137,16 @@ def test_rows_that_depend_on_each_other_widen_the_interval() -> None:
 @pytest.mark.parametrize(("clusters", "few"), [(1, True), (19, True), (20, False)])
 def test_few_clusters_are_flagged(clusters: int, few: bool) -> None:
     rows = rows_of(range(40))
-    found = stats.bootstrap(rows, [str(i % clusters) for i in range(40)], mean, resamples=100)["mean"]
+    found = resampling.bootstrap(rows, [str(i % clusters) for i in range(40)], mean, resamples=100)["mean"]
     assert found.few_clusters is few
     assert (found.low == found.high) is (clusters == 1)
 
 
 def test_rows_without_statistics_do_not_take_part() -> None:
     rows = [*rows_of([1, 3]), {}, {}]
-    found = stats.bootstrap(rows, ["a", "b", "c", "c"], mean, resamples=100)["mean"]
+    found = resampling.bootstrap(rows, ["a", "b", "c", "c"], mean, resamples=100)["mean"]
     assert (found.value, found.n, found.clusters) == (2, 2, 2)
-    assert stats.bootstrap([{}, {}], ["a", "b"], lambda totals: {}, resamples=10) == {}
+    assert resampling.bootstrap([{}, {}], ["a", "b"], lambda totals: {}, resamples=10) == {}
 
 
 def test_a_corpus_metric_is_computed_anew_on_every_resample() -> None:
@@ -155,10 +155,10 @@ def test_a_corpus_metric_is_computed_anew_on_every_resample() -> None:
     scorer, references = Bleu(task()), [s + " heute" for s in sentences(rng, 60, words)]
     said_ = [r if i % 3 else "nein" for i, r in enumerate(references)]
     rows = [scorer.measure(sample(r), said(h)) for r, h in zip(references, said_, strict=True)]
-    found = stats.bootstrap(rows, [str(i) for i in range(60)], scorer.reduce, resamples=500)["bleu"]
-    sentence_mean = np.mean([float(scorer.reduce(stats.totals([row]))["bleu"]) for row in rows])
+    found = resampling.bootstrap(rows, [str(i) for i in range(60)], scorer.reduce, resamples=500)["bleu"]
+    sentence_mean = np.mean([float(scorer.reduce(resampling.totals([row]))["bleu"]) for row in rows])
     assert found.low < found.value < found.high
-    assert found.value == float(scorer.reduce(stats.totals(rows))["bleu"])
+    assert found.value == float(scorer.reduce(resampling.totals(rows))["bleu"])
     assert abs(sentence_mean - found.value) > 1
 
 
@@ -167,15 +167,15 @@ def test_a_corpus_metric_is_computed_anew_on_every_resample() -> None:
 
 def test_a_system_differs_from_itself_by_exactly_nothing() -> None:
     rows = rows_of(np.random.default_rng(0).random(30))
-    found = stats.paired(rows, rows, [str(i) for i in range(30)], mean, resamples=200)["mean"]
+    found = resampling.paired(rows, rows, [str(i) for i in range(30)], mean, resamples=200)["mean"]
     assert (found.value, found.low, found.high) == (0, 0, 0)
 
 
 def test_a_constant_lead_has_no_spread_since_both_are_drawn_alike() -> None:
     values = np.random.default_rng(0).normal(50, 10, 30)
-    found = stats.paired(rows_of(values + 2), rows_of(values), [str(i) for i in range(30)], mean)["mean"]
+    found = resampling.paired(rows_of(values + 2), rows_of(values), [str(i) for i in range(30)], mean)["mean"]
     assert (found.value, found.low, found.high) == pytest.approx((2, 2, 2), abs=1e-6)
-    alone = stats.bootstrap(rows_of(values), [str(i) for i in range(30)], mean)["mean"]
+    alone = resampling.bootstrap(rows_of(values), [str(i) for i in range(30)], mean)["mean"]
     assert alone.high - alone.low > 5
 
 
@@ -183,23 +183,25 @@ def test_the_difference_is_that_of_the_two_bootstraps() -> None:
     rng = np.random.default_rng(1)
     ours, theirs = rng.random(40), rng.random(40)
     clusters = [str(i // 2) for i in range(40)]
-    found = stats.paired(rows_of(ours), rows_of(theirs), clusters, mean, resamples=300)["mean"]
+    found = resampling.paired(rows_of(ours), rows_of(theirs), clusters, mean, resamples=300)["mean"]
     drawn = []
     for values in (ours, theirs):
-        keys, matrix = stats.stack(rows_of(values))
-        drawn.append(mean(stats.unstack(keys, stats.resample(stats.cluster_sums(matrix, clusters), 300)))["mean"])
-    assert found.interval == stats.interval(drawn[0] - drawn[1])
+        keys, matrix = resampling.stack(rows_of(values))
+        drawn.append(
+            mean(resampling.unstack(keys, resampling.resample(resampling.cluster_sums(matrix, clusters), 300)))["mean"]
+        )
+    assert found.interval == resampling.interval(drawn[0] - drawn[1])
     assert (found.n, found.clusters) == (40, 20)
 
 
 def test_pairs_where_one_side_has_nothing_do_not_take_part() -> None:
-    found = stats.paired(rows_of([5, 7, 9]), [*rows_of([1, 1]), {}], list("abc"), mean, resamples=50)["mean"]
+    found = resampling.paired(rows_of([5, 7, 9]), [*rows_of([1, 1]), {}], list("abc"), mean, resamples=50)["mean"]
     assert (found.value, found.n) == (5, 2)
 
 
 def test_pairs_must_be_of_the_same_samples() -> None:
     with pytest.raises(ValueError, match="paired rows must be of the same samples: 2 and 1 rows"):
-        stats.paired(rows_of([1, 2]), rows_of([1]), ["a", "b"], mean)
+        resampling.paired(rows_of([1, 2]), rows_of([1]), ["a", "b"], mean)
 
 
 # ---------------------------------------------------------------- p-values
@@ -218,30 +220,30 @@ def test_pairs_must_be_of_the_same_samples() -> None:
     ],
 )
 def test_a_p_value_is_twice_the_share_on_the_rarer_side_of_zero(drawn: list[float], p: float) -> None:
-    assert stats.two_sided(np.array(drawn)) == pytest.approx(p)
+    assert resampling.two_sided(np.array(drawn)) == pytest.approx(p)
 
 
 def test_a_paired_p_value_is_of_the_draws_of_the_interval() -> None:
     rng = np.random.default_rng(3)
     ours, theirs, clusters = rng.random(40), rng.random(40) - 0.1, [str(i // 2) for i in range(40)]
-    found = stats.paired(rows_of(ours), rows_of(theirs), clusters, mean, resamples=300)["mean"]
-    keys, matrix = stats.stack(rows_of(ours - theirs))
-    drawn = mean(stats.unstack(keys, stats.resample(stats.cluster_sums(matrix, clusters), 300)))["mean"]
-    assert found.p == stats.two_sided(drawn)
-    swapped = stats.paired(rows_of(theirs), rows_of(ours), clusters, mean, resamples=300)["mean"]
+    found = resampling.paired(rows_of(ours), rows_of(theirs), clusters, mean, resamples=300)["mean"]
+    keys, matrix = resampling.stack(rows_of(ours - theirs))
+    drawn = mean(resampling.unstack(keys, resampling.resample(resampling.cluster_sums(matrix, clusters), 300)))["mean"]
+    assert found.p == resampling.two_sided(drawn)
+    swapped = resampling.paired(rows_of(theirs), rows_of(ours), clusters, mean, resamples=300)["mean"]
     assert swapped.p == found.p
 
 
 def test_a_system_against_itself_has_p_one_and_a_sure_lead_the_smallest_there_is() -> None:
     values, clusters = np.random.default_rng(0).normal(50, 10, 30), [str(i) for i in range(30)]
-    assert stats.paired(rows_of(values), rows_of(values), clusters, mean, resamples=199)["mean"].p == 1
-    assert stats.paired(rows_of(values + 2), rows_of(values), clusters, mean, resamples=199)["mean"].p == 0.01
+    assert resampling.paired(rows_of(values), rows_of(values), clusters, mean, resamples=199)["mean"].p == 1
+    assert resampling.paired(rows_of(values + 2), rows_of(values), clusters, mean, resamples=199)["mean"].p == 0.01
 
 
 def test_without_an_effect_small_p_values_are_as_rare_as_they_claim() -> None:
     rng, clusters = np.random.default_rng(5), [str(i) for i in range(60)]
     nothing = [rng.normal(0, 1, (2, 60)) for _ in range(200)]
-    ps = [stats.paired(rows_of(a), rows_of(b), clusters, mean, resamples=199)["mean"].p for a, b in nothing]
+    ps = [resampling.paired(rows_of(a), rows_of(b), clusters, mean, resamples=199)["mean"].p for a, b in nothing]
     assert 0.02 < np.mean(np.array(ps) <= 0.05) < 0.1
     assert 0.4 < np.mean(np.array(ps) <= 0.5) < 0.6
 
@@ -258,22 +260,22 @@ def test_without_an_effect_small_p_values_are_as_rare_as_they_claim() -> None:
     ],
 )
 def test_holm_worked_by_hand(ps: list[float], adjusted: list[float]) -> None:
-    assert stats.holm(ps) == pytest.approx(adjusted)
+    assert resampling.holm(ps) == pytest.approx(adjusted)
 
 
 def test_holm_keeps_order_lies_between_the_raw_and_bonferroni_and_does_not_mind_the_sequence() -> None:
     rng = np.random.default_rng(0)
     for size in range(1, 30):
         ps = rng.random(size) ** 3
-        adjusted = np.array(stats.holm(list(ps)))
+        adjusted = np.array(resampling.holm(list(ps)))
         assert (adjusted >= ps).all()
         assert (adjusted <= np.minimum(1, size * ps)).all()
         assert (np.diff(adjusted[np.argsort(ps)]) >= 0).all()
         shuffled = rng.permutation(size)
-        assert stats.holm(list(ps[shuffled])) == list(adjusted[shuffled])
+        assert resampling.holm(list(ps[shuffled])) == list(adjusted[shuffled])
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
 def test_holm_refuses_what_is_no_probability(p: float) -> None:
     with pytest.raises(ValueError, match="a p-value lies from 0 to 1, found"):
-        stats.holm([0.5, p])
+        resampling.holm([0.5, p])

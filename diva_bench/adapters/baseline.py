@@ -9,9 +9,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from diva_bench import priors
 from diva_bench.errors import unknown
 from diva_bench.specs import ModelSpec
+from diva_bench.stats import priors
 from diva_bench.types import LabelScore, Request, Response
 
 _NEVER = 1e-9  # share given to a label that is never the answer: its logarithm has to be finite

@@ -13,10 +13,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from diva_bench.cleaning import clean
 from diva_bench.data import Dataset
 from diva_bench.errors import PredictionError, SpecError
 from diva_bench.predictions import Prediction
+from diva_bench.scorers.cleaning import clean
 from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.scorers.labels import parser_of
 from diva_bench.specs import TaskSpec

@@ -15,7 +15,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from diva_bench.audio import opened
-from diva_bench.containers import look
+from diva_bench.audio.containers import look
 from diva_bench.disk import read_plain
 from diva_bench.errors import DataError, one_line
 from diva_bench.readers import ClipSource, locate

@@ -12,7 +12,6 @@ from itertools import combinations
 
 import numpy as np
 
-from diva_bench import significance
 from diva_bench.errors import UserError, unknown
 from diva_bench.report.leaderboard import caption, write_rank
 from diva_bench.report.tables import Cell, Column, Score, Table, cut_to
@@ -21,8 +20,8 @@ from diva_bench.runs.records import failures, flag
 from diva_bench.scorers import DIAGNOSTIC, PREDICTED
 from diva_bench.scorers.given import METRIC
 from diva_bench.scorers.labels import UNPARSED, Labels, scorer_of
-from diva_bench.significance import Lineup, McNemar, Randomised
-from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, Estimate, Interval, holm
+from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, Estimate, Interval, holm, significance
+from diva_bench.stats.significance import Lineup, McNemar, Randomised
 from diva_bench.types import Floats, Response
 
 _MOST_VALUES = 24  # values of a group, beyond which a table by value says nothing

@@ -14,8 +14,8 @@ from diva_bench.imported import ERRORS, in_words
 from diva_bench.report.tables import Cell, Column, Score, Table, cut_to, write
 from diva_bench.runs.records import RunSummary, comparable, flag, synthetic_note
 from diva_bench.scorers import DIAGNOSTIC, METRICS, NOT_SCORED, PREDICTED
-from diva_bench.significance import planned
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED
+from diva_bench.stats.significance import planned
 
 _EDITIONS = ("full", "mini", "nano")
 _HALF_WIDTHS = 2 * 1.96  # standard errors in a 95 % interval

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from diva_bench import fingerprint
+from diva_bench.audio import fingerprint
 from diva_bench.leaks import KINDS, SHORT, SIMILAR, Item, Report
 from diva_bench.report.tables import Cell, Column, Table, cut_to
 from diva_bench.text import words

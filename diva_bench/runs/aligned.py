@@ -22,9 +22,9 @@ from diva_bench.runs.store import Json, RunFolder
 from diva_bench.scorers import rises
 from diva_bench.scorers.given import METRIC
 from diva_bench.scorers.given import NAME as GIVEN
-from diva_bench.significance import line_up
 from diva_bench.specs import TaskSpec
 from diva_bench.stats import Reduce, totals
+from diva_bench.stats.significance import line_up
 from diva_bench.types import Progress, Row, Scorer
 
 

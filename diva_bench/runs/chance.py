@@ -24,9 +24,10 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 
-from diva_bench import priors, stats
+from diva_bench import stats
 from diva_bench.data import Dataset
 from diva_bench.specs import TaskSpec
+from diva_bench.stats import priors
 from diva_bench.types import LabelScore, Response, Row, Sample, Scorer
 
 MANY, TRIED = 32, 8

@@ -17,14 +17,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from diva_bench import audio, controls, former, priors, provenance
-from diva_bench.controls import Control
+from diva_bench import audio, former, provenance
+from diva_bench.audio import perturbations
+from diva_bench.audio.perturbations import Control
 from diva_bench.data import Dataset
 from diva_bench.errors import ClipError, StoreError, UnreadableRun, UserError
 from diva_bench.generate import generate
 from diva_bench.runs import plan
 from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.specs import ModelSpec, TaskSpec, digest, prompt
+from diva_bench.stats import priors
 from diva_bench.types import Adapter, Progress, Request, Response, Sample, Scorer
 
 RULES = 2
@@ -61,7 +63,7 @@ class Job:
         """With the clips of the condition, if there is one; it is fixed for the whole data set, whatever the limit."""
         whole = self.dataset
         if self.control is not None:
-            whole = replace(whole, samples=controls.heard(self.control, whole.samples, self.seed))
+            whole = replace(whole, samples=perturbations.heard(self.control, whole.samples, self.seed))
         return whole.limited(self.limit, self.seed)
 
     @property
@@ -100,7 +102,7 @@ class Job:
             "seed": self.seed,
         }
         if self.control is not None:
-            identity["audio"] = controls.identity(self.control, self.dataset.samples, self.seed)
+            identity["audio"] = perturbations.identity(self.control, self.dataset.samples, self.seed)
         if self.dataset.partial:
             identity["partial"] = self.dataset.partial
         hashed = digest(identity)
@@ -362,7 +364,7 @@ def _prefetch(
                 return Response(sample.id, status="error", detail=f"its clip changed since it was checked: {err}")
             if job.control is not None:
                 try:
-                    sound = controls.apply(job.control, sound, sample.id, job.seed)
+                    sound = perturbations.apply(job.control, sound, sample.id, job.seed)
                 except ClipError as err:
                     return Response(sample.id, status="error", detail=str(err))
         return prompt.build(job.task, sample, job.given, audio=sound, prior=prior(sample), seed=job.seed)

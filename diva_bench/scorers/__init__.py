@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from diva_bench import cleaning
 from diva_bench.errors import SpecError, nearest
+from diva_bench.scorers import cleaning
 from diva_bench.specs import TaskSpec
 from diva_bench.types import Response, Scorer
 

@@ -34,8 +34,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from diva_bench import script
-from diva_bench.scorers import chat, negation
+from diva_bench.scorers import chat, negation, script
 from diva_bench.scorers.label_tokens import (
     STRONG,
     VALUE,

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diva_bench import script
 from diva_bench.errors import SpecError
-from diva_bench.scorers import negation
+from diva_bench.scorers import negation, script
 from diva_bench.text import APOSTROPHES
 
 STRONG = re.compile(r"[.!?;…\n\r\u2028\u2029。！？｡؟۔।॥։]")

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from diva_bench import script
+from diva_bench.scorers import script
 from diva_bench.text import APOSTROPHES
 
 VERSION: Final = 3

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from diva_bench.errors import DataError, one_line
+from diva_bench.types import RATES
 
 NUMBER = "row"
 """The column that every row gets: its running number, for rows without an id."""
@@ -211,8 +212,6 @@ def _wave(value: Any) -> tuple[Any, Any]:
 def _wav(array: Any, rate: Any, where: str) -> bytes:
     """A WAV file of a mono array, shape (n,): the same array gives the same bytes."""
     from scipy.io import wavfile
-
-    from diva_bench.audio import RATES
 
     try:
         wave = np.asarray(array)

@@ -77,8 +77,8 @@ class ArrayCache:
         return self._where[key][2]
 
     def __getitem__(self, key: str) -> Array:
-        """(rows, width), read from the disk now; StoreError where the file was cut. Mapped pages would count as memory of this process until
-        the system needs them: gigabytes, in the end the whole cache."""
+        """(rows, width), read from the disk now; StoreError where the file was cut. Mapped pages would count as memory of this
+        process until the system needs them: gigabytes, in the end the whole cache."""
         segment, first, rows = self._where[key]
         path = self.folder / f"{segment:06d}.bin"
         start, count = first * self.width * self.dtype.itemsize, rows * self.width

@@ -23,10 +23,10 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from diva_bench import containers
+from diva_bench.audio import containers
+from diva_bench.audio.transcode import INSTALL, ffmpeg, to_wav
 from diva_bench.errors import ClipError, UserError, one_line
-from diva_bench.transcode import INSTALL, ffmpeg, to_wav
-from diva_bench.types import Audio
+from diva_bench.types import RATES, Audio
 
 RATE = 16_000  # Hz: what every speech model here takes
 VERSION = 2
@@ -37,7 +37,6 @@ UNPROMISED = "length not promised"
 CANCELLED = "channels cancel each other"
 """Note on a clip of which the louder channel is heard, not the mean."""
 
-RATES = (1_000, 768_000)  # Hz: what a clip may have
 CHANNELS = 64  # ambisonics of the seventh order
 LONGEST = 3 * 3600.0  # seconds
 _VALUES = 1 << 29  # samples of all channels together: 2 GiB as float32, 93 minutes of stereo at 48 kHz

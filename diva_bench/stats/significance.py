@@ -1,7 +1,7 @@
-"""Tests and planning beside the bootstrap of stats.py: several systems on the same samples, McNemar, approximate
+"""Tests and planning beside the bootstrap of resampling.py: several systems on the same samples, McNemar, approximate
 randomisation, jackknife, minimum detectable difference, ranks, gaps between groups.
 
-All of it is for scores of sums, as stats.py has them: a corpus metric is computed anew from every sum that is looked at.
+All of it is for scores of sums, as resampling.py has them: a corpus metric is computed anew from every sum that is looked at.
 Shapes: N answers, C clusters, K statistics, B resamples or trials, S systems.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from scipy import special  # scipy.stats, which has the same tests, takes half a second to import
 from scipy.sparse import csr_array
 
-from diva_bench.stats import (
+from diva_bench.stats.resampling import (
     LEVEL,
     RESAMPLES,
     SEED,
@@ -42,9 +42,9 @@ from diva_bench.types import Floats, Row
 POWER = 0.8
 EXACT = 13  # clusters: up to it all 2^C swaps are looked at, fewer than the trials otherwise drawn
 
-_BLOCK = 64  # trials per random stream; part of the definition of the draw, as in stats.py
+_BLOCK = 64  # trials per random stream; part of the definition of the draw, as in resampling.py
 _SWAPS = 1  # first part of the streams' numbers: other streams than the bootstrap's
-_DIGITS = 9  # as in stats.py
+_DIGITS = 9  # as in resampling.py
 _ALIKE = 1e-9  # points: what differs by less is equal but for the last bits
 
 # ---------------------------------------------------------------- several systems, drawn alike
