@@ -207,6 +207,19 @@ def test_kl_adds_what_torch_counts_in_its_loss() -> None:
     assert with_kl - without == pytest.approx(counted, rel=LIKE_TORCH)
 
 
+def test_with_instructions_the_teacher_is_paid_in_every_step_and_not_in_the_first_pass() -> None:
+    work = set_up(instructions="mixed", distill_positions=2)
+    made = compute.llm_forward(SHAPE, 8 + 4 + 1, past=5, logits=2)
+    read = compute.llm_forward(SHAPE, 8 + 4 + 2, past=5)
+    assert compute.step_flops(work, 3, runs_llm=True)["teacher"] == pytest.approx(
+        3 * (made + read) + compute.llm_forward(SHAPE, 5)
+    )
+    assert compute.first_pass_flops(work, 10)["teacher"] == 0
+    assert compute.step_flops(work, 3, runs_llm=True, cached=False) == compute.step_flops(
+        set_up(distill_positions=2), 3, runs_llm=True, cached=False
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "runs_llm", "cached", "running"),
     [
@@ -216,6 +229,8 @@ def test_kl_adds_what_torch_counts_in_its_loss() -> None:
         ({}, True, False, {"connector", "encoder", "teacher", "student"}),
         ({"cache_states": False}, True, True, {"connector", "student", "encoder"}),
         ({"cache_states": False, "train_encoder": True}, False, True, {"connector", "encoder"}),
+        ({"instructions": "mixed"}, False, True, {"connector"}),
+        ({"instructions": "mixed"}, True, True, {"connector", "student", "teacher"}),
         ({"distillation": "kl"}, False, True, {"connector"}),
         ({"distillation": "kl"}, True, True, {"connector", "teacher", "student"}),
     ],

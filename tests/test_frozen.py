@@ -13,6 +13,8 @@ from torch import Tensor
 from diva_bench.decoding.llm import LLM
 from diva_bench.training.frozen import Frozen
 
+INSTRUCTIONS = ["say it again", "is it sad"]
+FRAMES = pytest.mark.parametrize(("frame", "instruction"), list(enumerate(["", *INSTRUCTIONS])))
 TEXTS = ["a", "happy sad", "text of some more letters", "pi"]
 
 
@@ -23,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=[False, True], ids=["kept", "checkpointing"])
 def frozen(folder: Path, request: pytest.FixtureRequest) -> Frozen:
-    return Frozen(LLM.load(folder), request.param)
+    return Frozen(LLM.load(folder), request.param, INSTRUCTIONS)
 
 
 def plain(folder: Path) -> LLM:
@@ -35,9 +37,9 @@ def close(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> None:
         torch.testing.assert_close(a, b, atol=2e-5, rtol=2e-5)
 
 
-def whole(llm: LLM, content: Tensor, answer: Sequence[int]) -> Tensor:
+def whole(llm: LLM, content: Tensor, answer: Sequence[int], instruction: str = "") -> Tensor:
     """(1 + K, E): states at the end of the whole prompt and behind each token of the answer, with no cache."""
-    before, after = llm.frame("", None)
+    before, after = llm.frame(instruction, None)
     given = torch.cat([llm.embed(before), content, llm.embed(after), llm.embed(answer)])
     states = llm.model.base_model(inputs_embeds=given[None], use_cache=False).last_hidden_state[0]
     return states[len(given) - 1 - len(answer) :]
@@ -46,16 +48,17 @@ def whole(llm: LLM, content: Tensor, answer: Sequence[int]) -> Tensor:
 ANSWERS = [[[], [], [], []], [[5], [], [6, 7], [8, 9, 10]]]
 
 
+@FRAMES
 @pytest.mark.parametrize("answers", ANSWERS, ids=["none", "ragged"])
 def test_a_student_reads_what_the_whole_prompt_says_and_has_its_gradient(
-    folder: Path, frozen: Frozen, answers: list[list[int]]
+    folder: Path, frozen: Frozen, answers: list[list[int]], frame: int, instruction: str
 ) -> None:
     llm = plain(folder)
     found, wanted = (torch.randn(4, 6, 32, generator=torch.Generator().manual_seed(0)) for _ in range(2))
     found.requires_grad_(True)
     wanted.requires_grad_(True)
-    states = frozen.study(list(found), answers)
-    read = [whole(llm, wanted[b], answers[b]) for b in range(4)]
+    states = frozen.study(list(found), answers, frame)
+    read = [whole(llm, wanted[b], answers[b], instruction) for b in range(4)]
     assert [len(s) for s in states] == [1 + len(a) for a in answers]
     close([s.detach() for s in states], [r.detach() for r in read])
     for group in (states, read):
@@ -73,15 +76,16 @@ def test_a_student_can_be_asked_twice(frozen: Frozen) -> None:
     assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
 
 
+@FRAMES
 @pytest.mark.parametrize("answers", ANSWERS, ids=["none", "ragged"])
 def test_a_teachers_states_are_those_of_each_whole_prompt_whatever_the_batch(
-    folder: Path, frozen: Frozen, answers: list[list[int]]
+    folder: Path, frozen: Frozen, answers: list[list[int]], frame: int, instruction: str
 ) -> None:
     llm = plain(folder)
     ids = [llm.tokens(t) for t in TEXTS]
-    wanted = [whole(llm, llm.embed(t), a) for t, a in zip(ids, answers, strict=True)]
-    close(frozen.teach(ids, answers), wanted)
-    close([s for t, a in zip(ids, answers, strict=True) for s in frozen.teach([t], [a])], wanted)
+    wanted = [whole(llm, llm.embed(t), a, instruction) for t, a in zip(ids, answers, strict=True)]
+    close(frozen.teach(ids, answers, frame), wanted)
+    close([s for t, a in zip(ids, answers, strict=True) for s in frozen.teach([t], [a], frame)], wanted)
 
 
 def test_a_student_with_the_transcripts_embeddings_has_nothing_left_to_learn(folder: Path, frozen: Frozen) -> None:
@@ -92,12 +96,15 @@ def test_a_student_with_the_transcripts_embeddings_has_nothing_left_to_learn(fol
         close(frozen.study([frozen.targets(ids)], answers), frozen.teach([ids], answers))
 
 
+@FRAMES
 @pytest.mark.parametrize("positions", [0, 1, 2, 5])
-def test_a_teachers_answer_is_the_llms_own_greedy_one(folder: Path, frozen: Frozen, positions: int) -> None:
+def test_a_teachers_answer_is_the_llms_own_greedy_one(
+    folder: Path, frozen: Frozen, positions: int, frame: int, instruction: str
+) -> None:
     llm = plain(folder)
-    before, after = llm.frame("", None)
+    before, after = llm.frame(instruction, None)
     ids = [llm.tokens(t) for t in TEXTS]
-    found = frozen.answers(ids, positions)
+    found = frozen.answers(ids, positions, frame)
     for given, answer in zip(ids, found, strict=True):
         written: list[int] = []
         for _ in range(positions):
@@ -109,6 +116,13 @@ def test_a_teachers_answer_is_the_llms_own_greedy_one(folder: Path, frozen: Froz
         assert answer == written
     assert [len(s) for s in frozen.teach(ids, found)] == [1 + len(a) for a in found]
     assert positions == 0 or max(map(len, found)) == positions  # or the test says little
+
+
+def test_the_instructions_take_turns_and_without_any_all_steps_have_the_bare_turn(folder: Path, frozen: Frozen) -> None:
+    assert [frozen.frame_of(step) for step in range(5)] == [1, 2, 1, 2, 1]
+    bare = Frozen(LLM.load(folder))
+    assert [bare.frame_of(step) for step in range(3)] == [0, 0, 0]
+    assert bare.template == frozen.template  # what is stored of the bare turn is the same
 
 
 def test_the_next_token_is_read_from_a_state(folder: Path, frozen: Frozen) -> None:

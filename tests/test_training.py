@@ -20,7 +20,8 @@ from diva_bench.diva.config import ABLATIONS, ConnectorConfig
 from diva_bench.diva.model import Connector
 from diva_bench.errors import UserError
 from diva_bench.training import train
-from diva_bench.training.run import Trained
+from diva_bench.training.frozen import INSTRUCTIONS
+from diva_bench.training.run import Trained, text_key
 from diva_bench.types import Silent
 
 PLAN = config(steps=40, align_steps=30, warmup=5)
@@ -252,6 +253,29 @@ def test_the_loss_is_the_weighted_sum_of_means_over_tokens_and_states(
     assert (run.scale == {"align": 1.0, "distill": 1.0}) == (not scaled)
 
 
+def test_with_instructions_the_teacher_reads_the_transcript_with_the_same_instruction_as_the_student(
+    place: Path, tmp_path: Path
+) -> None:
+    run = run_of(place, tmp_path, distill_positions=2, instructions="mixed")
+    chosen = run.clips.train[:3]
+    texts = [run.clips.items[i].tokens for i in chosen]
+    virtual, _ = run.trained(*run.hear(chosen))
+    seen = []
+    for step in range(FIRST, FIRST + 4):
+        frame = run.frozen.frame_of(step)
+        _, sums = train.losses_of(run, run.trained, chosen, [0] * 3, chosen, step)
+        answers = run.frozen.answers(texts, 2, frame)
+        away, _ = losses.state_distance(
+            torch.cat(run.frozen.study(list(virtual), answers, frame)),
+            torch.cat(run.frozen.teach(texts, answers, frame)),
+        )
+        assert float(sums["distill"]) == pytest.approx(float(away.detach()) / (3 * 3), rel=1e-4)
+        seen.append(float(away.detach()))
+    assert len({round(value, 4) for value in seen}) == len(INSTRUCTIONS) == 4
+    assert all(text_key(run.clips.items[i].tokens) in run.taught for i in run.clips.dev)
+    assert not any(text_key(run.clips.items[i].tokens) in run.taught for i in chosen)
+
+
 def test_the_released_shift_aligns_with_the_template_and_loses_the_last_tokens(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,6 +306,8 @@ OTHERS: dict[str, dict[str, Any]] = {
     "kl, answers": {"distillation": "kl", "distill_positions": 2, "temperature": 2.0},
     "time": TIME,
     "time, bfloat16, both ways": {**TIME, "dtype": "bfloat16", "causal": False},
+    "time, instructions": {**TIME, "distill_positions": 2, "instructions": "mixed", "distillation": "kl"},
+    "instructions, first tokens": {"instructions": "mixed"},
     "time, answers, encoder": {**TIME, "distill_positions": 2, "cache_states": False, "train_encoder": True},
 }
 DEV = {"dev_align", "dev_nearest", "dev_distill", "dev_kl", "dev_first_token"}

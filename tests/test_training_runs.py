@@ -84,7 +84,17 @@ def test_training_killed_at_any_moment_ends_with_the_same_curve_and_the_same_byt
         assert ours["compute"][key] == theirs["compute"][key], key
 
 
-@pytest.mark.parametrize("more", [{}, TIME], ids=["learned", "time"])
+INSTRUCTED = {**TIME, "instructions": "mixed", "distill_positions": 2}
+
+
+def test_a_training_with_instructions_goes_on_in_its_turn(place: Path, tmp_path: Path) -> None:
+    trained(place, tmp_path / "whole", **INSTRUCTED)
+    trained(place, tmp_path / "parts", **INSTRUCTED, steps=FIRST + 1)  # in the middle of the turns
+    trained(place, tmp_path / "parts", **INSTRUCTED)
+    assert rows_of(tmp_path / "parts")[-1] == rows_of(tmp_path / "whole")[-1]
+
+
+@pytest.mark.parametrize("more", [{}, TIME, INSTRUCTED], ids=["learned", "time", "instructions"])
 def test_two_processes_have_the_curve_of_one_with_the_same_batches(
     place: Path, tmp_path: Path, more: dict[str, Any]
 ) -> None:

@@ -218,8 +218,9 @@ class Work:
 def step_flops(work: Work, clips: int, *, runs_llm: bool, cached: bool = True) -> Parts:
     """One training step on so many clips.
 
-    cached: as diva_bench/training does it. The teacher's states come from the disk, with `cache_states` the encoder's
-    too, and the student's constant prefix is kept as keys and values. Else a plain loop: all of it for every clip.
+    cached: as diva_bench/training does it. The teacher's states come from the disk (unless instructions take turns), with
+    `cache_states` the encoder's too, and the student's constant prefix is kept as keys and values. Else a plain loop:
+    all of it for every clip.
     """
     parts, positions, trained = dict.fromkeys(PARTS, 0.0), work.encoder_positions, work.config.train_encoder
     parts["connector"] = connector_forward(work.connector, positions)
@@ -236,7 +237,12 @@ def step_flops(work: Work, clips: int, *, runs_llm: bool, cached: bool = True) -
             parts["student"] += _linear(
                 virtual_tokens(work.connector, positions), work.llm.width, work.llm.vocabulary + 1
             )
-        parts["teacher"] = 0.0 if cached else _teacher(work)
+        if not cached:
+            parts["teacher"] = _teacher(work)
+        elif not work.config.stores_teacher:
+            parts["teacher"] = _teacher_behind_prefix(work)
+            if work.config.distill_positions:  # the answers' prefix is read once a step; that of the states is kept
+                parts["teacher"] += llm_forward(work.llm, work.prefix) / clips
         if work.config.distillation == "kl":
             # losses.kl_divergence recomputes both distributions in the backward pass; only states are ever cached
             matrix = output_matrix(work.llm, 1 + work.config.distill_positions)
@@ -255,6 +261,14 @@ def _teacher(work: Work) -> float:
     """The prompt and as much of the answer as is distilled, read at once; the output matrix only chooses its tokens."""
     further = work.config.distill_positions
     return llm_forward(work.llm, work.prefix + work.transcript_tokens + work.suffix + further, logits=further)
+
+
+def _teacher_behind_prefix(work: Work) -> float:
+    """A greedy answer is made, where one is distilled, and read; the template's beginning is kept."""
+    further = work.config.distill_positions
+    new = work.transcript_tokens + work.suffix + further
+    answer = llm_forward(work.llm, new - 1, work.prefix, logits=further) if further else 0.0
+    return llm_forward(work.llm, new, work.prefix) + answer
 
 
 def _student(work: Work, cached: bool) -> float:
@@ -278,15 +292,14 @@ def plain_over_cached(work: Work, *, runs_llm: bool) -> float:
 def first_pass_flops(work: Work, unique_clips: int) -> Parts:
     """Filling the caches: the encoder once per clip and augmented copy, the prefix once, and behind it the teacher once
     per clip, as if no two had one text; a greedy answer to distil is first made and then read."""
-    parts, further = dict.fromkeys(PARTS, 0.0), work.config.distill_positions
+    parts = dict.fromkeys(PARTS, 0.0)
     if work.config.cache_states:
         copies = unique_clips * (1 + work.config.variants)
         parts["encoder"] = copies * encoder_forward(work.whisper, work.encoder_positions)
     if work.config.distill > 0:
-        new = work.transcript_tokens + work.suffix + further
-        answer = llm_forward(work.llm, new - 1, work.prefix, logits=further) if further else 0.0
-        parts["teacher"] = unique_clips * (llm_forward(work.llm, new, work.prefix) + answer)
         parts["student"] = llm_forward(work.llm, work.prefix)
+    if work.config.stores_teacher:
+        parts["teacher"] = unique_clips * _teacher_behind_prefix(work)
     return parts
 
 

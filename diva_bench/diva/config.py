@@ -135,6 +135,9 @@ class TrainConfig:
     """Of both distributions, with kl."""
     distill_positions: int = 0
     """How many further tokens of the teacher's own greedy answer are distilled, after the first one."""
+    instructions: Literal["none", "mixed"] = "none"
+    """none: teacher and student read the words alone (the paper). mixed: each step has one of four instructions before them
+    (repeat, answer, translate, name the emotion), and the teacher runs in the step."""
     aligned: Literal["last", "first"] = "last"
     """Which virtual tokens stand for the N tokens of the transcript."""
     shift: int = 0
@@ -247,6 +250,11 @@ class TrainConfig:
                 f"training: locality is {self.locality}; it is a width above 0 around the stretch of a time query of a "
                 "qformer. Set it to null, or queries to time."
             )
+
+    @property
+    def stores_teacher(self) -> bool:
+        """Whether the teacher's states of all transcripts are computed once and stored; else it runs in every step."""
+        return self.distill > 0 and self.instructions == "none"
 
     def runs_llm(self, step: int) -> bool:
         """Whether a step runs the LLM."""

@@ -1,7 +1,8 @@
 """The frozen LLM in training: what the teacher makes of a transcript, and the student's pass over virtual tokens.
 
-Both read the same user turn of the chat template, without any instruction (paper, section 2): template tokens, content,
-template tokens; the teacher's content is the transcript, the student's the virtual tokens of its clip.
+Both read the same user turn of the chat template: template tokens, content, template tokens. The teacher's content is the
+transcript, the student's the virtual tokens of its clip. The turn has no instruction (paper, section 2), or with
+`instructions: mixed` one of INSTRUCTIONS before the content.
 
 B batch, Q virtual tokens, K further tokens of the teacher's answer, E width.
 """
@@ -21,19 +22,47 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from diva_bench.decoding.llm import LLM
 from diva_bench.specs import digest
 
+INSTRUCTIONS = (
+    "Repeat word for word what the user says. Answer with the user's words only.",
+    "Answer the question or reply to the statement in one short sentence.",
+    "Translate what the user says into German. Answer with the translation only.",
+    "Which emotion do the words of the user express? Answer with one word.",
+)
+"""Of `instructions: mixed`: one for each kind of task, none of them the prompt of a task that is evaluated."""
+
 
 class Frozen:
-    """An LLM with its template read. Its weights get no gradients: the backward pass goes through to its input only."""
+    """An LLM with its template read. Its weights get no gradients: the backward pass goes through to its input only.
 
-    def __init__(self, llm: LLM, checkpointing: bool = False) -> None:
+    `frame` in its methods: 0 for the turn without an instruction, k for the one with the k-th of `instructions`."""
+
+    def __init__(self, llm: LLM, checkpointing: bool = False, instructions: Sequence[str] = ()) -> None:
         self.llm, self.device = llm, llm.device
-        self.before, self.after = llm.frame("", None)
-        self.template = digest([self.before, self.after])[:16]
+        self.frames = [llm.frame(text, None) for text in ("", *instructions)]
+        self.template = digest([list(part) for part in self.frames[0]])[:16]
         self._checkpointing = checkpointing
         if checkpointing:
             llm.model.activation_checkpointing_enable({"use_reentrant": False})
-        with torch.no_grad():
-            self._head = llm.model.base_model(inputs_embeds=self._embed(self.before)[None], use_cache=True)
+        with torch.no_grad():  # keys and values of each frame's beginning
+            self._heads = [
+                llm.model.base_model(inputs_embeds=self._embed(before)[None], use_cache=True).past_key_values
+                for before, _ in self.frames
+            ]
+
+    def frame_of(self, step: int) -> int:
+        """The frame of a training step: the instructions take turns."""
+        instructions = len(self.frames) - 1
+        return 1 + step % instructions if instructions else 0
+
+    @property
+    def before(self) -> list[int]:
+        """Token ids of the template before the content, without an instruction."""
+        return self.frames[0][0]
+
+    @property
+    def after(self) -> list[int]:
+        """Token ids of the template behind the content, without an instruction."""
+        return self.frames[0][1]
 
     def _embed(self, ids: Sequence[int]) -> Tensor:
         return self.llm.embed(ids).detach()
@@ -54,54 +83,54 @@ class Frozen:
     # ---- teacher
 
     @torch.inference_mode()
-    def answers(self, transcripts: Sequence[Sequence[int]], positions: int) -> list[list[int]]:
+    def answers(self, transcripts: Sequence[Sequence[int]], positions: int, frame: int = 0) -> list[list[int]]:
         """The first K = `positions` tokens (fewer where it ends) of the greedy answer to each transcript."""
         if not positions:
             return [[] for _ in transcripts]
-        prompts = [torch.cat([self._embed(self.before), self._embed(t), self._embed(self.after)]) for t in transcripts]
-        return self.llm.generate(self.llm.prefill(prompts, shared=len(self.before)), positions)
+        before, after = self.frames[frame]
+        prompts = [self._embed([*before, *t, *after]) for t in transcripts]
+        return self.llm.generate(self.llm.prefill(prompts, shared=len(before)), positions)
 
     @torch.inference_mode()
-    def teach(self, transcripts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[Tensor]:
+    def teach(
+        self, transcripts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], frame: int = 0
+    ) -> list[Tensor]:
         """Per transcript (1 + K_b, E): the last hidden state, after the final norm, at the last prompt position and
         behind each token of the answer."""
-        parts = [
-            torch.cat([self._embed(t), self._embed([*self.after, *a])])
-            for t, a in zip(transcripts, answers, strict=True)
-        ]
-        padded = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)  # right padding: causal, so it is not seen
-        states = self._read(padded)
-        return [states[b, len(p) - 1 - len(a) : len(p)] for b, (p, a) in enumerate(zip(parts, answers, strict=True))]
+        return self._final([self._embed(t) for t in transcripts], answers, frame)
 
     # ---- student
 
-    def study(self, virtual: Sequence[Tensor], answers: Sequence[Sequence[int]]) -> list[Tensor]:
+    def study(self, virtual: Sequence[Tensor], answers: Sequence[Sequence[int]], frame: int = 0) -> list[Tensor]:
         """virtual: per row (Q_b, E), Q_b may be 0 -> per row (1 + K_b, E), as `teach`, with a gradient to `virtual`."""
-        parts = [
-            torch.cat([v.to(self.llm.embeddings.dtype), self._embed([*self.after, *a])])
-            for v, a in zip(virtual, answers, strict=True)
-        ]
-        states = self._read(torch.nn.utils.rnn.pad_sequence(parts, batch_first=True))  # right padding, as in `teach`
+        return self._final([v.to(self.llm.embeddings.dtype) for v in virtual], answers, frame)
+
+    def _final(self, contents: Sequence[Tensor], answers: Sequence[Sequence[int]], frame: int) -> list[Tensor]:
+        """Per row (1 + K_b, E): the final states that predict the answer, behind contents (n_b, E) in their frame."""
+        after = self.frames[frame][1]
+        parts = [torch.cat([c, self._embed([*after, *a])]) for c, a in zip(contents, answers, strict=True)]
+        padded = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)  # right padding: causal, so it is not seen
+        states = self._read(padded, frame)
         return [states[b, len(p) - 1 - len(a) : len(p)] for b, (p, a) in enumerate(zip(parts, answers, strict=True))]
 
-    def _read(self, content: Tensor) -> Tensor:
+    def _read(self, content: Tensor, frame: int) -> Tensor:
         """Final states (B, n, E) of content (B, n, E) behind the template's beginning, which was read once."""
         # on a CPU the backward pass of the fused kernel takes four times as long as plain matrix products
         plain = self.device.type == "cpu" and content.requires_grad
         plain = plain and not self._checkpointing  # what is recomputed comes after this, and must be the same kernel
         with sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext():
-            return self._states(content)
+            return self._states(content, frame)
 
-    def _states(self, content: Tensor) -> Tensor:
-        rows = len(content)
+    def _states(self, content: Tensor, frame: int) -> Tensor:
+        rows, before = len(content), self.frames[frame][0]
         if self._checkpointing:  # which transformers does without a cache only
-            whole = torch.cat([self._embed(self.before).expand(rows, -1, -1), content], dim=1)
+            whole = torch.cat([self._embed(before).expand(rows, -1, -1), content], dim=1)
             # transformers checkpoints in training mode only, and then keeps no cache, which answers need; no dropout is on
             self.llm.model.train()
             out = self.llm.model.base_model(inputs_embeds=whole, use_cache=False)
             self.llm.model.eval()
-            return out.last_hidden_state[:, len(self.before) :]  # type: ignore[no-any-return]
-        cache: Any = copy.deepcopy(self._head.past_key_values)
+            return out.last_hidden_state[:, len(before) :]  # type: ignore[no-any-return]
+        cache: Any = copy.deepcopy(self._heads[frame])
         cache.batch_repeat_interleave(rows)
         out = self.llm.model.base_model(inputs_embeds=content, past_key_values=cache, use_cache=True)
         return out.last_hidden_state  # type: ignore[no-any-return]

@@ -48,7 +48,11 @@ class Meter:
         """`whole`: the clips of all processes; `seconds`: of the wall."""
         clips = [self._run.clips.items[i] for i in whole]
         heard, tokens = sum(c.seconds for c in clips), sum(len(c.tokens) for c in clips)
-        mean = replace(self._work, clip_seconds=heard / len(clips), transcript_tokens=tokens / len(clips))
+        before, after = self._run.frozen.frames[self._run.frozen.frame_of(step)]
+        mean = replace(
+            self._work, clip_seconds=heard / len(clips), transcript_tokens=tokens / len(clips),
+            prefix=len(before), suffix=len(after),
+        )  # fmt: skip
         flops = step_flops(mean, len(clips), runs_llm=self._run.config.runs_llm(step))
         self.ledger.add_step(
             clips=len(clips),

@@ -30,7 +30,7 @@ from diva_bench.specs import digest
 from diva_bench.training import data
 from diva_bench.training.caches import ArrayCache, place
 from diva_bench.training.data import Clips
-from diva_bench.training.frozen import Frozen
+from diva_bench.training.frozen import INSTRUCTIONS, Frozen
 from diva_bench.types import Progress
 
 CONNECTOR = "connector.safetensors"
@@ -87,6 +87,22 @@ class Run:
         """Stored states of several clips' transcripts, end to end: (M, E) float32."""
         rows = [torch.from_numpy(self.taught[text_key(self.clips.items[i].tokens)].astype(np.float32)) for i in chosen]
         return torch.cat(rows).to(self.device)
+
+    def lesson(self, chosen: Sequence[int], frame: int) -> tuple[list[list[int]], Tensor]:
+        """(teacher's answers without their first tokens, its states (M, E) end to end) for clips in a frame: stored ones
+        for the bare turn, computed now for a turn with an instruction."""
+        if not frame:
+            return self.answers(chosen), self.teacher(chosen)
+        texts = [self.clips.items[i].tokens for i in chosen]
+        answers = self.frozen.answers(texts, self.config.distill_positions, frame)
+        return answers, torch.cat(self.frozen.teach(texts, answers, frame)).float().clone()  # out of inference mode
+
+    def positions(self, whole: Sequence[int]) -> int:
+        """What distillation of a batch is divided by: the positions of its answers, or with instructions as many as they
+        could have, since a process computes the answers of its own clips only."""
+        if self.config.stores_teacher:
+            return sum(1 + len(a) for a in self.answers(whole))
+        return len(whole) * (1 + self.config.distill_positions)
 
     def candidates(self, step: int, whole: Sequence[int]) -> Tensor:
         """(C,): the vocabulary of a step, sorted: the tokens of all its clips, `negatives` of the training texts' and a
@@ -150,7 +166,8 @@ def prepare(
     device = str(team.device)
     config = _in_format(config, team, progress)
     whisper = Whisper.load(whisper_dir, device, "float32" if config.train_encoder else config.dtype)
-    frozen = Frozen(LLM.load(llm_dir, device, config.dtype), config.checkpointing)
+    instructions = INSTRUCTIONS if config.instructions == "mixed" else ()
+    frozen = Frozen(LLM.load(llm_dir, device, config.dtype), config.checkpointing, instructions)
     about = {
         "encoder": {
             "weights": _called(config.encoder),
@@ -253,13 +270,14 @@ def _teach(
     team: Accelerator,
     progress: Progress,
 ) -> ArrayCache:
-    """The teacher's states of all transcripts that are needed, computed once: held-out ones, and with distillation all."""
+    """The teacher's states of the transcripts that are needed, computed once: held-out ones; with distillation of the bare
+    turn all."""
     positions = config.distill_positions
     about = [made_of, frozen.template, config.dtype, positions]
     kept = "float16" if config.dtype == "bfloat16" else "float32"
     store = ArrayCache(place(cache, "teacher", about), frozen.llm.embeddings.shape[1], kept, limit)
     groups: list[list[tuple[int, ...]]] = []
-    for part in [clips.dev, *([clips.train] if config.distill else [])]:
+    for part in [clips.dev, *([clips.train] if config.stores_teacher else [])]:
         texts = sorted({clips.items[i].tokens for i in part}, key=lambda t: (len(t), t))
         groups += [texts[k : k + _GROUP] for k in range(0, len(texts), _GROUP)]
     missing = [g for g in groups[team.process_index :: team.num_processes] if any(text_key(t) not in store for t in g)]

@@ -76,10 +76,11 @@ def losses_of(
         virtual, counts = trained(*heard)
         loss, sums = alignment(run, virtual, counts, chosen, whole, step)
         if config.runs_llm(step):
-            positions = sum(1 + len(a) for a in run.answers(whole))
+            frame = run.frozen.frame_of(step)
+            answers, teacher = run.lesson(chosen, frame)
             given, _ = contents(run.trained.connector, virtual, counts, run.frozen.llm.embeddings)
-            student = torch.cat(run.frozen.study(given, run.answers(chosen)))
-            away = distillation(run, student, run.teacher(chosen))
+            student = torch.cat(run.frozen.study(given, answers, frame))
+            away, positions = distillation(run, student, teacher), run.positions(whole)
             loss = loss + away * (config.distill / (positions * run.scale["distill"]))
             sums["distill"] = away.detach() / positions
     return loss, sums
