@@ -1,30 +1,27 @@
-"""Clips of one's own, without references: what a model hears in each, and what it answers."""
+"""Clips without references: the transcript that a model writes of each, and its answer."""
 
 from __future__ import annotations
 
-import csv
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from diva_bench import audio
 from diva_bench.errors import ClipError, UserError
 from diva_bench.generate import generate
-from diva_bench.printable import csv_cell
 from diva_bench.readers.audiofolder import SUFFIXES
+from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.types import Adapter, Progress, Request, Response
-
-_BATCH = 8  # clips asked together
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one model made of one clip.
+    """The answer of one model to one clip.
 
     `clip`: its file as it was named. `seconds`: its length, 0 where it cannot be decoded. `took`: wall time of the answer
-    in seconds, an equal share of its batch; None where there is no answer. `response`: its status and text; `heard` is
-    None for a model that writes no transcript on its way.
+    in seconds; None where the model gave none. `response`: its status and text; `heard`, the transcript that the model
+    wrote on its way, is None for a model that writes none.
     """
 
     clip: str
@@ -32,6 +29,15 @@ class Reply:
     seconds: float
     took: float | None
     response: Response
+
+
+def check_takes_audio(model: str, accepts: Collection[str]) -> None:
+    """UserError for a model that does not take audio; `accepts`: what its adapter takes."""
+    if "audio" not in accepts:
+        takes = ", ".join(sorted(accepts)) or "nothing"
+        raise UserError(
+            f"model {model} does not take audio (it takes {takes}). Choose a model that does: -m diva, -m cascade."
+        )
 
 
 def files(given: Sequence[Path]) -> list[Path]:
@@ -73,40 +79,53 @@ def requests(
     return asked, faults
 
 
-def replies(adapter: Adapter, model: str, asked: Sequence[Request], progress: Progress) -> Iterator[Reply]:
-    """Answers in the order of `asked`, as they come. Raises UserError where the model does not take audio."""
-    if "audio" not in adapter.accepts:
-        takes = ", ".join(sorted(adapter.accepts)) or "nothing"
-        raise UserError(
-            f"model {model} does not take audio (it takes {takes}). Choose one that does: -m diva, -m cascade."
-        )
+def replies(
+    adapter: Adapter, model: str, asked: Sequence[Request], faults: Sequence[Response], progress: Progress
+) -> Iterator[Reply]:
+    """A reply to every request, then one for every clip that cannot be decoded, `faults`.
+
+    Clips are asked one at a time: the time of each is its own, and no answer depends on another clip.
+    """
     with progress.bar(f"hear x {model}", len(asked), "clips") as bar:
-        for start in range(0, len(asked), _BATCH):
-            part = asked[start : start + _BATCH]
+        for request in asked:
+            assert request.audio is not None
             began = time.perf_counter()
-            answers = generate(adapter, part, model)
-            took = (time.perf_counter() - began) / len(part)
-            for request, response in zip(part, answers, strict=True):
-                assert request.audio is not None
-                answered = None if response.status == "error" else took
-                yield Reply(request.id, model, request.audio.seconds, answered, response)
-            bar.advance(len(part))
+            [response] = generate(adapter, [request], model)
+            took = time.perf_counter() - began if response.status == "ok" else None
+            yield Reply(request.id, model, request.audio.seconds, took, response)
+            bar.advance(1)
+    for fault in faults:
+        yield Reply(fault.id, model, 0.0, None, fault)
 
 
-def write_csv(target: Path, rows: Sequence[Reply]) -> None:
-    """One line a reply: clip, model, seconds, heard, answer, status, detail, took. Raises UserError where it cannot be
-    written."""
-    names = ["clip", "model", "seconds", "heard", "answer", "status", "detail", "took"]
+def table(clips: Sequence[Path], rows: Sequence[Reply], prompt: str) -> Table:
+    """One row a reply, in the order of `clips`; seconds are the length of the clip, answer_seconds the wall time."""
+    order = {str(path): place for place, path in enumerate(clips)}
+    cells: list[list[Cell]] = [
+        [
+            reply.clip,
+            reply.seconds,
+            reply.model,
+            reply.response.heard,
+            reply.response.text if reply.response.status == "ok" else None,
+            reply.response.status,
+            reply.response.detail,
+            reply.took,
+        ]
+        for reply in sorted(rows, key=lambda reply: order[reply.clip])
+    ]
+    columns = [
+        *(Column("clip"), Column("seconds", digits=2), Column("model"), Column("transcript"), Column("answer")),
+        *(Column("status"), Column("detail"), Column("answer_seconds", digits=2)),
+    ]
+    return Table("", columns, cells, [f"prompt: {prompt}"] if prompt else [])
+
+
+def write_csv(target: Path, replies: Table) -> None:
+    """Write the table of `table` as CSV. Raises UserError where the file cannot be written."""
     aside = target.with_name(f".{target.name}.part")
     try:
-        with aside.open("w", encoding="utf-8", newline="") as out:
-            writer = csv.writer(out, lineterminator="\n")
-            writer.writerow(names)
-            for row in rows:
-                one = row.response
-                texts = [csv_cell(t) for t in (one.heard or "", one.text, one.status, one.detail)]
-                took = "" if row.took is None else f"{row.took:.3f}"
-                writer.writerow([csv_cell(row.clip), row.model, f"{row.seconds:.3f}", *texts, took])
+        aside.write_text(replies.to_csv(), encoding="utf-8", newline="")
         aside.replace(target)
     except OSError as err:
         aside.unlink(missing_ok=True)
@@ -134,8 +153,3 @@ def record(seconds: float, target: Path, progress: Progress) -> Path:
         raise UserError(f"--record: no microphone can be used ({err}). Give an audio file instead.") from err
     soundfile.write(target, sound, audio.RATE)
     return target
-
-
-def failed(faults: Sequence[Response], model: str) -> list[Reply]:
-    """Clips that cannot be decoded, as replies."""
-    return [Reply(one.id, model, 0.0, None, replace(one)) for one in faults]

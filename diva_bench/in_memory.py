@@ -17,7 +17,7 @@ from diva_bench import data
 from diva_bench.audio import containers, decode
 from diva_bench.errors import ClipError, DataError, SpecError, UserError, nearest
 from diva_bench.readers import ABSENT, locate
-from diva_bench.specs import MEMORY, DataSpec, TaskSpec, problems, prompt
+from diva_bench.specs import MEMORY, TaskSpec, problems, prompt
 from diva_bench.specs.rows import NUMBER, Rows, rows_of, rows_of_dataset, rows_of_frame
 
 Read = Callable[[str, Sequence[str]], Rows]
@@ -80,7 +80,7 @@ class Task(TaskSpec):
             task = cls.model_validate(values)
         except ValidationError as err:
             problem = err.errors(include_url=False)[0]
-            key = problems.dotted(problems.place(problem)).removeprefix("decode.")
+            key = problems.dotted(problems.place(problem)).removeprefix("decode.").removeprefix("data.")
             raise SpecError(f"task {values['name']!r}: {key}: {problems.said(problem)}.") from err
         prompt.check(task, data.check(task))
         _check_clips(task)
@@ -143,7 +143,7 @@ def _values(
         "scorers": table,
         "primary": primary,
         "fields": {} if fields is None else fields,
-        "data": DataSpec(source=MEMORY, rows=len(rows.rows), columns=columns, speech=speech),
+        "data": {"source": MEMORY, "rows": len(rows.rows), "columns": columns, "speech": speech},
         "home": Path(),
         "rows": rows,
     }

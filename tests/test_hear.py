@@ -6,9 +6,11 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -18,7 +20,10 @@ from test_probe import model, weights
 from training_tools import TIME, make_place, prepared, wav
 
 from diva_bench import hear
+from diva_bench.catalog import Catalog
+from diva_bench.cli.hear import Asked, hear_command
 from diva_bench.errors import UserError
+from diva_bench.evaluation import Settings
 from diva_bench.training import train
 from diva_bench.types import Request, Response, Silent
 
@@ -73,7 +78,7 @@ def test_every_clip_of_a_folder_is_answered_by_every_model(run: Hear, clips: Pat
         for m in ("cascade", "diva-time", "diva-learned")
     ]
     assert {r["status"] for r in found} == {"ok"}
-    heard = {r["model"]: r["heard"] for r in found}
+    heard = {r["model"]: r["transcript"] for r in found}
     # learned queries have no reading of their own; the others say what they read, be it nothing
     assert heard["diva-learned-toy"] is None
     assert isinstance(heard["diva-time-toy"], str)
@@ -95,10 +100,19 @@ def test_all_replies_go_into_a_csv_file(run: Hear, clips: Path, tmp_path: Path) 
     assert run("clips", "-m", "diva-time-toy", "--csv", "out.csv").returncode == 1
     with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
         found = list(csv.DictReader(file))
-    assert list(found[0]) == ["clip", "model", "seconds", "heard", "answer", "status", "detail", "took"]
-    assert [r["status"] for r in found] == ["error", "ok", "ok"]
-    assert float(found[1]["took"]) > 0
-    assert found[0]["took"] == ""
+    assert list(found[0]) == [
+        *("clip", "seconds", "model", "transcript", "answer", "status", "detail", "answer_seconds")
+    ]
+    # in the order of the clips, with the cell of a clip that looks like a formula quoted
+    assert [(r["clip"], r["status"]) for r in found] == [
+        ("clips/=cmd.wav", "error"),
+        ("clips/more/two.wav", "ok"),
+        ("clips/one.wav", "ok"),
+    ]
+    assert float(found[1]["answer_seconds"]) > 0
+    assert found[0]["answer_seconds"] == ""
+    shown = run("clips", "-m", "diva-time-toy", "--format", "json")
+    assert list(rows(shown.stdout)[0]) == list(found[0]), "the table and the file have the same columns"
 
 
 def test_the_prompt_reaches_the_model(run: Hear, clips: Path) -> None:
@@ -141,7 +155,7 @@ def test_one_clip_that_a_model_fails_on_takes_no_other_with_it(clips: Path) -> N
 
     asked, faults = hear.requests(hear.files([clips]), "", None, 4)
     assert not faults
-    found = list(hear.replies(Fails(), "fails", asked, Silent()))
+    found = list(hear.replies(Fails(), "fails", asked, faults, Silent()))
     assert [(r.response.status, r.response.text, r.response.detail) for r in found] == [
         ("ok", "fine", ""),
         ("error", "", "RuntimeError: cannot"),
@@ -168,3 +182,43 @@ def test_recording_needs_a_package_and_a_microphone(tmp_path: Path, monkeypatch:
     fake.rec = lambda frames, **_: np.zeros((frames, 1), np.float32)  # type: ignore[attr-defined]
     hear.record(0.5, tmp_path / "out.wav", Silent())
     assert soundfile.info(tmp_path / "out.wav").frames == 8000
+
+
+def test_the_time_of_a_clip_is_its_own_and_a_clip_that_was_not_answered_has_none(clips: Path) -> None:
+    class Slow:
+        accepts, version = frozenset({"audio"}), "1"
+        sizes: ClassVar[list[int]] = []
+
+        def generate(self, requests: list[Request]) -> list[Response]:
+            self.sizes.append(len(requests))
+            if requests[0].id.endswith("two.wav"):
+                return [Response(requests[0].id, status="unsupported", detail="too long")]
+            time.sleep(0.2)
+            return [Response(requests[0].id, "fine")]
+
+        def close(self) -> None: ...
+
+    (clips / "bad.wav").write_bytes(b"nothing")
+    files = hear.files([clips])
+    asked, faults = hear.requests(files, "", None, 4)
+    replies = list(hear.replies(Slow(), "slow", asked, faults, Silent()))
+    table = hear.table(files, replies, "")
+    assert [(row[0], row[5], row[7] is None) for row in table.rows] == [
+        (str(clips / "bad.wav"), "error", True),
+        (str(clips / "more" / "two.wav"), "unsupported", True),
+        (str(clips / "one.wav"), "ok", False),
+    ]
+    assert float(str(table.rows[2][7])) >= 0.2
+    assert Slow.sizes == [1, 1]
+
+
+def test_a_model_that_takes_no_audio_is_refused_before_weights_are_fetched_or_clips_are_read(
+    specs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("fetched, loaded or read")
+
+    for owner, name in ((Catalog, "fetch"), (Catalog, "load"), (hear, "files")):
+        monkeypatch.setattr(owner, name, never)
+    with pytest.raises(UserError, match="model oracle-toy does not take audio"):
+        hear_command(["diva-time-toy", "oracle-toy"], Asked([tmp_path]), Settings(), "rich", [specs])

@@ -1,4 +1,4 @@
-"""`hear`: ask models about clips of one's own, and print what they hear and answer."""
+"""`hear`: print what models write down and answer when they get clips without references."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from diva_bench.cli.streams import say
 from diva_bench.editions import of_model
 from diva_bench.errors import UserError
 from diva_bench.evaluation import Settings, with_settings
-from diva_bench.report.tables import Cell, Column, Table
-from diva_bench.specs import Edition
+from diva_bench.specs import Edition, ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +39,7 @@ def hear_command(
     if not asked.clips and asked.record is None:
         raise UserError("no clip is named. Give audio files or folders, or record one with --record 5.")
     progress, catalog = Terminal(), Catalog(paths)
-    wanted = cast(Edition | None, settings.model_edition)
-    specs = [
-        with_settings(
-            catalog.model(name, of_model(catalog, name, "full", wanted, progress, fetch=wanted == "full")), settings
-        )
-        for name in dict.fromkeys(models)
-    ]
+    specs = _specs(catalog, models, settings, progress)
     clips = hear.files(asked.clips)
     if asked.record is not None:
         name = Path(f"recorded-{datetime.now().astimezone():%Y%m%d-%H%M%S}.wav")
@@ -55,22 +48,35 @@ def hear_command(
     catalog.fetch(specs, progress)
     replies: list[hear.Reply] = []
     for model in specs:
-        replies += hear.failed(faults, model.name)
-        if not requests:
-            continue
-        adapter = catalog.load(model, progress)
-        try:
-            replies += hear.replies(adapter, model.name, requests, progress)
-        finally:
-            adapter.close()
+        if requests:
+            adapter = catalog.load(model, progress)
+            try:
+                replies += hear.replies(adapter, model.name, requests, faults, progress)
+            finally:
+                adapter.close()
+        else:
+            replies += [hear.Reply(fault.id, model.name, 0.0, None, fault) for fault in faults]
+    table = hear.table(clips, replies, asked.prompt)
     if asked.csv:
-        hear.write_csv(asked.csv, replies)
+        hear.write_csv(asked.csv, table)
         progress.note(f"written: {asked.csv}")
     if format == "rich":
         _print_blocks(clips, replies, asked)
     else:
-        print_table(_table(clips, replies, asked), format)
+        print_table(table, format)
     return 1 if any(reply.response.status != "ok" for reply in replies) else 0
+
+
+def _specs(catalog: Catalog, models: Sequence[str], settings: Settings, progress: Terminal) -> list[ModelSpec]:
+    """The models, each of which takes audio; nothing is fetched or loaded."""
+    edition = cast(Edition | None, settings.model_edition)
+    specs = []
+    for name in dict.fromkeys(models):
+        chosen = of_model(catalog, name, "full", edition, progress, fetch=edition == "full")
+        spec = with_settings(catalog.model(name, chosen), settings)
+        hear.check_takes_audio(spec.name, catalog.adapter_for(spec).accepts)
+        specs.append(spec)
+    return specs
 
 
 def _lines(reply: hear.Reply) -> list[tuple[str, str]]:
@@ -78,8 +84,8 @@ def _lines(reply: hear.Reply) -> list[tuple[str, str]]:
     response = reply.response
     if response.status != "ok":
         return [("not answered", response.detail or response.status)]
-    heard = [] if response.heard is None else [("heard", response.heard or "(no words)")]
-    return [*heard, ("answer", response.text or "(empty)")]
+    transcript = [] if response.heard is None else [("transcript", response.heard or "(no words)")]
+    return [*transcript, ("answer", response.text or "(empty)")]
 
 
 def _print_blocks(clips: Sequence[Path], replies: Sequence[hear.Reply], asked: Asked) -> None:
@@ -103,25 +109,3 @@ def _print_blocks(clips: Sequence[Path], replies: Sequence[hear.Reply], asked: A
                 whole = Text(visible(f"{name}: {' '.join(text.split())}"))
                 for line in whole.wrap(console, max(20, console.width - 4)):
                     say(f"    {line.plain.rstrip()}")
-
-
-def _table(clips: Sequence[Path], replies: Sequence[hear.Reply], asked: Asked) -> Table:
-    order = {str(path): k for k, path in enumerate(clips)}
-    rows: list[list[Cell]] = [
-        [
-            reply.clip,
-            reply.seconds,
-            reply.model,
-            reply.response.heard,
-            reply.response.text if reply.response.status == "ok" else None,
-            reply.response.status,
-            reply.response.detail,
-            reply.took,
-        ]
-        for reply in sorted(replies, key=lambda reply: order[reply.clip])
-    ]
-    names = [
-        *(Column("clip"), Column("seconds", digits=2), Column("model"), Column("heard"), Column("answer")),
-        *(Column("status"), Column("detail"), Column("took, s", digits=2)),
-    ]
-    return Table("", names, rows, [f"prompt: {asked.prompt}"] if asked.prompt else [])
