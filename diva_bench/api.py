@@ -1,24 +1,30 @@
-"""The functions of `import diva_bench`: arguments are checked here, in words, and all else is done below.
+"""The functions of `import diva_bench`: they check their arguments; the modules below do the work.
 
-A mistake of the caller is a UserError. News goes to the logger "diva_bench", and bars to a Progress where one is given.
-Nothing is printed, and the process is never ended.
+A mistake of the caller is a UserError. Notes go to the logger "diva_bench", bars to a Progress where one is given. Nothing
+is printed, and the process is never ended.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
+import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
-from diva_bench import assets, evaluation, importing, provenance
+from diva_bench import assets, evaluation, imported, importing, provenance
 from diva_bench.catalog import Catalog
-from diva_bench.errors import UserError
+from diva_bench.errors import UserError, nearest
 from diva_bench.evaluation import Settings
+from diva_bench.predictions import FORMATS
+from diva_bench.readers.place import data_folder
 from diva_bench.report import leaderboard as boards
 from diva_bench.report.compare import chosen, differences_table, groups_tables, scores_table, tests_table
 from diva_bench.report.compare import compare as compared
-from diva_bench.report.runs import unreadable_table
+from diva_bench.report.runs import failures, unreadable_table
 from diva_bench.report.tables import Tables
 from diva_bench.runs import aligned, unchanged
 from diva_bench.runs.records import of_tasks
@@ -27,11 +33,71 @@ from diva_bench.runs.run import load_runs as loaded
 from diva_bench.specs import Json, ModelSpec, TaskSpec
 from diva_bench.types import Adapter, Logged, Progress
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _public(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """A function whose callers get a UserError for a missing or unknown argument, and messages that name the arguments of
+    Python where those of the modules below name options of the command line."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as err:
+            names = ", ".join(signature.parameters)
+            strange = next((name for name in kwargs if name not in signature.parameters), "")
+            near = nearest(strange, signature.parameters) if strange else ""
+            raise UserError(f"{function.__name__}: {err}.{near} Its arguments: {names}.") from err
+        try:
+            return function(*args, **kwargs)
+        except UserError as err:
+            err.args = (in_python(str(err)), *err.args[1:])
+            raise
+
+    return checked
+
+
+_OPTION = re.compile(
+    r"`(?:diva-bench|pip|inspect|git) [^`]*`"
+    r"|\bdiva-bench(?: [^\s`;,()]+)+"
+    r"|--(?P<name>[a-z][a-z-]*)(?:[ =](?P<value>'[^']*'|[A-Z]{2,}[A-Z=,.]*[A-Z]|full|mini|nano|wrong|drop|float32|\d+)\b)?"
+)
+"""Commands, which stay as they are, and options of the command line, with the value that stands behind some of them."""
+_ARGUMENTS = {"path": "paths", "model": "models", "task": "tasks", "scorer": "scorers", "batch-budget": "batch_seconds"}
+_ARGUMENTS |= {"allow-partial": "allow_partial=True", "in-memory": "in_memory=True", "no-gold": "gold=False"}
+
+
+def in_python(message: str) -> str:
+    """A message in which the arguments of Python stand for options of the command line: "data_dir=DIR" for "--data-dir DIR"."""
+
+    def argument(match: re.Match[str]) -> str:
+        if match["name"] is None:
+            return match[0]
+        name = _ARGUMENTS.get(match["name"], match["name"].replace("-", "_"))
+        value = match["value"] or ""
+        if value and not value.isdigit() and value == value.lower() and value[0] != "'":
+            value = repr(value)
+        return f"{name}={value}" if value and "=" not in name else name + (f" {value}" if value else "")
+
+    return _OPTION.sub(argument, message)
+
+
+class _Notes(Logged):
+    """Notes for the log of who calls from Python."""
+
+    def note(self, message: str) -> None:
+        super().note(in_python(message))
+
+
 PathLike = str | os.PathLike[str]
 ModelLike = PathLike | ModelSpec | Adapter
 TaskLike = PathLike | TaskSpec
 
 
+@_public
 def run(
     models: ModelLike | Iterable[ModelLike],
     tasks: TaskLike | Iterable[TaskLike],
@@ -54,7 +120,7 @@ def run(
     allow_partial: bool = False,
     paths: PathLike | Iterable[PathLike] = (),
 ) -> Runs:
-    """Ask models the questions of tasks, and score the answers. The same call goes on where an earlier one stopped.
+    """Run models on tasks, and score the answers. The same call continues where an earlier one stopped.
 
     Args:
         models: names, paths of YAML files, ModelSpecs, or models in memory: objects with `name`, `version`, `accepts` and
@@ -66,21 +132,23 @@ def run(
         device: "cpu", "cuda", "cuda:1"; "auto": the model's own setting, else a GPU where there is one.
         audio: conditions that the clips are changed by, each a run of its own: "silence", "noise", "shuffled", "10" (dB),
             "speed=0.9", "codec=opus-16k".
-        prompts: number of wordings that a task is asked in.
+        prompts: number of prompt variants of every task.
         output: folder of runs.
         data_dir: folder of the full tasks' corpora; None: DIVA_BENCH_DATA.
-        progress: shows bars; None: none, and news goes to the logger "diva_bench".
+        progress: shows bars; None: no bars, and notes go to the logger "diva_bench".
         prompt: in place of the task's own, as are the next two; such runs are of another task id.
         system: message; "" for none.
         max_new_tokens: longest answer.
         model_edition: of the models; None: that of the data where they have it.
         seed: of sampling, of `limit`, and of the random baseline.
         batch_seconds: padded audio seconds of a batch; None: the model's own.
-        allow_partial: ask though rows of the data are missing; such a run is in no table.
+        allow_partial: run although rows of the data are missing; such a run is in no table.
         paths: folders of task and model YAML files.
 
-    Returns the runs, one for every model, task, wording and condition; a run whose questions failed is incomplete, and says
-    so. Raises UserError for a mistake, before anything is asked.
+    Returns the runs, one for every model, task, prompt variant and condition. A run with failed answers is incomplete; its
+    `summary.errors` has their number, and a warning in the log says how many failed and the most common reason.
+
+    Raises UserError for a mistake, before a model is loaded.
     """
     known = _models(models), _tasks(tasks)
     settings = Settings(
@@ -94,8 +162,8 @@ def run(
         dtype=dtype,
         audio=tuple(_listed(audio, "audio", "a condition, such as 'silence'", (str,))),
         prompts=prompts,
-        data_dir=None if data_dir is None else _path(data_dir, "data_dir"),
-        allow_partial=allow_partial,
+        data_dir=_data_folder(data_dir),
+        allow_partial=_truth(allow_partial, "allow_partial"),
         prompt=prompt,
         system=system,
         max_new_tokens=max_new_tokens,
@@ -104,9 +172,13 @@ def run(
     command = provenance.without_folders(f"diva_bench.run({_names(known[0])}, {_names(known[1])}{settings.changed()})")
     jobs = evaluation.prepare(catalog, *known, settings, shown, command=command)
     jobs = evaluation.ready(catalog, jobs, settings.output, shown)
-    return Runs(evaluation.run_jobs(catalog, jobs, settings.output, shown) or ())
+    runs = Runs(evaluation.run_jobs(catalog, jobs, settings.output, shown) or ())
+    for text in failures(runs):
+        logging.getLogger("diva_bench").warning("%s", in_python(text))
+    return runs
 
 
+@_public
 def load_runs(path: PathLike | Iterable[PathLike] = "results") -> Runs:
     """The runs on disk: `path` is a run's folder, a task's, a folder of runs such as "results", or several of them.
 
@@ -115,36 +187,32 @@ def load_runs(path: PathLike | Iterable[PathLike] = "results") -> Runs:
     return loaded(_paths(path))
 
 
+@_public
 def score(
     runs: Run | PathLike | Iterable[Run | PathLike],
     *,
-    scorers: str | Mapping[str, Mapping[str, Any] | None] | None = None,
+    scorers: str | Iterable[str] | Mapping[str, Mapping[str, Any] | None] | None = None,
     tasks: TaskSpec | Iterable[TaskSpec] = (),
     data_dir: PathLike | None = None,
     paths: PathLike | Iterable[PathLike] = (),
     progress: Progress | None = None,
 ) -> Runs:
-    """Score stored answers again, with today's scorers; the runs' models are not asked.
+    """Score stored answers again, with the scorers of this version. No model is run.
 
     Args:
         runs: Runs, or folders as `load_runs` takes them.
-        scorers: more of them, this time: a name, or name -> settings.
-        tasks: those of the runs that were made in Python.
+        scorers: more scorers, for this call: a name, names, or name -> settings.
+        tasks: the tasks of the runs, where they were made in Python.
 
-    Raises UserError where a run cannot be read, or its task or data have changed since it was asked.
+    Raises UserError where a run cannot be read, or its task or data have changed since the model was run.
     """
-    given = [_only(task, TaskSpec, "tasks", "a Task") for task in _several(tasks, TaskSpec)]
-    more: dict[str, Json] = {}
-    if scorers is not None:
-        table = {scorers: None} if isinstance(scorers, str) else scorers
-        if not isinstance(table, Mapping):
-            raise _wrong("scorers", scorers, "a name, or a mapping, name -> settings")
-        more = {str(name): dict(settings or {}) for name, settings in table.items()}
-    catalog, shown = Catalog(_paths(paths), given), _shown(progress)
-    where = None if data_dir is None else _path(data_dir, "data_dir")
+    made = [_only(task, TaskSpec, "tasks", "a Task, or a list of them") for task in _several(tasks, TaskSpec)]
+    catalog, shown = Catalog(_paths(paths), made), _shown(progress)
+    where, more = _data_folder(data_dir), _scorers(scorers)
     return Runs(evaluation.score(catalog, one.path, shown, more, where) for one in _runs(runs))
 
 
+@_public
 def compare(
     *runs: Run | PathLike,
     metrics: str | Iterable[str] = (),
@@ -161,12 +229,14 @@ def compare(
     if len(flat) < 2:
         raise UserError(f"compare needs two runs or more, and got {len(flat)}: compare(run, other).")
     wanted = _listed(metrics, "metrics", "the name of a metric", (str,))
+    values = _texts(references, "references", "group -> value")
     lined = aligned.sheet([one.path for one in flat], Catalog(_paths(paths)), _shown(progress))
     found = compared(lined, chosen(lined, wanted))
     tables = [scores_table(found), differences_table(found), tests_table(found)]
-    return Tables([*tables, *groups_tables(found, dict(references or {}))])
+    return Tables([*tables, *groups_tables(found, values)])
 
 
+@_public
 def leaderboard(
     runs: Run | PathLike | Iterable[Run | PathLike] = "results",
     *,
@@ -181,12 +251,16 @@ def leaderboard(
 
     Args:
         runs: Runs, or folders as `load_runs` takes them.
-        tasks: only these.
+        tasks: only these: names, with or without the subset, or ids.
         overview: only the tables of tasks by models.
-        in_memory: rank runs of models in memory too, whose weights are not hashed.
+        in_memory: also rank runs of models in memory, whose weights are not hashed.
         ranks: also the interval of every rank; reads all rows.
+
+    Raises UserError for a task that no run is of.
     """
     names = _listed(tasks, "tasks", "the name of a task", (str,))
+    overview, in_memory = _truth(overview, "overview"), _truth(in_memory, "in_memory")
+    ranks = _truth(ranks, "ranks")
     found = of_tasks([one.summary for one in _runs(runs)], names)
     unreadable: list[str] = []
     place = found[0].folder.parent.parent if found else Path()
@@ -198,6 +272,7 @@ def leaderboard(
     return Tables([*tables, *unreadable_table(unreadable)])
 
 
+@_public
 def import_predictions(
     files: PathLike | Iterable[PathLike],
     task: str,
@@ -217,7 +292,26 @@ def import_predictions(
     paths: PathLike | Iterable[PathLike] = (),
     progress: Progress | None = None,
 ) -> Runs:
-    """Make runs of answers that another system gave, to score, rank and compare them as any; see `diva-bench import`.
+    """Make runs of the answers of another system, to score, rank and compare them as any other; see `diva-bench import`.
+
+    Args:
+        files: one set of answers; "{subset}" in a name stands for every subset of the task.
+        task: the name of a task.
+        model_name: the name of the system.
+        format: "auto", or one of the formats in the documentation of `diva-bench import`.
+        columns: role ("id", "text", "score") -> column, for jsonl and csv.
+        labels: text in the files -> label of the task.
+        only: the filter (lm-eval, lmms-eval) or the epoch (inspect) that counts, where there are several.
+        top: what a perfect answer gets in the files, 1 or 100; None: as the format says.
+        errors: what is done with answers that failed at their source: "wrong" scores them as empty answers, "drop" leaves
+            them out; None: the run is not ranked.
+        edition: of the data: "full" or "mini".
+        data_dir: folder of the full tasks' corpora; None: DIVA_BENCH_DATA.
+        gold: False keeps the scores in the files and needs no data of the task.
+        clusters: with gold=False, a table of ids and clusters.
+        output: folder of runs.
+        paths: folders of task and model YAML files.
+        progress: shows bars.
 
     Raises UserError where a file cannot be read or does not fit the task; nothing is written then.
     """
@@ -225,15 +319,15 @@ def import_predictions(
         files=_paths(files),
         task=_only(task, str, "task", "the name of a task"),
         model_name=_only(model_name, str, "model_name", "a name"),
-        format=format,
-        columns=columns,
-        labels=labels,
-        only=only,
-        top=top,
-        errors=errors,
-        edition=edition,
-        data_dir=None if data_dir is None else _path(data_dir, "data_dir"),
-        gold=gold,
+        format=_one_of(format, "format", ("auto", *FORMATS)),
+        columns=_texts(columns, "columns", "role -> column"),
+        labels=_texts(labels, "labels", "text -> label"),
+        only=None if only is None else _only(only, str, "only", "text, or None"),
+        top=_one_of(top, "top", (None, 1, 100)),
+        errors=_one_of(errors, "errors", (None, *imported.ERRORS)),
+        edition=_one_of(edition, "edition", ("full", "mini")),
+        data_dir=_data_folder(data_dir),
+        gold=_truth(gold, "gold"),
         clusters=None if clusters is None else _path(clusters, "clusters"),
         output=_path(output, "output"),
     )
@@ -305,7 +399,7 @@ def _tasks(given: Any) -> list[evaluation.TaskLike]:
 def _shown(given: Any) -> Progress:
     """The Progress that was given; without one, notes go to the log."""
     if given is None:
-        return Logged()
+        return _Notes()
     if lacking := [part for part in ("track", "bar", "note") if not callable(getattr(given, part, None))]:
         raise _wrong("progress", given, "None, or a Progress", f"; it has no {', '.join(lacking)}")
     return cast(Progress, given)
@@ -345,6 +439,10 @@ def _paths(given: Any) -> list[Path]:
     return [_path(one, "paths") for one in every]
 
 
+def _data_folder(given: Any) -> Path | None:
+    return None if given is None else data_folder(_path(given, "data_dir"))
+
+
 def _path(given: Any, what: str) -> Path:
     return Path(os.fspath(_only(given, (str, os.PathLike), what, "a path")))
 
@@ -354,7 +452,8 @@ def _listed(given: Any, what: str, allowed: str, kinds: tuple[type, ...]) -> lis
 
 
 def _several(given: Any, kinds: type | tuple[type, ...]) -> Iterable[Any]:
-    return given if isinstance(given, Iterable) and not isinstance(given, kinds) else [given]
+    one = (str, bytes, Mapping, *(kinds if isinstance(kinds, tuple) else (kinds,)))
+    return [given] if isinstance(given, one) or not isinstance(given, Iterable) else given
 
 
 def _only(given: Any, kinds: type | tuple[type, ...], what: str, allowed: str) -> Any:
@@ -363,10 +462,43 @@ def _only(given: Any, kinds: type | tuple[type, ...], what: str, allowed: str) -
     return given
 
 
+def _truth(given: Any, what: str) -> bool:
+    return bool(_only(given, bool, what, "True or False"))
+
+
+def _one_of(given: Any, what: str, allowed: Sequence[Any]) -> Any:
+    if isinstance(given, bool) or given not in allowed:
+        near = nearest(given, [one for one in allowed if isinstance(one, str)]) if isinstance(given, str) else ""
+        raise _wrong(what, given, ", ".join(map(repr, allowed)), near and f".{near}")
+    return given
+
+
+def _texts(given: Any, what: str, how: str) -> dict[str, str]:
+    """A mapping of text to text; None is an empty one."""
+    table = {} if given is None else given
+    if not isinstance(table, Mapping) or not all(isinstance(side, str) for pair in table.items() for side in pair):
+        raise _wrong(what, given, f"a mapping of text, {how}")
+    return dict(table)
+
+
+def _scorers(given: Any) -> dict[str, Json]:
+    """Scorer -> its settings, of a name, of names, or of such a mapping."""
+    table = {given: None} if isinstance(given, str) else {} if given is None else given
+    if isinstance(table, Iterable) and not isinstance(table, Mapping | bytes):
+        names = list(table)
+        table = dict.fromkeys(names) if all(isinstance(name, str) for name in names) else None
+    if not isinstance(table, Mapping) or not all(
+        isinstance(name, str) and isinstance(settings, Mapping | None) for name, settings in table.items()
+    ):
+        raise _wrong("scorers", given, "the name of a scorer, a list of names, or a mapping, name -> settings")
+    return {name: dict(settings or {}) for name, settings in table.items()}
+
+
 def _wrong(what: str, given: Any, allowed: str, more: str = "") -> UserError:
     said = repr(given)
     shown = f"{said} ({type(given).__name__})" if len(said) < 60 else f"a {type(given).__name__}"
-    return UserError(f"{what}: {shown} is not allowed{more}. Allowed: {allowed}.")
+    stop = "" if more.endswith("?") else "."
+    return UserError(f"{what}: {shown} is not allowed{more}{stop} Allowed: {allowed}.")
 
 
 def _names(given: Sequence[Any]) -> str:

@@ -26,6 +26,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.decoding import chat
 from diva_bench.editions import Editions, choose
 from diva_bench.errors import OtherQuestion, SpecError, StoreError, UserError
+from diva_bench.readers.place import data_folder
 from diva_bench.runs import runner, scoring
 from diva_bench.runs.run import Run, task_of
 from diva_bench.runs.runner import Job
@@ -72,7 +73,11 @@ class Settings:
             value = getattr(self, name)
             if value is None and name not in ("seed", "prompts"):
                 continue
-            if not isinstance(value, kinds) or isinstance(value, bool) or (least is not None and not value >= least):
+            if (
+                not isinstance(value, kinds)
+                or isinstance(value, bool)
+                or (least is not None and not least <= value < _MOST)
+            ):
                 raise UserError(f"{name} is {value!r} ({type(value).__name__}). Allowed: {what}.")
         if self.prompt is not None and not self.prompt.strip():
             raise UserError("prompt is empty: a model has to be asked something.")
@@ -91,10 +96,11 @@ _CHOICES: Mapping[str, tuple[str | None, ...]] = {
     "model_edition": (None, "full", "mini", "nano"),
     "dtype": (None, "float32", "bfloat16", "float16"),
 }
+_MOST = 2**32  # beyond what any setting may be; not infinity, which no batch has
 _KINDS: Mapping[str, tuple[Any, float | None, str]] = {
     "limit": (int, 1, "a number of samples, from 1; None for all"),
-    "seed": (int, 0, "a whole number, from 0"),
-    "prompts": (int, 1, "a number of wordings, from 1"),
+    "seed": (int, 0, "a whole number, from 0 to 4294967295"),
+    "prompts": (int, 1, "a number of prompt variants, from 1"),
     "batch_seconds": ((int, float), 0.1, "seconds, from 0.1"),
     "max_new_tokens": (int, 1, "a number of tokens, from 1"),
     "prompt": (str, None, "text"),
@@ -145,6 +151,7 @@ def prepare(
     `command`: what the run record says of how the run was started. `resolved`: specs of models that the catalog cannot
     resolve, because their weights are not on this machine. `editions`: where they are chosen already.
     """
+    data_folder(settings.data_dir)  # told also where no task reads it
     given = dict.fromkeys(perturbations.parse(text) for text in settings.audio)
     conditions: list[perturbations.Control | None] = [*given] or [None]
     chosen = editions or editions_of(catalog, models, tasks, settings, progress)
@@ -232,17 +239,19 @@ def spec_of(adapter: Adapter) -> ModelSpec:
     """The spec of a model in memory: of who it is, no more is known than its name; with its version that is its identity.
     SpecError for a name that no folder can have."""
     try:
-        return ModelSpec(
-            name=adapter.name,  # type: ignore[attr-defined]  # what the Protocol leaves to specs; checked at the door
-            edition=None,
-            adapter=IN_MEMORY,
-            description=f"A model in memory, {type(adapter).__qualname__}; its weights are not hashed.",
-            citation="",
-            licence="",
-            args={},
-            weights={},
-            runtime=Runtime(dtype="float32"),
-            training=None,
+        return ModelSpec.model_validate(
+            {
+                "name": adapter.name,  # type: ignore[attr-defined]  # what the Protocol leaves to specs; checked by api.py
+                "edition": None,
+                "adapter": IN_MEMORY,
+                "description": f"A model in memory, {type(adapter).__qualname__}; its weights are not hashed.",
+                "citation": "",
+                "licence": "",
+                "args": {},
+                "weights": {},
+                "runtime": Runtime(dtype="float32"),
+                "training": None,
+            }
         )
     except ValidationError as err:
         raise SpecError(f"model {getattr(adapter, 'name', None)!r}: name: {words(err)}.") from err

@@ -39,6 +39,24 @@ def test_the_version_is_the_packages(run: Command) -> None:
     assert run("--version").stdout == f"diva-bench {diva_bench.__version__}\n"
 
 
+USAGE = [
+    (("list",), "Choose from:\n  tasks,\n  models,\n  metrics,\n  runs\n"),
+    (("list", "zz"), "Error: Invalid value for 'kind': 'zz' is not one of 'tasks', 'models', 'metrics', 'runs'.\n"),
+    (("run", "-m", "echo", "-t", "toy", "--limit", "0"), "'--limit': it must be greater than or equal to 1\n"),
+    (("run", "-m", "echo", "-t", "toy", "--limit", "x"), "'--limit': it must be a valid integer"),
+    (("leaderboard", "--format", "xls"), "'--format': 'xls' is not one of 'rich', 'md', 'csv', 'latex', 'json'."),
+    (("runn",), "No such command 'runn'. Did you mean 'run'?"),
+]
+
+
+@pytest.mark.parametrize(("words", "text"), USAGE)
+def test_a_mistake_in_a_command_is_told_in_plain_text(run: Command, words: tuple[str, ...], text: str) -> None:
+    done = run(*words)
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert "\\t" not in done.stderr
+
+
 @pytest.mark.parametrize("words", [(), ("run",), ("leaderboard",), ("new", "task"), ("compare",)])
 def test_h_is_help(run: Command, words: tuple[str, ...]) -> None:
     short, long = run(*words, "-h"), run(*words, "--help")
@@ -106,6 +124,15 @@ def test_a_csv_is_one_table_that_pandas_reads(run: Command) -> None:
     done = run("compare", *runs, "--format", "csv")
     assert "csv: the first of 6 tables; --all-tables also prints: differences: echo - majority; tests: " in done.stderr
     assert list(pandas.read_csv(io.StringIO(done.stdout)).columns)[:2] == ["metric", "model"]
+
+
+@pytest.mark.parametrize("command", ["compare", "diagnose", "score"])
+def test_a_pattern_that_matches_nothing_is_told(run: Command, command: str) -> None:
+    done = run(command, "results/covost2-de-*/cascade-*", "results/covost2-de-*/diva-*")
+    assert done.returncode != 0
+    text = " ".join((done.stdout + done.stderr).split())
+    assert "No folder matches this pattern. Run the models first." in text
+    assert "A checkout has published runs in results/mini." in text
 
 
 def test_an_overview_alone_is_tasks_by_models(run: Command) -> None:

@@ -130,7 +130,7 @@ def test_the_prompt_reaches_the_model(run: Hear, clips: Path) -> None:
         ([], "no clip is named. Give audio files or folders, or record one with --record 5."),
         (["nowhere.wav"], "nowhere.wav: there is no such file or folder. Give audio files, or folders of them."),
         (["empty"], "empty: has no audio file (looked for .wav, "),
-        (["clips", "-m", "oracle-toy"], "model oracle-toy does not take audio (it takes choices, text). Choose one"),
+        (["clips", "-m", "oracle-toy"], "model oracle-toy does not take audio (it takes choices, text). Choose a"),
         (["clips", "--csv", "no/such/out.csv"], "no/such/out.csv: cannot be written (No such file or directory)"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from diva_bench.errors import StoreError
+from diva_bench.errors import StoreError, UserError
 from diva_bench.report.leaderboard import leaderboard, page
 from diva_bench.report.tables import Score, Table
 from diva_bench.runs.records import collect, of_tasks, synthetic_note
@@ -214,14 +214,15 @@ def test_two_questions_under_one_task_name_go_by_their_ids(tmp_path: Path) -> No
         (["covost2"], ["covost2-de-4be1f0"]),
         (["covost2-de"], ["covost2-de-4be1f0"]),
         (["mustard-654321"], ["mustard-654321"]),
-        (["must"], []),
-        (["must", "mustard", "covost2"], ["covost2-de-4be1f0", "mustard-654321"]),
+        (["mustard", "covost2"], ["covost2-de-4be1f0", "mustard-654321"]),
     ],
 )
 def test_runs_are_chosen_by_the_names_of_their_tasks(tmp_path: Path, names: list[str], ids: list[str]) -> None:
     run(tmp_path)
     run(tmp_path, task_id="mustard-654321", edition="full", model_edition="full")
     assert [s.task_id for s in of_tasks(collect(tmp_path), names)] == ids
+    with pytest.raises(UserError, match=r"unknown task 'must' in these runs\. Did you mean 'mustard'\?"):
+        of_tasks(collect(tmp_path), [*names, "must"])
 
 
 # ---------------------------------------------------------------- writing

@@ -14,7 +14,7 @@ from diva_bench.evaluation import training_of
 from diva_bench.report.ablation import Block, Outcome, Variant
 from diva_bench.report.ablation_grid import Part, compared, grid, own_gaps
 from diva_bench.runs.aligned import Sheet, sheet
-from diva_bench.runs.records import RunSummary, collect, of_folder, of_tasks
+from diva_bench.runs.records import RunSummary, collect, is_of, of_folder
 from diva_bench.runs.store import RunFolder
 from diva_bench.types import Progress
 
@@ -123,7 +123,7 @@ def _named(word: str, known: Sequence[RunSummary], results: Path) -> list[RunSum
 
 
 def _asked(run: RunSummary, tasks: Sequence[str]) -> bool:
-    return bool(of_tasks([run], tasks))
+    return not tasks or any(is_of(run, name) for name in tasks)
 
 
 def _columns(models: Sequence[Model], tasks: Sequence[str]) -> list[str]:

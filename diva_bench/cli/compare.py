@@ -120,7 +120,8 @@ def trio_command(
     stored = stored_runs(results, unreadable)
     runs = [s for s in stored if s.plain]
     trials = len(stored) - len(runs)
-    runs = of_tasks(runs, tasks)
+    chosen = of_tasks(stored, tasks)
+    runs = [s for s in runs if s in chosen]
     catalog, progress = Catalog(paths), Terminal()
     trios: list[Trio] = []
     missing: dict[str, list[str]] = {}

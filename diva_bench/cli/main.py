@@ -522,6 +522,12 @@ def main() -> None:
     sys.exit(code)
 
 
+def _plain(usage: str) -> str:
+    """A usage error without tabs, and without the words of the library that checked the value."""
+    text = usage.rstrip().expandtabs(2).replace("Value error, ", "")
+    return text.replace("Input should be a valid ", "it must be a valid ").replace("Input should be ", "it must be ")
+
+
 def _answer() -> int:
     """The exit code of what the command line asks for."""
     try:
@@ -541,7 +547,7 @@ def _answer() -> int:
         ):  # of the command line itself; its class is private to typer
             told = io.StringIO()
             err.show(file=told)
-            streams.say(told.getvalue().rstrip(), error=True)
+            streams.say(_plain(told.getvalue()), error=True)
             return int(err.exit_code)
         if isinstance(err, UserError):
             streams.say(f"diva-bench: {err}", error=True)

@@ -87,6 +87,28 @@ def _notes(runs: Sequence[Run]) -> list[str]:
     return [*dict.fromkeys(notes), *(str(run.path) for run in runs)]
 
 
+def failures(runs: Sequence[Run]) -> list[str]:
+    """What went wrong in runs, one line a run and kind: failed answers with the most common reason, clips that cannot be
+    used."""
+    lines = []
+    for run in runs:
+        summary = run.summary
+        if summary.errors:
+            why = _commonest(reasons(run.path).get("error"))
+            lines.append(
+                f"{run.path}: {summary.errors} of {summary.n} answers failed and are not scored{why}. "
+                "The same call asks them again."
+            )
+        if summary.data_faults:
+            fault = summary.data_faults[0]
+            reason = f"{fault['id']}: {cut_to(fault['reason'], _LONGEST)}"
+            lines.append(
+                f"{run.path}: {len(summary.data_faults)} clips cannot be used and are left out for every model, the first: "
+                f"{reason}"
+            )
+    return lines
+
+
 def _left_out(run: Run) -> list[str]:
     """The clips that cannot be used, by their reasons: how many, and the first few."""
     alike: dict[str, list[str]] = {}

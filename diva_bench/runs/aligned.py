@@ -18,7 +18,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UserError
 from diva_bench.runs.records import RunSummary, comparable, summary_of
 from diva_bench.runs.run import task_of
-from diva_bench.runs.store import Json, RunFolder
+from diva_bench.runs.store import Json, RunFolder, expected
 from diva_bench.scorers import rises
 from diva_bench.scorers.given import METRIC
 from diva_bench.scorers.given import NAME as GIVEN
@@ -119,9 +119,7 @@ def ranks(
 def summary_at(path: Path) -> RunSummary:
     """The summary of a run folder that can be compared; StoreError says why another cannot, and what to do."""
     if not (path / "run.json").is_file():
-        raise StoreError(
-            f"{path}: is no run folder. Give folders such as results/<task>/<run>, with a run.json inside."
-        )
+        raise StoreError(f"{path}: is no run folder. {expected(path)}")
     again = f"Run `diva-bench score {path}`."
     if (path / "summary.json").is_file() and not (path / "scores.jsonl").is_file():
         raise StoreError(

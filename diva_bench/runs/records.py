@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from diva_bench.errors import UnreadableRun
+from diva_bench.errors import UnreadableRun, unknown
 from diva_bench.report.tables import Score
 from diva_bench.runs import schemas
 from diva_bench.runs.store import RunFolder, located, read_json
@@ -167,9 +167,17 @@ def of_folder(folder: Path) -> RunSummary:
     return summary_of(read_json(file), file) if file.exists() else _unjudged(folder / "run.json")
 
 
+def is_of(run: RunSummary, name: str) -> bool:
+    """Whether a run is of the task of this name: with its subset, without it, or the id of the task folder."""
+    return name in (run.task, run.task_id) or run.task.startswith(f"{name}-")
+
+
 def of_tasks(runs: Sequence[RunSummary], names: Sequence[str]) -> list[RunSummary]:
-    """Those of some tasks, each a task's name, its name without the subset, or its id; all of them where none is named."""
-    return [r for r in runs if not names or any(n in (r.task, r.task_id) or r.task.startswith(f"{n}-") for n in names)]
+    """The runs of some tasks, see `is_of`; without names all runs. UnknownName for a name that none of the runs is of."""
+    for name in names if runs else ():
+        if not any(is_of(run, name) for run in runs):
+            raise unknown("task", name, {run.task for run in runs}, "these runs")
+    return [run for run in runs if not names or any(is_of(run, name) for name in names)]
 
 
 def comparable(runs: Sequence[RunSummary]) -> tuple[list[RunSummary], str]:

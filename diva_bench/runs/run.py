@@ -36,7 +36,7 @@ Asked = tuple[TaskSpec | None, Sequence[Sample], Mapping[str, Scorer]]
 """What the answers of a run are to, and what measures them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """One model's answers to one task, in the folder `path`, and what they are worth."""
 
@@ -47,7 +47,10 @@ class Run:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Run:
-        """The run in a folder; UnreadableRun where its files do not hold what they must."""
+        """The run in a folder. UserError for what is no path; UnreadableRun where its files do not hold what they must."""
+        if not isinstance(path, str | os.PathLike):
+            kind = type(path).__name__
+            raise UserError(f"Run.open: {path!r} ({kind}) is not allowed. Allowed: the path of a run folder.")
         return cls(Path(path), of_folder(Path(path)))
 
     @classmethod
@@ -156,6 +159,10 @@ class Run:
         logging.getLogger("diva_bench").info("%s: no prompts, transcripts and metrics by sample: %s", self.path, why)
         return None, (), {}
 
+    def __repr__(self) -> str:
+        s, score = self.summary, "None" if self.score is None else f"{self.score:.1f}"
+        return f"Run({str(self.path)!r}, {s.primary}={score}, n={s.scored}, errors={s.errors}, complete={s.complete})"
+
     def __str__(self) -> str:
         return str(self.table())
 
@@ -167,7 +174,7 @@ _COLUMNS = (
     *("task", "model", "metric", "score", "n", "edition", "limit", "date", "settings", "remarks", "errors", "seed"),
     *("samples/s", "path"),
 )
-_ALWAYS = ("task", "model", "metric", "score", "n", "path")  # columns that no narrow terminal leaves out
+_ALWAYS = ("task", "model", "metric", "score", "n", "path")  # columns that no narrow terminal leaves out, nor errors
 
 
 class Runs(list[Run]):
@@ -189,7 +196,8 @@ class Runs(list[Run]):
             date = record["date"][:16].replace("T", " ")  # to the minute, UTC
             cells = {**record, "score": None if value is None else Score(value, low, high), "date": date}
             rows.append([cells[name] for name in _COLUMNS])
-        columns = [Column(name, optional=name not in _ALWAYS) for name in _COLUMNS]
+        shown = (*_ALWAYS, *(["errors"] if any(run.summary.errors for run in self) else []))
+        columns = [Column(name, optional=name not in shown) for name in _COLUMNS]
         return Table(
             "runs", columns, rows, ["score [95 % interval]; the first metric of a run is the task's primary one"]
         )

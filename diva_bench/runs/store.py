@@ -74,6 +74,15 @@ class _Line:
         return self.place[0] == other.place[0] or self.status != "error" or other.status == "error"
 
 
+def expected(path: Path) -> str:
+    """What to give in place of a path that is no run folder; of a pattern, which the shell leaves as it is where nothing
+    matches, what to do."""
+    folders = "Give folders such as results/<task>/<run>, with a run.json inside."
+    if "*" not in str(path):
+        return folders
+    return f"No folder matches this pattern. Run the models first. {folders} A checkout has published runs in results/mini."
+
+
 class RunFolder:
     """One run on disk. Readers need no lock; a writer is used as a context manager and holds one."""
 
@@ -245,10 +254,7 @@ class RunFolder:
         if self._records is not None:
             return
         if not any(path.is_file() for name in _OF_A_RUN for path in self.path.glob(name)):
-            raise UnreadableRun(
-                f"{self.path}: is no run folder: it has none of a run's files. Give folders such as results/<task>/<run>, "
-                "with a run.json inside."
-            )
+            raise UnreadableRun(f"{self.path}: is no run folder: it has none of a run's files. {expected(self.path)}")
         run, above = read_json(self.path / "run.json"), self._above
         task = read_json(above / "task.json")
         schemas.checked(TaskRecord, task, str(above / "task.json"), _AWAY)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from diva_bench.errors import SpecError
+from diva_bench.specs import problems
 from diva_bench.specs.schema import Edition, Json, Name, Number, Spec, Whole, digest
 
 IN_MEMORY = "in-memory"
@@ -156,6 +158,20 @@ class ModelSpec(Spec):
     weights: dict[str, AssetSpec]
     runtime: Runtime
     training: Training | None
+
+    def __init__(self, **values: Any) -> None:
+        """Raises SpecError for a value that is missing or wrong."""
+        try:
+            super().__init__(**values)
+        except ValidationError as err:
+            problem = err.errors(include_url=False)[0]
+            key, what = problems.dotted(problems.place(problem)), problems.said(problem)
+            raise SpecError(
+                f"db.ModelSpec: {key}: {what}. db.run also takes the name of a model or its YAML file."
+            ) from err
+
+    # pydantic validates stored records without calling `__init__`, as it does for its own base class
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @property
     def hashed(self) -> bool:
