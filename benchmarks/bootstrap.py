@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from diva_bench.plugins import load
+from diva_bench.catalog import class_of
 from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.scorers import BUILTIN
 from diva_bench.specs import DataSpec, Decode, TaskSpec
@@ -108,7 +108,7 @@ def peak() -> float:
 
 def timed(name: str, args: dict[str, Any], words: Sequence[str], gap: str) -> list[Cell]:
     """One line of the table: CPU time, which the other work of a machine moves less, and wall time."""
-    made = load("scorer", name, BUILTIN)
+    made = class_of("scorer", name, BUILTIN)
     scorer, pairs = made(task(), **args), answers(name, words, gap)
     start = time.process_time()
     rows: list[Row] = [scorer.measure(sample, response) for sample, response in pairs]

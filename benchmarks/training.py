@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from diva_bench import assets, audio, provenance
+from diva_bench import audio, provenance
 from diva_bench.catalog import Catalog
 from diva_bench.diva import losses
 from diva_bench.diva.compute import peak_memory_bytes, plain_over_cached
@@ -36,6 +36,7 @@ from diva_bench.training import sources, train
 from diva_bench.training.meter import work_of
 from diva_bench.training.run import Run, prepare
 from diva_bench.types import Silent
+from diva_bench.weights import assets
 
 CLIPS = 320
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-from diva_bench import assets, evaluation, imported, importing, provenance
+from diva_bench import evaluation, imported, importing, provenance
 from diva_bench.catalog import Catalog
 from diva_bench.errors import UserError, nearest
 from diva_bench.evaluation import Settings
@@ -32,6 +32,7 @@ from diva_bench.runs.run import Run, Runs
 from diva_bench.runs.run import load_runs as loaded
 from diva_bench.specs import Json, ModelSpec, TaskSpec
 from diva_bench.types import Adapter, Logged, Progress
+from diva_bench.weights import assets
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

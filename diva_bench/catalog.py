@@ -15,12 +15,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import entry_points
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
-from diva_bench import assets, plugins, provenance, scorers
+from diva_bench import provenance, scorers
 from diva_bench.disk import listed, size
 from diva_bench.errors import AssetError, MissingMeans, SpecError, UnknownName, UserError, unknown
 from diva_bench.scorers import cleaning
@@ -39,6 +40,7 @@ from diva_bench.specs import (
 )
 from diva_bench.specs.yamlfile import peek, read_yaml
 from diva_bench.types import Adapter, Progress, Scorer
+from diva_bench.weights import assets
 
 ADAPTERS = {
     "baseline": "diva_bench.adapters.baseline:Baseline",
@@ -113,7 +115,7 @@ class Catalog:
                 raise UserError(f"{folder}: no such folder (--path and DIVA_BENCH_PATH name folders of YAML files).")
         places = [("built in", builtin_folder())]
         places += [(str(folder), folder) for folder in dict.fromkeys(p.resolve() for p in (*self._paths, *extra))]
-        places += [(f"package {e.value}", plugins.folder(e)) for e in entry_points(group="diva_bench.specs")]
+        places += [(f"package {e.value}", _plugin_folder(e)) for e in entry_points(group="diva_bench.specs")]
         installed = sorted(p for p in trained_folder().glob("*") if p.is_dir() and not p.name.startswith("."))
         return places + [(TRAINED, folder) for folder in installed]
 
@@ -389,7 +391,7 @@ class Catalog:
         return training_record((home / sources[0]).parent) if sources else {}
 
     def adapter(self, name: str) -> type[Adapter]:
-        return cast("type[Adapter]", plugins.load("adapter", name, ADAPTERS))
+        return cast("type[Adapter]", class_of("adapter", name, ADAPTERS))
 
     def adapter_for(self, model: ModelSpec) -> type[Adapter]:
         """The adapter of a model, its settings and the roles of its weights checked against what the adapter says of itself
@@ -415,7 +417,7 @@ class Catalog:
 
     def scorer_weights(self, task: TaskSpec | TaskFile) -> list[str]:
         """Names of the weights that the scorers of a task take; without them the task can be run, but not scored by those."""
-        made = {name: plugins.load("scorer", name, scorers.BUILTIN) for name in task.scorers}
+        made = {name: class_of("scorer", name, scorers.BUILTIN) for name in task.scorers}
         return [weights for name, args in task.scorers.items() for weights in _weights_of(made[name], args)]
 
     def scorers(self, task: TaskSpec, lenient: bool = False) -> dict[str, Scorer]:
@@ -423,7 +425,7 @@ class Catalog:
         something on this machine is `Absent` in place of an error, for a run that was judged elsewhere."""
         built: dict[str, Scorer] = {}
         for name, args in task.scorers.items():
-            made = plugins.load("scorer", name, scorers.BUILTIN)
+            made = class_of("scorer", name, scorers.BUILTIN)
             asks = {"models": self} if getattr(made, "asks_model", False) else {}
             folders = {weights: assets.locate(*self.weights(weights)) for weights in _weights_of(made, args)}
             try:
@@ -547,3 +549,35 @@ def _read(path: Path, origin: str) -> tuple[str, Found]:
 def check_file(path: Path) -> tuple[str, Found]:
     """Validate one YAML file of any kind; SpecError says what is wrong."""
     return _read(path, "given by path")
+
+
+# ---------------------------------------------------------------- what installed packages bring
+
+
+def _plugin_folder(entry: EntryPoint) -> Path:
+    """The folder of a package that brings YAML files."""
+    try:
+        module = entry.load()
+    except Exception as err:  # a broken plugin may raise anything; it must be named, not skipped
+        raise UserError(
+            f"plugin {entry.name} ({entry.value}) cannot be imported: {type(err).__name__}: {err}."
+        ) from err
+    return Path(str(files(module)))
+
+
+def class_of(kind: str, name: str, builtin: dict[str, str]) -> Any:
+    """A class by name, from the built-in table or an entry point; two of one name are an error."""
+    plugins = {e.name: e for e in entry_points(group=f"diva_bench.{kind}s")}
+    clash = sorted(set(plugins) & set(builtin))
+    if clash:
+        raise UserError(f"{kind} {clash[0]!r} is built in and in {plugins[clash[0]].value}; rename the plugin's.")
+    if name in plugins:
+        try:
+            return plugins[name].load()
+        except Exception as err:  # as in _plugin_folder
+            where = plugins[name].value
+            raise UserError(f"{kind} {name!r} ({where}) cannot be imported: {type(err).__name__}: {err}.") from err
+    if name not in builtin:
+        raise unknown(kind, name, [*builtin, *plugins])
+    module, _, attribute = builtin[name].partition(":")
+    return getattr(import_module(module), attribute)

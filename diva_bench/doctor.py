@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench import audio
-from diva_bench.assets import occupied
 from diva_bench.audio.transcode import INSTALL, ffmpeg
+from diva_bench.decoding.generate import generate
 from diva_bench.disk import size
 from diva_bench.errors import UserError
-from diva_bench.generate import generate
 from diva_bench.provenance import bfloat16, processor
 from diva_bench.specs import TaskSpec, prompt
 from diva_bench.types import Adapter, Progress, Response, Sample
+from diva_bench.weights.assets import occupied
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "soundfile", "sacrebleu", "huggingface_hub")
 LITTLE_MEMORY = 8_000_000_000

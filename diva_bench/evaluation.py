@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from diva_bench import assets, data, former, imported, provenance
+from diva_bench import data, former, imported, provenance
 from diva_bench.audio import perturbations
 from diva_bench.catalog import Catalog
 from diva_bench.decoding import chat
@@ -35,6 +35,7 @@ from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.scorers import offered
 from diva_bench.specs import IN_MEMORY, Json, ModelSpec, Runtime, TaskSpec, prompt
 from diva_bench.types import Adapter, Progress, Sample
+from diva_bench.weights import assets
 
 _ANNOUNCED = 10  # samples left out that are named one by one
 

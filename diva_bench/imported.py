@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from diva_bench import assets, data, stats
+from diva_bench import data, stats
 from diva_bench.catalog import Catalog
 from diva_bench.data import Dataset
 from diva_bench.errors import PredictionError, UnreadableRun, UserError
@@ -32,6 +32,7 @@ from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.scorers.label_tokens import key_of
 from diva_bench.specs import Json, ModelSpec, Runtime, TaskSpec, digest
 from diva_bench.types import Floats, Progress, Response, Row, Sample, Scorer
+from diva_bench.weights import assets
 
 ADAPTER = "imported"
 VERSION = "1"

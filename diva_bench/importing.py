@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from diva_bench import assets, data, imported, predictions, provenance
+from diva_bench import data, imported, predictions, provenance
 from diva_bench.catalog import Catalog
 from diva_bench.errors import DataError, PredictionError, UserError
 from diva_bench.predictions import Prediction, Source
@@ -22,6 +22,7 @@ from diva_bench.scorers import offered
 from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.specs import Edition, TaskSpec
 from diva_bench.types import Progress, Response
+from diva_bench.weights import assets
 
 SUBSET = "{subset}"
 """In the name of a file: one file for each subset of the task."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from diva_bench import assets
 from diva_bench.catalog import Catalog
+from diva_bench.weights import assets
 
 _SHOWN = os.environ.get("CUDA_VISIBLE_DEVICES")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before anything asks CUDA what there is

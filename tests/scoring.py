@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from diva_bench.decoding.from_pedants import Weights
 from diva_bench.specs import DataSpec, Decode, TaskSpec
 from diva_bench.types import LabelScore, Response, Sample
+from diva_bench.weights.from_pedants import Weights
 
 MILK = {
     "ar": "ذهبت إلى السوق لشراء الخبز والحليب.",

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 from asset_tools import CONTENT, Recorder, Web, asset, file, sha, web_server
 
-from diva_bench import assets, fetch
 from diva_bench.disk import size, stamp
 from diva_bench.errors import AssetError, SpecError
 from diva_bench.specs import AssetSpec
 from diva_bench.specs.yamlfile import read_yaml
 from diva_bench.types import Silent
+from diva_bench.weights import assets, fetch
 
 
 @pytest.fixture(autouse=True)
@@ -186,7 +186,7 @@ def test_downloads_are_converted_and_removed(
         target.mkdir(exist_ok=True)
         (target / "model.safetensors").write_bytes((source / "weights.bin").read_bytes()[::-1])
 
-    monkeypatch.setattr("diva_bench.decoding.convert.convert", convert)
+    monkeypatch.setattr("diva_bench.weights.convert.convert", convert)
     web.files["/w"] = CONTENT
     toy = asset({"url": f"{web.address}/w"}, kind="gguf")
     seen = Recorder()
@@ -208,7 +208,7 @@ def test_a_conversion_that_fails_leaves_the_download_and_nothing_ready(
         (target / "model.safetensors").write_bytes(b"half")
         raise AssetError("weights.bin: not a GGUF file")
 
-    monkeypatch.setattr("diva_bench.decoding.convert.convert", convert)
+    monkeypatch.setattr("diva_bench.weights.convert.convert", convert)
     (tmp_path / "origin").write_bytes(CONTENT)
     toy = asset({"file": "origin"}, kind="gguf")
     with pytest.raises(AssetError, match="not a GGUF file"):
@@ -268,8 +268,7 @@ def test_byte_counts_are_written_for_people(count: float, words: str) -> None:
 CHILD = """
 import sys, time
 from pathlib import Path
-from diva_bench import assets
-from diva_bench.decoding import convert
+from diva_bench.weights import assets, convert
 from asset_tools import Recorder, asset
 
 def slow(format, source, target):
@@ -335,7 +334,7 @@ def test_a_killed_conversion_is_never_used(
         assert not list(target.iterdir()), "the conversion starts from nothing"
         (target / "model.safetensors").write_bytes(b"whole")
 
-    monkeypatch.setattr("diva_bench.decoding.convert.convert", convert)
+    monkeypatch.setattr("diva_bench.weights.convert.convert", convert)
     assert (assets.ready(toy, tmp_path, Silent()) / "model.safetensors").read_bytes() == b"whole"
     assert len(web.requests) == 1, "the checked download of the dead process is used"
     assert leftovers(cache) == []

@@ -12,10 +12,10 @@ import pytest
 from asset_tools import CONTENT, Recorder, Web, asset, file, sha, web_server, wheel
 from huggingface_hub import constants
 
-from diva_bench import assets, fetch
 from diva_bench.errors import AssetError
 from diva_bench.specs import AssetSpec
 from diva_bench.types import Silent
+from diva_bench.weights import assets, fetch
 
 
 @pytest.fixture(autouse=True)

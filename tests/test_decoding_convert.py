@@ -22,8 +22,8 @@ from transformers.models.auto import AutoModelForCausalLM
 from transformers.models.llama import LlamaConfig, LlamaForCausalLM
 from transformers.models.qwen2 import Qwen2Config, Qwen2ForCausalLM
 
-from diva_bench.decoding.convert import convert
 from diva_bench.errors import AssetError, UnknownName
+from diva_bench.weights.convert import convert
 
 Array = NDArray[Any]
 Arrays = dict[str, Array]

@@ -18,10 +18,10 @@ from test_from_pedants import npz_of
 from test_scorers_comet import checkpoint  # noqa: F401 (a fixture)
 from test_scorers_hf_evaluate import EXACT, module
 
-from diva_bench.decoding.from_pedants import convert, load
 from diva_bench.runs.store import RunFolder
 from diva_bench.scorers.comet import PYTHON
 from diva_bench.types import Response
+from diva_bench.weights.from_pedants import convert, load
 
 Case = tuple[str, dict[str, Any], str, Callable[[], object]]
 """Scorer, its settings, one of its metrics, and how its means are taken away."""

@@ -17,12 +17,11 @@ import pytest
 from asset_tools import Recorder, sha
 from pedants_twin import Twin, twin
 
-from diva_bench import assets
 from diva_bench.catalog import Catalog
-from diva_bench.decoding import from_pedants
-from diva_bench.decoding.from_pedants import Weights, convert, load
 from diva_bench.errors import AssetError
 from diva_bench.specs import AssetSpec
+from diva_bench.weights import assets, from_pedants
+from diva_bench.weights.from_pedants import Weights, convert, load
 
 NPZ = Path(__file__).parents[2] / "shared" / "data" / "pedants" / "cfm_86c01fc.npz"
 
@@ -81,7 +80,7 @@ def test_older_scikit_learn_keeps_the_idf_on_a_sparse_diagonal(tmp_path: Path) -
 def test_reading_needs_neither_scikit_learn_nor_joblib(tmp_path: Path) -> None:
     twin().write(tmp_path, joblib.dump)
     code = (
-        "import sys; from pathlib import Path; from diva_bench.decoding.from_pedants import convert;"
+        "import sys; from pathlib import Path; from diva_bench.weights.from_pedants import convert;"
         f"convert(Path({str(tmp_path)!r}), Path({str(tmp_path / 'ready')!r}));"
         "print(sorted({'sklearn', 'joblib', 'scipy'} & set(sys.modules)))"
     )

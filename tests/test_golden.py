@@ -91,8 +91,8 @@ def made_by() -> str:
 
 
 if __name__ == "__main__":
-    from diva_bench import assets
     from diva_bench.catalog import Catalog
+    from diva_bench.weights import assets
 
     held = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}
     for asked in sys.argv[1:]:

@@ -21,8 +21,7 @@ from diva_bench import audio
 from diva_bench.audio import fingerprint
 from diva_bench.cli.leaks import Options, leaks_command
 from diva_bench.errors import DataError, StoreError, UserError
-from diva_bench.leaks import Leaks, Near
-from diva_bench.report.leaked import as_record, counts_table, found_table
+from diva_bench.report.contamination import Leaks, Near, as_record, counts_table, found_table
 from diva_bench.text import BASIC
 from diva_bench.training.sources import Example
 from diva_bench.types import Audio, Sample, Silent

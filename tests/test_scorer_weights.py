@@ -17,8 +17,8 @@ from test_from_pedants import npz_of
 
 from diva_bench.catalog import Catalog
 from diva_bench.cli import scorer_weights
-from diva_bench.decoding.from_pedants import convert, load
 from diva_bench.errors import AssetError
+from diva_bench.weights.from_pedants import convert, load
 
 
 @dataclass(frozen=True)

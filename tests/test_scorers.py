@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scoring import pedants_folder, said, sample, scored, task
 
-from diva_bench import plugins, scorers
+from diva_bench import catalog, scorers
 from diva_bench.errors import SpecError
 from diva_bench.runs import scoring
 from diva_bench.scorers.pedants import WEIGHTS
@@ -31,7 +31,7 @@ NAMES = [name for name in scorers.BUILTIN if name not in OTHERS]
 
 def make(name: str, **settings: object) -> Scorer:
     folders = {"folders": {WEIGHTS: pedants_folder()}} if name == "pedants" else {}
-    made: Scorer = plugins.load("scorer", name, scorers.BUILTIN)(task(choices=CHOICES), **folders, **settings)
+    made: Scorer = catalog.class_of("scorer", name, scorers.BUILTIN)(task(choices=CHOICES), **folders, **settings)
     return made
 
 

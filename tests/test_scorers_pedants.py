@@ -16,9 +16,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from diva_bench import stats
 from diva_bench.catalog import Catalog
-from diva_bench.decoding.from_pedants import Weights, convert, load
 from diva_bench.errors import DataError, SpecError, UnknownName
 from diva_bench.scorers.pedants import WEIGHTS, Classifier, Pedants, normalised, tokens
+from diva_bench.weights.from_pedants import Weights, convert, load
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 NPZ = DATA / "pedants" / "cfm_86c01fc.npz"

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from training_tools import wav
 
-from diva_bench import assets
 from diva_bench.catalog import Catalog
 from diva_bench.cli import train as command
 from diva_bench.cli.main import main
@@ -19,6 +18,7 @@ from diva_bench.cli.train import Options, resolve
 from diva_bench.diva.config import ABLATIONS, PRESETS, TrainConfig
 from diva_bench.errors import UserError
 from diva_bench.types import Silent
+from diva_bench.weights import assets
 
 Call = Callable[..., tuple[int, str, str]]  # exit code, stdout, stderr
 

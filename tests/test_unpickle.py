@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diva_bench import unpickle
 from diva_bench.errors import DataError
+from diva_bench.weights import unpickle
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 VALUES: tuple[Any, ...] = (

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import yaml
 
-from diva_bench import assets, scorers
+from diva_bench import scorers
 from diva_bench.catalog import CONNECTOR, Catalog
 from diva_bench.cli.progress import amount, duration
 from diva_bench.cli.show import print_table
@@ -20,6 +20,7 @@ from diva_bench.report.tables import Column, Table
 from diva_bench.runs import unchanged
 from diva_bench.runs.run import Run, Runs
 from diva_bench.specs import Edition, ModelFile, ModelSpec, TaskFile, TaskSpec
+from diva_bench.weights import assets
 
 
 def list_command(kind: str, paths: list[Path], output: Path = Path("results"), format: str = "rich") -> int:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from diva_bench import assets, disk
+from diva_bench import disk
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.streams import say
 from diva_bench.errors import AssetError, UserError
+from diva_bench.weights import assets
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from diva_bench import assets, data
+from diva_bench import data
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_table, print_tables
 from diva_bench.cli.streams import say_json
 from diva_bench.errors import StoreError, UserError
-from diva_bench.leaks import Leaks
 from diva_bench.printable import as_json
-from diva_bench.report.leaked import as_record, counts_table, found_table
+from diva_bench.report.contamination import Leaks, as_record, counts_table, found_table
 from diva_bench.specs import Edition
 from diva_bench.training import sources
 from diva_bench.types import Sample
+from diva_bench.weights import assets
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from diva_bench import assets, former, imported
+from diva_bench import former, imported
 from diva_bench.catalog import Catalog, builtin_folder
 from diva_bench.cli.progress import Terminal
 from diva_bench.decoding import chat
@@ -30,6 +30,7 @@ from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, read_json
 from diva_bench.specs import Json, digest, prompt
 from diva_bench.types import Progress
+from diva_bench.weights import assets
 
 ASIDE = ".migrating"
 """Folder beside the tasks' own, for what is on its way."""

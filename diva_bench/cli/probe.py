@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from diva_bench import assets
 from diva_bench.catalog import Catalog, training_record
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_table
@@ -21,6 +20,7 @@ from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.specs import Edition, ModelSpec, Runtime
 from diva_bench.stats import holm
 from diva_bench.types import Row
+from diva_bench.weights import assets
 
 _TOKENS = ("nearest", "read_wer", "align", "distill", "kl", "first_token")
 

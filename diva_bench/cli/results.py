@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from diva_bench import assets
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import check_file, print_table, print_tables, write_tables
@@ -22,6 +21,7 @@ from diva_bench.runs.records import of_tasks, summary_of
 from diva_bench.runs.run import Run, Runs
 from diva_bench.runs.store import RunFolder, digest_of
 from diva_bench.specs import Json, yamlfile
+from diva_bench.weights import assets
 
 
 def score_command(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from diva_bench import assets
 from diva_bench.catalog import Catalog
 from diva_bench.errors import AssetError
 from diva_bench.specs import AssetSpec, TaskSpec
 from diva_bench.types import Progress
+from diva_bench.weights import assets
 
 
 def install(catalog: Catalog, given: Sequence[Path], progress: Progress) -> dict[str, Path]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
-from diva_bench import assets
 from diva_bench.catalog import CONNECTOR, TRAINED, Catalog, trained_folder
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.streams import say
@@ -20,6 +19,7 @@ from diva_bench.errors import UserError, unknown
 from diva_bench.evaluation import keeping, shard_of_process
 from diva_bench.specs import ModelFile, yamlfile
 from diva_bench.types import Progress, Silent, WholeScorer
+from diva_bench.weights import assets
 
 
 @dataclass(frozen=True, slots=True)

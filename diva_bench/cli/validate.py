@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from diva_bench import assets, data
+from diva_bench import data
 from diva_bench.catalog import Catalog, check_file
 from diva_bench.cli.progress import Terminal, duration
 from diva_bench.cli.streams import say
@@ -17,6 +17,7 @@ from diva_bench.readers import place, reader
 from diva_bench.scorers import offered
 from diva_bench.specs import FIELD, Edition, ModelFile, TaskFile, TaskSpec, prompt
 from diva_bench.stats import priors
+from diva_bench.weights import assets
 
 _NAMED = 5  # samples that cannot be used and are named one by one
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import cast
 
-from diva_bench import assets, data, doctor
+from diva_bench import data, doctor
 from diva_bench.catalog import Catalog, needed
 from diva_bench.cli import scorer_weights
 from diva_bench.cli.progress import Terminal, amount
@@ -19,6 +19,7 @@ from diva_bench.errors import DataError, UnknownName, UserError
 from diva_bench.readers import hub, place
 from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.specs import AssetSpec, Edition, ModelSpec, TaskFile, TaskSpec
+from diva_bench.weights import assets
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from diva_bench import assets
 from diva_bench.disk import listed
 from diva_bench.errors import DataError
 from diva_bench.readers import ClipSource, file_clip
 from diva_bench.readers.archives import members
+from diva_bench.weights import assets
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".mkv", ".webm", ".avi")
 """What a clip may be; where a clip is there in several forms, the first of these is taken: sound before video."""

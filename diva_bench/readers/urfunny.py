@@ -5,11 +5,11 @@
     language_sdk.pkl       {id: {"punchline_sentence": ..., "context_sentences": [...], "punchline_intervals": ..., ...}, ...}
     urfunny2_videos.zip    <id>.mp4; or a folder of them, or the sound that somebody made of them
 
-The pickles are read by `diva_bench.unpickle`, which runs nothing. A clip is heard whole: as far as we know it is the context
-and the punchline, so `text` is both. **Known fault**: the label is the audience's laughter, and a clip that runs on into it
-gives the answer away; the intervals of the words would allow a cut after the last one, which the paper did not make and
-neither do we. No file says which talk or whose a clip is, so that every clip is a cluster of its own and intervals are
-too narrow by what the clips of one talk have in common.
+The pickles are read by `diva_bench.weights.unpickle`, which runs nothing. A clip is heard whole: as far as we know it
+is the context and the punchline, so `text` is both. **Known fault**: the label is the audience's laughter, and a clip
+that runs on into it gives the answer away; the intervals of the words would allow a cut after the last one, which the
+paper did not make and neither do we. No file says which talk or whose a clip is, so that every clip is a cluster of
+its own and intervals are too narrow by what the clips of one talk have in common.
 
 Columns: id, text, punchline, context, label, paper_label, fold.
 """
@@ -20,11 +20,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from diva_bench import unpickle
 from diva_bench.errors import DataError
 from diva_bench.readers import Raw
 from diva_bench.readers.corpus import find, one
 from diva_bench.specs import TaskSpec
+from diva_bench.weights import unpickle
 
 FOLDS = ("train", "dev", "test")
 

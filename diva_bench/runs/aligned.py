@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from diva_bench import assets, data, former, imported
+from diva_bench import data, former, imported
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UserError
 from diva_bench.runs.records import RunSummary, comparable, summary_of
@@ -26,6 +26,7 @@ from diva_bench.specs import TaskSpec
 from diva_bench.stats import Reduce, totals
 from diva_bench.stats.significance import line_up
 from diva_bench.types import Progress, Row, Scorer
+from diva_bench.weights import assets
 
 
 @dataclass(frozen=True, slots=True)

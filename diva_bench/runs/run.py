@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from diva_bench import assets, data, imported, stats
+from diva_bench import data, imported, stats
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UnreadableRun, UserError
 from diva_bench.report.tables import Cell, Column, Score, Table
@@ -22,6 +22,7 @@ from diva_bench.runs.schemas import words
 from diva_bench.runs.store import RunFolder, read_json
 from diva_bench.specs import MEMORY, TaskSpec, prompt
 from diva_bench.types import Sample, Scorer, Silent
+from diva_bench.weights import assets
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from diva_bench.decoding.chat import TODAY
+from diva_bench.decoding.generate import generate
 from diva_bench.errors import AssetError, DataError, MissingMeans, SpecError
-from diva_bench.generate import generate
 from diva_bench.scorers import answer, settings
 from diva_bench.scorers.cleaning import clean
 from diva_bench.scorers.kept import Kept, key

@@ -34,12 +34,12 @@ from typing import Any
 import numpy as np
 import regex
 
-from diva_bench.decoding.from_pedants import Weights, load
 from diva_bench.errors import DataError, SpecError
 from diva_bench.scorers import NOT_SCORED, answer, settings
 from diva_bench.specs import TaskSpec
 from diva_bench.stats import dense, ratio
 from diva_bench.types import Floats, Response, Sample
+from diva_bench.weights.from_pedants import Weights, load
 
 WEIGHTS = "pedants-2024-04"
 _VERSION = 2  # bumped when the same weights would give another number

@@ -11,9 +11,9 @@ from rapidfuzz.distance import Levenshtein
 
 from diva_bench import audio, stats
 from diva_bench.adapters.diva import Diva
+from diva_bench.decoding.generate import generate
 from diva_bench.diva import losses, reading
 from diva_bench.diva.model import AnyConnector
-from diva_bench.generate import generate
 from diva_bench.scorers import cleaned
 from diva_bench.specs import TaskSpec, prompt
 from diva_bench.training import probe

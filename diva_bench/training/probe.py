@@ -14,8 +14,8 @@ from typing import Any
 
 from diva_bench import stats
 from diva_bench.audio import decode
+from diva_bench.decoding.generate import generate
 from diva_bench.errors import DataError
-from diva_bench.generate import generate
 from diva_bench.scorers.asr import Wer
 from diva_bench.specs import DataSpec, Decode, TaskSpec
 from diva_bench.stats import Estimate

@@ -24,7 +24,7 @@ import numpy as np
 
 from diva_bench.errors import AssetError, one_line
 from diva_bench.types import Floats
-from diva_bench.unpickle import Record, Refused, encode
+from diva_bench.weights.unpickle import Record, Refused, encode
 
 CLASSIFIER, VECTORIZER = "lr_classifier", "tf-idf_vectorizer"
 LIMIT = 1 << 26

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diva_bench.decoding.converted import Converted
 from diva_bench.errors import AssetError
+from diva_bench.weights.convert import Converted
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from diva_bench.decoding.converted import Converted
 from diva_bench.errors import AssetError
+from diva_bench.weights.convert import Converted
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,12 +8,32 @@ Needs memory for the weights once, never twice.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from diva_bench.decoding.converted import Converted
 from diva_bench.errors import AssetError, unknown
 
-FORMATS = ("ctranslate2-whisper", "gguf")
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMATS = {
+    "ctranslate2-whisper": "diva_bench.weights.from_ct2:read_whisper",
+    "gguf": "diva_bench.weights.from_gguf:read_llm",
+}
+"""Format -> what reads it: a function of the folder with the files that gives a `Converted`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A model on its way to disk. `parts`: whatever else has `save_pretrained` (tokenizer, feature extractor, ...)."""
+
+    architecture: Any
+    """The transformers class."""
+    config: Any
+    weights: dict[str, Tensor]
+    parts: tuple[Any, ...]
 
 
 def convert(format: str, source: Path, target: Path) -> None:
@@ -27,16 +47,10 @@ def convert(format: str, source: Path, target: Path) -> None:
     AssetError
         A file is missing, damaged, or holds a model that this reader does not know.
     """
-    if format == "ctranslate2-whisper":
-        from diva_bench.decoding.from_ct2 import read_whisper
-
-        _write(read_whisper(source), source, target)
-    elif format == "gguf":
-        from diva_bench.decoding.from_gguf import read_llm
-
-        _write(read_llm(source), source, target)
-    else:
+    if format not in FORMATS:
         raise unknown("weights format", format, FORMATS)
+    module, _, name = FORMATS[format].partition(":")
+    _write(getattr(import_module(module), name)(source), source, target)
 
 
 def _write(model: Converted, source: Path, target: Path) -> None:

@@ -22,15 +22,15 @@ from typing import Literal
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
-from diva_bench.decoding import from_pedants
 from diva_bench.disk import NO_SPACE, read_json, sha256, size, stamp, sync, write_json
 from diva_bench.errors import AssetError
-from diva_bench.fetch import Download, Meter, accepted
 from diva_bench.specs import AssetSpec, digest
 from diva_bench.types import Progress, Silent
+from diva_bench.weights import from_pedants
+from diva_bench.weights.fetch import Download, Meter, accepted
 
 CONVERSION = 1
-"""Bumped when `decoding.convert` writes something else for the same input."""
+"""Bumped when `convert` writes something else for the same input."""
 GROWTH = {"ctranslate2-whisper": 1.1, "gguf": 2.9, "pedants": 1.6}
 """Bytes that the conversion writes per byte downloaded, rounded up (measured: 1.02, 2.78 and, of the npz, 1.56); other
 formats stay as they are."""
@@ -183,7 +183,7 @@ def _fill(asset: AssetSpec, places: _Places, progress: Progress) -> None:
         from_pedants.convert(places.raw, places.making, asset.content)
         return
     if asset.format in GROWTH:
-        from diva_bench.decoding.convert import convert  # imports torch and transformers
+        from diva_bench.weights.convert import convert  # imports torch and transformers
 
         progress.note(f"converting {asset.name} to safetensors (once)")
         convert(asset.format, places.raw, places.making)
