@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from diva_bench.api import load_runs as load_runs
     from diva_bench.api import run as run
     from diva_bench.api import score as score
+    from diva_bench.data.in_memory import Task as Task
     from diva_bench.errors import UserError as UserError
-    from diva_bench.in_memory import Task as Task
     from diva_bench.report.tables import Table as Table
     from diva_bench.report.tables import Tables as Tables
     from diva_bench.runs import Run as Run
@@ -69,7 +69,7 @@ _PLACES = {
     "api": ("compare", "import_predictions", "leaderboard", "load_runs", "run", "score"),
     "errors": ("UserError",),
     "report.tables": ("Table", "Tables"),
-    "in_memory": ("Task",),
+    "data.in_memory": ("Task",),
     "runs.run": ("Run", "Runs"),
     "specs": ("ModelSpec",),
     "types": ("Adapter", "Audio", "LabelScore", "Progress", "Request", "Response", "Sample", "Scorer"),

@@ -9,8 +9,8 @@ from typing import cast
 
 from diva_bench import data
 from diva_bench.catalog import Catalog
+from diva_bench.data import place
 from diva_bench.errors import UserError, unknown
-from diva_bench.readers import place
 from diva_bench.specs import Edition
 from diva_bench.types import Progress
 from diva_bench.weights import assets

@@ -20,14 +20,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from diva_bench import data, former, imported, provenance
+from diva_bench import data, imported, provenance
 from diva_bench.audio import perturbations
 from diva_bench.catalog import Catalog
+from diva_bench.data.place import data_folder
 from diva_bench.decoding import chat
 from diva_bench.editions import Editions, choose
 from diva_bench.errors import OtherQuestion, SpecError, StoreError, UserError
-from diva_bench.readers.place import data_folder
-from diva_bench.runs import runner, scoring
+from diva_bench.runs import former, runner, scoring
 from diva_bench.runs.run import Run, task_of
 from diva_bench.runs.runner import Job
 from diva_bench.runs.schemas import words

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diva_bench import audio
+from diva_bench.data.readers.audiofolder import SUFFIXES
 from diva_bench.decoding.generate import generate
 from diva_bench.errors import ClipError, UserError
-from diva_bench.readers.audiofolder import SUFFIXES
 from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.types import Adapter, Progress, Request, Response
 

@@ -10,10 +10,10 @@ from typing import Any, cast
 
 from diva_bench import data, imported, predictions, provenance
 from diva_bench.catalog import Catalog
+from diva_bench.data.place import locate
 from diva_bench.errors import DataError, PredictionError, UserError
 from diva_bench.predictions import Prediction, Source
 from diva_bench.predictions.match import Matched, listed, match
-from diva_bench.readers.place import locate
 from diva_bench.runs import schemas, scoring
 from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job

@@ -15,7 +15,7 @@ import pyarrow.parquet
 from corpora import put, tone
 
 from diva_bench.catalog import Catalog
-from diva_bench.readers.sdqa import DIALECTS
+from diva_bench.data.readers.sdqa import DIALECTS
 from diva_bench.specs import TaskSpec
 
 AUDIO = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])

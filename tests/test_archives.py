@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from corpora import add_to_tar
 
+from diva_bench.data.readers import archives
 from diva_bench.errors import DataError
-from diva_bench.readers import archives
 
 FILES = {"clips/1.wav": b"one" * 50, "clips/deep/2.wav": b"two", "3.wav": b""}
 KINDS = ("a.zip", "a.tar", "a.tar.gz")

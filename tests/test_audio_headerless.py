@@ -21,9 +21,9 @@ from sound_files import tone, written
 
 from diva_bench import audio
 from diva_bench.audio import containers
+from diva_bench.data import detect
 from diva_bench.disk import listed
 from diva_bench.errors import ClipError
-from diva_bench.readers import detect
 
 MP3 = written(tone(2.0), format="MP3", subtype="MPEG_LAYER_III")
 APPLE = b"\0\x05\x16\x07\0\x02\0\0Mac OS X        " + bytes(100)

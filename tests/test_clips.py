@@ -17,9 +17,9 @@ from sound_files import tone, written
 from diva_bench import audio, data
 from diva_bench.audio import clip
 from diva_bench.catalog import Catalog
+from diva_bench.data.readers import file_clip
 from diva_bench.disk import read_plain
 from diva_bench.errors import ClipError, UserError
-from diva_bench.readers import file_clip
 from diva_bench.types import Silent
 
 WAV = written(tone(0.2))

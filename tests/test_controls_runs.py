@@ -18,9 +18,9 @@ from diva_bench.audio import perturbations
 from diva_bench.catalog import Catalog
 from diva_bench.errors import ClipError
 from diva_bench.evaluation import Settings, job_of, prepare, stored_job
-from diva_bench.former import is_former
 from diva_bench.report.leaderboard import leaderboard
 from diva_bench.runs import runner
+from diva_bench.runs.former import is_former
 from diva_bench.runs.records import collect, summary_of
 from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.types import Silent

@@ -13,9 +13,9 @@ from typing import Any
 import corpora
 import pytest
 
-from diva_bench import readers
+from diva_bench.data import readers
+from diva_bench.data.readers import ABSENT, Raw
 from diva_bench.errors import DataError
-from diva_bench.readers import ABSENT, Raw
 
 GOLD = Path(__file__).parents[2] / "shared" / "data" / "gold"
 

@@ -20,9 +20,10 @@ from hub_data import AUDIO, small
 
 from diva_bench import audio, data
 from diva_bench.catalog import Catalog
+from diva_bench.data import dataset
+from diva_bench.data.readers import Raw, parquet, reader
 from diva_bench.errors import ClipError, DataError
-from diva_bench.former import is_former
-from diva_bench.readers import Raw, parquet
+from diva_bench.runs.former import is_former
 from diva_bench.specs import TaskSpec
 from diva_bench.types import Silent
 
@@ -226,12 +227,12 @@ def test_a_clip_of_the_wrong_length_is_a_fault_for_everybody(load, tmp_path):
 
 
 def test_a_row_that_lacks_the_sound_that_others_have_is_a_fault_where_it_must_be_heard(load, tmp_path, monkeypatch):
-    read = data.reader("jsonl")
+    read = reader("jsonl")
 
     def silent(folder: Path, task: TaskSpec) -> list[Raw]:
         return [replace(row, clip=None) if row.values["id"] == "q001" else row for row in read(folder, task)]
 
-    monkeypatch.setattr(data, "reader", lambda name: silent)
+    monkeypatch.setattr(dataset, "reader", lambda name: silent)
     task = jsonl(tmp_path / "specs")
     assert load(task).faults == (data.Fault("q001", "has no audio"),)
     assert [s.id for s in load(task, need_audio=False).samples if s.read is None] == ["q001"]
@@ -297,7 +298,7 @@ def test_a_clip_that_changed_since_it_was_looked_at_is_not_heard_and_the_next_lo
 
 
 def test_a_killed_look_is_gone_on_with(load, tmp_path, monkeypatch):
-    from diva_bench.readers import clips
+    from diva_bench.data import clips
 
     monkeypatch.setattr(clips, "_SAVE", 2)
     monkeypatch.setattr(clips, "_BLOCK", 1)

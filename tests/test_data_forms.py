@@ -9,10 +9,10 @@ import pytest
 
 from diva_bench import audio, data
 from diva_bench.catalog import Catalog
+from diva_bench.data.detect import detect
+from diva_bench.data.readers import OWN, READERS
+from diva_bench.data.readers.forms import FORMS
 from diva_bench.errors import DataError
-from diva_bench.readers import OWN, READERS
-from diva_bench.readers.detect import detect
-from diva_bench.readers.forms import FORMS
 from diva_bench.training import sources
 from diva_bench.types import Silent
 

@@ -12,10 +12,10 @@ import pytest
 import soundfile
 from sound_files import tone, written
 
+from diva_bench.data.detect import detect
+from diva_bench.data.readers.forms import FORMS, Row
+from diva_bench.data.readers.segments import part_of
 from diva_bench.errors import DataError
-from diva_bench.readers.detect import detect
-from diva_bench.readers.forms import FORMS, Row
-from diva_bench.readers.segments import part_of
 from diva_bench.training import sources
 
 

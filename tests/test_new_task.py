@@ -11,7 +11,7 @@ import yaml
 from command_line import call
 
 from diva_bench.catalog import Catalog
-from diva_bench.draft import name_of
+from diva_bench.data.draft import name_of
 
 
 def listing(folder: Path, **columns: list[Any]) -> Path:

@@ -42,7 +42,13 @@ def checkout(tracked: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pa
     run("git", "init", "-q", cwd=copy)
     run("git", "add", "-A", "-f", cwd=copy)
     (copy / ".gitignore").write_text((copy / ".gitignore").read_text() + "*.secret\n")
-    for stray in ("tasks/key.secret", "tasks/mini/new.yaml", "models/draft.yaml", "diva_bench/draft.py", "notes.txt"):
+    for stray in (
+        "tasks/key.secret",
+        "tasks/mini/new.yaml",
+        "models/draft.yaml",
+        "diva_bench/data/draft.py",
+        "notes.txt",
+    ):
         (copy / stray).parent.mkdir(parents=True, exist_ok=True)
         (copy / stray).write_text("x")
     return copy

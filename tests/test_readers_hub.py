@@ -11,8 +11,8 @@ from corpora import put
 from hub_data import SENTENCES, SQUAD, small
 
 from diva_bench import audio, data
+from diva_bench.data.readers.sdqa import DIALECTS
 from diva_bench.errors import DataError
-from diva_bench.readers.sdqa import DIALECTS
 from diva_bench.specs import TaskSpec
 from diva_bench.types import Silent
 

@@ -17,7 +17,7 @@ import pyarrow.parquet
 import pytest
 import soundfile
 
-from diva_bench import readers
+from diva_bench.data import readers
 from diva_bench.errors import DataError
 from diva_bench.training import sources
 from diva_bench.training.sources import Example, fingerprint, read, usable

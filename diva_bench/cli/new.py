@@ -63,8 +63,8 @@ def new_task(asked: New) -> int:
     """Exit code: 0 the file passes `validate`; 1 it is written and does not, and why is said."""
     from diva_bench.catalog import Catalog
     from diva_bench.cli.validate import validate_command
-    from diva_bench.draft import draft, name_of
-    from diva_bench.readers.detect import detect
+    from diva_bench.data.detect import detect
+    from diva_bench.data.draft import draft, name_of
 
     found = detect(asked.data)
     name = asked.name or _free(Catalog(asked.paths), name_of(asked.data.resolve()))

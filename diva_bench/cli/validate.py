@@ -11,9 +11,9 @@ from diva_bench import data
 from diva_bench.catalog import Catalog, check_file
 from diva_bench.cli.progress import Terminal, duration
 from diva_bench.cli.streams import say
-from diva_bench.data import Dataset
+from diva_bench.data import Dataset, place
+from diva_bench.data.readers import reader
 from diva_bench.errors import AssetError, DataError, UserError, nearest
-from diva_bench.readers import place, reader
 from diva_bench.scorers import offered
 from diva_bench.specs import FIELD, Edition, ModelFile, TaskFile, TaskSpec, prompt
 from diva_bench.stats import priors

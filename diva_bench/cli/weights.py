@@ -14,9 +14,9 @@ from diva_bench.cli import scorer_weights
 from diva_bench.cli.progress import Terminal, amount
 from diva_bench.cli.show import print_table
 from diva_bench.cli.streams import say
+from diva_bench.data import hub, place
 from diva_bench.editions import of_model
 from diva_bench.errors import DataError, UnknownName, UserError
-from diva_bench.readers import hub, place
 from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.specs import AssetSpec, Edition, ModelSpec, TaskFile, TaskSpec
 from diva_bench.weights import assets

@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from diva_bench import data, former, imported
+from diva_bench import data, imported
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UserError
+from diva_bench.runs import former
 from diva_bench.runs.records import RunSummary, comparable, summary_of
 from diva_bench.runs.run import task_of
 from diva_bench.runs.store import Json, RunFolder, expected

@@ -17,13 +17,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from diva_bench import audio, former, provenance
+from diva_bench import audio, provenance
 from diva_bench.audio import perturbations
 from diva_bench.audio.perturbations import Control
 from diva_bench.data import Dataset
 from diva_bench.decoding.generate import generate
 from diva_bench.errors import ClipError, StoreError, UnreadableRun, UserError
-from diva_bench.runs import plan
+from diva_bench.runs import former, plan
 from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.specs import ModelSpec, TaskSpec, digest, prompt
 from diva_bench.stats import priors

@@ -78,7 +78,7 @@ class DataSpec(Spec):
     """
 
     source: str
-    """The reader: that of a form of data of one's own, parquet, or that of a corpus; see `diva_bench.readers.READERS`."""
+    """The reader: that of a form of data of one's own, parquet, or that of a corpus; see `diva_bench.data.readers.READERS`."""
     path: str | None = None
     """Of data of one's own (csv, jsonl, audiofolder, kaldi, ...): the file or folder, relative to the task's YAML file, or
     absolute. Of a corpus: the folder's name in the data folder (`--data-dir` or DIVA_BENCH_DATA), or absolute; the data

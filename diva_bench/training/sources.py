@@ -1,4 +1,4 @@
-"""Where training speech comes from: any form that `diva_bench.readers.forms` reads, parquet, or the Hugging Face hub, as a
+"""Where training speech comes from: any form that `diva_bench.data.readers.forms` reads, parquet, or the Hugging Face hub, as a
 stream.
 
 Nothing is held but one batch of rows. What one clip lacks is the caller's to count; what a whole source lacks is a
@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from diva_bench import audio, disk
+from diva_bench.data.detect import PARQUET, Found, detect, known
+from diva_bench.data.readers import forms as listings
+from diva_bench.data.readers.forms import AUDIO, TEXT, VOICE, Sound, column_of
+from diva_bench.data.readers.parquet import torn
 from diva_bench.errors import ClipError, DataError, one_line
-from diva_bench.readers import forms as listings
-from diva_bench.readers.detect import PARQUET, Found, detect, known
-from diva_bench.readers.forms import AUDIO, TEXT, VOICE, Sound, column_of
-from diva_bench.readers.parquet import torn
 from diva_bench.specs.rows import NUMBER
 from diva_bench.types import Audio
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
+from diva_bench.data.detect import PARQUET, Found
+from diva_bench.data.readers.forms import AUDIO, FORMS, TEXT, VOICE, column_of
+from diva_bench.data.readers.parquet import Table, split_files
 from diva_bench.errors import DataError, unknown
-from diva_bench.readers.detect import PARQUET, Found
-from diva_bench.readers.forms import AUDIO, FORMS, TEXT, VOICE, column_of
-from diva_bench.readers.parquet import Table, split_files
 from diva_bench.specs import Speech
 from diva_bench.specs.rows import NUMBER
 

@@ -1,5 +1,5 @@
 """Where the rows of a task come from. A reader turns what its owners ship (parquet, a corpus folder, jsonl) into rows of
-one shape; data.py checks, indexes and counts them. Readers decode no audio and drop nothing without saying so.
+one shape; dataset.py checks, indexes and counts them. Readers decode no audio and drop nothing without saying so.
 
 A reader is a function `read(folder, task) -> Iterator[Raw]`: `folder` is what `data.locate` found (a folder of the
 corpus; for jsonl the file), `task.data` says which split, configuration and columns. It raises DataError where the
@@ -21,18 +21,18 @@ from diva_bench.errors import unknown
 from diva_bench.specs import MEMORY, TaskSpec
 
 OWN = ("csv", "jsonl", "audiofolder", "common_voice", "arrow", "kaldi", "nemo", "lhotse")
-"""Forms of data of one's own, which lie where the task's YAML file says; see `diva_bench.readers.forms`."""
+"""Forms of data of one's own, which lie where the task's YAML file says; see `diva_bench.data.readers.forms`."""
 READERS = {
-    **dict.fromkeys(OWN, "diva_bench.readers.forms:read"),
-    "covost": "diva_bench.readers.covost:read",
-    "heysquad": "diva_bench.readers.heysquad:read",
-    "iemocap": "diva_bench.readers.iemocap:read",
-    "meld": "diva_bench.readers.meld:read",
-    MEMORY: "diva_bench.readers.memory:read",
-    "mustard": "diva_bench.readers.mustard:read",
-    "parquet": "diva_bench.readers.parquet:read",
-    "sdqa": "diva_bench.readers.sdqa:read",
-    "urfunny": "diva_bench.readers.urfunny:read",
+    **dict.fromkeys(OWN, "diva_bench.data.readers.forms:read"),
+    "covost": "diva_bench.data.readers.covost:read",
+    "heysquad": "diva_bench.data.readers.heysquad:read",
+    "iemocap": "diva_bench.data.readers.iemocap:read",
+    "meld": "diva_bench.data.readers.meld:read",
+    MEMORY: "diva_bench.data.readers.memory:read",
+    "mustard": "diva_bench.data.readers.mustard:read",
+    "parquet": "diva_bench.data.readers.parquet:read",
+    "sdqa": "diva_bench.data.readers.sdqa:read",
+    "urfunny": "diva_bench.data.readers.urfunny:read",
 }
 """What `source:` of a task's data may say."""
 

@@ -15,9 +15,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from diva_bench.data.readers import ClipSource, Raw
 from diva_bench.disk import listed, read_plain, stamp
 from diva_bench.errors import DataError, one_line
-from diva_bench.readers import ClipSource, Raw
 from diva_bench.specs import TaskSpec
 
 _BATCH = 512  # rows of the text columns turned into Python objects at a time

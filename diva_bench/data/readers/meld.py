@@ -18,9 +18,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from diva_bench.data.readers import Raw
+from diva_bench.data.readers.corpus import find, one
 from diva_bench.errors import DataError
-from diva_bench.readers import Raw
-from diva_bench.readers.corpus import find, one
 from diva_bench.specs import TaskSpec
 from diva_bench.textfile import Table, lines
 

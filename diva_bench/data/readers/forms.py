@@ -23,8 +23,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+from diva_bench.data.readers import ClipSource, Raw, file_clip
 from diva_bench.errors import DataError
-from diva_bench.readers import ClipSource, Raw, file_clip
 from diva_bench.specs import TaskSpec
 from diva_bench.specs.rows import NUMBER
 
@@ -69,10 +69,10 @@ class Form:
     what: str
 
     def rows(self, path: Path, split: str | None, audio: str) -> Iterator[Row]:
-        return cast("Iterator[Row]", import_module(f"diva_bench.readers.{self.module}").rows(path, split, audio))
+        return cast("Iterator[Row]", import_module(f"diva_bench.data.readers.{self.module}").rows(path, split, audio))
 
     def files(self, path: Path, split: str | None) -> list[Path]:
-        return cast("list[Path]", import_module(f"diva_bench.readers.{self.module}").files(path, split))
+        return cast("list[Path]", import_module(f"diva_bench.data.readers.{self.module}").files(path, split))
 
 
 FORMS = {

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diva_bench import textfile
+from diva_bench.data.readers import arrow, audiofolder, common_voice, lhotse
+from diva_bench.data.readers.forms import AUDIO, FORMS, column_of
 from diva_bench.disk import listed
 from diva_bench.errors import DataError
-from diva_bench.readers import arrow, audiofolder, common_voice, lhotse
-from diva_bench.readers.forms import AUDIO, FORMS, column_of
 
 PARQUET = "parquet"
 _FILES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".gz", ".parquet")

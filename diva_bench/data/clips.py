@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from diva_bench import audio
+from diva_bench.data.readers import ClipSource
 from diva_bench.disk import Stamp
 from diva_bench.errors import ClipError, UserError
-from diva_bench.readers import ClipSource
 from diva_bench.specs import digest
 from diva_bench.types import Progress
 

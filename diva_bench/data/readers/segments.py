@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from diva_bench.audio import opened
 from diva_bench.audio.containers import look
+from diva_bench.data.readers import ClipSource, locate
+from diva_bench.data.readers.forms import Sound
 from diva_bench.disk import read_plain
 from diva_bench.errors import DataError, one_line
-from diva_bench.readers import ClipSource, locate
-from diva_bench.readers.forms import Sound
 
 _BEYOND = 0.5  # seconds that a part may end behind its recording, whose end it then takes: as Kaldi's extract-segments
 _SAME = 0.1  # seconds by which a stated length may miss the recording's own

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench import textfile
+from diva_bench.data.readers import Raw
+from diva_bench.data.readers.corpus import find, one
 from diva_bench.errors import DataError
-from diva_bench.readers import Raw
-from diva_bench.readers.corpus import find, one
 from diva_bench.specs import TaskSpec
 
 _KEYS = {"utterance": str, "speaker": str, "show": str, "sarcasm": bool}

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench import textfile
+from diva_bench.data.readers import ClipSource, file_clip
+from diva_bench.data.readers.forms import Row, Sound, numbered
 from diva_bench.disk import listed, stamp
 from diva_bench.errors import DataError, one_line
-from diva_bench.readers import ClipSource, file_clip
-from diva_bench.readers.forms import Row, Sound, numbered
 
 _BATCH = 512  # rows turned into Python objects at a time
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from diva_bench.data import hub
+from diva_bench.data.readers import OWN
 from diva_bench.disk import listed
 from diva_bench.errors import DataError
-from diva_bench.readers import OWN, hub
 from diva_bench.specs import MEMORY, TaskSpec
 
 ENVIRONMENT = "DIVA_BENCH_DATA"

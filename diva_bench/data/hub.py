@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from diva_bench.data.readers.parquet import patterns, split_files
 from diva_bench.errors import DataError, one_line
-from diva_bench.readers.parquet import patterns, split_files
 from diva_bench.specs import DataSpec, Hub
 from diva_bench.types import Progress
 from diva_bench.weights import fetch

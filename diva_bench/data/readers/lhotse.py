@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench import textfile
+from diva_bench.data.readers.forms import Row, Sound, numbered
+from diva_bench.data.readers.segments import part_of, seconds_of
 from diva_bench.disk import listed
 from diva_bench.errors import DataError
-from diva_bench.readers.forms import Row, Sound, numbered
-from diva_bench.readers.segments import part_of, seconds_of
 
 Json = Mapping[str, Any]
 _KINDS = ("recordings", "supervisions")

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from diva_bench.data.readers import ClipSource, file_clip
+from diva_bench.data.readers.archives import members
 from diva_bench.disk import listed
 from diva_bench.errors import DataError
-from diva_bench.readers import ClipSource, file_clip
-from diva_bench.readers.archives import members
 from diva_bench.weights import assets
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".mkv", ".webm", ".avi")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from diva_bench import textfile
-from diva_bench.readers.forms import Row, file_sound, named, numbered
+from diva_bench.data.readers.forms import Row, file_sound, named, numbered
 
 
 def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench import textfile
+from diva_bench.data.readers import Raw
+from diva_bench.data.readers.parquet import Table, split_files
 from diva_bench.disk import listed
 from diva_bench.errors import DataError
-from diva_bench.readers import Raw
-from diva_bench.readers.parquet import Table, split_files
 from diva_bench.specs import TaskSpec
 
 LABELS = "dev-common-original-1002.json"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench import textfile
+from diva_bench.data.readers.forms import Row, file_sound, named, numbered
+from diva_bench.data.readers.segments import part_of, seconds_of
 from diva_bench.errors import DataError
-from diva_bench.readers.forms import Row, file_sound, named, numbered
-from diva_bench.readers.segments import part_of, seconds_of
 
 
 def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:

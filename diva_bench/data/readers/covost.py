@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench import textfile
+from diva_bench.data.readers import ClipSource, Raw, file_clip
+from diva_bench.data.readers.parquet import Table, split_files
 from diva_bench.disk import listed
 from diva_bench.errors import DataError
-from diva_bench.readers import ClipSource, Raw, file_clip
-from diva_bench.readers.parquet import Table, split_files
 from diva_bench.specs import TaskSpec
 
 _TSV = ("path", "sentence", "translation", "client_id")

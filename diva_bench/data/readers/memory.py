@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from diva_bench.data.readers import ClipSource, Raw, file_clip
 from diva_bench.errors import DataError
-from diva_bench.readers import ClipSource, Raw, file_clip
 from diva_bench.specs import TaskSpec
 from diva_bench.specs.rows import Sound
 

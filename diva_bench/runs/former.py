@@ -6,7 +6,7 @@ samples; a run's identity held no chat frame. `diva-bench migrate` moves such ru
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,6 @@ def moved(run: Path) -> str:
 
 
 # ---------------------------------------------------------------- identities
-
-
-def fingerprint(rows: Iterable[Sequence[object]]) -> str:
-    """Of a data set, by the rows that its fingerprint covers now: their first four entries were all."""
-    return digest_of_rows(row[:4] for row in rows)
 
 
 def task_hash(record: Mapping[str, Any]) -> str:

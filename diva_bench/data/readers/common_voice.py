@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from diva_bench import textfile
+from diva_bench.data.readers.forms import Row, file_sound, numbered
 from diva_bench.disk import listed
 from diva_bench.errors import DataError
-from diva_bench.readers.forms import Row, file_sound, numbered
 
 COLUMNS = ("path", "sentence", "client_id")
 """What Common Voice calls audio, text and voice."""

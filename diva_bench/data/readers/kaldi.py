@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from diva_bench import textfile
+from diva_bench.data.readers.forms import Row, Sound, file_sound, numbered
+from diva_bench.data.readers.segments import part_of, seconds_of
 from diva_bench.errors import DataError
-from diva_bench.readers.forms import Row, Sound, file_sound, numbered
-from diva_bench.readers.segments import part_of, seconds_of
 
 _IN_ARCHIVE = re.compile(r"\.ark$|:\d+(\[.*\])?$")
 _GAP = re.compile(r"[ \t]+")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench import textfile
+from diva_bench.data.readers.forms import Row, file_sound, named, numbered
 from diva_bench.disk import listed
 from diva_bench.errors import DataError, one_line
-from diva_bench.readers.forms import Row, file_sound, named, numbered
 
 TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aiff", ".au", ".webm", ".mp4")

@@ -18,10 +18,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from diva_bench.data.readers import Raw
+from diva_bench.data.readers.corpus import Clips, find
 from diva_bench.disk import listed
 from diva_bench.errors import DataError
-from diva_bench.readers import Raw
-from diva_bench.readers.corpus import Clips, find
 from diva_bench.specs import TaskSpec
 from diva_bench.textfile import lines
 

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from diva_bench import data
 from diva_bench.audio import containers, decode
+from diva_bench.data.readers import ABSENT, locate
 from diva_bench.errors import ClipError, DataError, SpecError, UserError, nearest
-from diva_bench.readers import ABSENT, locate
 from diva_bench.specs import MEMORY, TaskSpec, problems, prompt
 from diva_bench.specs.rows import NUMBER, Rows, rows_of, rows_of_dataset, rows_of_frame
 
