@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from diva_bench import provenance
+from diva_bench.decoding import memory
 from diva_bench.runs.schemas import problem_of
 from diva_bench.types import Adapter, Request, Response
 
@@ -29,11 +30,13 @@ def generate(
     try:
         return _checked(requests, adapter.generate(requests), name)
     except Exception as err:  # whatever a model raises becomes an `error` row with its reason, never an answer
-        memory = isinstance(err, MemoryError) or any(word in str(err).lower() for word in _OOM_WORDS)
+        too_large = isinstance(err, MemoryError) or any(word in str(err).lower() for word in _OOM_WORDS)
         reason = provenance.without_folders(f"{type(err).__name__}: {err}".strip())[:_LONGEST]
+    finally:
+        memory.release()
     if len(requests) == 1:
         return [Response(requests[0].id, status="error", detail=reason)]
-    size = len(requests) // 2 if memory else 1
+    size = len(requests) // 2 if too_large else 1
     split(len(requests), size, requests[0].id, reason)
     parts = [requests[start : start + size] for start in range(0, len(requests), size)]
     return [response for part in parts for response in generate(adapter, part, name, split)]

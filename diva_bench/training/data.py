@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from diva_bench import audio
+from diva_bench.decoding import memory
 from diva_bench.decoding.whisper import PER_POSITION, RATE, Wave, Whisper
 from diva_bench.diva import losses
 from diva_bench.diva.config import TrainConfig
@@ -248,4 +249,5 @@ def _fill(store: ArrayCache, pending: list[tuple[str, str, Any]], config: TrainC
             for b, (key, seconds) in enumerate(names[start : start + _GROUP]):
                 group.append((key, states[b][mask[b]].float().cpu().numpy(), {"seconds": seconds}))
         store.append(group)
+        memory.release()
     pending.clear()

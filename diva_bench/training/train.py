@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from diva_bench import provenance
+from diva_bench.decoding import memory
 from diva_bench.diva import losses
 from diva_bench.diva.config import TrainConfig
 from diva_bench.diva.reading import contents
@@ -33,6 +34,7 @@ from diva_bench.training.meter import Meter
 from diva_bench.training.run import Run
 from diva_bench.types import Progress
 
+_RELEASE_EVERY = 10  # steps
 # ---------------------------------------------------------------- one step
 
 
@@ -232,6 +234,8 @@ def train(run: Run, progress: Progress, tasks: evaluate.TaskSet | None = None) -
             bar.advance(1, " ".join(f"{k} {v:.4g}" for k, v in losses_now.items()) + f" lr {lr:.2g} {meter.speed:.0f}x")
             # also at the end of alignment, to tell what both losses add
             looked = step % config.evaluate_every == 0 or step in (config.align_steps, config.steps)
+            if step % _RELEASE_EVERY == 0:
+                memory.release()
             if (step % config.log_every == 0 or looked) and team.is_main_process:
                 row: dict[str, Any] = {"step": step, **losses_now, "lr": lr, **meter.row()}
                 row |= evaluate.all_of(run, tasks) if looked else {}
