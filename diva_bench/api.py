@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-from diva_bench import evaluation, imported, importing, provenance
+from diva_bench import evaluation, importing, provenance
 from diva_bench.catalog import Catalog
 from diva_bench.data.place import data_folder
 from diva_bench.errors import UserError, nearest
 from diva_bench.evaluation import Settings
-from diva_bench.predictions import FORMATS
+from diva_bench.predictions import FORMATS, imported
 from diva_bench.report import leaderboard as boards
 from diva_bench.report.compare import chosen, differences_table, groups_tables, scores_table, tests_table
 from diva_bench.report.compare import compare as compared

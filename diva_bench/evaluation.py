@@ -20,20 +20,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from diva_bench import data, imported, provenance
+from diva_bench import data, provenance
 from diva_bench.audio import perturbations
 from diva_bench.catalog import Catalog
 from diva_bench.data.place import data_folder
 from diva_bench.decoding import chat
 from diva_bench.editions import Editions, choose
 from diva_bench.errors import OtherQuestion, SpecError, StoreError, UserError
+from diva_bench.predictions import imported
 from diva_bench.runs import former, runner, scoring
 from diva_bench.runs.run import Run, task_of
 from diva_bench.runs.runner import Job
-from diva_bench.runs.schemas import words
 from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.scorers import offered
 from diva_bench.specs import IN_MEMORY, Json, ModelSpec, Runtime, TaskSpec, prompt
+from diva_bench.specs.problems import words
 from diva_bench.types import Adapter, Progress, Sample
 from diva_bench.weights import assets
 
@@ -520,7 +521,7 @@ def stored_job(
     return Job(
         task=task,
         model=ModelSpec.model_validate(record["model"]),
-        dataset=imported.dataset_of(folder, task, progress, data_dir)
+        dataset=imported.dataset_of(record, folder.responses, task, progress, data_dir)
         if elsewhere
         else data.load(task, assets.cache_folder(), progress, data_dir=data_dir, allow_partial="partial" in asked),
         scorers=catalog.scorers(task, lenient=True),

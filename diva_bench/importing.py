@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from diva_bench import data, imported, predictions, provenance
+from diva_bench import data, predictions, provenance
 from diva_bench.catalog import Catalog
 from diva_bench.data.place import locate
 from diva_bench.errors import DataError, PredictionError, UserError
-from diva_bench.predictions import Prediction, Source
+from diva_bench.predictions import Prediction, Source, imported
 from diva_bench.predictions.match import Matched, listed, match
 from diva_bench.runs import schemas, scoring
+from diva_bench.runs.agreement import in_words
 from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder
@@ -187,12 +188,14 @@ class Importer:
             options.model_name, sources, format, reading, labels,
             subsets=options.subsets, errors=options.errors if failed else None,
         )  # fmt: skip
-        job = imported.job(
-            task,
-            spec,
-            dataset,
-            self.catalog,
-            {**provenance.collect(self.command), "imported": record},
+        job = Job(
+            task=task,
+            model=spec,
+            dataset=dataset,
+            scorers=self.catalog.scorers(task),
+            accepts=frozenset(),
+            adapter_version=imported.VERSION,
+            provenance={**provenance.collect(self.command), "imported": record},
         )
         if options.gold:
             offered.check_primary(task, job.scorers, dataset.samples[: offered.ENOUGH])
@@ -207,7 +210,7 @@ class Importer:
             _write(folder, matched.responses, progress)
             summary = scoring.score(job, folder, progress)
             if found := schemas.checked(schemas.Summary, folder.summary(), str(folder.path)).agreement:
-                progress.note(imported.in_words(found))
+                progress.note(in_words(found))
         progress.note(f"kept in {folder.path}")
         return Run.of(folder.path, summary)
 

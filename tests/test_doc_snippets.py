@@ -18,9 +18,10 @@ from doc_pages import PAGES, ROOT, anchors, blocks, inline_code, name_of, prose,
 import diva_bench
 from diva_bench.cli.main import app
 from diva_bench.data.readers import READERS
+from diva_bench.decoding.response import Answer
 from diva_bench.diva.config import ABLATIONS, PRESETS, TrainConfig
 from diva_bench.predictions import FORMATS
-from diva_bench.runs.schemas import Answer, Summary, TaskRecord
+from diva_bench.runs.schemas import Summary, TaskRecord
 from diva_bench.specs import (
     ROLES,
     AssetSpec,

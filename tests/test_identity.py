@@ -13,12 +13,13 @@ import pytest
 from command_line import Command, here
 from tiny_models import CHAT, make_llm, store
 
-from diva_bench import data, imported
+from diva_bench import data
 from diva_bench.audio import perturbations
 from diva_bench.catalog import Catalog
 from diva_bench.data import Dataset
 from diva_bench.decoding import chat
 from diva_bench.decoding.llm import LLM
+from diva_bench.predictions import imported
 from diva_bench.runs.runner import Job
 from diva_bench.specs import TaskSpec, digest, digest_of_rows
 from diva_bench.types import Request, Sample, Silent

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from answer_files import GOLD_LABELS, answers, diva_eval, load, only, two_tasks, value, write
 
-from diva_bench import imported, predictions
+from diva_bench import predictions
 from diva_bench.cli.compare import compare_command
 from diva_bench.cli.results import leaderboard_command, score_command
 from diva_bench.errors import PredictionError, StoreError, UserError
 from diva_bench.importing import pairs
+from diva_bench.predictions import imported
 from diva_bench.runs.store import RunFolder
 
 

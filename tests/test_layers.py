@@ -18,7 +18,6 @@ LEVELS = (  # lowest first; "x.*" is the package x and all in it
     ("text", "provenance", "stats.*"),
     ("specs.*",),
     ("audio.*",),
-    ("runs.schemas",),
     ("weights.*", "decoding.*"),
     ("data.*", "diva.*"),
     (
@@ -27,8 +26,8 @@ LEVELS = (  # lowest first; "x.*" is the package x and all in it
         "adapters.*",
         "report.tables",
     ),
-    ("catalog", "runs.store", "runs.plan", "runs.former", "predictions.*"),
-    ("runs.runner", "imported", "runs.chance", "runs.earlier", "runs.scoring", "hear"),
+    ("catalog", "runs.schemas", "runs.store", "runs.plan", "runs.former", "predictions.*"),
+    ("runs.runner", "runs.chance", "runs.earlier", "runs.agreement", "runs.scoring", "hear"),
     ("training.*",),
     ("runs.records", "runs.unchanged"),
     ("runs.*",),

@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core.core_schema import ErrorType
 
+from diva_bench.decoding import response
 from diva_bench.errors import SpecError
 from diva_bench.runs import schemas
 from diva_bench.runs.records import RunSummary
@@ -105,7 +106,7 @@ SCHEMAS: dict[str, tuple[type[BaseModel] | TypeAdapter[Any], dict[str, Any]]] = 
     "summary.json": (RunSummary, SUMMARY),
     "run.json": (schemas.RunRecord, RUN),
     "task.json": (schemas.TaskRecord, RECORD | {"name": "t", "edition": "mini", "audio": {}}),
-    "answer": (schemas.ANSWER, ANSWER | {"label": "a", "heard": "h", "detail": "d", "scores": {"given": 1.0}}),
+    "answer": (response.ANSWER, ANSWER | {"label": "a", "heard": "h", "detail": "d", "scores": {"given": 1.0}}),
     "timing": (schemas.TIMING, {"rows": 1, "audio": 1.0, "wall": 1.0, "stages": {"decode": 1.0}}),
     "budget": (schemas.EVENT, {"event": "budget", "seconds": 3.0}),
     "split": (schemas.EVENT, {"event": "split", "rows": 2, "into": 2, "first": "q", "why": "memory"}),

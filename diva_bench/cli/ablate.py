@@ -25,12 +25,12 @@ from diva_bench.evaluation import (
     training_of,
 )
 from diva_bench.report.ablation import Block, Outcome, Variant, ablation_table
-from diva_bench.runs import schemas
 from diva_bench.runs.records import summary_of
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder
 from diva_bench.scorers import METRICS
 from diva_bench.specs import Edition, ModelSpec
+from diva_bench.specs.problems import words
 from diva_bench.stats import totals
 from diva_bench.types import Response, WholeScorer
 
@@ -161,7 +161,7 @@ def _model_of(path: Path) -> ModelSpec:
         return ModelSpec.model_validate(RunFolder(path.parent).record().get("model"))
     except ValidationError as err:
         raise StoreError(
-            f"{path}: model: is none that this version of diva-bench can read ({schemas.words(err)}). "
+            f"{path}: model: is none that this version of diva-bench can read ({words(err)}). "
             "Move the folder away, or use the version that wrote it."
         ) from err
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from diva_bench import imported
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import check_file, print_table, print_tables, write_tables
 from diva_bench.cli.streams import say_json
 from diva_bench.errors import StoreError, UnreadableRun
 from diva_bench.evaluation import job_of
+from diva_bench.predictions import imported
 from diva_bench.report.diagnose import Patient, as_record, diagnose, long_table, tables
 from diva_bench.report.signs import Answers, counted
 from diva_bench.runs.records import RunSummary, summary_of

@@ -21,9 +21,9 @@ from typing import Any
 
 from diva_bench import textfile
 from diva_bench.errors import PredictionError, UserError, unknown
-from diva_bench.imported import ERRORS
 from diva_bench.importing import SUBSET, Options
 from diva_bench.predictions import FORMATS
+from diva_bench.predictions.imported import ERRORS
 
 _NAMES = {"model": "model_name", "name": "model_name", "files": "file"}
 """Other names that people have for a column."""

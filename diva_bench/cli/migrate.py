@@ -18,13 +18,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from diva_bench import imported
 from diva_bench.catalog import Catalog, builtin_folder
 from diva_bench.cli.progress import Terminal
 from diva_bench.decoding import chat
 from diva_bench.disk import sync
 from diva_bench.errors import StoreError, UserError
 from diva_bench.evaluation import framed, stored_job
+from diva_bench.predictions import imported
 from diva_bench.runs import former, schemas
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, read_json

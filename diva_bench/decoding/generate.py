@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from diva_bench import provenance
 from diva_bench.decoding import memory
-from diva_bench.runs.schemas import problem_of
+from diva_bench.decoding.response import problem_of
 from diva_bench.types import Adapter, Request, Response
 
 _OOM_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")

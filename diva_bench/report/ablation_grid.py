@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from diva_bench.imported import ERRORS
+from diva_bench.predictions.imported import ERRORS
 from diva_bench.report.ablation import SURE, Block, Outcome, changed, title
 from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.runs.records import MetricSummary, flag

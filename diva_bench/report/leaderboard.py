@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
-from diva_bench.imported import ERRORS, in_words
+from diva_bench.predictions.imported import ERRORS
 from diva_bench.report.tables import Cell, Column, Score, Table, cut_to, write
+from diva_bench.runs.agreement import in_words
 from diva_bench.runs.records import RunSummary, comparable, flag, synthetic_note
 from diva_bench.scorers import DIAGNOSTIC, METRICS, NOT_SCORED, PREDICTED
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED

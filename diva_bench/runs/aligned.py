@@ -13,10 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from diva_bench import data, imported
+from diva_bench import data
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UserError
 from diva_bench.runs import former
+from diva_bench.runs.agreement import in_words
 from diva_bench.runs.records import RunSummary, comparable, summary_of
 from diva_bench.runs.run import task_of
 from diva_bench.runs.store import Json, RunFolder, expected
@@ -76,7 +77,7 @@ class Sheet:
         another version of one. "" where nothing is known against it."""
         if GIVEN not in self.scorers or len({run.summary.made_by for run in self.runs}) < 2:
             return ""
-        said = [f"{run.name}: {imported.in_words(run.summary.agreement)}" for run in self.runs if run.summary.agreement]
+        said = [f"{run.name}: {in_words(run.summary.agreement)}" for run in self.runs if run.summary.agreement]
         return f"{METRIC} is not one metric in these runs. {'; '.join(said)}"
 
     def _scores(self, rows: Sequence[Row], scorer: str) -> Mapping[str, Any]:

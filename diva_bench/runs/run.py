@@ -11,16 +11,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from diva_bench import data, imported, stats
+from diva_bench import data, stats
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UnreadableRun, UserError
+from diva_bench.predictions import imported
 from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.runs import unchanged
 from diva_bench.runs.records import RunSummary, flag, of_folder, summary_of
 from diva_bench.runs.runner import Job
-from diva_bench.runs.schemas import words
 from diva_bench.runs.store import RunFolder, read_json
 from diva_bench.specs import MEMORY, TaskSpec, prompt
+from diva_bench.specs.problems import words
 from diva_bench.types import Sample, Scorer, Silent
 from diva_bench.weights import assets
 

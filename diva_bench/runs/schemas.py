@@ -2,25 +2,24 @@
 
 run.json, task.json, summary.json and the first line of scores.jsonl say the number of the schemas (SCHEMA) that they were
 written by; responses, timing and events go by the run.json beside them. A file without a number is of version 1. Nothing
-here opens a file: `store` does.
+here opens a file: `store` does. The lines of responses.jsonl are in decoding/response.py, since adapters are held to them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Literal, NotRequired, TypeVar, cast
+from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 from diva_bench.errors import UnreadableRun
-from diva_bench.specs import Json, ModelSpec, Speech, digest, problems
-from diva_bench.types import LabelScore, Response, Status
+from diva_bench.specs import Json, ModelSpec, Speech, digest
+from diva_bench.specs.problems import words
 
 SCHEMA = 2
 """Bumped where a file of a run folder would hold something else. 1: rows without a round, files without a number."""
-STATUSES = ("ok", "unsupported", "error")
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _Count = Annotated[int, Field(ge=0)]
@@ -29,23 +28,6 @@ Number = Annotated[int, Field(ge=1)]
 
 
 # ---------------------------------------------------------------- lines
-
-
-@with_config(_STRICT)
-class Answer(TypedDict):
-    """A line of responses.jsonl. `status` is one of STATUSES; a line with another is read as an error, so that it is counted
-    and asked again. `choices`: label -> log-likelihood of all its tokens, their number, log-likelihood of the first."""
-
-    id: str
-    status: str
-    text: str
-    detail: NotRequired[str]
-    choices: NotRequired[dict[str, tuple[float, int, float]]]
-    heard: NotRequired[str]
-    tokens: NotRequired[dict[str, _Count]]
-    label: NotRequired[str]
-    scores: NotRequired[dict[str, float]]
-    round: NotRequired[_Count]
 
 
 @with_config(_STRICT)
@@ -278,31 +260,11 @@ class Summary(_Part):
 
 # ---------------------------------------------------------------- checks
 
-ANSWER: TypeAdapter[Any] = TypeAdapter(Answer)
 TIMING: TypeAdapter[Any] = TypeAdapter(Timing)
 EVENT: TypeAdapter[Any] = TypeAdapter(Event)
-STAGES: TypeAdapter[Any] = TypeAdapter(dict[str, _Seconds], config=_STRICT)
 SCORES_HEAD: TypeAdapter[Any] = TypeAdapter(ScoresHead)
 
 M = TypeVar("M", bound=BaseModel)
-
-
-def words(err: ValidationError) -> str:
-    """The first problem, with the key that it is at: "tokens.new: must be a whole number (found 'x')"."""
-    problem = err.errors(include_url=False)[0]
-    key = problems.dotted(problems.place(problem))
-    return f"{key}: {problems.said(problem)}" if key else problems.said(problem)
-
-
-def foreign(value: Any, where: str = "") -> str:
-    """Which part of a value is neither text nor a Python number, so that JSON cannot hold it; "" where none is. Schemas let
-    NumPy's numbers pass."""
-    if isinstance(value, dict | list | tuple):
-        parts = value.items() if isinstance(value, dict) else enumerate(value)
-        return next(filter(None, (foreign(v, f"{where}.{k}".lstrip(".")) for k, v in parts)), "")
-    if value is None or isinstance(value, str | int | float):
-        return ""
-    return f"{where}: is {value!r}, of type {type(value).__name__}, not text or a Python number"
 
 
 def checked(schema: type[M], raw: Mapping[str, Any], where: str, remedy: str = "") -> M:
@@ -339,61 +301,3 @@ def check_identity(task: Json, run: Json, where: str) -> None:
 
 
 _RESTORE = "Restore it from a copy, or move the folder away."
-
-
-# ---------------------------------------------------------------- a response as a line
-
-
-def problem_of(response: Response) -> str:
-    """Why a response cannot be stored, in words; "" where it can. What an adapter gives is checked by this before it counts
-    as an answer."""
-    try:
-        row, seconds = to_json(response), dict(response.seconds)
-        if strange := foreign(row) or foreign(seconds, "seconds"):
-            return strange
-        ANSWER.validate_python(row)
-        STAGES.validate_python(seconds)
-    except ValidationError as err:
-        return words(err)
-    except Exception as err:  # an adapter may give anything
-        return f"{type(err).__name__}: {err}"
-    return "" if response.status in STATUSES else f"status: {response.status!r} is none of {', '.join(STATUSES)}"
-
-
-def _whole(text: Any) -> Any:
-    """A text without half surrogate pairs, which a model may emit and UTF-8 has not; anything else as it is."""
-    return text.encode("utf-8", "replace").decode("utf-8") if isinstance(text, str) else text
-
-
-def to_json(response: Response) -> Json:
-    """A response as a line of responses.jsonl."""
-    row: Json = {"id": response.id, "status": response.status, "text": _whole(response.text)}
-    if response.detail:
-        row["detail"] = _whole(response.detail)
-    if response.choices is not None:
-        row["choices"] = {k: (v.total, v.tokens, v.first) for k, v in response.choices.items()}
-    if response.heard is not None:
-        row["heard"] = _whole(response.heard)
-    if response.tokens:
-        row["tokens"] = dict(response.tokens)
-    if response.label is not None:
-        row["label"] = response.label
-    if response.scores:
-        row["scores"] = dict(response.scores)
-    return row
-
-
-def from_json(row: Mapping[str, Any]) -> Response:
-    """A line of responses.jsonl as a response."""
-    choices = row.get("choices")
-    return Response(
-        id=row["id"],
-        status=cast(Status, row["status"]),
-        text=row["text"],
-        detail=row.get("detail", ""),
-        choices={k: LabelScore(*v) for k, v in choices.items()} if choices is not None else None,
-        heard=row.get("heard"),
-        tokens=row.get("tokens", {}),
-        label=row.get("label"),
-        scores=row.get("scores", {}),
-    )

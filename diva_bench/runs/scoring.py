@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diva_bench import imported, stats
+from diva_bench import stats
 from diva_bench.errors import AssetError, MissingMeans, ScorerError, SpecError
+from diva_bench.predictions import imported
 from diva_bench.runs import chance, earlier
+from diva_bench.runs.agreement import agreement
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, digest_of
 from diva_bench.scorers import cleaned, rises
@@ -76,7 +78,9 @@ def _agreement(
     """Whose scores those are that came with imported answers, where that can be said."""
     answered = [i for i, answer in enumerate(said) if answer.status == "ok"]
     ids = [scored[i].id for i in answered]
-    if agreed := imported.agreement(job, ids, {name: [mine[i] for i in answered] for name, mine in rows.items()}):
+    if agreed := agreement(
+        job.scorers, job.task.primary, ids, {name: [mine[i] for i in answered] for name, mine in rows.items()}
+    ):
         summary["agreement"] = agreed
 
 

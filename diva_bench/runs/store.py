@@ -35,11 +35,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
+from diva_bench.decoding.response import ANSWER, STATUSES, from_json, to_json
 from diva_bench.disk import stamp
 from diva_bench.errors import StoreError, UnreadableRun
 from diva_bench.runs import schemas
-from diva_bench.runs.schemas import SCHEMA, STATUSES, RunRecord, Summary, TaskRecord, from_json, to_json
+from diva_bench.runs.schemas import SCHEMA, RunRecord, Summary, TaskRecord
 from diva_bench.specs import digest
+from diva_bench.specs.problems import words
 from diva_bench.types import Response
 
 Json = dict[str, Any]
@@ -193,7 +195,7 @@ class RunFolder:
         if self._round is None:
             self._round = self._next_round()
         mark = {"round": self._round} if self._round else {}
-        self._write("responses", [to_json(r) | mark for r in responses], schemas.ANSWER)
+        self._write("responses", [to_json(r) | mark for r in responses], ANSWER)
         if timing is not None:
             self._write("timing", [timing], schemas.TIMING)
 
@@ -467,7 +469,7 @@ def _read_lines(path: Path, remedy: str = "Is this a run folder?") -> Iterator[t
 def _read_answers(path: Path) -> Iterator[tuple[int, Json]]:
     """(byte offset, row) of every answer. A status that nobody knows is an error: counted, not scored, asked again."""
     for number, offset, line in _read_lines(path):
-        row = _parsed(line, schemas.ANSWER, f"{path}:{number}", _REMOVE)
+        row = _parsed(line, ANSWER, f"{path}:{number}", _REMOVE)
         if row["status"] not in STATUSES:
             said = f"{path.name}:{number} has status {row['status']!r}, which is none of {', '.join(STATUSES)}"
             row = {"id": row["id"], "status": "error", "text": "", "detail": said, "round": row.get("round", 0)}
@@ -481,7 +483,7 @@ def _parsed(line: bytes, schema: TypeAdapter[Any], where: str, remedy: str) -> A
         problem = err.errors(include_url=False)[0]
         if problem["type"] == "json_invalid":
             raise UnreadableRun(f"{where}: is not valid JSON ({problem['ctx']['error']}). {remedy}") from err
-        raise UnreadableRun(f"{where}: {schemas.words(err)}. {remedy}") from err
+        raise UnreadableRun(f"{where}: {words(err)}. {remedy}") from err
 
 
 def _fit(row: Json, schema: TypeAdapter[Any], path: Path) -> Json:
@@ -489,7 +491,7 @@ def _fit(row: Json, schema: TypeAdapter[Any], path: Path) -> Json:
     try:
         schema.validate_python(row)
     except ValidationError as err:
-        raise StoreError(f"{path}: nothing was written: {row.get('id', 'a line')}: {schemas.words(err)}.") from err
+        raise StoreError(f"{path}: nothing was written: {row.get('id', 'a line')}: {words(err)}.") from err
     return row
 
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from diva_bench.errors import nearest
 
 _NUMBER, _WHOLE, _TRUTH = "must be a number", "must be a whole number", "must be true or false"
@@ -64,6 +66,13 @@ _LONGEST = 80  # characters of a value that are shown
 _QUOTED = re.compile(r"'([^']*)'")
 _KEY = "[key]"
 """How pydantic marks that a key of a mapping is meant, not its value."""
+
+
+def words(err: ValidationError) -> str:
+    """The first problem, with the key that it is at: "tokens.new: must be a whole number (found 'x')"."""
+    problem = err.errors(include_url=False)[0]
+    key = dotted(place(problem))
+    return f"{key}: {said(problem)}" if key else said(problem)
 
 
 def said(problem: Mapping[str, Any]) -> str:

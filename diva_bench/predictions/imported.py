@@ -1,4 +1,4 @@
-"""Runs made of imported answers: their task, their model record, and their job again when they are scored anew.
+"""Runs made of imported answers: their task, their model record, and their samples again when they are scored anew.
 
 A run folder like any other, but for this: the model's adapter is "imported", which nobody can ask; its args say of what
 file (sha256) and how it was read, so that another file is another run; `imported` in run.json names the files. The scores
@@ -10,28 +10,25 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
-from diva_bench import data, stats
+from diva_bench import data
 from diva_bench.catalog import Catalog
 from diva_bench.data import Dataset
 from diva_bench.errors import PredictionError, UnreadableRun, UserError
 from diva_bench.predictions import Options, Prediction, Source
 from diva_bench.predictions.match import listed
-from diva_bench.runs.runner import Job
-from diva_bench.runs.schemas import Agreement, words
-from diva_bench.runs.store import RunFolder
 from diva_bench.scorers import METRICS
 from diva_bench.scorers.given import METRIC, ROUNDING
 from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.scorers.label_tokens import key_of
-from diva_bench.specs import Json, ModelSpec, Runtime, TaskSpec, digest
-from diva_bench.types import Floats, Progress, Response, Row, Sample, Scorer
+from diva_bench.specs import ModelSpec, Runtime, TaskSpec, digest
+from diva_bench.specs.problems import words
+from diva_bench.types import Progress, Response, Sample
 from diva_bench.weights import assets
 
 ADAPTER = "imported"
@@ -44,8 +41,6 @@ ERRORS = {
 """What may be done with an answer that failed at its source, in place of keeping the run out of every ranking."""
 _NO_GOLD = "scores only"
 _ALONE = "-scores-only"  # behind the name of a task without gold labels
-_ALIKE = 1e-9
-_NAMED, _SAID = 20, 5  # ids of answers that a summary lists, and of those that are told
 _TOPS = {"diva-eval": {"labels": 1, "qa": 1, "pedants": 1, "bleu": 100, "chrf": 100, "sentence_bleu": 100}}
 """Format -> scorer of the task's primary metric -> what a perfect answer gets in such a file."""
 
@@ -224,78 +219,16 @@ def whole_task(catalog: Catalog, record: Mapping[str, Any], task: TaskSpec) -> T
     return with_names(whole, record["model"]["args"].get("labels", {}))
 
 
-def dataset_of(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: Path | None = None) -> Dataset:
-    """The samples of an imported run: no clip is needed. `data_dir` is not in the record, so it is given again. Without
-    gold labels they are in the run's own folder."""
-    stored = folder.record()
-    if needs_data(stored):
+def dataset_of(
+    record: Mapping[str, Any],
+    responses: Callable[[], Iterable[Response]],
+    task: TaskSpec,
+    progress: Progress,
+    data_dir: Path | None = None,
+) -> Dataset:
+    """The samples of an imported run: no clip is needed. `record`: run.json; `data_dir` is not in it, so it is given again.
+    Without gold labels the samples are those of the run's own `responses`."""
+    if needs_data(record):
         return data.load(task, assets.cache_folder(), progress, data_dir=data_dir, need_audio=False)
-    known = stored["imported"]["clusters"] or {}
-    return _dataset({response.id: known.get(response.id, response.id) for response in folder.responses()}, task)
-
-
-def job(task: TaskSpec, spec: ModelSpec, dataset: Dataset, catalog: Catalog, provenance: Mapping[str, Any]) -> Job:
-    """The Job of answers that are there already: nothing is left to be accepted by anybody."""
-    return Job(
-        task=task,
-        model=spec,
-        dataset=dataset,
-        scorers=catalog.scorers(task),
-        accepts=frozenset(),
-        adapter_version=VERSION,
-        provenance=provenance,
-    )
-
-
-def agreement(job: Job, ids: Sequence[str], rows: Mapping[str, Sequence[Row]]) -> Json | None:
-    """How the scores that came with the answers agree with a metric of the task, answer by answer (`stored.Agreement`);
-    None where none came, or no other metric was measured. `rows`: scorer -> the statistics of every answer, of `ids`.
-
-    Of the metrics it is the one that gives most of the scores to 1e-9 (of 100), of equals the primary one.
-    """
-    places = [i for i, row in enumerate(rows.get(GIVEN, ())) if row]
-    if not places:
-        return None
-    came = _one_by_one(job.scorers[GIVEN], [rows[GIVEN][i] for i in places])[METRIC]
-    ours: dict[str, Floats] = {}
-    for name, mine in rows.items():
-        if name not in (GIVEN, "adherence") and all(mine[i] for i in places):
-            ours |= _one_by_one(job.scorers[name], [mine[i] for i in places])
-    if not ours:
-        return None
-    apart = {metric: np.abs(values - came) for metric, values in ours.items()}
-    alike = {metric: int(np.count_nonzero(gap <= _ALIKE)) for metric, gap in apart.items()}
-    best = max(alike, key=lambda metric: (alike[metric], metric == job.task.primary))
-    differ = [ids[i] for i, gap in zip(places, apart[best], strict=True) if gap > _ALIKE]
-    return {
-        "metric": best,
-        "alike": alike[best],
-        "of": len(places),
-        "most": round(float(apart[best].max()) / 100, 12),
-        "released": round(float(came.mean()), 9),
-        "ours": round(float(ours[best].mean()), 9),
-        "apart": differ[:_NAMED],
-    }
-
-
-def in_words(found: Agreement) -> str:
-    """What an agreement says."""
-    if found.whole:
-        return (
-            f"the scores in the file are {found.metric}, answer by answer ({found.of:,} answers, at most {found.most:.1e} of 1 "
-            "apart)"
-        )
-    named = found.apart[:_SAID]
-    more = ", ..." if found.of - found.alike > len(named) else ""
-    return (
-        f"the scores in the file ({METRIC}) are those of no metric here: {found.alike:,} of {found.of:,} answers have the same "
-        f"{found.metric}; their means are {found.released:.2f} and {found.ours:.2f}. They came of another metric, or of other "
-        f"weights or another version of it. They differ on {', '.join(named)}{more}"
-    )
-
-
-def _one_by_one(scorer: Scorer, rows: Sequence[Mapping[str, float]]) -> dict[str, Floats]:
-    """What every answer scores by itself: metric -> array of shape (N,); of the metrics that are means of that."""
-    whole = scorer.reduce(stats.totals(rows))
-    alone = stats.row_by_row(*stats.stack(rows), scorer.reduce)
-    return {metric: values for metric, values in alone.items() if abs(values.mean() - whole[metric]) <= 1e-6}
+    known = record["imported"]["clusters"] or {}
+    return _dataset({response.id: known.get(response.id, response.id) for response in responses()}, task)

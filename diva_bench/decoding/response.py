@@ -1,0 +1,106 @@
+"""What a response may hold, whether an adapter gives it or a line of responses.jsonl has it: its schema, to JSON and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, NotRequired, cast
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
+
+from diva_bench.specs import Json
+from diva_bench.specs.problems import words
+from diva_bench.types import LabelScore, Response, Status
+
+STATUSES = ("ok", "unsupported", "error")
+
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+_Count = Annotated[int, Field(ge=0)]
+_Seconds = Annotated[float, Field(ge=0)]
+
+
+@with_config(_STRICT)
+class Answer(TypedDict):
+    """A line of responses.jsonl. `status` is one of STATUSES; a line with another is read as an error, so that it is counted
+    and asked again. `choices`: label -> log-likelihood of all its tokens, their number, log-likelihood of the first."""
+
+    id: str
+    status: str
+    text: str
+    detail: NotRequired[str]
+    choices: NotRequired[dict[str, tuple[float, int, float]]]
+    heard: NotRequired[str]
+    tokens: NotRequired[dict[str, _Count]]
+    label: NotRequired[str]
+    scores: NotRequired[dict[str, float]]
+    round: NotRequired[_Count]
+
+
+ANSWER: TypeAdapter[Any] = TypeAdapter(Answer)
+STAGES: TypeAdapter[Any] = TypeAdapter(dict[str, _Seconds], config=_STRICT)
+
+
+def problem_of(response: Response) -> str:
+    """Why a response cannot be stored, in words; "" where it can. What an adapter gives is checked by this before it counts
+    as an answer."""
+    try:
+        row, seconds = to_json(response), dict(response.seconds)
+        if strange := _foreign(row) or _foreign(seconds, "seconds"):
+            return strange
+        ANSWER.validate_python(row)
+        STAGES.validate_python(seconds)
+    except ValidationError as err:
+        return words(err)
+    except Exception as err:  # an adapter may give anything
+        return f"{type(err).__name__}: {err}"
+    return "" if response.status in STATUSES else f"status: {response.status!r} is none of {', '.join(STATUSES)}"
+
+
+def _foreign(value: Any, where: str = "") -> str:
+    """Which part of a value is neither text nor a Python number, so that JSON cannot hold it; "" where none is. Schemas let
+    NumPy's numbers pass."""
+    if isinstance(value, dict | list | tuple):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        return next(filter(None, (_foreign(v, f"{where}.{k}".lstrip(".")) for k, v in parts)), "")
+    if value is None or isinstance(value, str | int | float):
+        return ""
+    return f"{where}: is {value!r}, of type {type(value).__name__}, not text or a Python number"
+
+
+def _whole(text: Any) -> Any:
+    """A text without half surrogate pairs, which a model may emit and UTF-8 has not; anything else as it is."""
+    return text.encode("utf-8", "replace").decode("utf-8") if isinstance(text, str) else text
+
+
+def to_json(response: Response) -> Json:
+    """A response as a line of responses.jsonl."""
+    row: Json = {"id": response.id, "status": response.status, "text": _whole(response.text)}
+    if response.detail:
+        row["detail"] = _whole(response.detail)
+    if response.choices is not None:
+        row["choices"] = {k: (v.total, v.tokens, v.first) for k, v in response.choices.items()}
+    if response.heard is not None:
+        row["heard"] = _whole(response.heard)
+    if response.tokens:
+        row["tokens"] = dict(response.tokens)
+    if response.label is not None:
+        row["label"] = response.label
+    if response.scores:
+        row["scores"] = dict(response.scores)
+    return row
+
+
+def from_json(row: Mapping[str, Any]) -> Response:
+    """A line of responses.jsonl as a response."""
+    choices = row.get("choices")
+    return Response(
+        id=row["id"],
+        status=cast(Status, row["status"]),
+        text=row["text"],
+        detail=row.get("detail", ""),
+        choices={k: LabelScore(*v) for k, v in choices.items()} if choices is not None else None,
+        heard=row.get("heard"),
+        tokens=row.get("tokens", {}),
+        label=row.get("label"),
+        scores=row.get("scores", {}),
+    )
