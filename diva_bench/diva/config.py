@@ -72,6 +72,7 @@ _NOT_NEGATIVE = (
     "warmup",
     "weight_decay",
     "variants",
+    "every_batch",
     "pull",
     "negatives",
 )
@@ -177,6 +178,9 @@ class TrainConfig:
     max_seconds: float = 15.0
     held_out: int = 50
     """One text in so many is kept for development, with all its clips."""
+    every_batch: int = 0
+    """Clips of every batch that are of the first --data, as real speech beside much synthetic speech; the others of the
+    batch are of the other data. 0: all clips are drawn alike."""
     variants: int = 0
     """Augmented copies of every clip (speed, gain, noise), beside the clip itself; seeded, so always the same."""
 

@@ -55,15 +55,24 @@ def schedule(step: int, config: TrainConfig) -> float:
 
 def batch_of(step: int, clips: Clips, train: list[int], config: TrainConfig) -> tuple[list[int], list[int]]:
     """(clips, variants) of one step: a function of the step and the seed alone, so that a resumed run sees the same, and
-    so does any number of processes."""
+    so does any number of processes. `every_batch` of the clips are of the first source, the others of the others."""
     size = min(config.batch_at(step), len(train))
-    pool = min(8, len(train) // size)  # batches' worth of random clips: one of them is taken, of like lengths
-    drawn = random.Random(f"{config.seed}-{step}").sample(train, pool * size)
-    drawn.sort(key=lambda i: (clips.lengths[i], i))
+    first = [i for i in train if clips.items[i].source == 0] if config.every_batch else []
+    rest = [i for i in train if clips.items[i].source != 0] if first else train
+    few = min(max(config.every_batch, size - len(rest)), len(first), size)
+    parts = [(some, count) for some, count in ((first, few), (rest, size - few)) if count]
+    pool = min(
+        8, *(len(some) // count for some, count in parts)
+    )  # batches' worth of random clips: one of them is taken
+    draws = random.Random(f"{config.seed}-{step}")
     rng = random.Random(f"{config.seed}-{step}-at")
-    # whole batches side by side, so that the shortest and the longest clips are drawn as often as any
-    start = size * rng.randrange(pool)
-    return drawn[start : start + size], [rng.randint(0, config.variants) for _ in range(size)]
+    # of like lengths; whole batches side by side, so that the shortest and the longest clips are drawn as often as any
+    at, chosen = rng.randrange(pool), []
+    for some, count in parts:
+        drawn = draws.sample(some, pool * count)
+        drawn.sort(key=lambda i: (clips.lengths[i], i))
+        chosen += drawn[count * at : count * (at + 1)]
+    return chosen, [rng.randint(0, config.variants) for _ in chosen]
 
 
 def losses_of(
