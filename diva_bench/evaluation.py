@@ -23,17 +23,18 @@ from pydantic import ValidationError
 from diva_bench import data, provenance
 from diva_bench.audio import perturbations
 from diva_bench.catalog import Catalog
-from diva_bench.data.place import data_folder
+from diva_bench.data.place import data_folder, locate
 from diva_bench.decoding import chat
 from diva_bench.editions import Editions, choose
 from diva_bench.errors import OtherQuestion, SpecError, StoreError, UserError
 from diva_bench.predictions import imported
-from diva_bench.runs import former, runner, scoring
-from diva_bench.runs.run import Run, task_of
+from diva_bench.runs import former, rows, runner, scoring
+from diva_bench.runs.asked import changed, of_catalog, recorded, task_of
+from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.scorers import offered
-from diva_bench.specs import IN_MEMORY, Json, ModelSpec, Runtime, TaskSpec, prompt
+from diva_bench.specs import IN_MEMORY, MEMORY, Json, ModelSpec, Runtime, TaskSpec, prompt
 from diva_bench.specs.problems import words
 from diva_bench.types import Adapter, Progress, Sample
 from diva_bench.weights import assets
@@ -327,7 +328,7 @@ def ready(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Progres
     for device in dict.fromkeys(job.model.runtime.device for job in left if job.model.weights):
         provenance.device(device)
     catalog.fetch([job.model for job in jobs], progress)
-    known = framed(catalog, jobs)
+    known = [job.settled(output, progress) for job in framed(catalog, jobs)]
     for job in known:
         job.folder(output)
     return known
@@ -461,18 +462,23 @@ def score(
     progress: Progress,
     more: Mapping[str, Json] | None = None,
     data_dir: Path | None = None,
+    *,
+    share: bool = False,
 ) -> Run:
     """Measure, reduce and store again what the answers of a run are worth. `more`: scorers beside the task's own, this time.
+    `share`: store the rows of the task among the results even if its data is licensed.
 
-    Raises OtherQuestion where the task or its data have changed since the run was asked, UnreadableRun where the run's
-    files do not hold what they must.
+    The task and the rows that are stored with the run count; where the task or the data on this machine differ, that is
+    noted. Raises OtherQuestion where no rows are stored, and the task or its data have changed since the run was asked;
+    UnreadableRun where the run's files do not hold what they must.
     """
     folder = RunFolder(path)
     folder.timing()  # unreadable lines are told before anything is written
-    job = job_of(catalog, folder, progress, more, data_dir)
+    job = job_of(catalog, folder, progress, more, data_dir, look=True)
     if imported.needs_data(folder.record()):
         offered.check_primary(job.task, job.scorers, job.samples[: offered.ENOUGH])
     with folder:
+        rows.keep(folder.above, folder.task_record(), job.task, job.dataset, share=share)
         return Run.of(path, scoring.score(job, folder, progress), job)
 
 
@@ -482,14 +488,21 @@ def job_of(
     progress: Progress,
     more: Mapping[str, Json] | None = None,
     data_dir: Path | None = None,
+    *,
+    look: bool = False,
 ) -> Job:
     """The Job a stored run came from, with the scorers the catalog has now, and `more` of them.
 
-    Raises StoreError where the task or its data have changed since, in anything that would have changed the question.
+    By the stored rows, where there are some; `look`: the data on this machine is then read, too, for columns and groups
+    that are not stored, and what differs is noted. Raises StoreError where none are stored, and the task or its data have
+    changed since, in anything that would have changed the question.
     """
     asked = folder.task_record()
     if former.is_former(asked):
         raise StoreError(former.moved(folder.path))
+    known = rows.load(folder.above, asked)
+    if known is not None:
+        return _stored(catalog, folder, known, progress, more, data_dir if look else None, look)
     job = stored_job(catalog, folder, progress, more, data_dir)
     if job.task_record["hash"] != asked["hash"]:
         changed = sorted(k for k, v in job.task_record.items() if k not in ("id", "hash") and asked.get(k) != v)
@@ -509,9 +522,22 @@ def stored_job(
 ) -> Job:
     """The model of a stored run, and its task and data as they are now: `job_of` without the check that they are still
     what was asked."""
-    record, asked = folder.record(), folder.task_record()
-    elsewhere = imported.is_imported(record)
     task = task_of(folder, catalog)
+    return _job(catalog, folder, task, _data_of(folder, task, progress, data_dir), more)
+
+
+def _data_of(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: Path | None) -> data.Dataset:
+    """The data of a stored run's task as it is now."""
+    if imported.is_imported(folder.record()):
+        return imported.dataset_of(folder.record(), folder.responses, task, progress, data_dir)
+    partial = "partial" in folder.task_record()
+    return data.load(task, assets.cache_folder(), progress, data_dir=data_dir, allow_partial=partial)
+
+
+def _job(
+    catalog: Catalog, folder: RunFolder, task: TaskSpec, dataset: data.Dataset, more: Mapping[str, Json] | None
+) -> Job:
+    record = folder.record()
     if twice := sorted(set(more or ()) & set(task.scorers)):
         raise SpecError(
             f"task {task.name} has scorer {twice[0]} of its own, and its metrics have one name: change its settings in the "
@@ -521,14 +547,76 @@ def stored_job(
     return Job(
         task=task,
         model=ModelSpec.model_validate(record["model"]),
-        dataset=imported.dataset_of(record, folder.responses, task, progress, data_dir)
-        if elsewhere
-        else data.load(task, assets.cache_folder(), progress, data_dir=data_dir, allow_partial="partial" in asked),
+        dataset=dataset,
         scorers=catalog.scorers(task, lenient=True),
         accepts=frozenset({"audio"}),
         adapter_version=record["adapter_version"],
         limit=record["limit"],
         seed=record["seed"],
-        control=perturbations.of_record(asked.get("audio")),
+        control=perturbations.of_record(folder.task_record().get("audio")),
         frame=record.get("frame"),
     )
+
+
+# ---------------------------------------------------------------- stored rows
+
+
+def _stored(
+    catalog: Catalog,
+    folder: RunFolder,
+    known: rows.Rows,
+    progress: Progress,
+    more: Mapping[str, Json] | None,
+    data_dir: Path | None,
+    look: bool,
+) -> Job:
+    """The Job of a run by the rows that are stored with it."""
+    asked, record = folder.task_record(), folder.record()
+    dataset = known.dataset(asked, record)
+    try:
+        task = of_catalog(folder, catalog)
+    except UserError:  # no YAML of it here, so that nobody can say where its data would be
+        task, look = recorded(record), False
+    if differ := changed(task, asked):
+        progress.note(
+            f"{folder.path}: task {task.name} has changed since this was asked ({', '.join(differ)}); the task that is stored "
+            "with the run counts."
+        )
+        task = recorded(record)
+    elif look and (here := _at_hand(folder, task, progress, data_dir)) is not None:
+        if differ_ := rows.differences(known, here):
+            progress.note(rows.said(known, differ_))
+        dataset = replace(dataset, samples=known.joined(here).samples if not differ_ else dataset.samples)
+    task = _with_groups(task, dataset, known, progress)
+    job = _job(catalog, folder, task, dataset, more)
+    if job.task_record["hash"] != asked["hash"]:
+        raise OtherQuestion(
+            f"{folder.path}: its task.json and the rows in {known.path} do not give the hash of what was asked. Restore both "
+            "from a copy, or run the model again."
+        )
+    return job
+
+
+def _at_hand(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: Path | None) -> data.Dataset | None:
+    """The data of a task, where it is on this machine; what is wrong with data that is there is noted."""
+    try:
+        return _data_of(folder, task, progress, data_dir)
+    except UserError as err:
+        place = locate(task, data_dir) if task.data.source != MEMORY else None
+        if place is not None and place.exists():
+            progress.note(
+                f"{folder.path}: the stored rows are scored; the data at hand cannot be compared with them: {err}"
+            )
+        return None
+
+
+def _with_groups(task: TaskSpec, dataset: data.Dataset, known: rows.Rows, progress: Progress) -> TaskSpec:
+    """The task, broken down by the groups that its samples have."""
+    lacking = [group for group in task.groups if any(group not in sample.groups for sample in dataset.samples)]
+    if not lacking:
+        return task
+    progress.note(
+        f"{known.path}: has no groups {', '.join(lacking)}, which task {task.name} has now: no breakdown by them. To have them "
+        "stored, delete this file and score a run of the task where its data is."
+    )
+    return task.model_copy(update={"groups": tuple(group for group in task.groups if group not in lacking)})

@@ -204,7 +204,8 @@ class Importer:
 
     def keep(self, ready: Ready) -> Run:
         """Write the run and judge it."""
-        job, matched, progress = ready.job, ready.matched, self.progress
+        matched, progress = ready.matched, self.progress
+        job = ready.job.settled(ready.options.output, progress)
         _report(ready, progress)
         with job.folder(ready.options.output) as folder:
             _write(folder, matched.responses, progress)

@@ -20,7 +20,16 @@ from diva_bench.errors import UnreadableRun
 from diva_bench.runs.store import RunFolder
 
 SECONDS = float(os.environ.get("DIVA_BENCH_FUZZ_SECONDS", "20"))
-FILES = ("run.json", "../task.json", "responses.jsonl", "timing.jsonl", "events.jsonl", "scores.jsonl", "summary.json")
+FILES = (
+    "run.json",
+    "../task.json",
+    "../rows.jsonl",
+    "responses.jsonl",
+    "timing.jsonl",
+    "events.jsonl",
+    "scores.jsonl",
+    "summary.json",
+)
 VALUES = (
     None,
     True,
@@ -88,13 +97,21 @@ CHANGES: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
     ("run.json", lambda r: r.update(limit="all"), "run.json: limit: must be a whole number (found 'all')"),
     ("run.json", lambda r: r.clear(), "run.json: id: is missing"),
     ("run.json", lambda r: r.pop("model"), "run.json: model: is missing"),
-    ("run.json", lambda r: r.update(schema=99), "was written by a newer version of diva-bench (schema 99;"),
+    (
+        "run.json",
+        lambda r: r.update(schema=99, limit="all"),
+        "run.json: limit: must be a whole number (found 'all'). A newer version of diva-bench wrote it (schema 99;",
+    ),
     (
         "summary.json",
         lambda r: r["metrics"]["contains"].update(value=None),
         "metrics.contains.value: must be a number",
     ),
-    ("summary.json", lambda r: r.update(schema=99), "summary.json: was written by a newer version"),
+    (
+        "summary.json",
+        lambda r: r.update(schema=99, n="x"),
+        "summary.json: n: must be a whole number (found 'x'). A newer version of diva-bench wrote it (schema 99;",
+    ),
     ("../task.json", lambda r: r.update(prompt="Say nothing."), "task.json above it was edited: its hash is not that"),
 ]
 
@@ -109,6 +126,25 @@ def test_a_run_that_was_edited_is_listed_and_the_others_are_ranked(
     assert "runs that cannot be read, in no table" in got.stdout
     assert said in got.stdout
     assert ("1 echo 50.0" in got.stdout) is (file != "../task.json"), "its task.json is the other's, too"
+
+
+def test_a_run_of_a_newer_version_is_read_without_the_keys_that_are_not_known_here(place: Path) -> None:
+    folder = run_of(place, "echo")
+    for name in ("run.json", "summary.json"):
+        edit(folder / name, lambda r: r.update(schema=99, weather="fine"))
+    edit(folder / "summary.json", lambda r: r["metrics"]["contains"].update(weather="fine"))
+    for name in ("responses.jsonl", "timing.jsonl"):
+        edit(folder / name, lambda r: r.update(weather={"sky": ["blue"]}))
+    got = leaderboard(place)
+    assert "1 echo 50.0" in got.stdout
+    assert "cannot be read" not in got.stdout
+    assert [r.id for r in RunFolder(folder).responses()] == [
+        r.id for r in RunFolder(run_of(place, "hears")).responses()
+    ]
+    edit(folder / "run.json", lambda r: r.update(schema=3))
+    edit(folder / "timing.jsonl", lambda r: r.update(weather="fine"))
+    with pytest.raises(UnreadableRun, match=r"timing\.jsonl:\d: weather: is not a known key"):
+        RunFolder(folder).timing()
 
 
 @pytest.mark.parametrize("left", ["summary.json", "responses.jsonl"])

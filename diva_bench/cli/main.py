@@ -144,7 +144,7 @@ def run(
 
 @app.command()
 def score(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders: results/<task>/<run>.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders of runs: results/<task>/<run>, results.")],
     scorer: Annotated[
         list[str] | None,
         typer.Option(
@@ -153,13 +153,21 @@ def score(
             "takes its metric out again; what a judge or COMET said stays in the run folder.",
         ),
     ] = None,
+    share_rows: Annotated[
+        bool,
+        typer.Option(
+            "--share-rows",
+            help="Store references and transcripts among the results even if the data of the task is licensed; otherwise they "
+            "stay in the cache folder.",
+        ),
+    ] = False,
     data_dir: DataDir = None,
     path: Paths = None,
 ) -> None:
     """Judge stored answers again, with today's scorers; the run's model is not asked."""
     from diva_bench.cli.results import score_command
 
-    raise typer.Exit(score_command(runs, path or [], scorer or [], data_dir))
+    raise typer.Exit(score_command(runs, path or [], scorer or [], data_dir, share=share_rows))
 
 
 @app.command()

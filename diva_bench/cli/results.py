@@ -25,7 +25,12 @@ from diva_bench.weights import assets
 
 
 def score_command(
-    runs: list[Path], paths: list[Path], scorers: Sequence[str] = (), data_dir: Path | None = None
+    runs: list[Path],
+    paths: list[Path],
+    scorers: Sequence[str] = (),
+    data_dir: Path | None = None,
+    *,
+    share: bool = False,
 ) -> int:
     """Measure, reduce and print again what the runs' answers are worth. `scorers`: more of them, for this time."""
     catalog, progress, more = Catalog(paths), Terminal(), more_scorers(scorers)
@@ -34,7 +39,7 @@ def score_command(
     changed = False
     for path in runs:
         try:
-            finished.append(score(catalog, path, progress, more, data_dir))
+            finished.append(score(catalog, path, progress, more, data_dir, share=share))
         except OtherQuestion as err:
             finished.append(_as_stored(RunFolder(path), err))
             progress.note(

@@ -13,8 +13,8 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from diva_bench.audio import CANCELLED, UNPROMISED
@@ -63,6 +63,9 @@ class Dataset:
     former: str = ""
     questions: bool = True
     """False where nothing but the ids is known of the samples, so that no prompt can be rendered."""
+    covered: tuple[Sequence[object], ...] = field(default=(), repr=False)
+    """What the fingerprint covers of every row, in file order: id, sha256 of the clip, references, what is wrong with the row
+    or how its clip was decoded; and of a row that is asked also transcript, the columns that the prompt shows, speaker."""
 
     def prior(self) -> dict[str, float]:
         """Share of each first reference: what a baseline may know."""
@@ -131,7 +134,7 @@ def load(
     return Dataset(
         samples,
         tuple(fault for fault in faults if not excluded[fault.id]),
-        digest_of_rows(sorted((identity for _, _, identity in built), key=lambda row: str(row[0]))),
+        fingerprint_of([identity for _, _, identity in built]),
         excluded=tuple(fault for fault in faults if excluded[fault.id]),
         partial=partial,
         notes=tuple(
@@ -139,7 +142,13 @@ def load(
         ),
         revision=hub.revision(root) if task.data.hub else "",
         former=digest_of_rows(identity[:4] for _, _, identity in built),
+        covered=tuple(identity for _, _, identity in built),
     )
+
+
+def fingerprint_of(covered: Iterable[Sequence[object]]) -> str:
+    """The fingerprint of a data set, from what it covers of every row (`Dataset.covered`)."""
+    return digest_of_rows(sorted(covered, key=lambda row: str(row[0])))
 
 
 def check(task: TaskSpec) -> list[Sample]:
@@ -337,8 +346,10 @@ def _build(
     references = _references(row, columns["reference"], task)
     if row.clip is None:
         fault = "has no audio" if need_audio else ""
-        sample = None if fault else _sample(row, columns, references, task)
-        return sample, fault, [ident, "", list(references), fault, *(_told(task, sample) if sample else ())]
+        if fault:
+            return None, fault, [ident, "", list(references), fault]
+        sample = _sample(row, columns, references, task)
+        return sample, "", [ident, "", list(references), "", *_told(task, sample)]
     clip = clips[row.clip.name]
     fault = clip.fault or _wrong_length(task, clip)
     if fault:
@@ -351,11 +362,15 @@ def _build(
 
 
 def _told(task: TaskSpec, sample: Sample) -> list[object]:
+    return said_of(task.prompt, task.system, task.speaker, sample)
+
+
+def said_of(prompt: str, system: str | None, speaker: str | None, sample: Sample) -> list[object]:
     """What a question takes from a sample beside its sound: the words spoken, the columns that a prompt or a system message
-    shows (a paraphrase shows the same), and who speaks."""
-    shown = set(FIELD.findall(f"{task.prompt} {task.system or ''}"))
+    shows (a paraphrase shows the same), and who speaks (`speaker`: the column)."""
+    shown = set(FIELD.findall(f"{prompt} {system or ''}"))
     fields = {name: value for name, value in sample.fields.items() if name in shown}
-    return [sample.transcript, fields, priors.speaker_of(sample, task.speaker)]
+    return [sample.transcript, fields, priors.speaker_of(sample, speaker)]
 
 
 def _wrong_length(task: TaskSpec, clip: Clip) -> str:

@@ -16,10 +16,9 @@ from typing import Any
 from diva_bench import data
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UserError
-from diva_bench.runs import former
+from diva_bench.runs import asked, former, rows
 from diva_bench.runs.agreement import in_words
 from diva_bench.runs.records import RunSummary, comparable, summary_of
-from diva_bench.runs.run import task_of
 from diva_bench.runs.store import Json, RunFolder, expected
 from diva_bench.scorers import rises
 from diva_bench.scorers.given import METRIC
@@ -153,7 +152,7 @@ def sheet(paths: Sequence[Path], catalog: Catalog, progress: Progress) -> Sheet:
     summaries = [summary_at(path) for path in paths]
     _same_task(paths, summaries)
     folder = RunFolder(paths[0])
-    task = task_of(folder, catalog)
+    task = _task_of(folder, catalog)
     signed = {name: summaries[0].signature[name] for name in _shared(summaries)}
     there = catalog.scorers(task, lenient=True)
     scorers = {name: scorer for name, scorer in there.items() if name in signed and _is_of(scorer, signed[name])}
@@ -248,19 +247,27 @@ def _other_samples(path: Path, table: Mapping[str, Json], other: Path, others: M
     return f"the runs do not have the same samples: {'; '.join(parts)}. Run `diva-bench score` on both."
 
 
+def _task_of(folder: RunFolder, catalog: Catalog) -> TaskSpec:
+    """The task as the catalog has it; as it is stored with the run where the catalog has another one now."""
+    task = asked.task_of(folder, catalog)
+    stored = rows.path_of(folder.above, folder.task_record()["hash"])
+    return asked.recorded(folder.record()) if stored and asked.changed(task, folder.task_record()) else task
+
+
 def _facts(
     folder: RunFolder, tables: Sequence[Mapping[str, Json]], task: TaskSpec, progress: Progress
 ) -> dict[str, Json]:
-    """Sample id -> cluster, groups and references: from the scores, else from the data of the task."""
-    for table in tables:
+    """Sample id -> cluster, groups and references: by the stored rows, else by the scores, else by the data of the task."""
+    dataset = asked.stored(folder)
+    for table in tables if dataset is None else ():
         if all("cluster" in row for row in table.values()):
             return dict(table)
-    dataset = data.load(task, assets.cache_folder(), progress)
-    asked = folder.task_record()
-    if asked["fingerprint"] != (dataset.former if former.is_former(asked) else dataset.fingerprint):
+    dataset = dataset or data.load(task, assets.cache_folder(), progress)
+    record = folder.task_record()
+    if record["fingerprint"] != (dataset.former if former.is_former(record) else dataset.fingerprint):
         raise StoreError(
-            f"{folder.path}: its scores are of an older version, which did not write down the clusters, and the data of "
-            f"task {task.name} has changed since it was asked. Run the model again."
+            f"{folder.path}: the rows of task {task.name} are not stored with it, and its data has changed since it was asked. "
+            "Run the model again."
         )
     return {
         s.id: {"cluster": s.cluster, "groups": dict(s.groups), "references": list(s.references)}

@@ -9,19 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from diva_bench import data, stats
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UnreadableRun, UserError
-from diva_bench.predictions import imported
 from diva_bench.report.tables import Cell, Column, Score, Table
-from diva_bench.runs import unchanged
+from diva_bench.runs import asked, unchanged
 from diva_bench.runs.records import RunSummary, flag, of_folder, summary_of
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, read_json
-from diva_bench.specs import MEMORY, TaskSpec, prompt
-from diva_bench.specs.problems import words
+from diva_bench.specs import TaskSpec, prompt
 from diva_bench.types import Sample, Scorer, Silent
 from diva_bench.weights import assets
 
@@ -44,7 +40,7 @@ class Run:
 
     path: Path
     summary: RunSummary
-    asked: Asked | None = field(default=None, repr=False, compare=False)
+    question: Asked | None = field(default=None, repr=False, compare=False)
     """Task, samples and scorers, where the run was made in this process; None: they are looked for when they are needed."""
 
     @classmethod
@@ -117,7 +113,7 @@ class Run:
         has changed. BLEU and other metrics that are no means are not the mean of theirs.
         """
         header, rows = self.folder.scores() if (self.path / "scores.jsonl").is_file() else ({"signature": {}}, {})
-        task, samples, scorers = self.asked or self._looked_up()
+        task, samples, scorers = self.question or self._looked_up()
         there = {sample.id: sample for sample in samples}
         of_scorers = {name: {ident: row.get(name, {}) for ident, row in rows.items()} for name in header["signature"]}
         known = {name: s for name, s in scorers.items() if s.signature == header["signature"].get(name)}
@@ -147,12 +143,16 @@ class Run:
         return pandas.DataFrame(self.records())
 
     def _looked_up(self) -> Asked:
-        """Task, samples and scorers by the catalog and the data of today; nothing where they are not those of the run."""
+        """Task, samples and scorers by the stored rows and the catalog of today; by the data of today where no rows are stored,
+        and nothing where that is not the data of the run."""
+        catalog, folder = Catalog(), self.folder
         try:
-            catalog = Catalog()
-            task = task_of(self.folder, catalog)
-            dataset = data.load(task, assets.cache_folder(), Silent(), need_audio=False, allow_partial=True)
-            if dataset.fingerprint == self.folder.task_record()["fingerprint"]:
+            task, dataset = asked.task_of(folder, catalog), asked.stored(folder)
+            if dataset is not None and asked.changed(task, folder.task_record()):
+                task = asked.recorded(folder.record())
+            if dataset is None:
+                dataset = data.load(task, assets.cache_folder(), Silent(), need_audio=False, allow_partial=True)
+            if dataset.fingerprint == folder.task_record()["fingerprint"]:
                 samples = dataset.limited(self.summary.limit, self.summary.seed)
                 return task, samples, catalog.scorers(task, lenient=True)
             why: object = f"the data of task {task.name} on this machine is not what was asked about"
@@ -296,27 +296,3 @@ def _unchanged(runs: Sequence[Run], place: Path) -> Iterator[Run]:
         logging.getLogger("diva_bench").warning("left out: %s", said)
     known = {summary.folder: summary for summary in summaries}
     return (replace(run, summary=known[run.path]) for run in runs if run.path in known)
-
-
-def task_of(folder: RunFolder, catalog: Catalog) -> TaskSpec:
-    """The task of a run as the catalog has it now, in the wording that it was asked in; with the scorer of the scores that
-    came with them, if the answers were imported."""
-    asked, record = folder.task_record(), folder.record()
-    if imported.is_imported(record):
-        return imported.task_of(catalog, record)
-    number = record.get("variant", 0)
-    if record["task"].get("data", {}).get("source") != MEMORY:
-        own = catalog.task(asked["name"], asked["edition"])
-        return prompt.variant(prompt.again(own, record.get("overrides", {})), number)
-    if (known := catalog.in_memory(asked["name"])) is not None:
-        own = known.model_copy(update={"primary": known.primary or record["task"]["primary"]})
-        return prompt.variant(prompt.again(own, record.get("overrides", {})), number)
-    return _recorded(record)
-
-
-def _recorded(record: Mapping[str, Any]) -> TaskSpec:
-    """The task that a run.json has on record, without rows."""
-    try:
-        return TaskSpec.model_validate({**record["task"], "home": Path()})
-    except ValidationError as err:
-        raise UnreadableRun(f"run.json of {record['id']}: task.{words(err)}. Run the model again.") from err

@@ -23,7 +23,7 @@ from diva_bench.audio.perturbations import Control
 from diva_bench.data import Dataset
 from diva_bench.decoding.generate import generate
 from diva_bench.errors import ClipError, StoreError, UnreadableRun, UserError
-from diva_bench.runs import former, plan
+from diva_bench.runs import former, plan, rows
 from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.specs import ModelSpec, TaskSpec, digest, prompt
 from diva_bench.stats import priors
@@ -193,6 +193,12 @@ class Job:
     def reserve(self, results: Path) -> None:
         """Make the task's folder: StoreError where nothing can be written there."""
         RunFolder.reserve(results, self.task_at(results))
+
+    def settled(self, results: Path, progress: Progress) -> Job:
+        """The job with the rows of its task stored; where they are there, they count, and what differs is noted."""
+        record = self.task_at(results)
+        kept = rows.settled(results / str(record["id"]), record, self.task, self.dataset, progress.note)
+        return replace(self, dataset=kept)
 
     def folder(self, results: Path, shard: Shard | None = None) -> RunFolder:
         return RunFolder.create(results, self.task_at(results), self.run_at(results), shard)

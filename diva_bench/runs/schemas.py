@@ -8,6 +8,7 @@ here opens a file: `store` does. The lines of responses.jsonl are in decoding/re
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import lru_cache
 from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
@@ -18,8 +19,9 @@ from diva_bench.errors import UnreadableRun
 from diva_bench.specs import Json, ModelSpec, Speech, digest
 from diva_bench.specs.problems import words
 
-SCHEMA = 2
-"""Bumped where a file of a run folder would hold something else. 1: rows without a round, files without a number."""
+SCHEMA = 3
+"""Bumped where a file of a run folder would hold something else. 1: rows without a round, files without a number; 2: no
+rows.jsonl, so that every scores.jsonl repeats clusters, groups and references."""
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _Count = Annotated[int, Field(ge=0)]
@@ -60,11 +62,46 @@ Event = Annotated[_Budget | _Split, Field(discriminator="event")]
 
 @with_config(_STRICT)
 class ScoresHead(TypedDict):
-    """The first line of scores.jsonl: signature by scorer, and the sha256 of the answers that were measured."""
+    """The first line of scores.jsonl: signature by scorer, and the sha256 of the answers that were measured and of the rows
+    that they were held against; without `rows` every line has its own."""
 
     signature: dict[str, str]
     schema: NotRequired[Number]
     answers: NotRequired[str]
+    rows: NotRequired[str]
+
+
+@with_config(_STRICT)
+class RowsHead(TypedDict):
+    """The first line of rows.jsonl: hash of the task, number of rows and sha256 of the lines below; the column that says who
+    speaks; and prompt and system message where they are the same for all samples."""
+
+    schema: Number
+    task: str
+    rows: _Count
+    sha256: str
+    speaker: NotRequired[str]
+    prompt: NotRequired[str]
+    system: NotRequired[str | None]
+
+
+@with_config(_STRICT)
+class RowLine(TypedDict):
+    """Any other line of rows.jsonl: one sample, or, with `left_out`, one that nobody is asked about. `audio`: sha256 of the
+    clip, "" without one. `note`: how the clip was decoded, or why the sample is left out. `seconds`: length of the clip."""
+
+    id: str
+    audio: str
+    references: list[str]
+    note: NotRequired[str]
+    left_out: NotRequired[Literal[True]]
+    transcript: NotRequired[str]
+    cluster: NotRequired[str]
+    groups: NotRequired[dict[str, str]]
+    fields: NotRequired[dict[str, str]]
+    seconds: NotRequired[_Seconds]
+    prompt: NotRequired[str]
+    system: NotRequired[str]
 
 
 @lru_cache(32)
@@ -263,23 +300,52 @@ class Summary(_Part):
 TIMING: TypeAdapter[Any] = TypeAdapter(Timing)
 EVENT: TypeAdapter[Any] = TypeAdapter(Event)
 SCORES_HEAD: TypeAdapter[Any] = TypeAdapter(ScoresHead)
+ROWS_HEAD: TypeAdapter[Any] = TypeAdapter(RowsHead)
+ROW: TypeAdapter[Any] = TypeAdapter(RowLine)
 
 M = TypeVar("M", bound=BaseModel)
 
 
 def checked(schema: type[M], raw: Mapping[str, Any], where: str, remedy: str = "") -> M:
-    """A record as its schema; UnreadableRun says where (`where`: the file), which key, and what to do."""
-    number = raw.get("schema", 1)
-    if type(number) is int and number > SCHEMA:
-        raise UnreadableRun(
-            f"{where}: was written by a newer version of diva-bench (schema {number}; this one reads up to {SCHEMA}). "
-            "Update diva-bench."
-        )
+    """A record as its schema; UnreadableRun says where (`where`: the file), which key, and what to do. What a newer version
+    wrote is read without the keys that are not known here."""
     try:
         return schema.model_validate(raw)
     except (ValidationError, RecursionError) as err:
+        newer = is_newer(raw)
+        if newer and isinstance(err, ValidationError) and (known := without_unknown(raw, err)) is not None:
+            return checked(schema, known, where, remedy)
         said = words(err) if isinstance(err, ValidationError) else "is nested too deep"
+        if newer:
+            remedy = (
+                f"A newer version of diva-bench wrote it (schema {raw['schema']}; this one knows up to {SCHEMA}). Update "
+                "diva-bench."
+            )
         raise UnreadableRun(f"{where}: {said}. {remedy}".rstrip()) from err
+
+
+def is_newer(raw: Mapping[str, Any]) -> bool:
+    """Whether a record says that it is of a later schema than those known here."""
+    number = raw.get("schema", 1)
+    return type(number) is int and number > SCHEMA
+
+
+def without_unknown(raw: Mapping[str, Any], err: ValidationError) -> Json | None:
+    """A copy of a record without the keys that its schema does not know, where nothing else is wrong with it; else None."""
+    problems_ = err.errors(include_url=False)
+    if any(problem["type"] != "extra_forbidden" for problem in problems_):
+        return None
+    copy: Json = deepcopy(dict(raw))
+    for problem in problems_:
+        *way, key = problem["loc"]
+        place: Any = copy
+        try:
+            for step in way:
+                place = place[step]
+            del place[key]
+        except (KeyError, IndexError, TypeError):  # the way leads over one of several schemas
+            return None
+    return copy
 
 
 def check_identity(task: Json, run: Json, where: str) -> None:

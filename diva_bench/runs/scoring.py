@@ -14,6 +14,7 @@ from diva_bench import stats
 from diva_bench.errors import AssetError, MissingMeans, ScorerError, SpecError
 from diva_bench.predictions import imported
 from diva_bench.runs import chance, earlier
+from diva_bench.runs import rows as rows_
 from diva_bench.runs.agreement import agreement
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, digest_of
@@ -58,12 +59,18 @@ def score(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     _agreement(job, scored, said, {n: mine for n, mine in rows.items() if n not in lacking or any(mine)}, summary)
     _keep(job, kept, summary)
     place = {s.id: i for i, s in enumerate(scored)}
+    stored = rows_.path_of(folder.above, job.task_record["hash"])
     # with `drop`, what failed is in no score, but in the list, so that the run can be compared on all others
     listed = [s for s in job.samples if s.id in place or (rule == "drop" and s.id in answers)]
     sheets = (
-        {**_sheet(s), **{name: rows[name][place[s.id]] if s.id in place else {} for name in rows}} for s in listed
+        {
+            **({"id": s.id} if stored else _sheet(s)),
+            **{name: rows[name][place[s.id]] if s.id in place else {} for name in rows},
+        }
+        for s in listed
     )
-    folder.write_scores({"signature": signatures, "answers": about}, sheets)
+    of_rows = {"rows": rows_.digest(stored)} if stored else {}
+    folder.write_scores({"signature": signatures, "answers": about, **of_rows}, sheets)
     folder.write_summary(summary)
     return summary
 
@@ -92,7 +99,7 @@ def _as_judged(answer: Response) -> Response:
 
 
 def _sheet(sample: Sample) -> dict[str, Any]:
-    """What comparing runs needs of a sample, so that it can be done where the data is not."""
+    """What comparing runs needs of a sample whose row is not stored with the task."""
     return {
         "id": sample.id,
         "cluster": sample.cluster,

@@ -2,6 +2,7 @@
 
     results/covost2-de-4be1f0/          one task: comparable runs (covost2-de-limit4-f33fd8 where it is a trial on 4 samples)
         task.json                       what was asked, hashed; write-once
+        rows.jsonl                      its samples, without sound (rows.py); write-once
         diva-9c2d71/                    one run
             run.json                    resolved specs, versions, machine; write-once
             responses.jsonl             append-only, one line per sample; the last line per id wins
@@ -26,6 +27,7 @@ import socket
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from io import FileIO
 from itertools import chain
 from pathlib import Path
@@ -36,7 +38,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from diva_bench.decoding.response import ANSWER, STATUSES, from_json, to_json
-from diva_bench.disk import stamp
+from diva_bench.disk import size, stamp
 from diva_bench.errors import StoreError, UnreadableRun
 from diva_bench.runs import schemas
 from diva_bench.runs.schemas import SCHEMA, RunRecord, Summary, TaskRecord
@@ -99,14 +101,22 @@ class RunFolder:
 
     # ---- opening
 
+    @cached_property
+    def _newer(self) -> bool:
+        """Whether a newer version wrote the run."""
+        try:
+            return schemas.is_newer(read_json(self.path / "run.json"))
+        except UnreadableRun:
+            return False
+
     @property
     def place(self) -> Path:
         """The folder's own absolute path: its name is the run's id, the name of the folder above it is the task's."""
         return located(self.path)
 
     @property
-    def _above(self) -> Path:
-        """The folder of task.json, as it was typed where that says it."""
+    def above(self) -> Path:
+        """The task's folder, with task.json, as it was typed where that says it."""
         typed = self.path.parent
         return typed if typed.resolve() == self.place.parent else self.place.parent
 
@@ -123,7 +133,7 @@ class RunFolder:
             path.mkdir(exist_ok=True)
             _write_once(path / "run.json", run)
         except OSError as err:
-            raise _cannot_write(path, err) from err
+            raise cannot_write(path, err) from err
         folder = cls(path, shard)
         folder.check()
         return folder
@@ -138,7 +148,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             _write_once(path / "task.json", task)
         except OSError as err:
-            raise _cannot_write(path, err) from err
+            raise cannot_write(path, err) from err
         return path
 
     @staticmethod
@@ -161,7 +171,7 @@ class RunFolder:
             ) from err
         except OSError as err:
             self._lock.release()
-            raise _cannot_write(self.path, err) from err
+            raise cannot_write(self.path, err) from err
         return self
 
     def _others(self) -> list[str]:
@@ -207,7 +217,7 @@ class RunFolder:
         """The round of lines written now: that of this number of processes, if it was the last to write, else a new one."""
         ours, others = -1, -1
         for path in self._shards("responses"):
-            last = max((row.get("round", 0) for _, row in _read_answers(path)), default=-1)
+            last = max((row.get("round", 0) for _, row in _read_answers(path, self._newer)), default=-1)
             if _count(path) == self._shard.count:
                 ours = max(ours, last)
             else:
@@ -215,7 +225,7 @@ class RunFolder:
         return ours if ours > others else others + 1
 
     def _write(self, name: str, rows: Sequence[Json], schema: TypeAdapter[Any]) -> None:
-        lines = b"".join(_line(_fit(row, schema, self._file(name))) for row in rows)
+        lines = b"".join(line_of(_fit(row, schema, self._file(name))) for row in rows)
         try:
             if name not in self._files:
                 self._files[name] = _open_for_append(self._file(name))
@@ -223,14 +233,14 @@ class RunFolder:
             while left:
                 left = left[self._files[name].write(left) :]
         except OSError as err:
-            raise _cannot_write(self._file(name), err) from err
+            raise cannot_write(self._file(name), err) from err
 
     def write_scores(self, header: Json, rows: Iterable[Json]) -> None:
         """Replace scores.jsonl, aside and renamed."""
         path = self.path / "scores.jsonl"
-        head = _line(_fit({"schema": SCHEMA, **header}, schemas.SCORES_HEAD, path))
+        head = line_of(_fit({"schema": SCHEMA, **header}, schemas.SCORES_HEAD, path))
         schema = schemas.scores_line(tuple(sorted(header["signature"])))
-        self._replace(path.name, chain([head], (_line(_fit(row, schema, path)) for row in rows)))
+        self._replace(path.name, chain([head], (line_of(_fit(row, schema, path)) for row in rows)))
 
     def write_summary(self, summary: Json) -> None:
         summary = {"schema": SCHEMA, **summary}
@@ -245,7 +255,7 @@ class RunFolder:
                 file.writelines(parts)
             aside.replace(self.path / name)
         except OSError as err:
-            raise _cannot_write(self.path / name, err) from err
+            raise cannot_write(self.path / name, err) from err
         finally:
             aside.unlink(missing_ok=True)
 
@@ -257,7 +267,7 @@ class RunFolder:
             return
         if not any(path.is_file() for name in _OF_A_RUN for path in self.path.glob(name)):
             raise UnreadableRun(f"{self.path}: is no run folder: it has none of a run's files. {expected(self.path)}")
-        run, above = read_json(self.path / "run.json"), self._above
+        run, above = read_json(self.path / "run.json"), self.above
         task = read_json(above / "task.json")
         schemas.checked(TaskRecord, task, str(above / "task.json"), _AWAY)
         schemas.checked(RunRecord, run, str(self.path / "run.json"), _AWAY)
@@ -295,13 +305,13 @@ class RunFolder:
         is missing or not that."""
         path = self.path / "scores.jsonl"
         again = f"Run `diva-bench score {self.path}` to have it written again."
-        lines = _read_lines(path, again)
+        lines = read_lines(path, again)
         _, _, first = next(lines, (0, 0, b""))
         if not first:
             raise UnreadableRun(f"{path}: is empty. {again}")
-        header: Json = _parsed(first, schemas.SCORES_HEAD, f"{path}:1", again)
-        schema = schemas.scores_line(tuple(sorted(header["signature"])))
-        rows = (_parsed(line, schema, f"{path}:{number}", again) for number, _, line in lines)
+        header: Json = parsed(first, schemas.SCORES_HEAD, f"{path}:1", again)
+        schema, newer = schemas.scores_line(tuple(sorted(header["signature"]))), schemas.is_newer(header)
+        rows = (parsed(line, schema, f"{path}:{number}", again, newer=newer) for number, _, line in lines)
         return header, {row["id"]: row for row in rows}
 
     def scores_of_now(self) -> tuple[Json, dict[str, Json]]:
@@ -328,7 +338,7 @@ class RunFolder:
         """The answer that counts, of every id. Two passes, so that memory holds offsets, not answers."""
         counts = {line.place for line in self._counting().values()}
         for number, path in enumerate(self._shards("responses")):
-            for offset, row in _read_answers(path):
+            for offset, row in _read_answers(path, self._newer):
                 if (number, offset) in counts:
                     yield from_json(row)
 
@@ -348,7 +358,7 @@ class RunFolder:
         """id -> the line that counts."""
         best: dict[str, _Line] = {}
         for number, path in enumerate(self._shards("responses")):
-            for offset, row in _read_answers(path):
+            for offset, row in _read_answers(path, self._newer):
                 line = _Line(row.get("round", 0), row["status"], (number, offset))
                 if (known := best.get(row["id"])) is None or line.counts_before(known):
                     best[row["id"]] = line
@@ -356,8 +366,8 @@ class RunFolder:
 
     def _rows(self, name: str, schema: TypeAdapter[Any]) -> Iterator[Json]:
         for path in self._shards(name):
-            for number, _, line in _read_lines(path):
-                yield _parsed(line, schema, f"{path}:{number}", _REMOVE)
+            for number, _, line in read_lines(path):
+                yield parsed(line, schema, f"{path}:{number}", _REMOVE, newer=self._newer)
 
     def _shards(self, name: str) -> list[Path]:
         """All processes' files, by name."""
@@ -452,12 +462,20 @@ def _open_for_append(path: Path) -> FileIO:
     return file
 
 
-def _read_lines(path: Path, remedy: str = "Is this a run folder?") -> Iterator[tuple[int, int, bytes]]:
-    """(number from 1, byte offset, bytes) of every whole line; a torn last line is not there yet."""
-    offset = 0
+LONGEST = 1 << 24
+"""Bytes of a line: more is no answer and no row, and would fill the memory."""
+
+
+def read_lines(path: Path, remedy: str = "Is this a run folder?") -> Iterator[tuple[int, int, bytes]]:
+    """(number from 1, byte offset, bytes) of every whole line; a torn last line is not there yet. UnreadableRun for a line of
+    more than LONGEST bytes."""
+    offset, number = 0, 0
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+            while line := file.readline(LONGEST + 1):
+                number += 1
+                if len(line) > LONGEST:
+                    raise UnreadableRun(f"{path}:{number}: is longer than {size(LONGEST)}. {remedy}")
                 if not line.endswith(b"\n"):
                     return
                 yield number, offset, line
@@ -466,23 +484,29 @@ def _read_lines(path: Path, remedy: str = "Is this a run folder?") -> Iterator[t
         raise UnreadableRun(f"{path}: cannot be read ({err.strerror}). {remedy}") from err
 
 
-def _read_answers(path: Path) -> Iterator[tuple[int, Json]]:
+def _read_answers(path: Path, newer: bool) -> Iterator[tuple[int, Json]]:
     """(byte offset, row) of every answer. A status that nobody knows is an error: counted, not scored, asked again."""
-    for number, offset, line in _read_lines(path):
-        row = _parsed(line, ANSWER, f"{path}:{number}", _REMOVE)
+    for number, offset, line in read_lines(path):
+        row = parsed(line, ANSWER, f"{path}:{number}", _REMOVE, newer=newer)
         if row["status"] not in STATUSES:
             said = f"{path.name}:{number} has status {row['status']!r}, which is none of {', '.join(STATUSES)}"
             row = {"id": row["id"], "status": "error", "text": "", "detail": said, "round": row.get("round", 0)}
         yield offset, row
 
 
-def _parsed(line: bytes, schema: TypeAdapter[Any], where: str, remedy: str) -> Any:
+def parsed(line: bytes, schema: TypeAdapter[Any], where: str, remedy: str, *, newer: bool = False) -> Any:
+    """A line as its schema. `newer`: a newer version wrote it, so that keys that are not known here are left out; a line that
+    says a schema of its own need not be told."""
     try:
         return schema.validate_json(line)
     except ValidationError as err:
         problem = err.errors(include_url=False)[0]
         if problem["type"] == "json_invalid":
             raise UnreadableRun(f"{where}: is not valid JSON ({problem['ctx']['error']}). {remedy}") from err
+        raw = json.loads(line)
+        lenient = isinstance(raw, dict) and (newer or schemas.is_newer(raw))
+        if lenient and (known := schemas.without_unknown(raw, err)) is not None:
+            return parsed(line_of(known), schema, where, remedy)
         raise UnreadableRun(f"{where}: {words(err)}. {remedy}") from err
 
 
@@ -495,7 +519,7 @@ def _fit(row: Json, schema: TypeAdapter[Any], path: Path) -> Json:
     return row
 
 
-def _line(row: Json) -> bytes:
+def line_of(row: Json) -> bytes:
     text = json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.encode("utf-8") + b"\n"
 
@@ -505,7 +529,7 @@ def digest_of(responses: Iterable[Response]) -> str:
     return digest([to_json(response) for response in sorted(responses, key=lambda r: r.id)])
 
 
-def _cannot_write(path: Path, err: OSError) -> StoreError:
+def cannot_write(path: Path, err: OSError) -> StoreError:
     if err.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(
             f"{path}: the disk is full. What was written is kept; free space and run the same command again."

@@ -1,0 +1,77 @@
+"""What the answers of a stored run are to: the task as it was asked, with today's scorers, and its samples.
+
+A run folder says all of it: task.json, the task in run.json, and the rows. The catalog is asked for the scorers and texts
+that the task has now; where it has no such task, or has changed it, the task of run.json stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from diva_bench.catalog import Catalog
+from diva_bench.data.dataset import Dataset
+from diva_bench.errors import UnreadableRun, UserError
+from diva_bench.predictions import imported
+from diva_bench.runs import rows
+from diva_bench.runs.store import RunFolder
+from diva_bench.specs import MEMORY, TaskSpec, prompt
+from diva_bench.specs.problems import words
+
+_NOT_ASKED = ("names", "overrides", "home", "rows")
+
+
+def task_of(folder: RunFolder, catalog: Catalog) -> TaskSpec:
+    """The task of a run as the catalog has it now, in the prompt variant that it was asked in; with the scorer of the scores
+    that came with them, if the answers were imported. The task that run.json has on record, where the catalog has none."""
+    record = folder.record()
+    try:
+        return of_catalog(folder, catalog)
+    except UserError:
+        if rows.path_of(folder.above, folder.task_record()["hash"]) is None:
+            raise
+        return recorded(record)
+
+
+def of_catalog(folder: RunFolder, catalog: Catalog) -> TaskSpec:
+    """The task of a run as the catalog has it now. UserError where it has no such task."""
+    asked, record = folder.task_record(), folder.record()
+    if imported.is_imported(record):
+        return imported.task_of(catalog, record)
+    number, overrides = record.get("variant", 0), record.get("overrides", {})
+    if record["task"].get("data", {}).get("source") != MEMORY:
+        own = catalog.task(asked["name"], asked["edition"])
+        return prompt.variant(prompt.again(own, overrides), number)
+    if (known := catalog.in_memory(asked["name"])) is not None:
+        own = known.model_copy(update={"primary": known.primary or record["task"]["primary"]})
+        return prompt.variant(prompt.again(own, overrides), number)
+    return recorded(record)
+
+
+def recorded(record: Mapping[str, Any]) -> TaskSpec:
+    """The task that a run.json has on record: all of it but the rows."""
+    more = {"overrides": record.get("overrides", {}), "home": Path()}
+    if imported.is_imported(record):
+        more["names"] = record["model"]["args"].get("labels", {})
+    known = {key: value for key, value in record["task"].items() if key not in _NOT_ASKED}
+    try:
+        return TaskSpec.model_validate(known | more)
+    except ValidationError as err:
+        raise UnreadableRun(f"run.json of {record['id']}: task.{words(err)}. Run the model again.") from err
+
+
+def changed(task: TaskSpec, asked: Mapping[str, Any]) -> list[str]:
+    """What of a task is not as it was asked, by the keys of a task.json; none of it where nothing is."""
+    now = task.asked()
+    keys = [*now, *(["variant"] if "variant" in asked else [])]
+    return sorted(key for key in dict.fromkeys(keys) if now.get(key) != asked.get(key))
+
+
+def stored(folder: RunFolder) -> Dataset | None:
+    """The samples of a run by its stored rows; None where none are stored."""
+    asked = folder.task_record()
+    known = rows.load(folder.above, asked)
+    return known.dataset(asked, folder.record()) if known else None

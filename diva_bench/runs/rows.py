@@ -1,0 +1,333 @@
+"""The rows of a task on disk, once for all of its runs: rows.jsonl beside task.json.
+
+With them answers are scored and compared where the data of the task is not. They hold no sound, but the sha256 of every
+clip. The first line has the sha256 of the lines below it, and these say all that the fingerprint in task.json is made of: an
+edited row is noticed by one or the other. Rows of a task whose data is licensed (`access` in its YAML) are kept in the cache
+folder of this machine, not among results that may be passed on, unless that was asked for (`score --share-rows`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from diva_bench import disk
+from diva_bench.data.dataset import Dataset, Fault, fingerprint_of, said_of
+from diva_bench.errors import ClipError, UnreadableRun
+from diva_bench.runs import schemas
+from diva_bench.runs.schemas import SCHEMA
+from diva_bench.runs.store import Json, cannot_write, line_of, parsed, read_lines
+from diva_bench.specs import FIELD, TaskSpec
+from diva_bench.specs.prompt import build
+from diva_bench.types import Sample
+from diva_bench.weights import assets
+
+NAME = "rows.jsonl"
+_NAMED = 3  # ids that a message lists
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a rows file holds: `samples` without sound and `covered` as in a Dataset, and the sha256 of it all."""
+
+    path: Path
+    sha256: str
+    samples: tuple[Sample, ...]
+    covered: tuple[Sequence[object], ...]
+
+    def dataset(self, task: Mapping[str, Any], run: Mapping[str, Any]) -> Dataset:
+        """The data set of a run, as its task.json, its run.json and these rows say that it was."""
+        return Dataset(
+            self.samples,
+            _faults(run, "faults"),
+            str(task["fingerprint"]),
+            excluded=_faults(run, "excluded"),
+            partial=str(task.get("partial", "")),
+            notes=tuple(run.get("data_notes", ())),
+            revision=str(run.get("data_revision", "")),
+            covered=self.covered,
+        )
+
+    def joined(self, data: Dataset) -> Dataset:
+        """A data set of the same rows, which brings sound, columns and groups that are not stored; of all else the stored rows
+        win."""
+        here = {sample.id: sample for sample in data.samples}
+        samples = tuple(_joined(sample, here[sample.id]) for sample in self.samples if sample.id in here)
+        return replace(data, samples=samples)
+
+
+def _joined(stored: Sample, here: Sample) -> Sample:
+    fields, groups = {**here.fields, **stored.fields}, {**here.groups, **stored.groups}
+    return replace(stored, read=here.read, seconds=here.seconds, fields=fields, groups=groups)
+
+
+def _faults(run: Mapping[str, Any], key: str) -> tuple[Fault, ...]:
+    return tuple(Fault(fault["id"], fault["reason"]) for fault in run.get(key, ()))
+
+
+# ---------------------------------------------------------------- where they are
+
+
+def local(task_hash: str) -> Path:
+    """The file of rows that are not to be passed on, outside of any folder of results."""
+    return assets.cache_folder() / "rows" / f"{task_hash}.jsonl"
+
+
+def path_of(task_folder: Path, task_hash: str) -> Path | None:
+    """The rows of a task, which lie beside its task.json or on this machine alone; None where there are none."""
+    return next((path for path in (task_folder / NAME, local(task_hash)) if path.is_file()), None)
+
+
+def load(task_folder: Path, record: Mapping[str, Any]) -> Rows | None:
+    """The rows of a task; `record`: its task.json. None where none are stored.
+
+    Raises UnreadableRun where the file is not what was written for this task.
+    """
+    path = path_of(task_folder, str(record["hash"]))
+    if path is None:
+        return None
+    try:
+        return _read(path, disk.stamp(path), json.dumps(record, sort_keys=True))
+    except OSError as err:
+        raise UnreadableRun(f"{path}: cannot be read ({err.strerror}). {_REMEDY}") from err
+
+
+def digest(path: Path) -> str:
+    """The sha256 that the first line of a rows file says."""
+    return str(_head(path)["sha256"])
+
+
+# ---------------------------------------------------------------- writing
+
+
+def keep(task_folder: Path, record: Mapping[str, Any], task: TaskSpec, data: Dataset, *, share: bool = False) -> str:
+    """Write the rows of a task, if they are not there; their sha256, "" where nothing is known of the samples but their ids.
+
+    `record`: its task.json, in `task_folder`. `share`: among the results also where the data is licensed.
+    """
+    if not data.covered or not data.questions:
+        return ""
+    target = task_folder / NAME if share or task.data.access is None else local(str(record["hash"]))
+    there = path_of(task_folder, str(record["hash"]))
+    if there is not None and not (share and there != target):
+        return digest(there)
+    head = _head_of(record, task, data)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        disk.write_lines(target, _chain(head, _lines(task, data, "prompt" in head)))
+    except OSError as err:
+        raise cannot_write(target, err) from err
+    return str(head["sha256"])
+
+
+def _chain(head: Json, lines: Iterator[Json]) -> Iterator[bytes]:
+    yield line_of(head)
+    yield from map(line_of, lines)
+
+
+def _head_of(record: Mapping[str, Any], task: TaskSpec, data: Dataset) -> Json:
+    """The first line. Prompt and system message stand in it where they are the same for every sample."""
+    rendered = {(request.prompt, request.system) for request in (build(task, s, frozenset()) for s in data.samples)}
+    prompt, system = next(iter(rendered))
+    state, count = hashlib.sha256(), 0
+    for line in _lines(task, data, len(rendered) == 1):
+        state.update(line_of(line))
+        count += 1
+    return {
+        "schema": SCHEMA,
+        "task": record["hash"],
+        "rows": count,
+        "sha256": state.hexdigest(),
+        **({"speaker": task.speaker} if task.speaker else {}),
+        **({"prompt": prompt, "system": system} if len(rendered) == 1 else {}),
+    }
+
+
+def _lines(task: TaskSpec, data: Dataset, same_prompt: bool) -> Iterator[Json]:
+    """One line a row of the data, in its order; what is left out for every model has no more than the fingerprint covers."""
+    samples = {sample.id: sample for sample in data.samples}
+    needed = _needed(task)
+    for ident, clip, references, said, *_ in data.covered:
+        line: Json = {"id": ident, "audio": clip, "references": references, **({"note": said} if said else {})}
+        sample = samples.get(str(ident))
+        if sample is None:
+            yield {**line, "left_out": True}
+            continue
+        line |= {"transcript": sample.transcript} if sample.transcript is not None else {}
+        line |= {"cluster": sample.cluster}
+        line |= {"groups": dict(sample.groups)} if sample.groups else {}
+        fields = {name: sample.fields[name] for name in needed if name in sample.fields}
+        fields = {name: value for name, value in fields.items() if sample.groups.get(name) != value}
+        line |= {"fields": fields} if fields else {}
+        line |= {"seconds": round(sample.seconds, 3)} if sample.seconds else {}
+        if not same_prompt:
+            request = build(task, sample, frozenset())
+            line |= {"prompt": request.prompt, **({"system": request.system} if request.system else {})}
+        yield line
+
+
+def _needed(task: TaskSpec) -> list[str]:
+    """The columns that questions, baselines and scorers look at: those in the prompt, the speaker, and every text in a
+    scorer's settings, for it may be the name of one."""
+    named = {text for settings in task.scorers.values() for text in settings.values() if isinstance(text, str)}
+    return sorted(
+        {*FIELD.findall(f"{task.prompt} {task.system or ''}"), *named, *([task.speaker] if task.speaker else [])}
+    )
+
+
+# ---------------------------------------------------------------- reading
+
+_REMEDY = (
+    "Restore the file from a copy; or delete it, and run `diva-bench score` on a run of the task where its data is: that "
+    "writes it again."
+)
+
+
+def _head(path: Path) -> Json:
+    first = next(read_lines(path, _REMEDY), None)
+    if first is None:
+        raise UnreadableRun(f"{path}: is empty. {_REMEDY}")
+    return _checked(first[2], schemas.ROWS_HEAD, f"{path}:1", True)
+
+
+def _checked(line: bytes, schema: TypeAdapter[Any], where: str, newer: bool) -> Json:
+    found: Json = parsed(line, schema, where, _REMEDY, newer=newer)
+    return found
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, stamp: disk.Stamp, task_json: str) -> Rows:
+    """The file, checked against itself and against task.json. `stamp`: so that a file that changed is read again."""
+    record: Json = json.loads(task_json)
+    head, state = _head(path), hashlib.sha256()
+    newer = head.get("schema", 1) > SCHEMA
+    samples: list[Sample] = []
+    covered: list[Sequence[object]] = []
+    seen: dict[str, int] = {}
+    for number, _, line in read_lines(path, _REMEDY):
+        if number == 1:
+            continue
+        state.update(line)
+        row = _checked(line, schemas.ROW, f"{path}:{number}", newer)
+        if row["id"] in seen:
+            raise UnreadableRun(
+                f"{path}:{number}: id {row['id']!r} stands in line {seen[row['id']]} already. {_REMEDY}"
+            )
+        seen[row["id"]] = number
+        sample = None if row.get("left_out") else _sample(row, f"{path}:{number}")
+        said = [] if sample is None else said_of(record["prompt"], record["system"], head.get("speaker"), sample)
+        covered.append([row["id"], row["audio"], row["references"], row.get("note", ""), *said])
+        samples += [sample] if sample else []
+    _check(path, head, record, len(covered), state.hexdigest(), covered)
+    return Rows(path, head["sha256"], tuple(samples), tuple(covered))
+
+
+def _check(
+    path: Path, head: Json, record: Mapping[str, Any], count: int, sha256: str, covered: Sequence[Sequence[object]]
+) -> None:
+    if head["task"] != record["hash"]:
+        raise UnreadableRun(f"{path}:1: holds the rows of another task than the task.json of {record['id']}. {_REMEDY}")
+    if count != head["rows"]:
+        raise UnreadableRun(f"{path}: has {count:,} rows, and its first line says {head['rows']:,}. {_REMEDY}")
+    if sha256 != head["sha256"] or fingerprint_of(covered) != record["fingerprint"]:
+        raise UnreadableRun(
+            f"{path}: its rows were edited since they were written: {_EDITED[sha256 == head['sha256']]}. {_REMEDY}"
+        )
+
+
+_EDITED = {
+    False: "their sha256 is not the one in the first line",
+    True: "they do not give the fingerprint of the data in task.json",
+}
+
+
+def _sample(row: Json, where: str) -> Sample:
+    if "cluster" not in row or not row["references"]:
+        lacks = "cluster" if "cluster" not in row else "references"
+        raise UnreadableRun(f"{where}: {lacks}: is missing or empty. {_REMEDY}")
+    groups = row.get("groups", {})
+    return Sample(
+        id=row["id"],
+        references=tuple(row["references"]),
+        cluster=row["cluster"],
+        read=partial(_no_sound, row["id"]) if row["audio"] else None,
+        seconds=row.get("seconds", 0.0),
+        transcript=row.get("transcript"),
+        fields={**groups, **row.get("fields", {})},
+        groups=groups,
+    )
+
+
+def _no_sound(ident: str) -> bytes:
+    """In place of the clip of a stored row."""
+    raise ClipError(f"{ident}: the sound of a stored row is not stored")
+
+
+# ---------------------------------------------------------------- stored rows and data at hand
+
+
+def differences(stored: Rows, data: Dataset) -> str:
+    """How the data at hand differ from the stored rows: what, and of how many samples; "" where they do not."""
+    ours = {str(row[0]): row for row in stored.covered}
+    theirs = {str(row[0]): row for row in data.covered}
+    samples, here = {s.id: s for s in stored.samples}, {s.id: s for s in data.samples}
+    both = [ident for ident in ours if ident in theirs]
+    found = {
+        "missing from the data": [ident for ident in ours if ident not in theirs],
+        "not among the stored rows": [ident for ident in theirs if ident not in ours],
+    }
+    parts: dict[str, Callable[[str], bool]] = {
+        "other sound": lambda i: ours[i][1] != theirs[i][1],
+        "other references": lambda i: ours[i][2] != theirs[i][2],
+        "left out of one of them": lambda i: ours[i][3] != theirs[i][3],
+        "another transcript": lambda i: ours[i][4:5] != theirs[i][4:5],
+        "other columns in the prompt": lambda i: ours[i][5:6] != theirs[i][5:6],
+        "another speaker": lambda i: ours[i][6:] != theirs[i][6:],
+        "another cluster": lambda i: i in samples and i in here and samples[i].cluster != here[i].cluster,
+        "other groups": lambda i: i in samples and i in here and _other(samples[i].groups, here[i].groups),
+    }
+    found |= {what: [ident for ident in both if differs(ident)] for what, differs in parts.items()}
+    return "; ".join(f"{what}: {_named(ids)}" for what, ids in found.items() if ids)
+
+
+def _named(ids: Sequence[str]) -> str:
+    """How many samples, and the first of them."""
+    more = ", ..." if len(ids) > _NAMED else ""
+    return f"{len(ids):,} sample{'s' if len(ids) > 1 else ''} ({', '.join(ids[:_NAMED])}{more})"
+
+
+def _other(stored: Mapping[str, str], here: Mapping[str, str]) -> bool:
+    """Whether a group that both know has another value."""
+    return any(here.get(name, value) != value for name, value in stored.items())
+
+
+def settled(
+    task_folder: Path, record: Mapping[str, Any], task: TaskSpec, data: Dataset, note: Callable[[str], None]
+) -> Dataset:
+    """The data of a task that is about to be asked, with its rows stored. Where other runs of it have stored them, these count,
+    so that all runs are compared by one table; what differs is noted.
+
+    Raises StoreError where they cannot be written, UnreadableRun where those that are there cannot be read.
+    """
+    known = load(task_folder, record)
+    if known is None:
+        keep(task_folder, record, task, data)
+        return data
+    if differ := differences(known, data):
+        note(said(known, differ))
+    return known.joined(data)
+
+
+def said(known: Rows, differ: str) -> str:
+    """What is said of a difference."""
+    return (
+        f"{known.path}: the data at hand differ from the stored rows, which count: {differ}. To take the rows from the data, "
+        "delete this file and score the task's runs again."
+    )
