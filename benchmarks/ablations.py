@@ -21,8 +21,8 @@ from typing import Any
 
 from scipy.stats import ttest_ind
 
-from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.stats import holm
+from diva_bench.tables import Cell, Column, Table
 
 METRICS = ("nearest", "align", "distill", "kl", "first_token")
 DIGITS = {"nearest": 1, "align": 3, "distill": 2, "kl": 3, "first_token": 1}

@@ -38,10 +38,10 @@ import numpy as np
 from rich.console import Console
 
 from diva_bench.catalog import class_of
-from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.scorers import BUILTIN
 from diva_bench.specs import DataSpec, Decode, TaskSpec
 from diva_bench.stats import resampling
+from diva_bench.tables import Cell, Column, Table
 from diva_bench.types import LabelScore, Response, Row, Sample
 
 ROWS = 15_531  # the English to X test sets of CoVoST 2

@@ -43,7 +43,7 @@ from rich.console import Console
 from diva_bench import audio
 from diva_bench.audio import fingerprint
 from diva_bench.errors import ClipError
-from diva_bench.report.tables import Cell, Column, Table
+from diva_bench.tables import Cell, Column, Table
 from diva_bench.training import sources
 from diva_bench.types import Audio
 

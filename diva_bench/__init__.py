@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from diva_bench.api import score as score
     from diva_bench.data.in_memory import Task as Task
     from diva_bench.errors import UserError as UserError
-    from diva_bench.report.tables import Table as Table
-    from diva_bench.report.tables import Tables as Tables
     from diva_bench.runs import Run as Run
     from diva_bench.runs import Runs as Runs
     from diva_bench.specs import ModelSpec as ModelSpec
+    from diva_bench.tables import Table as Table
+    from diva_bench.tables import Tables as Tables
     from diva_bench.types import Adapter as Adapter
     from diva_bench.types import Audio as Audio
     from diva_bench.types import LabelScore as LabelScore
@@ -68,7 +68,7 @@ __all__ = [
 _PLACES = {
     "api": ("compare", "import_predictions", "leaderboard", "load_runs", "run", "score"),
     "errors": ("UserError",),
-    "report.tables": ("Table", "Tables"),
+    "tables": ("Table", "Tables"),
     "data.in_memory": ("Task",),
     "runs.run": ("Run", "Runs"),
     "specs": ("ModelSpec",),

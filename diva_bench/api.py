@@ -25,12 +25,12 @@ from diva_bench.report import leaderboard as boards
 from diva_bench.report.compare import chosen, differences_table, groups_tables, scores_table, tests_table
 from diva_bench.report.compare import compare as compared
 from diva_bench.report.runs import failures, unreadable_table
-from diva_bench.report.tables import Tables
 from diva_bench.runs import aligned, unchanged
 from diva_bench.runs.records import of_tasks
 from diva_bench.runs.run import Run, Runs
 from diva_bench.runs.run import load_runs as loaded
 from diva_bench.specs import Json, ModelSpec, TaskSpec
+from diva_bench.tables import Tables
 from diva_bench.types import Adapter, Logged, Progress
 from diva_bench.weights import assets
 

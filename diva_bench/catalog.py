@@ -24,8 +24,7 @@ from typing import Any, cast
 from diva_bench import provenance, scorers
 from diva_bench.disk import listed, size
 from diva_bench.errors import AssetError, MissingMeans, SpecError, UnknownName, UserError, unknown
-from diva_bench.scorers import cleaning
-from diva_bench.scorers.absent import Absent
+from diva_bench.scorers import Absent, cleaning
 from diva_bench.specs import (
     AssetSpec,
     DataChange,

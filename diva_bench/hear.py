@@ -11,7 +11,7 @@ from diva_bench import audio
 from diva_bench.data.readers.audiofolder import SUFFIXES
 from diva_bench.decoding.generate import generate
 from diva_bench.errors import ClipError, UserError
-from diva_bench.report.tables import Cell, Column, Table
+from diva_bench.tables import Cell, Column, Table
 from diva_bench.types import Adapter, Progress, Request, Response
 
 

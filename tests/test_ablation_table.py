@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from diva_bench.report.ablation import Block, Outcome, Variant, ablation_table, changed
-from diva_bench.report.tables import Score, Table
 from diva_bench.runs.records import RunSummary
 from diva_bench.stats import ratio
+from diva_bench.tables import Score, Table
 from diva_bench.types import Row
 
 CONFIG = {"connector": "qformer", "from_whisper": True, "align": 1.0, "distill": 1.0, "align_steps": 2200, "seed": 0}

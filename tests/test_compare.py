@@ -27,10 +27,10 @@ from diva_bench.report.compare import (
     most,
     scores_table,
 )
-from diva_bench.report.tables import Score, cut_to
 from diva_bench.runs.aligned import Sheet, sheet
 from diva_bench.runs.store import RunFolder
 from diva_bench.scorers.adherence import Adherence
+from diva_bench.tables import Score, cut_to
 from diva_bench.types import Silent
 
 

@@ -16,8 +16,8 @@ from command_line import Command, call
 
 import diva_bench
 from diva_bench.cli.options import names
-from diva_bench.report.tables import Column, Table
 from diva_bench.runs.store import RunFolder
+from diva_bench.tables import Column, Table
 
 ROOT = Path(__file__).parents[1]
 

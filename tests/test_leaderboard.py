@@ -10,8 +10,8 @@ from rich.console import Console
 
 from diva_bench.errors import StoreError, UserError
 from diva_bench.report.leaderboard import leaderboard, page
-from diva_bench.report.tables import Score, Table
 from diva_bench.runs.records import collect, of_tasks, synthetic_note
+from diva_bench.tables import Score, Table
 
 SIGNATURE = "bleu|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"
 

@@ -146,7 +146,7 @@ def test_latex_is_a_table_with_the_rules_of_booktabs(place: Path, tmp_path: Path
 
 @pytest.mark.parametrize("width", [80, 160])
 def test_in_a_terminal_every_score_and_difference_is_there(place: Path, width: int) -> None:
-    from diva_bench.report.tables import Column, Score, Table
+    from diva_bench.tables import Column, Score, Table
 
     found = tree(ablated(place, *SYSTEMS, *RELEASED, "--format", "json"))
     shown = [

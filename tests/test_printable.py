@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from diva_bench.printable import as_json, csv_cell, latex, markdown, message, visible
-from diva_bench.report.tables import Column, Table
+from diva_bench.tables import Column, Table
 
 NASTY = "a\x1b[2J\x07\x9b31m\u202eb\u2066\u200b\r\n\t\ud83d|`x`[y](http://z)<b>&"
 

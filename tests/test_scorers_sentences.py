@@ -9,7 +9,7 @@ from scoring import said, sample, sentences, task
 
 from diva_bench import stats
 from diva_bench.errors import DataError, SpecError
-from diva_bench.scorers.sentences import SentenceBleu
+from diva_bench.scorers.translation import SentenceBleu
 
 WORDS = {
     "13a": ["Der", "Hund", ",", "ging", ".", "nicht", "über", "die", "!", "(und)", "3,5", "km", "&amp;"],

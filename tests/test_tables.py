@@ -8,7 +8,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from diva_bench.report.tables import Cell, Column, Score, Table, write
+from diva_bench.tables import Cell, Column, Score, Table, write
 
 NOTE = "bleu|nrefs:1|case:mixed|eff:no|tok:ja-mecab-0.996-IPA|smooth:exp|version:2.6.0"
 COLUMNS = [

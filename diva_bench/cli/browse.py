@@ -16,10 +16,10 @@ from diva_bench.cli.show import print_table
 from diva_bench.cli.stored import stored_runs
 from diva_bench.cli.streams import say
 from diva_bench.errors import SpecError, UnknownName, unknown
-from diva_bench.report.tables import Column, Table
 from diva_bench.runs import unchanged
 from diva_bench.runs.run import Run, Runs
 from diva_bench.specs import Edition, ModelFile, ModelSpec, TaskFile, TaskSpec
+from diva_bench.tables import Column, Table
 from diva_bench.weights import assets
 
 

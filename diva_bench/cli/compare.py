@@ -24,11 +24,11 @@ from diva_bench.report.compare import (
     tests_table,
 )
 from diva_bench.report.runs import unreadable_table
-from diva_bench.report.tables import Table
 from diva_bench.report.trio import Trio, find, trio, trio_tables
 from diva_bench.runs.aligned import sheet
 from diva_bench.runs.records import of_tasks, summary_of
 from diva_bench.runs.store import RunFolder
+from diva_bench.tables import Table
 
 _OTHERS = 34  # columns of a terminal that ids and numbers take in the table of samples
 

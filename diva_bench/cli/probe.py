@@ -16,9 +16,9 @@ from diva_bench.diva.checkpoint import WINDOW
 from diva_bench.diva.config import PRESETS, TrainConfig
 from diva_bench.errors import DataError, UserError
 from diva_bench.evaluation import Settings
-from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.specs import Edition, ModelSpec, Runtime
 from diva_bench.stats import holm
+from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Row
 from diva_bench.weights import assets
 

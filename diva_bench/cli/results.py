@@ -15,12 +15,12 @@ from diva_bench.evaluation import score
 from diva_bench.report.leaderboard import leaderboard, overviews, page
 from diva_bench.report.prompts import families, spread_table
 from diva_bench.report.runs import results_table, unreadable_table
-from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.runs import aligned, unchanged
 from diva_bench.runs.records import of_tasks, summary_of
 from diva_bench.runs.run import Run, Runs
 from diva_bench.runs.store import RunFolder, digest_of
 from diva_bench.specs import Json, yamlfile
+from diva_bench.tables import Cell, Column, Table
 from diva_bench.weights import assets
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from diva_bench.cli.streams import say, say_json
 from diva_bench.errors import UserError
-from diva_bench.report.tables import Table
+from diva_bench.tables import Table
 
 
 def print_table(table: Table, format: str = "rich") -> None:

@@ -17,8 +17,8 @@ from diva_bench.cli.streams import say
 from diva_bench.data import hub, place
 from diva_bench.editions import of_model
 from diva_bench.errors import DataError, UnknownName, UserError
-from diva_bench.report.tables import Cell, Column, Table
 from diva_bench.specs import AssetSpec, Edition, ModelSpec, TaskFile, TaskSpec
+from diva_bench.tables import Cell, Column, Table
 from diva_bench.weights import assets
 
 

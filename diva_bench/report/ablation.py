@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.runs.records import RunSummary, flag, synthetic_notes
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, Reduce, holm, paired
+from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Row
 
 SURE = 0.05

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from diva_bench.predictions.imported import ERRORS
 from diva_bench.report.ablation import SURE, Block, Outcome, changed, title
-from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.runs.records import MetricSummary, flag
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, holm
+from diva_bench.tables import Cell, Column, Score, Table
 
 
 @dataclass(frozen=True, slots=True)

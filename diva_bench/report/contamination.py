@@ -30,7 +30,7 @@ from diva_bench import audio
 from diva_bench.audio import fingerprint
 from diva_bench.errors import ClipError, DataError
 from diva_bench.printable import visible
-from diva_bench.report.tables import Cell, Column, Table, cut_to
+from diva_bench.tables import Cell, Column, Table, cut_to
 from diva_bench.text import BASIC, words
 from diva_bench.training.sources import Example
 from diva_bench.types import Audio, Progress, Sample

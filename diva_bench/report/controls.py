@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.runs.records import RunSummary, summary_of, synthetic_notes
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, Reduce, paired, totals
+from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Row
 
 

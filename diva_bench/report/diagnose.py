@@ -19,9 +19,9 @@ import numpy as np
 from rich.cells import cell_len
 
 from diva_bench.report.signs import DEAF, SIGNS, Answers, Sign, Verdict, threshold_of, unmeasured
-from diva_bench.report.tables import Cell, Column, Score, Table, cut_to
 from diva_bench.runs.records import synthetic_notes
 from diva_bench.stats import RESAMPLES, Difference, Estimate, bootstrap, dense, paired, ratio
+from diva_bench.tables import Cell, Column, Score, Table, cut_to
 from diva_bench.types import Floats, Row
 
 _WORDS = ("oracle", "cascade")  # adapters that give their LLM words: they have no losses to blame

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 from diva_bench.predictions.imported import ERRORS
-from diva_bench.report.tables import Cell, Column, Score, Table, cut_to, write
 from diva_bench.runs.agreement import in_words
 from diva_bench.runs.records import RunSummary, comparable, flag, synthetic_note
 from diva_bench.scorers import DIAGNOSTIC, METRICS, NOT_SCORED, PREDICTED
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED
 from diva_bench.stats.significance import planned
+from diva_bench.tables import Cell, Column, Score, Table, cut_to, write
 
 _EDITIONS = ("full", "mini", "nano")
 _HALF_WIDTHS = 2 * 1.96  # standard errors in a 95 % interval

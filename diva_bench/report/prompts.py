@@ -14,10 +14,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.runs.records import RunSummary, comparable, flag, summary_of, synthetic_notes
 from diva_bench.runs.store import Json, RunFolder, read_json
 from diva_bench.specs import ModelSpec, digest
+from diva_bench.tables import Cell, Column, Score, Table
 
 _OF_THE_WORDING = (
     "id",

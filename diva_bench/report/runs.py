@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from diva_bench.report.tables import Cell, Column, Table, cut_to
 from diva_bench.runs.agreement import in_words
 from diva_bench.runs.records import flag, synthetic_notes
 from diva_bench.runs.run import Run
 from diva_bench.runs.store import RunFolder
+from diva_bench.tables import Cell, Column, Table, cut_to
 
 _NAMED = 5  # ids that a note lists
 _SHOWN = 3  # faults of one kind that are shown

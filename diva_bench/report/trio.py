@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diva_bench.errors import UserError
-from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.runs.aligned import Sheet
 from diva_bench.runs.records import RunSummary, failures, synthetic_notes
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, holm, significance
+from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Floats
 
 SURE = 0.05

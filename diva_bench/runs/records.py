@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from diva_bench.errors import UnreadableRun, unknown
-from diva_bench.report.tables import Score
 from diva_bench.runs import schemas
 from diva_bench.runs.store import RunFolder, located, read_json
+from diva_bench.tables import Score
 
 
 class MetricSummary(schemas.Metric):

@@ -12,12 +12,12 @@ from typing import Any
 from diva_bench import data, stats
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UnreadableRun, UserError
-from diva_bench.report.tables import Cell, Column, Score, Table
 from diva_bench.runs import asked, unchanged
 from diva_bench.runs.records import RunSummary, flag, of_folder, summary_of
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, read_json
 from diva_bench.specs import TaskSpec, prompt
+from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Sample, Scorer, Silent
 from diva_bench.weights import assets
 

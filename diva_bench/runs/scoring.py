@@ -18,10 +18,8 @@ from diva_bench.runs import rows as rows_
 from diva_bench.runs.agreement import agreement
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, digest_of
-from diva_bench.scorers import cleaned, rises
-from diva_bench.scorers.absent import Absent
+from diva_bench.scorers import Absent, check_row, checked_reduce, cleaned, rises
 from diva_bench.scorers.given import NAME as GIVEN
-from diva_bench.scorers.seam import check_row, checked
 from diva_bench.types import CorpusScorer, Floats, Progress, Response, Row, Sample, WholeScorer
 
 
@@ -244,7 +242,7 @@ def _metrics(
         corpus = scorer.corpus(scored, said) if isinstance(scorer, CorpusScorer) else {}
         counted: Mapping[str, Sequence[str]] = getattr(scorer, "counted", {})
         summed = stats.totals(rows[name]) if counted else {}
-        for metric, got in stats.bootstrap(rows[name], clusters, checked(job.task.name, name, scorer)).items():
+        for metric, got in stats.bootstrap(rows[name], clusters, checked_reduce(job.task.name, name, scorer)).items():
             if metric in out:
                 raise SpecError(
                     f"task {job.task.name}: two of its scorers ({', '.join(job.scorers)}) give a metric {metric!r}. "
@@ -286,7 +284,9 @@ def _scores(job: Job, rows: Mapping[str, Sequence[Row]], chosen: Sequence[int]) 
     return {
         metric: round(float(value), 9)
         for name, scorer in job.scorers.items()
-        for metric, value in checked(job.task.name, name, scorer)(stats.totals([rows[name][i] for i in chosen])).items()
+        for metric, value in checked_reduce(job.task.name, name, scorer)(
+            stats.totals([rows[name][i] for i in chosen])
+        ).items()
     }
 
 
