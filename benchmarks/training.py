@@ -143,7 +143,7 @@ def main() -> None:
             place = Path(folder)
             encoded = some_clips(given.data, place)
             run = prepare(
-                config, whisper_dir=whisper, llm_dir=llm, given=[folder], output=place / "out", cache=place / "cache",
+                config, whisper_dir=whisper, llm_dir=llm, sources=[folder], output=place / "out", cache=place / "cache",
                 progress=Silent(),
             )  # fmt: skip
             run.trained.train()

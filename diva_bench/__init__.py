@@ -83,8 +83,8 @@ def __getattr__(name: str) -> Any:
     if name not in _FOUND:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _FOUND[name]
-    found = globals()[name] = getattr(import_module(f"{__name__}.{module}"), attribute)
-    return found
+    value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), attribute)
+    return value
 
 
 def __dir__() -> list[str]:

@@ -151,7 +151,7 @@ def run(
 
     Raises UserError for a mistake, before a model is loaded.
     """
-    known = _models(models), _tasks(tasks)
+    specs = _models(models), _tasks(tasks)
     settings = Settings(
         edition=edition,
         model_edition=model_edition,
@@ -170,8 +170,8 @@ def run(
         max_new_tokens=max_new_tokens,
     )
     shown, catalog = _shown(progress), Catalog(_paths(paths))
-    command = provenance.without_folders(f"diva_bench.run({_names(known[0])}, {_names(known[1])}{settings.changed()})")
-    jobs = evaluation.prepare(catalog, *known, settings, shown, command=command)
+    command = provenance.without_folders(f"diva_bench.run({_names(specs[0])}, {_names(specs[1])}{settings.changed()})")
+    jobs = evaluation.prepare(catalog, *specs, settings, shown, command=command)
     jobs = evaluation.ready(catalog, jobs, settings.output, shown)
     runs = Runs(evaluation.run_jobs(catalog, jobs, settings.output, shown) or ())
     for text in failures(runs):
@@ -229,12 +229,12 @@ def compare(
     flat = list(_runs(runs))
     if len(flat) < 2:
         raise UserError(f"compare needs two runs or more, and got {len(flat)}: compare(run, other).")
-    wanted = _listed(metrics, "metrics", "the name of a metric", (str,))
+    names = _listed(metrics, "metrics", "the name of a metric", (str,))
     values = _texts(references, "references", "group -> value")
-    lined = aligned.sheet([one.path for one in flat], Catalog(_paths(paths)), _shown(progress))
-    found = compared(lined, chosen(lined, wanted))
-    tables = [scores_table(found), differences_table(found), tests_table(found)]
-    return Tables([*tables, *groups_tables(found, values)])
+    lineup = aligned.sheet([one.path for one in flat], Catalog(_paths(paths)), _shown(progress))
+    comparison = compared(lineup, chosen(lineup, names))
+    tables = [scores_table(comparison), differences_table(comparison), tests_table(comparison)]
+    return Tables([*tables, *groups_tables(comparison, values)])
 
 
 @_public
@@ -262,10 +262,10 @@ def leaderboard(
     names = _listed(tasks, "tasks", "the name of a task", (str,))
     overview, in_memory = _truth(overview, "overview"), _truth(in_memory, "in_memory")
     ranks = _truth(ranks, "ranks")
-    found = of_tasks([one.summary for one in _runs(runs)], names)
+    selection = of_tasks([one.summary for one in _runs(runs)], names)
     unreadable: list[str] = []
-    place = found[0].folder.parent.parent if found else Path()
-    summaries, _ = unchanged.checked(found, place, assets.cache_folder(), unreadable)
+    place = selection[0].folder.parent.parent if selection else Path()
+    summaries, _ = unchanged.checked(selection, place, assets.cache_folder(), unreadable)
     if in_memory:
         summaries = [summary.admitted() for summary in summaries]
     between = aligned.ranks(summaries, Catalog(_paths(paths)), _shown(progress)) if ranks else {}
@@ -316,7 +316,7 @@ def import_predictions(
 
     Raises UserError where a file cannot be read or does not fit the task; nothing is written then.
     """
-    given = importing.Options(
+    options = importing.Options(
         files=_paths(files),
         task=_only(task, str, "task", "the name of a task"),
         model_name=_only(model_name, str, "model_name", "a name"),
@@ -334,7 +334,7 @@ def import_predictions(
     )
     shown = _shown(progress)
     command = provenance.without_folders(f"diva_bench.import_predictions({task!r}, {model_name!r})")
-    made, _ = importing.import_entries([("", given)], Catalog(_paths(paths)), shown, command)
+    made, _ = importing.import_entries([("", options)], Catalog(_paths(paths)), shown, command)
     return Runs(made)
 
 
@@ -352,11 +352,11 @@ _PARTS = ("name", "version", "accepts", "generate")
 _ACCEPTS = ("audio", "text", "choices", "prior", "speaker")
 
 
-def _models(given: Any) -> list[evaluation.ModelLike]:
-    one = isinstance(given, str | os.PathLike | ModelSpec) or any(
-        hasattr(given, part) for part in ("generate", "accepts")
+def _models(value: Any) -> list[evaluation.ModelLike]:
+    one = isinstance(value, str | os.PathLike | ModelSpec) or any(
+        hasattr(value, part) for part in ("generate", "accepts")
     )
-    every = [given] if one else _iterated(given, "models", _MODEL)
+    every = [value] if one else _iterated(value, "models", _MODEL)
     return [_model(model) for model in every]
 
 
@@ -372,10 +372,10 @@ def _model(model: Any) -> evaluation.ModelLike:
             else ""
         )
         raise _wrong("models", model, _MODEL, made)
-    if lacking := [part for part in _PARTS if not hasattr(model, part)]:
+    if missing := [part for part in _PARTS if not hasattr(model, part)]:
         raise UserError(
-            f"models: a {type(model).__name__} has no {', '.join(lacking)}. A model in memory has `name` and `version` (text: "
-            'with them it is told from others), `accepts` (such as {"audio"}) and `generate(requests) -> responses`.'
+            f"models: a {type(model).__name__} has no {', '.join(missing)}. A model in memory has `name` and `version` (text: "
+            'they identify it), `accepts` (such as {"audio"}) and `generate(requests) -> responses`.'
         )
     _only(model.name, str, "models: its `name`", "text")
     _only(model.version, str, "models: its `version`", "text")
@@ -387,121 +387,121 @@ def _model(model: Any) -> evaluation.ModelLike:
     return cast(Adapter, model)
 
 
-def _tasks(given: Any) -> list[evaluation.TaskLike]:
-    found: list[evaluation.TaskLike] = []
-    every = [given] if isinstance(given, str | os.PathLike | TaskSpec) else _iterated(given, "tasks", _TASK)
+def _tasks(value: Any) -> list[evaluation.TaskLike]:
+    tasks: list[evaluation.TaskLike] = []
+    every = [value] if isinstance(value, str | os.PathLike | TaskSpec) else _iterated(value, "tasks", _TASK)
     for task in every:
         if not isinstance(task, str | os.PathLike | TaskSpec):
             raise _wrong("tasks", task, _TASK)
-        found.append(task if isinstance(task, TaskSpec) else os.fspath(task))
-    return found
+        tasks.append(task if isinstance(task, TaskSpec) else os.fspath(task))
+    return tasks
 
 
-def _shown(given: Any) -> Progress:
+def _shown(value: Any) -> Progress:
     """The Progress that was given; without one, notes go to the log."""
-    if given is None:
+    if value is None:
         return _Notes()
-    if lacking := [part for part in ("track", "bar", "note") if not callable(getattr(given, part, None))]:
-        raise _wrong("progress", given, "None, or a Progress", f"; it has no {', '.join(lacking)}")
-    return cast(Progress, given)
+    if missing := [part for part in ("track", "bar", "note") if not callable(getattr(value, part, None))]:
+        raise _wrong("progress", value, "None, or a Progress", f"; it has no {', '.join(missing)}")
+    return cast(Progress, value)
 
 
-def _iterated(given: Any, what: str, allowed: str) -> list[Any]:
-    if isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
-        raise _wrong(what, given, allowed)
-    every = list(given)
+def _iterated(value: Any, what: str, allowed: str) -> list[Any]:
+    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+        raise _wrong(what, value, allowed)
+    every = list(value)
     if not every:
         raise UserError(f"{what}: the list is empty. Allowed: {allowed}.")
     return every
 
 
-def _runs(given: Any) -> Runs:
+def _runs(value: Any) -> Runs:
     """Runs, or those in folders."""
-    every = [given] if isinstance(given, Run | str | os.PathLike) else given
+    every = [value] if isinstance(value, Run | str | os.PathLike) else value
     if isinstance(every, Runs):
         return every
     if isinstance(every, bytes | Mapping) or not isinstance(every, Iterable):
-        raise _wrong("runs", given, "a Run, a folder, or a list of them")
-    found: list[Run] = []
+        raise _wrong("runs", value, "a Run, a folder, or a list of them")
+    runs: list[Run] = []
     for one in every:
         if isinstance(one, Run):
-            found.append(one)
+            runs.append(one)
         elif isinstance(one, Runs):
-            found += one
+            runs += one
         else:
-            found += loaded([_path(one, "runs")])
-    return Runs(found)
+            runs += loaded([_path(one, "runs")])
+    return Runs(runs)
 
 
-def _paths(given: Any) -> list[Path]:
-    every = [given] if isinstance(given, str | os.PathLike) else given
+def _paths(value: Any) -> list[Path]:
+    every = [value] if isinstance(value, str | os.PathLike) else value
     if isinstance(every, bytes) or not isinstance(every, Iterable):
-        raise _wrong("paths", given, "a path, or a list of them")
+        raise _wrong("paths", value, "a path, or a list of them")
     return [_path(one, "paths") for one in every]
 
 
-def _data_folder(given: Any) -> Path | None:
-    return None if given is None else data_folder(_path(given, "data_dir"))
+def _data_folder(value: Any) -> Path | None:
+    return None if value is None else data_folder(_path(value, "data_dir"))
 
 
-def _path(given: Any, what: str) -> Path:
-    return Path(os.fspath(_only(given, (str, os.PathLike), what, "a path")))
+def _path(value: Any, what: str) -> Path:
+    return Path(os.fspath(_only(value, (str, os.PathLike), what, "a path")))
 
 
-def _listed(given: Any, what: str, allowed: str, kinds: tuple[type, ...]) -> list[Any]:
-    return [_only(one, kinds, what, f"{allowed}; or a list of them") for one in _several(given, kinds)]
+def _listed(value: Any, what: str, allowed: str, kinds: tuple[type, ...]) -> list[Any]:
+    return [_only(one, kinds, what, f"{allowed}; or a list of them") for one in _several(value, kinds)]
 
 
-def _several(given: Any, kinds: type | tuple[type, ...]) -> Iterable[Any]:
+def _several(value: Any, kinds: type | tuple[type, ...]) -> Iterable[Any]:
     one = (str, bytes, Mapping, *(kinds if isinstance(kinds, tuple) else (kinds,)))
-    return [given] if isinstance(given, one) or not isinstance(given, Iterable) else given
+    return [value] if isinstance(value, one) or not isinstance(value, Iterable) else value
 
 
-def _only(given: Any, kinds: type | tuple[type, ...], what: str, allowed: str) -> Any:
-    if not isinstance(given, kinds):
-        raise _wrong(what, given, allowed)
-    return given
+def _only(value: Any, kinds: type | tuple[type, ...], what: str, allowed: str) -> Any:
+    if not isinstance(value, kinds):
+        raise _wrong(what, value, allowed)
+    return value
 
 
-def _truth(given: Any, what: str) -> bool:
-    return bool(_only(given, bool, what, "True or False"))
+def _truth(value: Any, what: str) -> bool:
+    return bool(_only(value, bool, what, "True or False"))
 
 
-def _one_of(given: Any, what: str, allowed: Sequence[Any]) -> Any:
-    if isinstance(given, bool) or given not in allowed:
-        near = nearest(given, [one for one in allowed if isinstance(one, str)]) if isinstance(given, str) else ""
-        raise _wrong(what, given, ", ".join(map(repr, allowed)), near and f".{near}")
-    return given
+def _one_of(value: Any, what: str, allowed: Sequence[Any]) -> Any:
+    if isinstance(value, bool) or value not in allowed:
+        near = nearest(value, [one for one in allowed if isinstance(one, str)]) if isinstance(value, str) else ""
+        raise _wrong(what, value, ", ".join(map(repr, allowed)), near and f".{near}")
+    return value
 
 
-def _texts(given: Any, what: str, how: str) -> dict[str, str]:
+def _texts(value: Any, what: str, how: str) -> dict[str, str]:
     """A mapping of text to text; None is an empty one."""
-    table = {} if given is None else given
+    table = {} if value is None else value
     if not isinstance(table, Mapping) or not all(isinstance(side, str) for pair in table.items() for side in pair):
-        raise _wrong(what, given, f"a mapping of text, {how}")
+        raise _wrong(what, value, f"a mapping of text, {how}")
     return dict(table)
 
 
-def _scorers(given: Any) -> dict[str, Json]:
+def _scorers(value: Any) -> dict[str, Json]:
     """Scorer -> its settings, of a name, of names, or of such a mapping."""
-    table = {given: None} if isinstance(given, str) else {} if given is None else given
+    table = {value: None} if isinstance(value, str) else {} if value is None else value
     if isinstance(table, Iterable) and not isinstance(table, Mapping | bytes):
         names = list(table)
         table = dict.fromkeys(names) if all(isinstance(name, str) for name in names) else None
     if not isinstance(table, Mapping) or not all(
         isinstance(name, str) and isinstance(settings, Mapping | None) for name, settings in table.items()
     ):
-        raise _wrong("scorers", given, "the name of a scorer, a list of names, or a mapping, name -> settings")
+        raise _wrong("scorers", value, "the name of a scorer, a list of names, or a mapping, name -> settings")
     return {name: dict(settings or {}) for name, settings in table.items()}
 
 
-def _wrong(what: str, given: Any, allowed: str, more: str = "") -> UserError:
-    said = repr(given)
-    shown = f"{said} ({type(given).__name__})" if len(said) < 60 else f"a {type(given).__name__}"
+def _wrong(what: str, value: Any, allowed: str, more: str = "") -> UserError:
+    text = repr(value)
+    shown = f"{text} ({type(value).__name__})" if len(text) < 60 else f"a {type(value).__name__}"
     stop = "" if more.endswith("?") else "."
     return UserError(f"{what}: {shown} is not allowed{more}{stop} Allowed: {allowed}.")
 
 
-def _names(given: Sequence[Any]) -> str:
+def _names(value: Sequence[Any]) -> str:
     """Models or tasks as the record of a run has them."""
-    return "[" + ", ".join(repr(one if isinstance(one, str) else one.name) for one in given) + "]"
+    return "[" + ", ".join(repr(one if isinstance(one, str) else one.name) for one in value) + "]"

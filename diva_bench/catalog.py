@@ -149,10 +149,10 @@ class Catalog:
         return table, problems
 
     def _add(self, table: dict[str, dict[str, Found]], path: Path, origin: str) -> Found:
-        kind, found = _read(path, origin)
-        other = table[kind].setdefault(found.spec.name, found)
+        kind, entry = _read(path, origin)
+        other = table[kind].setdefault(entry.spec.name, entry)
         if other.path.resolve() != path.resolve():
-            raise _Clash(kind, other, found)
+            raise _Clash(kind, other, entry)
         return other
 
     # ---- names
@@ -170,8 +170,8 @@ class Catalog:
     def suites(self, edition: Edition | None = None) -> dict[str, list[str]]:
         """Group name -> task names: emotion, qa, ..., all (but the paper's), paper. With an edition: of those that have it."""
         table: dict[str, list[str]] = {"all": []}
-        for found in self.tasks():
-            task = cast(TaskFile, found.spec)
+        for entry in self.tasks():
+            task = cast(TaskFile, entry.spec)
             suites = [PAPER] if task.name.startswith(f"{PAPER}-") else [*task.suites, "all"]
             for suite in suites if edition in (None, *task.editions) else ():
                 table.setdefault(suite, []).append(task.name)
@@ -199,26 +199,30 @@ class Catalog:
         """Where something of an unknown name may be: a YAML file of the current folder, or a file that cannot be used. ""
         where there is neither; else a line of its own."""
         for path in _yaml_files(Path())[:_LOOKED_AT]:
-            if any(name == found or name.startswith(f"{found}-") for found in spec_names(path)):
-                return f"\n{path} in this folder has it: give --path . or name {path} itself."
+            if any(name == spec_name or name.startswith(f"{spec_name}-") for spec_name in spec_names(path)):
+                return f"\n{path} in this folder defines it: add --path . or give {path} itself."
         wrong = [f"{problem.error}" for problem in self.problems]
-        return f"\nNot among them, for the file cannot be used: {'; '.join(wrong)}" if wrong else ""
+        return f"\nNot in this list, because the file is not valid: {'; '.join(wrong)}" if wrong else ""
 
     def subsets(self, name: str, edition: Edition | None = None) -> list[str]:
         """The run names behind one name: a suite gives its tasks that have the edition, a task its default subsets in it,
         TASK-all each of them. No edition: mini where there is one, else a task's first."""
-        wanted: Edition | None = "mini" if edition == "nano" else edition
+        data_edition: Edition | None = "mini" if edition == "nano" else edition
         if name in self.suites():
-            return [leaf for task in sorted(self.suites(wanted).get(name, [])) for leaf in self.subsets(task, wanted)]
+            return [
+                leaf
+                for task in sorted(self.suites(data_edition).get(name, []))
+                for leaf in self.subsets(task, data_edition)
+            ]
         task = cast(TaskFile, self._owner(name).spec)
         first: Edition = "mini" if "mini" in task.editions else next(iter(task.editions))
-        there = task.subsets_in(wanted or first)
+        there = task.subsets_in(data_edition or first)
         if name == f"{task.name}-all":
             return [f"{task.name}-{subset}" for subset in there] or [task.name]
         if name != task.name and not name.endswith((".yaml", ".yml")):
             return [name]
-        chosen = [subset for subset in task.default or there if subset in there]
-        return [f"{task.name}-{subset}" for subset in chosen] if chosen and not task.whole else [task.name]
+        selection = [subset for subset in task.default or there if subset in there]
+        return [f"{task.name}-{subset}" for subset in selection] if selection and not task.whole else [task.name]
 
     def parts(self, name: str, edition: Edition) -> list[str]:
         """The names of the subsets of the task that `name` is, or is a subset of, in one edition."""
@@ -226,10 +230,10 @@ class Catalog:
 
     def _owner(self, name: str) -> Found:
         """The task file that has this task or this task-subset."""
-        for found in self.tasks():
-            task = cast(TaskFile, found.spec)
+        for entry in self.tasks():
+            task = cast(TaskFile, entry.spec)
             if name == task.name or (task.subsets and name in {f"{task.name}-{s}" for s in (*task.subsets, "all")}):
-                return found
+                return entry
         leaves = [f"{f.spec.name}-{s}" for f in self.tasks() for s in cast(TaskFile, f.spec).subsets]
         return self._find("task", name, also=[*leaves, *self.suites()])
 
@@ -253,27 +257,29 @@ class Catalog:
 
     def task(self, name: str, edition: Edition) -> TaskSpec:
         """One runnable task (with its subset, if it has any) in one edition; nano models are asked the mini task."""
-        found = self._owner(name)
-        task = cast(TaskFile, found.spec)
+        entry = self._owner(name)
+        task = cast(TaskFile, entry.spec)
         subset = None if name == task.name else name.removeprefix(f"{task.name}-")
-        wanted: Edition = "mini" if edition == "nano" else edition
-        if wanted not in self.task_editions(name):
-            raise unknown("edition", wanted, self.task_editions(name), f"task {name} ({found.path})")
-        if subset not in task.subsets and (subset or (task.subsets_in(wanted) and not task.whole)):
-            raise UserError(f"task {name!r} has subsets; name one: {', '.join(self.subsets(name, wanted))}.")
+        data_edition: Edition = "mini" if edition == "nano" else edition
+        if data_edition not in self.task_editions(name):
+            raise unknown("edition", data_edition, self.task_editions(name), f"task {name} ({entry.path})")
+        if subset not in task.subsets and (subset or (task.subsets_in(data_edition) and not task.whole)):
+            raise UserError(f"task {name!r} has subsets; name one: {', '.join(self.subsets(name, data_edition))}.")
         changes = task.subsets[subset] if subset else Subset()
-        groups = task.editions[wanted].groups
+        groups = task.editions[data_edition].groups
         return TaskSpec(
             name=name,
             task=task.name,
             subset=subset,
-            edition=wanted,
+            edition=data_edition,
             reference=changes.reference or task.reference,
             fields={**task.fields, **changes.fields},
             scorers=changes.scorers or task.scorers,
             groups=task.groups if groups is None else groups,
-            data=task.editions[wanted].changed((changes.editions or {}).get(wanted) or DataChange(), subset),
-            home=found.path.parent,
+            data=task.editions[data_edition].changed(
+                (changes.editions or {}).get(data_edition) or DataChange(), subset
+            ),
+            home=entry.path.parent,
             **{k: getattr(task, k) for k in _SAME_IN_TASK},
         )
 
@@ -285,9 +291,11 @@ class Catalog:
         model, adapter = self._merged(name)
         if model.editions and edition not in model.editions:
             raise unknown("edition", edition, model.editions, f"model {model.name}")
-        chosen = model.editions.get(edition, ModelEdition())
-        weights, untrained = {**model.weights, **chosen.weights}, self.untrained(name, edition)
-        found = {r: self.weights(asset)[0] for r, asset in weights.items() if not (untrained and r == CONNECTOR)}
+        selection = model.editions.get(edition, ModelEdition())
+        weights, untrained = {**model.weights, **selection.weights}, self.untrained(name, edition)
+        assets_by_role = {
+            r: self.weights(asset)[0] for r, asset in weights.items() if not (untrained and r == CONNECTOR)
+        }
         if untrained:
             raise AssetError(untrained)
         return ModelSpec(
@@ -297,36 +305,36 @@ class Catalog:
             description=model.description,
             citation=model.citation,
             licence=model.licence,
-            args={**model.args, **chosen.args},
-            weights=found,
-            runtime=_overlay_runtime(model.runtime, chosen.runtime),
-            training=chosen.training,
+            args={**model.args, **selection.args},
+            weights=assets_by_role,
+            runtime=_overlay_runtime(model.runtime, selection.runtime),
+            training=selection.training,
         )
 
     def untrained(self, name: str, edition: Edition) -> str:
         """Which weights of a model have to be trained before it can be asked, and how; "" where none have."""
         model, _ = self._merged(name)
-        wanted = {e: {**model.weights, **m.weights}.get(CONNECTOR, "") for e, m in model.editions.items()}
+        connectors = {e: {**model.weights, **m.weights}.get(CONNECTOR, "") for e, m in model.editions.items()}
         command = model.editions[edition].trained_by if edition in model.editions else None
-        if not command or wanted[edition] in self._all["weights"]:
+        if not command or connectors[edition] in self._all["weights"]:
             return ""
-        here = [e for e, weights in wanted.items() if weights in self._all["weights"]]
+        here = [e for e, weights in connectors.items() if weights in self._all["weights"]]
         return (
-            f"model {model.name}, edition {edition}: weights {wanted[edition]!r} are not on this machine (looked in "
-            f"{trained_folder()}). They are trained, not fetched: {command}"
+            f"model {model.name}, edition {edition}: weights {connectors[edition]!r} are not on this machine (looked in "
+            f"{trained_folder()}). They are trained, not downloaded: {command}"
             + "".join(f"\nEdition {e} of it is here: --edition {e}." for e in here)
         )
 
     def _merged(self, name: str) -> tuple[ModelFile, str]:
         """The model file with its parent's settings under its own, and its adapter's name."""
-        found = self._find("model", name)
-        model = cast(ModelFile, found.spec)
+        entry = self._find("model", name)
+        model = cast(ModelFile, entry.spec)
         if model.extends is None:
             return model, cast(str, model.adapter)
         parent = cast(ModelFile, self._find("model", model.extends).spec)
         if parent.extends is not None:
             raise SpecError(
-                f"{found.path}: extends {parent.name!r}, which extends another model; one level is allowed."
+                f"{entry.path}: extends {parent.name!r}, which extends another model; one level is allowed."
             )
         # those it lists: in any other it would be its parent under another name
         listed = {e: _overlay(parent.editions.get(e), edition) for e, edition in model.editions.items()}
@@ -345,8 +353,8 @@ class Catalog:
 
     def weights(self, name: str) -> tuple[AssetSpec, Path]:
         """A weights spec and the folder its `file:` sources are relative to."""
-        found = self._find("weights", name)
-        return cast(AssetSpec, found.spec), found.path.parent
+        entry = self._find("weights", name)
+        return cast(AssetSpec, entry.spec), entry.path.parent
 
     def missing(self, models: Iterable[ModelSpec]) -> list[AssetSpec]:
         """The weights of some models that are not on this machine, each once."""
@@ -380,11 +388,11 @@ class Catalog:
     def training(self, model: ModelSpec) -> dict[str, Any]:
         """training.json beside a model's connector; empty where there is none, or where the connector of this name on
         this machine is another one."""
-        asked = model.weights.get(CONNECTOR)
-        if asked is None or asked.name not in self._all["weights"]:
+        connector = model.weights.get(CONNECTOR)
+        if connector is None or connector.name not in self._all["weights"]:
             return {}
-        spec, home = self.weights(asked.name)
-        if [f.sha256 for f in spec.files] != [f.sha256 for f in asked.files]:
+        spec, home = self.weights(connector.name)
+        if [f.sha256 for f in spec.files] != [f.sha256 for f in connector.files]:
             return {}
         sources = [s.file for f in spec.files if f.path == "connector.safetensors" for s in f.sources if s.file]
         return training_record((home / sources[0]).parent) if sources else {}
@@ -397,20 +405,20 @@ class Catalog:
         (a plugin may say nothing): SpecError, before anything is loaded."""
         made = self.adapter(model.adapter)
         where = f"model {model.name}: adapter {model.adapter}"
-        known: Mapping[str, Any] = getattr(made, "settings", model.args)
-        for name, given in model.args.items():
-            if name not in known:
-                raise SpecError(f"{where} has no argument {name!r}; it takes {', '.join(known) or 'none'}.")
-            kind = type(known[name])
-            fits = isinstance(given, int | float if kind is float else kind) and isinstance(given, bool) == (
+        settings: Mapping[str, Any] = getattr(made, "settings", model.args)
+        for name, value in model.args.items():
+            if name not in settings:
+                raise SpecError(f"{where} has no argument {name!r}; it takes {', '.join(settings) or 'none'}.")
+            kind = type(settings[name])
+            fits = isinstance(value, int | float if kind is float else kind) and isinstance(value, bool) == (
                 kind is bool
             )
             if not fits:
-                raise SpecError(f"{where}: argument {name} is {given!r}, not of type {kind.__name__}.")
-        lacking = [role for role in getattr(made, "roles", ()) if role not in model.weights]
-        if lacking:
+                raise SpecError(f"{where}: argument {name} is {value!r}, not of type {kind.__name__}.")
+        missing = [role for role in getattr(made, "roles", ()) if role not in model.weights]
+        if missing:
             raise SpecError(
-                f"{where} needs weights of the role {lacking[0]}; the model names {', '.join(model.weights) or 'none'}."
+                f"{where} needs weights of the role {missing[0]}; the model names {', '.join(model.weights) or 'none'}."
             )
         return made
 
@@ -446,7 +454,7 @@ def needed(models: Iterable[ModelSpec]) -> dict[str, AssetSpec]:
 
 
 _SLOW = (
-    ", which it has no instructions for: --dtype float32 is faster here, takes twice the memory and is a run of its own"
+    ", for which it has no instructions: --dtype float32 is faster here, uses twice the memory and is a separate run"
 )
 
 
@@ -459,7 +467,7 @@ class _Clash(SpecError):
             f"Remove {other.path.parent}, or rename the other." if other.origin == TRAINED else "Rename one of them."
         )
         super().__init__(
-            f"{kind} {self.name!r} stands in two places: {one.path} ({one.origin}) and {other.path} ({other.origin}). "
+            f"{kind} {self.name!r} is defined in two places: {one.path} ({one.origin}) and {other.path} ({other.origin}). "
             f"{remedy}"
         )
 
@@ -473,10 +481,10 @@ def spec_names(path: Path) -> frozenset[str]:
     """What a file that may be wrong says in its `name:`, and its own name; nothing where it has no such line."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            found = _NAME.search(file.read(_HEAD))
+            match = _NAME.search(file.read(_HEAD))
     except OSError:
         return frozenset()
-    return frozenset({found[1], path.stem}) if found else frozenset()
+    return frozenset({match[1], path.stem}) if match else frozenset()
 
 
 def _weights_of(scorer: Any, args: Mapping[str, Any]) -> tuple[str, ...]:
@@ -569,7 +577,9 @@ def class_of(kind: str, name: str, builtin: dict[str, str]) -> Any:
     plugins = {e.name: e for e in entry_points(group=f"diva_bench.{kind}s")}
     clash = sorted(set(plugins) & set(builtin))
     if clash:
-        raise UserError(f"{kind} {clash[0]!r} is built in and in {plugins[clash[0]].value}; rename the plugin's.")
+        raise UserError(
+            f"{kind} {clash[0]!r} is built in and in {plugins[clash[0]].value}; rename the one of the plugin."
+        )
     if name in plugins:
         try:
             return plugins[name].load()

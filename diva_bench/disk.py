@@ -27,8 +27,8 @@ def stamp(path: Path) -> Stamp:
     two. The time of the record is the system's own and cannot be set. No order may be taken from any of them. Raises
     OSError where there is no such file.
     """
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def size(count: float) -> str:
@@ -65,11 +65,11 @@ def read_plain(path: Path, most: int = CLIP_LIMIT) -> bytes:
 
     Raises OSError where it is something else, which might block or never end, and where it has more than `most` bytes.
     """
-    found = path.stat()
-    if kind := _NO_FILES.get(stat.S_IFMT(found.st_mode)):
+    status = path.stat()
+    if kind := _NO_FILES.get(stat.S_IFMT(status.st_mode)):
         raise OSError(errno.EINVAL, kind, str(path))
-    if found.st_size > most:
-        raise OSError(errno.EFBIG, f"{size(found.st_size)}; a clip has at most {size(most)}", str(path))
+    if status.st_size > most:
+        raise OSError(errno.EFBIG, f"{size(status.st_size)}; a clip has at most {size(most)}", str(path))
     # not blocking: between the look and the opening it may have become a pipe
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
         return stream.read(most)

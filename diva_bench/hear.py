@@ -40,20 +40,20 @@ def check_takes_audio(model: str, accepts: Collection[str]) -> None:
         )
 
 
-def files(given: Sequence[Path]) -> list[Path]:
+def files(paths: Sequence[Path]) -> list[Path]:
     """The clips: files as they are named, and of folders every audio file in and below them, by name.
 
     Raises UserError where a path does not exist, or a folder has no audio file.
     """
-    found: list[Path] = []
-    for path in given:
+    clips: list[Path] = []
+    for path in paths:
         if not path.exists():
             raise UserError(f"{path}: there is no such file or folder. Give audio files, or folders of them.")
         inside = [path] if not path.is_dir() else sorted(p for p in path.rglob("*") if _is_clip(p))
         if not inside:
             raise UserError(f"{path}: has no audio file (looked for {', '.join(SUFFIXES)}, also in its folders).")
-        found += inside
-    return list(dict.fromkeys(found))
+        clips += inside
+    return list(dict.fromkeys(clips))
 
 
 def _is_clip(path: Path) -> bool:
@@ -65,7 +65,7 @@ def requests(
     clips: Sequence[Path], prompt: str, system: str | None, max_new_tokens: int
 ) -> tuple[list[Request], list[Response]]:
     """(what a model is asked, errors of clips that cannot be decoded); ids are the paths."""
-    asked: list[Request] = []
+    requests_: list[Request] = []
     faults: list[Response] = []
     for path in clips:
         try:
@@ -75,19 +75,19 @@ def requests(
         except (OSError, ClipError) as err:
             faults.append(Response(str(path), status="error", detail=str(err)))
             continue
-        asked.append(Request(str(path), prompt, audio=sound, system=system, max_new_tokens=max_new_tokens))
-    return asked, faults
+        requests_.append(Request(str(path), prompt, audio=sound, system=system, max_new_tokens=max_new_tokens))
+    return requests_, faults
 
 
 def replies(
-    adapter: Adapter, model: str, asked: Sequence[Request], faults: Sequence[Response], progress: Progress
+    adapter: Adapter, model: str, requests: Sequence[Request], faults: Sequence[Response], progress: Progress
 ) -> Iterator[Reply]:
     """A reply to every request, then one for every clip that cannot be decoded, `faults`.
 
     Clips are asked one at a time: the time of each is its own, and no answer depends on another clip.
     """
-    with progress.bar(f"hear x {model}", len(asked), "clips") as bar:
-        for request in asked:
+    with progress.bar(f"hear x {model}", len(requests), "clips") as bar:
+        for request in requests:
             assert request.audio is not None
             began = time.perf_counter()
             [response] = generate(adapter, [request], model)

@@ -74,7 +74,7 @@ def import_entries(
     Raises PredictionError that names every entry that cannot be imported, before anything is written.
     """
     importer = Importer(catalog, progress, command)
-    wanted: list[tuple[str, Options]] = []
+    imports: list[tuple[str, Options]] = []
     missing: list[str] = []
     faults: list[str] = []
     for where, options in entries:
@@ -83,38 +83,38 @@ def import_entries(
         except UserError as err:
             faults.append(_placed(where, err))
             continue
-        wanted += [(where, one) for one in each]
+        imports += [(where, one) for one in each]
         missing += gone
-    if len(wanted) > 1 or any(where for where, _ in wanted):
-        faults += _faults(importer, wanted)
+    if len(imports) > 1 or any(where for where, _ in imports):
+        faults += _faults(importer, imports)
     if faults:
         several = f"{len(faults)} cannot be imported; nothing was written.\n" if len(entries) > 1 else ""
         raise PredictionError(several + "\n".join(faults))
-    return [importer.keep(importer.prepare(options)) for _, options in wanted], missing
+    return [importer.keep(importer.prepare(options)) for _, options in imports], missing
 
 
 def _placed(where: str, err: UserError) -> str:
     return f"{where}: {err}" if where else str(err)
 
 
-def _faults(importer: Importer, wanted: Sequence[tuple[str, Options]]) -> list[str]:
+def _faults(importer: Importer, imports: Sequence[tuple[str, Options]]) -> list[str]:
     """What is wrong with any of them. Everything is read and matched, and nothing of it is kept: the answers of many
     systems need not fit into memory at once."""
-    said: list[str] = []
+    problems: list[str] = []
     seen: dict[tuple[str, str], str] = {}
-    for where, options in wanted:
+    for where, options in imports:
         try:
             job = importer.prepare(options).job
         except UserError as err:
-            said.append(_placed(where, err))
+            problems.append(_placed(where, err))
             continue
         other = seen.setdefault((str(job.task_record["id"]), job.model.name), where)
         if other != where:
-            said.append(
+            problems.append(
                 f"{where}: model {job.model.name} at task {job.task.name} stands in {other} already. The files of one set of "
                 "answers go into one row (file: part-*.jsonl); two sets of answers need two model names."
             )
-    return said
+    return problems
 
 
 def expanded(options: Options, catalog: Catalog) -> tuple[list[Options], list[str]]:
@@ -138,18 +138,18 @@ def expanded(options: Options, catalog: Catalog) -> tuple[list[Options], list[st
     }
     if not files:
         raise UserError(f"{SUBSET} in {options.files[0]} stands for nothing: task {options.task} has no subsets.")
-    there = {subset: found for subset, found in files.items() if any(file.exists() for file in found)}
-    missing = [str(file) for found in files.values() for file in found if not file.exists()]
+    there = {subset: paths for subset, paths in files.items() if any(file.exists() for file in paths)}
+    missing = [str(file) for paths in files.values() for file in paths if not file.exists()]
     if not there:
-        raise UserError(f"none of the files is there: {listed(missing)}.")
+        raise UserError(f"none of the files exists: {listed(missing)}.")
     if whole:
-        pairs_ = [(file, subset) for subset, found in there.items() for file in found if file.exists()]
+        pairs_ = [(file, subset) for subset, paths in there.items() for file in paths if file.exists()]
         one = replace(options, files=[file for file, _ in pairs_], subsets=tuple(subset for _, subset in pairs_))
         return [replace(one, task=names[0])], missing
     named = {task.subset: task.name for task in tasks}
     return [
-        replace(options, files=[file for file in found if file.exists()], task=named[subset])
-        for subset, found in there.items()
+        replace(options, files=[file for file in paths if file.exists()], task=named[subset])
+        for subset, paths in there.items()
     ], missing
 
 
@@ -210,9 +210,9 @@ class Importer:
         with job.folder(ready.options.output) as folder:
             _write(folder, matched.responses, progress)
             summary = scoring.score(job, folder, progress)
-            if found := schemas.checked(schemas.Summary, folder.summary(), str(folder.path)).agreement:
-                progress.note(in_words(found))
-        progress.note(f"kept in {folder.path}")
+            if agreement := schemas.checked(schemas.Summary, folder.summary(), str(folder.path)).agreement:
+                progress.note(in_words(agreement))
+        progress.note(f"stored in {folder.path}")
         return Run.of(folder.path, summary)
 
     def _labels(self, task: TaskSpec, options: Options, rows: Sequence[Prediction]) -> data.Dataset:
@@ -223,8 +223,8 @@ class Importer:
                 cache = assets.cache_folder()
                 self._gold[key] = data.load(task, cache, self.progress, data_dir=options.data_dir, need_audio=False)
             except DataError as err:
-                found = locate(task, options.data_dir)
-                if found is not None and found.exists():
+                place = locate(task, options.data_dir)
+                if place is not None and place.exists():
                     raise
                 scored = sum(row.given is not None for row in rows)
                 hint = (
@@ -246,14 +246,14 @@ def pairs(text: str | Mapping[str, str] | None, option: str, allowed: Sequence[s
 
     Raises UserError where the text is anything else, names a key twice or one that is not allowed."""
     parts = list(text.items()) if isinstance(text, Mapping) else _split(text or "", option)
-    found: dict[str, str] = {}
+    mapping: dict[str, str] = {}
     for key, value in parts:
         if allowed and key not in allowed:
             raise UserError(f"{option}: {key!r} is no role. Allowed: {', '.join(allowed)}.")
-        if key in found:
+        if key in mapping:
             raise UserError(f"{option}: {key!r} is given twice.")
-        found[key] = value
-    return found
+        mapping[key] = value
+    return mapping
 
 
 def _split(text: str, option: str) -> Iterator[tuple[str, str]]:
@@ -280,7 +280,7 @@ def _sources(files: Sequence[Path]) -> list[Source]:
     for source in sources:
         other = seen.setdefault(source.sha256, source.path)
         if other is not source.path:
-            raise UserError(f"{source.path} is the same file as {other}; its answers would stand twice.")
+            raise UserError(f"{source.path} is the same file as {other}; its answers would count twice.")
     return sources
 
 
@@ -304,12 +304,12 @@ def _without_gold(
     task: TaskSpec, options: Options, rows: Sequence[Prediction]
 ) -> tuple[data.Dataset, Matched, dict[str, str] | None]:
     """The file's own ids as the data, and the clusters where they are not the ids."""
-    known = None
+    cluster_of = None
     if options.clusters is not None:
         columns = predictions.Options({"id": "id", "text": "cluster"})
-        known = {str(p.id): p.text for p in predictions.read([Source(options.clusters)], "auto", columns)[1]}
-    dataset = imported.ids_as_data(rows, known, task)
-    clusters = {s.id: s.cluster for s in dataset.samples} if known is not None else None
+        cluster_of = {str(p.id): p.text for p in predictions.read([Source(options.clusters)], "auto", columns)[1]}
+    dataset = imported.ids_as_data(rows, cluster_of, task)
+    clusters = {s.id: s.cluster for s in dataset.samples} if cluster_of is not None else None
     return dataset, match(task, dataset, rows), clusters
 
 
@@ -321,8 +321,8 @@ def _report(ready: Ready, progress: Progress) -> None:
         f"{job.title}: {len(matched.responses)} of {len(job.samples)} samples, read as {ready.format}, by {matched.how}"
     )
     if not ready.options.gold:
-        known = f"{job.task.data.rows:,} rows" if job.task.data.rows else "not how many rows there are"
-        progress.note(f"no gold labels: the samples are the ids of the file (the task says {known})")
+        size = f"{job.task.data.rows:,} rows" if job.task.data.rows else "not how many rows there are"
+        progress.note(f"no gold labels: the samples are the ids of the file (the task says {size})")
     if job.dataset.partial:
         progress.note(f"not whole: {job.dataset.partial}: the run is not ranked")
     if matched.missing:
@@ -338,11 +338,11 @@ def _report(ready: Ready, progress: Progress) -> None:
     if matched.left_out:
         progress.note(f"left out for every model: {len(matched.left_out)}: {listed(matched.left_out)}")
     if matched.nameless:
-        progress.note(f"name none of the labels: {matched.nameless} answers: counted as wrong")
+        progress.note(f"answers that name no label: {matched.nameless}: counted as wrong")
     if 2 * matched.unparsed > len(matched.responses):
         progress.note(
-            f"no one label of {', '.join(job.task.choices or ())} can be read in {matched.unparsed} of "
-            f"{len(matched.responses)} answers: counted as wrong. If the file calls them otherwise: --labels TEXT=CHOICE,..."
+            f"no single label of {', '.join(job.task.choices or ())} was found in {matched.unparsed} of "
+            f"{len(matched.responses)} answers: counted as wrong. If the file has other names for them: --labels TEXT=CHOICE,..."
         )
 
 

@@ -61,13 +61,13 @@ def _last(path: str) -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _git() -> dict[str, Any] | None:
@@ -100,28 +100,28 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def device(wanted: str) -> str:
-    """The torch device for a spec's `device`: auto is CUDA where there is one. UserError where it is not to be had."""
+def device(name: str) -> str:
+    """The torch device for a spec's `device`: auto is CUDA where there is one. UserError where it is not available."""
     import torch
 
-    if wanted == "auto":
+    if name == "auto":
         if torch.cuda.is_available():
             return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
         return "cpu"
     try:
-        torch.empty(0, device=wanted)
+        torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as err:
         have = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         reason = str(err).splitlines()[0]
-        raise UserError(f"device {wanted!r} is not to be had ({reason}). There is: {', '.join(have)}.") from err
-    return wanted
+        raise UserError(f"device {name!r} is not available ({reason}). Available: {', '.join(have)}.") from err
+    return name
 
 
-def dtype(wanted: str, device: str) -> str:
+def dtype(name: str, device: str) -> str:
     """The number format for a setting's `dtype`: auto is bfloat16 where the device has instructions for it, else float32,
     which is several times faster there."""
-    if wanted != "auto":
-        return wanted
+    if name != "auto":
+        return name
     return "bfloat16" if bfloat16(device).startswith("native") else "float32"
 
 

@@ -221,12 +221,12 @@ class _Wrong(Exception):
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise _Wrong(f"key {twice!r} is given twice; which one is meant cannot be known")
-    return found
+    return mapping
 
 
 def _deeper(value: Any, depth: int) -> bool:
@@ -305,7 +305,7 @@ class Table:
         if lacks := [name for name in names if name not in self.header]:
             there = ", ".join(self.header) or "none"
             raise self._error(
-                f"{self._where}:1: column {lacks[0]!r} is missing; there is {there}.{what and f' {what}'}"
+                f"{self._where}:1: column {lacks[0]!r} is missing; available: {there}.{what and f' {what}'}"
             )
 
     def _counted(self, numbered: Lines) -> Iterator[str]:
@@ -345,16 +345,16 @@ class Table:
             yield begins, row
 
     def _refuse(self, begins: int, err: csv.Error) -> NoReturn:
-        said = str(err)
-        if said.startswith("unexpected end"):
-            said = "a quote that is opened in this row is never closed"
-        elif "expected after" in said:
-            said = "more text after a closing quote; a quote inside a field is written twice"
-        elif said.startswith("new-line"):
-            said = "a carriage return in a field without quotes"
-        elif said.startswith("field larger"):
-            said = f"a field of more than {_LONGEST >> 20} MiB"
-        raise self._error(f"{self._where}:{begins}: is not a valid table ({said}).") from err
+        reason = str(err)
+        if reason.startswith("unexpected end"):
+            reason = "a quote that is opened in this row is never closed"
+        elif "expected after" in reason:
+            reason = "more text after a closing quote; a quote inside a field is written twice"
+        elif reason.startswith("new-line"):
+            reason = "a carriage return in a field without quotes"
+        elif reason.startswith("field larger"):
+            reason = f"a field of more than {_LONGEST >> 20} MiB"
+        raise self._error(f"{self._where}:{begins}: is not a valid table ({reason}).") from err
 
 
 def _fields(count: int) -> str:

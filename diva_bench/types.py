@@ -210,8 +210,8 @@ class Progress(Protocol):
 class Bar(Protocol):
     def __enter__(self) -> Bar: ...
     def __exit__(self, *exc: Any) -> None: ...
-    def advance(self, amount: float = 1, said: str = "") -> None:
-        """`said`: what else there is to say now, after the label."""
+    def advance(self, amount: float = 1, text: str = "") -> None:
+        """`text`: what else there is to say now, after the label."""
         ...
 
 
@@ -242,5 +242,5 @@ class _SilentBar:
     def __exit__(self, *exc: Any) -> None:
         return None
 
-    def advance(self, amount: float = 1, said: str = "") -> None:
+    def advance(self, amount: float = 1, text: str = "") -> None:
         return None

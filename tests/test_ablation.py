@@ -188,12 +188,21 @@ def _resigned(path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (_edit("summary.json", Path.unlink), "not judged: still being asked, or run `diva-bench score results/toy-"),
-        (_edit("scores.jsonl", Path.unlink), "not judged: still being asked, or run `diva-bench score results/toy-"),
-        (_edit("summary.json", _resigned), "judged by scorers of another version or setting: run `diva-bench score"),
+        (
+            _edit("summary.json", Path.unlink),
+            "not scored: the run is not finished, or run `diva-bench score results/toy-",
+        ),
+        (
+            _edit("scores.jsonl", Path.unlink),
+            "not scored: the run is not finished, or run `diva-bench score results/toy-",
+        ),
+        (
+            _edit("summary.json", _resigned),
+            "scored by another version or setting of the scorers: run `diva-bench score",
+        ),
         (
             _edit("scores.jsonl", lambda p: p.write_text("".join(p.read_text().splitlines(True)[:-1]))),
-            "scores.jsonl and summary.json are not of one judging: run `diva-bench score results/toy-",
+            "scores.jsonl and summary.json are from different scorings: run `diva-bench score results/toy-",
         ),
     ],
 )

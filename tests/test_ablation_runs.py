@@ -101,7 +101,7 @@ def test_tasks_are_columns_in_the_order_asked_for_and_metrics_are_chosen_by_task
 def test_what_a_model_lacks_is_a_gap_that_is_named_and_the_exit_code_1(run: Command) -> None:
     shutil.rmtree(folder("bad", "mood"))
     load(write("part.jsonl", answers()[:4]), model_name="part")
-    assert "not shown: base at mood: no other has a run" in ablated(run, "base", "bad").stderr
+    assert "not shown: base at mood: no other model has a comparable run" in ablated(run, "base", "bad").stderr
     done = ablated(run, "base", "bad", "part", "good")
     assert done.returncode == 1
     found = rows(done)
@@ -129,7 +129,7 @@ def test_a_run_of_other_data_or_judged_otherwise_is_not_compared(run: Command) -
     spec.write_text(spec.read_text().replace("{labels: {}}", "{labels: {positive: joy}}"))
     done = ablated(run, "base", "good", "-t", "mood")
     assert done.returncode == 1
-    assert "judged by scorers of another version or setting than there are now" in " ".join(done.stderr.split())
+    assert "scored by another version or setting of the scorers than there is now" in " ".join(done.stderr.split())
 
 
 def test_runs_with_and_without_scores_of_their_own_are_compared_by_what_both_have(run: Command) -> None:
@@ -155,7 +155,7 @@ def test_failures_that_a_rule_counts_are_marked(run: Command) -> None:
     assert found["failed (errors wrong)"]["quiz difference"]["value"] == pytest.approx(100 * 5 / 6 - 50)
     assert found["failed (errors drop)"]["quiz difference"]["value"] == pytest.approx(100 - 60)
     assert "1 failed: left out: failed (errors drop) at quiz" in notes
-    assert "errors drop: what failed at its source is left out of the scores" in notes
+    assert "errors drop: answers that failed in the other system are left out of the scores" in notes
 
 
 @pytest.mark.parametrize(
@@ -173,9 +173,9 @@ def test_failures_that_a_rule_counts_are_marked(run: Command) -> None:
         ),
         (("--runs", "base", "good", "--metric", "quizz=em"), "unknown task 'quizz' in --metric"),
         (("--runs", "base", "good", "--metric", "=em"), "--metric '=em': expected NAME, or TASK=NAME"),
-        (("--runs", "base", "good", "--limit", "3"), "--runs compares what is on disk and takes no --limit"),
+        (("--runs", "base", "good", "--limit", "3"), "--runs compares stored runs and cannot be combined with --limit"),
         (("--runs", "base", "good", "--against", "x"), "takes no --against"),
-        (("base", "good"), "to compare runs that exist say ablate --runs base good"),
+        (("base", "good"), "to compare stored runs, use ablate --runs base good"),
         (("--base", "base"), "ablate needs --against, --task, or --runs BASE OTHER"),
         ((), "ablate needs --base, --against, --task, or --runs BASE OTHER"),
         (

@@ -114,7 +114,7 @@ def test_what_cannot_be_taken_is_unsupported_in_its_place(folders: dict[str, Pat
     ]
     got = cascade.generate(asked)
     assert [(r.id, r.status, r.detail) for r in got] == [
-        ("long", "unsupported", "audio is 612.0 s, this model hears 30 s"),
+        ("long", "unsupported", "audio is 612.0 s; this model takes at most 30 s"),
         ("fits", "ok", ""),
         ("none", "unsupported", "this sample has no audio"),
         ("empty", "ok", ""),

@@ -69,7 +69,7 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     (db.leaderboard, {"overview": 1}, "overview: 1 (int) is not allowed. Allowed: True or False"),
     (db.leaderboard, {"ranks": None}, "ranks: None (NoneType) is not allowed"),
     (db.leaderboard, {"tasks": ["toy", 3]}, "tasks: 3 (int) is not allowed"),
-    (db.leaderboard, {"tasks": ["zz"]}, "unknown task 'zz' in these runs. There is: toy"),
+    (db.leaderboard, {"tasks": ["zz"]}, "unknown task 'zz' in these runs. Available: toy"),
     (db.leaderboard, {"tasks": ["toy", "tyo"]}, "unknown task 'tyo' in these runs. Did you mean 'toy'?"),
     (db.score, {"scorers": 3}, "scorers: 3 (int) is not allowed. Allowed: the name of a scorer, a list of names, or a map"),
     (db.score, {"scorers": {"wer": 3}}, "scorers: {'wer': 3} (dict) is not allowed"),
@@ -162,7 +162,7 @@ def test_failed_answers_are_told_in_a_warning_and_in_every_view(
         f"{run.path}: {count} of 10 answers failed and are not scored. {count} of them: RuntimeError: no answer to"
         in text
     )
-    assert text.endswith("The same call asks them again.")
+    assert text.endswith("The same call runs them again.")
     assert f"errors={count}" in repr(run)
     assert f"errors={count}" in repr(db.load_runs())
     monkeypatch.setenv("COLUMNS", "60")
@@ -195,7 +195,7 @@ def test_clips_that_cannot_be_used_are_told_in_a_warning(caplog: pytest.LogCaptu
     ("text", "expected"),
     [
         ("give --data-dir DIR (or set X=DIR)", "give data_dir=DIR (or set X=DIR)"),
-        ("--edition full says what was looked for", "edition='full' says what was looked for"),
+        ("--edition full prints what was expected", "edition='full' prints what was expected"),
         ("choose another --output.", "choose another output."),
         ("--audio codec=mp3: not a codec", "audio codec=mp3: not a codec"),
         ("--prompts 4: task toy has 1", "prompts=4: task toy has 1"),
@@ -223,4 +223,4 @@ def test_notes_in_the_log_name_arguments(caplog: pytest.LogCaptureFixture, place
     caplog.set_level(logging.INFO, "diva_bench")
     (place / "empty").mkdir()
     db.run("echo", "heysquad", limit=1, data_dir="empty")
-    assert "edition='full' says what was looked for" in caplog.text
+    assert "edition='full' prints what was expected" in caplog.text

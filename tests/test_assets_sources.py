@@ -230,7 +230,7 @@ def test_a_disk_that_fills_up_under_pip_is_a_full_disk(
 ) -> None:
     refused = SimpleNamespace(returncode=1, stderr="ERROR: [Errno 28] No space left on device\n")
     monkeypatch.setattr(fetch.subprocess, "run", lambda *a, **k: refused)
-    with pytest.raises(AssetError, match="the disk filled up while it was fetched"):
+    with pytest.raises(AssetError, match="the disk is full; the unfinished files were removed"):
         assets.ready(asset({"pypi": ["toy==1.0"], "members": ["a.bin"]}), tmp_path, Silent())
 
 

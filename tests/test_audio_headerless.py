@@ -102,8 +102,8 @@ def test_an_mp3_of_one_frame_is_one(rest: bytes) -> None:
 
 
 STAND_INS = {
-    APPLE: r"is what macOS keeps beside a file \(AppleDouble\), not sound. The clip has the name without ._",
-    b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n": "is a pointer of Git LFS, not sound. Fetch the",
+    APPLE: r"is a macOS AppleDouble file, not audio. The clip has the same name without ._",
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n": "is a Git LFS pointer, not audio. Fetch the",
 }
 
 

@@ -61,7 +61,7 @@ def test_one_byte_less_than_the_header_promises_is_cut_short(form):
 
 @pytest.mark.parametrize(("form", "coding"), [("SDS", "PCM_16"), ("XI", "DPCM_16")])
 def test_files_of_samplers_are_no_clips(form, coding):
-    with pytest.raises(ClipError, match=rf"is of a sampler \({form}\), which is not read: save it as WAV"):
+    with pytest.raises(ClipError, match=rf"is a sampler file \({form}\), which is not supported: save it as WAV"):
         audio.decode(written(tone(), format=form, subtype=coding))
 
 

@@ -62,7 +62,7 @@ def test_the_paper_s_tasks_are_a_suite_of_their_own_and_in_no_other():
 @pytest.mark.parametrize("name", ["covost2-ca", "paper-heysquad", "heysquad-open", "sdqa-usa"])
 def test_what_only_the_full_edition_has_says_so_in_the_others(name):
     assert Catalog().task_editions(name) == ["full"]
-    with pytest.raises(UnknownName, match=rf"unknown edition 'mini' in task {name}.*There is: full"):
+    with pytest.raises(UnknownName, match=rf"unknown edition 'mini' in task {name}.*Available: full"):
         Catalog().task(name, "mini")
 
 

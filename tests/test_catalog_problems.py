@@ -63,7 +63,7 @@ def test_a_name_in_two_places_stops_only_what_names_it(tmp_path):
     mini_task.write(tmp_path / "one", count=2, name="alone")
     catalog = Catalog([tmp_path / place for place in ("one", "two", "three")])
     assert catalog.subsets("alone") == ["alone"]
-    with pytest.raises(SpecError, match=r"'toy' stands in two places.*one.*two"):
+    with pytest.raises(SpecError, match=r"'toy' is defined in two places.*one.*two"):
         catalog.subsets("toy")
     assert "toy" not in [found.spec.name for found in catalog.tasks()]
 
@@ -74,7 +74,7 @@ def test_a_suite_and_a_list_say_what_they_leave_out(folder):
     path.write_text(path.read_text().replace("version: 1", "version: 1\nsuites: [toys]"))
     asked = call(folder, "run", "-m", "majority", "-t", "toys", "--path", ".", "--dry-run")
     assert asked.returncode == 0, asked.stderr
-    assert "left out of toys, for it cannot be used:" in asked.stderr
+    assert "left out of toys, because it is not valid:" in asked.stderr
     assert "other.yaml:4: unknown key 'promt'" in " ".join(asked.stderr.split())
     listed = call(folder, "list", "tasks", "--path", ".", COLUMNS="400")
     assert "cannot be used:" in listed.stdout
@@ -91,7 +91,7 @@ def test_a_task_file_in_the_current_folder_is_hinted_at(folder, file, name, comm
     (folder / "toy.yaml").rename(folder / file)
     asked = call(folder, *command, name)
     assert asked.returncode == 2
-    assert f"{file} in this folder has it: give --path . or name {file} itself." in asked.stderr
+    assert f"{file} in this folder defines it: add --path . or give {file} itself." in asked.stderr
     if name == "toy":
         assert call(folder, *command, name, "--path", ".").returncode == 0
         assert call(folder, *command, file).returncode == 0

@@ -159,11 +159,11 @@ def test_a_fault_that_may_pass_is_not_remembered(tmp_path, monkeypatch):
 
     def short_of_memory(encoded: bytes) -> Any:
         if encoded == (folder / "audio/q001.wav").read_bytes():
-            raise ClipError("takes more memory than there is", passing=True)
+            raise ClipError("needs more memory than is available", passing=True)
         return real(encoded)
 
     monkeypatch.setattr(audio, "read", short_of_memory)
-    assert [f.reason for f in load(folder).faults] == ["audio/q001.wav: takes more memory than there is"]
+    assert [f.reason for f in load(folder).faults] == ["audio/q001.wav: needs more memory than is available"]
     monkeypatch.setattr(audio, "read", real)
     assert load(folder).faults == ()
 

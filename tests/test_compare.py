@@ -236,7 +236,7 @@ def test_folders_that_are_no_judged_complete_run_are_refused(results: Path, tmp_
     with pytest.raises(StoreError, match="is not complete: 3 failed of 60"):
         compare_runs([good, spoilt], results)
     (spoilt / "summary.json").unlink()
-    with pytest.raises(StoreError, match=r"has not been judged. Run `diva-bench score .*bad-"):
+    with pytest.raises(StoreError, match=r"is not scored. Run `diva-bench score .*bad-"):
         compare_runs([good, spoilt], results)
 
 
@@ -251,7 +251,7 @@ def test_runs_of_other_questions_samples_or_judgings_are_refused(results: Path, 
     with pytest.raises(UserError, match=r"do not have the same samples: 1 only in .*good-\w+ \(q059\)"):
         compare_runs([good, spoilt], results)
     (spoilt / "summary.json").write_text(json.dumps(summary | {"signature": {"qa": "qa|norm:other"}}))
-    with pytest.raises(UserError, match="were judged with other settings or versions of the scorers"):
+    with pytest.raises(UserError, match="were scored with different settings or versions of the scorers"):
         compare_runs([good, spoilt], results)
 
 
@@ -262,7 +262,7 @@ def test_runs_of_other_questions_are_refused_and_what_differs_is_said(results: P
     (specs / "toy.yaml").write_text(task.replace("prompt: Say {what}.", "prompt: Say nothing."))
     asked = ("import", "bad.jsonl", "--task", "toy", "--model-name", "bad", "--edition", "mini", "--path", ".")
     assert command(specs, *asked, "--output", "results").returncode == 0
-    with pytest.raises(UserError, match=r"were not asked the same: .*prompt 'Say \{what\}.' and 'Say nothing.'"):
+    with pytest.raises(UserError, match=r"are not comparable: .*prompt 'Say \{what\}.' and 'Say nothing.'"):
         compare_runs([good, run_of(specs, "bad")], results)
 
 
@@ -272,7 +272,7 @@ def test_runs_judged_by_other_scorers_than_there_are_now_are_refused(results: Pa
         for name in ("summary.json", "scores.jsonl"):
             text = (run / name).read_text()
             (run / name).write_text(text.replace("norm:squad.", "norm:older."))
-    with pytest.raises(StoreError, match=r"was judged by scorers of another version .*\(qa\|norm:older\."):
+    with pytest.raises(StoreError, match=r"was scored by another version .* \(qa\|norm:older\."):
         compare_runs(runs, results)
 
 
@@ -282,7 +282,7 @@ def test_runs_judged_by_other_scorers_than_there_are_now_are_refused(results: Pa
         ({"metrics": ["contain"]}, "unknown metric 'contain' in the runs of toy-.*Did you mean 'contains'"),
         ({"references": ["voice"]}, "--reference 'voice' is not GROUP=VALUE, such as accent=usa"),
         ({"references": ["voices=a"]}, "unknown group 'voices' in task toy. Did you mean 'voice'"),
-        ({"references": ["voice=c"]}, "unknown voice 'c' in task toy.* There is: a, b"),
+        ({"references": ["voice=c"]}, "unknown voice 'c' in task toy.* Available: a, b"),
     ],
 )
 def test_wrong_options_are_named(results: Path, more: dict[str, Any], message: str) -> None:

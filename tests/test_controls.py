@@ -61,7 +61,7 @@ def test_a_condition_has_one_name_however_it_is_given(text, name, slug):
 
 
 MISTAKES = [
-    ("", "--audio '': no such condition. There is: silence, noise, shuffled"),
+    ("", "--audio '': no such condition. Available: silence, noise, shuffled"),
     ("silent", "no such condition"),
     ("silence=3", "no such condition"),
     ("nan", "no such condition"),
@@ -72,7 +72,7 @@ MISTAKES = [
     ("speed=0", "expected a number from 0.5 to 2"),
     ("speed=1", "speed=1 changes nothing"),
     ("codec=aac-16k", "--audio codec=aac-16k: not a codec that libsndfile"),
-    ("codec=opus-5k", "There is: opus-6k to opus-256k, mp3-16k to mp3-160k"),
+    ("codec=opus-5k", "Available: opus-6k to opus-256k, mp3-16k to mp3-160k"),
     ("codec=mp3-33k", "mulaw-8k, alaw-8k, gsm-8k."),
 ]
 

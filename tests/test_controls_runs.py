@@ -47,7 +47,7 @@ def answers(folder: Path, task: str) -> dict[str, str]:
 
 @pytest.fixture
 def specs(tmp_path):
-    """A task of 12 clips and a model that says what it heard."""
+    """A task of 12 clips and a model that writes a transcript."""
     made = mini_task.write(tmp_path / "specs", count=12)
     mini_task.model(made, "hears", reply="audio")
     return made
@@ -141,7 +141,7 @@ def test_processes_that_share_a_run_hear_what_one_hears(tmp_path, specs, ask, co
 def test_a_model_that_hears_nothing_is_refused_before_anything_is_asked(tmp_path, specs, ask):
     got = ask("majority", "-m", "hears", "--audio", "silence")
     assert got.returncode == 2
-    assert "model majority hears no audio: --audio silence changes nothing for it" in got.stderr
+    assert "model majority takes no audio: --audio silence changes nothing for it" in got.stderr
     assert not (tmp_path / "results").exists()
 
 
@@ -202,7 +202,7 @@ def test_the_difference_to_the_plain_run_is_shown_where_there_is_one(tmp_path, a
     assert "toy (silence) x echo: no contains of today's scorers for all samples: run `diva-bench score" in stale
     scores.unlink()  # as in results that are published without what can be derived
     derived = " ".join(ask("echo", "--audio", "silence").stdout.split())
-    assert "toy (silence) x echo: not judged: still being asked, or run `diva-bench score" in derived
+    assert "toy (silence) x echo: not scored: the run is not finished, or run `diva-bench score" in derived
 
 
 def test_a_model_that_listens_is_seen_to(tmp_path, ask):

@@ -214,7 +214,7 @@ def test_meld_finds_sound_that_the_user_made_beside_the_table(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("Emotion,", "Mood,"), ":1: column 'Emotion' is missing; there is Sr No., Utterance, Speaker, Mood"),
+        (("Emotion,", "Mood,"), ":1: column 'Emotion' is missing; available: Sr No., Utterance, Speaker, Mood"),
         (("Rachel,anger", "Rachel,hunger"), ":3: Emotion is 'hunger'; MELD has anger, disgust"),
         ((',neutral,38,4,3,19,"00:14:38,127","00:14:40,378"', ""), ":5: 4 fields, but the header has 11"),
     ],

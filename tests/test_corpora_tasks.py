@@ -98,9 +98,11 @@ def test_samples_have_the_cluster_the_groups_and_the_words(
 
 def test_what_is_left_out_of_a_corpus_is_counted_with_the_reason(tmp_path: Path) -> None:
     emotions = load(full("iemocap"), corpora.iemocap(tmp_path / "iemocap"), tmp_path, allow_partial=True)
-    assert emotions.notes == ("2 of 7 rows are not asked: only those where emotion is ang or exc or hap or neu or sad",)
+    assert emotions.notes == (
+        "2 of 7 rows are left out: only rows where emotion is ang or exc or hap or neu or sad are used",
+    )
     friends = load(full("meld"), corpora.meld(tmp_path / "meld"), tmp_path, allow_partial=True)
-    assert friends.notes == ("1 of 5 rows are not asked: only those where in_table is true",)
+    assert friends.notes == ("1 of 5 rows are left out: only rows where in_table is true are used",)
     assert [(fault.id, fault.reason) for fault in friends.excluded] == [
         ("dia38_utt4", "wrongly cut, 305 s (declare-lab/MELD issue 20)")
     ]

@@ -172,7 +172,7 @@ def test_a_label_outside_the_task_s_choices_is_named_with_those(load, tmp_path):
         ({"seconds": (9.0, 10.0)}, r"none of the 4 clips can be used; the first: audio/q000.wav: is 0.2 s long"),
         (
             {"source": "cvs"},
-            r"unknown data source 'cvs'. Did you mean 'csv'.*There is: arrow, audiofolder",
+            r"unknown data source 'cvs'. Did you mean 'csv'.*Available: arrow, audiofolder",
         ),
     ],
 )
@@ -214,7 +214,7 @@ def test_known_bad_clips_are_left_out_with_their_reason_and_are_no_fault(load, t
 def test_rows_that_are_not_asked_are_counted_and_named(load, tmp_path):
     got = load(jsonl(tmp_path / "specs", None, rows=2, where={"voice": "a"}))
     assert [s.id for s in got.samples] == ["q000", "q002"]
-    assert got.notes == ("2 of 4 rows are not asked: only those where voice is a",)
+    assert got.notes == ("2 of 4 rows are left out: only rows where voice is a are used",)
     both = load(jsonl(tmp_path / "both", None, where={"voice": ("a", "b")}))
     assert (len(both.samples), both.notes) == (4, ())
 

@@ -214,16 +214,16 @@ def test_what_is_no_file_is_a_lost_clip_and_stops_nothing(tmp_path, name, form):
     [
         (
             {"list.csv": "a,b\n1,2\n"},
-            r"list\.csv:1: no column names the clips; there is a, b\. Name it audio or file_name",
+            r"list\.csv:1: no column names the clips; available: a, b\. Name it audio or file_name",
         ),
         ({"a.csv": "audio\n", "b.jsonl": "{}\n"}, r"has 2 lists of clips \(a\.csv, b\.jsonl\); name one"),
         (
             {"metadata.csv": "audio,text\na.wav,x\n"},
-            r"metadata\.csv:1: column 'file_name' is missing; there is audio, text",
+            r"metadata\.csv:1: column 'file_name' is missing; available: audio, text",
         ),
         ({"metadata.csv": "a|b|c\n"}, r"metadata\.csv:1: the delimiter is '\|'"),
         ({"metadata.csv": "file_name\nx\n", "metadata.jsonl": "{}\n"}, "has metadata.csv and metadata.jsonl"),
-        ({"metadata.jsonl": '{"text": "x"}\n'}, r"metadata\.jsonl:1: file_name is missing; there is text"),
+        ({"metadata.jsonl": '{"text": "x"}\n'}, r"metadata\.jsonl:1: file_name is missing; available: text"),
         ({"metadata.csv": "file_name,text\n,x\n"}, r"metadata\.csv:2: file_name is empty"),
         ({"state.json": "{}", "dataset_info.json": "{}"}, "cannot be read as what save_to_disk wrote"),
         ({"dataset_dict.json": '{"splits": ["../x"]}'}, r"dataset_dict\.json: expected the names of splits"),

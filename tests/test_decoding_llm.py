@@ -249,7 +249,7 @@ def test_a_prompt_over_the_models_context_is_unsupported_and_says_so(llm: LLM) -
     assert [r.status for r in got] == ["unsupported", "ok"]
     assert (
         got[0].detail
-        == f"the prompt has {len(frame(llm, long, llm.embed([1])).whole)} tokens, this model takes 448 and an answer"
+        == f"the prompt has {len(frame(llm, long, llm.embed([1])).whole)} tokens; this model has room for 448 and an answer"
     )
 
 

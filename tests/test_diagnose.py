@@ -152,7 +152,7 @@ def test_a_run_that_hears_nothing_is_not_blamed_on_a_loss() -> None:
     loop = "die Frau der Frau " * 8
     (found,) = d.diagnose([patient(GERMAN, sentences(), [loop] * 48, at_chance=True)])
     assert found.reading == [
-        "no sign that it hears what is said, its score is at chance; beside that: repeats itself, all the same"
+        "no sign that it gets the words, its score is at chance; beside that: repeats itself, all the same"
     ]
 
 

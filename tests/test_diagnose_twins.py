@@ -53,7 +53,7 @@ TWINS = {
     ),
     "distillation only has one label": (
         EMOTION, emotions(), mostly("happy", ("angry", "neutral", "sad"), 0.97),
-        "no sign that it hears: its labels are right no more often than for other clips; beside that: all the same",
+        "no sign that it uses the audio: its labels fit its own clips no better than other clips; beside that: all the same",
     ),
     "alignment only says a word again and again": (
         QA, questions(), [f"It is {topic(r['text'])} {r['answers'][0]}" + f" {topic(r['text'])}" * 4 for r in QUESTIONS],
@@ -65,7 +65,7 @@ TWINS = {
     ),
     "alignment only hears nothing and repeats itself": (
         QA, questions(), [f"This is number {i}. This is number {i}." for i in range(48)],
-        "no sign that it hears what is said; beside that: wrong form, repeats itself",
+        "no sign that it gets the words; beside that: wrong form, repeats itself",
     ),
     "alignment only writes no word": (
         GERMAN, sentences(), ["! ? ! ? ! ?"] * 48,
@@ -73,15 +73,15 @@ TWINS = {
     ),
     "a collapsed connector has three answers": (
         QA, questions(), one_of(("That", "It", "That is"), 48),
-        "no sign that it hears what is said; beside that: all the same",
+        "no sign that it gets the words; beside that: all the same",
     ),
     "a collapsed connector has three translations": (
         GERMAN, sentences(), one_of(("I", "That", "It"), 48),
-        "no sign that it hears what is said; beside that: wrong language, one character, all the same",
+        "no sign that it gets the words; beside that: wrong language, one character, all the same",
     ),
     "without Whisper initialisation an answer is one character": (
         GERMAN, sentences(), [r["de"][0] for r in SENTENCES],
-        "no sign that it hears what is said; beside that: wrong language, one character, all the same",
+        "no sign that it gets the words; beside that: wrong language, one character, all the same",
     ),
 }  # fmt: skip
 
@@ -120,7 +120,7 @@ def test_of_labels_only_who_is_at_chance_shows_no_sign_of_hearing(right: int, ve
     """MUStARD has 690 samples: 383 right (55.5 %) are few, and still more than chance."""
     found = labelled(right, 690)
     assert verdicts(found).get(d.DEAF, "") == verdict
-    assert any("no sign that it hears" in line for line in found.reading) is bool(verdict)
+    assert any("no sign that it uses the audio" in line for line in found.reading) is bool(verdict)
 
 
 def test_of_few_labels_nothing_is_certain() -> None:

@@ -93,7 +93,7 @@ def test_the_adapter_asks_with_the_connectors_virtual_tokens_and_no_other_conten
 def test_clips_it_cannot_hear_are_unsupported_in_their_place_and_tiny_ones_are_asked(folders: dict[str, Path]) -> None:
     asked = [ask("long", 612.0), ask("fits", 0.01), Request("none", "Answer."), ask("also", 1.0)]
     assert [(r.id, r.status, r.detail) for r in diva(folders).generate(asked)] == [
-        ("long", "unsupported", "audio is 612.0 s, this model hears 30 s"),
+        ("long", "unsupported", "audio is 612.0 s; this model takes at most 30 s"),
         ("fits", "ok", ""),
         ("none", "unsupported", "this sample has no audio"),
         ("also", "ok", ""),

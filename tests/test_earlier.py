@@ -109,7 +109,7 @@ def test_what_cannot_be_measured_here_is_kept_with_its_signature_and_said(case: 
     assert folder.scores()[1] == rows, "so that the run can still be compared by it"
     assert f"{name} cannot be measured here (" in told
     assert f"its stored value is kept: {before['signature'][name]}" in told
-    assert f"{name} kept from an earlier judging" in shown
+    assert f"{name} kept from an earlier scoring" in shown
     assert score(tmp_path, folder)[0] == 0
     assert folder.summary() == after, "kept again"
 
@@ -181,8 +181,8 @@ def test_a_run_whose_data_changed_since_is_shown_as_it_was_judged_and_said(tmp_p
     code, shown, told = score(tmp_path, folder)
     assert code == 1
     assert "toy echo contains 50.0" in shown
-    assert "has changed since this was asked (fingerprint" in told
-    assert "Its stored scores are shown: the data of today differ from those that it was asked about." in told
+    assert "has changed since this run (fingerprint" in told
+    assert "Its stored scores are shown: the current data differ from the data of the run." in told
     assert {p.name: p.read_bytes() for p in folder.path.glob("*.json*")} == before
     with folder:
         folder.append([Response("q003", text="something else")], None)

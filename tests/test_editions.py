@@ -98,7 +98,7 @@ def test_a_full_model_is_not_fetched_unasked(folder):
     [
         ({"edition": "mini"}, "unknown edition 'mini' in all of toy (toy lacks it)"),
         ({"edition": "nano"}, "unknown edition 'mini' in all of toy (toy lacks it)"),
-        ({"model_edition": "full"}, "unknown edition 'full' in model cascade. There is: mini, nano."),
+        ({"model_edition": "full"}, "unknown edition 'full' in model cascade. Available: mini, nano."),
     ],
 )
 def test_an_edition_that_there_is_not_is_refused(folder, options, said):

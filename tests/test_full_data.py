@@ -110,7 +110,7 @@ def test_pull_says_of_licensed_data_where_to_ask_and_where_to_put_it(call):
     done = call("pull", "--edition", "full", "-t", "iemocap")
     assert done.returncode == 1
     for said in (
-        "it is not fetched",
+        "it is not downloaded",
         "https://sail.usc.edu/iemocap/",
         "Session1 to Session5",
         "put it: DIR/IEMOCAP_full_release",
@@ -187,8 +187,8 @@ def test_auto_takes_the_full_edition_where_all_of_it_is_here(tmp_path, monkeypat
     assert chosen("heysquad", "meld") == "mini"
     assert chosen("covost2") == "mini"
     assert chosen("all") == "mini"
-    assert chosen("heysquad", wanted="mini") == "mini"
-    assert chosen("covost2", wanted="nano") == "mini"
+    assert chosen("heysquad", names="mini") == "mini"
+    assert chosen("covost2", names="nano") == "mini"
     assert chosen("paper-heysquad", folder=None) == "full"  # there is no other: its data is then asked for in words
 
 
@@ -196,7 +196,7 @@ def test_auto_takes_mini_and_says_why_where_the_full_data_cannot_be_heard(tmp_pa
     hub_data.heysquad_json(tmp_path / "HeySQuAD")  # labels alone
     hub_data.covost(tmp_path / "covost2")  # German alone
     for task, said in (
-        ("heysquad", "the labels of task heysquad are here (3 rows), the sound is not"),
+        ("heysquad", "the labels of task heysquad are here (3 rows), but the audio is not"),
         (
             "covost2",
             "neither covost_v2.en_tr.test.tsv (get_covost_splits.py makes it) nor parquet files in en_tr/ in it",
@@ -230,7 +230,7 @@ def test_wrong_counts_stop_a_run_and_with_allow_partial_mark_it_and_keep_it_out_
     summary, task = read_json(folder / "summary.json"), read_json(folder.parent / "task.json")
     assert summary["partial"] == task["partial"] == "3 rows, but task some says there are 1,002"
     assert (summary["complete"], summary["scored"]) == (False, 3)
-    assert summary["data_notes"] == ["1 of 4 rows are not asked: only those where answerable is true"]
+    assert summary["data_notes"] == ["1 of 4 rows are left out: only rows where answerable is true are used"]
     assert digest({k: v for k, v in task.items() if k not in ("id", "hash", "name", "schema")}) == task["hash"]
     table = inside(tmp_path, "leaderboard", "results", COLUMNS="200").stdout
     assert "not ranked: partial data: 3 rows, but task some says there are 1,002" in table
@@ -241,7 +241,7 @@ def test_wrong_counts_stop_a_run_and_with_allow_partial_mark_it_and_keep_it_out_
     assert other.returncode == 1, other.stderr
     both = inside(tmp_path, "compare", *map(str, tmp_path.glob("results/some-partial-*/*-*")))
     assert both.returncode == 2
-    assert "is of partial data: 3 rows, but task some says there are 1,002. Only runs of all" in both.stderr
+    assert "partial data: 3 rows, but task some says there are 1,002. Only runs on all" in both.stderr
     told = inside(tmp_path, "diagnose", str(folder), "--path", "specs", "--data-dir", str(tmp_path))
     assert told.returncode == 0, told.stderr
 

@@ -54,7 +54,7 @@ def curve(name: str, folder: Path, whisper: Path, llm: Path) -> list[dict[str, f
         **SETTINGS[name],
     )
     run = running.prepare(
-        config, whisper_dir=whisper, llm_dir=llm, given=[str(SPEECH)], output=folder / "out", cache=folder / "cache",
+        config, whisper_dir=whisper, llm_dir=llm, sources=[str(SPEECH)], output=folder / "out", cache=folder / "cache",
         progress=Silent(),
     )  # fmt: skip
     train.train(run, Silent())

@@ -119,7 +119,7 @@ def test_the_prompt_reaches_the_model(run: Hear, clips: Path) -> None:
     plain, asked = (
         run("clips/one.wav", "-m", "cascade-toy", *more) for more in ((), ("--prompt", "Translate into German."))
     )
-    assert plain.stdout.startswith("prompt: none; the clip is all that the model gets\n")
+    assert plain.stdout.startswith("prompt: none; the model gets only the clip\n")
     assert asked.stdout.startswith("prompt: Translate into German.\n")
     assert plain.stdout.split("answer:")[1] != asked.stdout.split("answer:")[1]
 

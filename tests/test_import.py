@@ -106,7 +106,7 @@ def test_missing_ids_leave_the_run_incomplete_and_unranked(capsys: pytest.Captur
     [
         ([*answers(), {"id": "z", "text": "x"}], r"extra \(not in the task\): 1: z"),
         ([*answers(), {"id": "q1", "text": "x"}], r"more than once: 1: q1; the first at bad.jsonl:2 and bad.jsonl:7"),
-        ([{"id": f"z{i}", "text": "x"} for i in range(6)], "is no id of the task"),
+        ([{"id": f"z{i}", "text": "x"} for i in range(6)], "is not an id of the task"),
     ],
 )
 def test_extra_and_doubled_ids_are_refused_and_nothing_is_written(rows: list[dict[str, Any]], message: str) -> None:
@@ -165,7 +165,7 @@ def test_other_gold_is_another_task_and_compare_says_that_it_is_the_data() -> No
     path.write_text(path.read_text().replace("right 0", "wrong 0"))
     load(write("b.jsonl", answers(right=5)))
     runs = [p.parent for p in Path("results").glob("*/other-*/run.json")]
-    with pytest.raises(UserError, match=r"were not asked the same: the data \(other clips or references, "):
+    with pytest.raises(UserError, match=r"are not comparable: the data \(other clips or references, "):
         compare_command(runs, [], 10, [], "rich", [Path("specs")])
 
 

@@ -122,7 +122,7 @@ def test_what_was_dropped_is_compared_on_the_samples_that_both_answered(capsys: 
     scores, differences, *_ = json.loads(capsys.readouterr().out)
     assert [row["score"]["value"] for row in scores["rows"]] == [100, 50]
     assert differences["rows"][0]["difference"]["value"] == 50
-    assert "2 of 6 samples are in no score here: some run has none of them" in scores["notes"]
+    assert "2 of 6 samples are in no score here, because some run has no value for them" in scores["notes"]
 
 
 def test_a_group_in_which_everything_failed_has_no_score(capsys: pytest.CaptureFixture[str]) -> None:

@@ -157,7 +157,7 @@ def test_files_that_are_not_there_are_named_and_none_at_all_is_an_error(run: Com
     assert "no such file: 1: gbr_outs.jsonl" in done.stderr
     done = imported(run, "{subset}.txt", "-t", "accents", "-n", "two")
     assert done.returncode == 2
-    assert "none of the files is there: usa.txt, gbr.txt" in done.stderr
+    assert "none of the files exists: usa.txt, gbr.txt" in done.stderr
 
 
 def test_the_accents_of_a_whole_task_are_one_run_whose_ids_have_the_accent(

@@ -28,7 +28,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_it_is_said_whether_the_scores_that_came_are_a_metric_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
     for right, said in (
         (3, "the scores in the file are contains, answer by answer (6 answers, at most 0.0e+00 of 1 apart)"),
-        (5, "are those of no metric here: 4 of 6 answers have the same contains; their means are 83.33 and 50.00."),
+        (5, "match no metric of this task: 4 of 6 answers have the same contains; their means are 83.33 and 50.00."),
     ):
         rows = [row | {"score": int(i < right)} for i, row in enumerate(answers(right=3))]
         assert load(write(f"{right}.jsonl", rows), columns="score=score", top=1) == 0
@@ -59,7 +59,7 @@ def test_what_was_found_out_about_the_scores_stays_with_the_run_and_stands_in_it
     assert leaderboard_command(Path("results"), [], "md") == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "released: 4 of 6 are contains" in shown
-    assert "are those of no metric here: 4 of 6 answers have the same contains" in shown
+    assert "match no metric of this task: 4 of 6 answers have the same contains" in shown
     assert "They differ on q3, q4" in shown
     assert "the scores in the file are contains, answer by answer" in shown
 
@@ -111,7 +111,9 @@ def low_scores() -> Path:
 
 
 def test_a_scale_that_nothing_tells_is_asked_for_in_words() -> None:
-    with pytest.raises(PredictionError, match=r"nothing says what a perfect answer gets: give --top 1 .* or --top 100"):
+    with pytest.raises(
+        PredictionError, match=r"the score of a perfect answer is not known: give --top 1 .* or --top 100"
+    ):
         load(low_scores(), columns="score=score")
     assert not Path("results").exists()
 
@@ -316,7 +318,7 @@ def test_released_heysquad_by_one_version_of_pedants_and_as_released(
         pytest.skip(f"the scores as released are as published; {folder.summary()['signature']['pedants']}")
     assert round(metrics["pedants"]["value"], 2) == pedants
     said = " ".join(capsys.readouterr().err.split())
-    assert ("are pedants, answer by answer" if pedants == came else "are those of no metric here") in said
+    assert ("are pedants, answer by answer" if pedants == came else "match no metric of this task") in said
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ def test_samples_without_clip_and_words_are_counted_and_nothing_at_all_is_an_err
     search = Leaks({"a": [bare, samples()[0]]}, Silent())
     assert (search.report.unheard, search.report.unworded) == (1, 1)
     assert any("1 samples have no transcript" in note for note in counts_table(search.report, ["t"]).notes)
-    with pytest.raises(DataError, match=r"a: no sample has a clip or a transcript: there is nothing to look for"):
+    with pytest.raises(DataError, match=r"a: no sample has a clip or a transcript: nothing can be compared"):
         Leaks({"a": [bare]}, Silent())
     with pytest.raises(DataError, match="no sample has a transcript, and texts alone were to be compared"):
         Leaks({"a": [bare]}, Silent(), sound=False)

@@ -137,7 +137,7 @@ def test_every_command_that_meets_an_old_run_reads_it_or_names_the_command(call:
     for words in (ask, ("score", "--path", "specs", str(old)), ("diagnose", "--path", "specs", str(old))):
         done = call(*words)
         assert done.returncode != 0
-        assert re.search("`diva-bench migrate [^ ]*results` moves it to the id that it has now", done.stderr)
+        assert re.search("`diva-bench migrate [^ ]*results` moves it to its current id", done.stderr)
     assert "`diva-bench migrate results` moves it" in call(*ask, "--dry-run").stderr
     assert "majority" in call("leaderboard").stdout
     assert call(*ask, "--output", "elsewhere").returncode == 0
@@ -148,8 +148,8 @@ def test_what_old_ids_say_nothing_of_moves_by_the_users_word_alone(call: Command
     asked = Path("asked.log").read_text()
     done = call("migrate", "--path", "specs")
     assert done.returncode == 1
-    assert "its id says nothing of the transcripts" in done.stderr
-    assert "say so with --data-unchanged; else move the folder away." in done.stderr
+    assert "its id does not cover the transcripts" in done.stderr
+    assert "give --data-unchanged; otherwise move the folder away." in done.stderr
     assert (old / "run.json").is_file()
     done = call("migrate", "--path", "specs", "--data-unchanged")
     assert done.returncode == 0, done.stderr
@@ -177,7 +177,7 @@ def test_answers_to_another_question_stay(
     before = tree(Path("results"))
     done = call("migrate", "--path", "specs", "--data-unchanged")
     assert done.returncode == 1
-    assert f"task toy has changed since this was asked ({named}): its answers are to another question" in done.stderr
+    assert f"task toy has changed since this run ({named}): its answers are to another question" in done.stderr
     assert tree(Path("results")) == before
     assert old.is_dir()
 
@@ -210,7 +210,7 @@ def test_a_new_folder_with_other_answers_is_not_written_over(call: Command, spec
         file.write('{"id":"q000","status":"ok","text":"z"}\n')
     done = call("migrate", "--path", "specs")
     assert done.returncode == 1
-    assert "is there already, with other answers" in done.stderr
+    assert "already exists and has other answers" in done.stderr
 
 
 def test_killed_at_any_step_the_same_command_ends_as_an_unbroken_one(
@@ -268,7 +268,7 @@ def test_a_run_in_a_chat_template_moves_where_the_template_is_the_same(
     (tmp_path / "llm").rename(tmp_path / "away")
     done = call("migrate", "--path", "specs", "--data-unchanged")
     assert done.returncode == 1
-    assert "comes with the weights tiny, which are not on this machine" in done.stderr
+    assert "its id depends on the chat template in the weights tiny, which are not on this machine" in done.stderr
     (tmp_path / "away").rename(tmp_path / "llm")
     assert call("migrate", "--path", "specs", "--data-unchanged").returncode == 0
     assert "all 4 answered before" in call("run", "--path", "specs", "-m", "reader", "-t", "toy").stderr
@@ -286,4 +286,4 @@ def test_a_run_whose_prompt_held_the_day_stays(call: Command, specs: Path, tmp_p
     aged(call, "reader")
     done = call("migrate", "--path", "specs", "--data-unchanged")
     assert done.returncode == 1
-    assert "writes the day into the prompt; it was asked with the date of its own day" in done.stderr
+    assert "writes the date into the prompt; the run has the date of its day" in done.stderr

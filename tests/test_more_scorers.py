@@ -117,7 +117,7 @@ def test_a_judge_that_fails_leaves_the_run_incomplete_where_it_is_the_primary(tm
     (specs / "toy.yaml").write_text(text, encoding="utf-8")
     got = run(tmp_path, "score", str(answered))
     assert got.returncode == 1
-    assert (summary(answered)["complete"], summary(answered)["reason"]) == (False, "1 not judged by llm_judge")
+    assert (summary(answered)["complete"], summary(answered)["reason"]) == (False, "1 not scored by llm_judge")
     assert (summary(answered)["at_chance"], summary(answered)["baseline"]) == (None, None)
     (found,) = collect(tmp_path / "results")
     assert (found.ranked, found.unjudged) == (False, {"llm_judge": 1})

@@ -123,7 +123,7 @@ def test_a_speaker_and_a_dialogue_are_found_and_a_cluster_is_not_made_up(tmp_pat
             ["mine.jsonl", "--reference", "txt"],
             "unknown column 'txt' in mine.jsonl (--reference). Did you mean 'text'?",
         ),
-        (["mine.jsonl", "-o", "there.yaml"], "there.yaml: is there already"),
+        (["mine.jsonl", "-o", "there.yaml"], "there.yaml: already exists"),
         (["mine.jsonl", "-o", "no/where.yaml"], "no: no such folder"),
     ],
 )

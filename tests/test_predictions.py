@@ -144,7 +144,7 @@ def test_diva_eval_takes_an_answer_of_very_many_lines(tmp_path: Path) -> None:
 def test_lm_eval_takes_the_raw_answer_or_the_filter_that_is_named(tmp_path: Path) -> None:
     row = json.loads(GOOD["lm-eval"])
     text = "".join(json.dumps(row | {"filter": f, "filtered_resps": [f"{f}!"]}) + "\n" for f in ("strict", "loose"))
-    with pytest.raises(PredictionError, match="say which with --only: loose, strict"):
+    with pytest.raises(PredictionError, match="choose one with --only: loose, strict"):
         rows(tmp_path, text)
     with pytest.raises(PredictionError, match="no rows of filter 'x'; there is loose, strict"):
         rows(tmp_path, text, only="x")
@@ -246,7 +246,7 @@ def test_a_missing_file_and_an_unknown_format_are_said(tmp_path: Path) -> None:
 
 def test_a_file_that_two_formats_fit_is_not_guessed_at(tmp_path: Path) -> None:
     both = '{"id": "a", "text": "one", "prompt": "who?", "response": "two"}\n'
-    with pytest.raises(PredictionError, match="may be jsonl or voicebench; say which with --format"):
+    with pytest.raises(PredictionError, match="may be jsonl or voicebench; choose one with --format"):
         rows(tmp_path, both)
     assert said(rows(tmp_path, both, "voicebench")) == [(None, 0, "two")]
 
@@ -262,7 +262,7 @@ def test_files_of_two_formats_are_not_one_set_of_answers(tmp_path: Path) -> None
     [
         ("voicebench", {"columns": {"id": "x"}}, "--columns is for jsonl and csv; this is voicebench"),
         ("jsonl", {"only": "1"}, "--only is for lm-eval, lmms-eval and inspect; jsonl has one answer"),
-        ("jsonl", {"columns": {"id": "qid"}}, "column 'qid' .id. is missing; there is id, text"),
+        ("jsonl", {"columns": {"id": "qid"}}, "column 'qid' .id. is missing; available: id, text"),
     ],
 )
 def test_options_that_do_not_apply_are_refused(

@@ -63,7 +63,7 @@ def test_rows_about_samples_that_the_task_leaves_out_are_left_out_and_named() ->
 
 
 def test_ids_of_another_data_set_are_told_with_what_ids_look_like() -> None:
-    with pytest.raises(PredictionError, match=r"id 'z1' is no id of the task, .* the task's look like q0, q1"):
+    with pytest.raises(PredictionError, match=r"id 'z1' is not an id of the task, .* ids of the task look like q0, q1"):
         matched(("a", "b"), [named("z1")])
 
 
@@ -106,7 +106,7 @@ def test_row_numbers_are_checked_against_the_questions_where_there_is_no_referen
 
 
 def test_row_numbers_with_nothing_to_check_them_by_say_so() -> None:
-    assert matched(("a",), [at(0)]).how == "row numbers, which nothing in the file could be checked by"
+    assert matched(("a",), [at(0)]).how == "row numbers, which nothing in the file could confirm"
 
 
 def test_a_row_number_beyond_the_data_is_another_split() -> None:

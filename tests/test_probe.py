@@ -93,7 +93,7 @@ def test_every_model_repeats_the_same_clips_and_a_connector_is_measured(
     scores = found["models"]["diva-wide-toy"]["tokens"]["all"]
     assert scores.keys() == {"nearest", "align", "distill", "kl", "first_token"}
     assert all(s["low"] <= s["value"] <= s["high"] and s["n"] == 9 for s in scores.values())
-    assert "of a connector that says the same for every clip: first token" in capsys.readouterr().out
+    assert "a connector with the same output for every clip: first token" in capsys.readouterr().out
 
 
 def test_a_connector_aligned_by_ctc_is_measured_by_what_its_clips_read_as(

@@ -210,7 +210,7 @@ SLIPS = [
     ("version: 1", "version: '1'", "2: version: must be a whole number (found '1')."),
     ("version: 1", "version: 0", "2: version: must be more than 0 (found 0)."),
     ("a test", "5", "3: description: must be text (found 5); put it in quotes."),
-    ("Say it.", '""', "4: prompt: must say something; it is empty (found '')."),
+    ("Say it.", '""', "4: prompt: must not be empty (found '')."),
     ("Say it.", "'Say { '", "4: prompt: has a brace that belongs to no {field}: a field is a name in braces, without"),
     (
         "Say it.",
@@ -219,7 +219,7 @@ SLIPS = [
     ),
     ("Say it.", "'Say {}.'", "4: prompt: has a brace that belongs to no {field}: a field is a name in braces, without"),
     ("Say it.", "'Say {it'", "4: prompt: has a brace that belongs to no {field}: a field is a name in braces, without"),
-    ("Say it.", "Say it.\nsystem: ' '", "5: system: must say something; it is empty (found ' ')."),
+    ("Say it.", "Say it.\nsystem: ' '", "5: system: must not be empty (found ' ')."),
     (
         "Say it.",
         "Say it.\nsynonyms: {a: b}",

@@ -80,7 +80,7 @@ def test_the_main_prompt_is_asked_as_if_there_were_no_paraphrases():
 MISTAKES = [
     ('prompts: ["One of them?"]\n', "prompts: number 1 must have the fields of `prompt`, {choices}"),
     ('prompts: ["{choices} {voice}?"]\n', "prompts: number 1 must have the fields of `prompt`, {choices}"),
-    ('prompts: ["{choices}?", " "]\n', "prompts: must say something; it is empty"),
+    ('prompts: ["{choices}?", " "]\n', "prompts: must not be empty"),
     ('prompts: ["{choices}?", "{choices}? "]\n', "prompts: number 2 is empty, or says what an earlier one"),
     ('prompts: ["Which one?  {choices}."]\n', "prompts: number 1 is empty, or says what an earlier one or `prompt`"),
 ]
@@ -194,7 +194,7 @@ def test_a_wording_without_a_score_is_counted_and_left_out(tmp_path, ask):
     assert table.rows[0][-1] == "2 of 2 without a score"
     next((tmp_path / "results").glob("toy-prompt1-*/*/summary.json")).unlink()
     rows = wordings_table(families(run_folders(tmp_path / "results"))).rows
-    assert [r[5] for r in rows] == ["incomplete: 1 failed", "not judged yet"]
+    assert [r[5] for r in rows] == ["incomplete: 1 failed", "not scored yet"]
 
 
 def test_wordings_under_a_condition_or_of_a_trial_are_families_of_their_own(tmp_path, ask):

@@ -60,8 +60,7 @@ def test_a_training_takes_the_format_of_the_machine_records_it_and_says_so(
         assert run.frozen.llm.embeddings.dtype == getattr(torch, chosen)
     said = [note for note in notes.all if "bfloat16" in note]
     assert said == [
-        "training in float32; bfloat16 on this cpu: slow (no instructions for it); "
-        "--set dtype=bfloat16 takes it all the same"
+        "training in float32; bfloat16 on this cpu: slow (no instructions for it); --set dtype=bfloat16 uses it anyway"
     ]
 
 

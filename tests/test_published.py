@@ -158,7 +158,7 @@ def test_what_is_no_whole_whisper_decoder_is_not_published(whisper: Whisper) -> 
     assert from_published(to_published(fewer, whisper, partial=True), heads=2).config.layers == 1
     with pytest.raises(UserError, match="has 3 layers, the Whisper decoder 2"):
         to_published(Connector(replace(CONFIG, layers=3)), whisper, partial=True)
-    with pytest.raises(UserError, match=r"not of this Whisper's sizes: it has .*'ffn': 48.*'ffn': 32"):
+    with pytest.raises(UserError, match=r"does not have the sizes of this Whisper: it has .*'ffn': 48.*'ffn': 32"):
         to_published(Connector(replace(CONFIG, ffn=48)), whisper)
     with pytest.raises(UserError, match="449 queries; a WhisperDecoder has 448"):
         to_published(Connector(replace(CONFIG, max_queries=449)), whisper)
@@ -168,8 +168,8 @@ def test_what_is_no_whole_whisper_decoder_is_not_published(whisper: Whisper) -> 
     ("name", "there"),
     [
         ("query_tokens", "There is nothing of query_tokens, only connector.*, projection.*."),
-        ("projection.bias", "There is of projection: projection.weight."),
-        ("connector.layers.0.fc1.weight", "There is of connector: connector.embed_positions.weight, .* and 4. more."),
+        ("projection.bias", "It has of projection: projection.weight."),
+        ("connector.layers.0.fc1.weight", "It has of connector: connector.embed_positions.weight, .* and 4. more."),
     ],
 )
 def test_a_missing_weight_is_named_with_what_is_there(whisper: Whisper, tmp_path: Path, name: str, there: str) -> None:
@@ -356,15 +356,18 @@ def test_the_command_refuses_in_words(whisper: Whisper, folders: dict[str, Path]
     )
     refused("name that ends in .safetensors", source, tmp_path / "folder")
     refused(
-        "trained with .*, but is given another Whisper", source, file, encoder=str(make_whisper(tmp_path / "w", seed=1))
+        "trained with .*, but another Whisper was given",
+        source,
+        file,
+        encoder=str(make_whisper(tmp_path / "w", seed=1)),
     )
     refused("unknown weights 'whisper-bas'", source, file, encoder="whisper-bas")
     convert_command(Options(source, file))
-    refused("is there already", source, file)
+    refused("already exists", source, file)
     refused("no folder with connector.safetensors and config.json", file, tmp_path / "x.safetensors", to="published")
-    refused("Name both with --encoder .* and --llm", file, tmp_path / "back", encoder=encoder)
+    refused("Give both with --encoder .* and --llm", file, tmp_path / "back", encoder=encoder)
     convert_command(Options(file, tmp_path / "back", encoder=encoder, llm=llm))
-    refused(r"back/connector\.safetensors: is there already", file, tmp_path / "back", encoder=encoder, llm=llm)
+    refused(r"back/connector\.safetensors: already exists", file, tmp_path / "back", encoder=encoder, llm=llm)
     narrow = stored_as_published(tmp_path / "narrow", to_published(made(whisper, llm_width=10), whisper))
     refused("made for an LLM of width 10, but .* has 32", narrow, tmp_path / "b", encoder=encoder, llm=llm)
     wider = stored_as_published(tmp_path / "wider", renamed(Connector(replace(CONFIG, width=32))))

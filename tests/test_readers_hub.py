@@ -33,7 +33,7 @@ def load(tmp_path: Path):
 def test_heysquad_of_the_hub_asks_what_has_an_answer_and_says_what_it_leaves_out(load, tmp_path):
     got = load(small("heysquad", 3, total=(4,)), hub_data.heysquad(tmp_path / "HeySQuAD"))
     assert [s.id for s in got.samples] == ["a1", "a2", "b1"]
-    assert got.notes == ("1 of 4 rows are not asked: only those where answerable is true",)
+    assert got.notes == ("1 of 4 rows are left out: only rows where answerable is true are used",)
     first, second, third = got.samples
     assert first.transcript == SQUAD[0][1]
     assert first.references == ("the hills", "in the hills")
@@ -52,7 +52,7 @@ def test_heysquad_s_json_gives_the_labels_where_there_is_no_sound(load, tmp_path
         ("a2", None, "01: The"),
         ("b1", None, "02: The"),
     ]
-    with pytest.raises(DataError, match=r"the labels of task heysquad are here \(3 rows\), the sound is not"):
+    with pytest.raises(DataError, match=r"the labels of task heysquad are here \(3 rows\), but the audio is not"):
         load(small("heysquad", 3), folder)
 
 
@@ -117,7 +117,7 @@ def test_sdqa_has_every_dialect_of_a_question_and_what_nobody_read_is_a_fault(lo
     assert [f.id for f in got.faults] == [f"{WITH_ANSWER[1]}-kenya"]
     assert reason in got.faults[0].reason
     assert {s.cluster for s in got.samples} == set(WITH_ANSWER)
-    assert got.notes == ("11 of 33 rows are not asked: only those where answerable is true",)
+    assert got.notes == ("11 of 33 rows are left out: only rows where answerable is true are used",)
     assert got.samples[0].transcript == "When was the mill built?"
     assert got.samples[0].references == ("1820", "in 1820")
     assert len({s.read() for s in got.samples}) == 21
@@ -158,13 +158,13 @@ def test_an_empty_answer_and_the_owners_minus_one_are_no_answers(load, tmp_path)
     put(path, "".join(json.dumps(row) + "\n" for row in rows))
     got = load(small("sdqa-usa", 2), folder)
     assert [s.references for s in got.samples] == [("1820", "in 1820"), ("Anna",)]
-    assert got.notes == ("1 of 3 rows are not asked: only those where answerable is true",)
+    assert got.notes == ("1 of 3 rows are left out: only rows where answerable is true are used",)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("id,user\n1,2\n", r"usa/metadata.csv:1: column 'example_id' is missing; there is id, user"),
+        ("id,user\n1,2\n", r"usa/metadata.csv:1: column 'example_id' is missing; available: id, user"),
         (b"\xff", "is not UTF-8"),
     ],
 )
@@ -182,7 +182,7 @@ def test_metadata_that_names_no_question_is_told(load, tmp_path, content, messag
         (
             "english.test.txt",
             "ID\twords\n1\tx\n",
-            r"english.test.txt:1: column 'sentence' is missing; there is ID, words. The file comes with",
+            r"english.test.txt:1: column 'sentence' is missing; available: ID, words. The file comes with",
         ),
         ("usa/english.test.usa-en-US.triples.jsonl", '{"answers": []}\n', "not as the owners ship it .KeyError"),
     ],
@@ -287,7 +287,7 @@ def test_common_voice_s_clips_may_lie_above_the_tables(load, tmp_path):
     [
         (
             ["path\tsentence\tclient_id"],
-            r"tsv:1: column 'translation' is missing; there is path, sentence, client_id",
+            r"tsv:1: column 'translation' is missing; available: path, sentence, client_id",
         ),
         (["path\tsentence\ttranslation\tclient_id", "a.mp3\tx"], r"tsv:2: 2 fields, but the header has 4"),
     ],

@@ -185,7 +185,7 @@ def test_sixteen_bit_samples_are_what_their_file_has(place: Path) -> None:
 
 BAD: list[tuple[Any, str]] = [
     (3, "rows: 3 (int) is no list of rows. Allowed: an iterable of mappings"),
-    ([], "rows: there is none"),
+    ([], "rows: there are none"),
     ([3], "row 0: 3 (int) is no mapping"),
     ([{3: "x"}], "row 0: the column 3 is no text"),
     ([{"audio": 3, "answer": "x"}], "row 0: audio is 3 (int). Allowed: a path; encoded bytes"),

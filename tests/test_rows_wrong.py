@@ -109,7 +109,7 @@ def test_what_is_made_is_a_task() -> None:
 
 @pytest.mark.parametrize("make", [db.Task.from_rows, db.Task.from_pandas, db.Task.from_dataset])
 def test_a_task_needs_rows(make: Any) -> None:
-    with pytest.raises(db.UserError, match=r"rows: there is none|from_pandas: None|from_dataset: None"):
+    with pytest.raises(db.UserError, match=r"rows: there are none|from_pandas: None|from_dataset: None"):
         make(**SETTINGS)
 
 

@@ -83,7 +83,7 @@ def test_a_run_without_the_weights_has_its_other_metrics_and_gets_this_one_later
     lost = place.diva_bench("pull", "--task", "toy")
     assert lost.returncode == 1
     assert "could not be fetched" in lost.stderr
-    assert "Tasks are run and scored without twin, by their other scorers." in lost.stderr
+    assert "Without twin, tasks are run and scored by their other scorers." in lost.stderr
 
     got = place.diva_bench("pull", "--weights-file", str(place.npz))
     assert (got.returncode, got.stdout.startswith("weights twin: ")) == (0, True), got.stderr
@@ -107,7 +107,7 @@ def test_weights_are_fetched_from_their_sources(place: Place) -> None:
 def test_a_file_that_belongs_to_nothing_or_is_not_there_is_told(place: Place) -> None:
     catalog = Catalog([place.specs])
     place.npz.write_bytes(place.npz.read_bytes() + b" ")
-    with pytest.raises(AssetError, match=r"mine\.npz: no weights that are known have a file of its sha256.*twin\.npz"):
+    with pytest.raises(AssetError, match=r"mine\.npz: its sha256 is not that of a known weights file.*twin\.npz"):
         scorer_weights.install(catalog, [place.npz], Recorder())
     with pytest.raises(AssetError, match=r"nowhere: no such file \(--weights-file\)"):
         scorer_weights.install(catalog, [place.base / "nowhere"], Recorder())

@@ -159,7 +159,7 @@ def test_what_comet_cannot_read_is_told(checkpoint: Path, tmp_path: Path) -> Non
         scorer.measure_all([sample("x")], [said("y")], tmp_path, Silent())
     with pytest.raises(DataError, match=r"sample a has 2 references; task trial-de: scorers.comet takes one"):
         scorer.measure_all([sample("x", "z", transcript="t")], [said("y")], tmp_path, Silent())
-    with pytest.raises(SpecError, match="COMET is asked about a whole run, not about single answers"):
+    with pytest.raises(SpecError, match="COMET scores whole runs, not single answers"):
         scorer.measure(sample("x"), said("y"))
     with pytest.raises(ValueError, match=r"is an error \(timeout\)"):
         scorer.measure_all([sample("x")], [said(status="error", detail="timeout")], tmp_path, Silent())

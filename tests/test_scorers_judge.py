@@ -175,7 +175,7 @@ def test_a_judge_that_fails_gives_no_verdict_is_on_record_and_is_asked_again(
 
 
 def test_a_single_answer_is_not_worth_asking(specs: Path) -> None:
-    with pytest.raises(SpecError, match="a judge is asked about a whole run, not about single answers"):
+    with pytest.raises(SpecError, match="a judge scores whole runs, not single answers"):
         judge(specs).measure(sample("x"), said("y"))
 
 
@@ -192,7 +192,7 @@ def test_a_training_and_an_ablation_do_not_ask_it(specs: Path, monkeypatch: pyte
     monkeypatch.setattr(progress, "note", notes.append)
     catalog = Catalog([specs])
     ((_, scorers, samples),) = train._tasks(catalog, train.Options("nano", None, eval_tasks=["toy"]), progress).tasks
-    assert (list(scorers), notes) == (["qa"], ["toy: llm_judge asks another model, and is left out while training"])
+    assert (list(scorers), notes) == (["qa"], ["toy: llm_judge uses another model and is not computed during training"])
     job = SimpleNamespace(samples=samples, scorers=catalog.scorers(catalog.task("toy", "mini")))
     assert ablate._names(job) == ["contains", "em", "f1"]
     assert ablate._owner(job, "judge") == "llm_judge"
@@ -216,7 +216,10 @@ def test_a_prompt_with_the_question_needs_the_words_spoken(specs: Path, tmp_path
     [
         ({"model": None}, "scorers.llm_judge needs `model`, the name of the model that judges"),
         ({"model": 3}, "scorers.llm_judge needs `model`"),
-        ({"model": "deaf"}, "model is 'deaf', whose adapter takes choices, prior; a judge reads: name a model whose"),
+        (
+            {"model": "deaf"},
+            "model is 'deaf', whose adapter takes choices, prior; a judge needs text: name a model whose",
+        ),
         (
             {"modell": "oracle"},
             "has no setting 'modell'. Did you mean 'model'? Allowed: model, edition, scale, prompt, max",
@@ -242,7 +245,7 @@ def test_a_wrong_setting_is_told_before_anybody_is_asked(
     ("settings", "message"),
     [
         ({"model": "jugde"}, "unknown model 'jugde'. Did you mean 'judge'"),
-        ({"model": "small", "edition": "full"}, "unknown edition 'full' in model small. There is: mini"),
+        ({"model": "small", "edition": "full"}, "unknown edition 'full' in model small. Available: mini"),
     ],
 )
 def test_an_unknown_judge_is_told(specs: Path, settings: dict[str, object], message: str) -> None:
@@ -286,7 +289,7 @@ def test_a_torn_last_line_is_cut_off_and_the_rest_is_known(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"judge": {"a": 1}}\nnonsense\n', r"jsonl:2: is not valid JSON \(.*Remove that line to go on."),
+        ('{"judge": {"a": 1}}\nnonsense\n', r"jsonl:2: is not valid JSON \(.*Remove that line to continue."),
         ('{"judge": {"a": 1}}\n[1]\n', "jsonl:2: expected a JSON object"),
         ('{"judge": {"a": 2}}\n', "jsonl:1: is about {'judge': {'a': 2}}, not {'judge': {'a': 1}}"),
     ],

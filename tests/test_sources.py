@@ -170,7 +170,7 @@ def test_common_voice_is_read_as_shipped_with_literal_quotes_and_long_fields(tmp
     [
         (
             "path\tsentence\na.mp3\tx\n",
-            r":1: column 'client_id' is missing; there is path, sentence\. Common Voice has path",
+            r":1: column 'client_id' is missing; available: path, sentence\. Common Voice has path",
         ),
         ("", r": is empty: it has no header"),
         ("path\tsentence\tclient_id\na.mp3\tx\n", r":2: 2 fields, but the header has 3"),

@@ -182,9 +182,7 @@ def test_a_task_that_asks_otherwise_now_does_not_change_what_was_asked(place: Pa
     file.write_text(file.read_text().replace("Say {what}.", "Shout {what}."))
     got = call(place, "score", str(run), "--path", "specs")
     assert got.returncode == 0
-    assert (
-        "task toy has changed since this was asked (prompt); the task that is stored with the run counts." in got.stderr
-    )
+    assert "task toy has changed since this run (prompt); the task that is stored with the run counts." in got.stderr
     assert (run / "summary.json").read_bytes() == before
 
 

@@ -45,7 +45,7 @@ def test_what_failed_is_told_with_its_commonest_reason_and_obeys_no_terminal(pla
     done = call(place, *RUN, "bad", "-o", "failed")
     said = " ".join(done.stdout.decode().split())
     assert done.returncode == 1
-    assert "not scored, asked again by the same command. 7 of them: RuntimeError: asked to fail at 開q00" in said
+    assert "not scored, run again by the same command. 7 of them: RuntimeError: asked to fail at 開q00" in said
     assert b"\x1b" not in done.stdout + done.stderr
     assert r"\x1b[2J" in said
 
@@ -108,8 +108,7 @@ def test_a_signal_stops_a_run_which_says_what_is_kept_and_how_to_go_on(
     assert process.returncode == code, err
     assert out == ""
     assert err.splitlines()[-1] == (
-        f"stopped; {answered} of 8 answers are kept in {run.relative_to(place)}: run the same command again to go on from "
-        "there."
+        f"stopped; {answered} of 8 answers are kept in {run.relative_to(place)}: run the same command again to continue."
     )
     assert "Traceback" not in err
 
@@ -120,7 +119,7 @@ def test_a_signal_stops_a_run_which_says_what_is_kept_and_how_to_go_on(
         ({"WORLD_SIZE": "x"}, "the environment variable WORLD_SIZE is 'x', not a number. Start them with `torchrun"),
         ({"RANK": "1.5"}, "the environment variable RANK is '1.5', not a number"),
         ({"WORLD_SIZE": "9" * 5000}, "not a number"),
-        ({"WORLD_SIZE": "0"}, "RANK is 0 and WORLD_SIZE is 0: a rank is from 0 and below it"),
+        ({"WORLD_SIZE": "0"}, "RANK is 0 and WORLD_SIZE is 0: a rank is at least 0 and below WORLD_SIZE"),
         ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK is 2 and WORLD_SIZE is 2"),
         ({"WORLD_SIZE": "2", "RANK": "-1"}, "RANK is -1 and WORLD_SIZE is 2"),
     ],

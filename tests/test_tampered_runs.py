@@ -164,7 +164,7 @@ def test_answers_that_changed_after_they_were_judged_are_not_compared(place: Pat
     folder = RunFolder(run_of(place, "echo"))
     folder.scores_of_now()
     edit(folder.path / "responses.jsonl", lambda row: row.update(text="something else"))
-    with pytest.raises(UnreadableRun, match=r"its answers are not those that were judged: .* Run `diva-bench score"):
+    with pytest.raises(UnreadableRun, match=r"its answers changed after they were scored\. Run `diva-bench score"):
         folder.scores_of_now()
     call(place, "score", "--path", "specs", str(folder.path))
     RunFolder(folder.path).scores_of_now()
@@ -177,7 +177,7 @@ def test_a_copied_folder_is_no_second_system(place: Path, judged: bool) -> None:
     if judged:
         got = call(place, "score", "--path", "specs", str(copy))
         assert got.returncode == 2
-        assert "A copy is no run of its own: remove it, or give the folder its name back." in got.stderr
+        assert "A copy is not a run: remove it, or give the folder its old name." in got.stderr
         edit(copy / "summary.json", lambda s: s.update(run_id="echo-better"))
     got = leaderboard(place)
     assert got.returncode == 1
@@ -223,7 +223,7 @@ def test_a_line_that_is_none_is_named_with_its_number_before_anything_is_written
     assert got.returncode == 1, "the other run is scored"
     shown = " ".join(got.stdout.split())
     assert f"{file}{said}" in shown or said in shown
-    assert "Remove that line to go on." in shown
+    assert "Remove that line to continue." in shown
     changed = {name for name, content in before.items() if (folder / name).read_bytes() != content}
     assert changed <= {"summary.json", "scores.jsonl"} if file == "timing.jsonl" else not changed
 

@@ -155,7 +155,7 @@ def test_all_commands_of_tables_take_the_same_option(judged: Path, command: tupl
     words = command if len(command) > 1 else (*command, *runs)
     got = call(judged, *words, "--output", "out.doc")
     assert got.returncode == 2
-    assert "--output out.doc: its ending says no format. Allowed: .md, .csv, .tex, .json, .txt." in got.stderr
+    assert "--output out.doc: its ending names no format. Allowed: .md, .csv, .tex, .json, .txt." in got.stderr
 
 
 def test_a_file_that_cannot_be_written_is_told_before_anything_is_worked_out(judged: Path) -> None:

@@ -82,7 +82,7 @@ def test_trained_again_it_is_replaced_whole(tmp_path: Path, cache: Path) -> None
         (place.with_name(left) / "mine.yaml").write_text("half a fi")
     assert [f.spec.name for f in Catalog().models() if f.origin == TRAINED] == ["mine"], "what was killed is not seen"
     said = trained(tmp_path / "two", name="mine", content="another connector")
-    assert said.startswith("installed as weights 'mine', in place of those trained before: diva-bench run -m mine ")
+    assert said.startswith("installed as weights 'mine', replacing the ones trained before: diva-bench run -m mine ")
     assert (place / "connector.safetensors").read_text() == "another connector"
     assert not (place / "encoder.safetensors").exists()
     assert [p.name for p in place.parent.iterdir()] == ["mine"]
@@ -142,8 +142,11 @@ def test_between_plain_folders_it_has_no_model_and_that_is_said(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("diva-nano", r"--name diva-nano: weights of that name stand in .*/models/weights/diva-nano.yaml \(built in\)"),
-        ("diva-kl", r"--name diva-kl: a model of that name stand.*Choose another, such as --name diva-kl-own\."),
+        (
+            "diva-nano",
+            r"--name diva-nano: weights with this name exist in .*/models/weights/diva-nano.yaml \(built in\)",
+        ),
+        ("diva-kl", r"--name diva-kl: a model with this name exist.*Choose another, such as --name diva-kl-own\."),
         ("../up", r"--name '../up': a name has up to 64 letters, digits, '.', '_' and '-'"),
         ("", r"--name '': a name has"),
     ],
@@ -163,7 +166,7 @@ def test_a_name_in_a_folder_of_the_users_is_taken_too_but_his_trained_one_is_not
     assert trained(tmp_path / "out", name="mine").startswith("installed as weights 'mine', in place of")
     mini_task.write(tmp_path / "specs")
     mini_task.model(tmp_path / "specs", "his")
-    with pytest.raises(UserError, match=r"--name his: a model of that name stand.*his.yaml"):
+    with pytest.raises(UserError, match=r"--name his: a model with this name exist.*his.yaml"):
         trained(tmp_path / "out", name="his", paths=[tmp_path / "specs"])
 
 
@@ -171,7 +174,9 @@ def test_a_trained_name_that_another_place_has_too_says_what_to_remove(tmp_path:
     trained(tmp_path / "out", name="mine")
     mini_task.write(tmp_path / "specs")
     mini_task.model(tmp_path / "specs", "mine")
-    with pytest.raises(SpecError, match=rf"model 'mine' stands in two places.*Remove {cache}/trained/mine, or rename"):
+    with pytest.raises(
+        SpecError, match=rf"model 'mine' is defined in two places.*Remove {cache}/trained/mine, or rename"
+    ):
         Catalog([tmp_path / "specs"]).model_editions("mine")
 
 
@@ -181,7 +186,7 @@ def test_a_trained_name_that_another_place_has_too_says_what_to_remove(tmp_path:
 def test_without_its_weights_a_model_says_which_and_how_they_are_trained(call, cache: Path) -> None:
     wanted = (
         "diva-bench: model diva-align-only, edition nano: weights 'diva-nano-align-only' are not on this machine (looked "
-        f"in {cache}/trained). They are trained, not fetched: {COMMAND}"
+        f"in {cache}/trained). They are trained, not downloaded: {COMMAND}"
     )
     for words in (("show", "diva-align-only"), ("run", "-m", "diva-align-only", "-t", "heysquad")):
         code, out, err = call(*words, "--edition", "nano")
@@ -239,7 +244,7 @@ def test_pull_leaves_them_out_with_a_note_unless_they_are_asked_for(call, monkey
     code, _, err = call("pull", "--edition", "nano", "--path", "specs")
     assert code == 0
     assert pulled == ["cascade", "diva", "oracle"]
-    assert "left out, for their weights are trained and not fetched: diva-align-first, diva-align-only, " in err
+    assert "left out, because their weights are trained, not downloaded: diva-align-first, diva-align-only, " in err
     assert "(`diva-bench show NAME --edition nano` says how)" in err
     code, _, err = call("pull", "--edition", "nano", "--path", "specs", "-t", "toy", "-m", "diva-align-only")
     assert code == 2

@@ -158,14 +158,14 @@ def test_published_runs_are_compared_without_the_connectors(call, specs) -> None
         assert (code, out) == (0, before[1])
     code, _, err = call(*ABLATE)
     assert code == 2, "who wants it asked needs its weights"
-    assert "They are trained, not fetched: diva-bench train --preset mini --name tuned-mini" in err
+    assert "They are trained, not downloaded: diva-bench train --preset mini --name tuned-mini" in err
 
 
 def test_without_connector_and_run_it_is_said_that_both_are_missing(call, specs) -> None:
     code, _, err = call(*ABLATE, "--no-ask")
     assert code == 2
     assert "weights 'tuned-mini' are not on this machine" in err
-    assert "Nor has results a run of it, which would do without them: give the folder of its runs with --output." in err
+    assert "Nor has results a run of it. Give the folder of its runs with --output." in err
 
 
 def test_runs_of_two_connectors_of_one_name_are_not_guessed_between(call, specs) -> None:
@@ -176,7 +176,7 @@ def test_runs_of_two_connectors_of_one_name_are_not_guessed_between(call, specs)
     code, _, err = call(*ABLATE, "--no-ask")
     assert code == 2
     assert "the runs in results are of 2 different ones: results/toy-" in err
-    assert "Move all but one's away, or name the --dtype where that differs." in err
+    assert "Move all runs but those of one away, or give --dtype where the dtype differs." in err
     call("run", "--path", "specs", "-t", "toy", "-m", "echo")
     assert call(*ABLATE, "--no-ask", "--dtype", "float32")[0] == 0
     assert "a run of it in float16, which" in call(*ABLATE, "--no-ask", "--dtype", "float16")[2]

@@ -406,7 +406,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched_and_name
 
 def test_where_all_clips_are_held_out_nothing_can_be_trained(place: Path, tmp_path: Path) -> None:
     run = run_of(place, tmp_path, held_out=1)
-    with pytest.raises(UserError, match=r"0 clips to train on for 1 process.*32 are held out: raise held_out"):
+    with pytest.raises(UserError, match=r"0 clips to train on for 1 process.*32 are held out: change `held_out`"):
         train.train(run, Silent())
 
 

@@ -166,7 +166,7 @@ def test_an_ablation_changes_what_it_names_and_is_refused_where_it_changes_nothi
     options = Options(preset=preset, output=None, ablation=name)
     wanted = time if preset.endswith("-time") else paper
     if not wanted:
-        with pytest.raises(UserError, match=rf"--ablation {name}: preset {preset} has nothing that it would change"):
+        with pytest.raises(UserError, match=rf"--ablation {name}: preset {preset} is not changed by it"):
             resolve(options)
         return
     found, base = resolve(options), PRESETS[preset]()

@@ -310,7 +310,7 @@ def test_tensorboard_events_are_written_when_they_are_asked_for(place: Path, tmp
     pytest.importorskip("tensorboard")
     run = running.prepare(
         config(steps=2, align_steps=1, warmup=1), whisper_dir=place / "whisper", llm_dir=place / "llm",
-        given=[str(place)], output=tmp_path / "out", cache=tmp_path / "cache", progress=Silent(), tracker=True,
+        sources=[str(place)], output=tmp_path / "out", cache=tmp_path / "cache", progress=Silent(), tracker=True,
     )  # fmt: skip
     train.train(run, Silent())
     events = [p for p in (tmp_path / "out").rglob("events.out.tfevents*") if p.stat().st_size > 100]

@@ -30,7 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared(place: Path, output: Path, start: Path, llm: str = "llm", **changes: Any) -> running.Run:
     return running.prepare(
         config(**{"start_from": str(start), "align_steps": 0} | changes), whisper_dir=place / "whisper",
-        llm_dir=place / llm, start_dir=start, given=[str(place)], output=output, cache=place / "cache",
+        llm_dir=place / llm, start_dir=start, sources=[str(place)], output=output, cache=place / "cache",
         progress=Silent(),
     )  # fmt: skip
 

@@ -63,9 +63,9 @@ WRONG = {
         "unknown role 'refrence'. Did you mean 'reference'? A column can be: id, audio, transcript, cluster, reference",
     ),
     "a group that is no column": ({"groups: [voice]": "groups: [vioce]"}, None, "column 'vioce' is missing"),
-    "a metric that is none": ({"contains": "zzz"}, None, "unknown metric 'zzz' in `primary` of task toy. There is: "),
+    "a metric that is none": ({"contains": "zzz"}, None, "unknown metric 'zzz' in `primary` of task toy. Available: "),
     "another scorer's metric": ({"contains": "bleu"}, None, "unknown metric 'bleu' in `primary` of task toy"),
-    "a typo in the metric": ({"contains": "contain"}, None, "Did you mean 'contains'? There is: contains, em, f1."),
+    "a typo in the metric": ({"contains": "contain"}, None, "Did you mean 'contains'? Available: contains, em, f1."),
     "a setting of a scorer": ({"{qa: {}}": "{qa: {a: 1}}"}, None, "scorers.qa has no setting 'a'. It takes none."),
     "a field that is none": ({"{what}": "{askd}"}, None, "asks for {askd}, which sample 'q000' does not have as text"),
     "a field that some rows lack": (
@@ -82,13 +82,13 @@ WRONG = {
     "a label in the counts": (
         {**LABELS, "rows: 4": "rows: 4, labels: {a: 2, bb: 2}"},
         None,
-        "labels of mini: 'bb' is none of the choices. Did you mean 'b'? There is: a, b",
+        "labels of mini: 'bb' is not one of the choices. Did you mean 'b'? Available: a, b",
     ),
     "the counts of labels": ({**LABELS, "rows: 4": "rows: 4, labels: {a: 3, b: 1}"}, None, "labels {'a': 2, 'b': 2}"),
     "choices that nobody names": (
         {**LABELS, "One of {choices}.": "Which is it, a or the other?"},
         None,
-        "`prompt` does not name the choice 'b': nobody can know that it may be the answer. Name all of them, or write "
+        "`prompt` does not name the choice 'b': a model cannot know that it is allowed. Name all of them, or write "
         "{choices}.",
     ),
     "a wording that names no choice": (
@@ -105,12 +105,12 @@ WRONG = {
     "a contrast with nothing": (
         {"groups: [voice]": "groups: [voice]\ncontrast: {voice: c}"},
         None,
-        "no row has the voice 'c'. There is: a, b.",
+        "no row has the voice 'c'. Available: a, b.",
     ),
     "a prompt that shows the answer": (
         {"Say {what}.": "'Say {text}.'", "reference: answers": "reference: text"},
         None,
-        "the prompt shows {text}, which is the accepted answer of 4 of 4 samples: nobody would have to listen.",
+        "the prompt shows {text}, which is the accepted answer of 4 of 4 samples: a model could answer without the audio.",
     ),
     "a prompt that shows the answer by another name": (
         {"Say {what}.": "'It was {tone}. {choices}?'", "reference: answers": "reference: voice\nchoices: [a, b]"}
@@ -124,11 +124,11 @@ WRONG = {
         "the prompt shows {text}, which is the accepted answer",
     ),
     "a file that is not there": ({"path: toy.jsonl": "path: toyy.jsonl"}, None, "toyy.jsonl: cannot be read"),
-    "no rows": ({}, lambda rows: rows.clear(), "toy.jsonl: has no row. A task needs one at least."),
+    "no rows": ({}, lambda rows: rows.clear(), "toy.jsonl: has no rows. A task needs at least one."),
     "rows that `where` leaves none of": (
         {"rows: 4": "where: {voice: c}"},
         None,
-        "`where` leaves no row: it asks for those where voice is c, and in the data voice is a, b",
+        "`where` selects no row: it needs rows where voice is c; in the data voice is a, b",
     ),
 }
 
@@ -179,7 +179,10 @@ def test_a_prompt_that_shows_the_words_spoken_is_right_and_noted(tmp_path):
     file = edited(tmp_path, {"Say {what}.": "'Answer {text}.'"})
     done = call(tmp_path, "validate", file.name)
     assert done.returncode == 0, done.stderr
-    assert "toy, edition mini: the prompt shows {text}, the words spoken: nobody has to listen for them" in done.stdout
+    assert (
+        "toy, edition mini: the prompt shows {text}, the words spoken: a model could answer without the audio"
+        in done.stdout
+    )
 
 
 def test_what_a_task_leaves_open_is_kept_with_its_runs(tmp_path):

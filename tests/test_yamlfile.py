@@ -154,7 +154,7 @@ def test_where_compares_as_it_is_written_and_turns_no_number_into_a_truth_value(
 
 
 def test_where_that_leaves_nothing_says_what_there_is(tmp_path) -> None:
-    with pytest.raises(DataError, match=r"`where` leaves no row: .* season is 2, and in the data season is 0, 1, true"):
+    with pytest.raises(DataError, match=r"`where` selects no row: .* season is 2; in the data season is 0, 1, true"):
         loaded(tmp_path, ROWS, "{season: 2}")
 
 

@@ -36,13 +36,15 @@ class Baseline:
     def _one(self, request: Request) -> Response:
         if request.prior is not self._told.prior:  # one for all samples of a task: 15,531 sentences are sorted once
             self._told = _Told(request.prior or {})
-        told = self._told
-        if not told.names:
+        distribution = self._told
+        if not distribution.names:
             return Response(request.id, status="unsupported", detail="this task has no references to draw from")
         if self._kind == "majority":
-            return _sure(request, told.first)
-        drawn = random.Random(f"{request.seed}:{request.id}").choices(told.names, cum_weights=told.up_to)
-        return _sure(request, drawn[0])
+            return _sure(request, distribution.first)
+        draws = random.Random(f"{request.seed}:{request.id}").choices(
+            distribution.names, cum_weights=distribution.up_to
+        )
+        return _sure(request, draws[0])
 
     def close(self) -> None:
         return None

@@ -33,11 +33,13 @@ class Cascade:
     def _ask(self, requests: list[Request]) -> list[Response]:
         clock = Clock()
         waves = [r.audio.samples for r in requests if r.audio is not None]
-        heard = [t for i in range(0, len(waves), _ASR_ROWS) for t in self._asr.transcribe(waves[i : i + _ASR_ROWS])]
+        transcripts = [
+            t for i in range(0, len(waves), _ASR_ROWS) for t in self._asr.transcribe(waves[i : i + _ASR_ROWS])
+        ]
         clock.lap("encode")
-        contents = [self._llm.embed(self._llm.tokens(text)) for text in heard]
+        contents = [self._llm.embed(self._llm.tokens(text)) for text in transcripts]
         answers = answer(self._llm, requests, contents, clock)
-        return [replace(a, heard=text) for a, text in zip(answers, heard, strict=True)]
+        return [replace(a, heard=text) for a, text in zip(answers, transcripts, strict=True)]
 
     def close(self) -> None:
         del self._asr, self._llm

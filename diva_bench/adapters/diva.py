@@ -64,9 +64,9 @@ class Diva:
         waves = [r.audio.samples for r in requests if r.audio is not None]
         states, mask = self._encode(self._encoder, waves, self._full)
         virtual, counts = self._connector(states, mask)
-        given, tokens = contents(self._connector, virtual, counts, self._llm.embeddings)  # per request (K, E)
+        inputs, tokens = contents(self._connector, virtual, counts, self._llm.embeddings)  # per request (K, E)
         clock.lap("encode")
-        answers = answer(self._llm, requests, given, clock, kind="virtual")
+        answers = answer(self._llm, requests, inputs, clock, kind="virtual")
         if tokens is None:
             return answers
         return [replace(a, heard=self._llm.text(ids)) for a, ids in zip(answers, tokens, strict=True)]

@@ -51,15 +51,15 @@ class Echo:
             if self._how == "raise":
                 raise RuntimeError(f"asked to fail at {request.id}")
             return Response(request.id, status="error", detail="asked to fail")
-        said = {"id": request.id, "prompt": request.prompt, "transcript": request.transcript or ""}
+        replies = {"id": request.id, "prompt": request.prompt, "transcript": request.transcript or ""}
         if self._reply == "audio" and request.audio is not None:
-            said["audio"] = hashlib.sha256(request.audio.samples.tobytes()).hexdigest()[:16]
+            replies["audio"] = hashlib.sha256(request.audio.samples.tobytes()).hexdigest()[:16]
         choices = None
         if request.choices:
             # deterministic and different from one sample to the next
             score = {c: -1.0 - zlib.crc32(f"{request.id}:{c}".encode()) / 2**32 for c in request.choices}
             choices = {c: LabelScore(s, 1, s) for c, s in score.items()}
-        return Response(request.id, text=said.get(self._reply, self._reply), choices=choices)
+        return Response(request.id, text=replies.get(self._reply, self._reply), choices=choices)
 
     def close(self) -> None:
         return None

@@ -65,7 +65,7 @@ def read(encoded: bytes) -> tuple[Audio, int]:
     except (ClipError, UserError):
         raise
     except MemoryError as err:
-        raise ClipError("takes more memory than there is", passing=True) from err
+        raise ClipError("needs more memory than is available", passing=True) from err
     except Exception as err:  # whatever a decoder raises is a fault of this clip, and must not stop the others
         raise ClipError(f"cannot be decoded ({type(err).__name__})") from err
 
@@ -73,10 +73,10 @@ def read(encoded: bytes) -> tuple[Audio, int]:
 def _read(encoded: bytes) -> tuple[Audio, int]:
     if not encoded:
         raise ClipError("the file is empty")
-    found = containers.look(encoded)
-    if found.fault:
-        raise ClipError(found.fault)
-    samples, rate, promised = _decoded(found)
+    container = containers.look(encoded)
+    if container.fault:
+        raise ClipError(container.fault)
+    samples, rate, promised = _decoded(container)
     if len(samples) == 0:
         raise ClipError("has no samples")
     mono, cancelled = _mixed(samples)
@@ -108,22 +108,22 @@ def _mixed(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
 # ---------------------------------------------------------------- decoders
 
 
-def _decoded(found: containers.Found) -> tuple[NDArray[np.float32], int, bool]:
+def _decoded(container: containers.Found) -> tuple[NDArray[np.float32], int, bool]:
     """(samples, shape (n, channels); rate in Hz; whether the container says how long the sound is)."""
-    name, decoder = found.name, found.decoder
+    name, decoder = container.name, container.decoder
     if name == "MP3" and "MP3" not in soundfile.available_formats():
         decoder = containers.FFMPEG
     if decoder == containers.FFMPEG:
-        return _by_ffmpeg(found)
+        return _by_ffmpeg(container)
     try:
-        samples, rate = _by_libsndfile(found.encoded, exact=found.promised, known=found.name)
+        samples, rate = _by_libsndfile(container.encoded, exact=container.promised, container=container.name)
     except _Unreadable as err:
-        if not found.name:
+        if not container.name:
             raise ClipError(containers.UNKNOWN) from err
         if decoder != containers.EITHER:
             raise
-        return _second_try(found, err)
-    return samples, rate, found.promised
+        return _second_try(container, err)
+    return samples, rate, container.promised
 
 
 _GUESSED = ("MP3", "SD2")
@@ -134,8 +134,8 @@ class _Unreadable(ClipError):
     """libsndfile cannot open it; something else might."""
 
 
-def _by_libsndfile(source: bytes | Path, *, exact: bool, known: str = "") -> tuple[NDArray[np.float32], int]:
-    """(samples, shape (n, channels); rate in Hz). `exact`: all that the header promises has to be there. `known`: what
+def _by_libsndfile(source: bytes | Path, *, exact: bool, container: str = "") -> tuple[NDArray[np.float32], int]:
+    """(samples, shape (n, channels); rate in Hz). `exact`: all that the header promises has to be there. `container`: what
     containers.py says that it is."""
     with contextlib.ExitStack() as stack:
         try:
@@ -144,7 +144,7 @@ def _by_libsndfile(source: bytes | Path, *, exact: bool, known: str = "") -> tup
             raise ClipError(f"cannot be decoded ({one_line(err)})", passing=True) from err
         except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as err:
             raise _Unreadable(f"cannot be decoded: {_reason(err)}") from err
-        if not known and file.format in _GUESSED:
+        if not container and file.format in _GUESSED:
             raise _Unreadable(containers.UNKNOWN)
         return _samples(file, exact)
 
@@ -248,32 +248,34 @@ def _check_bounds(frames: int, channels: int, rate: int) -> None:
         )
 
 
-def _by_ffmpeg(found: containers.Found) -> tuple[NDArray[np.float32], int, bool]:
+def _by_ffmpeg(container: containers.Found) -> tuple[NDArray[np.float32], int, bool]:
     program = ffmpeg()
     if program is None:
         raise UserError(
-            f"{found.name} files need ffmpeg to be decoded, and there is none here that starts. Install it ({INSTALL} "
-            "brings one), or put an ffmpeg on the PATH."
+            f"{container.name} files need ffmpeg to be decoded, and no working ffmpeg was found. Install it ({INSTALL} "
+            f"installs one), or put an ffmpeg on the PATH."
         )
     with tempfile.TemporaryDirectory(prefix="diva-bench-") as folder:
         target = Path(folder) / "sound.wav"
         # a little beyond the bounds, so that what is longer is seen to be
-        length = to_wav(program, found.encoded, found.name, target, seconds=LONGEST + 1, size=4 * _VALUES + (1 << 20))
+        length = to_wav(
+            program, container.encoded, container.name, target, seconds=LONGEST + 1, size=4 * _VALUES + (1 << 20)
+        )
         samples, rate = _by_libsndfile(target, exact=True)
-    seconds, promised = len(samples) / rate, found.promised and length is not None
+    seconds, promised = len(samples) / rate, container.promised and length is not None
     if promised and length and seconds < length - _LENGTH_SLACK[0] - _LENGTH_SLACK[1] * length:
         raise ClipError(
-            f"is cut short: the {found.name} header promises {length:.2f} s, {seconds:.2f} s can be decoded"
+            f"is cut short: the {container.name} header promises {length:.2f} s, {seconds:.2f} s can be decoded"
         )
     return samples, rate, promised
 
 
-def _second_try(found: containers.Found, first: ClipError) -> tuple[NDArray[np.float32], int, bool]:
+def _second_try(container: containers.Found, first: ClipError) -> tuple[NDArray[np.float32], int, bool]:
     """A container that libsndfile knows with a codec that it does not: G.722 in WAV, FLAC in Ogg."""
     if ffmpeg() is None:
-        hint = f"ffmpeg might read it, and there is none here that starts ({INSTALL} brings one)"
+        hint = f"ffmpeg might read it, but no working ffmpeg was found ({INSTALL} installs one)"
         raise ClipError(f"{first}; {hint}", passing=True) from first
     try:
-        return _by_ffmpeg(found)
+        return _by_ffmpeg(container)
     except ClipError as err:
         raise ClipError(f"{first}; by ffmpeg: {err}", passing=err.passing) from err

@@ -54,11 +54,11 @@ def look(encoded: bytes) -> Found:
     head = encoded[start : start + 256]
     for kind in _KINDS:
         if kind.pattern.match(head):
-            found = Found(encoded, kind.name, kind.decoder, promised=kind.promised)
-            return kind.check(found, start) if kind.check else found
+            container = Found(encoded, kind.name, kind.decoder, promised=kind.promised)
+            return kind.check(container, start) if kind.check else container
     if start and (at := _first_frame(encoded, start)):  # some tags state a wrong size
         return _mpeg(Found(encoded, "MP3"), at)
-    return Found(encoded, fault=next((said for mark, said in _STAND_INS if encoded.startswith(mark)), ""))
+    return Found(encoded, fault=next((message for mark, message in _STAND_INS if encoded.startswith(mark)), ""))
 
 
 def after_tags(encoded: bytes) -> int:
@@ -79,16 +79,16 @@ def _short(what: str, promised: int, there: int) -> str:
     return f"is cut short: {what} promises {promised} bytes, the file has {there}"
 
 
-def _held(found: Found, end: int, what: str = "") -> Found:
+def _held(container: Found, end: int, what: str = "") -> Found:
     """Where the sound must end, held against where the file does."""
-    there = len(found.encoded)
+    there = len(container.encoded)
     if end > there:
-        return replace(found, fault=_short(f"the {what or found.name} header", end, there), promised=True)
-    rest = found.encoded[end:]
+        return replace(container, fault=_short(f"the {what or container.name} header", end, there), promised=True)
+    rest = container.encoded[end:]
     if len(rest) > SLACK * end and not _harmless(rest):
-        fault = f"does not end where its {found.name} header says: {len(rest)} bytes more are there, which nobody would hear"
-        return replace(found, fault=fault, promised=True)
-    return replace(found, promised=True)
+        fault = f"does not end where its {container.name} header says: {len(rest)} more bytes follow, which no decoder plays"
+        return replace(container, fault=fault, promised=True)
+    return replace(container, promised=True)
 
 
 def _harmless(rest: bytes) -> bool:
@@ -124,9 +124,9 @@ _FORMS = {
 }
 
 
-def _chunked(found: Found, start: int) -> Found:
+def _chunked(container: Found, start: int) -> Found:
     """Walk to the chunk of sound, and from there to the end."""
-    encoded, form = found.encoded, _FORMS[found.encoded[start : start + 4]]
+    encoded, form = container.encoded, _FORMS[container.encoded[start : start + 4]]
     header = form.ident + struct.calcsize(form.size)
     at, large = start + form.first, 0
     for _ in range(_PARTS):
@@ -141,17 +141,17 @@ def _chunked(found: Found, start: int) -> Found:
             if large and size == 0xFFFFFFFF:
                 size = large
             elif _unknown(form, size, encoded, at):
-                return _streamed(found, form, field, at)
+                return _streamed(container, form, field, at)
             if at + size - len(encoded) in (
                 8,
                 at - start - 8,
                 at - start,
             ):  # a known slip: it counts the header, or part of it
                 size = len(encoded) - at
-            return _behind(_held_chunk(found, at + size), form, at + size, start)
+            return _behind(_held_chunk(container, at + size), form, at + size, start)
         at += max(size, 0)
         at += -(at - start) % form.align
-    return replace(found, fault=f"is cut short: the {found.name} file ends before its sound begins")
+    return replace(container, fault=f"is cut short: the {container.name} file ends before its sound begins")
 
 
 def _unknown(form: _Form, size: int, encoded: bytes, at: int) -> bool:
@@ -163,36 +163,36 @@ def _unknown(form: _Form, size: int, encoded: bytes, at: int) -> bool:
     return size >= endless and at + size > len(encoded)
 
 
-def _streamed(found: Found, form: _Form, field: int, at: int) -> Found:
+def _streamed(container: Found, form: _Form, field: int, at: int) -> Found:
     """The sound goes on to the end of the file: say so in its header."""
-    rest = len(found.encoded) - at
+    rest = len(container.encoded) - at
     size = struct.pack(form.size, rest + (at - field + form.ident if form.whole else 0))
-    return replace(found, encoded=_overwritten(found.encoded, field, size), promised=False)
+    return replace(container, encoded=_overwritten(container.encoded, field, size), promised=False)
 
 
 def _overwritten(encoded: bytes, at: int, field: bytes) -> bytes:
     return encoded[:at] + field + encoded[at + len(field) :]
 
 
-def _held_chunk(found: Found, end: int) -> Found:
-    there = len(found.encoded)
-    fault = _short(f"the {found.name} header", end, there) if end > there else ""
-    return replace(found, fault=fault, promised=True)
+def _held_chunk(container: Found, end: int) -> Found:
+    there = len(container.encoded)
+    fault = _short(f"the {container.name} header", end, there) if end > there else ""
+    return replace(container, fault=fault, promised=True)
 
 
-def _behind(found: Found, form: _Form, end: int, start: int) -> Found:
+def _behind(container: Found, form: _Form, end: int, start: int) -> Found:
     """Other chunks may follow the sound; what is no chunk is sound that the header does not count. Some programs forget the
     padding."""
     at = end
     for _ in range(_PARTS):
         padded = at + -(at - start) % form.align
-        at = padded if _is_chunk(form, found.encoded, padded) else at
-        if not _is_chunk(form, found.encoded, at):
+        at = padded if _is_chunk(form, container.encoded, padded) else at
+        if not _is_chunk(form, container.encoded, at):
             break
         header = form.ident + struct.calcsize(form.size)
-        size = struct.unpack_from(form.size, found.encoded, at + form.ident)[0]
+        size = struct.unpack_from(form.size, container.encoded, at + form.ident)[0]
         at += max(size, header) if form.whole else header + size
-    return found if found.fault else _held(found, min(at, len(found.encoded)))
+    return container if container.fault else _held(container, min(at, len(container.encoded)))
 
 
 def _is_chunk(form: _Form, encoded: bytes, at: int) -> bool:
@@ -204,44 +204,44 @@ def _is_chunk(form: _Form, encoded: bytes, at: int) -> bool:
     return printable and ident not in _FORMS and at + size <= len(encoded)
 
 
-def _avi(found: Found, start: int) -> Found:
-    size = struct.unpack_from("<I", found.encoded, start + 4)[0]
+def _avi(container: Found, start: int) -> Found:
+    size = struct.unpack_from("<I", container.encoded, start + 4)[0]
     if size in (0, 0xFFFFFFFF):
-        return replace(found, promised=False)
+        return replace(container, promised=False)
     end = start + 8 + size
-    fault = _short("the AVI header", end, len(found.encoded)) if end > len(found.encoded) + 1 else ""
-    return replace(found, fault=fault)
+    fault = _short("the AVI header", end, len(container.encoded)) if end > len(container.encoded) + 1 else ""
+    return replace(container, fault=fault)
 
 
 # ---------------------------------------------------------------- a header with a size: AU, SPHERE, VOC, MAT, ...
 
 
-def _au(found: Found, start: int) -> Found:
-    order = ">" if found.encoded[start : start + 1] == b"." else "<"
-    at, size = _fields(found, f"{order}II", start + 4)
+def _au(container: Found, start: int) -> Found:
+    order = ">" if container.encoded[start : start + 1] == b"." else "<"
+    at, size = _fields(container, f"{order}II", start + 4)
     at += start
-    if size == 0xFFFFFFFF or (size == 0 and at < len(found.encoded)):
-        rest = struct.pack(f"{order}I", max(0, len(found.encoded) - at))
-        return replace(found, encoded=_overwritten(found.encoded, start + 8, rest), promised=False)
-    return _held(found, at + size)
+    if size == 0xFFFFFFFF or (size == 0 and at < len(container.encoded)):
+        rest = struct.pack(f"{order}I", max(0, len(container.encoded) - at))
+        return replace(container, encoded=_overwritten(container.encoded, start + 8, rest), promised=False)
+    return _held(container, at + size)
 
 
-def _sphere(found: Found, start: int) -> Found:
+def _sphere(container: Found, start: int) -> Found:
     """A text header: its length in the second line, then `name -i number`. Shorten packs the sound: no size then."""
-    head = found.encoded[start : start + 65_536].split(b"end_head", 1)[0]
+    head = container.encoded[start : start + 65_536].split(b"end_head", 1)[0]
     counts = {k: int(v) for k, v in re.findall(rb"^(\w+) -i (\d{1,12})\s*$", head, re.MULTILINE)}
     length = re.match(rb"NIST_1A\r?\n\s*(\d{1,6})\s", head)
     needed = [counts.get(name) for name in (b"sample_count", b"channel_count", b"sample_n_bytes")]
     if length is None or None in needed[:1] or re.search(rb"^sample_coding .*shorten", head, re.MULTILINE):
-        return found
+        return container
     count, channels, width = (n or 1 for n in needed)
-    return _held(found, start + int(length[1]) + count * channels * width)
+    return _held(container, start + int(length[1]) + count * channels * width)
 
 
-def _voc(found: Found, start: int) -> Found:
+def _voc(container: Found, start: int) -> Found:
     """Blocks of a type, a length in three bytes and the content, up to a block of type 0. libsndfile hears the headers of
     all blocks but the first as sound."""
-    encoded, at, sounds = found.encoded, start + _fields(found, "<H", start + 20)[0], 0
+    encoded, at, sounds = container.encoded, start + _fields(container, "<H", start + 20)[0], 0
     for _ in range(_PARTS):
         if at + 4 > len(encoded):
             break
@@ -250,95 +250,97 @@ def _voc(found: Found, start: int) -> Found:
             break
         sounds += kind in (1, 2, 9)
         at += 4 + size
-    found = replace(found, decoder=FFMPEG if sounds > 1 else found.decoder)
+    container = replace(container, decoder=FFMPEG if sounds > 1 else container.decoder)
     if at > len(encoded):
-        return _held(found, at)
-    return _held(found, at + 1) if encoded[at : at + 1] == b"\0" else found  # the last block may lack: nobody can tell
+        return _held(container, at)
+    return (
+        _held(container, at + 1) if encoded[at : at + 1] == b"\0" else container
+    )  # the last block may lack: nobody can tell
 
 
-def _mat4(found: Found, start: int) -> Found:
+def _mat4(container: Found, start: int) -> Found:
     """Matrices: type, rows, columns, imaginary or not, length of the name; the name; the values."""
     widths = (8, 4, 4, 2, 2, 1)
-    order, at, encoded = "<" if found.encoded[start + 2] == 0 else ">", start, found.encoded
+    order, at, encoded = "<" if container.encoded[start + 2] == 0 else ">", start, container.encoded
     for _ in range(_PARTS):
         if at + 20 > len(encoded):
             break
         kind, rows, columns, imaginary, name = struct.unpack_from(f"{order}5I", encoded, at)
         width = widths[min(kind // 10 % 10, 5)]
         at += 20 + name + rows * columns * width * (2 if imaginary else 1)
-    return _held(found, at)
+    return _held(container, at)
 
 
-def _mat5(found: Found, start: int) -> Found:
+def _mat5(container: Found, start: int) -> Found:
     """A header of 128 bytes, then elements of type, size and content. A matrix is an element whose content is four more:
     flags, dimensions, name and values. libsndfile writes a size of the whole that is 8 too large."""
-    order = "<" if found.encoded[start + 126 : start + 128] == b"IM" else ">"
+    order = "<" if container.encoded[start + 126 : start + 128] == b"IM" else ">"
     at, end = start + 128, 0
     for _ in range(_PARTS):
-        if at + 8 > len(found.encoded):
+        if at + 8 > len(container.encoded):
             break
-        kind, size = _fields(found, f"{order}II", at)
+        kind, size = _fields(container, f"{order}II", at)
         end, inner = at + 8 + size, at + 8
         for _part in range(4 if kind == 14 else 0):
-            small, length = _fields(found, f"{order}II", inner)
+            small, length = _fields(container, f"{order}II", inner)
             end = inner + 8 + (0 if small >> 16 else length)  # a small element has its content in its header
             inner = end + -end % 8
         at += 8 + size
-    return _held(found, end)
+    return _held(container, end)
 
 
-def _avr(found: Found, start: int) -> Found:
+def _avr(container: Found, start: int) -> Found:
     """Audio Visual Research: stereo flag at byte 12, bits at 14, frames at 26; the sound begins at 128."""
-    stereo, bits = _fields(found, ">HH", start + 12)
-    return _held(found, start + 128 + _fields(found, ">I", start + 26)[0] * (bits // 8) * (2 if stereo else 1))
+    stereo, bits = _fields(container, ">HH", start + 12)
+    return _held(container, start + 128 + _fields(container, ">I", start + 26)[0] * (bits // 8) * (2 if stereo else 1))
 
 
-def _mpc2k(found: Found, start: int) -> Found:
+def _mpc2k(container: Found, start: int) -> Found:
     """Akai MPC 2000: stereo flag at byte 21, frames of 16 bits at 30; the sound begins at 42."""
-    (stereo,), (frames,) = _fields(found, "<B", start + 21), _fields(found, "<I", start + 30)
-    return _held(found, start + 42 + frames * 2 * (2 if stereo else 1))
+    (stereo,), (frames,) = _fields(container, "<B", start + 21), _fields(container, "<I", start + 30)
+    return _held(container, start + 42 + frames * 2 * (2 if stereo else 1))
 
 
-def _wve(found: Found, start: int) -> Found:
+def _wve(container: Found, start: int) -> Found:
     """Psion: bytes of A-law at 18; the sound begins at 32."""
-    return _held(found, start + 32 + _fields(found, ">I", start + 18)[0])
+    return _held(container, start + 32 + _fields(container, ">I", start + 18)[0])
 
 
-def _no_clip(found: Found, _: int) -> Found:
+def _no_clip(container: Found, _: int) -> Found:
     """Instruments have no rate, and of a damaged dump libsndfile prints every block into the program's output."""
-    return replace(found, fault=f"is of a sampler ({found.name}), which is not read: save it as WAV")
+    return replace(container, fault=f"is a sampler file ({container.name}), which is not supported: save it as WAV")
 
 
-def _fields(found: Found, form: str, at: int) -> tuple[int, ...]:
+def _fields(container: Found, form: str, at: int) -> tuple[int, ...]:
     """Numbers of a header; zeros where the file ends before them."""
     size = struct.calcsize(form)
-    return struct.unpack(form, found.encoded[at : at + size].ljust(size, b"\0"))
+    return struct.unpack(form, container.encoded[at : at + size].ljust(size, b"\0"))
 
 
 # ---------------------------------------------------------------- FLAC, Ogg, MP4
 
 
-def _flac(found: Found, start: int) -> Found:
+def _flac(container: Found, start: int) -> Found:
     """36 bits of the first block say how many samples there are, 0 where the encoder did not know: for libsndfile these are
     as many as fit into 64 bits. That the samples are there is seen when they are decoded."""
-    unknown = not int.from_bytes(found.encoded[start + 18 : start + 26], "big") & (1 << 36) - 1
-    return replace(found, decoder=FFMPEG, promised=False) if unknown else found
+    unknown = not int.from_bytes(container.encoded[start + 18 : start + 26], "big") & (1 << 36) - 1
+    return replace(container, decoder=FFMPEG, promised=False) if unknown else container
 
 
 _OGG_END_OF_STREAM = 0x04  # header_type bit of the last page, RFC 3533 section 6
 
 
-def _ogg(found: Found, _: int) -> Found:
+def _ogg(container: Found, _: int) -> Found:
     """Walk to the last Ogg page: it must be whole and carry the end-of-stream flag."""
-    encoded = found.encoded
+    encoded = container.encoded
     start = encoded.rfind(b"OggS")
     while start > 0 and not _page_fits(encoded, start):
         if _page_plausible(encoded, start):
-            return replace(found, fault="is cut short: the last Ogg page is incomplete")
+            return replace(container, fault="is cut short: the last Ogg page is incomplete")
         start = encoded.rfind(b"OggS", 0, start)  # the four letters inside a packet, not a page
     if start + 6 > len(encoded) or not encoded[start + 5] & _OGG_END_OF_STREAM:
-        return replace(found, fault="is cut short: the Ogg stream has no last page")
-    return found
+        return replace(container, fault="is cut short: the Ogg stream has no last page")
+    return container
 
 
 def _page_plausible(encoded: bytes, start: int) -> bool:
@@ -354,9 +356,9 @@ def _page_fits(encoded: bytes, start: int) -> bool:
     return len(table) == segments and start + 27 + segments + sum(table) <= len(encoded)
 
 
-def _mp4(found: Found, start: int) -> Found:
+def _mp4(container: Found, start: int) -> Found:
     """Boxes of a size and a type. A file in fragments has as many as there are, unless an index (mfra) ends it."""
-    encoded, at, kinds = found.encoded, start, set()
+    encoded, at, kinds = container.encoded, start, set()
     for _ in range(_PARTS):
         if at + 8 > len(encoded):
             break
@@ -368,20 +370,20 @@ def _mp4(found: Found, start: int) -> Found:
             break
         at += size
     if at > len(encoded):
-        return replace(found, fault=_short("the MP4 header", at, len(encoded)))
-    return replace(found, promised=b"moof" not in kinds or b"mfra" in kinds)
+        return replace(container, fault=_short("the MP4 header", at, len(encoded)))
+    return replace(container, promised=b"moof" not in kinds or b"mfra" in kinds)
 
 
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
-def _asf(found: Found, start: int) -> Found:
+def _asf(container: Found, start: int) -> Found:
     """The size of the file stands 40 bytes behind the identifier of the file's properties, 0 in a broadcast."""
-    at = found.encoded.find(_ASF_PROPERTIES, start, start + 65_536)
-    size = _fields(found, "<Q", at + 40)[0] if at >= 0 else 0
-    if size > len(found.encoded):
-        return replace(found, fault=_short("the ASF header", size, len(found.encoded)))
-    return replace(found, promised=size > 0)
+    at = container.encoded.find(_ASF_PROPERTIES, start, start + 65_536)
+    size = _fields(container, "<Q", at + 40)[0] if at >= 0 else 0
+    if size > len(container.encoded):
+        return replace(container, fault=_short("the ASF header", size, len(container.encoded)))
+    return replace(container, promised=size > 0)
 
 
 # ---------------------------------------------------------------- MPEG audio
@@ -432,25 +434,25 @@ def _is_mpeg(encoded: bytes, start: int) -> bool:
 def _first_frame(encoded: bytes, start: int) -> int:
     """Where the first MPEG frame is that others follow, not far behind `start`; 0 where none is."""
     near = re.compile(rb"\xff[\xe2-\xff]").finditer(encoded, start, start + _FAR)
-    return next((found.start() for found in near if _is_mpeg(encoded, found.start())), 0)
+    return next((match.start() for match in near if _is_mpeg(encoded, match.start())), 0)
 
 
-def _mpeg(found: Found, start: int) -> Found:
+def _mpeg(container: Found, start: int) -> Found:
     """By the count in the first frame that most encoders write (Xing, Info or VBRI), and by the last frame."""
-    encoded = found.encoded
+    encoded = container.encoded
     if not _is_mpeg(encoded, start):
-        return replace(found, fault=UNKNOWN)
+        return replace(container, fault=UNKNOWN)
     frames, size = _counted(encoded, start)
     if size and size * (1 - SLACK) > len(encoded) - start:
-        return replace(found, fault=_short("the MP3 header", start + size, len(encoded)))
+        return replace(container, fault=_short("the MP3 header", start + size, len(encoded)))
     at, count = start, 0
     while count < _PARTS and (length := _frame(encoded, at)):
         if at + length > len(encoded):
-            return replace(found, fault="is cut short: the last MPEG frame is incomplete")
+            return replace(container, fault="is cut short: the last MPEG frame is incomplete")
         at, count = at + length, count + 1
     if frames and count < frames * (1 - SLACK) and _harmless(encoded[at:]):
-        return replace(found, fault=f"is cut short: the MP3 header promises {frames} frames, the file has {count}")
-    return replace(found, encoded=encoded[start:], promised=bool(size or frames))  # libsndfile knows no padding
+        return replace(container, fault=f"is cut short: the MP3 header promises {frames} frames, the file has {count}")
+    return replace(container, encoded=encoded[start:], promised=bool(size or frames))  # libsndfile knows no padding
 
 
 def _counted(encoded: bytes, start: int) -> tuple[int, int]:
@@ -475,8 +477,8 @@ def _counted(encoded: bytes, start: int) -> tuple[int, int]:
 # ---------------------------------------------------------------- by the first bytes
 
 _STAND_INS = (
-    (b"\0\x05\x16\x07", "is what macOS keeps beside a file (AppleDouble), not sound. The clip has the name without ._"),
-    (b"version https://git-lfs", "is a pointer of Git LFS, not sound. Fetch the clip: `git lfs pull`"),
+    (b"\0\x05\x16\x07", "is a macOS AppleDouble file, not audio. The clip has the same name without ._"),
+    (b"version https://git-lfs", "is a Git LFS pointer, not audio. Fetch the clip: `git lfs pull`"),
 )
 """What lies in a clip's place now and then: its first bytes, and what to say."""
 

@@ -110,8 +110,8 @@ class Index:
     def _candidates(self, query: Print) -> list[tuple[int, int]]:
         """(clip, offset) at which at least one frame is the same, those with most such frames first."""
         where = np.flatnonzero(query.loud)
-        wanted = query.bits[where]
-        first, last = np.searchsorted(self._bits, wanted, "left"), np.searchsorted(self._bits, wanted, "right")
+        values = query.bits[where]
+        first, last = np.searchsorted(self._bits, values, "left"), np.searchsorted(self._bits, values, "right")
         counts = last - first
         if not counts.sum():
             return []
@@ -120,8 +120,8 @@ class Index:
         offsets = self._frames[rows].astype(np.int64) - np.repeat(where, counts)
         keys = (self._clips[rows].astype(np.int64) << 32) + (offsets + (1 << 31))
         unique, votes = np.unique(keys, return_counts=True)
-        chosen = unique[np.argsort(-votes, kind="stable")[:_CANDIDATES]]
-        return [(int(key >> 32), int(key & 0xFFFFFFFF) - (1 << 31)) for key in chosen]
+        selection = unique[np.argsort(-votes, kind="stable")[:_CANDIDATES]]
+        return [(int(key >> 32), int(key & 0xFFFFFFFF) - (1 << 31)) for key in selection]
 
     def _compare(self, query: Print, clip: int, offset: int) -> Hit | None:
         """Bits that differ where both have sound; None where too little is common."""

@@ -80,22 +80,22 @@ class Control:
 
 def parse(text: str) -> Control:
     """--audio as a Control; UserError says what was allowed."""
-    given = text.strip()
-    kind, equals, value = given.partition("=")
-    if not equals and re.fullmatch(r"[-+]?[\d.]+( ?dB)?", given, re.IGNORECASE):
-        kind, equals, value = "snr", "=", given
+    name = text.strip()
+    kind, equals, value = name.partition("=")
+    if not equals and re.fullmatch(r"[-+]?[\d.]+( ?dB)?", name, re.IGNORECASE):
+        kind, equals, value = "snr", "=", name
     if not equals and kind in ("silence", "noise", "shuffled"):
         return Control(kind)  # type: ignore[arg-type]  # mypy does not narrow str to Literal by `in`
     if equals and kind == "snr":
-        return Control("snr", _number(given, re.sub(r"(?i) ?db$", "", value), SNR, "dB, speech over noise"))
+        return Control("snr", _number(name, re.sub(r"(?i) ?db$", "", value), SNR, "dB, speech over noise"))
     if equals and kind == "speed":
-        speed = _number(given, value, SPEED, "times as fast")
+        speed = _number(name, value, SPEED, "times as fast")
         if speed == 1:
             raise UserError("--audio speed=1 changes nothing: leave it out, or give another speed.")
         return Control("speed", speed)
     if equals and kind == "codec":
         return Control("codec", codec=_codec(value).name)
-    raise UserError(f"--audio {given!r}: no such condition. There is: {FORMS}.")
+    raise UserError(f"--audio {name!r}: no such condition. Available: {FORMS}.")
 
 
 def of_record(record: Mapping[str, Any] | None) -> Control | None:
@@ -103,13 +103,13 @@ def of_record(record: Mapping[str, Any] | None) -> Control | None:
     return parse(str(record["condition"])) if record else None
 
 
-def _number(given: str, text: str, bounds: tuple[float, float], unit: str) -> float:
+def _number(name: str, text: str, bounds: tuple[float, float], unit: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
     if not bounds[0] <= value <= bounds[1]:
-        raise UserError(f"--audio {given!r}: expected a number from {bounds[0]:g} to {bounds[1]:g} ({unit}).")
+        raise UserError(f"--audio {name!r}: expected a number from {bounds[0]:g} to {bounds[1]:g} ({unit}).")
     return float(f"{value:g}") + 0.0  # what its name says, and no -0
 
 
@@ -162,14 +162,14 @@ def derange(samples: Sequence[Sample], seed: int) -> list[int]:
     donor = [0] * count
     for place, i in enumerate(order):
         donor[i] = order[(place + step) % count]
-    said = [words(s.transcript or "") for s in samples]
+    texts = [words(s.transcript or "") for s in samples]
 
     def alike(i: int, clip: int) -> int:
-        return 10 * (i == clip) + 2 * (clusters[i] == clusters[clip]) + bool(said[i] and said[i] == said[clip])
+        return 10 * (i == clip) + 2 * (clusters[i] == clusters[clip]) + bool(texts[i] and texts[i] == texts[clip])
 
     mixed = sorted(range(count), key=lambda i: rank[i])
     for place, i in enumerate(mixed):
-        if not said[i] or said[i] != said[donor[i]]:
+        if not texts[i] or texts[i] != texts[donor[i]]:
             continue
         for j in (mixed[(place + k) % count] for k in range(1, min(_TRIES, count - 1) + 1)):
             if alike(i, donor[j]) + alike(j, donor[i]) < alike(i, donor[i]) + alike(j, donor[j]):
@@ -226,8 +226,8 @@ def active_power(wave: Wave, rate: int) -> float:
 def _white(count: int, ident: str, seed: int, power: float) -> Wave:
     """White noise (count,) of a mean power. The same for one sample at every ratio, so that ratios differ in nothing else."""
     random = np.random.Generator(np.random.PCG64(int.from_bytes(_hash(seed, ident), "big")))
-    drawn = random.standard_normal(count)
-    return np.asarray(drawn * np.sqrt(power / max(_power(drawn), 1e-12)), dtype=np.float32)
+    draws = random.standard_normal(count)
+    return np.asarray(draws * np.sqrt(power / max(_power(draws), 1e-12)), dtype=np.float32)
 
 
 def _power(wave: Wave | NDArray[np.float64]) -> float:
@@ -274,20 +274,20 @@ def supported() -> str:
 
 def _codec(name: str) -> Codec:
     """A codec by its name; UserError lists those there are."""
-    found = _TELEPHONE.get(name)
+    codec = _TELEPHONE.get(name)
     if match := re.fullmatch(r"(opus|mp3)-([1-9]\d*)k", name):
         kind, kbits = match[1], int(match[2])
         if kind == "opus" and _OPUS[0] <= kbits <= _OPUS[1]:
-            found = Codec(name, "OGG", "OPUS", 16_000, (_OPUS[1] - kbits) / (_OPUS[1] - _OPUS[0]))
+            codec = Codec(name, "OGG", "OPUS", 16_000, (_OPUS[1] - kbits) / (_OPUS[1] - _OPUS[0]))
         if kind == "mp3" and kbits in _MP3:
             # mpeg_l3_encode.c maps level 0 to 1 onto 160 to 8 kbit/s for this rate
-            found = Codec(name, "MP3", "MPEG_LAYER_III", 16_000, (160 - kbits) / (160 - 8))
-    if found is None or found.coding not in soundfile.available_subtypes():
+            codec = Codec(name, "MP3", "MPEG_LAYER_III", 16_000, (160 - kbits) / (160 - 8))
+    if codec is None or codec.coding not in soundfile.available_subtypes():
         raise UserError(
             f"--audio codec={name}: not a codec that libsndfile {soundfile.__libsndfile_version__} has here. "
-            f"There is: {supported()}."
+            f"Available: {supported()}."
         )
-    return found
+    return codec
 
 
 def _coded(codec: Codec, wave: Wave, rate: int) -> Wave:

@@ -31,15 +31,15 @@ _COMPLAINT = re.compile(r"^(?:\[[^]]*\] )*\[(?:error|fatal)\] *(.*)", re.MULTILI
 
 def ffmpeg() -> str | None:
     """The program on PATH, else the one that the PyPI package imageio-ffmpeg brings: the first that starts, else None."""
-    if (found := shutil.which("ffmpeg")) and _starts(found):
-        return found
+    if (program := shutil.which("ffmpeg")) and _starts(program):
+        return program
     try:
         import imageio_ffmpeg  # type: ignore[import-untyped]
 
-        found = str(imageio_ffmpeg.get_ffmpeg_exe())
+        program = str(imageio_ffmpeg.get_ffmpeg_exe())
     except (ImportError, RuntimeError):  # RuntimeError: the package is here, a program for this machine is not
         return None
-    return found if _starts(found) else None
+    return program if _starts(program) else None
 
 
 @lru_cache
@@ -64,32 +64,32 @@ def to_wav(program: str, encoded: bytes, name: str, target: Path, *, seconds: fl
     command += ["-i", str(source), "-map", "0:a:0", "-t", f"{seconds:g}", "-fs", str(size), "-c:a", "pcm_f32le"]
     try:
         source.write_bytes(encoded)  # a file, not a pipe: MP4 may have its index at the end
-        with log.open("wb") as said:
-            done = subprocess.run([*command, "-y", str(target)], stderr=said, timeout=SECONDS, check=False)
+        with log.open("wb") as output:
+            done = subprocess.run([*command, "-y", str(target)], stderr=output, timeout=SECONDS, check=False)
         with log.open("rb") as stream:
-            told = stream.read(_SAID).decode("utf-8", "replace").replace(f"{target.parent}/", "")
+            complaints = stream.read(_SAID).decode("utf-8", "replace").replace(f"{target.parent}/", "")
     except subprocess.TimeoutExpired as err:
         raise ClipError(f"cannot be decoded ({name}): ffmpeg took more than {SECONDS:g} s", passing=True) from err
     except OSError as err:
         raise UserError(
             f"{target.parent}: {err.strerror or err}. ffmpeg needs room for a clip there: make some, or set TMPDIR."
         ) from err
-    _refuse(told, done.returncode, name)
-    length = _LENGTH.search(told)
+    _refuse(complaints, done.returncode, name)
+    length = _LENGTH.search(complaints)
     if length is None:
         return None
     hours, minutes, rest = length.groups()
-    return int(hours) * 3600 + int(minutes) * 60 + float(rest) if len(_TRACK.findall(told)) == 1 else 0.0
+    return int(hours) * 3600 + int(minutes) * 60 + float(rest) if len(_TRACK.findall(complaints)) == 1 else 0.0
 
 
-def _refuse(told: str, code: int, name: str) -> None:
+def _refuse(complaints: str, code: int, name: str) -> None:
     """ClipError with ffmpeg's first complaint, without the addresses of its objects."""
-    if "matches no streams" in told:
+    if "matches no streams" in complaints:
         raise ClipError(f"has no sound track ({name})")
     if code < 0:
         raise ClipError(f"cannot be decoded ({name}): ffmpeg was stopped by signal {-code}", passing=True)
-    complaint = _COMPLAINT.search(told)
+    complaint = _COMPLAINT.search(complaints)
     if code:
         raise ClipError(f"cannot be decoded ({name}): {complaint[1] if complaint else 'ffmpeg did not say why'}")
-    if torn := next((words for words in _TORN if words in told), ""):
+    if torn := next((words for words in _TORN if words in complaints), ""):
         raise ClipError(f"is cut short ({name}): ffmpeg says {torn!r}")

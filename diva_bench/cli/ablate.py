@@ -61,8 +61,8 @@ def ablate_command(
     owners = [_owner(group[0], metric or group[0].task.primary) for group in groups]
     if metric and not any(owners):
         scorers = {name for job in jobs for name in job.scorers}
-        known = {m.name for m in METRICS if m.scorer in scorers} | {n for job in jobs for n in _names(job)}
-        raise unknown("metric", metric, known, f"any of {', '.join(group[0].task.name for group in groups)}")
+        known_metrics = {m.name for m in METRICS if m.scorer in scorers} | {n for job in jobs for n in _names(job)}
+        raise unknown("metric", metric, known_metrics, f"any of {', '.join(group[0].task.name for group in groups)}")
     if ask:
         from diva_bench.decoding.memo import ENCODED, LIMIT  # torch
 
@@ -97,9 +97,9 @@ def check_words(
     """UserError where the two forms of the command are mixed. `asking`: options that only make sense where models may be
     asked, with their values."""
     if runs:
-        if given := [option for option, value in asking.items() if value]:
+        if options := [option for option, value in asking.items() if value]:
             raise UserError(
-                f"--runs compares what is on disk and takes no {', '.join(given)}; leave that out, or --runs."
+                f"--runs compares stored runs and cannot be combined with {', '.join(options)}; leave one of them out."
             )
         if len(names) < 2:
             raise UserError(
@@ -108,15 +108,13 @@ def check_words(
         return
     if names:
         raise UserError(
-            f"ablate {' '.join(names)}: to compare runs that exist say ablate --runs {' '.join(names)}; to have models asked "
-            "say --base NAME --against NAME."
+            f"ablate {' '.join(names)}: to compare stored runs, use ablate --runs {' '.join(names)}; to run models, use "
+            f"--base NAME --against NAME."
         )
     if lacks := [option for option in ("--base", "--against") if not asking[option]] + ([] if tasks else ["--task"]):
-        raise UserError(
-            f"ablate needs {', '.join(lacks)}, or --runs BASE OTHER... to compare runs that exist, whoever gave the answers."
-        )
+        raise UserError(f"ablate needs {', '.join(lacks)}, or --runs BASE OTHER... to compare stored runs.")
     if len(metrics) > 1:
-        raise UserError(f"--metric is given {len(metrics)} times; without --runs a table has one.")
+        raise UserError(f"--metric is given {len(metrics)} times; without --runs a table has one metric.")
 
 
 def models_of(base: str, against: Sequence[str]) -> list[str]:
@@ -135,24 +133,24 @@ def _published(model: str, edition: Edition, settings: Settings, untrained: str)
     Raises AssetError where there is no such run, UserError where its runs are of more than one connector or dtype.
     """
     name = check_file(Path(model))[1].spec.name if model.endswith((".yaml", ".yml")) else model
-    found: dict[str, tuple[ModelSpec, Path]] = {}
+    published: dict[str, tuple[ModelSpec, Path]] = {}
     for path in sorted(settings.output.glob(f"*/{name}-*/run.json")):
         spec = _model_of(path)
         if (spec.name, spec.edition) == (name, edition) and settings.dtype in (None, spec.runtime.dtype):
-            found.setdefault(spec.hash, (spec, path.parent))
-    if not found:
+            published.setdefault(spec.hash, (spec, path.parent))
+    if not published:
         dtype = f" in {settings.dtype}" if settings.dtype else ""
         raise AssetError(
-            f"{untrained}\nNor has {settings.output} a run of it{dtype}, which would do without them: "
-            "give the folder of its runs with --output."
+            f"{untrained}\nNor has {settings.output} a run of it{dtype}. Give the folder of its runs with --output."
         )
-    if len(found) > 1:
-        runs = ", ".join(f"{folder} ({spec.runtime.dtype})" for spec, folder in found.values())
+    if len(published) > 1:
+        runs = ", ".join(f"{folder} ({spec.runtime.dtype})" for spec, folder in published.values())
         raise UserError(
             f"model {name}, edition {edition}: its weights are not on this machine, and the runs in {settings.output} are of "
-            f"{len(found)} different ones: {runs}. Move all but one's away, or name the --dtype where that differs."
+            f"{len(published)} different weights: {runs}. Move all runs but those of one away, or give --dtype where the "
+            f"dtype differs."
         )
-    return next(iter(found.values()))[0]
+    return next(iter(published.values()))[0]
 
 
 def _model_of(path: Path) -> ModelSpec:
@@ -161,7 +159,7 @@ def _model_of(path: Path) -> ModelSpec:
         return ModelSpec.model_validate(RunFolder(path.parent).record().get("model"))
     except ValidationError as err:
         raise StoreError(
-            f"{path}: model: is none that this version of diva-bench can read ({words(err)}). "
+            f"{path}: model: this version of diva-bench cannot read it ({words(err)}). "
             "Move the folder away, or use the version that wrote it."
         ) from err
 
@@ -210,9 +208,9 @@ def _names(job: Job, *scorers: str) -> list[str]:
     """The metrics that scorers give for an answer without words; those that ask a model are in METRICS and not asked."""
     sample = job.samples[0]
     blank = Response(sample.id, status="unsupported")
-    known = [job.scorers[name] for name in scorers or job.scorers]
-    chosen = [scorer for scorer in known if not isinstance(scorer, WholeScorer)]
-    return [metric for scorer in chosen for metric in scorer.reduce(totals([scorer.measure(sample, blank)]))]
+    scorers_of_job = [job.scorers[name] for name in scorers or job.scorers]
+    selection = [scorer for scorer in scorers_of_job if not isinstance(scorer, WholeScorer)]
+    return [metric for scorer in selection for metric in scorer.reduce(totals([scorer.measure(sample, blank)]))]
 
 
 def _outcome(job: Job, metric: str, owner: str | None, variant: Variant, results: Path) -> Outcome:
@@ -223,7 +221,7 @@ def _outcome(job: Job, metric: str, owner: str | None, variant: Variant, results
     folder = RunFolder(path)
     again = f"run `diva-bench score {folder.path}`"
     if not (folder.path / "summary.json").is_file() or not (folder.path / "scores.jsonl").is_file():
-        return Outcome(variant, f"not judged: still being asked, or {again}")
+        return Outcome(variant, f"not scored: the run is not finished, or {again}")
     try:
         summary = summary_of(folder.summary(), folder.path / "summary.json")
         header, lines = folder.scores_of_now()
@@ -234,10 +232,10 @@ def _outcome(job: Job, metric: str, owner: str | None, variant: Variant, results
     if owner is None or metric not in summary.metrics:
         return Outcome(variant, f"no {metric}; it has {', '.join(summary.metrics)}", summary)
     if summary.signature.get(owner) != job.scorers[owner].signature:
-        return Outcome(variant, f"judged by scorers of another version or setting: {again}", summary)
+        return Outcome(variant, f"scored by another version or setting of the scorers: {again}", summary)
     rows = {ident: line.get(owner, {}) for ident, line in lines.items()}
     if header["signature"] != summary.signature or rows.keys() != {sample.id for sample in job.samples}:
-        return Outcome(variant, f"scores.jsonl and summary.json are not of one judging: {again}", summary)
+        return Outcome(variant, f"scores.jsonl and summary.json are from different scorings: {again}", summary)
     return Outcome(variant, "", summary.by(metric), rows)
 
 

@@ -41,20 +41,18 @@ def ablate_runs_command(
         raise UserError(
             f"ablate --runs needs a base and at least one other model; {', '.join(words) or 'nothing'} is one."
         )
-    wanted = _metrics(metrics)
+    metrics_by_task = _metrics(metrics)
     columns = _columns(models, tasks)
-    parts = [_part(models, task_id, wanted, catalog, progress) for task_id in columns]
-    _check_metrics(wanted, parts)
+    parts = [_part(models, task_id, metrics_by_task, catalog, progress) for task_id in columns]
+    _check_metrics(metrics_by_task, parts)
     for part in parts:
         for outcome, gap in own_gaps(part):
             progress.note(f"{part.block.task} x {outcome.variant.name}: {gap}")
     for model in models[1:]:
-        if lost := [run.task for id, run in model.runs.items() if id not in columns and _asked(run, tasks)]:
-            progress.note(
-                f"not shown: {model.name} at {', '.join(lost)}: {models[0].name} has no run that was asked the same"
-            )
+        if missing := [run.task for id, run in model.runs.items() if id not in columns and _asked(run, tasks)]:
+            progress.note(f"not shown: {model.name} at {', '.join(missing)}: {models[0].name} has no comparable run")
     if alone := [run.task for id, run in models[0].runs.items() if id not in columns and not tasks]:
-        progress.note(f"not shown: {models[0].name} at {', '.join(alone)}: no other has a run that was asked the same")
+        progress.note(f"not shown: {models[0].name} at {', '.join(alone)}: no other model has a comparable run")
     print_table(grid(parts), format)
     return 1 if unreadable or any(gap for part in parts for gap in part.gaps) else 0
 
@@ -70,7 +68,7 @@ def chosen(words: Sequence[str], results: Path, unreadable: list[str]) -> list[M
     and for a run that is given twice.
     """
     models: dict[str, Model] = {}
-    known: list[RunSummary] | None = None
+    stored_summaries: list[RunSummary] | None = None
     for word in words:
         folder = Path(word)
         if (folder / "run.json").is_file():
@@ -78,15 +76,15 @@ def chosen(words: Sequence[str], results: Path, unreadable: list[str]) -> list[M
             model = models.setdefault(run.label, Model(run.label))
             if (there := model.runs.get(run.task_id)) and there.run_id != run.run_id:
                 model = models.setdefault(run.run_id, Model(run.run_id))
-            found = [run]
+            runs = [run]
         else:
-            if known is None:
-                known = collect(results, unreadable) if results.is_dir() else []
-            found = _named(word, known, results)
-            labels = {run.label for run in found}
-            name = labels.pop() if len(labels) == 1 and word != found[0].run_id else word
+            if stored_summaries is None:
+                stored_summaries = collect(results, unreadable) if results.is_dir() else []
+            runs = _named(word, stored_summaries, results)
+            labels = {run.label for run in runs}
+            name = labels.pop() if len(labels) == 1 and word != runs[0].run_id else word
             model = models.setdefault(name, Model(name))
-        for run in found:
+        for run in runs:
             if run.task_id in model.runs:
                 raise UserError(
                     f"{model.name} at {run.task} is given twice ({run.folder}); a run does not differ from itself."
@@ -95,23 +93,23 @@ def chosen(words: Sequence[str], results: Path, unreadable: list[str]) -> list[M
     return list(models.values())
 
 
-def _named(word: str, known: Sequence[RunSummary], results: Path) -> list[RunSummary]:
+def _named(word: str, summaries: Sequence[RunSummary], results: Path) -> list[RunSummary]:
     """The runs of a model in the results folder, one for each task."""
-    found = [run for run in known if word in (run.model, run.name, run.label)]
-    found = [run for run in found if run.plain]
-    found = found or [run for run in known if word == run.run_id]
-    if not found:
-        if not known:
+    matches = [run for run in summaries if word in (run.model, run.name, run.label)]
+    matches = [run for run in matches if run.plain]
+    matches = matches or [run for run in summaries if word == run.run_id]
+    if not matches:
+        if not summaries:
             raise StoreError(
                 f"{word}: is no run folder, and {results} has no runs. Give run folders (results/<task>/<run>), or the names "
                 "of models and their results folder with --output."
             )
         raise unknown(
-            "run folder, model or run", word, [n for run in known for n in (run.label, run.run_id)], str(results)
+            "run folder, model or run", word, [n for run in summaries for n in (run.label, run.run_id)], str(results)
         )
     runs: list[RunSummary] = []
-    for task_id in dict.fromkeys(run.task_id for run in found):
-        here = [run for run in found if run.task_id == task_id]
+    for task_id in dict.fromkeys(run.task_id for run in matches):
+        here = [run for run in matches if run.task_id == task_id]
         complete = [run for run in here if run.complete]
         if len(complete) > 1:
             raise UserError(
@@ -141,33 +139,36 @@ def _columns(models: Sequence[Model], tasks: Sequence[str]) -> list[str]:
 # ---------------------------------------------------------------- which metric
 
 
-def _metrics(given: Sequence[str]) -> dict[str, list[str]]:
+def _metrics(words: Sequence[str]) -> dict[str, list[str]]:
     """Task ("" for any) -> the metrics asked for."""
-    found: dict[str, list[str]] = {}
-    for text in given:
+    metrics: dict[str, list[str]] = {}
+    for text in words:
         task, equals, metric = text.rpartition("=")
         if equals and not (task and metric):
             raise UserError(f"--metric {text!r}: expected NAME, or TASK=NAME.")
-        found.setdefault(task, []).append(metric)
-    return found
+        metrics.setdefault(task, []).append(metric)
+    return metrics
 
 
-def _metric(wanted: Mapping[str, Sequence[str]], lined: Sheet) -> str:
+def _metric(metrics: Mapping[str, Sequence[str]], lineup: Sheet) -> str:
     """The metric of one task: the first that is asked for and there is, else the primary one; a task that has none of those
     asked for is compared by the first of them, and so by none."""
     own = [
-        m for name, named in wanted.items() if name in (lined.task.name, lined.task.task, lined.task_id) for m in named
+        m
+        for name, named in metrics.items()
+        if name in (lineup.task.name, lineup.task.task, lineup.task_id)
+        for m in named
     ]
-    named = own or list(wanted.get("", ()))
-    return next((m for m in named if m in lined.metrics), named[0] if named else lined.task.primary)
+    named = own or list(metrics.get("", ()))
+    return next((m for m in named if m in lineup.metrics), named[0] if named else lineup.task.primary)
 
 
-def _check_metrics(wanted: Mapping[str, Sequence[str]], parts: Sequence[Part]) -> None:
+def _check_metrics(names_by_task: Mapping[str, Sequence[str]], parts: Sequence[Part]) -> None:
     """UnknownName for a metric or a task that no column is of: it is a typing error."""
     tasks = {part.block.task for part in parts}
     runs = [outcome.summary for part in parts for outcome in (part.block.base, *part.block.against) if outcome.summary]
     there = {metric for run in runs for metric in run.metrics}
-    for task, metrics in wanted.items():
+    for task, metrics in names_by_task.items():
         if task and not any(task == name or name.startswith(f"{task}-") for name in tasks):
             raise unknown("task", task, tasks, "--metric")
         for metric in metrics:
@@ -179,40 +180,40 @@ def _check_metrics(wanted: Mapping[str, Sequence[str]], parts: Sequence[Part]) -
 
 
 def _part(
-    models: Sequence[Model], task_id: str, wanted: Mapping[str, Sequence[str]], catalog: Catalog, progress: Progress
+    models: Sequence[Model], task_id: str, metrics: Mapping[str, Sequence[str]], catalog: Catalog, progress: Progress
 ) -> Part:
-    asked = models[0].runs[task_id]
-    read = [_read(model, asked, catalog, progress) for model in models]
-    lined = [one for one in read if isinstance(one, Sheet)]
-    metric = _metric(wanted, lined[0]) if lined else models[0].runs[task_id].primary
-    scorer = next((one.metrics[metric] for one in lined if metric in one.metrics), "")
+    base_run = models[0].runs[task_id]
+    read = [_read(model, base_run, catalog, progress) for model in models]
+    lineup = [one for one in read if isinstance(one, Sheet)]
+    metric = _metric(metrics, lineup[0]) if lineup else models[0].runs[task_id].primary
+    scorer = next((one.metrics[metric] for one in lineup if metric in one.metrics), "")
     base, *against = [_outcome(model, task_id, one, metric) for model, one in zip(models, read, strict=True)]
-    clusters = {ident: cluster for one in lined for ident, cluster in zip(one.ids, one.clusters, strict=True)}
-    several = len({id for id, run in models[0].runs.items() if run.task == asked.task}) > 1
+    clusters = {ident: cluster for one in lineup for ident, cluster in zip(one.ids, one.clusters, strict=True)}
+    several = len({id for id, run in models[0].runs.items() if run.task == base_run.task}) > 1
     return compared(
         Block(
-            task=task_id if several else asked.title,
+            task=task_id if several else base_run.title,
             metric=metric,
             clusters=clusters,
-            reduce=next((one.reduce(scorer) for one in lined if scorer in one.scorers), lambda totals: {}),
+            reduce=next((one.reduce(scorer) for one in lineup if scorer in one.scorers), lambda totals: {}),
             base=base,
             against=against,
             scorer=scorer,
-            edition=asked.edition,
-            synthetic=asked.synthetic,
-            limit=asked.limit,
+            edition=base_run.edition,
+            synthetic=base_run.synthetic,
+            limit=base_run.limit,
         )
     )
 
 
-def _read(model: Model, asked: RunSummary, catalog: Catalog, progress: Progress) -> Sheet | str:
+def _read(model: Model, base_run: RunSummary, catalog: Catalog, progress: Progress) -> Sheet | str:
     """A run of what the base was asked and its rows, or why there are none."""
-    run = model.runs.get(asked.task_id)
+    run = model.runs.get(base_run.task_id)
     if run is None:
-        other = [run.task_id for run in model.runs.values() if run.task == asked.task]
+        other = [run.task_id for run in model.runs.values() if run.task == base_run.task]
         return f"its run is of {other[0]}, which has other data, another prompt or another limit" if other else "no run"
     if not run.complete:
-        return f"incomplete: {run.reason} of {run.n}" if run.n else f"not judged: run `diva-bench score {run.folder}`"
+        return f"incomplete: {run.reason} of {run.n}" if run.n else f"not scored: run `diva-bench score {run.folder}`"
     try:
         return sheet([run.folder], catalog, progress)
     except UserError as err:
@@ -231,7 +232,9 @@ def _outcome(model: Model, task_id: str, read: Sheet | str, metric: str) -> Outc
     if metric not in read.metrics:
         lacks = f"no {metric}; it has {', '.join(read.metrics)} (choose with --metric)"
         if metric in run.metrics:
-            lacks = f"judged for {metric} by another version or setting than now: run `diva-bench score {run.folder}`"
+            lacks = (
+                f"{metric} was scored by another version or setting of its scorer: run `diva-bench score {run.folder}`"
+            )
         return Outcome(variant, lacks, run)
     rows = dict(zip(read.ids, read.runs[0].rows[read.metrics[metric]], strict=True))
     return Outcome(variant, "", run.by(metric), rows)

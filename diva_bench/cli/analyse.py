@@ -15,15 +15,20 @@ app = typer.Typer()
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Two run folders or more, of one task: results/<task>/<run>.")],
+    runs: Annotated[list[Path], typer.Argument(help="Two or more run folders of one task: results/<task>/<run>.")],
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="Only this one; may be repeated (default: all of two runs, the primary one of more)."),
+        typer.Option(
+            help="Compare only this metric; may be repeated (default: all metrics of two runs, the primary metric of more)."
+        ),
     ] = None,
-    items: Annotated[int, typer.Option(min=0, help="How many of the samples that differ most to show.")] = 10,
+    items: Annotated[int, typer.Option(min=0, help="Number of samples with the largest differences to show.")] = 10,
     reference: Annotated[
         list[str] | None,
-        typer.Option(metavar="GROUP=VALUE", help="What a group's other values are held against: accent=usa."),
+        typer.Option(
+            metavar="GROUP=VALUE",
+            help="Reference value of a group, with which its other values are compared: accent=usa.",
+        ),
     ] = None,
     format: Format = "rich",
     output: Report = None,
@@ -41,12 +46,15 @@ def compare(
 @app.command()
 def trio(
     results: Annotated[Path, typer.Argument(help="Folder of runs.")] = Path("results"),
-    oracle: Annotated[str, typer.Option(help="The model that is given the gold transcript.")] = "oracle",
-    cascade: Annotated[str, typer.Option(help="The one that is given what a recogniser heard.")] = "cascade",
+    oracle: Annotated[str, typer.Option(help="The model that gets the gold transcript.")] = "oracle",
+    cascade: Annotated[str, typer.Option(help="The model that gets the transcript of a recogniser.")] = "cascade",
     model: Annotated[
         list[str] | None,
         typer.Option(
-            "--model", "-m", callback=names, help="End to end (default: diva); several with commas between them."
+            "--model",
+            "-m",
+            callback=names,
+            help="The end-to-end model (default: diva); several with commas between them.",
         ),
     ] = None,
     task: OnlyTasks = None,
@@ -69,63 +77,65 @@ def import_(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Files of answers; several are shards of one set. {subset} in a name: a file for each subset of the task."
+            help="Files of answers; several files are parts of one set. {subset} in a name stands for every subset of the task."
         ),
     ] = None,
-    task: Annotated[
-        str | None, typer.Option("--task", "-t", help="The task or subset that the answers are to.")
+    task: Annotated[str | None, typer.Option("--task", "-t", help="The task or subset that was answered.")] = None,
+    model_name: Annotated[
+        str | None, typer.Option("--model-name", "-n", help="Name of the system that gave the answers.")
     ] = None,
-    model_name: Annotated[str | None, typer.Option("--model-name", "-n", help="What to call who gave them.")] = None,
     manifest: Annotated[
         Path | None,
         typer.Option(
-            help="In place of FILES: a csv or jsonl file with a row for each set of answers: file, task, model_name, and any "
-            "of the options below by its name (model_name, data_dir, ...). Paths are relative to it; all or nothing is "
-            "imported."
+            help=(
+                "Instead of FILES: a csv or jsonl file with one row per set of answers: file, task, model_name, and "
+                "any of the options below by name (model_name, data_dir, ...). Paths are relative to it; all sets are "
+                "imported, or none."
+            )
         ),
     ] = None,
     format: Annotated[
         Literal["auto", "jsonl", "csv", "diva-eval", "lmms-eval", "lm-eval", "voicebench", "audiobench", "inspect"],
-        typer.Option(help="auto: by the content."),
+        typer.Option(help="auto: detected from the content."),
     ] = "auto",
     columns: Annotated[
         str | None,
-        typer.Option(metavar="ROLE=NAME,...", help="jsonl and csv: the columns of id, text, score."),
+        typer.Option(metavar="ROLE=NAME,...", help="For jsonl and csv: the columns, as id=NAME,text=NAME,score=NAME."),
     ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
-            metavar="TEXT=CHOICE,...", help="What the file calls the task's labels: yes=sarcastic,no=sincere."
+            metavar="TEXT=CHOICE,...", help="Label in the file = label of the task: yes=sarcastic,no=sincere."
         ),
     ] = None,
     only: Annotated[
         str | None,
-        typer.Option(help="Which of several answers: a filter of lm-eval, an epoch of inspect."),
+        typer.Option(help="Which answer to use where there are several: a filter of lm-eval, an epoch of inspect."),
     ] = None,
     top: Annotated[
         int | None,
         typer.Option(
             min=1,
             max=100,
-            help="What a perfect answer gets at the source: 1 or 100 (default: as the task or format says).",
+            help="Score of a perfect answer in the file: 1 or 100 (default: as the task or format says).",
         ),
     ] = None,
     errors: Annotated[
         Literal["wrong", "drop"] | None,
         typer.Option(
-            help="Rank a run although answers failed at their source: wrong scores them as empty answers, drop leaves them "
+            help="Rank a run although answers failed in the other system: wrong scores them as empty answers, drop leaves them "
             "out; every table says so (default: such a run is not ranked)."
         ),
     ] = None,
     gold: Annotated[
-        bool, typer.Option("--gold/--no-gold", help="No gold: keep only the scores that came with the answers.")
+        bool, typer.Option("--gold/--no-gold", help="Use no gold labels: keep only the scores in the file.")
     ] = True,
     clusters: Annotated[
         Path | None,
-        typer.Option(help="With --no-gold: csv or jsonl with id and cluster (default: each id its own)."),
+        typer.Option(help="With --no-gold: csv or jsonl with id and cluster (default: every id is its own cluster)."),
     ] = None,
     data_dir: DataDir = None,
-    edition: Annotated[Literal["full", "mini"], typer.Option("--edition", help="Of the task.")] = "full",
+    edition: Annotated[Literal["full", "mini"], typer.Option("--edition", help="Edition of the task.")] = "full",
     output: Results = Path("results"),
     path: Paths = None,
 ) -> None:
@@ -138,7 +148,7 @@ def import_(
     if bool(files) == bool(manifest):
         raise UserError("import takes FILES with --task and --model-name, or --manifest FILE; give one of the two.")
     if files and not (task and model_name):
-        raise UserError("import needs --task and --model-name: what the answers are to, and who gave them.")
+        raise UserError("import needs --task and --model-name.")
     options = Options(
         files=files or [],
         task=task or "",
@@ -162,9 +172,10 @@ def import_(
 @app.command()
 def diagnose(
     runs: Annotated[
-        list[Path], typer.Argument(help="Run folders: results/<task>/<run>; an oracle's beside them helps.")
+        list[Path],
+        typer.Argument(help="Run folders: results/<task>/<run>; also give the run of an oracle, if there is one."),
     ],
-    examples: Annotated[int, typer.Option(min=0, help="Answers shown for every sign that fits.")] = 3,
+    examples: Annotated[int, typer.Option(min=0, help="Number of example answers for every sign.")] = 3,
     data_dir: DataDir = None,
     format: Format = "rich",
     output: Report = None,
@@ -187,14 +198,17 @@ def leaks(
         Literal["auto", "full", "mini"], typer.Option("--edition", help="auto: mini, or full with --data-dir.")
     ] = "auto",
     data_dir: DataDir = None,
-    text_only: Annotated[bool, typer.Option("--text-only", help="Compare transcripts alone, decode nothing.")] = False,
+    text_only: Annotated[bool, typer.Option("--text-only", help="Compare only transcripts; decode no audio.")] = False,
     drop_list: Annotated[
         Path | None,
-        typer.Option("--drop-list", help="Write the training rows to drop, one a line, the row's id first."),
+        typer.Option(
+            "--drop-list",
+            help="Write the training rows to remove to this file, one per line, with the id of the row first.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Also write all of it as JSON."),
+        typer.Option("--output", "-o", help="Also write the whole report to this file, as JSON."),
     ] = None,
     format: Format = "rich",
     path: Paths = None,

@@ -36,8 +36,8 @@ def list_command(kind: str, paths: list[Path], output: Path = Path("results"), f
 
 def _runs(output: Path, format: str) -> int:
     unreadable: list[str] = []
-    found = stored_runs(output, unreadable)
-    summaries, _ = unchanged.checked(found, output, assets.cache_folder(), unreadable)
+    runs_on_disk = stored_runs(output, unreadable)
+    summaries, _ = unchanged.checked(runs_on_disk, output, assets.cache_folder(), unreadable)
     runs = Runs(Run(summary.folder, summary) for summary in summaries)
     if runs:
         print_table(runs.table(), format)
@@ -50,8 +50,8 @@ def _runs(output: Path, format: str) -> int:
 
 def _tasks(catalog: Catalog) -> Table:
     rows, suites = [], catalog.suites()
-    for found in sorted(catalog.tasks(), key=lambda f: f.spec.name):
-        task = cast(TaskFile, found.spec)
+    for entry in sorted(catalog.tasks(), key=lambda f: f.spec.name):
+        task = cast(TaskFile, entry.spec)
         rows.append(
             [
                 task.name,
@@ -64,15 +64,16 @@ def _tasks(catalog: Catalog) -> Table:
         )
     columns = [Column(name) for name in ("task", "subsets", "suites", "editions", "primary")]
     note = (
-        "a suite names several tasks at once; `all` is all but the paper's. One subset: covost2-de; each: covost2-all."
+        "a suite selects several tasks; `all` selects all tasks but the paper's. One subset: covost2-de; all "
+        "subsets: covost2-all."
     )
     return Table("tasks", [*columns, Column("what is asked")], rows, [note])
 
 
 def _models(catalog: Catalog) -> Table:
     rows = []
-    for found in sorted(catalog.models(), key=lambda f: f.spec.name):
-        model = cast(ModelFile, found.spec)
+    for entry in sorted(catalog.models(), key=lambda f: f.spec.name):
+        model = cast(ModelFile, entry.spec)
         editions = catalog.model_editions(model.name)
         adapter = model.adapter or f"as {model.extends}"
         rows.append([model.name, ", ".join(editions) or "any", adapter, model.description])
@@ -106,7 +107,7 @@ def show_command(name: str, edition: str, paths: list[Path]) -> None:
         say(yaml.safe_dump(text, sort_keys=False, allow_unicode=True, width=100))
         if isinstance(spec, ModelSpec) and (record := catalog.training(spec)):
             say(f"# training of the connector, {spec.weights[CONNECTOR].name} (its training.json has all of it)")
-            say("".join(f"{name}: {said}\n" for name, said in training_lines(record).items()))
+            say("".join(f"{name}: {text_of_line}\n" for name, text_of_line in training_lines(record).items()))
 
 
 def _told(value: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def training_lines(record: Mapping[str, Any]) -> dict[str, str]:
     def value(key: str, older: str = "") -> Any:
         return compute.get(key, record.get(older or key))
 
-    flops, peak, heard = (compute.get(key) for key in ("flops", "peak_memory_bytes", "audio_seconds"))
+    flops, peak, audio_seconds = (compute.get(key) for key in ("flops", "peak_memory_bytes", "audio_seconds"))
     total = sum(flops.values()) if isinstance(flops, Mapping) else flops
     steps, alone, unique = value("steps"), config.get("align_steps"), value("audio_hours_unique")
     seconds, device, devices = value("device_seconds", "seconds"), value("device"), compute.get("devices", 1)
@@ -135,9 +136,11 @@ def training_lines(record: Mapping[str, Any]) -> dict[str, str]:
         "device time": time + (" of all devices together" if devices > 1 else ""),
         "device": (f"{devices} x " if devices > 1 else "") + (device or ""),
         "peak memory": amount(peak, "bytes") if peak else "",
-        "audio": f"{unique:,.1f} h" + (f", {heard / 3600:,.1f} h with repeats" if heard else "") if unique else "",
+        "audio": f"{unique:,.1f} h" + (f", {audio_seconds / 3600:,.1f} h with repeats" if audio_seconds else "")
+        if unique
+        else "",
     }
-    return {name: said for name, said in lines.items() if said}
+    return {name: line for name, line in lines.items() if line}
 
 
 def _petaflop(operations: float) -> str:
@@ -154,10 +157,10 @@ def _losses(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     return ", ".join(f"{config[key]:g} x {name}" for key, name in names.items() if config.get(key))
 
 
-def _pick(editions: list[Edition], wanted: str) -> Edition:
-    if wanted == "auto":
+def _pick(editions: list[Edition], choice: str) -> Edition:
+    if choice == "auto":
         return "mini" if "mini" in editions or not editions else editions[0]
-    return cast(Edition, wanted)
+    return cast(Edition, choice)
 
 
 def _shown_subsets(task: TaskFile) -> str:

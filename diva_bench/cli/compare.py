@@ -49,11 +49,16 @@ def compare_command(
     check_file(output)
     held = _references(references)
     runs, unreadable = _readable(runs)
-    lined = sheet(runs, Catalog(paths), Terminal())
-    found = compare(lined, chosen(lined, metrics))
-    tables = [scores_table(found), differences_table(found), tests_table(found), *groups_tables(found, held)]
+    lineup = sheet(runs, Catalog(paths), Terminal())
+    comparison = compare(lineup, chosen(lineup, metrics))
+    tables = [
+        scores_table(comparison),
+        differences_table(comparison),
+        tests_table(comparison),
+        *groups_tables(comparison, held),
+    ]
     if items:
-        tables.append(_items(found, items, format))
+        tables.append(_items(comparison, items, format))
     tables += unreadable_table(unreadable)
     write_tables(tables, output)
     print_tables(tables, format, every)
@@ -63,7 +68,7 @@ def compare_command(
 def _readable(runs: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """The runs whose files are what they must be, and what is wrong with each of the others. UnreadableRun where fewer than
     two are left."""
-    kept, unreadable = [], []
+    readable, unreadable = [], []
     for path in runs:
         try:
             folder = RunFolder(path)
@@ -72,35 +77,35 @@ def _readable(runs: Sequence[Path]) -> tuple[list[Path], list[str]]:
                 if (path / "summary.json").is_file() and (path / "scores.jsonl").is_file():
                     summary_of(folder.summary(), path / "summary.json")
                     folder.scores()
-            kept.append(path)
+            readable.append(path)
         except UnreadableRun as err:
             unreadable.append(str(err))
-    if unreadable and len(kept) < 2:
+    if unreadable and len(readable) < 2:
         raise UnreadableRun("\n".join(unreadable))
-    return kept, unreadable
+    return readable, unreadable
 
 
 def _references(words: Sequence[str]) -> dict[str, str]:
     """accent=usa -> {"accent": "usa"}."""
-    found = {}
+    references = {}
     for word in words:
         group, equals, value = word.partition("=")
         if not group or not equals or not value:
             raise UserError(f"--reference {word!r} is not GROUP=VALUE, such as accent=usa.")
-        found[group] = value
-    return found
+        references[group] = value
+    return references
 
 
-def _items(found: Comparison, count: int, format: str) -> Table:
+def _items(comparison: Comparison, count: int, format: str) -> Table:
     """The table of samples; only their answers are kept."""
-    parts = parts_of(found)
+    parts = parts_of(comparison)
     places = most(parts, count)
-    ids = {found.sheet.ids[i] for i in places}
-    answers = [RunFolder(run.path).answers(ids) for run in found.sheet.runs[:2]]
+    ids = {comparison.sheet.ids[i] for i in places}
+    answers = [RunFolder(run.path).answers(ids) for run in comparison.sheet.runs[:2]]
     cut = None if format in ("json", "csv") else 80
     if format == "rich":
         cut = max(shutil.get_terminal_size().columns, 80) - _OTHERS  # three texts side by side: three lines of each
-    return items_table(found, parts, places, answers, cut)
+    return items_table(comparison, parts, places, answers, cut)
 
 
 def trio_command(
@@ -120,29 +125,29 @@ def trio_command(
     stored = stored_runs(results, unreadable)
     runs = [s for s in stored if s.plain]
     trials = len(stored) - len(runs)
-    chosen = of_tasks(stored, tasks)
-    runs = [s for s in runs if s in chosen]
+    selection = of_tasks(stored, tasks)
+    runs = [s for s in runs if s in selection]
     catalog, progress = Catalog(paths), Terminal()
     trios: list[Trio] = []
     missing: dict[str, list[str]] = {}
     for task_id in dict.fromkeys(s.task_id for s in runs):
         here = [s for s in runs if s.task_id == task_id]
         for model in models:
-            wanted = (oracle, cascade, model)
-            found = [find(here, name) for name in wanted]
-            absent = [name for name, path in zip(wanted, found, strict=True) if path is None]
-            if len(absent) == len(wanted):
+            trio_names = (oracle, cascade, model)
+            matches = [find(here, name) for name in trio_names]
+            absent = [name for name, path in zip(trio_names, matches, strict=True) if path is None]
+            if len(absent) == len(trio_names):
                 continue
             if absent:
                 missing.setdefault(", ".join(absent), []).append(here[0].task)
             else:
-                trios.append(trio(sheet([path for path in found if path], catalog, progress)))
+                trios.append(trio(sheet([path for path in matches if path], catalog, progress)))
     if not trios:
         raise UserError(
             f"{results}: no task has complete runs of {oracle}, {cascade} and {' or '.join(models)}. "
             f"There are runs of {', '.join(sorted({s.model for s in runs})) or 'nobody'}"
             + (
-                f"; {trials} with --limit, --audio, another wording or other settings are not looked at."
+                f"; {trials} runs with --limit, --audio, another prompt or other settings are not used."
                 if trials
                 else "."
             )

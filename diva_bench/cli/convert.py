@@ -39,12 +39,12 @@ def convert_command(options: Options) -> int:
     if not source.exists():
         raise UserError(f"{source}: no such file or folder. Give an exported connector or a published checkpoint.")
     if (file := target if target.is_file() else target / "connector.safetensors").exists():
-        raise UserError(f"{file}: is there already. Name another target, or remove it.")
+        raise UserError(f"{file}: already exists. Give another target, or remove it.")
     ours = (source / "connector.safetensors").is_file()
     to: Form = options.to or ("published" if ours else "diva-bench")
     if ours != (to == "published"):
-        found = "a connector of diva-bench" if ours else "no folder with connector.safetensors and config.json"
-        raise UserError(f"{source}: this is {found}, so it cannot be converted --to {to}.")
+        description = "a connector of diva-bench" if ours else "no folder with connector.safetensors and config.json"
+        raise UserError(f"{source}: this is {description}, so it cannot be converted --to {to}.")
     work = _to_published if to == "published" else _to_ours
     say(work(options, Catalog(list(options.paths)), Terminal()))
     return 0
@@ -69,21 +69,21 @@ def _to_published(options: Options, catalog: Catalog, progress: Terminal) -> str
     if (source / checkpoint.ENCODER).exists():
         raise UserError(
             f"{source / checkpoint.ENCODER}: this connector was trained with an encoder of its own. A published "
-            "checkpoint has none: the reference code takes Whisper's, to which the connector does not fit."
+            "checkpoint has none: the reference code takes Whisper's, which does not fit this connector."
         )
     connector = checkpoint.load(source)
     about = _about(source)
     whisper = Whisper.load(_folder(catalog, options.encoder or about["weights"], progress))
-    if (found := checkpoint.fingerprint(whisper)) != about["fingerprint"]:
+    if (fingerprint := checkpoint.fingerprint(whisper)) != about["fingerprint"]:
         raise AssetError(
-            f"{source}: this connector was trained with {about['weights']} ({about['fingerprint']}), but is given "
-            f"another Whisper ({found}). Name that one with --encoder."
+            f"{source}: this connector was trained with {about['weights']} ({about['fingerprint']}), but another Whisper "
+            f"was given ({fingerprint}). Name that one with --encoder."
         )
     tensors = to_published(connector, whisper, partial=options.partial)
     if about.get("window") != checkpoint.WINDOW:
         progress.note(
             "this connector was trained on clips at their own length; the reference code pads every clip to 30 s, and "
-            "will answer otherwise than diva-bench does."
+            "will give other answers than diva-bench."
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     making = target.with_name(f".making-{target.name}")
@@ -113,7 +113,7 @@ def _to_ours(options: Options, catalog: Catalog, progress: Terminal) -> str:
     source = options.source
     if options.encoder is None or options.llm is None:
         raise UserError(
-            f"{source}: a published checkpoint does not say what it was trained between. Name both with --encoder (for "
+            f"{source}: a published checkpoint does not name its encoder and its LLM. Give both with --encoder (for "
             "the 8B one Whisper large-v3) and --llm (Llama 3 8B Instruct): weights from the catalog, or folders."
         )
     whisper = Whisper.load(_folder(catalog, options.encoder, progress))

@@ -46,39 +46,39 @@ def diagnose_command(
             unreadable.append(str(err))
     if not patients:
         raise UnreadableRun("\n".join(unreadable))
-    for said in unreadable:
-        progress.note(said)
-    found = diagnose(patients)
-    write_tables(tables(found, examples), output)
+    for problem in unreadable:
+        progress.note(problem)
+    diagnoses = diagnose(patients)
+    write_tables(tables(diagnoses, examples), output)
     if format == "json":
-        say_json(as_record(found, examples))
+        say_json(as_record(diagnoses, examples))
     elif format == "csv":
-        print_table(long_table(found), "csv")
+        print_table(long_table(diagnoses), "csv")
     else:
-        print_tables(tables(found, examples), format)
+        print_tables(tables(diagnoses, examples), format)
     return 1 if unreadable else 0
 
 
 def _labels(folders: Sequence[RunFolder]) -> dict[Path, str]:
     """Run folder -> model name with edition, or the folder's own name where two of one task would be called the same."""
     names = {folder.place: folder.place.name.rsplit("-", 1)[0] for folder in folders}
-    taken = [(place.parent, name) for place, name in names.items()]
-    return {place: name if taken.count((place.parent, name)) == 1 else place.name for place, name in names.items()}
+    places = [(place.parent, name) for place, name in names.items()]
+    return {place: name if places.count((place.parent, name)) == 1 else place.name for place, name in names.items()}
 
 
 def _patient(job: Job, folder: RunFolder, label: str, catalog: Catalog) -> Patient:
     """A run with the signs counted today, whatever its summary was judged for. Of scores without gold labels, the answers
     are still those to the task that they were imported for."""
-    given = {r.id: r for r in folder.responses()}
-    judged = [s for s in job.samples if s.id in given and given[s.id].status in ("ok", "unsupported")]
+    responses = {r.id: r for r in folder.responses()}
+    judged = [s for s in job.samples if s.id in responses and responses[s.id].status in ("ok", "unsupported")]
     if not judged:
         raise StoreError(f"{folder.path}: no answers yet; there is nothing to diagnose. Run the model first.")
     record = folder.record()
     gold = imported.needs_data(record)
     task = job.task if gold else imported.whole_task(catalog, record, job.task)
-    answers = Answers(task, judged, [given[s.id] for s in judged], gold)
+    answers = Answers(task, judged, [responses[s.id] for s in judged], gold)
     scorer = Adherence(task, **(task.scorers.get("adherence") or {}))
-    summary = _summary(folder, given.values())
+    summary = _summary(folder, responses.values())
     main = summary.metrics.get(summary.primary) if summary else None
     llm = job.model.weights.get("llm")
     return Patient(

@@ -33,18 +33,18 @@ class Asked:
 
 
 def hear_command(
-    models: Sequence[str], asked: Asked, settings: Settings, format: str, paths: Sequence[Path] = ()
+    models: Sequence[str], request: Asked, settings: Settings, format: str, paths: Sequence[Path] = ()
 ) -> int:
     """Exit code: 0 every clip is answered; 1 some are not, and the output says why."""
-    if not asked.clips and asked.record is None:
+    if not request.clips and request.record is None:
         raise UserError("no clip is named. Give audio files or folders, or record one with --record 5.")
     progress, catalog = Terminal(), Catalog(paths)
     specs = _specs(catalog, models, settings, progress)
-    clips = hear.files(asked.clips)
-    if asked.record is not None:
+    clips = hear.files(request.clips)
+    if request.record is not None:
         name = Path(f"recorded-{datetime.now().astimezone():%Y%m%d-%H%M%S}.wav")
-        clips.append(hear.record(asked.record, name, progress))
-    requests, faults = hear.requests(clips, asked.prompt, asked.system, asked.max_new_tokens)
+        clips.append(hear.record(request.record, name, progress))
+    requests, faults = hear.requests(clips, request.prompt, request.system, request.max_new_tokens)
     catalog.fetch(specs, progress)
     replies: list[hear.Reply] = []
     for model in specs:
@@ -56,12 +56,12 @@ def hear_command(
                 adapter.close()
         else:
             replies += [hear.Reply(fault.id, model.name, 0.0, None, fault) for fault in faults]
-    table = hear.table(clips, replies, asked.prompt)
-    if asked.csv:
-        hear.write_csv(asked.csv, table)
-        progress.note(f"written: {asked.csv}")
+    table = hear.table(clips, replies, request.prompt)
+    if request.csv:
+        hear.write_csv(request.csv, table)
+        progress.note(f"written: {request.csv}")
     if format == "rich":
-        _print_blocks(clips, replies, asked)
+        _print_blocks(clips, replies, request)
     else:
         print_table(table, format)
     return 1 if any(reply.response.status != "ok" for reply in replies) else 0
@@ -72,8 +72,8 @@ def _specs(catalog: Catalog, models: Sequence[str], settings: Settings, progress
     edition = cast(Edition | None, settings.model_edition)
     specs = []
     for name in dict.fromkeys(models):
-        chosen = of_model(catalog, name, "full", edition, progress, fetch=edition == "full")
-        spec = with_settings(catalog.model(name, chosen), settings)
+        selection = of_model(catalog, name, "full", edition, progress, fetch=edition == "full")
+        spec = with_settings(catalog.model(name, selection), settings)
         hear.check_takes_audio(spec.name, catalog.adapter_for(spec).accepts)
         specs.append(spec)
     return specs
@@ -88,7 +88,7 @@ def _lines(reply: hear.Reply) -> list[tuple[str, str]]:
     return [*transcript, ("answer", response.text or "(empty)")]
 
 
-def _print_blocks(clips: Sequence[Path], replies: Sequence[hear.Reply], asked: Asked) -> None:
+def _print_blocks(clips: Sequence[Path], replies: Sequence[hear.Reply], request: Asked) -> None:
     """For a terminal: one block a clip, in the order of the clips, with the models below each other."""
     from rich.console import Console
     from rich.text import Text
@@ -96,7 +96,7 @@ def _print_blocks(clips: Sequence[Path], replies: Sequence[hear.Reply], asked: A
     from diva_bench.printable import visible
 
     console = Console(highlight=False, markup=False)
-    say(f"prompt: {asked.prompt}" if asked.prompt else "prompt: none; the clip is all that the model gets")
+    say(f"prompt: {request.prompt}" if request.prompt else "prompt: none; the model gets only the clip")
     for path in clips:
         mine = [reply for reply in replies if reply.clip == str(path)]
         length = max(reply.seconds for reply in mine)

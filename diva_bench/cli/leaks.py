@@ -42,7 +42,7 @@ def leaks_command(options: Options) -> int:
     """Read all training data once, print and write what was found. Raises UserError and DataError before anything is read."""
     progress = Terminal()
     if not options.train:
-        raise UserError(f"--train is missing: the training data to look in. It may be one of:\n{sources.FORMS}")
+        raise UserError(f"--train is missing: the training data. Allowed:\n{sources.FORMS}")
     if options.output is not None:
         _check(options.output)  # an hour of reading is too late to learn that it cannot be written
     rows = [(source, sources.read(source)) for source in options.train]  # says now which of them is none
@@ -73,15 +73,15 @@ def _samples(options: Options, progress: Terminal) -> dict[str, Sequence[Sample]
     """Task -> its samples. `auto` is mini, but full where --data-dir says where the real data are. Of several tasks, those
     without the edition are left out, and said so."""
     catalog = Catalog(list(options.paths))
-    wanted = options.edition if options.edition != "auto" else "full" if options.data_dir else "mini"
+    edition = options.edition if options.edition != "auto" else "full" if options.data_dir else "mini"
     leaves = list(dict.fromkeys(leaf for name in options.tasks for leaf in catalog.subsets(name)))
-    lacking = [leaf for leaf in leaves if wanted not in catalog.task_editions(leaf)]
-    if lacking and len(lacking) < len(leaves):
-        progress.note(f"no edition {wanted}, left out: {', '.join(lacking)}")
-        leaves = [leaf for leaf in leaves if leaf not in lacking]
+    missing = [leaf for leaf in leaves if edition not in catalog.task_editions(leaf)]
+    if missing and len(missing) < len(leaves):
+        progress.note(f"no edition {edition}, left out: {', '.join(missing)}")
+        leaves = [leaf for leaf in leaves if leaf not in missing]
     tasks: dict[str, Sequence[Sample]] = {}
     for leaf in leaves:
-        task = catalog.task(leaf, cast(Edition, wanted))
+        task = catalog.task(leaf, cast(Edition, edition))
         loaded = data.load(
             task, assets.cache_folder(), progress, data_dir=options.data_dir, allow_partial=True, need_audio=False
         )
@@ -119,4 +119,4 @@ def _write(path: Path, text: str) -> None:
 
 
 def _cannot_write(path: Path, err: OSError) -> StoreError:
-    return StoreError(f"{path}: cannot be written ({err.strerror or err}). Choose a file in a folder that is there.")
+    return StoreError(f"{path}: cannot be written ({err.strerror or err}). Choose a file in a folder that exists.")

@@ -59,8 +59,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         from diva_bench import __version__
 
         streams.say(f"diva-bench {__version__}")
@@ -84,7 +84,7 @@ def run(
     model_edition: ModelEdition = None,
     output: Results = Path("results"),
     limit: Limit = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of sampling, of --limit and of the random baseline.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of sampling, of --limit and of the random baseline.")] = 0,
     batch_budget: Annotated[
         float | None,
         typer.Option(min=0.1, help="Padded audio seconds per batch (default: the model's)."),
@@ -94,31 +94,43 @@ def run(
     audio: Annotated[
         list[str] | None,
         typer.Option(
-            help="What is done to the clips: silence, noise, shuffled, an SNR in dB (10), speed=0.9, codec=opus-16k; "
-            "a run of its own each, compared with the one without. May be repeated."
+            help=(
+                "Change the clips (audio condition): silence, noise, shuffled, an SNR in dB (10), speed=0.9, "
+                "codec=opus-16k. Every condition is a separate run, compared with the run on the unchanged clips. May be "
+                "repeated."
+            )
         ),
     ] = None,
     prompts: Annotated[
-        int, typer.Option(min=1, help="Ask in so many wordings and label orders; the first is the task's prompt.")
+        int,
+        typer.Option(
+            min=1,
+            help="Number of prompt variants, each with its own wording and label order; the first is the task's prompt.",
+        ),
     ] = 1,
     prompt: Annotated[
         str | None,
-        typer.Option(help="Ask this in place of the task's prompt; {field} is replaced. A task id of its own."),
+        typer.Option(help="Use this prompt instead of the task's; {field} is replaced. The run gets another task id."),
     ] = None,
     system: Annotated[
-        str | None, typer.Option(help='System message in place of the task\'s; "" for none. A task id of its own.')
+        str | None,
+        typer.Option(help='Use this system message instead of the task\'s; "" for none. The run gets another task id.'),
     ] = None,
     max_new_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Longest answer, tokens, in place of the task's. A task id of its own.")
+        int | None,
+        typer.Option(
+            min=1, help="Maximum length of an answer in tokens, instead of the task's. The run gets another task id."
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be run, and stop.")] = False,
     data_dir: DataDir = None,
     allow_partial: Annotated[
-        bool, typer.Option("--allow-partial", help="Ask though rows are missing; such a run is in no table.")
+        bool,
+        typer.Option("--allow-partial", help="Run although rows of the data are missing; such a run is in no table."),
     ] = False,
     path: Paths = None,
 ) -> None:
-    """Ask models the questions of tasks, judge the answers, print the scores. Run again to resume."""
+    """Run models on tasks, score the answers, print the scores. Run the same command again to resume."""
     from diva_bench.cli.run import run_command
     from diva_bench.evaluation import Settings
 
@@ -149,8 +161,10 @@ def score(
         list[str] | None,
         typer.Option(
             metavar="YAML",
-            help="One more scorer, this time: 'llm_judge: {model: oracle}'. May be repeated. The next `score` without it "
-            "takes its metric out again; what a judge or COMET said stays in the run folder.",
+            help=(
+                "An additional scorer for this scoring: 'llm_judge: {model: oracle}'. May be repeated. The next "
+                "`score` without it removes its metric; the replies of a judge and of COMET stay in the run folder."
+            ),
         ),
     ] = None,
     share_rows: Annotated[
@@ -164,7 +178,7 @@ def score(
     data_dir: DataDir = None,
     path: Paths = None,
 ) -> None:
-    """Judge stored answers again, with today's scorers; the run's model is not asked."""
+    """Score stored answers again with the scorers of this version. No model is run."""
     from diva_bench.cli.results import score_command
 
     raise typer.Exit(score_command(runs, path or [], scorer or [], data_dir, share=share_rows))
@@ -176,13 +190,15 @@ def leaderboard(
     task: OnlyTasks = None,
     format: Format = "rich",
     ranks: Annotated[
-        bool, typer.Option("--ranks", help="Also the interval of every rank: reads all rows, slower.")
+        bool, typer.Option("--ranks", help="Also print the interval of every rank (slower: reads all rows).")
     ] = False,
     output: Report = None,
-    overview: Annotated[bool, typer.Option("--overview", help="Only the tables of tasks by models.")] = False,
+    overview: Annotated[
+        bool, typer.Option("--overview", help="Print only the overview tables, tasks by models.")
+    ] = False,
     in_memory: Annotated[
         bool,
-        typer.Option("--in-memory", help="Also rank models that were given in Python, whose weights are not hashed."),
+        typer.Option("--in-memory", help="Also rank in-memory models of the Python API, whose weights are not hashed."),
     ] = False,
     all_tables: AllTables = False,
     path: Paths = None,
@@ -212,13 +228,13 @@ def migrate(
         bool,
         typer.Option(
             "--data-unchanged",
-            help="You know that transcripts and prompt columns are as they were when the runs were asked; old ids cannot tell.",
+            help="Confirm that transcripts and prompt columns have not changed since the runs were made; old ids cannot show it.",
         ),
     ] = False,
     data_dir: DataDir = None,
     path: Paths = None,
 ) -> None:
-    """Move runs of older versions to the ids that their questions have now; nothing is asked again."""
+    """Move runs of older versions to their current ids. No model is run."""
     from diva_bench.cli.migrate import Options, migrate_command
 
     raise typer.Exit(migrate_command(Options(results, data_unchanged, data_dir, tuple(path or ()))))
@@ -233,11 +249,11 @@ def ablate(
         ),
     ] = None,
     runs: Annotated[
-        bool, typer.Option("--runs", help="Compare runs that exist, imported ones too: a column for each task.")
+        bool, typer.Option("--runs", help="Compare stored runs, also imported ones, with one column per task.")
     ] = False,
-    base: Annotated[str | None, typer.Option(help="The model that all others are a changed form of.")] = None,
+    base: Annotated[str | None, typer.Option(help="The model that the variants are compared with.")] = None,
     against: Annotated[
-        list[str] | None, typer.Option(help="Its variants: names with commas between them; may be repeated.")
+        list[str] | None, typer.Option(help="Variants of the base, with commas between them; may be repeated.")
     ] = None,
     task: OnlyTasks = None,
     edition: Edition = "auto",
@@ -248,10 +264,10 @@ def ablate(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="Compare by this one (default: the task's primary). With --runs also TASK=NAME; repeatable.",
+            help="Metric to compare (default: the task's primary metric). With --runs also TASK=NAME; may be repeated.",
         ),
     ] = None,
-    ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Ask what is missing, or only use what is there.")] = True,
+    ask: Annotated[bool, typer.Option("--ask/--no-ask", help="Run what is missing, or use only stored runs.")] = True,
     limit: Limit = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -260,7 +276,7 @@ def ablate(
 ) -> None:
     """Compare variants of a model with it, sample by sample: differences, intervals, p-values, training compute.
 
-    Either --base and --against, which are asked what is missing, or --runs BASE OTHER... of what is on disk.
+    Either --base and --against, for which missing runs are made, or --runs BASE OTHER... for stored runs.
     """
     from diva_bench.cli.ablate import ablate_command, check_words, models_of
     from diva_bench.cli.ablate_runs import ablate_runs_command
@@ -295,13 +311,13 @@ def ablate(
 @app.command(name="list")
 def list_(
     kind: Annotated[Literal["tasks", "models", "metrics", "runs"], typer.Argument(help="What to list.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="With runs: the folder that has them.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="With `runs`: the folder of the runs.")] = Path(
         "results"
     ),
     format: Format = "rich",
     path: Paths = None,
 ) -> None:
-    """List the tasks, models or metrics that there are, or the runs of a folder."""
+    """List the available tasks, models or metrics, or the runs of a folder."""
     from diva_bench.cli.browse import list_command
 
     raise typer.Exit(list_command(kind, path or [], output, format))
@@ -325,7 +341,7 @@ def validate(
     data_dir: DataDir = None,
     path: Paths = None,
 ) -> None:
-    """Check YAML files and everything they name: of a task also its data, its scorers and its prompt."""
+    """Check YAML files and everything they refer to; for a task also its data, scorers and prompt."""
     from diva_bench.cli.validate import validate_command
 
     raise typer.Exit(validate_command(files, path or [], data_dir))
@@ -340,50 +356,58 @@ def pull(
     data_dir: DataDir = None,
     weights_file: Annotated[
         list[Path] | None,
-        typer.Option(help="A file of weights that you have; it is known by its sha256. May be repeated."),
+        typer.Option(help="A weights file that you already have; it is identified by its sha256. May be repeated."),
     ] = None,
     path: Paths = None,
 ) -> None:
-    """Fetch weights and data ahead of a run; of licensed data say where to ask and where to put it."""
+    """Download weights and data before a run. For licensed data, print where to request it and where to put it."""
     from diva_bench.cli.weights import Pull, pull_command
 
-    asked = Pull(model or [], task or [], edition, model_edition, data_dir, weights_file or [], path or [])
-    raise typer.Exit(pull_command(asked))
+    options = Pull(model or [], task or [], edition, model_edition, data_dir, weights_file or [], path or [])
+    raise typer.Exit(pull_command(options))
 
 
 @app.command()
 def train(
-    preset: Annotated[str, typer.Option(help="paper, mini or nano.")] = "nano",
+    preset: Annotated[str, typer.Option(help="Preset: paper, mini or nano.")] = "nano",
     data: Annotated[
         list[str] | None,
-        typer.Option(help="Speech in any form that `new task` takes, or hub:owner/name; may be repeated."),
+        typer.Option(help="Training data in any form that `new task` takes, or hub:owner/name; may be repeated."),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Checkpoints, metrics, connector.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for checkpoints, metrics and the connector.")
+    ] = None,
     ablation: Annotated[
         str | None,
-        typer.Option(help="One thing changed: align_only, distill_only, scratch, mlp, kl, released, ..."),
+        typer.Option(
+            help="Ablation, one change to the preset: align_only, distill_only, scratch, mlp, kl, released, ..."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Any setting that --dry-run lists; may be repeated."),
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change a setting that --dry-run lists; may be repeated."),
     ] = None,
     eval_task: Annotated[
         list[str] | None,
-        typer.Option("--eval-task", help="Also score a few samples of these tasks now and then."),
+        typer.Option("--eval-task", help="Also evaluate on a few samples of these tasks during the training."),
     ] = None,
-    eval_limit: Annotated[int, typer.Option(min=1, help="Samples of each.")] = 8,
-    cache: Annotated[Path | None, typer.Option(help="Outputs of the frozen parts, shared by all trainings.")] = None,
-    cache_gb: Annotated[float, typer.Option(min=0.0, help="What each kind of them may take, gigabytes.")] = 20.0,
+    eval_limit: Annotated[int, typer.Option(min=1, help="Number of samples for each --eval-task.")] = 8,
+    cache: Annotated[
+        Path | None, typer.Option(help="Cache folder for outputs of the frozen parts, shared by all trainings.")
+    ] = None,
+    cache_gb: Annotated[
+        float, typer.Option(min=0.0, help="Limit of the cache for each kind of output, in gigabytes.")
+    ] = 20.0,
     name: Annotated[
         str | None,
-        typer.Option(help="Of the weights installed here (default: diva-PRESET[-ABLATION])."),
+        typer.Option(help="Name of the weights that are installed (default: diva-PRESET[-ABLATION])."),
     ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = False,
     plot: Annotated[bool, typer.Option("--plot", help="Draw the curves of --output as PNG, and stop.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print all settings, and stop.")] = False,
     path: Paths = None,
 ) -> None:
-    """Train a DiVA connector from transcripts alone. Run again to go on from the last checkpoint."""
+    """Train a DiVA connector from transcripts alone. Run the same command again to continue from the last checkpoint."""
     from diva_bench.cli.train import Options, train_command
 
     options = Options(
@@ -410,13 +434,16 @@ def convert(
     source: Annotated[Path, typer.Argument(help="An exported connector's folder, or a published file or folder.")],
     target: Annotated[Path, typer.Argument(help="A .safetensors file (published) or a folder (diva-bench).")],
     encoder: Annotated[str | None, typer.Option(help="Whisper: name of weights, or folder.")] = None,
-    llm: Annotated[str | None, typer.Option(help="The LLM, likewise; only to diva-bench.")] = None,
+    llm: Annotated[str | None, typer.Option(help="LLM: name of weights, or folder; only with --to diva-bench.")] = None,
     to: Annotated[
         Literal["published", "diva-bench"] | None,
-        typer.Option(help="Default: what SOURCE is not."),
+        typer.Option(help="Target format (default: the one that SOURCE does not have)."),
     ] = None,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Publish fewer layers than Whisper has; the reference code refuses that.")
+        bool,
+        typer.Option(
+            "--partial", help="Write a checkpoint with fewer layers than Whisper; the reference code cannot load it."
+        ),
     ] = False,
     path: Paths = None,
 ) -> None:
@@ -432,11 +459,15 @@ def probe(
     model: Models,
     data: Annotated[list[str], typer.Option(help="Clips with transcripts, as for train; may be repeated.")],
     edition: Annotated[
-        Literal["mini", "nano", "full"], typer.Option("--model-edition", "--edition", help="Of the models.")
+        Literal["mini", "nano", "full"], typer.Option("--model-edition", "--edition", help="Edition of the models.")
     ] = "mini",
-    repeat: Annotated[bool, typer.Option(help="Have the words repeated; else look at virtual tokens only.")] = True,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write all of it as JSON.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many clips.")] = None,
+    repeat: Annotated[
+        bool, typer.Option(help="Also ask the models to repeat the words; otherwise evaluate only the virtual tokens.")
+    ] = True,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write the whole report to this file, as JSON.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only this number of clips, from the first.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ... (default: the model's).")] = None,
     dtype: Annotated[Literal["float32", "bfloat16"] | None, typer.Option(help="Number format.")] = None,
     format: Format = "rich",
@@ -469,7 +500,7 @@ def hear(
     record: Annotated[
         float | None,
         typer.Option(
-            min=0.5, max=30, help="Also record so many seconds from the microphone (needs diva-bench[record])."
+            min=0.5, max=30, help="Also record this number of seconds from the microphone (needs diva-bench[record])."
         ),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the replies to this CSV file.")] = None,
@@ -479,13 +510,13 @@ def hear(
     format: Format = "rich",
     path: Paths = None,
 ) -> None:
-    """Show what models hear in clips of your own, and what they answer."""
+    """Print the transcript and the answer of models for your own clips."""
     from diva_bench.cli.hear import Asked, hear_command
     from diva_bench.evaluation import Settings
 
     settings = Settings(model_edition=edition, device=device, dtype=dtype)
-    asked = Asked(clips or [], record, prompt, system, max_new_tokens, csv)
-    raise typer.Exit(hear_command(model or ["diva"], asked, settings, format, path or []))
+    request = Asked(clips or [], record, prompt, system, max_new_tokens, csv)
+    raise typer.Exit(hear_command(model or ["diva"], request, settings, format, path or []))
 
 
 @app.command()
@@ -496,12 +527,12 @@ def doctor(
     ] = None,
     edition: Annotated[
         Literal["auto", "full", "mini", "nano"],
-        typer.Option("--model-edition", "--edition", help="Of that model."),
+        typer.Option("--model-edition", "--edition", help="Edition of that model."),
     ] = "auto",
-    verify: Annotated[bool, typer.Option("--verify", help="Hash every file in the cache again.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Verify the sha256 of every file in the cache.")] = False,
     path: Paths = None,
 ) -> None:
-    """Say what is here, what is missing, how large it is, and on which device models would run."""
+    """Print what is installed, what is missing, how large it is, and on which device models run."""
     from diva_bench.cli.weights import doctor_command
 
     raise typer.Exit(doctor_command(model, edition, verify, path or []))
@@ -542,10 +573,10 @@ def _answer() -> int:
         return int(app(standalone_mode=False) or 0)
     except Interrupted as err:
         number = getattr(err.cause, "number", signal.SIGINT)
-        kept = getattr(err.cause, "__notes__", None) or [
-            "what was written is kept: run the same command again to go on"
+        notes = getattr(err.cause, "__notes__", None) or [
+            "what was written is kept: run the same command again to continue"
         ]
-        streams.say(f"\nstopped; {'; '.join(kept)}.", error=True)
+        streams.say(f"\nstopped; {'; '.join(notes)}.", error=True)
         return 128 + int(number)
     except Exception as err:
         from diva_bench.errors import UserError
@@ -553,9 +584,9 @@ def _answer() -> int:
         if hasattr(err, "show") and hasattr(
             err, "exit_code"
         ):  # of the command line itself; its class is private to typer
-            told = io.StringIO()
-            err.show(file=told)
-            streams.say(_plain(told.getvalue()), error=True)
+            usage = io.StringIO()
+            err.show(file=usage)
+            streams.say(_plain(usage.getvalue()), error=True)
             return int(err.exit_code)
         if isinstance(err, UserError):
             streams.say(f"diva-bench: {err}", error=True)

@@ -32,18 +32,18 @@ _YES, _NO = ("yes", "true", "1"), ("no", "false", "0")
 
 def entries(manifest: Path, defaults: Options) -> list[tuple[str, Options]]:
     """(file:line, options) of every row. Raises PredictionError naming all rows that say something that is not allowed."""
-    found: list[tuple[str, Options]] = []
+    rows_of_manifest: list[tuple[str, Options]] = []
     wrong: list[str] = []
     for where, row in _rows(manifest):
         try:
-            found.append((where, _entry(row, manifest.parent, defaults)))
+            rows_of_manifest.append((where, _entry(row, manifest.parent, defaults)))
         except UserError as err:
             wrong.append(f"{where}: {err}")
     if wrong:
         raise PredictionError("\n".join(wrong))
-    if not found:
+    if not rows_of_manifest:
         raise PredictionError(f"{manifest}: has no rows.")
-    return found
+    return rows_of_manifest
 
 
 def _rows(manifest: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -70,31 +70,31 @@ def _name(column: str, where: str) -> str:
 
 
 def _entry(row: Mapping[str, Any], folder: Path, defaults: Options) -> Options:
-    said: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for column, value in row.items():
         name = _name(column, "this row")
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
-        if name in said:
+        if name in values:
             raise PredictionError(f"{name} is given twice.")
-        said[name] = _READERS[name](value, folder)
-    files = said.pop("file", [])
-    options = replace(defaults, files=files, **said)
-    for lacking, there in (("file", files), ("task", options.task), ("model_name", options.model_name)):
+        values[name] = _READERS[name](value, folder)
+    files = values.pop("file", [])
+    options = replace(defaults, files=files, **values)
+    for missing, there in (("file", files), ("task", options.task), ("model_name", options.model_name)):
         if not there:
-            raise PredictionError(f"no {lacking}. A row needs file, task and model_name.")
+            raise PredictionError(f"no {missing}. A row needs file, task and model_name.")
     return options
 
 
 def _files(value: Any, folder: Path) -> list[Path]:
-    found: list[Path] = []
+    files: list[Path] = []
     for name in value if isinstance(value, list) else [value]:
         path = folder / _text(name, "file")
         matching = sorted(Path(match) for match in glob.glob(str(path))) if not path.exists() else []
         if not matching and not path.exists() and SUBSET not in str(path):
             raise PredictionError(f"{path}: no such file (paths are relative to the manifest).")
-        found += matching or [path]
-    return found
+        files += matching or [path]
+    return files
 
 
 def _text(value: Any, column: str) -> str:
@@ -104,10 +104,10 @@ def _text(value: Any, column: str) -> str:
 
 
 def _one_of(value: Any, column: str, allowed: tuple[str, ...]) -> str:
-    said = str(value).strip()
-    if said not in allowed:
-        raise PredictionError(f"{column} is {said!r}. Allowed: {', '.join(allowed)}.")
-    return said
+    text = str(value).strip()
+    if text not in allowed:
+        raise PredictionError(f"{column} is {text!r}. Allowed: {', '.join(allowed)}.")
+    return text
 
 
 _READERS: dict[str, Callable[[Any, Path], Any]] = {

@@ -91,14 +91,14 @@ def _alone(results: Path) -> Iterator[None]:
 
 def _examined(catalog: Catalog, folder: RunFolder, options: Options, progress: Progress) -> Job:
     """The Job of a run of an older version, with the identity that it has now. UserError says why it has none."""
-    asked, record, where = folder.task_record(), folder.record(), folder.path
-    if former.run_hash(former.task_hash(asked), record["model"], record["adapter_version"]) != record["hash"]:
-        raise StoreError(f"{where}: its ids are not those that an older version gives to what its records say.")
+    task_record, record, where = folder.task_record(), folder.record(), folder.path
+    if former.run_hash(former.task_hash(task_record), record["model"], record["adapter_version"]) != record["hash"]:
+        raise StoreError(f"{where}: its ids do not match its records.")
     job = stored_job(catalog, folder, progress, data_dir=options.data_dir)
-    now, then = former.identity(job.former_record), former.identity(asked)
+    now, then = former.identity(job.former_record), former.identity(task_record)
     if changed := [key for key in {**then, **now} if now.get(key) != then.get(key)]:
         raise StoreError(
-            f"{where}: task {job.task.name} has changed since this was asked ({', '.join(changed)}): its answers are to "
+            f"{where}: task {job.task.name} has changed since this run ({', '.join(changed)}): its answers are to "
             "another question. Move the folder away, and run the model again."
         )
     accepts: frozenset[str] = frozenset()
@@ -107,7 +107,7 @@ def _examined(catalog: Catalog, folder: RunFolder, options: Options, progress: P
         if adapter.version != job.adapter_version:
             raise StoreError(
                 f"{where}: version {job.adapter_version} of adapter {job.model.adapter} answered it, and now there is version "
-                f"{adapter.version}, which asks or answers otherwise. Run the model again."
+                f"{adapter.version}, which can give other answers. Run the model again."
             )
         accepts, job = adapter.accepts, replace(job, chat=getattr(adapter, "chat", None), frame=None)
         job = _framed(catalog, job, where)
@@ -118,26 +118,29 @@ def _examined(catalog: Catalog, folder: RunFolder, options: Options, progress: P
 
 def _framed(catalog: Catalog, job: Job, where: Path) -> Job:
     """With the chat frame, which must be the one that an older version rendered."""
-    [known] = framed(catalog, [job])
-    if not known.named:
+    [framed_job] = framed(catalog, [job])
+    if not framed_job.named:
         asset = job.model.weights[job.chat or ""]
         raise StoreError(
-            f"{where}: the chat template that it was asked in is part of its id, and comes with the weights {asset.name}, which "
-            f"are not on this machine. Fetch them (`diva-bench pull --model {job.model.name}`) and migrate again."
+            f"{where}: its id depends on the chat template in the weights {asset.name}, which are not on this machine. "
+            f"Fetch them (`diva-bench pull --model {job.model.name}`) and migrate again."
         )
-    if known.frame is not None and chat.frame(_llm(known), bool(job.task.system), told=False) != known.frame:
+    if (
+        framed_job.frame is not None
+        and chat.frame(_llm(framed_job), bool(job.task.system), with_date=False) != framed_job.frame
+    ):
         raise StoreError(
-            f"{where}: the chat template of its LLM writes the day into the prompt; it was asked with the date of its own day, "
-            f"and is now asked with {chat.TODAY}. Run the model again."
+            f"{where}: the chat template of its LLM writes the date into the prompt; the run has the date of its day, and "
+            f"this version uses {chat.TODAY}. Run the model again."
         )
-    return known
+    return framed_job
 
 
 def _llm(job: Job) -> Path:
     """Folder of the weights with the chat template, which are here."""
-    found = assets.locate(job.model.weights[job.chat or ""], Path())
-    assert found is not None
-    return found
+    folder = assets.locate(job.model.weights[job.chat or ""], Path())
+    assert folder is not None
+    return folder
 
 
 def _check_untold(job: Job, record: Json, accepts: frozenset[str], where: Path, options: Options) -> None:
@@ -151,8 +154,8 @@ def _check_untold(job: Job, record: Json, accepts: frozenset[str], where: Path, 
     same_commit = job.dataset.revision and job.dataset.revision == record.get("data_revision")
     if untold and not same_commit and not options.vouched:
         raise StoreError(
-            f"{where}: its id says nothing of {' and '.join(untold)}, so nobody can tell whether that has changed since it was "
-            "asked. If you know that it has not, say so with --data-unchanged; else move the folder away."
+            f"{where}: its id does not cover {' and '.join(untold)}, so a change since the run cannot be detected. If "
+            f"nothing has changed, give --data-unchanged; otherwise move the folder away."
         )
 
 
@@ -172,11 +175,14 @@ def _check_lengths(job: Job, folder: RunFolder, accepts: frozenset[str]) -> None
         turn = (request.prompt, request.system)
         if turn not in framing:
             framing[turn] = sum(count(text) for text in chat.around(tokenizer, *turn))
-        said = tokens.get("virtual", tokens.get("text", 0))
+        transcript_tokens = tokens.get("virtual", tokens.get("text", 0))
         words = request.transcript if "text" in accepts else answers[sample.id].heard
-        if tokens.get("prompt") != framing[turn] + said or ("text" in tokens and said != count(words or "")):
+        if tokens.get("prompt") != framing[turn] + transcript_tokens or (
+            "text" in tokens and transcript_tokens != count(words or "")
+        ):
             raise StoreError(
-                f"{folder.path}: sample {sample.id} was asked in {tokens.get('prompt')} tokens, of which {said} were what was "
+                f"{folder.path}: sample {sample.id} was asked in {tokens.get('prompt')} tokens, of which "
+                f"{transcript_tokens} were what was "
                 "said; now they are not as many. Its question has changed: run the model again."
             )
 
@@ -225,9 +231,7 @@ def _same_answers(run: Path, target: Path) -> None:
     if any(not (f / name).is_file() for f in (run, target) for name in names) or any(
         (run / name).read_bytes() != (target / name).read_bytes() for name in names
     ):
-        raise StoreError(
-            f"{run}: its new folder {target} is there already, with other answers. Keep one: move the other away."
-        )
+        raise StoreError(f"{run}: its new folder {target} already exists and has other answers. Move one of them away.")
 
 
 def _rename_summary(path: Path, task: Mapping[str, Any], run: Mapping[str, Any]) -> None:

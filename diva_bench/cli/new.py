@@ -18,12 +18,12 @@ from diva_bench.specs import Speech
 if TYPE_CHECKING:
     from diva_bench.catalog import Catalog
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write files for data of your own.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write YAML files for your own data.")
 
 
 @app.callback()
 def _root() -> None:
-    """Write files for data of your own."""
+    """Write YAML files for your own data."""
 
 
 @app.command()
@@ -34,16 +34,18 @@ def task(
             help="CSV, JSON lines, AudioFolder, save_to_disk, Common Voice, Kaldi, NeMo, Lhotse or parquet: file or folder."
         ),
     ],
-    name: Annotated[str | None, typer.Option(help="Of the task (default: that of the data).")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the task (default: the name of the data).")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write (default: NAME.yaml).")] = None,
-    reference: Annotated[str | None, typer.Option(help="Column of what a model should answer.")] = None,
-    split: Annotated[str | None, typer.Option(help="Of data that has several.")] = None,
-    speech: Annotated[Literal["synthetic", "human"] | None, typer.Option(help="Who speaks in the clips.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Column with the accepted answer.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split, where the data has several.")] = None,
+    speech: Annotated[
+        Literal["synthetic", "human"] | None, typer.Option(help="Whether people or synthetic voices speak.")
+    ] = None,
     path: Paths = None,
 ) -> None:
     """Write a task file for data of your own; it can be run at once. What it guessed is said: check it."""
-    asked = New(data, name=name, output=output, reference=reference, split=split, speech=speech, paths=path or [])
-    raise typer.Exit(new_task(asked))
+    options = New(data, name=name, output=output, reference=reference, split=split, speech=speech, paths=path or [])
+    raise typer.Exit(new_task(options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,53 +61,53 @@ class New:
     paths: list[Path] = field(default_factory=list)
 
 
-def new_task(asked: New) -> int:
+def new_task(options: New) -> int:
     """Exit code: 0 the file passes `validate`; 1 it is written and does not, and why is said."""
     from diva_bench.catalog import Catalog
     from diva_bench.cli.validate import validate_command
     from diva_bench.data.detect import detect
     from diva_bench.data.draft import draft, name_of
 
-    found = detect(asked.data)
-    name = asked.name or _free(Catalog(asked.paths), name_of(asked.data.resolve()))
-    file = asked.output or Path(f"{name}.yaml")
+    form = detect(options.data)
+    name = options.name or _free(Catalog(options.paths), name_of(options.data.resolve()))
+    file = options.output or Path(f"{name}.yaml")
     if file.exists():
-        raise UserError(f"{file}: is there already. Give --output or --name, or move it away.")
+        raise UserError(f"{file}: already exists. Give --output or --name, or move it away.")
     if not file.parent.is_dir():
         raise UserError(f"{file.parent}: no such folder. Make it, or give another --output.")
-    split = _split(found.path, found.splits, asked.split)
-    made = draft(found, name, _place(found.path, file), split=split, reference=asked.reference, speech=asked.speech)
+    split = _split(form.path, form.splits, options.split)
+    made = draft(form, name, _place(form.path, file), split=split, reference=options.reference, speech=options.speech)
     try:
-        file.write_text(made.text(f"diva-bench new task {visible(str(asked.data))}"), encoding="utf-8")
+        file.write_text(made.text(f"diva-bench new task {visible(str(options.data))}"), encoding="utf-8")
     except OSError as err:
         raise UserError(f"{file}: cannot be written ({err.strerror}).") from err
     say(f"{file}: written. What was guessed:")
     width = max(map(len, made.said))
     for what, guess in made.said.items():
         say(f"  {what:{width}}  {visible(guess)}")
-    wrong = validate_command([file], asked.paths)
+    wrong = validate_command([file], options.paths)
     say(
-        f"Ask a model: diva-bench run -m cascade -t {file}"
+        f"Run a model: diva-bench run -m cascade -t {file}"
         if not wrong
-        else f"Mend {file}, then: diva-bench validate {file}"
+        else f"Correct {file}, then: diva-bench validate {file}"
     )
     return 1 if wrong else 0
 
 
 def _free(catalog: Catalog, name: str) -> str:
     """The name, or one beside it where there is such a task."""
-    taken = set(catalog.suites())
-    while name in taken or catalog.has("task", name):
+    names = set(catalog.suites())
+    while name in names or catalog.has("task", name):
         name = f"my-{name}"
     return name
 
 
-def _split(path: Path, splits: list[str], wanted: str | None) -> str | None:
+def _split(path: Path, splits: list[str], split: str | None) -> str | None:
     """The one that is wanted; else test, else the only one. UserError where several are left."""
-    if wanted is not None and splits and wanted not in splits:
-        raise UserError(f"{path}: has no split {wanted!r}; there is {', '.join(splits)}.")
-    if wanted is not None or not splits:
-        return wanted
+    if split is not None and splits and split not in splits:
+        raise UserError(f"{path}: has no split {split!r}; available: {', '.join(splits)}.")
+    if split is not None or not splits:
+        return split
     if "test" in splits or len(splits) == 1:
         return "test" if "test" in splits else splits[0]
     raise UserError(f"{path}: has the splits {', '.join(splits)}; name one with --split.")

@@ -10,15 +10,15 @@ import typer
 
 def names(words: list[str] | None) -> list[str]:
     """The names in words such as "a" and "b,c"; the path of a file is one, whatever is in it."""
-    found = [[word] if Path(word).is_file() else word.split(",") for word in words or ()]
-    return [name for some in found for one in some if (name := one.strip())]
+    parts = [[word] if Path(word).is_file() else word.split(",") for word in words or ()]
+    return [name for some in parts for one in some if (name := one.strip())]
 
 
 def _models(incomplete: str) -> list[str]:
     """For the shell's completion."""
     from diva_bench.catalog import Catalog
 
-    return _completed(incomplete, [found.spec.name for found in Catalog().models()])
+    return _completed(incomplete, [entry.spec.name for entry in Catalog().models()])
 
 
 def _tasks(incomplete: str) -> list[str]:
@@ -26,7 +26,7 @@ def _tasks(incomplete: str) -> list[str]:
     from diva_bench.catalog import Catalog
 
     catalog = Catalog()
-    every = [*catalog.suites(), *(found.spec.name for found in catalog.tasks())]
+    every = [*catalog.suites(), *(entry.spec.name for entry in catalog.tasks())]
     return _completed(
         incomplete, [*every, *(leaf for task in catalog.suites()["all"] for leaf in catalog.subsets(task))]
     )
@@ -71,15 +71,22 @@ OnlyTasks = Annotated[
 Edition = Annotated[
     Literal["auto", "full", "mini", "nano"],
     typer.Option(
-        "--edition", help="Of the data. full: the real data; mini: small, embedded; nano: mini, asked of nano models."
+        "--edition",
+        help="Edition of the data. full: the real data; mini: small, included; nano: mini data with nano models.",
     ),
 ]
 ModelEdition = Annotated[
     Literal["full", "mini", "nano"] | None,
-    typer.Option("--model-edition", help="Of the models (default: that of the data where they have it, else mini)."),
+    typer.Option(
+        "--model-edition",
+        help="Edition of the models (default: the edition of the data if the model has it, else mini).",
+    ),
 ]
-Results = Annotated[Path, typer.Option("--output", "-o", help="Where runs are kept.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="Ask only so many samples; a run of its own.")]
+Results = Annotated[Path, typer.Option("--output", "-o", help="Folder of runs.")]
+Limit = Annotated[
+    int | None,
+    typer.Option(min=1, help="Use only this number of samples; such a run is a trial, separate from full runs."),
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 (default: the model's).")]
 Dtype = Annotated[
     Literal["float32", "bfloat16", "float16"] | None,
@@ -89,18 +96,20 @@ DataDir = Annotated[
     Path | None,
     typer.Option(help="Folder of the full tasks' corpora, or one corpus (default: DIVA_BENCH_DATA)."),
 ]
-Format = Annotated[Literal["rich", "md", "csv", "latex", "json"], typer.Option(help="How to print it.")]
+Format = Annotated[Literal["rich", "md", "csv", "latex", "json"], typer.Option(help="Output format.")]
 Report = Annotated[
     Path | None,
     typer.Option(
         "--output",
         "-o",
-        help="Also write the tables to this file, in the format that its ending names: .md, .csv, .tex, .json or .txt.",
+        help="Also write the tables to this file; its ending sets the format: .md, .csv, .tex, .json or .txt.",
     ),
 ]
 AllTables = Annotated[
     bool,
-    typer.Option("--all-tables", help="With --format csv: every table, not only the first; a blank line between them."),
+    typer.Option(
+        "--all-tables", help="With --format csv: print every table, not only the first, with blank lines between them."
+    ),
 ]
 Paths = Annotated[
     list[Path] | None, typer.Option("--path", help="Folder of your own task and model YAML files; may be repeated.")

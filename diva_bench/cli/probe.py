@@ -27,7 +27,7 @@ _TOKENS = ("nearest", "read_wer", "align", "distill", "kl", "first_token")
 
 def probe_command(
     models: Sequence[str],
-    given: Sequence[str],
+    sources: Sequence[str],
     settings: Settings,
     repeat: bool,
     target: Path | None,
@@ -42,37 +42,37 @@ def probe_command(
     catalog, progress = Catalog(paths), Terminal()
     specs = [_with_dtype(catalog.model(m, cast(Edition, settings.edition)), settings) for m in dict.fromkeys(models)]
     catalog.fetch(specs, progress)
-    heard, skipped = probe.clips(given, max_seconds=30.0)
-    heard = heard[: settings.limit]
-    asked = {clip.sample.id for clip in heard}
-    record: dict[str, Any] = {"clips": len(heard), "skipped": skipped, "prompt": probe.PROMPT, "models": {}}
+    clips_read, skipped = probe.clips(sources, max_seconds=30.0)
+    clips_read = clips_read[: settings.limit]
+    ids = {clip.sample.id for clip in clips_read}
+    record: dict[str, Any] = {"clips": len(clips_read), "skipped": skipped, "prompt": probe.PROMPT, "models": {}}
     failed = 0
     base: tuple[list[Row], list[probe.Heard]] | None = None
     for model in specs:
-        found: dict[str, Any] = {"dtype": model.runtime.dtype, "edition": model.edition}
+        entry: dict[str, Any] = {"dtype": model.runtime.dtype, "edition": model.edition}
         if repeat:
-            found |= _repeat(catalog, model, heard, progress)
-            failed += found["failed"]
+            entry |= _repeat(catalog, model, clips_read, progress)
+            failed += entry["failed"]
         if model.adapter == "diva":
             try:
-                rows, clips, more = _rows(model, catalog.fetch([model], progress), given, asked, progress)
+                rows, clips, more = _rows(model, catalog.fetch([model], progress), sources, ids, progress)
             except DataError as err:  # the same data could be read before: not one text fits
                 rows, clips, more = [], [], {"skipped": str(err)}
-            found |= {"tokens": probe.estimates(rows, clips, evaluate.reduce), **more}
+            entry |= {"tokens": probe.estimates(rows, clips, evaluate.reduce), **more}
             if not rows:
                 progress.note(
-                    f"{model.name}: none of the {len(heard)} transcripts fits its virtual tokens, so these are not looked at; "
-                    f"give clips of fewer words (skipped: {more['skipped'] or 'none'})"
+                    f"{model.name}: none of the {len(clips_read)} transcripts fits its virtual tokens, so these are not "
+                    f"evaluated; give clips of fewer words (skipped: {more['skipped'] or 'none'})"
                 )
                 failed += 0 if repeat else 1
             base = base or ((rows, clips) if rows else None)
             if base and rows is not base[0] and (apart := probe.differences((rows, clips), base, evaluate.reduce)):
-                found["differences"] = apart
-        record["models"][model.name] = found
+                entry["differences"] = apart
+        record["models"][model.name] = entry
         if target:  # as it goes: the next model may be killed
             target.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print_table(_table(record), format)
-    if any("differences" in found for found in record["models"].values()):
+    if any("differences" in entry for entry in record["models"].values()):
         say()
         print_table(_differences(record), format)
     return 1 if failed else 0
@@ -83,20 +83,20 @@ def _with_dtype(model: ModelSpec, settings: Settings) -> ModelSpec:
     return model.model_copy(update={"runtime": Runtime(**{**model.runtime.model_dump(), **changes})})
 
 
-def _repeat(catalog: Catalog, model: ModelSpec, heard: Sequence[Any], progress: Terminal) -> dict[str, Any]:
+def _repeat(catalog: Catalog, model: ModelSpec, clips: Sequence[Any], progress: Terminal) -> dict[str, Any]:
     """Word error rates of one model."""
     from diva_bench.training import probe
 
     adapter, scorer = catalog.load(model, progress), probe.scorer()
-    rows, failed = probe.repeat(adapter, scorer, heard, progress, model.name)
+    rows, failed = probe.repeat(adapter, scorer, clips, progress, model.name)
     adapter.close()
-    return {"wer": probe.estimates(rows, heard, scorer.reduce), "failed": failed, "signature": scorer.signature}
+    return {"wer": probe.estimates(rows, clips, scorer.reduce), "failed": failed, "signature": scorer.signature}
 
 
 def _rows(
-    model: ModelSpec, folders: dict[str, Path], given: Sequence[str], asked: set[str], progress: Terminal
+    model: ModelSpec, folders: dict[str, Path], sources: Sequence[str], ids: set[str], progress: Terminal
 ) -> tuple[list[Row], list[Any], dict[str, Any]]:
-    """Token and distribution statistics of the `asked` clips, by training's own means: all held out, the same caches;
+    """Token and distribution statistics of the `ids` clips, by training's own means: all held out, the same caches;
     and what a constant answer would score, and what was skipped."""
     from diva_bench.diva import checkpoint
     from diva_bench.training import evaluate, probe
@@ -114,18 +114,18 @@ def _rows(
     cache = assets.cache_folder() / "training"
     run = prepare(
         config, whisper_dir=folders[model.weights["encoder"].name], llm_dir=folders[model.weights["llm"].name],
-        given=given, output=cache, cache=cache, progress=progress,
+        sources=sources, output=cache, cache=cache, progress=progress,
     )  # fmt: skip
     checkpoint.load_encoder(folder, run.whisper)
     clips = probe.transcribed(run)
-    chosen = [i for i, clip in enumerate(clips) if clip.sample.id in asked]
-    rows = evaluate.clip_rows(run, connector.to(run.device), chosen)
+    selection = [i for i, clip in enumerate(clips) if clip.sample.id in ids]
+    rows = evaluate.clip_rows(run, connector.to(run.device), selection)
     more = {
         "alignment": size.alignment,
-        "constant": evaluate.constant_scores(run, chosen) if chosen else {},
+        "constant": evaluate.constant_scores(run, selection) if selection else {},
         "skipped": run.clips.skipped,
     }
-    return list(rows), [clips[i] for i in chosen], more
+    return list(rows), [clips[i] for i in selection], more
 
 
 def _config(folder: Path, model: ModelSpec) -> TrainConfig:
@@ -133,23 +133,23 @@ def _config(folder: Path, model: ModelSpec) -> TrainConfig:
     about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     # a config.json of before it said so: training.json does
     trained = training_record(folder).get("config", {})
-    known = dict(about.get("alignment") or {k: trained[k] for k in ("aligned", "shift") if k in trained})
-    known["window_seconds"] = 30.0 if about["encoder"].get("window") == WINDOW else None
+    settings = dict(about.get("alignment") or {k: trained[k] for k in ("aligned", "shift") if k in trained})
+    settings["window_seconds"] = 30.0 if about["encoder"].get("window") == WINDOW else None
     return replace(
         PRESETS["nano"](),
         encoder=model.weights["encoder"].name,
         llm=model.weights["llm"].name,
-        **known,
+        **settings,
     )
 
 
 def _table(record: dict[str, Any]) -> Table:
     """One row per model and group of clips."""
     rows: list[list[Cell]] = []
-    measured = [m for m in _TOKENS if any(m in _whole(found) for found in record["models"].values()) or m != "read_wer"]
-    for name, found in record["models"].items():
-        for group in found.get("wer") or found.get("tokens", {}):
-            wer, tokens = (found.get(part, {}).get(group, {}) for part in ("wer", "tokens"))
+    measured = [m for m in _TOKENS if any(m in _whole(entry) for entry in record["models"].values()) or m != "read_wer"]
+    for name, entry in record["models"].items():
+        for group in entry.get("wer") or entry.get("tokens", {}):
+            wer, tokens = (entry.get(part, {}).get(group, {}) for part in ("wer", "tokens"))
             numbers = [wer.get("wer"), *map(tokens.get, measured)]
             rows.append([name, group, next(int(number["n"]) for number in numbers if number), *map(_cell, numbers)])
     columns = [
@@ -167,33 +167,33 @@ def _table(record: dict[str, Any]) -> Table:
         "distill: distance of the last hidden states; kl: nats; first token: % of answers that begin as the text's would",
         "95 % intervals: cluster bootstrap, 10000 resamples, one text a cluster",
     ]
-    constants = {tuple(found["constant"].items()) for found in record["models"].values() if found.get("constant")}
+    constants = {tuple(entry["constant"].items()) for entry in record["models"].values() if entry.get("constant")}
     for constant in sorted(constants):
-        said = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in constant)
-        notes.append(f"of a connector that says the same for every clip: {said}")
-    failed = {name: found["failed"] for name, found in record["models"].items() if found.get("failed")}
+        constants_text = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in constant)
+        notes.append(f"a connector with the same output for every clip: {constants_text}")
+    failed = {name: entry["failed"] for name, entry in record["models"].items() if entry.get("failed")}
     notes += [f"failed, left out: {failed}"] if failed else []
     return Table(f"probe, {record['clips']} clips; skipped: {record['skipped'] or 'none'}", columns, rows, notes)
 
 
 def _differences(record: dict[str, Any]) -> Table:
     """Every connector minus the first one, clip by clip."""
-    first = next(name for name, found in record["models"].items() if found.get("tokens"))
-    chosen = {name: found["differences"] for name, found in record["models"].items() if "differences" in found}
-    kinds = {found["alignment"] for found in record["models"].values() if found.get("tokens")}
+    first = next(name for name, entry in record["models"].items() if entry.get("tokens"))
+    selection = {name: entry["differences"] for name, entry in record["models"].items() if "differences" in entry}
+    kinds = {entry["alignment"] for entry in record["models"].values() if entry.get("tokens")}
     unlike = ("nearest", "align") if len(kinds) > 1 else ()  # another thing of a connector that was aligned otherwise
-    tokens = [m for m in _TOKENS if m not in unlike and all(m in found for found in chosen.values())]
-    adjusted = iter(holm([found[m]["p"] for found in chosen.values() for m in tokens]))
+    tokens = [m for m in _TOKENS if m not in unlike and all(m in entry for entry in selection.values())]
+    adjusted = iter(holm([entry[m]["p"] for entry in selection.values() for m in tokens]))
     rows: list[list[Cell]] = []
-    for name, found in chosen.items():
+    for name, entry in selection.items():
         marks = ["* " if next(adjusted) < 0.05 else "" for _ in tokens]
         cells = [
-            Score(found[m]["value"], found[m]["low"], found[m]["high"], mark)
+            Score(entry[m]["value"], entry[m]["low"], entry[m]["high"], mark)
             for m, mark in zip(tokens, marks, strict=True)
         ]
-        rows.append([name, found["kl"]["n"], *cells])
+        rows.append([name, entry["kl"]["n"], *cells])
     columns = [Column("model"), Column("n"), *_columns(tokens, ("align", "distill"))]
-    family = len(chosen) * len(tokens)
+    family = len(selection) * len(tokens)
     return Table(
         f"difference to {first}, paired by clip",
         columns,
@@ -202,9 +202,9 @@ def _differences(record: dict[str, Any]) -> Table:
     )
 
 
-def _whole(found: dict[str, Any]) -> dict[str, Any]:
+def _whole(entry: dict[str, Any]) -> dict[str, Any]:
     """A model's token statistics over all clips."""
-    return cast(dict[str, Any], found.get("tokens", {}).get("all", {}))
+    return cast(dict[str, Any], entry.get("tokens", {}).get("all", {}))
 
 
 def _columns(metrics: Sequence[str], optional: Sequence[str]) -> list[Column]:

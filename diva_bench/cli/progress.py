@@ -98,9 +98,9 @@ class _Live:
     ) -> None:
         self._rich.stop()
 
-    def advance(self, amount: float = 1, said: str = "") -> None:
+    def advance(self, amount: float = 1, text: str = "") -> None:
         self._rich.update(
-            self._task, advance=amount, description=f"{self._label} {printable.visible(said)}" if said else self._label
+            self._task, advance=amount, description=f"{self._label} {printable.visible(text)}" if text else self._label
         )
 
 
@@ -121,9 +121,9 @@ class _Plain:
         if time.monotonic() - self._began > _QUIET:
             self._say("stopped" if error else "done")
 
-    def advance(self, amount: float = 1, said: str = "") -> None:
+    def advance(self, amount: float = 1, text: str = "") -> None:
         self._done += amount
-        self._news = printable.visible(said)
+        self._news = printable.visible(text)
         now = time.monotonic()
         if now - self._said >= (_EVERY if self._spoke else _QUIET):
             self._said, self._spoke = now, True

@@ -42,9 +42,7 @@ def score_command(
             finished.append(score(catalog, path, progress, more, data_dir, share=share))
         except OtherQuestion as err:
             finished.append(_as_stored(RunFolder(path), err))
-            progress.note(
-                f"{err} Its stored scores are shown: the data of today differ from those that it was asked about."
-            )
+            progress.note(f"{err} Its stored scores are shown: the current data differ from the data of the run.")
             changed = True
         except UnreadableRun as err:
             if len(runs) == 1:
@@ -69,11 +67,11 @@ def _as_stored(folder: RunFolder, why: OtherQuestion) -> Run:
     return Run(folder.path, summary)
 
 
-def more_scorers(given: Sequence[str]) -> dict[str, Json]:
+def more_scorers(texts: Sequence[str]) -> dict[str, Json]:
     """What `--scorer` says: name -> settings. Each is YAML, as it would stand under a task's `scorers:`; a name alone has
     no settings."""
-    found: dict[str, Json] = {}
-    for text in given:
+    scorers: dict[str, Json] = {}
+    for text in texts:
         where = f"--scorer {text!r}"
         value = yamlfile.value(text, where)
         table = {value: {}} if isinstance(value, str) else value
@@ -82,12 +80,12 @@ def more_scorers(given: Sequence[str]) -> dict[str, Json]:
                 f"{where}: expected a scorer and its settings, such as 'wer' or 'llm_judge: {{model: oracle}}'."
             )
         for name, settings in table.items():
-            if name in found:
+            if name in scorers:
                 raise SpecError(
                     f"{where}: scorer {name} is given twice; its metrics have one name. Score twice instead."
                 )
-            found[str(name)] = settings or {}
-    return found
+            scorers[str(name)] = settings or {}
+    return scorers
 
 
 def metrics_table(finished: Sequence[Run]) -> Table:
@@ -96,8 +94,8 @@ def metrics_table(finished: Sequence[Run]) -> Table:
     for run in finished:
         for name, metric in run.summary.metrics.items():
             better = "higher" if metric.higher_is_better else "lower"
-            known = (run.summary.task, run.summary.model)
-            rows.append([*known, name, metric.score, metric.n, better, metric.corpus])
+            names = (run.summary.task, run.summary.model)
+            rows.append([*names, name, metric.score, metric.n, better, metric.corpus])
     columns = [Column("task"), Column("model"), Column("metric"), Column("score [95 %]"), Column("n"), Column("better")]
     notes = ["whole: by the metric's own library over all answers together, where that is no mean of answers"]
     if all(row[-1] is None for row in rows):
@@ -136,8 +134,8 @@ def leaderboard_command(
     check_file(output)
     unreadable: list[str] = []
     stored = of_tasks(stored_runs(results, unreadable), tasks)
-    found = [s for s in stored if _has_records(s.folder, unreadable)]
-    summaries, changed = unchanged.checked(found, results, assets.cache_folder(), unreadable)
+    readable = [s for s in stored if _has_records(s.folder, unreadable)]
+    summaries, changed = unchanged.checked(readable, results, assets.cache_folder(), unreadable)
     if not summaries and not unreadable:
         say(f"{results}: no runs" + (f" of {', '.join(tasks)}" if tasks else "") + ".", error=True)
         return 1
@@ -151,7 +149,7 @@ def leaderboard_command(
         spread = families((s.folder for s in summaries), {s.folder: s for s in summaries})
         tables += [spread_table(spread)] if spread else []
     if not tables and not unreadable:
-        say("no overview: that takes complete runs of two tasks or more of one edition.", error=True)
+        say("no overview: it needs complete runs of at least two tasks of one edition.", error=True)
         return 1
     tables += unreadable_table(unreadable)
     write_tables(tables, output, page)

@@ -38,8 +38,8 @@ def run_command(
         return 0  # what failed is in the run folder, and the first process says so
     tables = [results_table(runs)]
     if settings.prompts > 1:
-        found = families(job.path(output) for job in jobs)
-        tables += [wordings_table(found), spread_table(found)]
+        variant_families = families(job.path(output) for job in jobs)
+        tables += [wordings_table(variant_families), spread_table(variant_families)]
     if settings.audio:
         tables.append(listening_table(jobs, output))
     print_tables(tables)
@@ -85,4 +85,8 @@ def _estimate(job: Job, results: Path, left: int) -> str:
             rows, wall = rows + line["rows"], wall + line["wall"]
     if left == 0:
         return "nothing left to ask"
-    return f"about {duration(left * wall / rows)}" if rows and wall else "not known: no earlier run of this model here"
+    return (
+        f"about {duration(left * wall / rows)}"
+        if rows and wall
+        else "unknown: no earlier run of this model in this folder"
+    )

@@ -12,13 +12,13 @@ from diva_bench.types import Progress
 from diva_bench.weights import assets
 
 
-def install(catalog: Catalog, given: Sequence[Path], progress: Progress) -> dict[str, Path]:
+def install(catalog: Catalog, files: Sequence[Path], progress: Progress) -> dict[str, Path]:
     """Make ready the weights that files of the user belong to; gives name -> folder.
 
     Raises AssetError for a file that does not exist, or whose sha256 no weights of the catalog have.
     """
     folders: dict[str, Path] = {}
-    for file in given:
+    for file in files:
         if not file.is_file():
             raise AssetError(f"{file}: no such file (--weights-file).")
         asset, home = _owner(catalog, file)
@@ -27,15 +27,15 @@ def install(catalog: Catalog, given: Sequence[Path], progress: Progress) -> dict
 
 
 def _owner(catalog: Catalog, file: Path) -> tuple[AssetSpec, Path]:
-    known: list[str] = []
+    hashes: list[str] = []
     for name in catalog.weights_names():
         asset, home = catalog.weights(name)
         if assets.name_of(asset, file):
             return asset, home
-        known += [*asset.instead, *(f.path for f in asset.files if f.sha256)]
+        hashes += [*asset.instead, *(f.path for f in asset.files if f.sha256)]
     raise AssetError(
-        f"{file}: no weights that are known have a file of its sha256. A renamed file is found all the same; a changed one "
-        f"is not. Files that are known: {', '.join(sorted(set(known)))}."
+        f"{file}: its sha256 is not that of a known weights file. A file may be renamed, but not changed. Known files: "
+        f"{', '.join(sorted(set(hashes)))}."
     )
 
 
@@ -48,6 +48,6 @@ def fetch(catalog: Catalog, tasks: Iterable[TaskSpec], progress: Progress) -> tu
         try:
             folders[name] = assets.ready(asset, home, progress)
         except AssetError as err:
-            progress.note(f"{err}\nTasks are run and scored without {name}, by their other scorers.")
+            progress.note(f"{err} Without {name}, tasks are run and scored by their other scorers.")
             missing.append(name)
     return folders, missing

@@ -37,7 +37,7 @@ def check_file(file: Path | None) -> None:
     if file is None:
         return
     if file.suffix not in _ENDINGS:
-        raise UserError(f"--output {file}: its ending says no format. Allowed: {', '.join(_ENDINGS)}.")
+        raise UserError(f"--output {file}: its ending names no format. Allowed: {', '.join(_ENDINGS)}.")
     if file.is_dir() or not file.parent.is_dir():
         raise UserError(f"--output {file}: {'is a folder' if file.is_dir() else 'there is no such folder'}.")
 

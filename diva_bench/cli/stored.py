@@ -22,15 +22,15 @@ def stored_runs(results: Path, unreadable: list[str]) -> list[RunSummary]:
         raise StoreError(
             f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.{_published()}"
         )
-    found = collect(results, unreadable)
-    if found or unreadable or results != DEFAULT:
-        return found
+    summaries = collect(results, unreadable)
+    if summaries or unreadable or results != DEFAULT:
+        return summaries
     for folder in sorted(path for path in results.iterdir() if path.is_dir()):
         inner = collect(folder, unreadable)
         if inner:
             say(f"{results} has no runs of its own; these are in {folder}.", error=True)
-        found += inner
-    return found
+        summaries += inner
+    return summaries
 
 
 def _published() -> str:

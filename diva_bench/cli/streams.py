@@ -74,8 +74,8 @@ def lack_of_memory(err: BaseException) -> str:
     cause: BaseException | None = err
     while cause is not None:
         if isinstance(cause, MemoryError) or any(lack in str(cause).lower() for lack in _LACKS):
-            said = " ".join(str(cause).split())[:200] or "MemoryError"
-            return f"not enough memory ({said}). Free some, raise the limit (`ulimit -v`), or ask a smaller model."
+            reason = " ".join(str(cause).split())[:200] or "MemoryError"
+            return f"not enough memory ({reason}). Free some, raise the limit (`ulimit -v`), or ask a smaller model."
         cause = cause.__cause__ or cause.__context__
     return ""
 

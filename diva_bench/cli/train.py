@@ -71,16 +71,14 @@ def train_command(options: Options) -> int:
         whisper_dir=whisper,
         llm_dir=llm,
         start_dir=start,
-        given=options.data,
+        sources=options.data,
         output=options.output,
         cache=options.cache or assets.cache_folder() / "training",
         cache_bytes=int(options.cache_gb * 1e9),
         progress=progress,
         tracker=options.tensorboard,
     )
-    with keeping(
-        lambda: f"the last checkpoint is kept in {options.output}: run the same command again to go on from there"
-    ):
+    with keeping(lambda: f"the last checkpoint is kept in {options.output}: run the same command again to continue"):
         train.train(run, progress, _tasks(catalog, options, progress))
     if run.team.is_main_process:
         say(f"stored: {options.output / 'export'}")
@@ -97,18 +95,18 @@ def weights_name(catalog: Catalog, options: Options, config: TrainConfig) -> str
     name = options.name
     if name is None:
         name = "-".join(["diva", options.preset, *([options.ablation.replace("_", "-")] if options.ablation else [])])
-        found = catalog.has("weights", name)
-        if (found and found.origin == "built in") or not _as_preset(options, config):
+        owner = catalog.has("weights", name)
+        if (owner and owner.origin == "built in") or not _as_preset(options, config):
             name += "-own"
     if len(name) > 64 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UserError(f"--name {name!r}: a name has up to 64 letters, digits, '.', '_' and '-', no '.' or '-' first.")
     for kind in ("weights", "model"):
-        found = catalog.has(kind, name)
-        if found and found.origin != TRAINED:
+        owner = catalog.has(kind, name)
+        if owner and owner.origin != TRAINED:
             what = "weights" if kind == "weights" else "a model"
             raise UserError(
-                f"--name {name}: {what} of that name stand in {found.path} ({found.origin}), and one name means one thing. "
-                f"Choose another, such as --name {name}-own."
+                f"--name {name}: {what} with this name exist in {owner.path} ({owner.origin}). Choose another name, such "
+                f"as --name {name}-own."
             )
     return name
 
@@ -126,8 +124,8 @@ def install(catalog: Catalog, options: Options, config: TrainConfig, name: str, 
     from diva_bench.training import export
 
     edition = "full" if options.preset == "paper" else options.preset.split("-")[0]
-    said = f"{options.preset}, {options.ablation or 'both losses'}; trained here (see training.json)."
-    specs = {f"{name}.yaml": export.weights_spec(exported, name, f"DiVA connector, {said}")}
+    description = f"{options.preset}, {options.ablation or 'both losses'}; trained here (see training.json)."
+    specs = {f"{name}.yaml": export.weights_spec(exported, name, f"DiVA connector, {description}")}
     model = _built_in(catalog, name, edition) if _as_preset(options, config) else None
     folders = {part: getattr(config, part) for part in ("encoder", "llm") if Path(getattr(config, part)).is_dir()}
     if model is None and not folders:
@@ -136,24 +134,24 @@ def install(catalog: Catalog, options: Options, config: TrainConfig, name: str, 
         specs[f"{name}.model.yaml"] = {
             "name": name,
             "extends": "diva",
-            "description": f"DiVA, {said}",
+            "description": f"DiVA, {description}",
             "editions": {edition: {"weights": weights}},
         }
     place = trained_folder() / name
     before = export.install(exported, place, specs)
-    done = f"installed as weights {name!r}" + (", in place of those trained before" if before else "")
+    done = f"installed as weights {name!r}" + (", replacing the ones trained before" if before else "")
     if model:
         return f"{done}: diva-bench run -m {model} --edition {edition} -t all"
-    given = " and ".join(f"{part} {path}" for part, path in folders.items())
-    return f"{done}, in {place}; no model YAML is written: {given}: a folder, and a model names weights by their names"
+    folder_names = " and ".join(f"{part} {path}" for part, path in folders.items())
+    return f"{done}, in {place}; no model YAML is written: {folder_names}: a folder, and a model names weights by their names"
 
 
 def _built_in(catalog: Catalog, name: str, edition: str) -> str | None:
     """The built-in model that names these weights in this edition."""
-    for found in catalog.models():
-        editions = {str(e): m for e, m in cast(ModelFile, found.spec).editions.items()}
-        if found.origin == "built in" and edition in editions and editions[edition].weights.get(CONNECTOR) == name:
-            return found.spec.name
+    for entry in catalog.models():
+        editions = {str(e): m for e, m in cast(ModelFile, entry.spec).editions.items()}
+        if entry.origin == "built in" and edition in editions and editions[edition].weights.get(CONNECTOR) == name:
+            return entry.spec.name
     return None
 
 
@@ -182,7 +180,7 @@ def _ablated(options: Options, base: TrainConfig) -> TrainConfig:
     config = ABLATIONS[options.ablation](base)
     if config == base:
         raise UserError(
-            f"--ablation {options.ablation}: preset {options.preset} has nothing that it would change. What it does: "
+            f"--ablation {options.ablation}: preset {options.preset} is not changed by it. It means: "
             f"{ABLATIONS[options.ablation].__doc__} Leave the option out, or choose another preset with --preset "
             f"({', '.join(PRESETS)})."
         )
@@ -192,12 +190,12 @@ def _ablated(options: Options, base: TrainConfig) -> TrainConfig:
 def _field(change: str) -> tuple[str, Any]:
     """ "lr=3e-4" -> ("lr", 0.0003), read as the field's type has it."""
     name, equals, text = change.partition("=")
-    known = {f.name: f for f in fields(TrainConfig)}
+    fields_by_name = {f.name: f for f in fields(TrainConfig)}
     if not equals:
         raise UserError(f"--set {change}: expected FIELD=VALUE, as in --set lr=3e-4.")
-    if name not in known:
-        raise unknown("training setting", name, known)
-    wanted = str(known[name].type)
+    if name not in fields_by_name:
+        raise unknown("training setting", name, fields_by_name)
+    type_name = str(fields_by_name[name].type)
     value = yamlfile.value(text, f"--set {change}")
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     fits = {
@@ -208,21 +206,21 @@ def _field(change: str) -> tuple[str, Any]:
         "str": isinstance(value, str) and bool(value),
         "str | None": (isinstance(value, str) and bool(value)) or value is None,
     }
-    if not fits.get(wanted, repr(value) in wanted.replace('"', "'")):
-        raise UserError(f"--set {change}: {name} is of type {wanted}.")
-    return name, int(value) if wanted == "int" else float(value) if number else value
+    if not fits.get(type_name, repr(value) in type_name.replace('"', "'")):
+        raise UserError(f"--set {change}: {name} is of type {type_name}.")
+    return name, int(value) if type_name == "int" else float(value) if number else value
 
 
 def _weights(catalog: Catalog, name: str, progress: Progress) -> Path:
     """Weights by name, or a folder of your own that transformers can read. A folder here may be called as weights are
     (a training's --output as its --name): the bare name means the weights, ./name the folder."""
-    known = catalog.has("weights", name)
-    if Path(name).is_dir() and not known:
+    asset = catalog.has("weights", name)
+    if Path(name).is_dir() and not asset:
         return Path(name)
-    if not known:
+    if not asset:
         raise UserError(
             f"{name}: neither weights (`models/weights/` has those that ship) nor a folder. A folder that transformers can "
-            "read will do: --set encoder=FOLDER --set llm=FOLDER."
+            f"read is also allowed: --set encoder=FOLDER --set llm=FOLDER."
         )
     return assets.ready(*catalog.weights(name), progress)
 
@@ -240,16 +238,16 @@ def _tasks(catalog: Catalog, options: Options, progress: Progress) -> Any:
     from diva_bench import data
     from diva_bench.training.evaluate import TaskSet
 
-    chosen = []
+    selection = []
     for name in dict.fromkeys(leaf for task in options.eval_tasks for leaf in catalog.subsets(task, "mini")):
         task = catalog.task(name, "mini")
         samples = data.load(task, assets.cache_folder(), progress).limited(options.eval_limit, 0)
         scorers = catalog.scorers(task)
         asking = [name for name, scorer in scorers.items() if isinstance(scorer, WholeScorer)]
         if asking:
-            progress.note(f"{name}: {', '.join(asking)} asks another model, and is left out while training")
-        chosen.append((task, {k: v for k, v in scorers.items() if k not in asking}, samples))
-    return TaskSet(chosen)
+            progress.note(f"{name}: {', '.join(asking)} uses another model and is not computed during training")
+        selection.append((task, {k: v for k, v in scorers.items() if k not in asking}, samples))
+    return TaskSet(selection)
 
 
 def _dry_run(options: Options, config: TrainConfig) -> int:

@@ -27,41 +27,41 @@ def validate_command(files: Sequence[Path], paths: Sequence[Path], data_dir: Pat
     catalog, wrong = Catalog(paths), 0
     for file in files:
         try:
-            said, problems = _validate(catalog, file, data_dir)
+            lines, problems = _validate(catalog, file, data_dir)
         except UserError as err:
-            said, problems = [], [str(err)]
+            lines, problems = [], [str(err)]
         for problem in dict.fromkeys(problems):
             say(problem, error=True)
         if problems:
             wrong += 1
         else:
-            say("\n".join([f"{file}: {said[0]}", *(f"  {line}" for line in said[1:])]))
+            say("\n".join([f"{file}: {lines[0]}", *(f"  {line}" for line in lines[1:])]))
     return 2 if wrong else 0
 
 
 def _validate(catalog: Catalog, file: Path, data_dir: Path | None) -> tuple[list[str], list[str]]:
     """What a file is, in lines, and what is wrong with it."""
-    kind, found = check_file(file)
-    said, problems = [f"a valid {kind}: {found.spec.name}"], []
-    if isinstance(found.spec, TaskFile):
-        for edition in found.spec.editions:
+    kind, entry = check_file(file)
+    notes, problems = [f"a valid {kind}: {entry.spec.name}"], []
+    if isinstance(entry.spec, TaskFile):
+        for edition in entry.spec.editions:
             unread = []
-            for leaf in _leaves(catalog, file, found.spec, edition):
+            for leaf in _leaves(catalog, file, entry.spec, edition):
                 try:
                     lines = _check_task(catalog, catalog.task(leaf, edition), data_dir)
-                    said += lines
+                    notes += lines
                     unread += [] if lines else [leaf]
                 except UserError as err:
                     problems.append(f"{file}: {err}")
             if unread:
-                said.append(
+                notes.append(
                     f"edition {edition}: its data is not on this machine, and was not read: {', '.join(unread)}"
                 )
-    elif isinstance(found.spec, ModelFile):
+    elif isinstance(entry.spec, ModelFile):
         untrained = _check_model(catalog, file)
         if untrained:
-            said[0] += f" (its weights for {' and '.join(untrained)} are trained, and not on this machine)"
-    return said, problems
+            notes[0] += f" (its weights for {' and '.join(untrained)} are trained, and not on this machine)"
+    return notes, problems
 
 
 def _check_model(catalog: Catalog, file: Path) -> list[str]:
@@ -80,8 +80,8 @@ def _check_model(catalog: Catalog, file: Path) -> list[str]:
 
 def _leaves(catalog: Catalog, file: Path, spec: TaskFile, edition: Edition) -> list[str]:
     """Every run name that a task file stands for in one edition."""
-    known = catalog.subsets(str(file), edition)
-    return list(dict.fromkeys([*known, *(catalog.subsets(f"{spec.name}-all", edition) if spec.subsets else [])]))
+    subsets = catalog.subsets(str(file), edition)
+    return list(dict.fromkeys([*subsets, *(catalog.subsets(f"{spec.name}-all", edition) if spec.subsets else [])]))
 
 
 def _check_task(catalog: Catalog, task: TaskSpec, data_dir: Path | None) -> list[str]:
@@ -94,8 +94,8 @@ def _check_task(catalog: Catalog, task: TaskSpec, data_dir: Path | None) -> list
     dataset = data.load(task, assets.cache_folder(), Terminal(), data_dir=data_dir)
     prompt.check(task, dataset.samples)
     offered.check_primary(task, scorers, dataset.samples)
-    told, shown = _told(task, dataset)
-    problems = [*_lost(dataset), *told, *_unnamed_choices(task, dataset), *_wrong_contrasts(task, dataset)]
+    notes, shown = _told(task, dataset)
+    problems = [*_lost(dataset), *notes, *_unnamed_choices(task, dataset), *_wrong_contrasts(task, dataset)]
     if problems:
         raise DataError("\n".join(f"{title}: {problem}" for problem in problems))
     seconds = duration(sum(sample.seconds for sample in dataset.samples))
@@ -127,27 +127,27 @@ def _told(task: TaskSpec, dataset: Dataset) -> tuple[list[str], list[str]]:
         same = sum(sample.fields[name] in sample.references for sample in having)
         if having and 2 * same >= len(having):
             answers.append(
-                f"the prompt shows {{{name}}}, which is the accepted answer of {same:,} of {len(having):,} samples: nobody "
-                "would have to listen. Take it out of the prompt, or name another `reference`."
+                f"the prompt shows {{{name}}}, which is the accepted answer of {same:,} of {len(having):,} samples: a "
+                f"model could answer without the audio. Remove it from the prompt, or name another `reference`."
             )
         elif having and all(sample.fields[name] == sample.transcript for sample in having):
-            words.append(f"the prompt shows {{{name}}}, the words spoken: nobody has to listen for them")
+            words.append(f"the prompt shows {{{name}}}, the words spoken: a model could answer without the audio")
     return answers, words
 
 
 def _unnamed_choices(task: TaskSpec, dataset: Dataset) -> list[str]:
     """Wordings that do not tell a model what it may answer."""
-    found = []
+    problems = []
     for number in range(1 + len(task.prompts) if task.choices else 0):
         request = prompt.build(prompt.variant(task, number), dataset.samples[0], frozenset())
         text = f"{request.system or ''}\n{request.prompt}"
-        if lost := [choice for choice in task.choices or () if not _names(text, choice)]:
+        if missing := [choice for choice in task.choices or () if not _names(text, choice)]:
             where = f"`prompts` number {number}" if number else "`prompt`"
-            found.append(
-                f"{where} does not name the choice{'s' if len(lost) > 1 else ''} {', '.join(map(repr, lost))}: nobody can "
-                "know that it may be the answer. Name all of them, or write {choices}."
+            problems.append(
+                f"{where} does not name the choice{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}: a model "
+                "cannot know that it is allowed. Name all of them, or write {choices}."
             )
-    return found
+    return problems
 
 
 def _names(text: str, choice: str) -> bool:
@@ -158,22 +158,25 @@ def _names(text: str, choice: str) -> bool:
 
 def _wrong_contrasts(task: TaskSpec, dataset: Dataset) -> list[str]:
     """Values that others are to be held against, and that no row has."""
-    found = []
+    problems = []
     for group, value in task.contrast.items():
         values = sorted({sample.groups[group] for sample in dataset.samples if group in sample.groups})
         alone = task.subset is not None and len(values) == 1  # one accent of several: there is nothing to compare in it
         if values and value not in values and not alone:
-            found.append(
-                f"`contrast`: no row has the {group} {value!r}.{nearest(value, values)} There is: {', '.join(values)}."
+            problems.append(
+                f"`contrast`: no row has the {group} {value!r}.{nearest(value, values)} Available: {', '.join(values)}."
             )
-    return found
+    return problems
 
 
 def _notes(task: TaskSpec, dataset: Dataset) -> list[str]:
     """What is not wrong, and had better be known."""
     notes = []
     if task.data.speech is None:
-        notes.append("the task does not say who speaks; `speech: human` or `speech: synthetic` beside `source` would")
+        notes.append(
+            "the task does not say whether speech is human or synthetic; add `speech: human` or `speech: synthetic` "
+            "beside `source`"
+        )
     if task.speaker and not any(priors.speaker_of(sample, task.speaker) for sample in dataset.samples):
         fields = sorted({name for sample in dataset.samples for name in sample.fields})
         notes.append(

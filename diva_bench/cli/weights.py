@@ -35,19 +35,19 @@ class Pull:
     paths: Sequence[Path] = ()
 
 
-def pull_command(asked: Pull) -> int:
+def pull_command(options: Pull) -> int:
     """Fetch weights of models and of scorers, and the data of tasks. Exit code: 1 where something has to be had otherwise."""
-    catalog, progress = Catalog(asked.paths), Terminal()
-    folders = scorer_weights.install(catalog, asked.weights_files, progress)
-    everything = not (asked.models or asked.tasks or asked.weights_files)
-    if asked.models or everything:
-        folders |= catalog.fetch(_specs(catalog, asked, progress), progress)
+    catalog, progress = Catalog(options.paths), Terminal()
+    folders = scorer_weights.install(catalog, options.weights_files, progress)
+    everything = not (options.models or options.tasks or options.weights_files)
+    if options.models or everything:
+        folders |= catalog.fetch(_specs(catalog, options, progress), progress)
     missing: list[str] = []
-    if asked.tasks or everything:
-        tasks = _tasks(catalog, asked.tasks or ["all"], asked.edition)
-        missing = [task.name for task in tasks if not _pull_data(task, asked.data_dir, progress)]
-        if asked.edition == "auto":
-            _say_of_full(catalog, asked.tasks, asked.data_dir)
+    if options.tasks or everything:
+        tasks = _tasks(catalog, options.tasks or ["all"], options.edition)
+        missing = [task.name for task in tasks if not _pull_data(task, options.data_dir, progress)]
+        if options.edition == "auto":
+            _say_of_full(catalog, options.tasks, options.data_dir)
         fetched, lost = scorer_weights.fetch(catalog, tasks, progress)
         folders |= fetched
         missing += lost
@@ -61,7 +61,7 @@ def _pull_data(task: TaskSpec, data_dir: Path | None, progress: Terminal) -> boo
     where it is not here."""
     if place.locate(task, data_dir) is None:
         if task.data.hub is None:
-            say(f"task {task.name}: its data is licensed, or nobody may pass it on: it is not fetched.")
+            say(f"task {task.name}: its data is licensed or may not be redistributed, so it is not downloaded.")
             say(indent(place.how_to_get(task), "  "))
             return False
         try:
@@ -75,23 +75,23 @@ def _pull_data(task: TaskSpec, data_dir: Path | None, progress: Terminal) -> boo
             say(indent(place.how_to_get(task, fetched=True), "  "))
             return False
     try:
-        found = data.load(task, assets.cache_folder(), progress, data_dir=data_dir)
+        dataset = data.load(task, assets.cache_folder(), progress, data_dir=data_dir)
     except DataError as err:
         say(f"task {task.name}: {err}")
         return False
-    out = len(found.faults) + len(found.excluded)
-    say(f"task {task.name}: {len(found.samples):,} samples ready, {out:,} left out")
+    out = len(dataset.faults) + len(dataset.excluded)
+    say(f"task {task.name}: {len(dataset.samples):,} samples ready, {out:,} left out")
     return True
 
 
 def _tasks(catalog: Catalog, names: Sequence[str], edition: str) -> list[TaskSpec]:
     """The tasks behind some names. auto: mini, and full of what has no mini."""
-    found: dict[str, TaskSpec] = {}
+    tasks: dict[str, TaskSpec] = {}
     for name in names:
         smallest: Edition = "mini" if "mini" in catalog.task_editions(name) else "full"
-        chosen = smallest if edition == "auto" else cast(Edition, edition)
-        found |= {leaf: catalog.task(leaf, chosen) for leaf in catalog.subsets(name, chosen)}
-    return list(found.values())
+        selection = smallest if edition == "auto" else cast(Edition, edition)
+        tasks |= {leaf: catalog.task(leaf, selection) for leaf in catalog.subsets(name, selection)}
+    return list(tasks.values())
 
 
 def _say_of_full(catalog: Catalog, names: Sequence[str], data_dir: Path | None) -> None:
@@ -104,29 +104,30 @@ def _say_of_full(catalog: Catalog, names: Sequence[str], data_dir: Path | None) 
             say(indent(place.how_to_get(task), "  "))
 
 
-def _specs(catalog: Catalog, asked: Pull, progress: Terminal) -> list[ModelSpec]:
+def _specs(catalog: Catalog, options: Pull, progress: Terminal) -> list[ModelSpec]:
     """The models asked for, or all that have the edition and can be had."""
-    edition = cast(Edition, asked.model_edition or ("mini" if asked.edition == "auto" else asked.edition))
-    if asked.models:
-        wanted = edition if asked.model_edition or edition == "nano" else None
+    edition = cast(Edition, options.model_edition or ("mini" if options.edition == "auto" else options.edition))
+    if options.models:
+        model_edition = edition if options.model_edition or edition == "nano" else None
         return [
-            catalog.model(name, of_model(catalog, name, edition, wanted, progress, fetch=True)) for name in asked.models
+            catalog.model(name, of_model(catalog, name, edition, model_edition, progress, fetch=True))
+            for name in options.models
         ]
-    found, untrained = [], []
+    specs, untrained = [], []
     for name in [f.spec.name for f in catalog.models() if edition in catalog.model_editions(f.spec.name)]:
         if catalog.untrained(name, edition):
             untrained.append(name)
             continue
         try:
-            found.append(catalog.model(name, edition))
+            specs.append(catalog.model(name, edition))
         except UnknownName as err:  # trained between weights of a --path that is not given now
             progress.note(f"model {name} is left out: {err}")
     if untrained:
         progress.note(
-            f"left out, for their weights are trained and not fetched: {', '.join(untrained)} "
+            f"left out, because their weights are trained, not downloaded: {', '.join(untrained)} "
             f"(`diva-bench show NAME --edition {edition}` says how)"
         )
-    return found
+    return specs
 
 
 def doctor_command(model: str | None, edition: str, verify: bool, paths: list[Path]) -> int:
@@ -143,10 +144,10 @@ def doctor_command(model: str | None, edition: str, verify: bool, paths: list[Pa
 
 
 def _weights_table(catalog: Catalog, verify: bool, progress: Terminal) -> tuple[Table, bool]:
-    wanted, users, notes = _wanted(catalog)
+    assets_by_name, users, notes = _wanted(catalog)
     rows: list[list[Cell]] = []
     broken = False
-    for name, asset in sorted(wanted.items()):
+    for name, asset in sorted(assets_by_name.items()):
         home = catalog.weights(name)[1]
         state = assets.state(asset, home, rehash=verify, progress=progress)
         broken = broken or state.status == "damaged"
@@ -167,10 +168,10 @@ def _weights_table(catalog: Catalog, verify: bool, progress: Terminal) -> tuple[
 def _wanted(catalog: Catalog) -> tuple[dict[str, AssetSpec], dict[str, list[str]], list[str]]:
     """All weights by name, the models that use them, and notes on what cannot be listed."""
     users: dict[str, list[str]] = {}
-    wanted: dict[str, AssetSpec] = {}
+    assets_by_name: dict[str, AssetSpec] = {}
     untrained: dict[Edition, list[str]] = {}
     notes = ["`diva-bench pull --model NAME` fetches what is missing and replaces what is damaged"]
-    for model in [found.spec.name for found in catalog.models()]:
+    for model in [entry.spec.name for entry in catalog.models()]:
         for edition in catalog.model_editions(model):
             if catalog.untrained(model, edition):
                 untrained.setdefault(edition, []).append(model)
@@ -181,22 +182,22 @@ def _wanted(catalog: Catalog) -> tuple[dict[str, AssetSpec], dict[str, list[str]
                 notes.append(f"model {model} ({edition}): {err}")
                 continue
             for name, asset in needed([spec]).items():
-                wanted[name] = asset
+                assets_by_name[name] = asset
                 users.setdefault(name, []).append(f"{model} ({edition})")
-    for found in catalog.tasks():
-        for name in catalog.scorer_weights(cast(TaskFile, found.spec)):
-            wanted[name] = catalog.weights(name)[0]
-            users.setdefault(name, []).append(f"task {found.spec.name}")
+    for entry in catalog.tasks():
+        for name in catalog.scorer_weights(cast(TaskFile, entry.spec)):
+            assets_by_name[name] = catalog.weights(name)[0]
+            users.setdefault(name, []).append(f"task {entry.spec.name}")
     for edition, models in untrained.items():
         notes.append(f"to be trained with `diva-bench train`, not fetched ({edition}): {', '.join(models)}")
-    return wanted, users, notes
+    return assets_by_name, users, notes
 
 
 def _flip_rate(catalog: Catalog, name: str, edition: Edition, progress: Terminal) -> None:
     """How many greedy answers change with the batch size, in this model's dtype, on a task that ships."""
     spec = catalog.model(name, edition)
     if not spec.weights:
-        raise UserError(f"model {name} has no weights: its answers depend on no batch.")
+        raise UserError(f"model {name} has no weights: its answers do not depend on the batch.")
     task = catalog.task("heysquad", edition)
     dataset = data.load(task, assets.cache_folder(), progress)
     rows = []
@@ -207,5 +208,5 @@ def _flip_rate(catalog: Catalog, name: str, edition: Edition, progress: Terminal
         adapter.close()
         rows += [[name, dtype, f"{batch} vs 1", f"{changed}/{total}"] for batch, changed, total in flips]
     columns = [Column("model"), Column("dtype"), Column("batch"), Column("answers changed")]
-    note = "greedy answers to mini heysquad; outside float32 a run's batches are part of what it measured"
+    note = "greedy answers to mini heysquad; in other dtypes than float32, answers can depend on the batches of a run"
     print_table(Table("batch invariance", columns, rows, [note]))

@@ -49,18 +49,18 @@ def index(root: Path, clips: Sequence[ClipSource], cache: Path, progress: Progre
     not here.
     """
     store = _store(root, cache)
-    known = _read(store)
-    stale = [c for c in clips if c.name not in known or known[c.name].stamp != c.stamp]
+    index_entries = _read(store)
+    stale = [c for c in clips if c.name not in index_entries or index_entries[c.name].stamp != c.stamp]
     if stale:
         with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
             looked = _in_blocks(pool, _look, stale)
             label = f"checking {root.stem} clips"
             for number, (name, clip) in enumerate(progress.track(looked, label, total=len(stale)), start=1):
-                known[name] = clip
+                index_entries[name] = clip
                 if number % _SAVE == 0:
-                    _write(store, known)
-        _write(store, known)
-    return {clip.name: known[clip.name] for clip in clips}
+                    _write(store, index_entries)
+        _write(store, index_entries)
+    return {clip.name: index_entries[clip.name] for clip in clips}
 
 
 def reread(root: Path, source: ClipSource, sha256: str, cache: Path) -> bytes:
@@ -103,9 +103,9 @@ def _read(store: Path) -> dict[str, Clip]:
     """The stored index; an index that cannot be read is no index: it is rebuilt, nothing is lost but seconds."""
     try:
         stored = json.loads(store.read_text(encoding="utf-8"))
-        for known in stored.values():
-            known[0], known[5] = tuple(known[0]), tuple(known[5])  # stamp and notes
-        return {name: Clip(*known) for name, known in stored.items()}
+        for entry in stored.values():
+            entry[0], entry[5] = tuple(entry[0]), tuple(entry[5])  # stamp and notes
+        return {name: Clip(*entry) for name, entry in stored.items()}
     except (OSError, ValueError, TypeError, AttributeError, IndexError):
         return {}
 
@@ -115,8 +115,8 @@ def _write(store: Path, clips: Mapping[str, Clip]) -> None:
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
         aside = store.with_suffix(f".{os.getpid()}.tmp")
-        kept = {name: list(asdict(clip).values()) for name, clip in clips.items() if not clip.passing}
-        aside.write_text(json.dumps(kept), "utf-8")
+        entries = {name: list(asdict(clip).values()) for name, clip in clips.items() if not clip.passing}
+        aside.write_text(json.dumps(entries), "utf-8")
         aside.replace(store)
     except OSError:
         return

@@ -77,8 +77,8 @@ class Dataset:
         if limit is None or limit >= len(self.samples):
             return self.samples
         ranked = sorted(self.samples, key=lambda s: hashlib.sha256(f"{seed}:{s.id}".encode()).digest())
-        chosen = {s.id for s in ranked[:limit]}
-        return tuple(s for s in self.samples if s.id in chosen)
+        selection = {s.id for s in ranked[:limit]}
+        return tuple(s for s in self.samples if s.id in selection)
 
 
 def load(
@@ -103,7 +103,7 @@ def load(
     every = list(reader(task.data.source)(root, task))
     rows, notes = _asked(task, every)
     if not rows:
-        raise DataError(f"{root}: has no row. A task needs one at least.")
+        raise DataError(f"{root}: has no rows. A task needs at least one.")
     columns, assumed = _columns(task, rows)
     notes += assumed
     _check_rows(task, rows, columns, need_audio)
@@ -184,22 +184,22 @@ def _asked(task: TaskSpec, rows: list[Raw]) -> tuple[list[Raw], list[str]]:
     for row in rows:
         if lacks := [column for column in allowed if column not in row.values]:
             raise DataError(f"{row.where}: column {lacks[0]!r} of `where` is missing; {_has(row)}.")
-    kept = [row for row in rows if all(_fits(row.values[c], wanted) for c, wanted in allowed.items())]
-    if len(kept) == len(rows):
-        return kept, []
-    only = ", ".join(f"{column} is {_or([_word(one) for one in wanted])}" for column, wanted in allowed.items())
-    if rows and not kept:
+    selection = [row for row in rows if all(_fits(row.values[c], values) for c, values in allowed.items())]
+    if len(selection) == len(rows):
+        return selection, []
+    only = ", ".join(f"{column} is {_or([_word(one) for one in values])}" for column, values in allowed.items())
+    if rows and not selection:
         there = {column: sorted({_word(row.values[column]) for row in rows}) for column in allowed}
-        said = "; ".join(f"{column} is {', '.join(words[:_NAMED])}" for column, words in there.items())
-        raise DataError(
-            f"task {task.name}: `where` leaves no row: it asks for those where {only}, and in the data {said}."
-        )
-    return kept, [f"{len(rows) - len(kept):,} of {len(rows):,} rows are not asked: only those where {only}"]
+        listing = "; ".join(f"{column} is {', '.join(words[:_NAMED])}" for column, words in there.items())
+        raise DataError(f"task {task.name}: `where` selects no row: it needs rows where {only}; in the data {listing}.")
+    return selection, [
+        f"{len(rows) - len(selection):,} of {len(rows):,} rows are left out: only rows where {only} are used"
+    ]
 
 
-def _fits(value: object, wanted: Sequence[str | bool | int | float]) -> bool:
+def _fits(value: object, values: Sequence[str | bool | int | float]) -> bool:
     """Whether a cell is one of the values of `where`: as it is written, or, where that has a point, as a number."""
-    return any(_number(value) == one if isinstance(one, float) else _word(value) == _word(one) for one in wanted)
+    return any(_number(value) == one if isinstance(one, float) else _word(value) == _word(one) for one in values)
 
 
 def _number(value: object) -> float | None:
@@ -253,7 +253,7 @@ def _check_rows(task: TaskSpec, rows: Sequence[Raw], columns: Mapping[str, str],
             (v for v in row.values.values() if isinstance(v, str) and not v.isascii() and _HALF.search(v)), None
         )
         if half is not None:
-            raise DataError(f"{row.where}: {half[:80]!r} has half a surrogate pair in it, which is no character.")
+            raise DataError(f"{row.where}: {half[:80]!r} contains half a surrogate pair, which is not a character.")
 
 
 def _has(row: Raw) -> str:
@@ -279,12 +279,12 @@ def _counts(task: TaskSpec, rows: Sequence[Raw], columns: Mapping[str, str]) -> 
     if task.data.rows not in (None, len(rows)):
         wrong.append(f"{len(rows):,} rows, but task {task.name} says there are {task.data.rows:,}")
     if task.data.labels is not None:
-        found = Counter(str(row.values[columns["reference"]]) for row in rows)
-        if found != Counter(task.data.labels):
+        counts = Counter(str(row.values[columns["reference"]]) for row in rows)
+        if counts != Counter(task.data.labels):
             wrong.append(
-                f"labels {dict(sorted(found.items()))}, but task {task.name} says {dict(sorted(task.data.labels.items()))}"
+                f"labels {dict(sorted(counts.items()))}, but task {task.name} says {dict(sorted(task.data.labels.items()))}"
             )
-    return [f"{said} (that number is from memory)" for said in wrong] if task.data.rows_from_memory else wrong
+    return [f"{problem} (that number is from memory)" for problem in wrong] if task.data.rows_from_memory else wrong
 
 
 def _refuse_silence(task: TaskSpec, root: Path, rows: Sequence[Raw]) -> None:
@@ -297,8 +297,8 @@ def _refuse_silence(task: TaskSpec, root: Path, rows: Sequence[Raw]) -> None:
 
 def _labels_alone(task: TaskSpec, root: Path, rows: int) -> str:
     return (
-        f"{root}: the labels of task {task.name} are here ({rows:,} rows), the sound is not. Put the clips beside "
-        "them as their owners ship them; or score answers that exist, with `diva-bench import`."
+        f"{root}: the labels of task {task.name} are here ({rows:,} rows), but the audio is not. Put the clips "
+        f"beside them as their owners distribute them, or score existing answers with `diva-bench import`."
     )
 
 
@@ -313,14 +313,14 @@ def _check_rates(task: TaskSpec, root: Path, clips: Mapping[str, Clip]) -> None:
 
 def _said_of(clips: Mapping[str, Clip], shown: Mapping[str, str]) -> list[str]:
     """What a reader of the numbers has to know of how the clips were decoded. `shown`: name of a clip -> as people know it."""
-    said = {
-        UNPROMISED: "their containers do not say how long they are, so that a clip that was cut short passes for a whole one",
-        CANCELLED: "the mean of them would be next to silence, so that the louder channel is heard",
+    meanings = {
+        UNPROMISED: "their containers do not state a length, so a clip that was cut short cannot be detected",
+        CANCELLED: "their mean would be close to silence, so the louder channel is used",
     }
     notes = []
-    for note, meaning in said.items():
-        if found := [name for name, clip in clips.items() if note in clip.notes]:
-            notes.append(f"{note}: {len(found):,} of {len(clips):,} clips, the first {shown[found[0]]} ({meaning})")
+    for note, meaning in meanings.items():
+        if names := [name for name, clip in clips.items() if note in clip.notes]:
+            notes.append(f"{note}: {len(names):,} of {len(clips):,} clips, the first {shown[names[0]]} ({meaning})")
     return notes
 
 
@@ -357,8 +357,8 @@ def _build(
         return None, f"{row.clip.shown}: {fault}", [ident, clip.sha256, list(references), "cannot be used"]
     sample = replace(_sample(row, columns, references, task), read=later(row.clip), seconds=clip.seconds)
     # the same bytes were heard as silence before audio.VERSION 2: those answers are not for this sound
-    heard = CANCELLED if CANCELLED in clip.notes else ""
-    return sample, "", [ident, clip.sha256, list(references), heard, *_told(task, sample)]
+    note = CANCELLED if CANCELLED in clip.notes else ""
+    return sample, "", [ident, clip.sha256, list(references), note, *_told(task, sample)]
 
 
 def _told(task: TaskSpec, sample: Sample) -> list[object]:

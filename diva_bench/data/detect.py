@@ -113,7 +113,7 @@ def _table(path: Path) -> Found:
     audio = column_of(header, AUDIO)
     if not audio:
         raise DataError(
-            f"{path}:1: no column names the clips; there is {', '.join(header)}. Name it {' or '.join(AUDIO)}."
+            f"{path}:1: no column names the clips; available: {', '.join(header)}. Name it {' or '.join(AUDIO)}."
         )
     return Found("csv", path, audio)
 

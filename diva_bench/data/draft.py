@@ -96,44 +96,44 @@ class Draft:
 
 
 def draft(
-    found: Found, name: str, path: str, *, split: str | None, reference: str | None, speech: Speech | None
+    form: Found, name: str, path: str, *, split: str | None, reference: str | None, speech: Speech | None
 ) -> Draft:
     """The task file of the data that was found. `path`: how the file is to name it.
 
     Raises DataError where no column can be the reference, and what the reader of the data raises.
     """
-    count, columns = _looked_at(found, split)
+    count, columns = _looked_at(form, split)
     if not count:
-        raise DataError(f"{found.path}: has no row. A task needs one at least.")
+        raise DataError(f"{form.path}: has no rows. A task needs at least one.")
 
     def whole(names: Iterable[str]) -> str:
         """The first of some columns that has a text in every row."""
         return next((n for n in names if n in columns and columns[n].texts == count), "")
 
-    ident = next((n for n in (*IDS, found.audio, *AUDIO) if n in columns and _is_id(columns[n], count)), NUMBER)
+    ident = next((n for n in (*IDS, form.audio, *AUDIO) if n in columns and _is_id(columns[n], count)), NUMBER)
     transcript, cluster = column_of(list(columns), TEXT), whole(CLUSTERS)
-    chosen, kind, choices = _asked(found, columns, count, transcript, reference)
-    speaker = whole(name for name in VOICE if name != chosen)
-    roles = {"id": ident, "audio": found.audio, "transcript": transcript, "cluster": cluster}
+    selection, kind, choices = _asked(form, columns, count, transcript, reference)
+    speaker = whole(name for name in VOICE if name != selection)
+    roles = {"id": ident, "audio": form.audio, "transcript": transcript, "cluster": cluster}
     groups = [speaker] if speaker and 1 < len(columns[speaker].values) <= _MOST_GROUPS else []
-    task: dict[str, Any] = {"name": name, "version": 1, "description": f"Asks for {kind.what} ({found.path.name})."}
+    task: dict[str, Any] = {"name": name, "version": 1, "description": f"Asks for {kind.what} ({form.path.name})."}
     task |= {"prompt": kind.prompt} | ({"choices": choices} if choices else {})
-    task |= {"decode": {"max_new_tokens": kind.tokens}, "reference": chosen}
+    task |= {"decode": {"max_new_tokens": kind.tokens}, "reference": selection}
     task |= ({"groups": groups} if groups else {}) | ({"speaker": speaker} if speaker else {})
     task |= {"scorers": dict(kind.scorers), "primary": kind.primary}
-    data: dict[str, Any] = {"source": found.source, "path": path} | ({"split": split} if split else {})
+    data: dict[str, Any] = {"source": form.source, "path": path} | ({"split": split} if split else {})
     data |= ({"speech": speech} if speech else {}) | {"rows": count}
-    default = {"id": "id", "audio": FORMS[found.source].audio if found.source in FORMS else "audio"}
-    default |= {"transcript": "text", "cluster": "cluster", "reference": chosen}
+    default = {"id": "id", "audio": FORMS[form.source].audio if form.source in FORMS else "audio"}
+    default |= {"transcript": "text", "cluster": "cluster", "reference": selection}
     named = {role: column for role, column in roles.items() if column and column != default[role]}
     data |= {"columns": named} if named else {}
-    return Draft(task, data, _said(found, split, count, columns, roles, speaker, chosen, kind, choices))
+    return Draft(task, data, _said(form, split, count, columns, roles, speaker, selection, kind, choices))
 
 
-def _looked_at(found: Found, split: str | None) -> tuple[int, dict[str, Column]]:
+def _looked_at(form: Found, split: str | None) -> tuple[int, dict[str, Column]]:
     """(rows, name -> what is in the column); all rows are read, none is kept."""
     count, columns = 0, dict[str, Column]()
-    for where, values in _rows(found, split):
+    for where, values in _rows(form, split):
         for name, value in values.items():
             columns.setdefault(name, Column()).add(value, where)
         count += 1
@@ -142,15 +142,15 @@ def _looked_at(found: Found, split: str | None) -> tuple[int, dict[str, Column]]
     return count, columns
 
 
-def _rows(found: Found, split: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if found.source != PARQUET:
-        for row in FORMS[found.source].rows(found.path, split, found.audio):
+def _rows(form: Found, split: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if form.source != PARQUET:
+        for row in FORMS[form.source].rows(form.path, split, form.audio):
             yield row.where, row.values
         return
-    files = [found.path] if found.path.is_file() else split_files(found.path, None, split)
-    table = Table(found.path, tuple(files))
-    table.need([found.audio])
-    for line in table.rows(sound=[found.audio]):
+    files = [form.path] if form.path.is_file() else split_files(form.path, None, split)
+    table = Table(form.path, tuple(files))
+    table.need([form.audio])
+    for line in table.rows(sound=[form.audio]):
         yield line.where, {NUMBER: str(line.number), **line.values}
 
 
@@ -159,22 +159,22 @@ def _is_id(column: Column, count: int) -> bool:
 
 
 def _asked(
-    found: Found, columns: Mapping[str, Column], count: int, transcript: str, wanted: str | None
+    form: Found, columns: Mapping[str, Column], count: int, transcript: str, reference: str | None
 ) -> tuple[str, Kind, list[str]]:
     """(column of the reference, what is asked, the labels)."""
-    if wanted is not None:
-        if wanted not in columns:
-            raise unknown("column", wanted, columns, f"{found.path} (--reference)")
-        column = columns[wanted]
+    if reference is not None:
+        if reference not in columns:
+            raise unknown("column", reference, columns, f"{form.path} (--reference)")
+        column = columns[reference]
         if column.texts + column.lists < count:
             raise DataError(
-                f"{column.blank}: --reference {wanted}: is empty there or not text; every row needs an answer."
+                f"{column.blank}: --reference {reference}: is empty there or not text; every row needs an answer."
             )
         few = column.texts == count and 2 * len(column.values) <= count and len(column.values) <= _MOST_LABELS
-        if few and wanted != transcript:
-            return _labels(wanted, column)
+        if few and reference != transcript:
+            return _labels(reference, column)
         kinds = {transcript: _repeat(column), **dict.fromkeys(TRANSLATIONS, TRANSLATE)}
-        return wanted, kinds.get(wanted, ANSWER), []
+        return reference, kinds.get(reference, ANSWER), []
     for name in (*ANSWERS, *TRANSLATIONS):
         if name in columns and columns[name].texts + columns[name].lists == count:
             return name, TRANSLATE if name in TRANSLATIONS else ANSWER, []
@@ -191,8 +191,8 @@ def _asked(
         )
     why = f"; {transcript} is empty or not text at {columns[transcript].blank}" if transcript else ""
     raise DataError(
-        f"{found.path}: no column can be what a model should answer (looked for {', '.join((*ANSWERS, *TRANSLATIONS))}, "
-        f"{', '.join((*LABELS, *TEXT))}, with text in every row{why}). Name one with --reference; there is "
+        f"{form.path}: no column can be what a model should answer (looked for {', '.join((*ANSWERS, *TRANSLATIONS))}, "
+        f"{', '.join((*LABELS, *TEXT))}, with text in every row{why}). Name one with --reference; available: "
         f"{', '.join(name for name in columns if name != NUMBER)}."
     )
 
@@ -214,35 +214,35 @@ def _repeat(column: Column) -> Kind:
 
 
 def _said(
-    found: Found,
+    form: Found,
     split: str | None,
     count: int,
     columns: Mapping[str, Column],
     roles: Mapping[str, str],
     speaker: str,
-    chosen: str,
+    selection: str,
     kind: Kind,
     choices: list[str],
 ) -> dict[str, str]:
     """What was guessed, by what it is about."""
-    of = f", split {split} of {', '.join(found.splits)}" if split else ""
-    said = {"data": f"{found.source}: {found.path}{of}, {count:,} rows"}
-    said |= {"clip": f"column {found.audio}", "id": f"column {roles['id']}"}
-    said["id"] += ", the running number" if roles["id"] == NUMBER else ""
-    unread = "no column: models that read cannot be asked"
-    said["words spoken"] = f"column {roles['transcript']}" if roles["transcript"] else unread
-    said["asked for"] = f"{kind.what}: column {chosen}, ranked by {kind.primary}"
-    said |= {"labels": ", ".join(choices)} if choices else {}
-    said |= {"speaker": f"column {speaker}, {len(columns[speaker].values)} of them"} if speaker else {}
-    said["cluster"] = (
+    of = f", split {split} of {', '.join(form.splits)}" if split else ""
+    guesses = {"data": f"{form.source}: {form.path}{of}, {count:,} rows"}
+    guesses |= {"clip": f"column {form.audio}", "id": f"column {roles['id']}"}
+    guesses["id"] += ", the running number" if roles["id"] == NUMBER else ""
+    unread = "no column: models that need a transcript cannot be run"
+    guesses["words spoken"] = f"column {roles['transcript']}" if roles["transcript"] else unread
+    guesses["asked for"] = f"{kind.what}: column {selection}, ranked by {kind.primary}"
+    guesses |= {"labels": ", ".join(choices)} if choices else {}
+    guesses |= {"speaker": f"column {speaker}, {len(columns[speaker].values)} of them"} if speaker else {}
+    guesses["cluster"] = (
         f"column {roles['cluster']}"
         if roles["cluster"]
         else "none, so that every sample counts as independent of the others; if they share speakers or questions, add "
         f"`columns: {{cluster: {speaker or 'COLUMN'}}}`"
     )
-    used = {*roles.values(), speaker, chosen, NUMBER}
-    said |= {"not used": ", ".join(name for name in columns if name not in used)} if columns.keys() - used else {}
-    return said
+    used = {*roles.values(), speaker, selection, NUMBER}
+    guesses |= {"not used": ", ".join(name for name in columns if name not in used)} if columns.keys() - used else {}
+    return guesses
 
 
 def name_of(path: Path) -> str:

@@ -54,8 +54,8 @@ def remote(data: DataSpec, where: str) -> list[Remote]:
     except Exception as err:  # the client passes on the exceptions of whichever HTTP library it uses
         raise _away(hub, where, err) from err
     for pattern in patterns(data.config, data.split):
-        if found := [file for file in files if _matches(file.path, pattern)]:
-            return found
+        if matches := [file for file in files if _matches(file.path, pattern)]:
+            return matches
     raise DataError(
         f"{where}: {hub.repo} has no parquet files of it at {hub.revision} "
         f"(looked for {', '.join(patterns(data.config, data.split))})."
@@ -84,8 +84,10 @@ def pull(data: DataSpec, files: Sequence[Remote], where: str, progress: Progress
 
 def _matches(path: str, pattern: str) -> bool:
     """Glob with a `*` that does not cross folders."""
-    parts, wanted = path.split("/"), pattern.split("/")
-    return len(parts) == len(wanted) and all(fnmatch(part, glob) for part, glob in zip(parts, wanted, strict=True))
+    parts, pattern_parts = path.split("/"), pattern.split("/")
+    return len(parts) == len(pattern_parts) and all(
+        fnmatch(part, glob) for part, glob in zip(parts, pattern_parts, strict=True)
+    )
 
 
 def _asked(data: DataSpec, where: str) -> Hub:
@@ -103,12 +105,12 @@ def _snapshot(hub: Hub) -> Path | None:
     import huggingface_hub
 
     try:
-        found = huggingface_hub.snapshot_download(
+        snapshot = huggingface_hub.snapshot_download(
             hub.repo, revision=hub.revision, repo_type="dataset", local_files_only=True
         )
     except (OSError, ValueError):  # it was never fetched, or its cache is not one
         return None
-    return Path(found)
+    return Path(snapshot)
 
 
 def _reachable(hub: Hub, where: str) -> None:

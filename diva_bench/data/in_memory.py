@@ -188,9 +188,9 @@ def _check_clips(task: TaskSpec) -> None:
 
 def _fault(encoded: bytes) -> str:
     """Why the bytes are no whole audio file, "" where they seem to be one; only those of no known container are decoded."""
-    found = containers.look(encoded)
-    if found.fault or found.name:
-        return found.fault
+    container = containers.look(encoded)
+    if container.fault or container.name:
+        return container.fault
     try:
         decode(encoded)
     except (ClipError, UserError) as err:

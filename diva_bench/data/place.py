@@ -15,9 +15,9 @@ ENVIRONMENT = "DIVA_BENCH_DATA"
 """The data folder where --data-dir names none."""
 
 
-def data_folder(given: Path | None) -> Path | None:
+def data_folder(folder: Path | None) -> Path | None:
     """The folder that holds the user's corpora. Raises DataError where one is named that does not exist."""
-    named = given or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)
+    named = folder or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)
     if named is not None and not named.is_dir():
         raise DataError(
             f"{named}: no such folder (--data-dir and {ENVIRONMENT} name a folder of corpora, or one corpus)."
@@ -36,16 +36,16 @@ def locate(task: TaskSpec, data_dir: Path | None = None) -> Path | None:
         return Path(task.name)  # for messages: the rows are in the task itself
     if task.data.source in OWN:
         return _own(task, data_dir)
-    found = next((place for place in _places(task, data_dir) if place.exists() and _fits(task, place)), None)
-    return found or hub.cached(task.data)
+    folder = next((place for place in _places(task, data_dir) if place.exists() and _fits(task, place)), None)
+    return folder or hub.cached(task.data)
 
 
 def need(task: TaskSpec, data_dir: Path | None = None) -> Path:
     """As `locate`; DataError says where it was looked for and how it can be had."""
-    found = locate(task, data_dir)
-    if found is None:
+    place = locate(task, data_dir)
+    if place is None:
         raise DataError(_missing(task, data_dir))
-    return found
+    return place
 
 
 def how_to_get(task: TaskSpec, *, fetched: bool = False) -> str:
@@ -90,9 +90,9 @@ def _missing(task: TaskSpec, data_dir: Path | None) -> str:
     looked = f"looked for {' or '.join(task.data.layout) or 'a folder'} in {', '.join(places)}" if places else ""
     if data_folder(data_dir) is None and not places:
         looked = f"no --data-dir is given, and {ENVIRONMENT} is not set"
-    said = "; ".join(filter(None, (looked, "not in the hub's cache either" if task.data.hub and places else "")))
+    reasons = "; ".join(filter(None, (looked, "not in the hub's cache either" if task.data.hub and places else "")))
     return (
         f"task {task.name}, edition {task.edition}: its data is not on this machine"
-        + (f" ({said})" if said else "")
+        + (f" ({reasons})" if reasons else "")
         + f".\n{how_to_get(task)}"
     )

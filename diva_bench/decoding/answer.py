@@ -45,7 +45,7 @@ def answer(
     for k, one in framed:
         room = llm.context - one.request.max_new_tokens
         if len(one.whole) > room:
-            detail = f"the prompt has {len(one.whole)} tokens, this model takes {room} and an answer"
+            detail = f"the prompt has {len(one.whole)} tokens; this model has room for {room} and an answer"
             responses[k] = Response(one.request.id, status="unsupported", detail=detail)
     can = [(k, one) for k, one in framed if k not in responses]
     for _, same in groupby(can, key=lambda pair: _settings(pair[1].request)):
@@ -111,7 +111,7 @@ def unheard(limit: float) -> Callable[[Request], str]:
         if request.audio is None:
             return "this sample has no audio"
         if request.audio.seconds > limit:
-            return f"audio is {request.audio.seconds:.1f} s, this model hears {limit:.0f} s"
+            return f"audio is {request.audio.seconds:.1f} s; this model takes at most {limit:.0f} s"
         return ""
 
     return reason

@@ -21,11 +21,11 @@ _LETTERS = ascii_letters.replace("s", "")  # %s is the time in seconds where the
 _MARK = "DIVABENCHSPOKENHERE"  # stands for what was said while the template is rendered
 
 
-def around(tokenizer: Any, prompt: str, system: str | None, told: bool = True) -> tuple[str, str]:
+def around(tokenizer: Any, prompt: str, system: str | None, with_date: bool = True) -> tuple[str, str]:
     """The text before and after what was said: the rendered template, cut where a mark stands for it. The instruction
     stands in the user's turn, before what was said.
 
-    `tokenizer`: of transformers. `told`: the day; False as older versions rendered it, by the clock. AssetError where the
+    `tokenizer`: of transformers. `with_date`: the day; False as older versions rendered it, by the clock. AssetError where the
     template takes no such turns, or does not show the user's words once.
     """
     turns = [{"role": "user", "content": f"{prompt}\n\n{_MARK}" if prompt else _MARK}]
@@ -35,10 +35,10 @@ def around(tokenizer: Any, prompt: str, system: str | None, told: bool = True) -
     try:
         text = tokenizer.apply_chat_template(
             turns,
-            chat_template=(_told_the_day() if told else "") + tokenizer.get_chat_template(),
+            chat_template=(_told_the_day() if with_date else "") + tokenizer.get_chat_template(),
             tokenize=False,
             add_generation_prompt=True,
-            **({"date_string": TODAY} if told else {}),
+            **({"date_string": TODAY} if with_date else {}),
         )
     except Exception as err:  # a template is a program of its own: TemplateError, TypeError, ...
         what = "a system message and a question" if system else "a question"
@@ -56,20 +56,20 @@ def around(tokenizer: Any, prompt: str, system: str | None, told: bool = True) -
 def _told_the_day() -> str:
     """A macro that hides the clock of transformers' `strftime_now`: on one day, what a format says is a replacement of
     letters. (A function of ours does not reach the template: what it is given is made plain data first.)"""
-    said = {f"%{flag}{letter}": _TODAY.strftime(f"%{flag}{letter}") for letter in _LETTERS for flag in ("", "-")}
-    known = {code: text for code, text in said.items() if text and not text.startswith("%")}
-    replaced = "".join(f"|replace({code!r}, {text!r})" for code, text in {"%%": "\0", **known, "\0": "%"}.items())
+    texts = {f"%{flag}{letter}": _TODAY.strftime(f"%{flag}{letter}") for letter in _LETTERS for flag in ("", "-")}
+    date_texts = {code: text for code, text in texts.items() if text and not text.startswith("%")}
+    replaced = "".join(f"|replace({code!r}, {text!r})" for code, text in {"%%": "\0", **date_texts, "\0": "%"}.items())
     return f"{{% macro strftime_now(format) %}}{{{{ format{replaced} }}}}{{% endmacro %}}\n"
 
 
 @lru_cache(maxsize=64)
-def frame(folder: Path, system: bool, told: bool = True) -> str:
+def frame(folder: Path, system: bool, with_date: bool = True) -> str:
     """The template of the LLM in `folder` as rendered around a question, with names in place of what a task says:
     "<|user|>{prompt}\\n\\n{speech}<|assistant|>", with `system` also "{system}". Reads the tokenizer, not the weights.
 
     Raises AssetError where the tokenizer cannot be read, and as `around` does.
     """
-    before, after = around(tokenizer_of(folder), "{prompt}", "{system}" if system else None, told)
+    before, after = around(tokenizer_of(folder), "{prompt}", "{system}" if system else None, with_date)
     return f"{before}{{speech}}{after}"
 
 

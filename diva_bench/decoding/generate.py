@@ -50,9 +50,9 @@ def _checked(requests: Sequence[Request], responses: Sequence[Response], name: s
             f"adapter {name} gave {type(responses).__name__} of {kinds or 'nothing'}, not a list of Response"
         )
     got = [r.id for r in responses]
-    wanted = [r.id for r in requests]
-    if got != wanted:
-        raise ValueError(f"adapter {name} answered {got[:5]} ({len(got)}) to {wanted[:5]} ({len(wanted)})")
+    expected = [r.id for r in requests]
+    if got != expected:
+        raise ValueError(f"adapter {name} answered {got[:5]} ({len(got)}) to {expected[:5]} ({len(expected)})")
     return [_checked_one(q, r, name) for q, r in zip(requests, responses, strict=True)]
 
 

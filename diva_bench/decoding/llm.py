@@ -173,19 +173,19 @@ class LLM:
         answers: list[list[int]] = [[] for _ in rows]
         mask, logits, cache = start.mask, start.logits, start.cache
         for left in range(max_new_tokens, 0, -1):
-            chosen = self._choose(logits, temperature, [generators[r] for r in rows] if generators else [])
-            keep = [k for k, token in enumerate(chosen) if token not in self._stops]
+            selection = self._choose(logits, temperature, [generators[r] for r in rows] if generators else [])
+            keep = [k for k, token in enumerate(selection) if token not in self._stops]
             for k in keep:
-                answers[rows[k]].append(chosen[k])
+                answers[rows[k]].append(selection[k])
             if not keep or left == 1:
                 break
             if len(keep) < len(rows):
                 index = torch.tensor(keep, device=self.device)
                 cache.batch_select_indices(index)
-                mask, rows, chosen = mask[index], [rows[k] for k in keep], [chosen[k] for k in keep]
+                mask, rows, selection = mask[index], [rows[k] for k in keep], [selection[k] for k in keep]
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
             logits, cache = self._forward(
-                input_ids=torch.tensor(chosen, device=self.device)[:, None],
+                input_ids=torch.tensor(selection, device=self.device)[:, None],
                 attention_mask=mask,
                 position_ids=mask.sum(1, keepdim=True) - 1,
                 past_key_values=cache,
@@ -222,21 +222,21 @@ class LLM:
     def _rest(self, start: Prefilled, ids: Sequence[Sequence[int]]) -> Tensor:
         """(B, L): log-likelihood of each label's tokens from the second on."""
         rows, count, width = len(start.mask), len(ids), max(len(i) for i in ids) - 1
-        given = torch.tensor([[*i[:-1], *[0] * (width + 1 - len(i))] for i in ids], device=self.device)  # (L, K-1)
-        wanted = torch.tensor([[*i[1:], *[0] * (width + 1 - len(i))] for i in ids], device=self.device)
+        inputs = torch.tensor([[*i[:-1], *[0] * (width + 1 - len(i))] for i in ids], device=self.device)  # (L, K-1)
+        targets = torch.tensor([[*i[1:], *[0] * (width + 1 - len(i))] for i in ids], device=self.device)
         real = torch.tensor([[k < len(i) - 1 for k in range(width)] for i in ids], device=self.device)
         cache = copy.deepcopy(start.cache)
         cache.batch_repeat_interleave(count)
         mask = start.mask.repeat_interleave(count, 0)  # (B*L, P)
         logits, _ = self._forward(
             every=True,
-            input_ids=given.repeat(rows, 1),
+            input_ids=inputs.repeat(rows, 1),
             attention_mask=torch.cat([mask, mask.new_ones(rows * count, width)], 1),  # fillers come last: never seen
             position_ids=mask.sum(1, keepdim=True) + torch.arange(width, device=self.device),
             past_key_values=cache,
         )
         steps = torch.log_softmax(logits, -1)  # (B*L, K-1, V)
-        got = steps.gather(-1, wanted.repeat(rows, 1)[..., None])[..., 0] * real.repeat(rows, 1)
+        got = steps.gather(-1, targets.repeat(rows, 1)[..., None])[..., 0] * real.repeat(rows, 1)
         return got.sum(1).view(rows, count)
 
 

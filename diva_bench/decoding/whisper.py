@@ -263,10 +263,10 @@ class Whisper:
                 x, past[i] = block.step(x, past[i], cross[i], look)
             logits = (decoder.layer_norm(x[:, -1]) @ decoder.embed_tokens.weight.T).float()  # (B, V)
             logits[:, self._never_first if step == 0 else self._never] = -torch.inf
-            chosen = logits.argmax(-1).tolist()
-            keep = [k for k, token in enumerate(chosen) if token != self._end]
+            selection = logits.argmax(-1).tolist()
+            keep = [k for k, token in enumerate(selection) if token != self._end]
             for k in keep:
-                out[rows[k]].append(chosen[k])
+                out[rows[k]].append(selection[k])
             if not keep:
                 break
             if len(keep) < len(rows):
@@ -274,6 +274,6 @@ class Whisper:
                 past = [(pair[0][index], pair[1][index]) for pair in past if pair is not None]
                 cross = [(key[index], value[index]) for key, value in cross]
                 look = None if look is None else look[index]
-                rows, chosen = [rows[k] for k in keep], [chosen[k] for k in keep]
-            tokens = torch.tensor(chosen, device=self.device)[:, None]
+                rows, selection = [rows[k] for k in keep], [selection[k] for k in keep]
+            tokens = torch.tensor(selection, device=self.device)[:, None]
         return out

@@ -33,8 +33,8 @@ def pack(state: dict[str, Tensor], bits: Literal[8, 16] = 8) -> dict[str, Tensor
     """float32 state dict -> int8 matrices with float32 row scales, float16 for the rest; with 16 bits, float16 for all but
     what decides which token a virtual token says."""
     out: dict[str, Tensor] = {}
-    for name, given in state.items():
-        value = given.detach().float().cpu()
+    for name, tensor in state.items():
+        value = tensor.detach().float().cpu()
         if bits == 8 and value.ndim == 2 and name != "query_tokens":
             # not float16: projection weights of 1e-4 have scales of 1e-6, where float16 keeps two digits or none
             scale = (value.abs().amax(1) / 127).clamp(min=1e-12)
@@ -120,11 +120,12 @@ def fits(folder: Path, encoder: Whisper, llm_embeddings: Tensor) -> bool:
         trained = {part: (config[part]["weights"], config[part]["fingerprint"]) for part in ("encoder", "llm")}
     except (OSError, ValueError, KeyError, TypeError) as err:
         raise AssetError(f"{folder / 'config.json'}: does not say what it was trained with ({err!r}).") from err
-    for part, given in (("encoder", encoder), ("llm", llm_embeddings)):
-        name, wanted = trained[part]
-        if (found := fingerprint(given)) != wanted:
+    for part, model in (("encoder", encoder), ("llm", llm_embeddings)):
+        name, expected = trained[part]
+        if (fingerprint_now := fingerprint(model)) != expected:
             raise AssetError(
-                f"{folder}: this connector was trained with {part} {name} ({wanted}), but is given another ({found}). "
+                f"{folder}: this connector was trained with {part} {name} ({expected}), but is given another "
+                f"({fingerprint_now}). "
                 f"Name {name} under `weights: {part}` in the model's YAML."
             )
     return bool(config["encoder"].get("window") == WINDOW)

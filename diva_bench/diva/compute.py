@@ -253,8 +253,8 @@ def step_flops(work: Work, clips: int, *, runs_llm: bool, cached: bool = True) -
 
 def candidates(work: Work, clips: int) -> float:
     """Tokens in the vocabulary of a step (training/run.py), as if none was drawn twice."""
-    drawn = work.config.negatives + work.config.negatives // 6
-    return min(work.llm.vocabulary, drawn + clips * work.transcript_tokens)
+    draws = work.config.negatives + work.config.negatives // 6
+    return min(work.llm.vocabulary, draws + clips * work.transcript_tokens)
 
 
 def _teacher(work: Work) -> float:

@@ -51,12 +51,12 @@ def token_entropy(
     virtual (B, Q, E); tokens: per row (N_b,) ids; embeddings (V, E); candidates (C,) sorted ids with all of the tokens:
     the classes of p, beside the blank.
     """
-    found = torch.cat([aligned(virtual, b, len(t), side) for b, t in enumerate(tokens)])  # (M, E)
+    states = torch.cat([aligned(virtual, b, len(t), side) for b, t in enumerate(tokens)])  # (M, E)
     table = embeddings[candidates]
-    logs = vocabulary.logits(found, table).log_softmax(-1)  # (M, C + 1)
-    wanted = torch.searchsorted(candidates, torch.cat(list(tokens)))
-    loss = -logs.gather(1, wanted[:, None]).sum()
-    return loss, pulls(found, logs.detach(), table, vocabulary.blank).sum(), len(wanted)
+    logs = vocabulary.logits(states, table).log_softmax(-1)  # (M, C + 1)
+    targets = torch.searchsorted(candidates, torch.cat(list(tokens)))
+    loss = -logs.gather(1, targets[:, None]).sum()
+    return loss, pulls(states, logs.detach(), table, vocabulary.blank).sum(), len(targets)
 
 
 def ctc_alignment(
@@ -76,17 +76,17 @@ def ctc_alignment(
     table = embeddings[candidates]
     logits = vocabulary.logits(virtual.flatten(0, 1), table).view(*virtual.shape[:2], -1)  # (B, Q, C + 1)
     logs = logits.log_softmax(-1) if normaliser is None else logits - normaliser[..., None]
-    wanted = torch.searchsorted(candidates, torch.cat(list(tokens)))
+    targets = torch.searchsorted(candidates, torch.cat(list(tokens)))
     # the CUDA kernel's backward pass adds up in any order, which deterministic algorithms refuse; a CPU's does not
     at = torch.device("cpu") if torch.are_deterministic_algorithms_enabled() else virtual.device
     loss: Tensor = torch.nn.functional.ctc_loss(
-        logs.transpose(0, 1).to(at), wanted.to(at), counts.to(at), torch.tensor([len(t) for t in tokens], device=at),
+        logs.transpose(0, 1).to(at), targets.to(at), counts.to(at), torch.tensor([len(t) for t in tokens], device=at),
         blank=len(candidates), reduction="sum", zero_infinity=True,
     ).to(virtual.device)  # fmt: skip
     if normaliser is not None:
-        return loss, loss.new_zeros(()), len(wanted)
+        return loss, loss.new_zeros(()), len(targets)
     real = torch.arange(virtual.shape[1], device=virtual.device) < counts[:, None]  # (B, Q)
-    return loss, pulls(virtual[real], logs.detach()[real], table, vocabulary.blank).sum(), len(wanted)
+    return loss, pulls(virtual[real], logs.detach()[real], table, vocabulary.blank).sum(), len(targets)
 
 
 def pulls(virtual: Tensor, logs: Tensor, table: Tensor, blank: Tensor) -> Tensor:
@@ -135,22 +135,22 @@ def kl_divergence(
 
     def part(ours: Tensor, theirs: Tensor) -> Tensor:
         with torch.no_grad():
-            wanted = torch.log_softmax((theirs @ output.T).float() / temperature, -1)
-        found = torch.log_softmax((ours @ output.T).float() / temperature, -1)
-        return torch.nn.functional.kl_div(found, wanted, reduction="sum", log_target=True)
+            teacher_logits = torch.log_softmax((theirs @ output.T).float() / temperature, -1)
+        student_logits = torch.log_softmax((ours @ output.T).float() / temperature, -1)
+        return torch.nn.functional.kl_div(student_logits, teacher_logits, reduction="sum", log_target=True)
 
     total = student.new_zeros((), dtype=torch.float32)
     for ours, theirs in zip(torch.split(student, chunk), torch.split(teacher, chunk), strict=True):
-        kept = checkpoint(part, ours, theirs, use_reentrant=False) if student.requires_grad else part(ours, theirs)
-        total = total + kept
+        values = checkpoint(part, ours, theirs, use_reentrant=False) if student.requires_grad else part(ours, theirs)
+        total = total + values
     return total * temperature**2, len(student)
 
 
-def nearest_tokens(found: Tensor, embeddings: Tensor) -> Tensor:
+def nearest_tokens(states: Tensor, embeddings: Tensor) -> Tensor:
     """(M, E) vectors -> (M,) ids of the nearest (L2) of the LLM's embeddings (V, E)."""
     # ||v - e||^2 = ||v||^2 - 2 v.e + ||e||^2, the first term equal for all e
     lengths = (embeddings.float() ** 2).sum(1).to(embeddings.dtype)
-    return (found.to(embeddings.dtype) @ embeddings.T - 0.5 * lengths).argmax(-1)
+    return (states.to(embeddings.dtype) @ embeddings.T - 0.5 * lengths).argmax(-1)
 
 
 def nearest_token_hits(
@@ -160,6 +160,6 @@ def nearest_token_hits(
 
     virtual (B, Q, E); tokens: per row (N_b,) ids; embeddings (V, E).
     """
-    found = torch.cat([aligned(virtual, b, len(t), side) for b, t in enumerate(tokens)])
-    wanted = torch.cat(list(tokens))
-    return int((nearest_tokens(found, embeddings) == wanted).sum()), len(wanted)
+    states = torch.cat([aligned(virtual, b, len(t), side) for b, t in enumerate(tokens)])
+    targets = torch.cat(list(tokens))
+    return int((nearest_tokens(states, embeddings) == targets).sum()), len(targets)

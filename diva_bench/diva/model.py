@@ -29,9 +29,9 @@ class Vocabulary(nn.Module):
         self.sharpness: Tensor
 
     @torch.no_grad()
-    def start(self, embeddings: Tensor, known: Tensor, sharpness: float) -> None:
+    def start(self, embeddings: Tensor, token_ids: Tensor, sharpness: float) -> None:
         """embeddings (V, E); known: ids of the tokens that training texts have; `sharpness`: as TrainConfig has it."""
-        some = embeddings[known].float().cpu()  # (n, E)
+        some = embeddings[token_ids].float().cpu()  # (n, E)
         spread = (some - some.mean(0)).square().sum(1).mean()
         self.blank.copy_(embeddings.mean(0, dtype=torch.float32).cpu())
         self.sharpness.copy_(sharpness / spread)
@@ -42,8 +42,8 @@ class Vocabulary(nn.Module):
         Minus half the squared distance, times the sharpness, up to what is equal for all classes of a row."""
         classes = torch.cat([table, self.blank[None].to(table.dtype)])
         lengths = classes.float().square().sum(1)
-        found = self.sharpness * ((virtual.to(table.dtype) @ classes.T).float() - lengths / 2)
-        return found + nn.functional.pad(self.blank_bias[None], (len(table), 0))
+        logits = self.sharpness * ((virtual.to(table.dtype) @ classes.T).float() - lengths / 2)
+        return logits + nn.functional.pad(self.blank_bias[None], (len(table), 0))
 
 
 class Connector(nn.Module):

@@ -72,7 +72,9 @@ def _same_sizes(size: ConnectorConfig, whisper: Whisper, partial: bool) -> None:
     own = {"width": size.width, "heads": size.heads, "ffn": size.ffn}
     its = dict(zip(own, (config[k] for k in ("d_model", "decoder_attention_heads", "decoder_ffn_dim")), strict=True))
     if own != its:
-        raise UserError(f"this connector is not of this Whisper's sizes: it has {own}, the Whisper decoder {its}.")
+        raise UserError(
+            f"this connector does not have the sizes of this Whisper: it has {own}, the Whisper decoder {its}."
+        )
     if size.max_queries > config["max_target_positions"]:
         raise UserError(
             f"this connector has {size.max_queries} queries; a WhisperDecoder has {config['max_target_positions']} "
@@ -124,10 +126,10 @@ def _sizes(state: Mapping[str, Tensor], where: str, heads: int | None) -> Connec
         raise AssetError(f"{where}: expected matrices and a vector projection.bias, found {shapes}.")
     width, wide = queries.shape[1], len(bias)
     if projection.shape != (width, wide):
-        found = tuple(projection.shape)
-        hint = " It stands the other way round, as nn.Linear has it: store its transpose." * (found == (wide, width))
+        shape = tuple(projection.shape)
+        hint = " It stands the other way round, as nn.Linear has it: store its transpose." * (shape == (wide, width))
         raise AssetError(
-            f"{where}: projection.weight is {found}, expected {(width, wide)}, from the width of query_tokens to the "
+            f"{where}: projection.weight is {shape}, expected {(width, wide)}, from the width of query_tokens to the "
             f"length of projection.bias.{hint}"
         )
     whole = width % HEAD_WIDTH == 0 if heads is None else heads > 0 and width % heads == 0
@@ -170,20 +172,20 @@ def needed(names: Collection[str], where: str) -> list[str]:
     """
     small = ConnectorConfig(width=1, heads=1, layers=_layers(names), ffn=1, max_queries=1, llm_width=1)
     with torch.device("meta"):
-        wanted = [_published(name) for name in Connector(small).state_dict()]
-    for name in wanted:
+        names_needed = [_published(name) for name in Connector(small).state_dict()]
+    for name in names_needed:
         if name not in names:
             prefix = name.partition(".")[0]
             same = sorted(n for n in names if n.startswith(prefix))
             rest = ", ".join(sorted({n.partition(".")[0] + ".*" * ("." in n) for n in names})) or "nothing"
-            there = f"There is of {prefix}: {_some(same)}." if same else f"There is nothing of {prefix}, only {rest}."
+            there = f"It has of {prefix}: {_some(same)}." if same else f"It has no weight of {prefix}, only {rest}."
             raise AssetError(f"{where}: no weight {name!r}; this is not a whole published DiVA checkpoint. {there}")
-    unknown = sorted(n for n in names if n.startswith(_PREFIX) and n not in {*wanted, _UNUSED})
+    unknown = sorted(n for n in names if n.startswith(_PREFIX) and n not in {*names_needed, _UNUSED})
     if unknown:
         raise AssetError(
             f"{where}: {_some(unknown)} is in no WhisperDecoder: this is another architecture than the published one."
         )
-    return wanted
+    return names_needed
 
 
 def _some(names: list[str]) -> str:
@@ -217,13 +219,13 @@ def contents(source: Path) -> dict[str, Path]:
             return {str(name): source / file for name, file in table.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
             raise AssetError(f"{index}: this is not an index of safetensors files ({err!r}). Fetch it again.") from err
-    found = [whole] if whole.is_file() else shards[:1]
-    if not found:
+    files = [whole] if whole.is_file() else shards[:1]
+    if not files:
         raise AssetError(
             f"{source}: no weights in this folder. It needs model.safetensors, model.safetensors.index.json or "
             "model-00001-of-....safetensors."
         )
-    return dict.fromkeys(_names(found[0]), found[0])
+    return dict.fromkeys(_names(files[0]), files[0])
 
 
 def _names(file: Path) -> list[str]:

@@ -45,24 +45,24 @@ def read(connector: AnyConnector, virtual: Tensor, counts: Tensor, embeddings: T
     """What each row of virtual (B, Q, E), counts[b] of them real, says; for connectors aligned by ctc."""
     assert connector.vocabulary is not None
     real = torch.arange(virtual.shape[1], device=virtual.device) < counts[:, None]
-    found = scan(connector.vocabulary, virtual[real], embeddings)
-    rows = zip(*(torch.split(part, counts.tolist()) for part in found), strict=True)
+    scan_result = scan(connector.vocabulary, virtual[real], embeddings)
+    rows = zip(*(torch.split(part, counts.tolist()) for part in scan_result), strict=True)
     return [_collapsed(label, best - total, total, len(embeddings)) for label, best, total in rows]
 
 
 def _collapsed(label: Tensor, sure: Tensor, normaliser: Tensor, blank: int) -> Read:
     """Without blanks and repeats. `sure`: log-probability of each label."""
     tokens: list[int] = []
-    kept: list[int] = []
+    positions: list[int] = []
     before, certain = blank, sure.tolist()
     for position, token in enumerate(label.tolist()):
         if token not in (blank, before):
             tokens.append(token)
-            kept.append(position)
-        elif token != blank and certain[position] > certain[kept[-1]]:
-            kept[-1] = position
+            positions.append(position)
+        elif token != blank and certain[position] > certain[positions[-1]]:
+            positions[-1] = position
         before = token
-    return Read(tokens, torch.tensor(kept, dtype=torch.long, device=label.device), normaliser)
+    return Read(tokens, torch.tensor(positions, dtype=torch.long, device=label.device), normaliser)
 
 
 def contents(
@@ -72,17 +72,17 @@ def contents(
     K_b tokens that the row reads as, None for a connector that is not aligned by ctc."""
     if connector.config.alignment != "ctc":
         return [row[:count] for row, count in zip(virtual, counts.tolist(), strict=True)], None
-    found = read(connector, virtual, counts, embeddings)
-    return [given(connector, virtual[b], one, embeddings) for b, one in enumerate(found)], [f.tokens for f in found]
+    reading = read(connector, virtual, counts, embeddings)
+    return [given(connector, virtual[b], one, embeddings) for b, one in enumerate(reading)], [f.tokens for f in reading]
 
 
-def given(connector: AnyConnector, virtual: Tensor, found: Read, embeddings: Tensor) -> Tensor:
+def given(connector: AnyConnector, virtual: Tensor, reading: Read, embeddings: Tensor) -> Tensor:
     """virtual (Q, E) of one clip -> (K, E) in the connector's readout."""
-    raw, how = virtual[found.kept], connector.config.readout
-    if how == "raw" or not found.tokens:
+    raw, how = virtual[reading.kept], connector.config.readout
+    if how == "raw" or not reading.tokens:
         return raw
     if how == "snapped":
-        return embeddings[torch.tensor(found.tokens, device=virtual.device)].to(raw.dtype)
+        return embeddings[torch.tensor(reading.tokens, device=virtual.device)].to(raw.dtype)
     assert connector.vocabulary is not None
     shares = connector.vocabulary.logits(raw, embeddings)[:, :-1].softmax(-1)  # (K, V)
     mixture = (shares.to(embeddings.dtype) @ embeddings).to(raw.dtype)

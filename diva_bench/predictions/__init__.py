@@ -100,8 +100,8 @@ class Source:
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """(where, object) of every line that is not blank: JSON lines."""
-        found = textfile.json_rows(textfile.split(self.text), str(self.path), PredictionError, mend=True)
-        return ((f"{self.path}:{number}", row) for number, row in found)
+        rows = textfile.json_rows(textfile.split(self.text), str(self.path), PredictionError, mend=True)
+        return ((f"{self.path}:{number}", row) for number, row in rows)
 
     def table(self) -> textfile.Table:
         """The file as a table."""
@@ -135,7 +135,7 @@ def detect(source: Source, options: Options) -> str:
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise PredictionError(f"{source.path}: may be {' or '.join(fitting)}; say which with --format.")
+        raise PredictionError(f"{source.path}: may be {' or '.join(fitting)}; choose one with --format.")
     keys = f" Its first row has {', '.join(source.first)}." if source.first else ""
     if not source.zipped and not source.text.lstrip().startswith(("{", "[")):
         keys = f" As a table, it has the columns {', '.join(source.table().header)}."
@@ -152,19 +152,19 @@ def read(sources: Sequence[Source], format: str, options: Options) -> tuple[str,
     """
     formats = [detect(s, options) if format == "auto" else format for s in sources]
     if len(set(formats)) > 1:
-        said = ", ".join(f"{s.path} is {f}" for s, f in zip(sources, formats, strict=True))
-        raise PredictionError(f"the files are of several formats ({said}); import those of one format together.")
+        listing = ", ".join(f"{s.path} is {f}" for s, f in zip(sources, formats, strict=True))
+        raise PredictionError(f"the files are of several formats ({listing}); import those of one format together.")
     if options.columns and formats[0] not in ("jsonl", "csv"):
         raise PredictionError(f"--columns is for jsonl and csv; this is {formats[0]}, whose columns are known.")
     if options.only and formats[0] not in ("lm-eval", "lmms-eval", "inspect"):
         raise PredictionError(f"--only is for lm-eval, lmms-eval and inspect; {formats[0]} has one answer to a sample.")
-    found: list[Prediction] = []
+    predictions: list[Prediction] = []
     for source in sources:
         rows = reader(formats[0])[1](source, options)
         if not rows:
             raise PredictionError(f"{source.path}: has no rows.")
-        found += rows
-    return formats[0], found
+        predictions += rows
+    return formats[0], predictions
 
 
 def number(value: Any, where: str) -> float | None:

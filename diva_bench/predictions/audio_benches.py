@@ -50,13 +50,13 @@ def fits_audiobench(source: Source, options: Options) -> bool:
 
 
 def read_audiobench(source: Source, options: Options) -> list[Prediction]:
-    found = []
+    predictions = []
     for i, row in enumerate(_audiobench_rows(source)):
         where = f"{source.path}, item {i}"
         if not isinstance(row, dict):
             raise PredictionError(f"{where}: expected an object, found {type(row).__name__}.")
         reference = row.get("answer", row.get("reference"))
-        found.append(
+        predictions.append(
             Prediction(
                 where,
                 _text(row, "model_prediction", where),
@@ -64,7 +64,7 @@ def read_audiobench(source: Source, options: Options) -> list[Prediction]:
                 reference=reference if isinstance(reference, str) else None,
             )
         )
-    return found
+    return predictions
 
 
 def _audiobench_rows(source: Source) -> list[Any]:

@@ -69,8 +69,8 @@ def _prediction(where: str, ident: str, text: str, score: str) -> Prediction:
 
 
 def _torn(source: Source, line: int, begun: list[str]) -> PredictionError:
-    said = "\n".join(begun)[:80]
+    text = "\n".join(begun)[:80]
     return PredictionError(
-        f'{source.path}:{line}: not a whole row (<id>{_MARK}"""<text>"""{_MARK}<score>): {said!r}. Was the file cut '
+        f'{source.path}:{line}: not a whole row (<id>{_MARK}"""<text>"""{_MARK}<score>): {text!r}. Was the file cut '
         "off? Remove that row; its sample then counts as missing."
     )

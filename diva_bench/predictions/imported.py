@@ -107,25 +107,25 @@ def with_given(task: TaskSpec, responses: Iterable[Response], top: int | None) -
     least, most = min(scores), max(scores)
     if top is None:
         raise PredictionError(
-            f"scores came with the answers, from {least:g} to {most:g}, and nothing says what a perfect answer gets: give "
+            f"scores came with the answers, from {least:g} to {most:g}, and the score of a perfect answer is not known: give "
             "--top 1 (probabilities; right or wrong) or --top 100 (BLEU; per cent), or write `given: {top: 1}` among the "
             f"scorers of task {task.name}. Without scores: leave score= out of --columns."
         )
     if least < 0 or most > top * (1 + ROUNDING):
         raise PredictionError(
             f"the scores that came with the answers go from {least:g} to {most:g}; here they are read as 0 to {top}. "
-            "--top 1 or --top 100 says what a perfect answer gets."
+            "--top 1 or --top 100 sets the score of a perfect answer."
         )
     return task.model_copy(update={"scorers": {**task.scorers, GIVEN: {"top": top}}})
 
 
-def scale(task: TaskSpec, format: str, said: int | None) -> int | None:
-    """What a perfect answer gets at the source of its score: as `said`, else as the task says (`given: {top: 1}` among its
+def scale(task: TaskSpec, format: str, top: int | None) -> int | None:
+    """What a perfect answer gets at the source of its score: as `top`, else as the task says (`given: {top: 1}` among its
     scorers), else as is known of the format's own harness; None where nothing is known. Never by the scores themselves:
     a system that is right in nothing would have a scale of its own."""
     written: int | None = (task.scorers.get(GIVEN) or {}).get("top")
-    if said is not None or written is not None:
-        return said if said is not None else written
+    if top is not None or written is not None:
+        return top if top is not None else written
     scorer = next((metric.scorer for metric in METRICS if metric.name == task.primary), "")
     return _TOPS.get(format, {}).get(scorer)
 
@@ -158,9 +158,9 @@ def ids_as_data(predictions: Sequence[Prediction], clusters: Mapping[str, str] |
     twice = [ident for ident, count in Counter(ids).items() if count > 1]
     if twice:
         raise PredictionError(f"more than once: {len(twice)}: {listed(twice)}. Nothing was written.")
-    lost = [i for i in ids if clusters is not None and i not in clusters]
-    if lost:
-        raise PredictionError(f"--clusters has no cluster for {len(lost)} ids: {listed(lost)}.")
+    missing = [i for i in ids if clusters is not None and i not in clusters]
+    if missing:
+        raise PredictionError(f"--clusters has no cluster for {len(missing)} ids: {listed(missing)}.")
     return _dataset({i: clusters[i] if clusters else i for i in ids}, task)
 
 
@@ -205,8 +205,8 @@ def task_of(catalog: Catalog, record: Mapping[str, Any]) -> TaskSpec:
             raise UnreadableRun(f"run.json of {record['id']}: task.{words(err)}. Import the file again.") from err
     task = catalog.task(stored["name"], stored["edition"])
     task = with_names(task, record["model"]["args"].get("labels", {}))
-    given = stored["scorers"].get(GIVEN)
-    return task.model_copy(update={"scorers": {**task.scorers, GIVEN: given}}) if given else task
+    settings = stored["scorers"].get(GIVEN)
+    return task.model_copy(update={"scorers": {**task.scorers, GIVEN: settings}}) if settings else task
 
 
 def whole_task(catalog: Catalog, record: Mapping[str, Any], task: TaskSpec) -> TaskSpec:
@@ -230,5 +230,5 @@ def dataset_of(
     Without gold labels the samples are those of the run's own `responses`."""
     if needs_data(record):
         return data.load(task, assets.cache_folder(), progress, data_dir=data_dir, need_audio=False)
-    known = record["imported"]["clusters"] or {}
-    return _dataset({response.id: known.get(response.id, response.id) for response in responses()}, task)
+    clusters = record["imported"]["clusters"] or {}
+    return _dataset({response.id: clusters.get(response.id, response.id) for response in responses()}, task)

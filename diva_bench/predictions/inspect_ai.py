@@ -58,19 +58,19 @@ def fits_inspect(source: Source, options: Options) -> bool:
 def read_inspect(source: Source, options: Options) -> list[Prediction]:
     samples = _unpacked(source) if source.zipped else _listed(source)
     # by place, so that of two members of one name the last one counts; a sample is large, what is said in it is not
-    found = {where: (_epoch(sample, where), _prediction(sample, where)) for where, sample in samples}
-    if not found and source.zipped:
+    predictions = {where: (_epoch(sample, where), _prediction(sample, where)) for where, sample in samples}
+    if not predictions and source.zipped:
         raise PredictionError(
             f"{source.path}: has no samples; it was written with --no-log-samples, or nothing was asked."
         )
-    epochs = sorted({epoch for epoch, _ in found.values()})
+    epochs = sorted({epoch for epoch, _ in predictions.values()})
     if options.only is not None and options.only not in map(str, epochs):
-        raise PredictionError(f"{source.path}: no epoch {options.only}; there is {', '.join(map(str, epochs))}.")
+        raise PredictionError(f"{source.path}: no epoch {options.only}; available: {', '.join(map(str, epochs))}.")
     if options.only is None and len(epochs) > 1:
         raise PredictionError(
-            f"{source.path}: every sample was answered in epochs {', '.join(map(str, epochs))}; say which with --only."
+            f"{source.path}: every sample was answered in epochs {', '.join(map(str, epochs))}; choose one with --only."
         )
-    rows = [row for epoch, row in found.values() if options.only in (None, str(epoch))]
+    rows = [row for epoch, row in predictions.values() if options.only in (None, str(epoch))]
     if {row.id for row in rows} == {str(i + 1) for i in range(len(rows))}:
         return [replace(row, row=int(str(row.id)) - 1) for row in rows]
     return rows
@@ -191,7 +191,7 @@ def _completion(output: dict[str, Any], sample: dict[str, Any]) -> str | None:
 
 def _attached(text: Any, sample: dict[str, Any]) -> str:
     """A text, or what `attachments` keeps for it."""
-    said, kept = str(text or ""), sample.get("attachments")
-    if said.startswith("attachment://") and isinstance(kept, dict):
-        return str(kept.get(said.removeprefix("attachment://"), said))
-    return said
+    content, attachments = str(text or ""), sample.get("attachments")
+    if content.startswith("attachment://") and isinstance(attachments, dict):
+        return str(attachments.get(content.removeprefix("attachment://"), content))
+    return content

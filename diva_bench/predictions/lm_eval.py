@@ -47,10 +47,10 @@ def read_lm_eval(source: Source, options: Options) -> list[Prediction]:
     rows = list(source.rows())
     filters = sorted({str(row.get("filter", "none")) for _, row in rows})
     if options.only is not None and options.only not in filters:
-        raise PredictionError(f"{source.path}: no rows of filter {options.only!r}; there is {', '.join(filters)}.")
+        raise PredictionError(f"{source.path}: no rows of filter {options.only!r}; available: {', '.join(filters)}.")
     if options.only is None and len(filters) > 1:
         raise PredictionError(
-            f"{source.path}: every sample has a row for each filter; say which with --only: {', '.join(filters)}."
+            f"{source.path}: every sample has a row for each filter; choose one with --only: {', '.join(filters)}."
         )
     return [
         _prediction(where, row, filtered=options.only is not None)
@@ -65,8 +65,8 @@ def _prediction(where: str, row: Json, filtered: bool) -> Prediction:
     index = row["doc_id"]
     if isinstance(index, bool) or not isinstance(index, int) or index < 0:
         raise PredictionError(f"{where}: doc_id is {index!r}, not a row number.")
-    kept = row.get("filtered_resps") if filtered else row.get("resps", row.get("filtered_resps"))
-    text, detail = _answer(kept, row, where)
+    resps = row.get("filtered_resps") if filtered else row.get("resps", row.get("filtered_resps"))
+    text, detail = _answer(resps, row, where)
     doc = row.get("doc")
     ident = doc.get("id") if isinstance(doc, dict) else None
     target = row.get("target")

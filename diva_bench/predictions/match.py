@@ -55,18 +55,18 @@ def match(
         rows, how = [(str(p.id), p) for p in predictions], "ids"
     else:
         rows, how = _by_position(dataset, predictions, reading)
-    kept = [(ident, p) for ident, p in rows if ident not in faults]
-    _check_coverage(task, ids, kept)
-    found = {ident: reading.response(ident, p) for ident, p in kept}
-    _check_given(list(found.values()))
-    _check_labels(task, list(found.values()))
+    pairs = [(ident, p) for ident, p in rows if ident not in faults]
+    _check_coverage(task, ids, pairs)
+    responses = {ident: reading.response(ident, p) for ident, p in pairs}
+    _check_given(list(responses.values()))
+    _check_labels(task, list(responses.values()))
     return Matched(
-        responses=tuple(found[s.id] for s in dataset.samples if s.id in found),
-        missing=tuple(s.id for s in dataset.samples if s.id not in found),
+        responses=tuple(responses[s.id] for s in dataset.samples if s.id in responses),
+        missing=tuple(s.id for s in dataset.samples if s.id not in responses),
         left_out=tuple(ident for ident, _ in rows if ident in faults),
         how=how,
-        nameless=sum(r.label == "" for r in found.values()),
-        unparsed=sum(reading.unparsed(r) for r in found.values()),
+        nameless=sum(r.label == "" for r in responses.values()),
+        unparsed=sum(reading.unparsed(r) for r in responses.values()),
     )
 
 
@@ -85,15 +85,15 @@ def _check_coverage(task: TaskSpec, ids: set[str], rows: Sequence[tuple[str, Pre
     if not extra and not twice:
         return
     missing = sorted(ids - places.keys())
-    said = [f"task {task.name} has {len(ids)} samples; these answers do not fit it. Nothing was written."]
+    lines = [f"task {task.name} has {len(ids)} samples; these answers do not fit it. Nothing was written."]
     if extra:
-        said.append(f"extra (not in the task): {len(extra)}: {listed(extra)}")
+        lines.append(f"extra (not in the task): {len(extra)}: {listed(extra)}")
     if twice:
         first = places[twice[0]]
-        said.append(f"more than once: {len(twice)}: {listed(twice)}; the first at {first[0]} and {first[1]}")
+        lines.append(f"more than once: {len(twice)}: {listed(twice)}; the first at {first[0]} and {first[1]}")
     if missing:
-        said.append(f"missing: {len(missing)}: {listed(missing)}")
-    raise PredictionError("\n".join(said))
+        lines.append(f"missing: {len(missing)}: {listed(missing)}")
+    raise PredictionError("\n".join(lines))
 
 
 def _check_given(responses: Sequence[Response]) -> None:
@@ -110,10 +110,10 @@ def _check_labels(task: TaskSpec, responses: Sequence[Response]) -> None:
     """Labels that mostly name no choice are those of another task, not wrong answers."""
     nameless = [r.text.strip() for r in responses if r.label == ""]
     if 2 * len(nameless) > len(responses):
-        said = list(dict.fromkeys(nameless))
+        texts = list(dict.fromkeys(nameless))
         raise PredictionError(
             f"{len(nameless)} of {len(responses)} answers name none of {', '.join(task.choices or ())}; they say "
-            f"{listed(said)}. Say what that stands for: --labels {said[0] or 'TEXT'}=CHOICE,..."
+            f"{listed(texts)}. Give the label that it means: --labels {texts[0] or 'TEXT'}=CHOICE,..."
         )
 
 
@@ -128,8 +128,8 @@ def _by_position(
     unplaced = [p for p in predictions if p.row is None]
     if unplaced:
         raise PredictionError(
-            f"{unplaced[0].where}: id {unplaced[0].id!r} is no id of the task, and neither is any other of the file; the "
-            f"task's look like {listed([s.id for s in dataset.samples[:3]])}."
+            f"{unplaced[0].where}: id {unplaced[0].id!r} is not an id of the task, nor is any other id of the file; ids of "
+            f"the task look like {listed([s.id for s in dataset.samples[:3]])}."
         )
     beyond = next((p for p in predictions if (p.row or 0) >= len(dataset.samples)), None)
     if beyond is not None:
@@ -163,8 +163,8 @@ def _checked(samples: Sequence[Sample], predictions: Sequence[Prediction], readi
         if problem:
             return "", f"{prediction.where}: row {prediction.row} of the data is {sample.id}, but {problem}"
         checks.add(check)
-    said = " and ".join(sorted(checks - {""}))
-    return f"checked against {said}" if said else "which nothing in the file could be checked by", ""
+    evidence = " and ".join(sorted(checks - {""}))
+    return f"checked against {evidence}" if evidence else "which nothing in the file could confirm", ""
 
 
 class _Reading:
@@ -215,9 +215,9 @@ class _Reading:
             return None
         if prediction.label is not None:
             return prediction.label if prediction.label in self._choices else ""
-        said = clean(prediction.text)
-        text = said.strip().casefold()
-        if text in self._labels and (prediction.first_token or self._parser.parse(said) != self._labels[text]):
+        answer = clean(prediction.text)
+        text = answer.strip().casefold()
+        if text in self._labels and (prediction.first_token or self._parser.parse(answer) != self._labels[text]):
             return self._labels[text]  # "+": not a word, so no synonym either
         if not prediction.first_token:
             return None
@@ -225,7 +225,7 @@ class _Reading:
             begun = {choice for word, choice in table.items() if text and word.casefold().startswith(text)}
             if len(begun) == 1:
                 return begun.pop()
-        return self._parser.parse(said) or ""
+        return self._parser.parse(answer) or ""
 
     def unparsed(self, response: Response) -> bool:
         """Whether an answer to a label task is text alone, and names no one choice."""
@@ -236,7 +236,7 @@ class _Reading:
     def check(self, sample: Sample, prediction: Prediction) -> tuple[str, str]:
         """(what the position was checked against, "" for nothing; what is wrong, "" for nothing)."""
         if prediction.reference is not None:
-            agrees = any(self._same(said, sample) for said in _several(prediction.reference))
+            agrees = any(self._same(text, sample) for text in _several(prediction.reference))
             reference = " / ".join(sample.references[:3])
             problem = f"the file's reference is {prediction.reference[:80]!r}, the task's {reference[:80]!r}"
             return "the references", "" if agrees else problem
@@ -248,19 +248,20 @@ class _Reading:
             label = self.label(prediction) if prediction.first_token else None
             if label:
                 right = label == sample.references[0]
-                said = "right" if prediction.given else "wrong"
-                problem = f"the file says that {label} was {said}, and the label is {sample.references[0]}"
+                text = "right" if prediction.given else "wrong"
+                problem = f"the file says that {label} was {text}, and the label is {sample.references[0]}"
                 return "which labels were right", "" if right == bool(prediction.given) else problem
         return "", ""
 
-    def _same(self, said: str, sample: Sample) -> bool:
+    def _same(self, other: str, sample: Sample) -> bool:
         """A reference may stand in a sentence ("The speaker's tone sounds anger.") or, for labels, be a synonym or a number."""
         if self._parser is not None:
-            if said.strip().isdigit() and int(said) < len(self._choices):
-                return self._choices[int(said)] == sample.references[0]
-            return (self._labels.get(said.strip().casefold()) or self._parser.parse(said)) == sample.references[0]
+            if other.strip().isdigit() and int(other) < len(self._choices):
+                return self._choices[int(other)] == sample.references[0]
+            return (self._labels.get(other.strip().casefold()) or self._parser.parse(other)) == sample.references[0]
         return (
-            any(contains(words(said), words(reference)) for reference in sample.references) or said in sample.references
+            any(contains(words(other), words(reference)) for reference in sample.references)
+            or other in sample.references
         )
 
 

@@ -32,8 +32,8 @@ def read_jsonl(source: Source, options: Options) -> list[Prediction]:
     last: dict[str | None, int] = {}  # id -> its last row
     again: set[int] = set()  # error rows that a later row answers
     for place, (where, row) in enumerate(source.rows()):
-        ident, text, given = _columns(list(row), options, where)
-        rows.append(_prediction(where, row, row[ident], row[text], row.get(given) if given else None))
+        ident, text, score = _columns(list(row), options, where)
+        rows.append(_prediction(where, row, row[ident], row[text], row.get(score) if score else None))
         earlier = last.get(rows[place].id)
         if earlier is not None and rows[earlier].status == "error":
             again.add(earlier)
@@ -41,15 +41,15 @@ def read_jsonl(source: Source, options: Options) -> list[Prediction]:
     return [row for i, row in enumerate(rows) if i not in again]
 
 
-def _prediction(where: str, row: Mapping[str, Any], ident: Any, text: Any, given: Any) -> Prediction:
+def _prediction(where: str, row: Mapping[str, Any], ident: Any, text: Any, score: Any) -> Prediction:
     status, label, detail = row.get("status", "ok"), row.get("label"), row.get("detail", "")
     if status not in _STATUSES:
         raise PredictionError(f"{where}: status is {status!r}. Allowed: {', '.join(_STATUSES)}.")
     if not isinstance(text, str) and not (text is None and status != "ok"):
         raise PredictionError(f"{where}: the answer is {text!r}, not text. A row without an answer has status error.")
     scores = row.get("scores")
-    if given is None and isinstance(scores, dict):
-        given = scores.get("given")
+    if score is None and isinstance(scores, dict):
+        score = scores.get("given")
     return Prediction(
         where,
         text or "",
@@ -58,7 +58,7 @@ def _prediction(where: str, row: Mapping[str, Any], ident: Any, text: Any, given
         detail=detail if isinstance(detail, str) else "",
         label=label if isinstance(label, str) and "status" in row else None,
         choices=_choices(row.get("choices"), where),
-        given=number(given, where),
+        given=number(score, where),
     )
 
 
@@ -86,13 +86,13 @@ def fits_csv(source: Source, options: Options) -> bool:
 
 def read_csv(source: Source, options: Options) -> list[Prediction]:
     table = source.table()
-    ident, text, given = _columns(table.header, options, f"{source.path}:1")
+    ident, text, score_column = _columns(table.header, options, f"{source.path}:1")
     rows: list[Prediction] = []
     for line, row in table:
         where = f"{source.path}:{line}"
-        score = number(row[given], where) if given else None
-        said = {"status": row["status"] or "ok"} if "status" in row else {}
-        rows.append(_prediction(where, said, row[ident], row[text], score))
+        score = number(row[score_column], where) if score_column else None
+        status = {"status": row["status"] or "ok"} if "status" in row else {}
+        rows.append(_prediction(where, status, row[ident], row[text], score))
     return rows
 
 
@@ -114,15 +114,17 @@ def _columns(names: Sequence[str], options: Options, where: str) -> tuple[str, s
     """The columns of id, answer and score (None: no score)."""
     for role, name in options.columns.items():
         if name not in names:
-            raise PredictionError(f"{where}: column {name!r} ({role}) is missing; there is {', '.join(names)}.")
+            raise PredictionError(f"{where}: column {name!r} ({role}) is missing; available: {', '.join(names)}.")
     ident = options.columns.get("id", "id")
     texts = [options.columns["text"]] if "text" in options.columns else [name for name in _TEXT if name in names]
     if ident not in names or not texts:
-        lacking = "id" if ident not in names else "answer"
+        missing = "id" if ident not in names else "answer"
         raise PredictionError(
-            f"{where}: no column for the {lacking} (id, and one of {', '.join(_TEXT)}); there is {', '.join(names)}. Name "
+            f"{where}: no column for the {missing} (id, and one of {', '.join(_TEXT)}); available: {', '.join(names)}. Name "
             "them with --columns id=NAME,text=NAME."
         )
     if len(texts) > 1:
-        raise PredictionError(f"{where}: {' and '.join(texts)} may both be the answer; say --columns text=NAME.")
+        raise PredictionError(
+            f"{where}: {' and '.join(texts)} may both be the answer; choose one with --columns text=NAME."
+        )
     return ident, texts[0], options.columns.get("score")

@@ -77,7 +77,7 @@ class Block:
             for run in (self.base, other)
             if run.summary
         ]
-        return "judged with other settings than the base" if signed[0] != signed[1] else ""
+        return "scored with other settings than the base" if signed[0] != signed[1] else ""
 
     def differences(self) -> list[Difference | None]:
         """Variant minus base in `metric`, for every variant; None where it is not compared."""
@@ -112,11 +112,11 @@ def _setting(value: Any) -> str:
 def ablation_table(blocks: Sequence[Block]) -> Table:
     """One group of rows per task: the base, then every variant with its difference to it."""
     differences = [block.differences() for block in blocks]
-    adjusted = iter(holm([d.p for found in differences for d in found if d]))
+    adjusted = iter(holm([d.p for row_differences in differences for d in row_differences if d]))
     rows: list[list[Cell]] = []
-    for block, found in zip(blocks, differences, strict=True):
+    for block, row_differences in zip(blocks, differences, strict=True):
         rows.append(_row(block, block.base, "the base", remark=f"no score: {block.base.gap}"))
-        for other, difference, gap in zip(block.against, found, block.gaps, strict=True):
+        for other, difference, gap in zip(block.against, row_differences, block.gaps, strict=True):
             label = changed(block.base.variant, other.variant)
             p = next(adjusted) if difference else None
             rows.append(_row(block, other, label, difference, p, f"not compared: {gap}"))
@@ -190,7 +190,7 @@ def title(blocks: Sequence[Block]) -> str:
 
 def _notes(blocks: Sequence[Block], differences: Sequence[Sequence[Difference | None]]) -> list[str]:
     base = blocks[0].base.variant.name
-    compared = [d for found in differences for d in found if d]
+    compared = [d for row_differences in differences for d in row_differences if d]
     notes = [
         f"score: the model's own; difference: the model minus {base}, paired by sample "
         f"[95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]",

@@ -71,14 +71,14 @@ def _metric(outcome: Outcome, metric: str) -> MetricSummary | None:
 
 def _cells(part: Part, adjusted: Sequence[float | None]) -> list[list[Cell]]:
     """For every model the score, the difference and p at one task."""
-    found: list[list[Cell]] = []
+    cells: list[list[Cell]] = []
     beside = zip((None, *part.differences), (None, *adjusted), strict=True)
     for outcome, (difference, p) in zip(_outcomes(part), beside, strict=True):
         main = _metric(outcome, part.block.metric)
         mark = "* " if p is not None and p < SURE else ""
         between = Score(difference.value, difference.low, difference.high, mark) if difference else None
-        found.append([main.value if main else None, between, p])
-    return found
+        cells.append([main.value if main else None, between, p])
+    return cells
 
 
 def _notes(parts: Sequence[Part]) -> list[str]:
@@ -116,36 +116,38 @@ def _notes(parts: Sequence[Part]) -> list[str]:
 def _task(part: Part) -> str:
     """Which metric of how many samples, and which way is better."""
     block = part.block
-    known = [main for outcome in _outcomes(part) if (main := _metric(outcome, block.metric))]
-    if not known:
+    metrics = [main for outcome in _outcomes(part) if (main := _metric(outcome, block.metric))]
+    if not metrics:
         return f"{block.task}: no run has a score"
-    sizes = sorted({main.n for main in known})
+    sizes = sorted({main.n for main in metrics})
     size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
-    way = "higher" if known[0].higher_is_better else "lower"
-    return (
-        f"{block.task}: {block.metric}, {way} is better; {size} samples in {max(m.clusters for m in known):,} clusters"
-    )
+    way = "higher" if metrics[0].higher_is_better else "lower"
+    return f"{block.task}: {block.metric}, {way} is better; {size} samples in {max(m.clusters for m in metrics):,} clusters"
 
 
 def _flags(parts: Sequence[Part]) -> list[str]:
     """What speaks against taking a number at its face, and why some are lacking: each once, with the models and tasks."""
-    said: dict[str, dict[str, list[str]]] = {}
+    who_by_note: dict[str, dict[str, list[str]]] = {}
     rules = set()
     for part in parts:
-        found = [(outcome, f"not compared: {gap}") for outcome, gap in own_gaps(part)]
+        remarks = [(outcome, f"not compared: {gap}") for outcome, gap in own_gaps(part)]
         for outcome in _outcomes(part):
             if outcome.summary and not outcome.gap:
-                found += [(outcome, text) for text in flag(outcome.summary).split(", ") if text]
+                remarks += [(outcome, text) for text in flag(outcome.summary).split(", ") if text]
                 rules.add(outcome.summary.errors_as)
-        for outcome, text in found:
-            said.setdefault(text, {}).setdefault(outcome.variant.name, []).append(part.block.task)
+        for outcome, text in remarks:
+            who_by_note.setdefault(text, {}).setdefault(outcome.variant.name, []).append(part.block.task)
     everywhere = [part.block.task for part in parts]
     notes = []
-    for text, models in said.items():
+    for text, models in who_by_note.items():
         who = [
             name if tasks == everywhere and len(everywhere) > 1 else f"{name} at {', '.join(tasks)}"
             for name, tasks in models.items()
         ]
         notes.append(f"{text}: {'; '.join(who)}")
-    notes += [f"errors {rule}: what failed at its source is {text}" for rule, text in ERRORS.items() if rule in rules]
+    notes += [
+        f"errors {rule}: answers that failed in the other system are {text}"
+        for rule, text in ERRORS.items()
+        if rule in rules
+    ]
     return notes

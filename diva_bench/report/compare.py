@@ -61,21 +61,21 @@ class Comparison:
     """Holm over all pairs and metrics."""
 
 
-def chosen(sheet: Sheet, wanted: Sequence[str]) -> list[str]:
+def chosen(sheet: Sheet, names: Sequence[str]) -> list[str]:
     """The metrics to compare: those named, else of two runs all that say how well they answer, and of more the primary one,
     which is first.
 
     Raises UnknownName for a metric that not every run has.
     """
     there = [name for name in sheet.metrics if not name.startswith(PREDICTED)]
-    for name in wanted:
+    for name in names:
         if name == METRIC and sheet.unlike:
             raise UserError(f"{sheet.unlike}. Compare by a metric that is measured here.")
         if name not in there:
             raise unknown("metric", name, there, f"the runs of {sheet.task_id}")
     first = [sheet.task.primary] if sheet.task.primary in there else there[:1]
     good = [name for name in there if name not in DIAGNOSTIC]
-    return list(dict.fromkeys(wanted or (first + good if len(sheet.runs) == 2 else first)))
+    return list(dict.fromkeys(names or (first + good if len(sheet.runs) == 2 else first)))
 
 
 def compare(sheet: Sheet, metrics: Sequence[str]) -> Comparison:
@@ -115,17 +115,17 @@ def _pairs(
     ours, theirs = sheet.runs[first].rows[scorer], sheet.runs[second].rows[scorer]
     reduce = sheet.reduce(scorer)
     keep = [i for i, both in enumerate(zip(ours, theirs, strict=True)) if all(both)]
-    kept = [ours[i] for i in keep], [theirs[i] for i in keep]
+    pair_rows = [ours[i] for i in keep], [theirs[i] for i in keep]
     swapped = significance.randomisation(ours, theirs, sheet.clusters, reduce)
     singly = swapped if sheet.single_clusters else significance.randomisation(ours, theirs, sheet.ids, reduce)
     few = significance.jackknife(ours, theirs, sheet.clusters, reduce) if clustered.clusters < FEW_CLUSTERS else {}
-    koehn = significance.sacrebleu_bootstrap(*kept, reduce) if scorer in ("bleu", "chrf") else {}
-    items = [significance.by_item(rows, reduce) for rows in kept]
-    found = []
+    koehn = significance.sacrebleu_bootstrap(*pair_rows, reduce) if scorer in ("bleu", "chrf") else {}
+    items = [significance.by_item(rows, reduce) for rows in pair_rows]
+    pairs = []
     for metric in metrics:
         values = [clustered.point[metric][i] for i in who]
         binary = all(significance.is_binary(one[metric], float(v)) for one, v in zip(items, values, strict=True))
-        found.append(
+        pairs.append(
             Pair(
                 metric,
                 first,
@@ -140,26 +140,26 @@ def _pairs(
                 koehn.get(metric),
             )
         )
-    return found
+    return pairs
 
 
 # ---------------------------------------------------------------- tables
 
 
-def scores_table(found: Comparison) -> Table:
+def scores_table(comparison: Comparison) -> Table:
     """One row per metric and run."""
-    sheet, many = found.sheet, len(found.sheet.runs) > 2
+    sheet, many = comparison.sheet, len(comparison.sheet.runs) > 2
     rows: list[list[Cell]] = []
-    for metric in found.metrics:
+    for metric in comparison.metrics:
         for i, run in enumerate(sheet.runs):
-            score, alone = found.scores[metric, i], found.alone[metric, i]
-            rank = write_rank(found.ranks[metric, i])
+            score, alone = comparison.scores[metric, i], comparison.alone[metric, i]
+            rank = write_rank(comparison.ranks[metric, i])
             doubts = flag(run.summary) if metric == run.summary.primary else ""
             rows.append([metric, run.name, _score(score), *([rank] if many else []), _score(alone), doubts])
     columns = [Column("metric"), Column("model"), Column("score")]
     columns += [Column("rank", number=True)] if many else []
     columns += [Column("iid", optional=True), Column("remarks", optional=True)]
-    size = next(iter(found.scores.values()))
+    size = next(iter(comparison.scores.values()))
     share = significance.largest_share(sheet.clusters)
     notes = [
         f"{size.n} samples in {size.clusters} clusters, the largest has {100 * share:.2g} % of them",
@@ -170,94 +170,104 @@ def scores_table(found: Comparison) -> Table:
     notes += [f"{run.name}: {failures(run.summary)}" for run in sheet.runs if failures(run.summary)]
     if any(run.summary.dropped for run in sheet.runs):
         notes.append(
-            f"{len(sheet.ids) - size.n} of {len(sheet.ids)} samples are in no score here: some run has none of them"
+            f"{len(sheet.ids) - size.n} of {len(sheet.ids)} samples are in no score here, because some run has no value for them"
         )
     notes += _few_note(size)
-    notes += [f"{m}: lower is better" for m in found.metrics if not sheet.rises(m)]
+    notes += [f"{m}: lower is better" for m in comparison.metrics if not sheet.rises(m)]
     notes += [f"{run.name}: {run.path}" for run in sheet.runs]
     notes += [sheet.runs[0].summary.signature[name] for name in sheet.scorers]
     notes += [f"left out: {sheet.unlike}"] if sheet.unlike else []
-    if not sheet.unlike and METRIC in found.metrics and any(run.summary.made_by == "another" for run in sheet.runs):
+    if (
+        not sheet.unlike
+        and METRIC in comparison.metrics
+        and any(run.summary.made_by == "another" for run in sheet.runs)
+    ):
         notes.append(
             f"{METRIC}: by a metric, or by weights of one, that are not here; whether all runs have the same is not known"
         )
     if sheet.left_out:
         notes.append(
-            f"left out: {', '.join(sheet.left_out)}, judged by another version or setting than there is now, or by "
-            "what is not on this machine; run `diva-bench score` on the runs"
+            f"left out: {', '.join(sheet.left_out)}, scored by another version or setting of the scorer, or by something "
+            f"that is not on this machine; run `diva-bench score` on the runs"
         )
     return Table(f"{sheet.task_id}{caption(sheet.runs[0].summary)}", columns, rows, notes)
 
 
-def differences_table(found: Comparison) -> Table:
+def differences_table(comparison: Comparison) -> Table:
     """One row per metric and pair: the difference, its two intervals, p, and what could have been found."""
     rows: list[list[Cell]] = []
-    for pair, adjusted in zip(found.pairs, found.adjusted, strict=True):
+    for pair, adjusted in zip(comparison.pairs, comparison.adjusted, strict=True):
         mark = "* " if adjusted < 0.05 else ""
         detectable = significance.detectable(pair.standard_error) if pair.standard_error else None
         difference: list[Cell] = [_score(pair.clustered, mark), pair.clustered.p, adjusted, detectable]
-        rows.append([pair.metric, *_who(found, pair), *difference, _score(pair.alone), pair.alone.p])
-    columns = [Column("metric"), *_who_columns(found), Column("difference"), Column("p", digits=4)]
+        rows.append([pair.metric, *_who(comparison, pair), *difference, _score(pair.alone), pair.alone.p])
+    columns = [Column("metric"), *_who_columns(comparison), Column("difference"), Column("p", digits=4)]
     columns += [
         Column("p (Holm)", digits=4),
         Column("detectable"),
         Column("iid"),
         Column("p (iid)", optional=True, digits=4),
     ]
-    size = found.pairs[0].clustered
+    size = comparison.pairs[0].clustered
     notes = [
         "difference: paired by sample [95 % interval: cluster bootstrap]; iid: every sample drawn by itself",
         f"p: two-sided, of the cluster resamples, at least {2 / (RESAMPLES + 1):.4f}; p (Holm): adjusted for the "
-        f"{len(found.pairs)} of this table; * p (Holm) below 0.05",
-        "detectable: a true difference as large as this would be found (p < 0.05) with a probability of 80 %; "
-        "none where the two never differ",
+        f"{len(comparison.pairs)} of this table; * p (Holm) below 0.05",
+        "detectable: minimum detectable difference (80 % power, p < 0.05); none where the two runs never differ",
         *_few_note(size),
     ]
-    return Table(_title(found, "differences"), columns, rows, notes)
+    return Table(_title(comparison, "differences"), columns, rows, notes)
 
 
-def tests_table(found: Comparison) -> Table:
+def tests_table(comparison: Comparison) -> Table:
     """One row per metric and pair: tests that make other assumptions than the interval."""
     rows: list[list[Cell]] = []
-    for pair in found.pairs:
+    for pair in comparison.pairs:
         exact = pair.mcnemar
         split: list[Cell] = [exact.first, exact.second, exact.p] if exact else [None, None, None]
-        row: list[Cell] = [pair.metric, *_who(found, pair), *split, pair.by_cluster.p, pair.by_sample.p, pair.sacrebleu]
+        row: list[Cell] = [
+            pair.metric,
+            *_who(comparison, pair),
+            *split,
+            pair.by_cluster.p,
+            pair.by_sample.p,
+            pair.sacrebleu,
+        ]
         few = Score(pair.clustered.value, pair.few.low, pair.few.high) if pair.few else None
         rows.append([*row, few])
-    columns = [Column("metric"), *_who_columns(found), Column("only first"), Column("only second")]
+    columns = [Column("metric"), *_who_columns(comparison), Column("only first"), Column("only second")]
     columns += [Column(name, digits=4) for name in ("McNemar", "swaps", "swaps (iid)", "sacreBLEU")]
     columns.append(Column("jackknife"))
     keep = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
-    all_swaps = any(pair.by_cluster.exact for pair in found.pairs)
-    notes = ["only first, only second: samples that one run has right and the other has not"]
-    notes += ["McNemar: exact, two-sided, takes samples for independent"]
+    all_swaps = any(pair.by_cluster.exact for pair in comparison.pairs)
+    notes = ["only first, only second: samples that one run has right and the other wrong"]
+    notes += ["McNemar: exact, two-sided, assumes independent samples"]
     notes += [
         f"swaps: p of approximate randomisation, {RESAMPLES} trials that swap the answers of whole clusters between the "
-        "two" + (" (all there are, where few clusters differ)" if all_swaps else "") + "; (iid): of single samples"
+        "two" + (" (all possible swaps, where few clusters differ)" if all_swaps else "") + "; (iid): of single samples"
     ]
-    if any(pair.sacrebleu is not None for pair in found.pairs):
+    if any(pair.sacrebleu is not None for pair in comparison.pairs):
         notes.append(
             f"sacreBLEU: p of its paired bootstrap (--paired-bs, 1000 resamples, seed {SEED}), iid by segment; 1 for equal "
             "scores, where its own formula gives 0.0010 to two systems that are the same"
         )
-    if any(pair.few for pair in found.pairs):
+    if any(pair.few for pair in comparison.pairs):
         notes.append(
             "jackknife: the difference [95 % interval by leaving out one cluster at a time, Student's t]: for few clusters"
         )
-    if not any(pair.mcnemar for pair in found.pairs):
+    if not any(pair.mcnemar for pair in comparison.pairs):
         notes = notes[2:]
     shown = [[row[i] for i in keep] for row in rows]
-    return Table(_title(found, "tests"), [columns[i] for i in keep], shown, notes)
+    return Table(_title(comparison, "tests"), [columns[i] for i in keep], shown, notes)
 
 
-def groups_tables(found: Comparison, references: Mapping[str, str]) -> list[Table]:
+def groups_tables(comparison: Comparison, references: Mapping[str, str]) -> list[Table]:
     """By the first metric: the differences in every value of every group, and the gaps of values that the same clusters
     have. `references`: group -> the value that the others are held against.
 
     Raises UnknownName for a group or a value that there is not.
     """
-    sheet, metric = found.sheet, found.metrics[0]
+    sheet, metric = comparison.sheet, comparison.metrics[0]
     for group, value in references.items():
         if group not in sheet.groups:
             raise unknown("group", group, sheet.groups, f"task {sheet.task.name}")
@@ -266,14 +276,14 @@ def groups_tables(found: Comparison, references: Mapping[str, str]) -> list[Tabl
     shown = {g: v for g, v in sheet.groups.items() if 1 < len(set(v)) <= _MOST_VALUES}
     if not shown:
         return []
-    tables = [_by_group(found, metric, shown)]
-    gaps = _gaps(found, metric, shown, {**sheet.task.contrast, **references})
+    tables = [_by_group(comparison, metric, shown)]
+    gaps = _gaps(comparison, metric, shown, {**sheet.task.contrast, **references})
     return tables + ([gaps] if gaps.rows else [])
 
 
-def _by_group(found: Comparison, metric: str, groups: Mapping[str, Sequence[str]]) -> Table:
+def _by_group(comparison: Comparison, metric: str, groups: Mapping[str, Sequence[str]]) -> Table:
     """The scores in every value of every group, and with two runs their difference."""
-    sheet, scorer = found.sheet, found.sheet.metrics[metric]
+    sheet, scorer = comparison.sheet, comparison.sheet.metrics[metric]
     two = len(sheet.runs) == 2
     rows: list[list[Cell]] = []
     for group, values in groups.items():
@@ -281,25 +291,27 @@ def _by_group(found: Comparison, metric: str, groups: Mapping[str, Sequence[str]
             at = [i for i, v in enumerate(values) if v == value]
             clusters = [sheet.clusters[i] for i in at]
             part = [[run.rows[scorer][i] for i in at] for run in sheet.runs]
-            lined = significance.line_up(part, clusters, sheet.reduce(scorer))
-            if not lined.n:  # some run failed on all of them
+            lineup = significance.line_up(part, clusters, sheet.reduce(scorer))
+            if not lineup.n:  # some run failed on all of them
                 rows.append([group, value, 0, 0, *[None] * (len(sheet.runs) + two)])
                 continue
-            found_here = [lined.score(metric, i) for i in range(len(sheet.runs))]
-            found_here += [lined.difference(metric, 0, 1)] if two else []
-            cells = [_score(e) if lined.clusters >= _FEWEST else Score(e.value) for e in found_here]
-            rows.append([group, value, lined.n, lined.clusters, *cells])
+            found_here = [lineup.score(metric, i) for i in range(len(sheet.runs))]
+            found_here += [lineup.difference(metric, 0, 1)] if two else []
+            cells = [_score(e) if lineup.clusters >= _FEWEST else Score(e.value) for e in found_here]
+            rows.append([group, value, lineup.n, lineup.clusters, *cells])
     columns = [Column("group"), Column("value"), Column("n"), Column("clusters", optional=True)]
     columns += [Column(run.name) for run in sheet.runs] + ([Column("difference")] if two else [])
     notes = [
-        f"[95 % interval: cluster bootstrap; none for fewer than {_FEWEST} clusters, too narrow below {FEW_CLUSTERS}]; "
-        "nothing here is adjusted for looking at so many"
+        f"[95 % interval: cluster bootstrap; none for fewer than {_FEWEST} clusters, too narrow below {FEW_CLUSTERS}]; not "
+        f"adjusted for multiple comparisons"
     ]
-    return Table(_title(found, f"{metric} by group"), columns, rows, notes)
+    return Table(_title(comparison, f"{metric} by group"), columns, rows, notes)
 
 
-def _gaps(found: Comparison, metric: str, groups: Mapping[str, Sequence[str]], references: Mapping[str, str]) -> Table:
-    sheet, scorer = found.sheet, found.sheet.metrics[metric]
+def _gaps(
+    comparison: Comparison, metric: str, groups: Mapping[str, Sequence[str]], references: Mapping[str, str]
+) -> Table:
+    sheet, scorer = comparison.sheet, comparison.sheet.metrics[metric]
     rows: list[list[Cell]] = []
     for group, values in groups.items():
         reference = references.get(group, "")
@@ -324,35 +336,39 @@ def _gaps(found: Comparison, metric: str, groups: Mapping[str, Sequence[str]], r
 
 
 def items_table(
-    found: Comparison, parts: Floats, places: Sequence[int], answers: Sequence[Mapping[str, Response]], cut: int | None
+    comparison: Comparison,
+    parts: Floats,
+    places: Sequence[int],
+    answers: Sequence[Mapping[str, Response]],
+    cut: int | None,
 ) -> Table:
     """The samples at `places`, by what they add to the difference of the first two runs, `parts` (N,).
 
     `answers`: for each run, sample id -> answer. `cut`: see `cut_to`.
     """
-    sheet, metric = found.sheet, found.metrics[0]
+    sheet, metric = comparison.sheet, comparison.metrics[0]
     labels = scorer_of(sheet.task)
     rows: list[list[Cell]] = []
     for i in places:
-        said = [_said(one.get(sheet.ids[i]), labels) for one in answers]
-        texts = [cut_to(text, cut) for text in (" / ".join(sheet.references[i]), *said)]
+        replies = [_said(one.get(sheet.ids[i]), labels) for one in answers]
+        texts = [cut_to(text, cut) for text in (" / ".join(sheet.references[i]), *replies)]
         rows.append([sheet.ids[i], float(parts[i]), *texts])
     names = [run.name for run in sheet.runs[:2]]
     columns = [Column("id"), Column("adds", digits=2), Column("reference"), *(Column(name) for name in names)]
-    notes = [f"adds: the part of the sample in {names[0]} - {names[1]}, in points of {metric}"]
-    return Table(_title(found, "samples that differ most"), columns, rows, notes)
+    notes = [f"adds: what the sample contributes to {names[0]} - {names[1]}, in points of {metric}"]
+    return Table(_title(comparison, "samples that differ most"), columns, rows, notes)
 
 
-def parts_of(found: Comparison) -> Floats:
+def parts_of(comparison: Comparison) -> Floats:
     """What every sample adds to the difference of the first two runs by the first metric, (N,); 0 for one that does not
     take part."""
-    sheet, metric = found.sheet, found.metrics[0]
+    sheet, metric = comparison.sheet, comparison.metrics[0]
     scorer = sheet.metrics[metric]
     ours, theirs = (run.rows[scorer] for run in sheet.runs[:2])
     keep = [i for i, both in enumerate(zip(ours, theirs, strict=True)) if all(both)]
     parts = np.zeros(len(sheet.ids))
-    kept = [ours[i] for i in keep], [theirs[i] for i in keep]
-    parts[keep] = significance.influence(*kept, sheet.reduce(scorer))[metric]
+    pair_rows = [ours[i] for i in keep], [theirs[i] for i in keep]
+    parts[keep] = significance.influence(*pair_rows, sheet.reduce(scorer))[metric]
     return parts
 
 
@@ -363,8 +379,8 @@ def most(parts: Floats, count: int) -> list[int]:
     above = [int(i) for i in order if parts[i] > 0]
     below = [int(i) for i in order if parts[i] < 0]
     half = min(count - count // 2, len(above))
-    taken = below[: count - half]
-    return [*above[: count - len(taken)], *taken]
+    lowest = below[: count - half]
+    return [*above[: count - len(lowest)], *lowest]
 
 
 def _said(response: Response | None, labels: Labels | None) -> str:
@@ -377,17 +393,17 @@ def _said(response: Response | None, labels: Labels | None) -> str:
     return label if response.text.strip() in ("", label) else f"{label}; says: {response.text}"
 
 
-def _who(found: Comparison, pair: Pair) -> list[Cell]:
-    runs = found.sheet.runs
+def _who(comparison: Comparison, pair: Pair) -> list[Cell]:
+    runs = comparison.sheet.runs
     return [f"{runs[pair.first].name} - {runs[pair.second].name}"] if len(runs) > 2 else []
 
 
-def _who_columns(found: Comparison) -> list[Column]:
-    return [Column("models")] if len(found.sheet.runs) > 2 else []
+def _who_columns(comparison: Comparison) -> list[Column]:
+    return [Column("models")] if len(comparison.sheet.runs) > 2 else []
 
 
-def _title(found: Comparison, what: str) -> str:
-    runs = found.sheet.runs
+def _title(comparison: Comparison, what: str) -> str:
+    runs = comparison.sheet.runs
     return f"{what}: {runs[0].name} - {runs[1].name}" if len(runs) == 2 else what
 
 

@@ -105,7 +105,7 @@ class Leaks:
     """
 
     def __init__(self, tasks: Mapping[str, Sequence[Sample]], progress: Progress, *, sound: bool = True) -> None:
-        samples = [(name, sample) for name, chosen in tasks.items() for sample in chosen]
+        samples = [(name, sample) for name, selection in tasks.items() for sample in selection]
         self.report = Report([Item(name, s.id, s.transcript or "") for name, s in samples])
         self._sound = sound
         self._files: dict[str, list[int]] = defaultdict(list)
@@ -134,7 +134,7 @@ class Leaks:
             raise DataError(
                 f"{', '.join(tasks)}: no sample has "
                 + ("a clip or a transcript" if sound else "a transcript, and texts alone were to be compared")
-                + ": there is nothing to look for."
+                + ": nothing can be compared."
             )
         self._index = fingerprint.Index(prints)
         self._near = Near(list(self._texts))
@@ -158,24 +158,24 @@ class Leaks:
     def _by_sound(self, row: Example, seen: Seen | None, source: str) -> dict[tuple[int, str], Pair]:
         if seen is None:
             return {}
-        found: dict[tuple[int, str], Pair] = {}
+        pairs: dict[tuple[int, str], Pair] = {}
         for hit in self._index.find(seen.print):
             for number in self._owners[hit.clip]:
-                found[number, "heard"] = Pair("sound", source, row.id, row.text, round(1 - hit.errors, 4))
+                pairs[number, "heard"] = Pair("sound", source, row.id, row.text, round(1 - hit.errors, 4))
         for kind, numbers in (
             ("samples", self._samples.get(seen.samples, ())),
             ("file", self._files.get(seen.file, ())),
         ):
-            found |= {(number, "heard"): Pair(kind, source, row.id, row.text, 1.0) for number in numbers}
-        return found
+            pairs |= {(number, "heard"): Pair(kind, source, row.id, row.text, 1.0) for number in numbers}
+        return pairs
 
     def _by_text(self, row: Example, source: str) -> dict[tuple[int, str], Pair]:
-        said = BASIC(row.text)
-        found: dict[tuple[int, str], Pair] = {}
-        for text, similarity in self._near(said):
-            kind = "text" if text == said else "near text"
-            found |= {(n, "said"): Pair(kind, source, row.id, row.text, similarity) for n in self._texts[text]}
-        return found
+        normal_text = BASIC(row.text)
+        pairs: dict[tuple[int, str], Pair] = {}
+        for text, similarity in self._near(normal_text):
+            kind = "text" if text == normal_text else "near text"
+            pairs |= {(n, "said"): Pair(kind, source, row.id, row.text, similarity) for n in self._texts[text]}
+        return pairs
 
 
 # ---------------------------------------------------------------- sound
@@ -190,9 +190,9 @@ class Seen:
     print: fingerprint.Print
 
 
-def _look(asked: tuple[Example, bool]) -> tuple[Example, Seen | None]:
+def _look(job: tuple[Example, bool]) -> tuple[Example, Seen | None]:
     """A training row, its clip looked at and let go of."""
-    row, sound = asked
+    row, sound = job
     seen = _seen(row.audio) if sound else None
     return Example(row.id, b"", row.text, row.voice), seen
 
@@ -285,21 +285,21 @@ def counts_table(report: Report, sources: Sequence[str]) -> Table:
 
 
 def _counts(task: str, items: Sequence[Item]) -> list[Cell]:
-    found = sum(bool(item.counts) for item in items)
+    leaked = sum(bool(item.counts) for item in items)
     return [
         task,
         len(items),
         *(sum(bool(i.counts[kind]) for i in items) for kind in KINDS),
-        found,
-        100 * found / len(items),
+        leaked,
+        100 * leaked / len(items),
     ]
 
 
 def _notes(report: Report) -> list[str]:
     notes = [
         f"{report.rows:,} training rows read, {report.leaking:,} of them hold a sample",
-        "a sample stands in every column that one of its training rows fits; file, samples and sound exclude each other "
-        "within one row, and so do text and near text",
+        "a sample counts in every column in which one of its training rows matches; within one row, file, samples and "
+        "sound exclude each other, and so do text and near text",
         f"sound: at most {fingerprint.ERRORS:.0%} of the bits of the fingerprints differ; near text: at least {SIMILAR:.0%} "
         "of the characters are the same",
     ]
@@ -313,15 +313,15 @@ def _notes(report: Report) -> list[str]:
 
 def found_table(report: Report, limit: int | None = LISTED) -> Table:
     """One row per pair of a sample and a training row, the closest kind first; `limit`: so many samples."""
-    found = sorted(report.found, key=lambda item: KINDS.index(item.kinds[0]))
+    items = sorted(report.found, key=lambda item: KINDS.index(item.kinds[0]))
     rows: list[list[Cell]] = []
-    for item in found[:limit]:
+    for item in items[:limit]:
         for pair in sorted(item.pairs, key=lambda pair: (KINDS.index(pair.kind), -pair.closeness)):
             texts = [cut_to(text, _WIDE) for text in (item.said, pair.said)]
             rows.append([item.task, item.id, pair.kind, pair.closeness, pair.row, *texts])
     columns = [Column("task"), Column("sample"), Column("kind"), Column("closeness", digits=2), Column("training row")]
     columns += [Column("the sample says", optional=True), Column("the training row says", optional=True)]
-    more = sum(sum(item.counts.values()) for item in report.found) - sum(len(item.pairs) for item in found[:limit])
+    more = sum(sum(item.counts.values()) for item in report.found) - sum(len(item.pairs) for item in items[:limit])
     notes = (
         [f"{more:,} more pairs: see --output, which has every sample, and --drop-list, which has every row"]
         if more
@@ -336,12 +336,12 @@ def as_record(report: Report, sources: Sequence[str], seconds: float) -> dict[st
     for task in dict.fromkeys(item.task for item in report.items):
         items = [item for item in report.items if item.task == task]
         kinds = Counter(kind for item in items for kind in item.kinds)
-        found = {item.id: _found(item) for item in items if item.counts}
+        items_by_id = {item.id: _found(item) for item in items if item.counts}
         tasks[task] = {
             "samples": len(items),
-            "found": len(found),
+            "found": len(items_by_id),
             "by_kind": {k: kinds[k] for k in KINDS},
-            "ids": found,
+            "ids": items_by_id,
         }
     whole: dict[str, Any] = {
         "sources": list(sources),

@@ -78,12 +78,12 @@ def _verdict(job: Job, ours: Heard, difference: Difference | None) -> str:
         return ""
     worse = -difference.value if ours.summary.metrics[job.task.primary].higher_is_better else difference.value
     sure = difference.low > 0 or difference.high < 0
-    said = ("worse" if worse > 0 else "better") if sure else "no difference seen"
+    direction = ("worse" if worse > 0 else "better") if sure else "no difference seen"
     if job.control.wordless and not (sure and worse > 0):
-        said = "no sign of listening"
+        direction = "no sign of listening"
     elif job.control.kind == "shuffled":
-        said = "it listens"
-    return said + (f", {difference.clusters} clusters" if difference.few_clusters else "")
+        direction = "it listens"
+    return direction + (f", {difference.clusters} clusters" if difference.few_clusters else "")
 
 
 def _heard(job: Job, results: Path) -> Heard:
@@ -91,10 +91,10 @@ def _heard(job: Job, results: Path) -> Heard:
     folder = RunFolder(job.path(results))
     file, again = folder.path / "summary.json", f"run `diva-bench score {folder.path}`"
     if not (folder.path / "run.json").is_file():
-        none = "no run without --audio in this folder; the same command without it asks one"
+        none = "no run without --audio in this folder; the same command without it makes one"
         return Heard(gap=none if job.control is None else "never asked")
     if not file.is_file() or not (folder.path / "scores.jsonl").is_file():
-        return Heard(gap=f"not judged: still being asked, or {again}")
+        return Heard(gap=f"not scored: the run is not finished, or {again}")
     summary = summary_of(folder.summary(), file)
     if not summary.complete:
         how = "the run without --audio is " if job.control is None else ""
@@ -126,12 +126,12 @@ def _notes(jobs: Sequence[Job], differences: Sequence[Difference]) -> list[str]:
     ]
     if any(job.control and job.control.wordless for job in jobs):
         notes.append(
-            "silence, noise and shuffled leave no word of the question: what is scored there was not earned by listening; "
-            "no sign of listening: the interval reaches 0, or lies on the wrong side of it"
+            "silence, noise and shuffled clips have no words of the question, so a score on them does not come from the "
+            "audio; no sign of listening: the interval includes 0 or is on the wrong side of 0"
         )
         notes.append(
-            "it listens is said of shuffled alone, where the clips are the same and only the pairing is gone: to silence or "
-            "noise a model may give everybody one answer, which by itself lowers an F1"
+            "only shuffled can show that a model listens, because its clips are the same and only the pairing changes: "
+            "for silence or noise a model may give one answer to every sample, which alone lowers an F1"
         )
     if any(d.few_clusters for d in differences):
         notes.append(f"fewer than {FEW_CLUSTERS} clusters: intervals are too narrow and p too small")

@@ -111,13 +111,15 @@ def _diagnosis(patient: Patient, reference: Patient | None) -> Diagnosis:
 def _finding(patient: Patient, sign: Sign, reference: Patient | None) -> Finding:
     estimate = bootstrap(patient.rows(sign.name), patient.clusters, _share)["share"]
     threshold, labels = threshold_of(sign, patient.answers), bool(patient.answers.task.choices)
-    known = None
+    reference_share = None
     if reference is not None and sign.name in reference.counts:
-        known = paired(patient.rows(sign.name), reference.rows(sign.name), patient.clusters, _share).get("share")
+        reference_share = paired(patient.rows(sign.name), reference.rows(sign.name), patient.clusters, _share).get(
+            "share"
+        )
     verdict = _verdict(sign, estimate, threshold)
     if sign.name == DEAF and labels and estimate.low > 0:
         verdict = ""  # above chance: it hears something, however far from all
-    return Finding(sign, estimate, threshold, verdict, known)
+    return Finding(sign, estimate, threshold, verdict, reference_share)
 
 
 def _share(totals: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -125,12 +127,12 @@ def _share(totals: Mapping[str, Floats]) -> dict[str, Floats]:
     return {"share": np.asarray(100 * ratio(sums[..., 0], sums[..., 1]))}
 
 
-def _verdict(sign: Sign, found: Estimate, threshold: float) -> Verdict:
+def _verdict(sign: Sign, estimate: Estimate, threshold: float) -> Verdict:
     """Few clusters make an interval too narrow to be sure of anything."""
-    sure: Verdict = "perhaps" if found.few_clusters else "fits"
+    sure: Verdict = "perhaps" if estimate.few_clusters else "fits"
     if sign.above:
-        return sure if found.low >= threshold else "perhaps" if found.value >= threshold else ""
-    return sure if found.high <= threshold else "perhaps" if found.low <= 0 else ""
+        return sure if estimate.low >= threshold else "perhaps" if estimate.value >= threshold else ""
+    return sure if estimate.high <= threshold else "perhaps" if estimate.low <= 0 else ""
 
 
 # ---------------------------------------------------------------- the reading
@@ -157,7 +159,7 @@ def _reading(patient: Patient, findings: Sequence[Finding]) -> list[str]:
         )
     elif patient.adapter not in _WORDS:
         if "off the subject" in fits:
-            lines.append("it hears something, but loses much of what was said (none of the paper's signatures)")
+            lines.append("it uses the audio, but loses many of the words (none of the paper's signatures)")
         lines += [f"{name}: see the examples" for name in fits if name in _OTHERS]
     if not lines:
         unsure = [f.sign.name for f in findings if f.verdict == "perhaps" and not f.inherited]
@@ -176,10 +178,10 @@ def _reading(patient: Patient, findings: Sequence[Finding]) -> list[str]:
 def _deafness(finding: Finding, patient: Patient) -> str:
     """How little of what is said the answers show."""
     if patient.answers.task.choices:
-        return "no sign that it hears: its labels are right no more often than for other clips"
+        return "no sign that it uses the audio: its labels fit its own clips no better than other clips"
     if finding.estimate.low > 0:
-        return "it hears little of what is said"
-    return "no sign that it hears what is said"
+        return "it gets few of the words"
+    return "no sign that it gets the words"
 
 
 def _of_losses(fits: Sequence[str]) -> list[str]:
@@ -203,9 +205,11 @@ def _of_losses(fits: Sequence[str]) -> list[str]:
 def tables(diagnoses: Sequence[Diagnosis], examples: int) -> list[Table]:
     """For every task, its runs side by side; then examples of what fits."""
     tasks = _tasks(diagnoses)
-    found = [_side_by_side([d for d in diagnoses if d.patient.task_id == task], task == tasks[-1]) for task in tasks]
+    tables_by_task = [
+        _side_by_side([d for d in diagnoses if d.patient.task_id == task], task == tasks[-1]) for task in tasks
+    ]
     shown = _examples(diagnoses, examples) if examples else None
-    return found + ([shown] if shown and shown.rows else [])
+    return tables_by_task + ([shown] if shown and shown.rows else [])
 
 
 def _tasks(diagnoses: Sequence[Diagnosis]) -> list[str]:
@@ -217,10 +221,10 @@ def _side_by_side(diagnoses: Sequence[Diagnosis], last: bool) -> Table:
     present = [s for s in SIGNS if any(s.name in d.patient.counts for d in diagnoses)]
     rows: list[list[Cell]] = []
     for sign in present:
-        found = [next((f for f in d.findings if f.sign is sign), None) for d in diagnoses]
-        threshold = next(f.threshold for f in found if f)
+        findings = [next((f for f in d.findings if f.sign is sign), None) for d in diagnoses]
+        threshold = next(f.threshold for f in findings if f)
         limit = f"{'>=' if sign.above else '<='} {threshold:.3g}"
-        rows.append([sign.share or sign.name, *(_cell(f) for f in found), limit])
+        rows.append([sign.share or sign.name, *(_cell(f) for f in findings), limit])
     metrics = dict.fromkeys(d.patient.score[0] for d in diagnoses if d.patient.score)
     for metric in metrics:
         scores: list[Cell] = [
@@ -252,12 +256,12 @@ def _notes(diagnoses: Sequence[Diagnosis], last: bool) -> list[str]:
             lacks.setdefault(f"{sign}: {why}", []).append(d.patient.label)
     unmeasured = [f"not measured{_of(who, len(diagnoses))}: {what}" for what, who in lacks.items()]
     references = [f"reference of {d.patient.label}: {d.reference.label}" for d in diagnoses if d.reference]
-    lacking = [
+    missing = [
         d.patient.label for d in diagnoses if d.patient.llm and not d.reference and d.patient.adapter != "oracle"
     ]
-    if lacking:
+    if missing:
         references.append(
-            f"no oracle or cascade with the same LLM beside {', '.join(lacking)}: what is the LLM's own is not known"
+            f"no oracle or cascade with the same LLM beside {', '.join(missing)}: what is the LLM's own is not known"
         )
     failed = [
         f"{d.patient.label}: {d.patient.failed} samples without an answer, left out"
@@ -267,7 +271,7 @@ def _notes(diagnoses: Sequence[Diagnosis], last: bool) -> list[str]:
     counts = sorted({(len(d.patient.answers.samples), len(set(d.patient.clusters))) for d in diagnoses})
     numbers = [
         f"n: {' or '.join(f'{n} answers, {c} clusters' for n, c in counts)}; cluster bootstrap, {RESAMPLES:,} resamples",
-        "wrong language, wrong form, off the subject: of the answers that have a word",
+        "wrong language, wrong form, off the subject: among answers with at least one word",
     ]
     meaning = [_meaning(s) for s in SIGNS] if last else []
     task = first.answers.task
@@ -306,7 +310,7 @@ def _examples(diagnoses: Sequence[Diagnosis], limit: int) -> Table:
 
 def examples_of(diagnosis: Diagnosis, limit: int) -> list[dict[str, str]]:
     """`limit` answers for every sign that fits or may fit."""
-    answers, found = diagnosis.patient.answers, []
+    answers, examples = diagnosis.patient.answers, []
     for finding in diagnosis.findings:
         if not finding.verdict:
             continue
@@ -314,10 +318,12 @@ def examples_of(diagnosis: Diagnosis, limit: int) -> list[dict[str, str]]:
         shows = [i for i, v in enumerate(values) if v is not None and (v > 0 if finding.sign.above else v <= 0)]
         for i in sorted(shows, key=lambda i: answers.samples[i].id)[:limit]:
             sample, response = answers.samples[i], answers.responses[i]
-            known = sample.transcript or f"[{sample.references[0]}]"
-            said = known if answers.gold else "(not known here)"
-            found.append({"sign": finding.sign.name, "id": sample.id, "said": said, "answer": response.text})
-    return found
+            question = sample.transcript or f"[{sample.references[0]}]"
+            shown_question = question if answers.gold else "(not known here)"
+            examples.append(
+                {"sign": finding.sign.name, "id": sample.id, "said": shown_question, "answer": response.text}
+            )
+    return examples
 
 
 def _cut(text: str) -> str:
@@ -335,8 +341,8 @@ def long_table(diagnoses: Sequence[Diagnosis]) -> Table:
     for d in diagnoses:
         for f in d.findings:
             e, k = f.estimate, f.known
-            share, known = Score(e.value, e.low, e.high), Score(k.value, k.low, k.high) if k else None
-            verdict = [f.threshold, f.verdict, str(f.inherited).lower(), known]
+            share, reference_score = Score(e.value, e.low, e.high), Score(k.value, k.low, k.high) if k else None
+            verdict = [f.threshold, f.verdict, str(f.inherited).lower(), reference_score]
             rows.append([d.patient.task_id, d.patient.label, f.sign.name, share, e.n, e.clusters, *verdict])
     return Table("signs", [Column(name) for name in names], rows)
 

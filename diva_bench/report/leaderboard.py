@@ -35,8 +35,8 @@ def leaderboard(summaries: Iterable[RunSummary], ranks: Ranks | None = None) -> 
     Runs under an audio condition have tables of their own, behind the others and in no overview; those of other
     wordings of a prompt are told by `report.prompts` in one line each.
     """
-    kept = [s for s in summaries if not s.variant]
-    kept.sort(
+    main_runs = [s for s in summaries if not s.variant]
+    main_runs.sort(
         key=lambda s: (
             s.limit is not None,
             bool(s.audio or s.overrides),
@@ -48,9 +48,9 @@ def leaderboard(summaries: Iterable[RunSummary], ranks: Ranks | None = None) -> 
             s.run_id,
         )
     )
-    tables = overviews(kept)
-    for id in dict.fromkeys(s.task_id for s in kept):
-        runs = [s for s in kept if s.task_id == id]
+    tables = overviews(main_runs)
+    for id in dict.fromkeys(s.task_id for s in main_runs):
+        runs = [s for s in main_runs if s.task_id == id]
         tables += [_task_table(runs, ranks or {}), *_adherence_table(runs)]
     return tables
 
@@ -85,10 +85,10 @@ def _task_table(runs: Sequence[RunSummary], ranks: Ranks) -> Table:
     others = _other_metrics(ranked, primary)
     labels = Counter(s.label for s in runs)
     names = {s.run_id: s.label if labels[s.label] == 1 else s.run_id for s in runs}
-    known = any((s.task_id, s.run_id) in ranks for s in ranked)
+    has_ranks = any((s.task_id, s.run_id) in ranks for s in ranked)
 
     def between(run: RunSummary) -> list[Cell]:
-        return [write_rank(ranks.get((run.task_id, run.run_id)))] if known else []
+        return [write_rank(ranks.get((run.task_id, run.run_id)))] if has_ranks else []
 
     rows: list[list[Cell]] = []
     for s in ranked:
@@ -103,27 +103,30 @@ def _task_table(runs: Sequence[RunSummary], ranks: Ranks) -> Table:
             why = _why_not(s, primary)
             rows.append([None, names[s.run_id], None, s.scored, why, *between(s), *_counts(s), *gap, s.run_id])
     columns = [Column(name) for name in ("#", "model", primary, "n", "remarks")]
-    columns += [Column("rank", optional=True, number=True)] if known else []
+    columns += [Column("rank", optional=True, number=True)] if has_ranks else []
     columns += [Column(name, optional=True) for name in ("errors", "unsupported", "unparsed", *others, "run")]
-    return Table(f"{first.task_id}{caption(first)}", columns, rows, _notes(ranked, primary, known))
+    return Table(f"{first.task_id}{caption(first)}", columns, rows, _notes(ranked, primary, has_ranks))
 
 
 def _adherence_table(runs: Sequence[RunSummary]) -> list[Table]:
     """Whether the ranked runs did what was asked, whatever it was worth; none where nothing was measured of it."""
     ranked, primary = comparable(runs)
-    found = [m for m in DIAGNOSTIC if m != primary and any(m in s.metrics for s in ranked)]
-    if not found:
+    metrics = [m for m in DIAGNOSTIC if m != primary and any(m in s.metrics for s in ranked)]
+    if not metrics:
         return []
     labels = Counter(s.label for s in runs)
     rows: list[list[Cell]] = [
         [
             s.label if labels[s.label] == 1 else s.run_id,
-            *(s.metrics[m].score if m in s.metrics else None for m in found),
+            *(s.metrics[m].score if m in s.metrics else None for m in metrics),
         ]
         for s in sorted(ranked, key=lambda s: s.run_id)
     ]
-    columns = [Column("model"), *(Column(m, optional=k > 0) for k, m in enumerate(found))]
-    note = "how the answers are, not how good: `diva-bench list metrics` says what each is, `diva-bench diagnose` reads them"
+    columns = [Column("model"), *(Column(m, optional=k > 0) for k, m in enumerate(metrics))]
+    note = (
+        "properties of the answers, not their quality: `diva-bench list metrics` explains each, `diva-bench "
+        "diagnose` interprets them"
+    )
     return [Table(f"{runs[0].task_id}: does it do what was asked?{caption(runs[0])}", columns, rows, [note])]
 
 
@@ -146,20 +149,20 @@ _SHOWN = 100  # columns of a changed prompt that a caption shows
 
 def _changed(run: RunSummary) -> str:
     """What was asked otherwise than the task says, with its value."""
-    said = [
+    changes = [
         f"{key} {cut_to(repr(value) if isinstance(value, str) else str(value), _SHOWN)}"
         for key, value in run.overrides.items()
     ]
-    return f"changed: {', '.join(said)}"
+    return f"changed: {', '.join(changes)}"
 
 
 def _other_metrics(runs: Sequence[RunSummary], primary: str) -> list[str]:
     """The metrics beside the primary one, in the order of `list metrics`; unparsed answers have a column of counts, how
     the answers are has a table of its own, and the histogram of the predicted labels stays in summary.json."""
-    found = {name for s in runs for name in s.metrics if not name.startswith(PREDICTED)}
-    found -= {primary, "unparsed", *DIAGNOSTIC}
-    known = [m.name for m in METRICS if m.name in found]
-    return [*dict.fromkeys(known), *sorted(found - set(known))]
+    names = {name for s in runs for name in s.metrics if not name.startswith(PREDICTED)}
+    names -= {primary, "unparsed", *DIAGNOSTIC}
+    ordered = [m.name for m in METRICS if m.name in names]
+    return [*dict.fromkeys(ordered), *sorted(names - set(ordered))]
 
 
 def _counts(run: RunSummary) -> list[Cell]:
@@ -168,8 +171,8 @@ def _counts(run: RunSummary) -> list[Cell]:
 
 def unscored(run: RunSummary) -> str:
     """Why a run has no value for its primary metric: a scorer whose weights are missing says so in its signature."""
-    said = [text for text in run.signature.values() if NOT_SCORED in text]
-    return f"no value for {run.primary}" + "".join(f" ({text})" for text in said)
+    signatures = [text for text in run.signature.values() if NOT_SCORED in text]
+    return f"no value for {run.primary}" + "".join(f" ({text})" for text in signatures)
 
 
 def _why_not(run: RunSummary, primary: str) -> str:
@@ -190,32 +193,38 @@ def _notes(ranked: Sequence[RunSummary], primary: str, with_ranks: bool) -> list
     notes = [f"{primary} [95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]; {better} is better"]
     notes += ["rank: 95 % interval of the rank among these runs, over the same resamples of all"] if with_ranks else []
     if any(s.at_chance for s in ranked):
-        notes.append(f"at chance: the interval of the difference to {_nothing(ranked)} reaches 0")
-    known: dict[str, set[str]] = {}
+        notes.append(f"at chance: not significantly better than {_nothing(ranked)}")
+    baseline_values: dict[str, set[str]] = {}
     for s in ranked:
-        found = s.baselines or ({"constant": s.baseline} if s.baseline is not None else {})
-        for name, value in found.items():
-            known.setdefault(name, set()).add(f"{value:.1f}")
-    notes += [f"{primary} of a {_ANSWERS[name]}: {' or '.join(sorted(values))}" for name, values in known.items()]
+        baselines = s.baselines or ({"constant": s.baseline} if s.baseline is not None else {})
+        for name, value in baselines.items():
+            baseline_values.setdefault(name, set()).add(f"{value:.1f}")
+    notes += [
+        f"{primary} of a {_ANSWERS[name]}: {' or '.join(sorted(values))}" for name, values in baseline_values.items()
+    ]
     notes += dict.fromkeys(f"no baseline: {s.no_baseline}" for s in ranked if s.no_baseline)
     widths = [(m.high - m.low) / _HALF_WIDTHS for m in main if m.high > m.low]
     if len(ranked) > 1 and widths:
         notes.append(
-            f"differences from about {planned(median(widths)):.1f} points on would be found (p < 0.05) with a probability of "
-            "80 %, of runs whose errors have nothing in common; pairs that have are told apart by less: `compare`"
+            f"minimum detectable difference: about {planned(median(widths)):.1f} points (80 % power, p < 0.05, independent "
+            "errors); paired tests (`compare`) detect smaller ones"
         )
     if any(m.few_clusters for m in main):
         notes.append(f"fewer than {FEW_CLUSTERS} clusters: the interval is too narrow")
     if any(s.imported for s in ranked):
-        notes.append("imported: answered elsewhere; that its prompt and decoding are the task's cannot be checked here")
+        notes.append(
+            "imported: answers of another system; whether its prompt and decoding are the task's cannot be checked"
+        )
     notes += [
-        f"errors {rule}: what failed at its source is {ERRORS[rule]}, as `import --errors {rule}` asked"
+        f"errors {rule}: answers that failed in the other system are {ERRORS[rule]} (`import --errors {rule}`)"
         for rule in ERRORS
         if any(s.errors_as == rule for s in ranked)
     ]
     notes += [f"{s.run_id}: {in_words(s.agreement)}" for s in ranked if s.agreement]
     if any(not s.repeatable for s in ranked):
-        notes.append("not repeatable: a batch had to be cut, and outside float32 answers depend on the batch")
+        notes.append(
+            "not repeatable: a batch was split, and in other dtypes than float32 answers can depend on the batch"
+        )
     for scorer in dict.fromkeys(name for s in ranked for name in sorted(s.signature)):
         signed: dict[str, list[str]] = {}
         for s in ranked:
@@ -229,15 +238,15 @@ def _notes(ranked: Sequence[RunSummary], primary: str, with_ranks: bool) -> list
 
 _ANSWERS = {
     "constant": "constant answer",
-    "prior": "random answer, drawn by how common each is",
+    "prior": "random answer, drawn in proportion to frequency",
     "speaker prior": "speaker's most common answer elsewhere",
 }
 
 
 def _nothing(ranked: Sequence[RunSummary]) -> str:
-    """The best answer that hears nothing, in words."""
-    found = {s.baseline_of or "constant" for s in ranked if s.baseline is not None}
-    return " or ".join(f"a {_ANSWERS[name]}" for name in _ANSWERS if name in found) or "a constant answer"
+    """The best audio-blind baseline, in words."""
+    kinds = {s.baseline_of or "constant" for s in ranked if s.baseline is not None}
+    return " or ".join(f"a {_ANSWERS[name]}" for name in _ANSWERS if name in kinds) or "a constant answer"
 
 
 def _overview(edition: str, runs: Sequence[RunSummary]) -> Table:
@@ -254,7 +263,7 @@ def _overview(edition: str, runs: Sequence[RunSummary]) -> Table:
     columns = [Column("task"), Column("metric"), *(Column(model, optional=True) for model in models)]
     marked = any(s.at_chance for s in runs if s.ranked)
     notes = ["primary metrics; details and intervals in the table of each task"]
-    notes += ["* at chance: not to be told from an answer that hears nothing"] if marked else []
+    notes += ["* at chance: not significantly better than the best audio-blind baseline"] if marked else []
     synthetic = sorted({s.task for s in runs if s.synthetic})
     every = len(synthetic) == len({s.task for s in runs})
     notes += [f"{synthetic_note(edition)}: {', '.join(synthetic)}"] if synthetic and not every else []

@@ -50,42 +50,42 @@ class Family:
     @property
     def judged(self) -> list[RunSummary]:
         """The runs that have a value of the metric that most of them are ranked by."""
-        found = [w.summary for w in self.wordings if w.summary is not None]
-        return comparable([run.admitted() for run in found])[0] if found else []
+        summaries = [w.summary for w in self.wordings if w.summary is not None]
+        return comparable([run.admitted() for run in summaries])[0] if summaries else []
 
 
-def families(folders: Iterable[Path], known: Mapping[Path, RunSummary] | None = None) -> list[Family]:
+def families(folders: Iterable[Path], summaries: Mapping[Path, RunSummary] | None = None) -> list[Family]:
     """Run folders (results/<task>/<run>) grouped by what they have in common; only groups of more than one wording.
-    `known`: summaries that need not be read again, by folder.
+    `summaries`: summaries that need not be read again, by folder.
 
     Raises StoreError where a record cannot be read.
     """
-    found: dict[tuple[str, str], list[tuple[Json, Path]]] = {}
+    families_of_table: dict[tuple[str, str], list[tuple[Json, Path]]] = {}
     for folder in sorted(folders):
         task, run = RunFolder(folder).task_record(), read_json(folder / "run.json")
         if "prompt" in run.get("overrides", {}):  # another prompt than the task's is no wording of it
             continue
         rest = digest({key: value for key, value in task.items() if key not in _OF_THE_WORDING})
-        found.setdefault((rest, _model(run)), []).append((task, folder))
-    groups = [g for g in found.values() if len({task.get("variant", 0) for task, _ in g}) > 1]
-    return sorted((_family(g, known or {}) for g in groups), key=lambda f: (f.edition != "full", f.task))
+        families_of_table.setdefault((rest, _model(run)), []).append((task, folder))
+    groups = [g for g in families_of_table.values() if len({task.get("variant", 0) for task, _ in g}) > 1]
+    return sorted((_family(g, summaries or {}) for g in groups), key=lambda f: (f.edition != "full", f.task))
 
 
 def _model(record: Json) -> str:
     """The identity of who was asked, as a run's own."""
     raw = record.get("model")
     try:
-        asked: Any = ModelSpec.model_validate(raw).asked()
+        identity: Any = ModelSpec.model_validate(raw).asked()
     except ValidationError:  # another version's: it is then only like itself
-        asked = raw
-    return digest([asked, record.get("adapter_version"), record.get("frame")])
+        identity = raw
+    return digest([identity, record.get("adapter_version"), record.get("frame")])
 
 
-def _family(group: Sequence[tuple[Json, Path]], known: Mapping[Path, RunSummary]) -> Family:
+def _family(group: Sequence[tuple[Json, Path]], summaries: Mapping[Path, RunSummary]) -> Family:
     wordings = []
     for task, folder in sorted(group, key=lambda pair: (pair[0].get("variant", 0), str(pair[1]))):
         file = folder / "summary.json"
-        summary = known.get(folder)
+        summary = summaries.get(folder)
         if summary is None and file.is_file():
             summary = summary_of(RunFolder(folder).summary(), file)
         wordings.append(Wording(task.get("variant", 0), task["prompt"], tuple(task["choices"] or ()), summary))
@@ -99,25 +99,25 @@ def _family(group: Sequence[tuple[Json, Path]], known: Mapping[Path, RunSummary]
 # ---------------------------------------------------------------- tables
 
 
-def wordings_table(found: Sequence[Family]) -> Table:
+def wordings_table(families_of_table: Sequence[Family]) -> Table:
     """One row per wording: its score, what was asked, the labels in their order."""
     rows: list[list[Cell]] = []
-    for family in found:
+    for family in families_of_table:
         for wording in family.wordings:
             run = wording.summary
             main = run.metrics[run.primary] if run and run.measured else None
-            remark = "not judged yet" if run is None else flag(run) if run.complete else f"incomplete: {run.reason}"
-            asked = [wording.prompt.strip(), *([f"[{', '.join(wording.choices)}]"] if wording.choices else [])]
+            remark = "not scored yet" if run is None else flag(run) if run.complete else f"incomplete: {run.reason}"
+            lines = [wording.prompt.strip(), *([f"[{', '.join(wording.choices)}]"] if wording.choices else [])]
             label, n = (run.label, run.scored) if run else ("", None)
-            rows.append([family.task, label, wording.number, main.score if main else None, n, remark, " ".join(asked)])
+            rows.append([family.task, label, wording.number, main.score if main else None, n, remark, " ".join(lines)])
     columns = [Column(name) for name in ("task", "model", "prompt", "score [95 %]", "n", "remarks")]
-    notes = ["prompt 0 is the main one; behind a wording the labels as they were offered"]
-    return Table(f"wordings{_caption(found)}", [*columns, Column("wording", optional=True)], rows, notes)
+    notes = ["prompt 0 is the task's own; after a prompt, its labels in the order in which they were offered"]
+    return Table(f"wordings{_caption(families_of_table)}", [*columns, Column("wording", optional=True)], rows, notes)
 
 
-def spread_table(found: Sequence[Family]) -> Table:
+def spread_table(families_of_table: Sequence[Family]) -> Table:
     """One row per task and model: the main prompt's score beside mean and spread over the wordings."""
-    rows = [_spread(family) for family in found]
+    rows = [_spread(family) for family in families_of_table]
     columns = [
         Column("task"),
         Column("model"),
@@ -132,16 +132,16 @@ def spread_table(found: Sequence[Family]) -> Table:
         Column("remarks"),
     ]
     notes = [
-        "mean, sd (of a sample, n - 1), min and max: over the wordings, the main one (prompt 0) among them; wordings are "
-        "few and chosen, so sd says how much this choice matters, and is no interval",
+        "mean, sd (of a sample, n - 1), min and max: over the prompt variants, including prompt 0; the variants are few "
+        "and chosen by hand, so sd shows how much the choice matters and is not an interval",
     ]
-    return Table(f"spread over prompts{_caption(found)}", columns, rows, notes)
+    return Table(f"spread over prompts{_caption(families_of_table)}", columns, rows, notes)
 
 
 def _spread(family: Family) -> list[Cell]:
     runs = family.judged
-    lacking = len(family.wordings) - len(runs)
-    remark = f"{lacking} of {len(family.wordings)} without a score" if lacking else ""
+    missing = len(family.wordings) - len(runs)
+    remark = f"{missing} of {len(family.wordings)} without a score" if missing else ""
     if not runs:
         return [family.task, "", None, None, None, None, None, None, 0, None, remark]
     metric = runs[0].primary
@@ -162,6 +162,6 @@ def _spread(family: Family) -> list[Cell]:
     ]
 
 
-def _caption(found: Sequence[Family]) -> str:
-    notes = synthetic_notes((family.edition, run.synthetic) for family in found for run in family.judged)
+def _caption(families_of_table: Sequence[Family]) -> str:
+    notes = synthetic_notes((family.edition, run.synthetic) for family in families_of_table for run in family.judged)
     return f" ({'; '.join(notes)})" if notes else ""

@@ -37,9 +37,9 @@ def results_table(runs: Sequence[Run]) -> Table:
     return Table("results", columns, [_row(run) for run in runs], _notes(runs))
 
 
-def unreadable_table(found: Sequence[str]) -> list[Table]:
+def unreadable_table(problems: Sequence[str]) -> list[Table]:
     """What is wrong with each run that cannot be read; no table where all can."""
-    rows: list[list[Cell]] = [[said] for said in found]
+    rows: list[list[Cell]] = [[problem] for problem in problems]
     return [Table("runs that cannot be read, in no table", [Column("what is wrong")], rows)] if rows else []
 
 
@@ -70,8 +70,8 @@ def _notes(runs: Sequence[Run]) -> list[str]:
     notes += dict.fromkeys(signature for s in every for signature in s.signature.values())
     for run in runs:
         notes += _left_out(run)
-        if known := run.summary.excluded:
-            notes.append(f"{run.task}: {len(known)} left out by the task itself: {_reasons(known)}")
+        if excluded := run.summary.excluded:
+            notes.append(f"{run.task}: {len(excluded)} left out by the task itself: {_reasons(excluded)}")
     notes += dict.fromkeys(f"{s.task}: {note}" for s in every for note in s.data_notes)
     notes += dict.fromkeys(f"{s.task}: no baseline: {s.no_baseline}" for s in every if s.no_baseline)
     for run in runs:
@@ -79,11 +79,11 @@ def _notes(runs: Sequence[Run]) -> list[str]:
         notes += [f"{s.title}, {s.label}: {in_words(s.agreement)}"] if s.agreement else []
         why = reasons(run.path) if s.errors or s.unsupported else {}
         if s.errors:
-            again = "" if s.imported else ", asked again by the same command"
+            again = "" if s.imported else ", run again by the same command"
             notes.append(f"{s.errors} failed in {run.path}: not scored{again}{_commonest(why.get('error'))}")
         if s.unsupported:
-            said = _commonest(why.get("unsupported"))
-            notes.append(f"{s.unsupported} unsupported in {run.path}: scored as empty answers{said}")
+            reason = _commonest(why.get("unsupported"))
+            notes.append(f"{s.unsupported} unsupported in {run.path}: scored as empty answers{reason}")
     return [*dict.fromkeys(notes), *(str(run.path) for run in runs)]
 
 
@@ -97,7 +97,7 @@ def failures(runs: Sequence[Run]) -> list[str]:
             why = _commonest(reasons(run.path).get("error"))
             lines.append(
                 f"{run.path}: {summary.errors} of {summary.n} answers failed and are not scored{why}. "
-                "The same call asks them again."
+                "The same call runs them again."
             )
         if summary.data_faults:
             fault = summary.data_faults[0]
@@ -114,27 +114,27 @@ def _left_out(run: Run) -> list[str]:
     alike: dict[str, list[str]] = {}
     for fault in run.summary.data_faults:
         ident, reason = fault["id"], fault["reason"]
-        said = reason if ident in reason else f"{ident}: {reason}"  # most begin with the name of the clip
-        alike.setdefault(_NUMBER.sub("#", said.partition(": ")[2] or said), []).append(cut_to(said, _LONGEST))
+        line = reason if ident in reason else f"{ident}: {reason}"  # most begin with the name of the clip
+        alike.setdefault(_NUMBER.sub("#", line.partition(": ")[2] or line), []).append(cut_to(line, _LONGEST))
     notes = []
-    for found in alike.values():
-        count = f"{len(found):,} samples, the first: " if len(found) > 1 else ""
-        more = "" if len(found) <= _SHOWN else f"; all in {run.path / 'run.json'} under `faults`"
-        notes.append(f"left out for every model: {count}{'; '.join(found[:_SHOWN])}{more}")
+    for faults in alike.values():
+        count = f"{len(faults):,} samples, the first: " if len(faults) > 1 else ""
+        more = "" if len(faults) <= _SHOWN else f"; all in {run.path / 'run.json'} under `faults`"
+        notes.append(f"left out for every model: {count}{'; '.join(faults[:_SHOWN])}{more}")
     return notes
 
 
 def reasons(run: Path) -> dict[str, Counter[str]]:
     """Status -> reason -> count, of the answers of a run that has one. Reasons that differ in the sample's id or in numbers
     alone are one, by the words of the first."""
-    found: dict[str, Counter[str]] = {}
+    counts: dict[str, Counter[str]] = {}
     words: dict[tuple[str, str], str] = {}
     for response in RunFolder(run).responses():
         if response.status != "ok":
             alike = _NUMBER.sub("#", response.detail.replace(response.id, "#"))
             first = words.setdefault((response.status, alike), response.detail or "no reason is given")
-            found.setdefault(response.status, Counter())[first] += 1
-    return found
+            counts.setdefault(response.status, Counter())[first] += 1
+    return counts
 
 
 def _commonest(counts: Counter[str] | None) -> str:
@@ -146,10 +146,10 @@ def _commonest(counts: Counter[str] | None) -> str:
     return f". {count} of them: {cut_to(reason, _LONGEST)}{more}"
 
 
-def _reasons(known: Sequence[Mapping[str, str]]) -> str:
+def _reasons(faults: Sequence[Mapping[str, str]]) -> str:
     """Reason and ids, each reason once."""
     ids: dict[str, list[str]] = {}
-    for fault in known:
+    for fault in faults:
         ids.setdefault(fault["reason"], []).append(fault["id"])
     return "; ".join(
         f"{', '.join(some[:_NAMED])}{', ...' if len(some) > _NAMED else ''} ({why})" for why, some in ids.items()

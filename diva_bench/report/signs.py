@@ -44,7 +44,7 @@ SIGNS = (
     Sign("wrong language", "not in the language asked for", 26, "the paper's own model: 74 % right", "alignment"),
     Sign("transcribes", "the words spoken, not an answer", 8, "SALMONN on HeySQuAD, by hand", "alignment"),
     Sign("wrong form", "not one sentence or word as asked, or a translation with remarks", 50, "ours", "alignment"),
-    Sign("refuses", "phrases that refuse", 10, "ours"),
+    Sign("refuses", "refusal phrases", 10, "ours"),
     Sign("says nothing", "no word in the answer", 10, "ours", "distillation"),
     Sign(
         "one character",
@@ -62,21 +62,21 @@ SIGNS = (
     Sign("cut off", "stopped by max_new_tokens", 10, "ours"),
     Sign(
         "all the same",
-        "the commonest label; of open answers, one that another question got too",
+        "the most common label; for open answers, an answer that another question got too",
         85,
         "labels: Qwen 2 Audio says Neutral to 85 to 87 % of IEMOCAP and MELD; open answers: 25, ours; more where the right "
         "answers are the same",
     ),
     Sign(
         "off the subject",
-        "no content word of what was said, nor of a reference",
+        "no content word of the transcript or of a reference",
         20,
         "ours; oracle: 0 to 6 %",
         "hearing",
     ),
     Sign(
         DEAF,
-        "answers that fit their own clip, minus those that would fit another; few is bad",
+        "answers that fit their own clip, minus those that fit another clip; low is bad",
         20,
         "ours; oracle: 85 to 97 of open answers; labels: a fifth of what right ones would have, and not above chance",
         "hearing",
@@ -113,19 +113,19 @@ class Answers:
     @cached_property
     def worded(self) -> list[bool]:
         """Whether an answer came in words, be they none: a label can come as scores, or by its name, alone."""
-        chosen = [bool(r.choices) or r.label is not None for r in self.responses]
-        return [bool(r.text.strip()) or not label for r, label in zip(self.responses, chosen, strict=True)]
+        selection = [bool(r.choices) or r.label is not None for r in self.responses]
+        return [bool(r.text.strip()) or not label for r, label in zip(self.responses, selection, strict=True)]
 
     @cached_property
     def contexts(self) -> list[frozenset[str]]:
         """The content words of what was said and of the references, of every sample."""
-        found = [_pieces(" ".join([s.transcript or "", *s.references])) for s in self.samples]
+        words = [_pieces(" ".join([s.transcript or "", *s.references])) for s in self.samples]
         clusters: dict[str, set[str]] = {}
-        for sample, pieces in zip(self.samples, found, strict=True):
+        for sample, pieces in zip(self.samples, words, strict=True):
             clusters.setdefault(sample.cluster, set()).update(pieces)
         seen = Counter(piece for pieces in clusters.values() for piece in pieces)
         most = max(2.0, _COMMON * len(clusters))
-        return [frozenset(p for p in pieces if seen[p] <= most) for pieces in found]
+        return [frozenset(p for p in pieces if seen[p] <= most) for pieces in words]
 
 
 def _said(response: Response, labels: Labels | None) -> str:
@@ -136,10 +136,10 @@ def _said(response: Response, labels: Labels | None) -> str:
 
 def _pieces(text: str) -> set[str]:
     """What texts are compared by: words of three letters or more, numbers, and pairs of Han or kana characters."""
-    said = tokens(text)
-    wide = [len(token) == 1 and "\u3040" <= token <= "\u9fff" for token in said]
-    pairs = {a + b for a, b, x, y in zip(said, said[1:], wide, wide[1:], strict=False) if x and y}
-    return pairs | {t for t in said if len(t) >= 3 or t.isdigit()}
+    words = tokens(text)
+    wide = [len(token) == 1 and "\u3040" <= token <= "\u9fff" for token in words]
+    pairs = {a + b for a, b, x, y in zip(words, words[1:], wide, wide[1:], strict=False) if x and y}
+    return pairs | {t for t in words if len(t) >= 3 or t.isdigit()}
 
 
 # ---------------------------------------------------------------- counting: sign -> its number for every answer
@@ -155,7 +155,7 @@ def counted(answers: Answers, scorer: Adherence) -> dict[str, list[float | None]
     labels, open_ = bool(answers.task.choices), not answers.task.choices
     texts = [cleaned(r).text for r in answers.responses]
     again = [_repeats(row, text) for row, text in zip(rows, texts, strict=True)]
-    table["repeats itself"] = [told if worded else None for told, worded in zip(again, answers.worded, strict=True)]
+    table["repeats itself"] = [loop if worded else None for loop, worded in zip(again, answers.worded, strict=True)]
     if open_:
         pairs = zip(answers.samples, texts, strict=True)
         table["one character"] = [_single(s if answers.gold else None, text) for s, text in pairs]
@@ -165,13 +165,13 @@ def counted(answers: Answers, scorer: Adherence) -> dict[str, list[float | None]
         table[DEAF] = _hears_labels(answers)
     elif answers.gold and any(answers.contexts):
         own = [bool(_pieces(t) & context) for t, context in zip(answers.texts, answers.contexts, strict=True)]
-        told = [bool(tokens(t)) and bool(c) for t, c in zip(answers.texts, answers.contexts, strict=True)]
-        table["off the subject"] = [float(not o) if t else None for o, t in zip(own, told, strict=True)]
+        loop = [bool(tokens(t)) and bool(c) for t, c in zip(answers.texts, answers.contexts, strict=True)]
+        table["off the subject"] = [float(not o) if t else None for o, t in zip(own, loop, strict=True)]
         table[DEAF] = _hears(answers, own)
     if not answers.gold:  # of references that stand for nothing a translation cannot be known to have more sentences
         table |= {"transcribes": [], "wrong form": []} if scorer.form == "translation" else {"transcribes": []}
-    known = {name for name, values in table.items() if any(value is not None for value in values)}
-    return {sign.name: table[sign.name] for sign in SIGNS if sign.name in known}
+    measured = {name for name, values in table.items() if any(value is not None for value in values)}
+    return {sign.name: table[sign.name] for sign in SIGNS if sign.name in measured}
 
 
 def unmeasured(answers: Answers, counts: Mapping[str, object]) -> dict[str, str]:
@@ -185,8 +185,8 @@ def _why_not(name: str, answers: Answers) -> str:
     if not answers.gold and name in ("transcribes", "wrong form", "off the subject", DEAF):
         return "the right answers are not known here"
     if name in ("wrong language", "wrong form") and any(tokens(cleaned(r).text) for r in answers.responses):
-        said = "language" if name == "wrong language" else "form"
-        return f"the task names no {said} (`adherence: {{{said}: ...}}` among its scorers)"
+        setting = "language" if name == "wrong language" else "form"
+        return f"the task names no {setting} (`adherence: {{{setting}: ...}}` among its scorers)"
     return {
         "transcribes": "the data has no transcripts, or the task asks for them",
         "cut off": "the answers came without counts of their tokens",
@@ -229,15 +229,15 @@ def _flag(key: str, whole: str = "n", *, wrong: bool = False) -> Callable[[Row],
 def _repeats(row: Row, text: str) -> float:
     """Whether an answer says a phrase or a sentence again: as the scorer has it (a phrase three times on end), or by a quarter
     of its 4-grams, a sentence twice, a word four times on end, or few different words among all."""
-    said = tokens(text)
+    answer_words = tokens(text)
     sentences = [words(part) for part in split(text)]
     return float(
         "adh.looping" in row
         or "adh.compressible" in row
         or row.get("adh.4grams.again", 0.0) >= max(1.0, _AGAIN * row.get("adh.4grams", 0.0))
         or len(set(sentences)) < len(sentences)
-        or (len(said) >= _ON_END and 3 * len(set(said)) <= len(said))
-        or any(len(set(said[i : i + _ON_END])) == 1 for i in range(len(said) - _ON_END + 1))
+        or (len(answer_words) >= _ON_END and 3 * len(set(answer_words)) <= len(answer_words))
+        or any(len(set(answer_words[i : i + _ON_END])) == 1 for i in range(len(answer_words) - _ON_END + 1))
     )
 
 
@@ -261,14 +261,14 @@ _COUNTS: Mapping[str, Callable[[Row], float | None]] = {
 def _same(answers: Answers, texts: Sequence[str]) -> list[float]:
     """Of labels: whether a text is the commonest one. Of open answers: whether a sample of another cluster has it too; no
     words at all are the same, too."""
-    said = [BASIC(text) for text in texts]
+    texts_ = [BASIC(text) for text in texts]
     if answers.task.choices:
-        commonest = max(sorted(set(said)), key=Counter(said).__getitem__)
-        return [float(text == commonest) for text in said]
+        commonest = max(sorted(set(texts_)), key=Counter(texts_).__getitem__)
+        return [float(text == commonest) for text in texts_]
     clusters: dict[str, set[str]] = {}
-    for text, sample in zip(said, answers.samples, strict=True):
+    for text, sample in zip(texts_, answers.samples, strict=True):
         clusters.setdefault(text, set()).add(sample.cluster)
-    return [float(len(clusters[text]) > 1) for text in said]
+    return [float(len(clusters[text]) > 1) for text in texts_]
 
 
 def _hears(answers: Answers, own: Sequence[bool]) -> list[float | None]:
@@ -283,10 +283,10 @@ def _hears(answers: Answers, own: Sequence[bool]) -> list[float | None]:
 
 def _hears_labels(answers: Answers) -> list[float | None]:
     """Whether a label is right, minus the share of others' gold labels that it would have been right for."""
-    said = [BASIC(text) for text in answers.texts]
+    labels = [BASIC(text) for text in answers.texts]
     gold = [{BASIC(r) for r in s.references} for s in answers.samples]
     values: list[float | None] = []
-    for i, text in enumerate(said):
+    for i, text in enumerate(labels):
         others = [text in gold[j] for j in _others(answers.samples, i)]
         values.append((text in gold[i]) - sum(others) / len(others) if others else None)
     return values

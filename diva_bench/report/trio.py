@@ -66,13 +66,13 @@ class Trio:
 def find(runs: Sequence[RunSummary], name: str) -> Path | None:
     """The run of a model, given by its name, its name with edition ("diva (nano)") or its run id, among the runs of one
     task; None where it has none that is complete. Raises UserError where there are several."""
-    found = [r for r in runs if name in (r.model, r.label, r.run_id) and r.ranked]
-    if len({r.run_id for r in found}) > 1:
+    matches = [r for r in runs if name in (r.model, r.label, r.run_id) and r.ranked]
+    if len({r.run_id for r in matches}) > 1:
         raise UserError(
-            f"{found[0].folder.parent}: several runs are called {name}: {', '.join(r.run_id for r in found)}. "
+            f"{matches[0].folder.parent}: several runs are called {name}: {', '.join(r.run_id for r in matches)}. "
             "Name one of these instead."
         )
-    return found[0].folder if found else None
+    return matches[0].folder if matches else None
 
 
 def trio(sheet: Sheet) -> Trio:
@@ -83,18 +83,18 @@ def trio(sheet: Sheet) -> Trio:
         raise UserError(f"{sheet.task_id}: not all three runs have {metric}, the primary metric of {sheet.task.name}.")
     scorer, up = owners[metric], sheet.rises(metric)
     rows, reduce = [run.rows[scorer] for run in sheet.runs], sheet.reduce(scorer)
-    lined = significance.line_up(rows, sheet.clusters, reduce)
+    lineup = significance.line_up(rows, sheet.clusters, reduce)
 
     def better(first: int, second: int) -> Difference:
-        return lined.difference(metric, first, second) if up else lined.difference(metric, second, first)
+        return lineup.difference(metric, first, second) if up else lineup.difference(metric, second, first)
 
-    point = [float(v) for v in lined.point[metric]]
+    point = [float(v) for v in lineup.point[metric]]
     # A label is right or wrong, whatever is made of all of them together; of one answer, MCC is always 0.
     single = "accuracy" if scorer == "labels" else metric
-    kept = [i for i in range(len(sheet.ids)) if all(system[i] for system in rows)]
-    each = [significance.by_item([system[i] for i in kept], reduce)[single] for system in rows]
+    rows_in_all = [i for i in range(len(sheet.ids)) if all(system[i] for system in rows)]
+    each = [significance.by_item([system[i] for i in rows_in_all], reduce)[single] for system in rows]
     binary = all(
-        significance.is_binary(items, float(whole)) for items, whole in zip(each, lined.point[single], strict=True)
+        significance.is_binary(items, float(whole)) for items, whole in zip(each, lineup.point[single], strict=True)
     )
     return Trio(
         task=sheet.task.name,
@@ -118,10 +118,10 @@ def trio(sheet: Sheet) -> Trio:
 def count(each: Sequence[Floats], binary: bool) -> Counts:
     """`each`: the oracle's, the cascade's and the model's metric of every sample, (N,); higher is better."""
     oracle, cascade, model = each
-    lost, gained = oracle > cascade, model > cascade
+    missing, gained = oracle > cascade, model > cascade
     return Counts(
-        lost=int(lost.sum()),
-        back=int((lost & gained).sum()),
+        lost=int(missing.sum()),
+        back=int((missing & gained).sum()),
         helped=int((cascade > oracle).sum()),
         gained=int(gained.sum()),
         worse=int((cascade > model).sum()),
@@ -151,8 +151,8 @@ def _gaps(trios: Sequence[Trio], missing: Mapping[str, Sequence[str]]) -> Table:
     columns += [Column("recogniser lost"), Column("end to end"), Column("total", optional=several)]
     columns += [Column("n", optional=True), Column("clusters", optional=True)]
     notes = [
-        "recogniser lost: oracle - cascade; end to end: model - cascade; total: model - oracle, which is end to end less "
-        "what the recogniser lost; paired by sample",
+        "recogniser loss: oracle - cascade; end to end: model - cascade; total: model - oracle, which is end to end minus "
+        "recogniser loss; paired by sample",
         f"[95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]; * p below {SURE} after Holm over the "
         f"{len(family)} differences of this table",
     ]

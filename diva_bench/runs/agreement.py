@@ -50,19 +50,21 @@ def agreement(
     }
 
 
-def in_words(found: Agreement) -> str:
+def in_words(agreement: Agreement) -> str:
     """What an agreement says."""
-    if found.whole:
+    if agreement.whole:
         return (
-            f"the scores in the file are {found.metric}, answer by answer ({found.of:,} answers, at most {found.most:.1e} of 1 "
+            f"the scores in the file are {agreement.metric}, answer by answer ({agreement.of:,} answers, at most "
+            f"{agreement.most:.1e} of 1 "
             "apart)"
         )
-    named = found.apart[:_SAID]
-    more = ", ..." if found.of - found.alike > len(named) else ""
+    named = agreement.apart[:_SAID]
+    more = ", ..." if agreement.of - agreement.alike > len(named) else ""
     return (
-        f"the scores in the file ({METRIC}) are those of no metric here: {found.alike:,} of {found.of:,} answers have the same "
-        f"{found.metric}; their means are {found.released:.2f} and {found.ours:.2f}. They came of another metric, or of other "
-        f"weights or another version of it. They differ on {', '.join(named)}{more}"
+        f"the scores in the file ({METRIC}) match no metric of this task: {agreement.alike:,} of {agreement.of:,} answers "
+        f"have the same "
+        f"{agreement.metric}; their means are {agreement.released:.2f} and {agreement.ours:.2f}. They come from another "
+        f"metric, other weights or another version. They differ on {', '.join(named)}{more}"
     )
 
 

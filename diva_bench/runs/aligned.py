@@ -62,13 +62,13 @@ class Sheet:
     @cached_property
     def metrics(self) -> Mapping[str, str]:
         """metric -> scorer, of what every run has."""
-        found: dict[str, str] = {}
+        owners: dict[str, str] = {}
         for scorer in self.scorers:
-            given = [list(self._scores(run.rows[scorer], scorer)) for run in self.runs]
-            found |= {name: scorer for name in given[0] if all(name in other for other in given)}
+            offers = [list(self._scores(run.rows[scorer], scorer)) for run in self.runs]
+            owners |= {name: scorer for name in offers[0] if all(name in other for other in offers)}
         if self.unlike:
-            del found[METRIC]
-        return found
+            del owners[METRIC]
+        return owners
 
     @property
     def unlike(self) -> str:
@@ -76,8 +76,8 @@ class Sheet:
         another version of one. "" where nothing is known against it."""
         if GIVEN not in self.scorers or len({run.summary.made_by for run in self.runs}) < 2:
             return ""
-        said = [f"{run.name}: {in_words(run.summary.agreement)}" for run in self.runs if run.summary.agreement]
-        return f"{METRIC} is not one metric in these runs. {'; '.join(said)}"
+        reasons = [f"{run.name}: {in_words(run.summary.agreement)}" for run in self.runs if run.summary.agreement]
+        return f"{METRIC} is not one metric in these runs. {'; '.join(reasons)}"
 
     def _scores(self, rows: Sequence[Row], scorer: str) -> Mapping[str, Any]:
         return self.reduce(scorer)(totals([row for row in rows if row]))
@@ -98,24 +98,24 @@ def ranks(
 ) -> dict[tuple[str, str], tuple[int, int]]:
     """(task id, run id) -> the 95 % interval of its rank, for every task that two runs or more are ranked by. A task whose
     runs cannot be lined up sample by sample is named and left out."""
-    found: dict[tuple[str, str], tuple[int, int]] = {}
+    intervals: dict[tuple[str, str], tuple[int, int]] = {}
     for task_id in dict.fromkeys(s.task_id for s in summaries if not s.variant):
         ranked, primary = comparable([s for s in summaries if s.task_id == task_id])
         if len(ranked) < 2:
             continue
         try:
-            lined = sheet([s.folder for s in ranked], catalog, progress)
-            scorer = lined.metrics[primary]
+            lineup = sheet([s.folder for s in ranked], catalog, progress)
+            scorer = lineup.metrics[primary]
         except UserError as err:
             progress.note(f"{task_id}: no ranks: {err}")
             continue
         except KeyError:
-            progress.note(f"{task_id}: no ranks: {primary} cannot be had from the rows of all runs.")
+            progress.note(f"{task_id}: no ranks: {primary} cannot be computed for all runs.")
             continue
-        drawn = line_up([run.rows[scorer] for run in lined.runs], lined.clusters, lined.reduce(scorer))
-        ends = drawn.ranks(primary, higher_is_better=lined.rises(primary))
-        found |= {(task_id, s.run_id): both for s, both in zip(ranked, ends, strict=True)}
-    return found
+        draws = line_up([run.rows[scorer] for run in lineup.runs], lineup.clusters, lineup.reduce(scorer))
+        ends = draws.ranks(primary, higher_is_better=lineup.rises(primary))
+        intervals |= {(task_id, s.run_id): both for s, both in zip(ranked, ends, strict=True)}
+    return intervals
 
 
 def summary_at(path: Path) -> RunSummary:
@@ -125,18 +125,18 @@ def summary_at(path: Path) -> RunSummary:
     again = f"Run `diva-bench score {path}`."
     if (path / "summary.json").is_file() and not (path / "scores.jsonl").is_file():
         raise StoreError(
-            f"{path}: its summary is here, and the rows that runs are compared by are not (scores.jsonl; published runs come "
-            f"without). They are made again from its answers: run `diva-bench score {path.parent.parent}/*/*/`."
+            f"{path}: scores.jsonl is missing, which comparisons need (published runs come without it). To make it again "
+            f"from the answers, run `diva-bench score {path.parent.parent}/*/*/`."
         )
     if not (path / "summary.json").is_file():
-        raise StoreError(f"{path}: has not been judged. {again} If it is still being asked, wait for it.")
+        raise StoreError(f"{path}: is not scored. {again} If the run is not finished, wait for it.")
     summary = summary_of(RunFolder(path).summary(), path / "summary.json")
     if summary.partial:
-        raise StoreError(f"{path}: is of {summary.reason}. Only runs of all of a task's data are compared.")
+        raise StoreError(f"{path}: {summary.reason}. Only runs on all data of a task can be compared.")
     if not summary.complete:
         raise StoreError(
             f"{path}: is not complete: {summary.reason} of {summary.n}. Only complete runs are compared; run the same "
-            "command again to have the rest asked."
+            f"command again to complete it."
         )
     return summary
 
@@ -158,7 +158,7 @@ def sheet(paths: Sequence[Path], catalog: Catalog, progress: Progress) -> Sheet:
     scorers = {name: scorer for name, scorer in there.items() if name in signed and _is_of(scorer, signed[name])}
     if not scorers:
         raise StoreError(
-            f"{paths[0]}: was judged by scorers of another version or setting than there are now "
+            f"{paths[0]}: was scored by another version or setting of the scorers than there is now "
             f"({', '.join(signed.values())}). Run `diva-bench score {' '.join(str(path) for path in paths)}`."
         )
     tables = [_table(path, summary) for path, summary in zip(paths, summaries, strict=True)]
@@ -201,21 +201,21 @@ def _same_task(paths: Sequence[Path], summaries: Sequence[RunSummary]) -> None:
         keys = ["name", *(k for k in first if k not in ("id", "hash", "name"))]
         differ = [_difference(k, first.get(k), other.get(k)) for k in keys if first.get(k) != other.get(k)]
         raise UserError(
-            f"{paths[0]} and {path} were not asked the same: {'; '.join(differ)[:300]}. Only runs of one task folder "
+            f"{paths[0]} and {path} are not comparable: {'; '.join(differ)[:300]}. Only runs of one task folder "
             "can be compared sample by sample."
         )
     shared = _shared(summaries)
     for path, summary in zip(paths[1:], summaries[1:], strict=True):
         if any(summary.signature[name] != summaries[0].signature[name] for name in shared):
             raise UserError(
-                f"{paths[0]} and {path} were judged with other settings or versions of the scorers. "
+                f"{paths[0]} and {path} were scored with different settings or versions of the scorers. "
                 f"Run `diva-bench score {paths[0]} {path}`."
             )
 
 
 def _difference(key: str, ours: object, theirs: object) -> str:
     if key == "fingerprint":  # a hash tells nobody what to do
-        return "the data (other clips or references, or one had the labels without the sound)"
+        return "the data (other clips or references, or one run had labels without audio)"
     return f"{key} {ours!r} and {theirs!r}"
 
 
@@ -229,7 +229,7 @@ def _table(path: Path, summary: RunSummary) -> dict[str, Json]:
     header, table = RunFolder(path).scores_of_now()
     again = f"Run `diva-bench score {path}`."
     if header["signature"] != summary.signature:
-        raise StoreError(f"{path}: scores.jsonl and summary.json are not of one judging. {again}")
+        raise StoreError(f"{path}: scores.jsonl and summary.json are from different scorings. {again}")
     if len(table) != summary.scored + summary.dropped:
         raise StoreError(
             f"{path}: scores.jsonl has {len(table)} samples and summary.json says {summary.scored}. {again}"

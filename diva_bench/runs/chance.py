@@ -80,17 +80,17 @@ def verdict(
         return float(scorer.reduce(stats.totals(measured)).get(metric, math.nan))
 
     try:
-        known = baselines(task, dataset, samples, scorer, value, sign, seed)
-        found = {name: round(value(measured), 9) for name, measured in known.items()}
+        baselines_ = baselines(task, dataset, samples, scorer, value, sign, seed)
+        rounded = {name: round(value(measured), 9) for name, measured in baselines_.items()}
     except (
         Exception
     ) as err:  # code of a plugin, at an answer that nobody gave: the run's own scores are not lost for it
         return none(f"the scorer of {metric} failed at a made-up answer ({type(err).__name__}: {err})"[:300])
-    scores = {name: score for name, score in found.items() if math.isfinite(score)}
+    scores = {name: score for name, score in rounded.items() if math.isfinite(score)}
     if not scores:
         return none(f"{metric} has no value for an answer that is made up without hearing the clip")
     best = max(scores, key=lambda name: sign * scores[name])
-    better, worse = (rows, known[best]) if higher_is_better else (known[best], rows)
+    better, worse = (rows, baselines_[best]) if higher_is_better else (baselines_[best], rows)
     gap = stats.paired(better, worse, [s.cluster for s in samples], scorer.reduce).get(metric)
     if gap is None or not math.isfinite(gap.low):
         return none(f"{metric} has a value for the answer and for a made-up one on no sample together")
@@ -118,26 +118,28 @@ def baselines(
     always: dict[str, list[Row]] = {
         c: [scorer.measure(s, say(c, s)) for s in samples] for c in _constants(labels, prior)
     }
-    found = {"constant": always[max(always, key=worth)]}
+    chosen_baselines = {"constant": always[max(always, key=worth)]}
     if labels and len(labels) <= MANY:
         shares = [prior.get(label, 0.0) for label in labels]
-        found["prior"] = [_weighted(cells, shares) for cells in zip(*always.values(), strict=True)]
+        chosen_baselines["prior"] = [_weighted(cells, shares) for cells in zip(*always.values(), strict=True)]
     else:
         names = sorted(prior)
         up_to = list(accumulate(prior[name] for name in names))
         draws = max(1, _DRAWN // len(samples))
-        found["prior"] = []
+        chosen_baselines["prior"] = []
         for sample in samples:  # the first draw is that of the model `prior`
             drawn = random.Random(f"{seed}:{sample.id}").choices(names, cum_weights=up_to, k=draws)
-            found["prior"].append(_weighted([scorer.measure(sample, say(d, sample)) for d in drawn], [1.0] * draws))
+            chosen_baselines["prior"].append(
+                _weighted([scorer.measure(sample, say(d, sample)) for d in drawn], [1.0] * draws)
+            )
     speakers = priors.of_speakers(dataset.samples, task.speaker, task.choices)
     if speakers:
         picked = [priors.most_common(speakers[s.id], labels) for s in samples]
-        found["speaker prior"] = [
+        chosen_baselines["speaker prior"] = [
             always[label][i] if label in always else scorer.measure(s, say(label, s))
             for i, (label, s) in enumerate(zip(picked, samples, strict=True))
         ]
-    return found
+    return chosen_baselines
 
 
 def _constants(labels: Sequence[str], prior: Mapping[str, float]) -> list[str]:

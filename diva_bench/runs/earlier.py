@@ -63,8 +63,8 @@ class Earlier:
         }
         if self.summary is None or NOT_SCORED in signature or not metrics:
             return None
-        known = self.summary.answers
-        if known != answers if known else any(self._raw[key] != counts[key] for key in _COUNTS):
+        digest_then = self.summary.answers
+        if digest_then != answers if digest_then else any(self._raw[key] != counts[key] for key in _COUNTS):
             return "the answers have changed since it measured them"
         same = self._head.get("signature", {}).get(name) == signature and self._head.get("answers") == answers
         return Found(
@@ -77,7 +77,7 @@ class Earlier:
             {ident: line[name] for ident, line in self._rows.items()} if same else {},
             {key: self._raw[key] for key in _OF_CHANCE if key in self._raw},
             agreed if (agreed := self._raw.get("agreement")) and agreed["metric"] in metrics else None,
-            _doubt(known, signature, scorer),
+            _doubt(digest_then, signature, scorer),
         )
 
 
@@ -86,25 +86,27 @@ def _owner(metric: str, entry: Mapping[str, Any]) -> str:
     return entry.get("scorer") or next((m.scorer for m in METRICS if m.name == metric), metric.partition(".")[0])
 
 
-def _doubt(known: str | None, signature: str, scorer: Scorer) -> str:
+def _doubt(answers: str | None, signature: str, scorer: Scorer) -> str:
     pattern = getattr(scorer, "would_sign", None)
-    doubts = [] if known else ["its summary is older, so that only the number of answers shows that they are the same"]
+    doubts = (
+        [] if answers else ["its summary is older, so that only the number of answers shows that they are the same"]
+    )
     if pattern and not fnmatchcase(signature, pattern):
         doubts.append("it is of another version or setting of the scorer than there is now")
     return "; ".join(doubts)
 
 
-def in_words(name: str, why: str, found: Found | str | None) -> str:
+def in_words(name: str, why: str, value: Found | str | None) -> str:
     """What is said of a scorer that lacks something."""
     why = " ".join(why.split()).rstrip(".")
-    if isinstance(found, str):
-        return f"{name} cannot be measured here ({why}); its stored value is dropped: {found}."
-    if found is None:
+    if isinstance(value, str):
+        return f"{name} cannot be measured here ({why}); its stored value is dropped: {value}."
+    if value is None:
         return f"{name} cannot be measured here ({why}); there is no stored value."
-    doubt = f" Mind: {found.doubt}." if found.doubt else ""
-    return f"{name} cannot be measured here ({why}); its stored value is kept: {found.signature}.{doubt}"
+    doubt = f" Note: {value.doubt}." if value.doubt else ""
+    return f"{name} cannot be measured here ({why}); its stored value is kept: {value.signature}.{doubt}"
 
 
-def rows_of(found: Found, ids: Sequence[str]) -> list[Row]:
+def rows_of(value: Found, ids: Sequence[str]) -> list[Row]:
     """The kept rows of these answers, in order; an empty one where there is none."""
-    return [found.rows.get(ident, {}) for ident in ids]
+    return [value.rows.get(ident, {}) for ident in ids]

@@ -36,8 +36,8 @@ def is_former(task_record: Mapping[str, Any]) -> bool:
 def moved(run: Path) -> str:
     """What to do about a run folder of an older version."""
     return (
-        f"{run}: was asked by an older version, and has the id that its question had then. `{COMMAND} "
-        f"{run.parent.parent}` moves it to the id that it has now; nothing is asked again."
+        f"{run}: was made by an older version and has an old id. `{COMMAND} "
+        f"{run.parent.parent}` moves it to its current id; no model is run."
     )
 
 
@@ -60,7 +60,7 @@ def run_hash(task: str, model: Mapping[str, Any], adapter_version: str) -> str:
         role: {"format": asset["format"], "files": {file["path"]: file["sha256"] for file in asset["files"]}}
         for role, asset in model["weights"].items()
     }
-    asked = {
+    identity = {
         "name": model["name"],
         "edition": model["edition"],
         "adapter": model["adapter"],
@@ -68,7 +68,7 @@ def run_hash(task: str, model: Mapping[str, Any], adapter_version: str) -> str:
         "weights": weights,
         "dtype": model["runtime"]["dtype"],
     }
-    return digest({"task": task, "model": asked, "adapter_version": adapter_version})
+    return digest({"task": task, "model": identity, "adapter_version": adapter_version})
 
 
 # ---------------------------------------------------------------- what they said nothing of

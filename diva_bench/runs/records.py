@@ -100,8 +100,8 @@ class RunSummary(schemas.Summary):
     @property
     def changes(self) -> str:
         """What of the task was changed, in words: "changed: prompt, max_new_tokens 8"; "" for nothing."""
-        said = [key if isinstance(value, str) else f"{key} {value}" for key, value in self.overrides.items()]
-        return f"changed: {', '.join(said)}" if said else ""
+        parts = [key if isinstance(value, str) else f"{key} {value}" for key, value in self.overrides.items()]
+        return f"changed: {', '.join(parts)}" if parts else ""
 
 
 def synthetic_note(edition: str) -> str:
@@ -109,12 +109,12 @@ def synthetic_note(edition: str) -> str:
     return f"{edition}: synthetic speech, shows that the pipeline works, not how good a model is"
 
 
-def synthetic_notes(found: Iterable[tuple[str, bool]]) -> list[str]:
+def synthetic_notes(editions: Iterable[tuple[str, bool]]) -> list[str]:
     """`synthetic_note` of each edition that is synthetic, once; of pairs (edition, whether its clips are synthetic)."""
-    return list(dict.fromkeys(synthetic_note(edition) for edition, synthetic in found if synthetic))
+    return list(dict.fromkeys(synthetic_note(edition) for edition, synthetic in editions if synthetic))
 
 
-_REMEDY = "Delete it and run `diva-bench score` on the folder to have it written again."
+_REMEDY = "Delete it and run `diva-bench score` on the folder to write it again."
 
 
 def summary_of(raw: dict[str, Any], file: Path) -> RunSummary:
@@ -122,12 +122,12 @@ def summary_of(raw: dict[str, Any], file: Path) -> RunSummary:
     missing, unknown or of a wrong type, or where the file does not lie in the folder its run was written to."""
     summary = schemas.checked(RunSummary, raw, str(file), _REMEDY)
     summary._folder, place = file.parent, located(file.parent)
-    for key, found, wanted in (
+    for key, value, expected in (
         ("task_id", summary.task_id, place.parent.name),
         ("run_id", summary.run_id, place.name),
     ):
-        if found != wanted:
-            raise UnreadableRun(f"{file}: {key}: {found!r} does not belong here, expected {wanted!r}. {_REMEDY}")
+        if value != expected:
+            raise UnreadableRun(f"{file}: {key}: {value!r} does not belong here, expected {expected!r}. {_REMEDY}")
     return summary
 
 
@@ -142,12 +142,12 @@ def collect(results: Path, unreadable: list[str] | None = None) -> list[RunSumma
     that is there as well is not a second one. `unreadable`: gets what is wrong with each run that cannot be read, in
     words; without it the first one is an UnreadableRun.
     """
-    found: dict[Path, Path] = {}
+    folders: dict[Path, Path] = {}
     files = (path for name in _OF_A_RUN for path in results.glob(f"*/*/{name}"))
     for path in sorted(files):
-        found.setdefault(located(path.parent), path.parent)
+        folders.setdefault(located(path.parent), path.parent)
     runs = []
-    for folder in found.values():
+    for folder in folders.values():
         try:
             runs.append(of_folder(folder))
         except UnreadableRun as err:
@@ -219,7 +219,7 @@ def _unjudged(file: Path) -> RunSummary:
     """What run.json says of a run that has no summary."""
     run = schemas.checked(_Run, read_json(file), str(file))
     place = located(file.parent)
-    known: dict[str, Any] = {
+    values: dict[str, Any] = {
         "task": run.task.name,
         "task_id": place.parent.name,
         "model": run.model.name,
@@ -238,9 +238,9 @@ def _unjudged(file: Path) -> RunSummary:
         "reason": "no summary.json yet",
         "data_faults": [],
     }
-    known |= dict.fromkeys(("n", "scored", "clusters", "errors", "unsupported"), 0)
-    known |= dict.fromkeys(("dtype", "unparsed", "baseline", "at_chance"))
-    summary = RunSummary.model_validate(known | {key: {} for key in ("signature", "metrics", "groups")})
+    values |= dict.fromkeys(("n", "scored", "clusters", "errors", "unsupported"), 0)
+    values |= dict.fromkeys(("dtype", "unparsed", "baseline", "at_chance"))
+    summary = RunSummary.model_validate(values | {key: {} for key in ("signature", "metrics", "groups")})
     summary._folder = file.parent
     return summary
 
@@ -260,7 +260,7 @@ def flag(run: RunSummary) -> str:
         if 2 * (run.unparsed or 0) >= max(run.scored, 1)
         else "",
         f"released: {a.alike:,} of {a.of:,} are {a.metric}" if (a := run.agreement) and not a.whole else "",
-        f"{', '.join(run.kept)} kept from an earlier judging" if run.kept else "",
+        f"{', '.join(run.kept)} kept from an earlier scoring" if run.kept else "",
     ]
     return ", ".join(text for text in flags if text)
 

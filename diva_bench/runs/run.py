@@ -54,8 +54,8 @@ class Run:
     @classmethod
     def of(cls, path: Path, summary: Mapping[str, Any], job: Job | None = None) -> Run:
         """The run whose summary.json was just written."""
-        found = summary_of(dict(summary), path / "summary.json")
-        return cls(path, found, (job.task, job.samples, job.scorers) if job else None)
+        record = summary_of(dict(summary), path / "summary.json")
+        return cls(path, record, (job.task, job.samples, job.scorers) if job else None)
 
     @property
     def task(self) -> str:
@@ -69,8 +69,8 @@ class Run:
     @property
     def score(self) -> float | None:
         """The primary metric, `summary.primary`; None where there is none. `summary.metrics` has all, with intervals."""
-        found = self.summary.metrics.get(self.summary.primary)
-        return found.value if found else None
+        metric = self.summary.metrics.get(self.summary.primary)
+        return metric.value if metric else None
 
     @property
     def folder(self) -> RunFolder:
@@ -116,10 +116,10 @@ class Run:
         task, samples, scorers = self.question or self._looked_up()
         there = {sample.id: sample for sample in samples}
         of_scorers = {name: {ident: row.get(name, {}) for ident, row in rows.items()} for name in header["signature"]}
-        known = {name: s for name, s in scorers.items() if s.signature == header["signature"].get(name)}
-        numbers = [_metrics(of_scorers[name], scorer) for name, scorer in known.items()]
+        current = {name: s for name, s in scorers.items() if s.signature == header["signature"].get(name)}
+        numbers = [_metrics(of_scorers[name], scorer) for name, scorer in current.items()]
         numbers += [_statistics(name, measured) for name, measured in of_scorers.items()]
-        found = []
+        records = []
         for response in self.folder.responses():
             row, sample = rows.get(response.id, {}), there.get(response.id)
             references = sample.references if sample else tuple(row.get("references", ()))
@@ -132,9 +132,9 @@ class Run:
             record |= {f"logprob {label}": score.total for label, score in (response.choices or {}).items()}
             for table in numbers:
                 record |= table.get(response.id, {})
-            found.append(record)
+            records.append(record)
         order = {ident: place for place, ident in enumerate(there or rows)}
-        return sorted(found, key=lambda record: order.get(record["id"], len(order)))
+        return sorted(records, key=lambda record: order.get(record["id"], len(order)))
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame with a row for every sample that has an answer; see `records`."""
@@ -253,8 +253,8 @@ def _metrics(rows: Mapping[str, Mapping[str, float]], scorer: Scorer) -> dict[st
     ids = [ident for ident, row in rows.items() if row]
     if not ids:
         return {}
-    found = stats.row_by_row(*stats.stack([rows[ident] for ident in ids]), scorer.reduce)
-    return {ident: {name: float(values[i]) for name, values in found.items()} for i, ident in enumerate(ids)}
+    metrics = stats.row_by_row(*stats.stack([rows[ident] for ident in ids]), scorer.reduce)
+    return {ident: {name: float(values[i]) for name, values in metrics.items()} for i, ident in enumerate(ids)}
 
 
 def _statistics(scorer: str, rows: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
@@ -267,12 +267,12 @@ def _statistics(scorer: str, rows: Mapping[str, Mapping[str, float]]) -> dict[st
 def load_runs(paths: Iterable[Path]) -> Runs:
     """The runs in folders, each a run's, a task's, one of runs, or one with such folders in it. StoreError where there is
     no such folder; a run that cannot be read is named in the log."""
-    log, found = logging.getLogger("diva_bench"), Runs()
+    log, runs = logging.getLogger("diva_bench"), Runs()
     for path in paths:
         if not path.is_dir():
             raise StoreError(f"{path}: no such folder. Give the folder that runs were written to (`output`).")
         if (path / "run.json").is_file():
-            found += _unchanged([Run.open(path)], path)
+            runs += _unchanged([Run.open(path)], path)
             continue
         here: list[Run] = []
         for pattern in ("*", "*/*", "*/*/*"):
@@ -283,8 +283,8 @@ def load_runs(paths: Iterable[Path]) -> Runs:
                 here.append(Run.open(folder))
             except UnreadableRun as err:
                 log.warning("left out: %s", err)
-        found += _unchanged(here, path)
-    return found
+        runs += _unchanged(here, path)
+    return runs
 
 
 def _unchanged(runs: Sequence[Run], place: Path) -> Iterator[Run]:
@@ -292,7 +292,7 @@ def _unchanged(runs: Sequence[Run], place: Path) -> Iterator[Run]:
     cannot be read is left out and named in the log."""
     unreadable: list[str] = []
     summaries, _ = unchanged.checked([run.summary for run in runs], place, assets.cache_folder(), unreadable)
-    for said in unreadable:
-        logging.getLogger("diva_bench").warning("left out: %s", said)
-    known = {summary.folder: summary for summary in summaries}
-    return (replace(run, summary=known[run.path]) for run in runs if run.path in known)
+    for problem in unreadable:
+        logging.getLogger("diva_bench").warning("left out: %s", problem)
+    current = {summary.folder: summary for summary in summaries}
+    return (replace(run, summary=current[run.path]) for run in runs if run.path in current)

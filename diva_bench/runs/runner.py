@@ -82,10 +82,10 @@ class Job:
     @property
     def title(self) -> str:
         """For people: heysquad (prompt 1, snr=10) x cascade."""
-        said = [f"prompt {self.task.variant}"] if self.task.variant else []
-        said += [f"changed: {', '.join(self.task.overrides)}"] if self.task.overrides else []
-        said += [self.control.name] if self.control is not None else []
-        how = f" ({', '.join(said)})" if said else ""
+        conditions = [f"prompt {self.task.variant}"] if self.task.variant else []
+        conditions += [f"changed: {', '.join(self.task.overrides)}"] if self.task.overrides else []
+        conditions += [self.control.name] if self.control is not None else []
+        how = f" ({', '.join(conditions)})" if conditions else ""
         return f"{self.task.name}{how} x {self.model.name}"
 
     @cached_property
@@ -117,8 +117,8 @@ class Job:
         if record["id"] == older or (results / record["id"] / "task.json").is_file():
             return record
         file = results / older / "task.json"
-        known = file.is_file() and RunFolder.hash_of(file) == record["hash"]
-        return {**record, "id": older} if known else record
+        is_same = file.is_file() and RunFolder.hash_of(file) == record["hash"]
+        return {**record, "id": older} if is_same else record
 
     def run_at(self, results: Path) -> dict[str, Any]:
         """`run_record` with the name that its task's folder has in `results`."""
@@ -218,8 +218,8 @@ class Job:
         now = self.find(results)
         if (old / "run.json").is_file() and not (now and (now / "run.json").is_file()):
             raise StoreError(
-                f"{old}: an older version asked this, under the id that it had then. `{former.COMMAND} {results}` moves "
-                "it to the id that it has now, so that nothing is asked twice; to ask anew, choose another --output."
+                f"{old}: an older version has made this run under an old id. `{former.COMMAND} {results}` moves it to its "
+                f"current id, so that no sample is run twice; to run it again, choose another --output."
             )
 
     def find(self, results: Path) -> Path | None:
@@ -229,16 +229,16 @@ class Job:
             return self.path(results)
         for file in sorted(self.task_path(results).glob(f"{self.label}-*/run.json")):
             with contextlib.suppress(UnreadableRun):  # another run's fault
-                given = RunFolder(file.parent).record().get("frame")
-                if isinstance(given, str) and replace(self, frame=given).path(results) == file.parent:
+                frame = RunFolder(file.parent).record().get("frame")
+                if isinstance(frame, str) and replace(self, frame=frame).path(results) == file.parent:
                     return file.parent
         return None
 
     def prior(self) -> Callable[[Sample], Mapping[str, float] | None]:
         """Sample -> what its request says of how common each answer is, to adapters that accept such a thing."""
         if "speaker" in self.accepts:
-            known = priors.of_speakers(self.dataset.samples, self.task.speaker, self.task.choices)
-            return lambda sample: known.get(sample.id)
+            priors_of_samples = priors.of_speakers(self.dataset.samples, self.task.speaker, self.task.choices)
+            return lambda sample: priors_of_samples.get(sample.id)
         everybody = self.dataset.prior() if "prior" in self.accepts else None
         return lambda sample: everybody
 
@@ -251,7 +251,7 @@ class Job:
             )
         if self.control is not None and "audio" not in self.accepts:
             raise UserError(
-                f"model {self.model.name} hears no audio: --audio {self.control.name} changes nothing for it. "
+                f"model {self.model.name} takes no audio: --audio {self.control.name} changes nothing for it. "
                 "Leave the model out, or run it without --audio."
             )
         if "speaker" in self.accepts:
@@ -266,7 +266,7 @@ class Job:
         if self.accepts & {"audio", "prior"} or any(s.transcript for s in self.samples):
             return
         raise UserError(
-            f"model {self.model.name} hears no audio and needs transcripts, but task {self.task.name} has none "
+            f"model {self.model.name} takes no audio and needs transcripts, but task {self.task.name} has none "
             "(the data's `text` column)."
         )
 
@@ -317,12 +317,12 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
             answers = {r.id: r for r in [*broken, *generate(adapter, requests, job.model.adapter, split)]}
             wall = time.perf_counter() - began
             responses = [_public(answers[s.id]) for s in batch]
-            heard = sum(s.seconds for s in batch)
-            folder.append(responses, _timing(responses, heard, wall))
+            audio_seconds = sum(s.seconds for s in batch)
+            folder.append(responses, _timing(responses, audio_seconds, wall))
             outcome.answered += len(batch)
             outcome.errors += sum(r.status == "error" for r in responses)
             outcome.wall += wall
-            outcome.audio += heard
+            outcome.audio += audio_seconds
             bar.advance(len(batch))
     return outcome
 
@@ -338,7 +338,7 @@ def _note_budget(folder: RunFolder, budget: float) -> None:
         folder.event({"event": "budget", "seconds": budget})
 
 
-def _timing(responses: Sequence[Response], heard: float, wall: float) -> dict[str, Any]:
+def _timing(responses: Sequence[Response], audio_seconds: float, wall: float) -> dict[str, Any]:
     """One batch: rows, audio seconds in it, wall seconds for it, and where the adapter says they went."""
     stages: dict[str, float] = {}
     for response in responses:
@@ -346,7 +346,7 @@ def _timing(responses: Sequence[Response], heard: float, wall: float) -> dict[st
             stages[stage] = stages.get(stage, 0.0) + seconds
     return {
         "rows": len(responses),
-        "audio": round(heard, 3),
+        "audio": round(audio_seconds, 3),
         "wall": round(wall, 6),
         "stages": {k: round(v, 6) for k, v in stages.items()},
     }

@@ -236,7 +236,7 @@ class Summary(_Part):
     model: str
     run_id: str
     edition: str
-    """Of the task."""
+    """Edition of the task."""
     speech: Speech | None = None
     """Of the task's data. A summary without the key is older: `synthetic` then goes by the edition."""
     model_edition: str | None
@@ -315,13 +315,13 @@ def checked(schema: type[M], raw: Mapping[str, Any], where: str, remedy: str = "
         newer = is_newer(raw)
         if newer and isinstance(err, ValidationError) and (known := without_unknown(raw, err)) is not None:
             return checked(schema, known, where, remedy)
-        said = words(err) if isinstance(err, ValidationError) else "is nested too deep"
+        problem = words(err) if isinstance(err, ValidationError) else "is nested too deep"
         if newer:
             remedy = (
                 f"A newer version of diva-bench wrote it (schema {raw['schema']}; this one knows up to {SCHEMA}). Update "
                 "diva-bench."
             )
-        raise UnreadableRun(f"{where}: {said}. {remedy}".rstrip()) from err
+        raise UnreadableRun(f"{where}: {problem}. {remedy}".rstrip()) from err
 
 
 def is_newer(raw: Mapping[str, Any]) -> bool:

@@ -34,28 +34,35 @@ def score(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     rule = imported.rule(job.model) if statuses["error"] < statuses.total() - statuses["missing"] else None
     judged = {"ok", "unsupported", "error"} if rule == "wrong" else {"ok", "unsupported"}
     scored = [s for s in job.samples if s.id in answers and answers[s.id].status in judged]
-    said = [_as_judged(answers[s.id]) for s in scored]
-    rows, lacking = _measure(job, scored, said, folder, progress)
+    scored_responses = [_as_judged(answers[s.id]) for s in scored]
+    rows, missing = _measure(job, scored, scored_responses, folder, progress)
     about = digest_of(answers.values())
     counts = {"n": len(job.samples), "scored": len(scored), "errors": statuses["error"]}
-    found = _found(job, folder, lacking, about, counts | {"unsupported": statuses["unsupported"]}, progress)
-    kept = {name: one for name, one in found.items() if isinstance(one, earlier.Found)}
-    signatures = {n: kept[n].signature if n in kept else scorer.signature for n, scorer in job.scorers.items()}
+    stored_values = _found(job, folder, missing, about, counts | {"unsupported": statuses["unsupported"]}, progress)
+    stored_rows = {name: one for name, one in stored_values.items() if isinstance(one, earlier.Found)}
+    signatures = {
+        n: stored_rows[n].signature if n in stored_rows else scorer.signature for n, scorer in job.scorers.items()
+    }
     summary = {
         **_identity(job, folder),
         **_completeness(job, statuses, rule),
         "signature": signatures,
-        "metrics": _metrics(job, scored, rows, said),
+        "metrics": _metrics(job, scored, rows, scored_responses),
         "groups": _groups(job, scored, rows),
         **_chance(job, scored, rows),
     }
     unparsed = summary["metrics"].get("unparsed")
     summary["unparsed"] = round(unparsed["value"] * unparsed["n"] / 100) if unparsed else None
-    _unjudged(job, {name: mine for name, mine in rows.items() if name not in lacking}, summary)
-    summary |= {"answers": about, **({"lost": lost} if (lost := sorted(found.keys() - kept.keys())) else {})}
-    rows |= {name: earlier.rows_of(one, [s.id for s in scored]) for name, one in kept.items()}
-    _agreement(job, scored, said, {n: mine for n, mine in rows.items() if n not in lacking or any(mine)}, summary)
-    _keep(job, kept, summary)
+    _unjudged(job, {name: mine for name, mine in rows.items() if name not in missing}, summary)
+    summary |= {
+        "answers": about,
+        **({"lost": lost} if (lost := sorted(stored_values.keys() - stored_rows.keys())) else {}),
+    }
+    rows |= {name: earlier.rows_of(one, [s.id for s in scored]) for name, one in stored_rows.items()}
+    _agreement(
+        job, scored, scored_responses, {n: mine for n, mine in rows.items() if n not in missing or any(mine)}, summary
+    )
+    _keep(job, stored_rows, summary)
     place = {s.id: i for i, s in enumerate(scored)}
     stored = rows_.path_of(folder.above, job.task_record["hash"])
     # with `drop`, what failed is in no score, but in the list, so that the run can be compared on all others
@@ -76,12 +83,12 @@ def score(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
 def _agreement(
     job: Job,
     scored: Sequence[Sample],
-    said: Sequence[Response],
+    responses: Sequence[Response],
     rows: Mapping[str, Sequence[Row]],
     summary: dict[str, Any],
 ) -> None:
     """Whose scores those are that came with imported answers, where that can be said."""
-    answered = [i for i, answer in enumerate(said) if answer.status == "ok"]
+    answered = [i for i, answer in enumerate(responses) if answer.status == "ok"]
     ids = [scored[i].id for i in answered]
     if agreed := agreement(
         job.scorers, job.task.primary, ids, {name: [mine[i] for i in answered] for name, mine in rows.items()}
@@ -107,56 +114,56 @@ def _sheet(sample: Sample) -> dict[str, Any]:
 
 
 def _measure(
-    job: Job, scored: Sequence[Sample], said: Sequence[Response], folder: RunFolder, progress: Progress
+    job: Job, scored: Sequence[Sample], responses: Sequence[Response], folder: RunFolder, progress: Progress
 ) -> tuple[dict[str, list[Row]], dict[str, str]]:
     """Scorer -> its row for every answer; and scorer -> what it lacks on this machine: then its rows are empty. Scorers that
     ask another model have all answers at once, and come last."""
     rows: dict[str, list[Row]] = {name: [] for name in job.scorers}
-    lacking = {name: str(lacks) for name, scorer in job.scorers.items() if (lacks := getattr(scorer, "lacks", ""))}
+    missing = {name: str(lacks) for name, scorer in job.scorers.items() if (lacks := getattr(scorer, "lacks", ""))}
     alone = {name: scorer for name, scorer in job.scorers.items() if not isinstance(scorer, WholeScorer)}
-    pairs = zip(scored, said, strict=True)
+    pairs = zip(scored, responses, strict=True)
     for sample, response in progress.track(pairs, f"scoring {job.task.name}", total=len(scored)):
         for name, scorer in alone.items():
             rows[name].append(check_row(job.task.name, name, sample.id, scorer.measure(sample, response)))
     for name, scorer in job.scorers.items():
         if isinstance(scorer, WholeScorer):
             try:
-                found = scorer.measure_all(scored, said, folder.path, progress)
+                new_rows = scorer.measure_all(scored, responses, folder.path, progress)
             except AssetError as err:  # its weights cannot be fetched
-                lacking[name], found = str(err), [{} for _ in scored]
-            if len(found) != len(scored):
+                missing[name], new_rows = str(err), [{} for _ in scored]
+            if len(new_rows) != len(scored):
                 raise ScorerError(
-                    f"task {job.task.name}: scorer {name} gave {len(found)} rows for {len(scored)} answers."
+                    f"task {job.task.name}: scorer {name} gave {len(new_rows)} rows for {len(scored)} answers."
                 )
-            rows[name] = [check_row(job.task.name, name, s.id, row) for s, row in zip(scored, found, strict=True)]
-    return rows, lacking
+            rows[name] = [check_row(job.task.name, name, s.id, row) for s, row in zip(scored, new_rows, strict=True)]
+    return rows, missing
 
 
 def _found(
-    job: Job, folder: RunFolder, lacking: Mapping[str, str], about: str, counts: Mapping[str, int], progress: Progress
+    job: Job, folder: RunFolder, missing: Mapping[str, str], about: str, counts: Mapping[str, int], progress: Progress
 ) -> dict[str, earlier.Found | str]:
     """Scorer that lacks something -> what it found earlier, or why that is dropped; both are said.
 
     Raises MissingMeans for a scorer that found nothing earlier, unless it is one that a run may do without.
     """
-    before = earlier.Earlier(folder) if lacking else None
-    found: dict[str, earlier.Found | str] = {}
-    for name, why in lacking.items():
+    before = earlier.Earlier(folder) if missing else None
+    values: dict[str, earlier.Found | str] = {}
+    for name, why in missing.items():
         one = before.of(name, job.scorers[name], about, counts) if before else None
         if one is not None:
-            found[name] = one
+            values[name] = one
             progress.note(f"{folder.path}: {earlier.in_words(name, why, one)}")
         elif isinstance(job.scorers[name], Absent | WholeScorer):
             raise MissingMeans(why)
-    return found
+    return values
 
 
-def _keep(job: Job, kept: Mapping[str, earlier.Found], summary: dict[str, Any]) -> None:
+def _keep(job: Job, stored_rows: Mapping[str, earlier.Found], summary: dict[str, Any]) -> None:
     """Put what was found earlier into a summary of today."""
-    if not kept:
+    if not stored_rows:
         return
-    summary["kept"] = sorted(kept)
-    for one in kept.values():
+    summary["kept"] = sorted(stored_rows)
+    for one in stored_rows.values():
         summary["metrics"] |= one.metrics
         for group, values in summary["groups"].items():
             for value in values:
@@ -169,14 +176,14 @@ def _keep(job: Job, kept: Mapping[str, earlier.Found], summary: dict[str, Any]) 
 
 def _unjudged(job: Job, rows: Mapping[str, Sequence[Row]], summary: dict[str, Any]) -> None:
     """Count the answers on which a model that judges failed. Where it gives the primary metric, the run is incomplete."""
-    asked = [name for name in rows if isinstance(job.scorers[name], WholeScorer)]
-    failed = {name: n for name in asked if (n := sum(not row for row in rows[name]))}
+    names = [name for name in rows if isinstance(job.scorers[name], WholeScorer)]
+    failed = {name: n for name in names if (n := sum(not row for row in rows[name]))}
     if not failed:
         return
     summary["unjudged"] = failed
     owner = _owner(job, rows)
     if owner is None or owner in failed:
-        reasons = [summary["reason"], *(f"{n} not judged by {name}" for name, n in failed.items())]
+        reasons = [summary["reason"], *(f"{n} not scored by {name}" for name, n in failed.items())]
         summary |= {"complete": False, "reason": ", ".join(r for r in reasons if r)}
 
 
@@ -230,7 +237,7 @@ def _completeness(job: Job, statuses: Mapping[str, int], rule: str | None) -> di
 
 
 def _metrics(
-    job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]], said: Sequence[Response]
+    job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]], responses: Sequence[Response]
 ) -> dict[str, dict[str, Any]]:
     """Every metric with its interval, n and clusters; `corpus` beside it where a mean over answers is not what the
     metric's own library gives for all of them together."""
@@ -239,7 +246,7 @@ def _metrics(
     for name, scorer in job.scorers.items():
         if not any(rows[name]):
             continue
-        corpus = scorer.corpus(scored, said) if isinstance(scorer, CorpusScorer) else {}
+        corpus = scorer.corpus(scored, responses) if isinstance(scorer, CorpusScorer) else {}
         counted: Mapping[str, Sequence[str]] = getattr(scorer, "counted", {})
         summed = stats.totals(rows[name]) if counted else {}
         for metric, got in stats.bootstrap(rows[name], clusters, checked_reduce(job.task.name, name, scorer)).items():
@@ -275,17 +282,18 @@ def _groups(job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]
         for i, sample in enumerate(scored):
             members.setdefault(sample.groups[group], []).append(i)
         out[group] = {
-            value: {"n": len(chosen), **_scores(job, rows, chosen)} for value, chosen in sorted(members.items())
+            value: {"n": len(selection), **_scores(job, rows, selection)}
+            for value, selection in sorted(members.items())
         }
     return out
 
 
-def _scores(job: Job, rows: Mapping[str, Sequence[Row]], chosen: Sequence[int]) -> dict[str, float]:
+def _scores(job: Job, rows: Mapping[str, Sequence[Row]], selection: Sequence[int]) -> dict[str, float]:
     return {
         metric: round(float(value), 9)
         for name, scorer in job.scorers.items()
         for metric, value in checked_reduce(job.task.name, name, scorer)(
-            stats.totals([rows[name][i] for i in chosen])
+            stats.totals([rows[name][i] for i in selection])
         ).items()
     }
 

@@ -271,14 +271,15 @@ class RunFolder:
         task = read_json(above / "task.json")
         schemas.checked(TaskRecord, task, str(above / "task.json"), _AWAY)
         schemas.checked(RunRecord, run, str(self.path / "run.json"), _AWAY)
-        for file, found, wanted in (
+        for file, value, folder_name in (
             (self.path / "run.json", run["id"], self.place.name),
             (self.path / "run.json", run["task_id"], self.place.parent.name),
             (above / "task.json", task["id"], self.place.parent.name),
         ):
-            if found != wanted:
+            if value != folder_name:
                 raise UnreadableRun(
-                    f"{file}: is the record of {found!r}, and lies in {wanted!r}. A copy is no run of its own: remove it, or "
+                    f"{file}: is the record of {value!r}, and lies in {folder_name!r}. A copy is no run of its own: remove "
+                    f"it, or "
                     "give the folder its name back."
                 )
         schemas.check_identity(task, run, str(self.path))
@@ -304,7 +305,7 @@ class RunFolder:
         """The first line of scores.jsonl (`schemas.ScoresHead`), and measured rows by sample id. UnreadableRun where the file
         is missing or not that."""
         path = self.path / "scores.jsonl"
-        again = f"Run `diva-bench score {self.path}` to have it written again."
+        again = f"Run `diva-bench score {self.path}` to write it again."
         lines = read_lines(path, again)
         _, _, first = next(lines, (0, 0, b""))
         if not first:
@@ -319,8 +320,7 @@ class RunFolder:
         header, rows = self.scores()
         if header.get("answers", about := digest_of(self.responses())) != about:
             raise UnreadableRun(
-                f"{self.path}: its answers are not those that were judged: they changed since. Run `diva-bench score "
-                f"{self.path}`."
+                f"{self.path}: its answers changed after they were scored. Run `diva-bench score {self.path}`."
             )
         return header, rows
 
@@ -360,7 +360,7 @@ class RunFolder:
         for number, path in enumerate(self._shards("responses")):
             for offset, row in _read_answers(path, self._newer):
                 line = _Line(row.get("round", 0), row["status"], (number, offset))
-                if (known := best.get(row["id"])) is None or line.counts_before(known):
+                if (previous := best.get(row["id"])) is None or line.counts_before(previous):
                     best[row["id"]] = line
         return best
 
@@ -415,7 +415,7 @@ def located(path: Path) -> Path:
 
 _OF_A_RUN = ("run.json", "summary.json", "scores.jsonl", "responses*.jsonl")
 _AWAY = "Restore it from a copy, or move the folder away to start anew."
-_REMOVE = "Remove that line to go on."
+_REMOVE = "Remove that line to continue."
 
 
 def read_json(path: Path) -> Json:
@@ -489,8 +489,8 @@ def _read_answers(path: Path, newer: bool) -> Iterator[tuple[int, Json]]:
     for number, offset, line in read_lines(path):
         row = parsed(line, ANSWER, f"{path}:{number}", _REMOVE, newer=newer)
         if row["status"] not in STATUSES:
-            said = f"{path.name}:{number} has status {row['status']!r}, which is none of {', '.join(STATUSES)}"
-            row = {"id": row["id"], "status": "error", "text": "", "detail": said, "round": row.get("round", 0)}
+            problem = f"{path.name}:{number} has status {row['status']!r}, which is none of {', '.join(STATUSES)}"
+            row = {"id": row["id"], "status": "error", "text": "", "detail": problem, "round": row.get("round", 0)}
         yield offset, row
 
 

@@ -26,44 +26,44 @@ def checked(
     its reason says what to do. What is not complete anyway, and summaries of older versions, which do not say what they are
     about, stay as they are. `unreadable`: gets what is wrong with runs whose answers cannot be read, which are left out."""
     file = cache / "answers" / f"{digest([str(results.resolve()), _VERSION])[:16]}.json"
-    kept = disk.read_json(file)
-    kept = kept if isinstance(kept, dict) else {}
-    found: list[RunSummary] = []
-    changed, before = 0, dict(kept)
+    memory = disk.read_json(file)
+    memory = memory if isinstance(memory, dict) else {}
+    summaries_now: list[RunSummary] = []
+    changed, before = 0, dict(memory)
     for summary in summaries:
         try:
-            same = _same(summary, kept)
+            same = _same(summary, memory)
         except UnreadableRun as err:
             unreadable.append(str(err))
             continue
         again = f"answers changed since they were scored: run `diva-bench score {summary.folder}`"
-        found.append(summary if same else summary.model_copy(update={"complete": False, "reason": again}))
+        summaries_now.append(summary if same else summary.model_copy(update={"complete": False, "reason": again}))
         changed += not same
-    if kept != before:
-        _keep(file, kept)
-    return found, changed
+    if memory != before:
+        _keep(file, memory)
+    return summaries_now, changed
 
 
-def _same(summary: RunSummary, kept: dict[str, Any]) -> bool:
+def _same(summary: RunSummary, cache: dict[str, Any]) -> bool:
     """False where the scores are known to be of other answers."""
-    return not summary.complete or summary.answers is None or summary.answers == _digest(summary.folder, kept)
+    return not summary.complete or summary.answers is None or summary.answers == _digest(summary.folder, cache)
 
 
-def _digest(folder: Path, kept: dict[str, Any]) -> str:
+def _digest(folder: Path, cache: dict[str, Any]) -> str:
     """Of the answers in a run folder: the one that is kept, if no file has changed."""
     run, key = RunFolder(folder), str(folder.resolve())
     stamps = run.stamps()  # before the files are read: what is written meanwhile has another stamp
-    if isinstance(known := kept.get(key), list) and len(known) == 2 and known[0] == stamps:
-        return str(known[1])
+    if isinstance(entry := cache.get(key), list) and len(entry) == 2 and entry[0] == stamps:
+        return str(entry[1])
     there = digest_of(run.responses())
-    kept[key] = [stamps, there]
+    cache[key] = [stamps, there]
     return there
 
 
-def _keep(file: Path, kept: dict[str, Any]) -> None:
+def _keep(file: Path, cache: dict[str, Any]) -> None:
     """Write down what is known of the runs that are still there; where nothing can be written, it is found out again."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        disk.write_json(file, {key: value for key, value in kept.items() if Path(key).is_dir()})
+        disk.write_json(file, {key: value for key, value in cache.items() if Path(key).is_dir()})
     except OSError:
         return

@@ -78,8 +78,8 @@ _SPOKEN = "data set with transcripts"
 _COUNTED = "model that counts its tokens"
 _LOCAL = "checkout of its module, or the Hub"
 _COMET = "data set with transcripts, unbabel-comet and its weights"
-_JUDGE = "second model, to judge"
-_HEARD: Args = {"high": None, "higher_is_better": False, "needs": "model that says what it heard"}
+_JUDGE = "second model as judge"
+_HEARD: Args = {"high": None, "higher_is_better": False, "needs": "model that writes a transcript"}
 
 METRICS = (
     Metric("bleu", "bleu", "corpus BLEU as sacreBLEU counts it; setting: tokenize"),
@@ -88,7 +88,7 @@ METRICS = (
     Metric(
         "sentence_bleu", "mean_sentence_bleu", "BLEU of each sentence, averaged, as in the DiVA paper; no corpus BLEU"
     ),
-    Metric("qa", "contains", "an accepted answer stands in the reply, as whole words"),
+    Metric("qa", "contains", "an accepted answer is in the reply, as whole words"),
     Metric("qa", "em", "the reply is an accepted answer, word for word (SQuAD)"),
     Metric("qa", "f1", "words shared with the nearest accepted answer (SQuAD)"),
     Metric(
@@ -99,9 +99,9 @@ METRICS = (
         "answer gets 28.9, the question said back 47.3",
     ),
     Metric("pedants", "pedants_rate", "answers with such a P of at least .5; setting: threshold"),
-    Metric("labels", "accuracy", "share of right labels", needs=_CHOICES),
+    Metric("labels", "accuracy", "share of correct labels", needs=_CHOICES),
     Metric("labels", "weighted_f1", "F1 of each label, weighted by its share of the gold labels", needs=_CHOICES),
-    Metric("labels", "macro_f1", "F1 of each label, all labels alike", needs=_CHOICES),
+    Metric("labels", "macro_f1", "F1 of each label, averaged over the labels", needs=_CHOICES),
     Metric("labels", "uar", "recall of each label, averaged: 100 / number of labels by chance", needs=_CHOICES),
     Metric("labels", "mcc", "Matthews correlation: 0 by chance", low=-100, needs=_CHOICES),
     Metric("labels", "binary_f1", "F1 of one label; setting: positive", needs=_CHOICES),
@@ -111,14 +111,14 @@ METRICS = (
     Metric("labels", "binary_f1_first", "binary_f1 by the label's first token alone", needs=_SCORED),
     Metric("labels", "accuracy_text", "accuracy by the label found in the reply", needs=_CHOICES),
     Metric("labels", "unparsed", "replies in which no one label is found", higher_is_better=False, needs=_CHOICES),
-    Metric("labels", "predicted_<label>", "share of answers that were decided so, right or wrong", needs=_CHOICES),
+    Metric("labels", "predicted_<label>", "share of answers for which this decided, correct or not", needs=_CHOICES),
     Metric("wer", "wer", "word errors per 100 words; setting: of", high=None, higher_is_better=False),
     Metric("wer", "cer", "the same for characters; setting: unit char", high=None, higher_is_better=False),
-    Metric("wer", "wer_heard", "the same of what was heard, beside wer; setting: of [text, heard]", **_HEARD),
-    Metric("wer", "cer_heard", "the same of what was heard, beside cer", **_HEARD),
+    Metric("wer", "wer_heard", "WER of the model's own transcript, beside wer; setting: of [text, heard]", **_HEARD),
+    Metric("wer", "cer_heard", "CER of the model's own transcript, beside cer", **_HEARD),
     Metric("hf_evaluate", "hf.<metric>", "any metric of the evaluate library, per answer", high=None, needs=_LOCAL),
     Metric("comet", "comet", "COMET of source, answer and reference, x 100", low=None, high=None, needs=_COMET),
-    Metric("llm_judge", "judge", "what another model of the catalog says; settings: model, scale", needs=_JUDGE),
+    Metric("llm_judge", "judge", "verdict of another model of the catalog; settings: model, scale", needs=_JUDGE),
     Metric("llm_judge", "judge_unparsed", "its replies without a verdict", higher_is_better=False, needs=_JUDGE),
     Metric("given", "released", "mean of the scores that came with imported answers; setting: top", needs="import"),
     Metric("adherence", "right_language", "answers in the language asked for; setting: language"),
@@ -128,7 +128,7 @@ METRICS = (
     Metric("adherence", "answer_words", "words of an answer, on average", high=None, higher_is_better=False),
     Metric("adherence", "answer_characters", "the same for zh and ja", high=None, higher_is_better=False),
     Metric("adherence", "transcribes", "answers that repeat the words spoken", higher_is_better=False, needs=_SPOKEN),
-    Metric("adherence", "refused", "answers that refuse (a list of phrases)", higher_is_better=False),
+    Metric("adherence", "refused", "refusals (by a list of phrases)", higher_is_better=False),
     Metric("adherence", "empty", "answers without a word", higher_is_better=False),
     Metric(
         "adherence",
@@ -137,9 +137,9 @@ METRICS = (
         higher_is_better=False,
         needs=_COUNTED,
     ),
-    Metric("adherence", "looping", "answers with a phrase three times on end", higher_is_better=False),
+    Metric("adherence", "looping", "answers that repeat a phrase three times in a row", higher_is_better=False),
     Metric("adherence", "compressible", "answers that zlib shrinks by more than 2.4 (Whisper)", higher_is_better=False),
-    Metric("adherence", "repeated_4grams", "4-grams that stood in the answer before", higher_is_better=False),
+    Metric("adherence", "repeated_4grams", "4-grams that occur earlier in the answer", higher_is_better=False),
 )
 
 DIAGNOSTIC = tuple(m.name for m in METRICS if m.scorer == "adherence")
@@ -172,20 +172,20 @@ def answer(response: Response) -> str:
     return cleaned(response).text
 
 
-def settings(scorer: str, task: TaskSpec, given: Mapping[str, Any], allowed: Mapping[str, tuple[Any, ...]]) -> Args:
+def settings(scorer: str, task: TaskSpec, arguments: Mapping[str, Any], allowed: Mapping[str, tuple[Any, ...]]) -> Args:
     """The settings of a scorer, checked: for every name its allowed values, the default first.
 
     Raises SpecError for an unknown name or value; says what was allowed and what is nearest.
     """
     where = f"task {task.name}: scorers.{scorer}"
-    for name, value in given.items():
+    for name, value in arguments.items():
         if name not in allowed:
             takes = f"Allowed: {', '.join(allowed)}." if allowed else "It takes none."
             raise SpecError(f"{where} has no setting {name!r}.{nearest(name, list(allowed))} {takes}")
         if not any(value == v and type(value) is type(v) for v in allowed[name]):
             values = [str(v) for v in allowed[name]]
             raise SpecError(f"{where}.{name} is {value!r}.{nearest(str(value), values)} Allowed: {', '.join(values)}.")
-    return {name: given.get(name, values[0]) for name, values in allowed.items()}
+    return {name: arguments.get(name, values[0]) for name, values in allowed.items()}
 
 
 class Absent:
@@ -198,7 +198,7 @@ class Absent:
 
     def __init__(self, name: str, lacks: str) -> None:
         self.lacks = lacks
-        self.signature = f"{name}: {NOT_SCORED}it lacks something on this machine"
+        self.signature = f"{name}: {NOT_SCORED}something that it needs is missing on this machine"
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
         return {}

@@ -83,28 +83,34 @@ class Adherence:
             "form": (None, *_FORMS),
             "transcribes": (True, False),
         }
-        given = settings("adherence", task, args, allowed)
-        self._language = _asked(task) if given["language"] == "subset" else given["language"]
-        self.form: str | None = given["form"]
-        self._transcribes: bool = given["transcribes"]
+        options = settings("adherence", task, args, allowed)
+        self._language = _asked(task) if options["language"] == "subset" else options["language"]
+        self.form: str | None = options["form"]
+        self._transcribes: bool = options["transcribes"]
         self._translation = self.form == "translation" or not _TRANSLATION.isdisjoint(task.scorers)
         self._limit = task.decode.max_new_tokens
         letters = "|letters" if self._translation else ""
-        asked = [f"lang:{self._language}|{language.signature()}{letters}"] if self._language else []
-        asked += [f"form:{self.form}"] if self.form else []
-        asked += [f"transcribes:wer<={TRANSCRIBES:g}"] if self._transcribes else []
-        parts = ["adherence", f"v{VERSION}", *asked, f"refusals:v{refusals.VERSION}", f"norm:{BASIC.signature}"]
+        signature_parts = [f"lang:{self._language}|{language.signature()}{letters}"] if self._language else []
+        signature_parts += [f"form:{self.form}"] if self.form else []
+        signature_parts += [f"transcribes:wer<={TRANSCRIBES:g}"] if self._transcribes else []
+        parts = [
+            "adherence",
+            f"v{VERSION}",
+            *signature_parts,
+            f"refusals:v{refusals.VERSION}",
+            f"norm:{BASIC.signature}",
+        ]
         self.signature = "|".join(parts)
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
         response = cleaned(response)
         text = answer(response)
-        said = tokens(text)
-        row: dict[str, float] = {"adh.n": 1.0, "adh.length": float(len(said))}
+        words = tokens(text)
+        row: dict[str, float] = {"adh.n": 1.0, "adh.length": float(len(words))}
         seen = {
-            "empty": not said,
+            "empty": not words,
             "refused": refusals.refuses(text),
-            "looping": loops(said),
+            "looping": loops(words),
             "compressible": compression(text) > COMPRESSION,
         }
         if self._language:
@@ -119,7 +125,7 @@ class Adherence:
         if "new" in response.tokens or response.reasoning:
             row["adh.truncated.n"] = 1.0
             seen["truncated"] = response.tokens.get("new", 0) >= self._limit or response.reasoning == "cut off"
-        grams = [tuple(said[i : i + 4]) for i in range(len(said) - 3)]
+        grams = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]
         row |= {"adh.4grams": float(len(grams)), "adh.4grams.again": float(len(grams) - len(set(grams)))}
         row |= {f"adh.{name}": 1.0 for name, true in seen.items() if true}
         return {key: value for key, value in row.items() if value}
@@ -156,7 +162,7 @@ def _asked(task: TaskSpec) -> str:
     if code not in language.SCRIPTS:
         raise SpecError(
             f"task {task.name}: scorers.adherence.language is 'subset', but subset {task.subset!r} is not called after a "
-            f"language that can be told. There is: {', '.join(language.SCRIPTS)}."
+            f"language that can be told. Available: {', '.join(language.SCRIPTS)}."
         )
     return code
 
@@ -207,21 +213,21 @@ def transcribes(text: str, sample: Sample) -> bool:
     return any(_same(words(part), spoken, sample.references) for part in dict.fromkeys([text, *split(text)]))
 
 
-def _same(said: tuple[str, ...], spoken: tuple[str, ...], references: Sequence[str]) -> bool:
-    if not said or abs(len(said) - len(spoken)) > TRANSCRIBES * len(spoken):
+def _same(answer_words: tuple[str, ...], spoken: tuple[str, ...], references: Sequence[str]) -> bool:
+    if not answer_words or abs(len(answer_words) - len(spoken)) > TRANSCRIBES * len(spoken):
         return False
-    if (spoken[0] in _QUESTION and said[0] != spoken[0]) or not set(spoken) & set(_WH) <= set(said):
+    if (spoken[0] in _QUESTION and answer_words[0] != spoken[0]) or not set(spoken) & set(_WH) <= set(answer_words):
         return False
     accepted = [words(reference) for reference in references]
-    if any(contains(said, run) and not contains(spoken, run) for run in accepted if run != spoken):
+    if any(contains(answer_words, run) and not contains(spoken, run) for run in accepted if run != spoken):
         return False
-    return bool(jiwer.wer(" ".join(spoken), " ".join(said)) <= TRANSCRIBES)
+    return bool(jiwer.wer(" ".join(spoken), " ".join(answer_words)) <= TRANSCRIBES)
 
 
-def loops(said: Sequence[str]) -> bool:
+def loops(words: Sequence[str]) -> bool:
     """Whether a phrase of up to 64 words comes REPEATS times on end or more, LOOP words in all or more."""
-    numbers = {token: i for i, token in enumerate(dict.fromkeys(said))}
-    coded = np.array([numbers[token] for token in said], dtype=np.int64)
+    numbers = {token: i for i, token in enumerate(dict.fromkeys(words))}
+    coded = np.array([numbers[token] for token in words], dtype=np.int64)
     return any(
         _longest(coded[period:] == coded[:-period]) + period >= max(REPEATS * period, LOOP)
         for period in range(1, min(_PERIOD, len(coded) // REPEATS) + 1)

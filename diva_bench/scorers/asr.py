@@ -33,10 +33,10 @@ class Wer:
 
     def __init__(self, task: TaskSpec, **args: Any) -> None:
         allowed = {"unit": ("word", "char"), "of": ("text", "heard", ["text", "heard"])}
-        given = settings("wer", task, args, allowed)
-        self._words = given["unit"] == "word"
-        self._both = isinstance(given["of"], list)
-        sources: list[str] = given["of"] if self._both else [given["of"]]
+        options = settings("wer", task, args, allowed)
+        self._words = options["unit"] == "word"
+        self._both = isinstance(options["of"], list)
+        sources: list[str] = options["of"] if self._both else [options["of"]]
         name = "wer" if self._words else "cer"
         self._metrics = dict.fromkeys(sources, name) | ({"heard": f"{name}_heard"} if self._both else {})
         self._keys = {source: "wer.heard" if self._both and source == "heard" else "wer" for source in sources}

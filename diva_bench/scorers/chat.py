@@ -227,8 +227,8 @@ def plain(text: str) -> str:
 
 def _kept(paragraph: str) -> str:
     """What stands behind the last words of a paragraph that take back what stands before them."""
-    taken = [match.end() for match in _TAKEN_BACK.finditer(paragraph)]
-    return paragraph[taken[-1] :] if taken and len(paragraph[: taken[-1]].split()) > _BRIEF else paragraph
+    ends = [match.end() for match in _TAKEN_BACK.finditer(paragraph)]
+    return paragraph[ends[-1] :] if ends and len(paragraph[: ends[-1]].split()) > _BRIEF else paragraph
 
 
 def opening(text: str, read: Callable[[str], str | None], is_label: Callable[[str], bool]) -> str | None:

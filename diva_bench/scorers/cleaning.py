@@ -62,10 +62,10 @@ def clean(text: str) -> str:
     4. Other special tokens go, with the role name that a header has; so does "assistant:" at the start.
     """
     for _ in range(_NESTED):
-        said = _once(text)
-        if said == text:
+        text_once = _once(text)
+        if text_once == text:
             break
-        text = said  # what was taken out may have stood inside another token
+        text = text_once  # what was taken out may have stood inside another token
     return text
 
 
@@ -77,10 +77,10 @@ def _once(text: str) -> str:
     turn = answer
     if _SPECIAL.search(answer):
         turn = next((part for part in _TURN_ENDS.split(answer) if _SPECIAL.sub("", part).strip()), "")
-    said = _SPECIAL.sub("", turn)
-    role = _ROLE.match(said)
-    said = said[role.end() :] if role else said
-    return text if said == text else said.strip()
+    plain = _SPECIAL.sub("", turn)
+    role = _ROLE.match(plain)
+    plain = plain[role.end() :] if role else plain
+    return text if plain == text else plain.strip()
 
 
 def unfinished(text: str) -> bool:
@@ -101,15 +101,15 @@ def _answer(text: str) -> str | None:
         if last[1].lower() != "final":
             return None
         text = text[last.end() :]
-    kept: list[str] = []
+    parts: list[str] = []
     start, inside = 0, False
     for tag in _TAG.finditer(text):
         if tag.lastgroup == "opens":
             if not inside:
-                kept.append(text[start : tag.start()])
+                parts.append(text[start : tag.start()])
             inside = True
             continue
         if not inside:
-            kept.clear()  # it was opened before the text begins
+            parts.clear()  # it was opened before the text begins
         start, inside = tag.end(), False
-    return None if inside else "".join([*kept, text[start:]])
+    return None if inside else "".join([*parts, text[start:]])

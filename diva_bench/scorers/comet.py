@@ -65,46 +65,45 @@ class Comet:
         self._where = f"task {task.name}: scorers.comet"
         free = {"checkpoint": None, "model": "Unbabel/wmt22-comet-da", "revision": None, "batch": 16}
         free |= {name: value for name, value in args.items() if name in free}
-        given = settings("comet", task, args, {name: (value,) for name, value in free.items()})
-        if type(given["batch"]) is not int or given["batch"] < 1:
-            raise SpecError(f"{self._where}.batch is {given['batch']!r}; it is a number of answers, from 1.")
-        if (given["checkpoint"] is None) == (given["revision"] is None):
+        options = settings("comet", task, args, {name: (value,) for name, value in free.items()})
+        if type(options["batch"]) is not int or options["batch"] < 1:
+            raise SpecError(f"{self._where}.batch is {options['batch']!r}; it is a number of answers, from 1.")
+        if (options["checkpoint"] is None) == (options["revision"] is None):
             raise SpecError(
                 f"{self._where} needs `checkpoint`, a model.ckpt on this machine, or `revision`, the Hub commit of "
-                f"{given['model']}; one of them."
+                f"{options['model']}; one of them."
             )
-        self._batch = int(given["batch"])
+        self._batch = int(options["batch"])
         self._python = os.environ.get(PYTHON) or sys.executable
         version = _version(self._python)
-        if given["checkpoint"] is not None:
-            self._checkpoint = _local(task.home / str(given["checkpoint"]), self._where)
+        if options["checkpoint"] is not None:
+            self._checkpoint = _local(task.home / str(options["checkpoint"]), self._where)
             weights = f"local@{_hash(self._checkpoint, stamp(self._checkpoint))[:12]}"
         else:
-            self._checkpoint = _cached(str(given["model"]), str(given["revision"]), self._where)
-            weights = f"{given['model']}@{given['revision']}"
+            self._checkpoint = _cached(str(options["model"]), str(options["revision"]), self._where)
+            weights = f"{options['model']}@{options['revision']}"
         _encoder(self._checkpoint, self._where)
         self._asked = {"weights": weights, "unbabel-comet": version, "batch": self._batch}
         self.signature = f"comet|{weights}|batch:{self._batch}|norm:none|empty:0|unbabel-comet:{version}"
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
         raise SpecError(
-            f"{self._where}: COMET is asked about a whole run, not about single answers: score the run with "
-            "`diva-bench score`."
+            f"{self._where}: COMET scores whole runs, not single answers: score the run with `diva-bench score`."
         )
 
     def measure_all(
         self, samples: Sequence[Sample], responses: Sequence[Response], folder: Path, progress: Progress
     ) -> list[dict[str, float]]:
         rows = [self._texts(s, answer(r)) for s, r in zip(samples, responses, strict=True)]
-        with Kept(folder, "comet", self._asked) as kept:
+        with Kept(folder, "comet", self._asked) as cache:
             new = {
                 k: (s.id, row)
                 for s, row in zip(samples, rows, strict=True)
-                if row and (k := _key(row)) not in kept.rows
+                if row and (k := _key(row)) not in cache.rows
             }
             if new:
-                self._ask(new, kept, progress)
-            scores = [float(kept.rows[_key(row)]["score"]) if row else 0.0 for row in rows]
+                self._ask(new, cache, progress)
+            scores = [float(cache.rows[_key(row)]["score"]) if row else 0.0 for row in rows]
         return [{"comet.n": 1.0} | ({"comet.score": score} if score else {}) for score in scores]
 
     def _texts(self, sample: Sample, text: str) -> dict[str, str]:
@@ -118,7 +117,7 @@ class Comet:
             raise DataError(f"sample {sample.id} has {len(sample.references)} references; {self._where} takes one.")
         return {"src": sample.transcript, "mt": text, "ref": sample.references[0]} if text.strip() else {}
 
-    def _ask(self, new: Mapping[str, tuple[str, dict[str, str]]], kept: Kept, progress: Progress) -> None:
+    def _ask(self, new: Mapping[str, tuple[str, dict[str, str]]], cache: Kept, progress: Progress) -> None:
         keys = list(new)
         progress.note(f"loading COMET from {self._checkpoint} in {self._python}")
         with (
@@ -128,7 +127,7 @@ class Comet:
             for start in range(0, len(keys), _CHUNK):
                 chunk = keys[start : start + _CHUNK]
                 scores = process.scores([new[k][1] for k in chunk])
-                kept.add([{"id": new[k][0], "key": k, "score": v} for k, v in zip(chunk, scores, strict=True)])
+                cache.add([{"id": new[k][0], "key": k, "score": v} for k, v in zip(chunk, scores, strict=True)])
                 bar.advance(len(chunk))
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -186,16 +185,16 @@ class _Process:
     def _reply(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        said: dict[str, Any] = json.loads(line) if line else {}
-        if "error" in said or not line:
+        reply: dict[str, Any] = json.loads(line) if line else {}
+        if "error" in reply or not line:
             self._process.wait(timeout=60) if not line else None
             self._errors.seek(0)
             words = self._errors.read().strip()[-_TAIL:]
             raise UserError(
-                f"COMET failed in {self._command[0]}: {said.get('error') or f'it ended ({self._process.returncode})'}. What "
+                f"COMET failed in {self._command[0]}: {reply.get('error') or f'it ended ({self._process.returncode})'}. What "
                 f"was scored before is kept. Its last words: {words or 'none'}"
             )
-        return said
+        return reply
 
 
 # ---------------------------------------------------------------- what must be there

@@ -17,8 +17,8 @@ def main(checkpoint: str, batch: int) -> None:
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
-    def reply(said: dict[str, Any]) -> None:
-        print(json.dumps(said), file=replies, flush=True)
+    def reply(message: dict[str, Any]) -> None:
+        print(json.dumps(message), file=replies, flush=True)
 
     try:
         import torch
@@ -32,8 +32,8 @@ def main(checkpoint: str, batch: int) -> None:
     gpus = 1 if torch.cuda.is_available() else 0
     for line in sys.stdin:
         try:
-            found = model.predict(json.loads(line), batch_size=batch, gpus=gpus, progress_bar=False)
-            reply({"scores": [float(score) for score in found["scores"]]})
+            prediction = model.predict(json.loads(line), batch_size=batch, gpus=gpus, progress_bar=False)
+            reply({"scores": [float(score) for score in prediction["scores"]]})
         except Exception as err:
             reply({"error": f"{type(err).__name__}: {err}"})
 

@@ -82,12 +82,12 @@ class HFEvaluate:
             raise SpecError(
                 f"{where}: give either `metrics`, a list of {{metric: NAME, ...}}, or one metric's settings."
             )
-        wanted = (
+        metric_settings = (
             [_checked(one, task, f"{where}.metrics[{i}]") for i, one in enumerate(listed)]
             if listed
             else [_checked(args, task, where)]
         )
-        self._metrics = [_Metric(one, task, where) for one in wanted]
+        self._metrics = [_Metric(one, task, where) for one in metric_settings]
         names = [name for m in self._metrics for name in m.names]
         if len(set(names)) < len(names):
             raise SpecError(
@@ -110,66 +110,66 @@ class HFEvaluate:
         return {name: value for m in self._metrics for name, value in m.corpus(samples, responses).items()}
 
 
-def _checked(given: object, task: TaskSpec, where: str) -> dict[str, Any]:
+def _checked(values: object, task: TaskSpec, where: str) -> dict[str, Any]:
     """The settings of one metric with its defaults; SpecError where one is unknown or of a wrong kind."""
-    if not isinstance(given, dict):
-        raise SpecError(f"{where} is {given!r}; it is the settings of one metric: {{metric: NAME, ...}}.")
-    known = {**_DEFAULTS, **{k: v for k, v in given.items() if k in _DEFAULTS}}
-    allowed = {k: (100, 1) if k == "scale" else (v,) for k, v in known.items()}
-    found = settings("hf_evaluate", task, given, allowed)
-    if found["metric"] is None:
+    if not isinstance(values, dict):
+        raise SpecError(f"{where} is {values!r}; it is the settings of one metric: {{metric: NAME, ...}}.")
+    known_values = {**_DEFAULTS, **{k: v for k, v in values.items() if k in _DEFAULTS}}
+    allowed = {k: (100, 1) if k == "scale" else (v,) for k, v in known_values.items()}
+    checked_values = settings("hf_evaluate", task, values, allowed)
+    if checked_values["metric"] is None:
         raise SpecError(f"{where} needs `metric`, the name of a metric of the evaluate library.")
     for key, kinds in _KINDS.items():
-        if not isinstance(found[key], kinds):
-            raise SpecError(f"{where}.{key} is {found[key]!r}; it is of type {kinds[0].__name__}.")
-    if found["path"] is None and found["revision"] is None:
+        if not isinstance(checked_values[key], kinds):
+            raise SpecError(f"{where}.{key} is {checked_values[key]!r}; it is of type {kinds[0].__name__}.")
+    if checked_values["path"] is None and checked_values["revision"] is None:
         raise SpecError(
-            f"{where}: metric {found['metric']!r} needs `path`, its module on this machine ({CHECKOUT}; then path: "
-            f"evaluate/metrics/{found['metric']}), or `revision`, the tag or commit of it on the Hub (such as v0.4.6)."
+            f"{where}: metric {checked_values['metric']!r} needs `path`, its module on this machine ({CHECKOUT}; then path: "
+            f"evaluate/metrics/{checked_values['metric']}), or `revision`, the tag or commit of it on the Hub (such as v0.4.6)."
         )
-    return found
+    return checked_values
 
 
 class _Metric:
     """One metric, loaded."""
 
-    def __init__(self, given: Mapping[str, Any], task: TaskSpec, where: str) -> None:
-        called = f"hf.{given['name'] or given['metric'].rpartition('/')[2]}"
-        self._where = f"{where}: metric {given['metric']!r}"
-        self._own, self._corpus = str(given["metric"]), bool(given["corpus"])
-        self._keys: list[str] | None = given["keys"]
+    def __init__(self, options: Mapping[str, Any], task: TaskSpec, where: str) -> None:
+        called = f"hf.{options['name'] or options['metric'].rpartition('/')[2]}"
+        self._where = f"{where}: metric {options['metric']!r}"
+        self._own, self._corpus = str(options["metric"]), bool(options["corpus"])
+        self._keys: list[str] | None = options["keys"]
         self.names = [f"{called}.{key}" for key in self._keys] if self._keys else [called]
-        self.higher_is_better: bool = given["higher_is_better"]
+        self.higher_is_better: bool = options["higher_is_better"]
         self._n = f"{called}#n"
-        self._args, self._scale = dict(given["args"]), float(given["scale"])
-        self._module = self._load(given, task)
+        self._args, self._scale = dict(options["args"]), float(options["scale"])
+        self._module = self._load(options, task)
         self._options = self._fitting(task)
         self._choices = task.choices or ()
         self._labels = Labels(task) if _is_label(self._options[0]["predictions"]) else None
         self._seen: dict[str, dict[str, float]] = {}  # labels and short answers come again and again
-        fixed = {k: given[k] for k in ("config", "keys", "args", "scale", "higher_is_better")}
+        fixed = {k: options[k] for k in ("config", "keys", "args", "scale", "higher_is_better")}
         labels = f"|{self._labels.signature}" if self._labels else ""
         self.signature = (
-            f"{called}@{_code(self._module)[:8]}|{'local' if given['path'] else given['revision']}"
+            f"{called}@{_code(self._module)[:8]}|{'local' if options['path'] else options['revision']}"
             f"|settings:{digest(fixed)[:8]}|agg:mean of answers|{'|'.join(_versions(self._module))}{labels}"
         )
 
     # ---- loading
 
-    def _load(self, given: Mapping[str, Any], task: TaskSpec) -> Any:
+    def _load(self, options: Mapping[str, Any], task: TaskSpec) -> Any:
         try:
             import evaluate
         except ImportError as err:
             raise MissingMeans(f"{self._where} needs the package evaluate, which is not installed: {err}.") from err
-        place = given["metric"]
-        if given["path"]:
-            place = task.home / given["path"]
+        place = options["metric"]
+        if options["path"]:
+            place = task.home / options["path"]
             if not (place / f"{place.name}.py").is_file() and not (place.is_file() and place.suffix == ".py"):
                 raise MissingMeans(
                     f"{self._where}: {place} is no metric module (a .py file, or a folder with {place.name}.py in it). A "
-                    f"checkout has them: {CHECKOUT}; then path: evaluate/metrics/{given['metric']}."
+                    f"checkout has them: {CHECKOUT}; then path: evaluate/metrics/{options['metric']}."
                 )
-        how = {"config_name": given["config"], "revision": given["revision"], "keep_in_memory": True}
+        how = {"config_name": options["config"], "revision": options["revision"], "keep_in_memory": True}
         try:
             module = evaluate.load(str(place), **how)
         except ImportError as err:
@@ -177,11 +177,11 @@ class _Metric:
         except Exception as err:  # a metric's module is anybody's code, and the Hub client has errors of its own
             hub = (
                 " The evaluate package has no metric in it, so a name alone needs the Hub. Without a network: "
-                f"{CHECKOUT} where there is one, then path: evaluate/metrics/{given['metric']}."
+                f"{CHECKOUT} where there is one, then path: evaluate/metrics/{options['metric']}."
             )
-            hint = "" if given["path"] else hub
+            hint = "" if options["path"] else hub
             kind = (
-                SpecError if given["path"] else MissingMeans
+                SpecError if options["path"] else MissingMeans
             )  # a module that is here is wrong; one that is not is missing
             raise kind(f"{self._where} cannot be loaded ({type(err).__name__}: {err}).{hint}") from err
         takes = inspect.signature(module._compute).parameters
@@ -195,9 +195,9 @@ class _Metric:
         """The ways in which the metric takes its inputs (it may have several) that a task can serve."""
         features = self._module.features
         options = [dict(o) for o in (features if isinstance(features, list) else [features])]
-        known = [o for o in options if set(o) <= set(_INPUTS)]
-        labels = [o for o in known if _is_label(o.get("predictions")) and _is_label(o.get("references"))]
-        fitting = [o for o in known if _is_text(o)] or labels
+        usable = [o for o in options if set(o) <= set(_INPUTS)]
+        labels = [o for o in usable if _is_label(o.get("predictions")) and _is_label(o.get("references"))]
+        fitting = [o for o in usable if _is_text(o)] or labels
         if not fitting:
             raise SpecError(
                 f"{self._where} takes {options[0]}; a task has answers in words or labels, references, and the words "
@@ -210,17 +210,17 @@ class _Metric:
     # ---- measuring
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
-        said, references = self._said(sample, response), list(sample.references)
-        known = digest([said, references, sample.transcript])
-        if known not in self._seen:
-            self._seen[known] = self._measure(sample, said, references)
-        return self._seen[known]
+        prediction, references = self._said(sample, response), list(sample.references)
+        key = digest([prediction, references, sample.transcript])
+        if key not in self._seen:
+            self._seen[key] = self._measure(sample, prediction, references)
+        return self._seen[key]
 
-    def _measure(self, sample: Sample, said: str | int, references: list[str]) -> dict[str, float]:
+    def _measure(self, sample: Sample, prediction: str | int, references: list[str]) -> dict[str, float]:
         """Of several references, where the metric takes one, the best counts, each key for itself."""
         option = self._option(len(references))
         each = [references] if _several(option["references"]) else [[r] for r in references]
-        results = [self._compute(option, [sample], [said], [some]) for some in each]
+        results = [self._compute(option, [sample], [prediction], [some]) for some in each]
         best = max if self.higher_is_better else min
         values = [best(r[i] for r in results) for i in range(len(self.names))]
         if not all(map(math.isfinite, values)):
@@ -246,16 +246,16 @@ class _Metric:
         self,
         option: Mapping[str, Any],
         samples: Sequence[Sample],
-        said: Sequence[str | int],
+        predictions: Sequence[str | int],
         references: Sequence[list[str]],
     ) -> list[float]:
         """The unscaled value of each name, of these answers together."""
         squad = isinstance(option["predictions"], Mapping)
         shaped = [self._reference(option["references"], r, s) for r, s in zip(references, samples, strict=True)]
         inputs: dict[str, Any] = {
-            "predictions": [{"id": s.id, "prediction_text": p} for p, s in zip(said, samples, strict=True)]
+            "predictions": [{"id": s.id, "prediction_text": p} for p, s in zip(predictions, samples, strict=True)]
             if squad
-            else list(said),
+            else list(predictions),
             "references": shaped,
         }
         if "sources" in option:
@@ -280,13 +280,13 @@ class _Metric:
             flat = np.asarray(value) if not isinstance(value, (str, Mapping)) else np.asarray([])
             if flat.size and flat.dtype.kind in "biuf" and (flat.ndim == 0 or key in (self._keys or ())):
                 numbers[key] = float(flat.mean())
-        chosen = self._keys or ([self._own] if self._own in numbers else list(numbers))
+        selection = self._keys or ([self._own] if self._own in numbers else list(numbers))
         there = ", ".join(result or {}) or "nothing"
-        if missing := [key for key in chosen if key not in numbers]:
+        if missing := [key for key in selection if key not in numbers]:
             raise SpecError(f"{self._where} gives no number {missing[0]!r}; it gives {there}.")
-        if len(chosen) != len(self.names):
+        if len(selection) != len(self.names):
             raise SpecError(f"{self._where} gives {there}: name those to report in `keys`.")
-        return [numbers[key] for key in chosen]
+        return [numbers[key] for key in selection]
 
     # ---- scores
 
@@ -302,21 +302,21 @@ class _Metric:
         option = self._option(max(counts, default=1))
         if not self._corpus or not samples or (counts != {1} and not _several(option["references"])):
             return {}
-        said = [self._said(s, r) for s, r in zip(samples, responses, strict=True)]
-        values = self._compute(option, samples, said, [list(s.references) for s in samples])
-        found = {name: self._scale * value for name, value in zip(self.names, values, strict=True)}
-        return {name: value for name, value in found.items() if math.isfinite(value)}
+        predictions = [self._said(s, r) for s, r in zip(samples, responses, strict=True)]
+        values = self._compute(option, samples, predictions, [list(s.references) for s in samples])
+        scores = {name: self._scale * value for name, value in zip(self.names, values, strict=True)}
+        return {name: value for name, value in scores.items() if math.isfinite(value)}
 
 
 # ---------------------------------------------------------------- what a metric module takes and is made of
 
 
 def _is_text(option: Mapping[str, Any]) -> bool:
-    said, wanted = option.get("predictions"), option.get("references")
-    if isinstance(said, Mapping):
-        return set(said) == {"id", "prediction_text"}
-    inner = getattr(wanted, "feature", wanted)
-    return all(getattr(feature, "dtype", None) in ("string", "large_string") for feature in (said, inner))
+    prediction_type, reference_type = option.get("predictions"), option.get("references")
+    if isinstance(prediction_type, Mapping):
+        return set(prediction_type) == {"id", "prediction_text"}
+    inner = getattr(reference_type, "feature", reference_type)
+    return all(getattr(feature, "dtype", None) in ("string", "large_string") for feature in (prediction_type, inner))
 
 
 def _is_label(feature: Any) -> bool:
@@ -363,5 +363,5 @@ def _versions(module: Any) -> list[str]:
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names.add(node.module.partition(".")[0])
-    found = {owners[name][0] for name in names if name in owners} - {"datasets"}  # only carries the inputs
-    return [f"{name}:{version(name)}" for name in sorted(found)]
+    packages = {owners[name][0] for name in names if name in owners} - {"datasets"}  # only carries the inputs
+    return [f"{name}:{version(name)}" for name in sorted(packages)]

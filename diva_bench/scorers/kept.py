@@ -30,10 +30,10 @@ def key(*texts: str) -> str:
 class Kept:
     """One such file; a context manager while rows are added."""
 
-    def __init__(self, folder: Path, kind: str, asked: Mapping[str, Any]) -> None:
-        """`kind`: first part of the file's name. `asked`: JSON-able, all that decides what is said."""
-        self._head: Json = {kind: dict(asked)}
-        self.path = folder / f"{kind}-{digest(dict(asked))[:8]}.jsonl"
+    def __init__(self, folder: Path, kind: str, settings: Mapping[str, Any]) -> None:
+        """`kind`: first part of the file's name. `settings`: JSON-able, all that decides what is said."""
+        self._head: Json = {kind: dict(settings)}
+        self.path = folder / f"{kind}-{digest(dict(settings))[:8]}.jsonl"
         self._file: FileIO | None = None
         self.rows: dict[str, Json] = {}
         """key -> the last row about it."""
@@ -88,9 +88,9 @@ class Kept:
         try:
             row = json.loads(line)
         except ValueError as err:
-            raise StoreError(f"{self.path}:{number}: is not valid JSON ({err}). Remove that line to go on.") from err
+            raise StoreError(f"{self.path}:{number}: is not valid JSON ({err}). Remove that line to continue.") from err
         if not isinstance(row, dict):
-            raise StoreError(f"{self.path}:{number}: expected a JSON object. Remove that line to go on.")
+            raise StoreError(f"{self.path}:{number}: expected a JSON object. Remove that line to continue.")
         return row
 
     def _cannot_write(self, err: OSError) -> StoreError:

@@ -112,8 +112,8 @@ class Parser:
 
     def parse(self, text: str) -> str | None:
         """The label, as it stands among the choices."""
-        said = chat.plain(value(text))
-        return chat.opening(said, self._read, self._labels.is_label) or self._read(said)
+        plain_text = chat.plain(value(text))
+        return chat.opening(plain_text, self._read, self._labels.is_label) or self._read(plain_text)
 
     def _read(self, text: str) -> str | None:
         words, tail = tokens(text)
@@ -162,12 +162,14 @@ class _Reading:
             return label
         self._backward()
         self._take_back()
-        said = [m for m in self._mentions if not m.denied]
-        said = [m for m in said if m.start not in self._merely or not any(set(m.key) < set(n.key) for n in said)]
+        mentions = [m for m in self._mentions if not m.denied]
+        mentions = [
+            m for m in mentions if m.start not in self._merely or not any(set(m.key) < set(n.key) for n in mentions)
+        ]
         denied = [m for m in self._mentions if m.denied]
-        if said:
-            label = said[0].label
-            return label if {m.label for m in said} == {label} and all(m.label != label for m in denied) else None
+        if mentions:
+            label = mentions[0].label
+            return label if {m.label for m in mentions} == {label} and all(m.label != label for m in denied) else None
         contraries = {self._labels.contrary(m.key) if m.contrary else None for m in denied}
         return contraries.pop() if len(contraries) == 1 else None
 
@@ -249,11 +251,11 @@ class _Reading:
 
     def _clause_before(self, i: int, most: int) -> list[str]:
         """Up to `most` tokens before token i, of its own clause."""
-        found: list[str] = []
-        while len(found) < most and i > 0 and not self._parted(i):
+        words: list[str] = []
+        while len(words) < most and i > 0 and not self._parted(i):
             i -= 1
-            found.append(self._texts[i])
-        return found
+            words.append(self._texts[i])
+        return words
 
     def _behind_at(self, i: int) -> int:
         size = _BACKWARD.at(self._texts, i)
@@ -490,8 +492,8 @@ class _Reading:
         answers = [m for m in self._mentions if m.answers and not m.denied]
         if not answers or not self._opens(answers[0].start) or _ASKS.search(self._gap(answers[0].end)):
             return False, None
-        said = {m.label for m in answers}
-        return True, said.pop() if len(said) == 1 else None
+        labels = {m.label for m in answers}
+        return True, labels.pop() if len(labels) == 1 else None
 
     def _take_back(self) -> None:
         """Deny what a clause with "at first" says, where a "but" with a label follows."""
@@ -577,21 +579,23 @@ class _Reading:
         """Whether tokens `start` to `end` are a denial and nothing else; behind a full stop only one that begins with it.
         `denials`: start -> end of every negation that denies nothing in front; `named`: where labels begin."""
         gap = self._gap(start)
-        asked = bool(_ASKS.search(gap))
-        full_stop = bool(STRONG.search(gap)) and not asked
+        is_question = bool(_ASKS.search(gap))
+        full_stop = bool(STRONG.search(gap)) and not is_question
         start += _BREAKS.at(self._texts, start)  # "but no"
         key = tuple(self._texts[start:end]) if end - start <= _LONGEST_NO else ()
         if start in named:
-            answered = (asked and not _ASKS.search(self._gap(end))) or (VALUE.search(gap) and self._labels.is_name(key))
+            answered = (is_question and not _ASKS.search(self._gap(end))) or (
+                VALUE.search(gap) and self._labels.is_name(key)
+            )
             return bool(answered) and " ".join(key) in negation.VALUES
         if key in _NO.table or (len(key) == 1 and key[0] in negation.PREDICATES and not full_stop):
             return True
         if full_stop and start not in denials and self._texts[start] not in negation.MAYBE:
             return False
-        found, i = False, start
+        has_label, i = False, start
         while i < end:
             if i in named or (i not in denials and self._texts[i] not in negation.FILLERS):
                 return False
-            found = found or i in denials or (asked and self._texts[i] in negation.MAYBE)
+            has_label = has_label or i in denials or (is_question and self._texts[i] in negation.MAYBE)
             i = denials.get(i, i + 1)
-        return found
+        return has_label

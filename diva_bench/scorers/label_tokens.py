@@ -57,8 +57,8 @@ def value(text: str) -> str:
         tree: Any = json.loads(body)
     except (ValueError, RecursionError):
         return text
-    said = [v for k, v in tree.items() if k.casefold() in _ANSWER_KEYS] if isinstance(tree, dict) else []
-    return str(said[0]) if len(said) == 1 and isinstance(said[0], str | int | float) else text
+    values = [v for k, v in tree.items() if k.casefold() in _ANSWER_KEYS] if isinstance(tree, dict) else []
+    return str(values[0]) if len(values) == 1 and isinstance(values[0], str | int | float) else text
 
 
 def tokens(text: str) -> tuple[list[Token], str]:
@@ -66,7 +66,7 @@ def tokens(text: str) -> tuple[list[Token], str]:
     dropped; 3.5 and -1 are one token, "l'ironie" is two."""
     text = _WRAPPED.sub(WRAP, unicodedata.normalize("NFKC", text.translate(APOSTROPHES)).replace("−", "-"))
     text = "".join(c for c in text if unicodedata.category(c) != "Cf")
-    found: list[Token] = []
+    result: list[Token] = []
     gap, i = "", 0
     while i < len(text):
         end = _word_end(text, i)
@@ -76,10 +76,10 @@ def tokens(text: str) -> tuple[list[Token], str]:
             continue
         word = text[i:end].strip("'")
         for part in _parts(word):
-            found.append(Token(_LIGHT.sub("", unicodedata.normalize("NFC", part.casefold())), gap, part))
+            result.append(Token(_LIGHT.sub("", unicodedata.normalize("NFC", part.casefold())), gap, part))
             gap = ""
         i = end
-    return found, gap
+    return result, gap
 
 
 def _word_end(text: str, start: int) -> int:
@@ -112,15 +112,15 @@ def parts_clauses(gap: str) -> bool:
 
 def touching(words: Sequence[Token], place: int, step: int) -> list[str]:
     """The tokens next to a place, in the order of the text, up to the first gap (ten of them: no rule looks further)."""
-    found: list[str] = []
+    result: list[str] = []
     i = place - 1 if step < 0 else place
-    while 0 <= i < len(words) and len(found) < 10:
+    while 0 <= i < len(words) and len(result) < 10:
         edge = i + 1 if step < 0 else i
         if edge >= len(words) or not words[edge].touches:
             break
-        found.append(words[i].text)
+        result.append(words[i].text)
         i += step
-    return found[::step]
+    return result[::step]
 
 
 def key_of(phrase: str) -> tuple[str, ...]:
@@ -195,9 +195,9 @@ class LabelPhrases:
             key = self._labels.add(phrase, label)
             if not key:
                 raise SpecError(f"{phrase!r} has no letters, so it cannot be found in an answer.")
-            known = self._forms.setdefault(key, {}).setdefault(signs_of(phrase), label)
-            if known != label:
-                raise SpecError(f"{phrase!r} stands for two labels: {known} and {label}.")
+            label_there = self._forms.setdefault(key, {}).setdefault(signs_of(phrase), label)
+            if label_there != label:
+                raise SpecError(f"{phrase!r} stands for two labels: {label_there} and {label}.")
             if phrase != label:
                 self._names.add(key)
             if any(WEAK.search(t.gap) or STRONG.search(t.gap) for t in tokens(phrase.strip())[0][1:]):
@@ -209,10 +209,10 @@ class LabelPhrases:
 
     def _add_spoken(self) -> None:
         """Where yes and no are labels, or names of two, every yes and no of `negation` is another name of them."""
-        said = [self._labels.table.get((word,)) for word in ("yes", "no")]
-        if None in said or said[0] == said[1]:
+        labels_of_words = [self._labels.table.get((word,)) for word in ("yes", "no")]
+        if None in labels_of_words or labels_of_words[0] == labels_of_words[1]:
             return
-        for entries, label in zip((negation.YES, negation.NO), said, strict=True):
+        for entries, label in zip((negation.YES, negation.NO), labels_of_words, strict=True):
             for entry in entries:
                 if key_of(entry) not in self._labels.table:
                     self._spoken.add(self._labels.add(entry, str(label)))

@@ -56,17 +56,17 @@ class Labels:
         where = f"task {task.name}: scorers.labels"
         if not task.choices:
             raise SpecError(f"{where} needs a task with choices; this one has none.")
-        given = settings("labels", task, args, {"positive": (None, *task.choices), "decide": tuple(_DECIDE)})
+        options = settings("labels", task, args, {"positive": (None, *task.choices), "decide": tuple(_DECIDE)})
         self._choices = task.choices
         self._places = {label: i for i, label in enumerate(task.choices)}
-        self._positive: str | None = given["positive"]
-        self._scores = {**_SCORES, "label": _SCORES[_DECIDE[given["decide"]]]}
+        self._positive: str | None = options["positive"]
+        self._scores = {**_SCORES, "label": _SCORES[_DECIDE[options["decide"]]]}
         bad = [c for c in task.choices if ">" in c or c == UNPARSED]
         if bad or len(set(task.choices)) < len(task.choices):
             raise SpecError(f"{where}: choices must be distinct, without '>', and not {UNPARSED!r}: {task.choices}.")
-        lost = sorted(set(task.synonyms.values()) - set(task.choices))
-        if lost:
-            raise SpecError(f"task {task.name}: synonyms lead to {', '.join(lost)}, not a choice: {task.choices}.")
+        missing = sorted(set(task.synonyms.values()) - set(task.choices))
+        if missing:
+            raise SpecError(f"task {task.name}: synonyms lead to {', '.join(missing)}, not a choice: {task.choices}.")
         try:
             self._parser = parser_of(task)
         except SpecError as err:
@@ -74,7 +74,7 @@ class Labels:
         # The order of the choices is a setting: it decides ties.
         table = digest([list(task.choices), task.synonyms])[:8]
         positive = f"|positive:{self._positive}" if self._positive else ""
-        decide = f"|decide:{given['decide']}" if given["decide"] != "total" else ""
+        decide = f"|decide:{options['decide']}" if options["decide"] != "total" else ""
         parser = f"{PARSER}|table:{table}"
         self.signature = f"labels|ties:first|{parser}{positive}{decide}"
         self.counted = {"accuracy_norm": ("norm:",), "accuracy_text": ("text:",), "unparsed": ("text:",)}
@@ -96,26 +96,26 @@ class Labels:
 
     def decided(self, response: Response) -> dict[str, str]:
         """Kind -> the label that was decided on, or "unparsed"; "label" is always there."""
-        said = self._parser.parse(answer(response))
+        label = self._parser.parse(answer(response))
         if response.status == "unsupported":
             # Which kinds this model can be judged by cannot be seen here; `reduce` drops those that never had a label.
             return dict.fromkeys(KINDS, UNPARSED)
         if response.label is not None:  # imported: chosen by the first token of each label
             return dict.fromkeys(("label", "first"), response.label or UNPARSED)
         if response.choices is None:
-            return dict.fromkeys(("label", "text"), said or UNPARSED)
-        return {kind: self._best(response, score) for kind, score in self._scores.items()} | {"text": said or UNPARSED}
+            return dict.fromkeys(("label", "text"), label or UNPARSED)
+        return {kind: self._best(response, score) for kind, score in self._scores.items()} | {"text": label or UNPARSED}
 
     def _best(self, response: Response, score: Callable[[LabelScore], float]) -> str:
-        given = response.choices or {}
-        scores = [score(given[label]) for label in self._choices if label in given]
-        if given.keys() != self._places.keys() or math.isnan(sum(scores)):
+        label_scores = response.choices or {}
+        scores = [score(label_scores[label]) for label in self._choices if label in label_scores]
+        if label_scores.keys() != self._places.keys() or math.isnan(sum(scores)):
             raise DataError(f"response {response.id}: needs a log-likelihood for each of {', '.join(self._choices)}.")
         return self._choices[scores.index(max(scores))]  # of equals, the first
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
         """0 to 100 but mcc (-100 to 100). Those in _norm and _first only where labels were scored. `predicted_<label>`:
-        the share of answers that were decided so, right or wrong; what they lack to 100 named no label."""
+        the share of answers for which this decided, correct or not; what they lack to 100 named no label."""
         if not totals:
             return {}
         decided = self._counts(totals)
@@ -141,9 +141,9 @@ class Labels:
             predicted = ratio(counts.predicted, counts.gold.sum(axis=0))
             scores |= {f"{PREDICTED}{label}": predicted[i] for label, i in counts.places.items()}
         if "text" in decided:
-            said = decided["text"]
-            scores["accuracy_text"] = accuracy(said)
-            scores["unparsed"] = ratio(said.unparsed, said.gold.sum(axis=0))
+            text_counts = decided["text"]
+            scores["accuracy_text"] = accuracy(text_counts)
+            scores["unparsed"] = ratio(text_counts.unparsed, text_counts.gold.sum(axis=0))
         return {name: np.asarray(100 * score) for name, score in scores.items()}
 
     def _counts(self, totals: Mapping[str, Floats]) -> dict[str, Counts]:
@@ -157,12 +157,12 @@ class Labels:
             kind, _, pair = key.partition(":")
             gold, _, predicted = pair.partition(">")
             pairs.setdefault(kind, []).append((key, gold, predicted))
-        kept: Sequence[str] = self._choices
-        if len(kept) > HISTOGRAM:
-            occur = {label for found in pairs.values() for _, *both in found for label in both}
-            kept = sorted(occur & self._places.keys() | ({self._positive} if self._positive else set()))
-        places = {label: i for i, label in enumerate(kept)}
-        return {kind: _margins(totals, found, places, len(self._choices)) for kind, found in pairs.items()}
+        labels: Sequence[str] = self._choices
+        if len(labels) > HISTOGRAM:
+            occur = {label for counts in pairs.values() for _, *both in counts for label in both}
+            labels = sorted(occur & self._places.keys() | ({self._positive} if self._positive else set()))
+        places = {label: i for i, label in enumerate(labels)}
+        return {kind: _margins(totals, counts, places, len(self._choices)) for kind, counts in pairs.items()}
 
 
 def parser_of(task: TaskSpec) -> Parser:

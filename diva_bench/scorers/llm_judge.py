@@ -87,13 +87,13 @@ class Judge:
 
     def __init__(self, task: TaskSpec, *, models: Models, **args: Any) -> None:
         self._where = f"task {task.name}: scorers.llm_judge"
-        given = dict(args)
-        name, edition = given.pop("model", None), given.pop("edition", task.edition)
-        template, room = given.pop("prompt", None), given.pop("max_new_tokens", 16)
+        options = dict(args)
+        name, edition = options.pop("model", None), options.pop("edition", task.edition)
+        template, room = options.pop("prompt", None), options.pop("max_new_tokens", 16)
         # the settings of free value are checked here, those of few values by `settings`
         allowed: dict[str, tuple[Any, ...]] = {"model": (name,), "edition": (edition,), "scale": tuple(_VERDICTS)}
         allowed |= {"prompt": (template,), "max_new_tokens": (room,)}
-        self._scale = str(settings("llm_judge", task, given, allowed)["scale"])
+        self._scale = str(settings("llm_judge", task, options, allowed)["scale"])
         if not isinstance(name, str):
             raise SpecError(
                 f"{self._where} needs `model`, the name of the model that judges (`diva-bench list models`)."
@@ -111,16 +111,16 @@ class Judge:
         adapter = models.adapter(self._model.adapter)
         if "text" not in adapter.accepts:
             raise SpecError(
-                f"{self._where}.model is {name!r}, whose adapter takes {', '.join(sorted(adapter.accepts))}; a judge reads: "
+                f"{self._where}.model is {name!r}, whose adapter takes {', '.join(sorted(adapter.accepts))}; a judge needs text: "
                 'name a model whose adapter accepts "text", such as oracle.'
             )
         day = {"today": TODAY} if hasattr(adapter, "chat") else {}
         self._identity = digest({**self._model.asked(), "adapter_version": adapter.version, **day})
         shipped = f"v{PROMPT_VERSION}" if template is None else "own"
-        asked = digest(self._template)[:8]
+        template_hash = digest(self._template)[:8]
         self.signature = (
             f"judge|model:{self._model.name}@{self._identity[:8]}|edition:{self._model.edition or 'any'}|scale:{self._scale}"
-            f"|prompt:{shipped}@{asked}|tokens:{room}|greedy|{PARSER}|empty:worst|unparsed:left out"
+            f"|prompt:{shipped}@{template_hash}|tokens:{room}|greedy|{PARSER}|empty:worst|unparsed:left out"
         )
         self._verdicts = _VERDICTS[self._scale]
         self._parser = Parser(tuple(self._verdicts), {})
@@ -142,27 +142,31 @@ class Judge:
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
         raise SpecError(
-            f"{self._where}: a judge is asked about a whole run, not about single answers: score the run with "
-            "`diva-bench score`."
+            f"{self._where}: a judge scores whole runs, not single answers: score the run with `diva-bench score`."
         )
 
     def measure_all(
         self, samples: Sequence[Sample], responses: Sequence[Response], folder: Path, progress: Progress
     ) -> list[dict[str, float]]:
         turns = [self._turn(s, answer(r)) for s, r in zip(samples, responses, strict=True)]
-        asked = {"model": self._model.name, "identity": self._identity, "scale": self._scale, "prompt": self._template}
-        with Kept(folder, "judge", {**asked, "max_new_tokens": self._room}) as kept:
+        settings = {
+            "model": self._model.name,
+            "identity": self._identity,
+            "scale": self._scale,
+            "prompt": self._template,
+        }
+        with Kept(folder, "judge", {**settings, "max_new_tokens": self._room}) as cache:
             new: dict[str, list[str]] = {}  # what to ask -> the samples it is about
             for sample, turn in zip(samples, turns, strict=True):
-                if turn and key(turn) not in kept.rows:
+                if turn and key(turn) not in cache.rows:
                     new.setdefault(turn, []).append(sample.id)
             if new:
-                self._ask(new, kept, progress)
-            replies = [kept.rows.get(key(turn)) for turn in turns]
+                self._ask(new, cache, progress)
+            replies = [cache.rows.get(key(turn)) for turn in turns]
         rows = [self._row(r["reply"] if r else None) if t else _WORST for t, r in zip(turns, replies, strict=True)]
-        if lost := sum(not row for row in rows):
+        if missing := sum(not row for row in rows):
             progress.note(
-                f"llm_judge: the judge failed on {lost} of {len(rows)} answers; {folder.name} is not complete"
+                f"llm_judge: the judge failed on {missing} of {len(rows)} answers; {folder.name} is not complete"
             )
         return [dict(row) for row in rows]
 
@@ -178,14 +182,14 @@ class Judge:
         fields = {"question": sample.transcript or "", "reference": " / ".join(sample.references), "answer": text}
         return prompt.fill(self._template, fields, self._where)
 
-    def _ask(self, new: Mapping[str, Sequence[str]], kept: Kept, progress: Progress) -> None:
+    def _ask(self, new: Mapping[str, Sequence[str]], cache: Kept, progress: Progress) -> None:
         adapter = self._models.load(self._model, progress)
         turns = list(new)
         try:
             with progress.bar(f"judging with {self._model.name}", len(turns), "answers") as bar:
                 for start in range(0, len(turns), _ROWS):
                     batch = turns[start : start + _ROWS]
-                    kept.add(
+                    cache.add(
                         [
                             row
                             for turn, r in zip(batch, self._replies(adapter, batch), strict=True)
@@ -205,8 +209,8 @@ class Judge:
         """What is kept: one line per sample. A failure has no key, so it is on record but nobody's verdict."""
         if reply.status != "ok":
             return [{"id": i, "failed": reply.detail or reply.status, "model": self._identity[:8]} for i in ids]
-        said = {"key": key(turn), "reply": reply.text, "verdict": self._parser.parse(clean(reply.text))}
-        return [{"id": i, **said, "model": self._identity[:8]} for i in ids]
+        line = {"key": key(turn), "reply": reply.text, "verdict": self._parser.parse(clean(reply.text))}
+        return [{"id": i, **line, "model": self._identity[:8]} for i in ids]
 
     # ---- scoring
 

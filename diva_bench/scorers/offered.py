@@ -19,27 +19,27 @@ ENOUGH = 20
 def check_primary(task: TaskSpec, scorers: Mapping[str, Scorer], samples: Sequence[Sample]) -> None:
     """Raises UnknownName where no scorer of the task can give its `primary`, and what a scorer says of a sample that it
     cannot judge. A scorer whose metrics cannot be known (another package's, which asks a model) may give any."""
-    found: set[str] = set()
+    offers: set[str] = set()
     for name, scorer in scorers.items():
         metrics = _listed(name) if _silent(scorer) else _measured(name, scorer, task, samples)
         if metrics is None:
             return
-        found |= metrics
-    if task.primary not in found:
-        raise unknown("metric", task.primary, found, f"`primary` of task {task.name}")
+        offers |= metrics
+    if task.primary not in offers:
+        raise unknown("metric", task.primary, offers, f"`primary` of task {task.name}")
 
 
 def first_metric(task: TaskSpec, scorers: Mapping[str, Scorer], samples: Sequence[Sample]) -> str:
     """The metric that ranks where a task names none: the first one that its first scorer gives, in the order of METRICS.
     SpecError where that cannot be known."""
     name, scorer = next(iter(scorers.items()), ("", None))
-    found = set()
+    metrics = set()
     if scorer is not None:
-        found = (_listed(name) if _silent(scorer) else _measured(name, scorer, task, samples)) or set()
-    listed = [metric.name for metric in METRICS if metric.scorer == name and metric.name in found]
-    if not found:
+        metrics = (_listed(name) if _silent(scorer) else _measured(name, scorer, task, samples)) or set()
+    listed = [metric.name for metric in METRICS if metric.scorer == name and metric.name in metrics]
+    if not metrics:
         raise SpecError(f"task {task.name}: name the metric that ranks (primary); its scorers do not tell.")
-    return (listed or sorted(found))[0]
+    return (listed or sorted(metrics))[0]
 
 
 def _silent(scorer: Scorer) -> bool:
@@ -64,13 +64,13 @@ def _measured(name: str, scorer: Scorer, task: TaskSpec, samples: Sequence[Sampl
 
 def _made_up(task: TaskSpec, sample: Sample) -> Response:
     """An answer with words, scores of the labels, what was heard, counts of tokens, and a score that came with it."""
-    said = sample.references[0]
-    scores = {c: LabelScore(-1.0 if c == said else -2.0, 1, -1.0 if c == said else -2.0) for c in task.choices or ()}
+    text = sample.references[0]
+    scores = {c: LabelScore(-1.0 if c == text else -2.0, 1, -1.0 if c == text else -2.0) for c in task.choices or ()}
     return Response(
         sample.id,
-        text=said,
+        text=text,
         choices=scores or None,
-        heard=sample.transcript or said,
+        heard=sample.transcript or text,
         tokens={"new": 1},
         scores={GIVEN: 1.0},
     )

@@ -131,8 +131,8 @@ class Classifier:
         """That the answer `text` means `reference`."""
         weights, reference = self.weights, normalised(reference)
         counts = Counter(self._columns(text))
-        for known in (_FRAME, reference, normalised(question)):
-            counts.update(self._known(known))
+        for text_tokens in (_FRAME, reference, normalised(question)):
+            counts.update(self._known(text_tokens))
         columns = np.fromiter(sorted(counts), dtype=np.int64)
         tfidf = np.array([counts[c] for c in columns.tolist()]) * weights.idf[columns]
         x = float(tfidf @ weights.coef[columns]) / (float(np.sqrt(tfidf @ tfidf)) or 1.0)
@@ -141,8 +141,8 @@ class Classifier:
 
     def _columns(self, text: str) -> list[int]:
         """Column of every word that the vocabulary has."""
-        found = (self._column.get(word) for word in tokens(text))
-        return [column for column in found if column is not None]
+        columns = (self._column.get(word) for word in tokens(text))
+        return [column for column in columns if column is not None]
 
 
 _FRAME = "[CLS] [SEP] [SEP] [SEP]"
@@ -162,26 +162,26 @@ def normalised(text: str) -> str:
 def _overlap(text: str, reference: str) -> tuple[float, float, float]:
     """Of the sets of words: F1, shared / words of the reference, shared / words of the answer (the package calls these
     two precision and recall)."""
-    said, wanted = set(normalised(text).split()), set(reference.split())
-    shared = len(said & wanted)
+    answer_words, reference_words = set(normalised(text).split()), set(reference.split())
+    shared = len(answer_words & reference_words)
     if not shared:
         return 0.0, 0.0, 0.0
-    precision, recall = shared / len(wanted), shared / len(said)
+    precision, recall = shared / len(reference_words), shared / len(answer_words)
     return 2 * (precision * recall) / (precision + recall), precision, recall
 
 
-def _threshold(task: TaskSpec, given: Any) -> float:
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= 1:
+def _threshold(task: TaskSpec, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
         raise SpecError(
-            f"task {task.name}: scorers.pedants.threshold is {given!r}; a probability above 0 and up to 1 is needed."
+            f"task {task.name}: scorers.pedants.threshold is {value!r}; a probability above 0 and up to 1 is needed."
         )
-    return float(given)
+    return float(value)
 
 
-def _field(task: TaskSpec, given: Any) -> str | None:
-    if given is not None and (not isinstance(given, str) or not given):
+def _field(task: TaskSpec, value: Any) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value):
         raise SpecError(
-            f"task {task.name}: scorers.pedants.question is {given!r}; the name of a field is needed, or nothing for the "
+            f"task {task.name}: scorers.pedants.question is {value!r}; the name of a field is needed, or nothing for the "
             "transcript."
         )
-    return given
+    return value

@@ -38,13 +38,13 @@ class QA:
         row = {"qa.n": 1.0}
         if not text.strip():
             return row
-        said = short.read(text)
+        reading = short.read(text)
         references = [short.read(reference) for reference in sample.references]
-        held = [short.contains(text, said, wanted) for wanted in references]
+        held = [short.contains(text, reading, accepted) for accepted in references]
         scores = {
             "qa.contains": float(any(held)),
-            "qa.em": float(any(short.exact(said, wanted) for wanted in references)),
-            "qa.f1": max(_f1(said, wanted, there) for wanted, there in zip(references, held, strict=True)),
+            "qa.em": float(any(short.exact(reading, accepted) for accepted in references)),
+            "qa.f1": max(_f1(reading, accepted, there) for accepted, there in zip(references, held, strict=True)),
         }
         return row | {name: score for name, score in scores.items() if score}
 
@@ -56,18 +56,18 @@ class QA:
         return {m: 100 * ratio(sums[..., i + 1], sums[..., 0]) for i, m in enumerate(_METRICS)}
 
 
-def _f1(said: short.Reading, wanted: short.Reading, held: bool) -> float:
+def _f1(reading: short.Reading, accepted: short.Reading, held: bool) -> float:
     """Token F1 of the SQuAD v1.1 script: 0 where nothing is shared. `held`: whether the answer contains the reference, which
     a reference of nothing but articles or signs must do to have any."""
-    if short.exact(said, wanted):
+    if short.exact(reading, accepted):
         return 1.0
-    hypothesis, reference = said.plain, wanted.plain
+    hypothesis, reference = reading.plain, accepted.plain
     if not reference:
         if not held:
             return 0.0
         # "The answer is A" has as many words as "The answer is B"
         hypothesis, reference = (
-            ((*said.plain, *wanted.full), wanted.full) if wanted.full else (said.signs, wanted.signs)
+            ((*reading.plain, *accepted.full), accepted.full) if accepted.full else (reading.signs, accepted.signs)
         )
     shared = sum((Counter(hypothesis) & Counter(reference)).values())
     if not shared:

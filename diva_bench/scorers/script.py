@@ -63,17 +63,17 @@ def spaceless(text: str) -> bool:
 def cut(word: str) -> list[str]:
     """A run of letters, marks and digits as tokens: runs of other scripts whole, characters of these ones one by one,
     each with the marks that follow it."""
-    found: list[str] = []
+    pieces: list[str] = []
     before = ""
     for character in word:
         now = script(character)
         mark = unicodedata.category(character)[0] == "M"
-        if found and (mark or (not now and not before)):
-            found[-1] += character
+        if pieces and (mark or (not now and not before)):
+            pieces[-1] += character
             continue
-        found.append(character)
+        pieces.append(character)
         before = now
-    return found
+    return pieces
 
 
 def whole(before: Sequence[str], run: Sequence[str], after: Sequence[str], *, japanese: bool = False) -> bool:

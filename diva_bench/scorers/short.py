@@ -93,24 +93,24 @@ def read(text: str) -> Reading:
     )
 
 
-def exact(said: Reading, wanted: Reading) -> bool:
+def exact(reading: Reading, reference: Reading) -> bool:
     """Whether an answer is the reference, neither of them nothing."""
-    if wanted.plain:
-        return said.plain == wanted.plain
-    if wanted.full:
-        return said.full == wanted.full
-    return bool(wanted.signs) and said.signs in (wanted.signs, (*wanted.signs, "."))
+    if reference.plain:
+        return reading.plain == reference.plain
+    if reference.full:
+        return reading.full == reference.full
+    return bool(reference.signs) and reading.signs in (reference.signs, (*reference.signs, "."))
 
 
-def contains(text: str, said: Reading, wanted: Reading) -> bool:
+def contains(text: str, reading: Reading, reference: Reading) -> bool:
     """Whether the reference stands in an answer, `text`, as consecutive whole tokens."""
-    if exact(said, wanted):
+    if exact(reading, reference):
         return True
-    if wanted.plain:
-        return _stands(said.spread, tuple(token for token, _ in wanted.spread))
-    if len(wanted.full) == 1:
-        return _no_article(wanted.full[0], _folded(text))
-    run, tokens = (wanted.full, said.full) if wanted.full else (wanted.signs, said.signs)
+    if reference.plain:
+        return _stands(reading.spread, tuple(token for token, _ in reference.spread))
+    if len(reference.full) == 1:
+        return _no_article(reference.full[0], _folded(text))
+    run, tokens = (reference.full, reading.full) if reference.full else (reference.signs, reading.signs)
     if not run or _SENTENCE.issuperset(run):
         return False  # a full stop stands in every answer
     return any(tokens[i : i + len(run)] == run for i in range(len(tokens) - len(run) + 1))
@@ -187,8 +187,8 @@ def _tokens(text: str) -> list[tuple[str, bool]]:
     text = unicodedata.normalize("NFC", text.casefold()).replace(
         "i\u0307", "i"
     )  # Turkish: a capital İ is two characters then
-    found: list[tuple[str, bool]] = []
+    result: list[tuple[str, bool]] = []
     for word in text.split():
         parts = script.cut(word) if script.spaceless(word) else [word]
-        found += [(part, i > 0) for i, part in enumerate(parts)]
-    return found
+        result += [(part, i > 0) for i, part in enumerate(parts)]
+    return result

@@ -120,13 +120,13 @@ def _bleu(matched: Floats, possible: Floats, hypothesis: Floats, reference: Floa
 
 def sacre_bleu(scorer: str, task: TaskSpec, args: Mapping[str, Any]) -> tuple[BLEU, int | str]:
     """sacreBLEU's BLEU with a scorer's settings `tokenize` and `references`, and how many references are expected."""
-    given = settings(scorer, task, args, {"tokenize": _TOKENIZERS, "references": _REFERENCES})
+    options = settings(scorer, task, args, {"tokenize": _TOKENIZERS, "references": _REFERENCES})
     try:
-        return BLEU(tokenize=given["tokenize"]), given["references"]
+        return BLEU(tokenize=options["tokenize"]), options["references"]
     except (ImportError, RuntimeError) as err:
-        extra = "ja" if given["tokenize"] == "ja-mecab" else "ko"
+        extra = "ja" if options["tokenize"] == "ja-mecab" else "ko"
         raise SpecError(
-            f"task {task.name}: scorers.{scorer}.tokenize {given['tokenize']!r} needs a package that is not installed: "
+            f"task {task.name}: scorers.{scorer}.tokenize {options['tokenize']!r} needs a package that is not installed: "
             f'pip install "sacrebleu[{extra}]".'
         ) from err
 
@@ -143,9 +143,9 @@ class Chrf:
     higher_is_better = True
 
     def __init__(self, task: TaskSpec, **args: Any) -> None:
-        given = settings("chrf", task, args, {"word_order": (0, 2, [0, 2]), "references": _REFERENCES})
-        self._references = given["references"]
-        orders = given["word_order"] if isinstance(given["word_order"], list) else [given["word_order"]]
+        options = settings("chrf", task, args, {"word_order": (0, 2, [0, 2]), "references": _REFERENCES})
+        self._references = options["references"]
+        orders = options["word_order"] if isinstance(options["word_order"], list) else [options["word_order"]]
         self._metrics = {("chrf++" if order else "chrf2"): CHRF(word_order=order) for order in orders}
         self._keys = {
             name: [f"{name.removesuffix('2')}.{kind}{n}" for n in range(1, chrf.order + 1) for kind in "hrm"]
@@ -160,8 +160,8 @@ class Chrf:
         for name, chrf in self._metrics.items():
             # sacreBLEU has no public door to these counts; its own significance tests take this one too
             counts = chrf._extract_corpus_statistics([answer(response)], references)[0]
-            found = {key: float(count) for key, count in zip(self._keys[name], counts, strict=True) if count}
-            row |= {self._keys[name][1]: 0.0} | found
+            counts_by_key = {key: float(count) for key, count in zip(self._keys[name], counts, strict=True) if count}
+            row |= {self._keys[name][1]: 0.0} | counts_by_key
         return row
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -193,11 +193,11 @@ def sacre_signature(metric: Metric, references: int | str) -> str:
     return str(metric.get_signature())
 
 
-def checked(sample: Sample, wanted: int | str, scorer: str) -> tuple[str, ...]:
-    found = len(sample.references)
-    if wanted not in ("var", found):
+def checked(sample: Sample, expected: int | str, scorer: str) -> tuple[str, ...]:
+    count = len(sample.references)
+    if expected not in ("var", count):
         raise DataError(
-            f"sample {sample.id} has {found} references, but scorers.{scorer} of its task is set for {wanted}. "
+            f"sample {sample.id} has {count} references, but scorers.{scorer} of its task is set for {expected}. "
             f"Set scorers.{scorer}.references to the number that all samples have, or to var."
         )
     return sample.references

@@ -41,9 +41,9 @@ class Source(Spec):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Source:
-        given = [kind for kind in ("hf", "pypi", "url", "file") if getattr(self, kind)]
-        if len(given) != 1:
-            raise ValueError(f"a source names exactly one of hf, pypi, url, file; this one names {given or 'none'}")
+        kinds = [kind for kind in ("hf", "pypi", "url", "file") if getattr(self, kind)]
+        if len(kinds) != 1:
+            raise ValueError(f"a source names exactly one of hf, pypi, url, file; this one names {kinds or 'none'}")
         if self.hf and (self.hf.count("/") < 2 or not self.revision):
             raise ValueError('an hf source is "owner/repo/path/in/repo", with a revision')
         if self.pypi and len(self.members) != len(self.pypi):

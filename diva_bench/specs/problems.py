@@ -23,7 +23,7 @@ SAID: Mapping[str, str] = {
     "string_unicode": "must be text of whole characters",
     "string_too_short": "must have {min_length} characters or more",
     "string_too_long": "must have {max_length} characters or fewer",
-    "string_pattern_mismatch": "is not written as it must be (as a regular expression: {pattern})",
+    "string_pattern_mismatch": "does not match the pattern {pattern}",
     "bool_type": _TRUTH,
     "bool_parsing": _TRUTH,
     "int_type": _WHOLE,
@@ -79,7 +79,7 @@ def said(problem: Mapping[str, Any]) -> str:
     """What is wrong with a value and what is allowed, without the key and without a full stop. `problem`: one of
     `ValidationError.errors()`."""
     kind, context = problem["type"], dict(problem.get("ctx") or {})
-    words = SAID.get(kind, "is not what belongs here").format_map(_Plain(context))
+    words = SAID.get(kind, "is not allowed here").format_map(_Plain(context))
     whole = kind == "value_error" and isinstance(problem["input"], Mapping)  # what it is about, the error names itself
     if kind in ("missing", "extra_forbidden") or whole:
         return words.removesuffix(".")

@@ -30,12 +30,12 @@ def fill(template: str, fields: Mapping[str, str], where: str) -> str:
 def check(task: TaskSpec, samples: Iterable[Sample]) -> None:
     """Raises SpecError where a sample lacks a field that the prompt, or one of its other wordings, asks for."""
     texts = [task.prompt, task.system or "", *task.prompts]
-    wanted = {name for text in texts for name in FIELD.findall(text)} - task.fields.keys()
-    wanted -= {"choices"} if task.choices else set()
-    for sample in samples if wanted else ():
-        if lacking := sorted(wanted - sample.fields.keys()):
+    fields = {name for text in texts for name in FIELD.findall(text)} - task.fields.keys()
+    fields -= {"choices"} if task.choices else set()
+    for sample in samples if fields else ():
+        if missing := sorted(fields - sample.fields.keys()):
             raise SpecError(
-                f"task {task.name}: the prompt asks for {{{lacking[0]}}}, which sample {sample.id!r} does not have as text; "
+                f"task {task.name}: the prompt asks for {{{missing[0]}}}, which sample {sample.id!r} does not have as text; "
                 f"the fields there are: {', '.join(sorted({**task.fields, **sample.fields}))}."
             )
 
@@ -69,8 +69,8 @@ def build(
 
 def questions(task: TaskSpec, samples: Sequence[Sample]) -> str:
     """sha256 of what every sample's prompt and system message say, as rendered, in the order of ids."""
-    asked = (build(task, sample, frozenset()) for sample in sorted(samples, key=lambda s: s.id))
-    return digest_of_rows([request.id, request.prompt, request.system] for request in asked)
+    requests = (build(task, sample, frozenset()) for sample in sorted(samples, key=lambda s: s.id))
+    return digest_of_rows([request.id, request.prompt, request.system] for request in requests)
 
 
 # ---------------------------------------------------------------- wordings
@@ -79,13 +79,13 @@ def questions(task: TaskSpec, samples: Sequence[Sample]) -> str:
 def changed(task: TaskSpec, text: str | None, system: str | None, max_new_tokens: int | None) -> TaskSpec:
     """The task with another prompt, system message ("": none) or length of answers; None leaves one as it is. What differs
     from the task's own is in `TaskSpec.overrides`."""
-    asked = {
+    values = {
         "prompt": task.prompt if text is None else text,
         "system": task.system if system is None else system or None,
         "max_new_tokens": task.decode.max_new_tokens if max_new_tokens is None else max_new_tokens,
     }
     own = {"prompt": task.prompt, "system": task.system, "max_new_tokens": task.decode.max_new_tokens}
-    return again(task, {key: value for key, value in asked.items() if value != own[key]})
+    return again(task, {key: value for key, value in values.items() if value != own[key]})
 
 
 def again(task: TaskSpec, overrides: Mapping[str, Any]) -> TaskSpec:
@@ -130,8 +130,8 @@ def label_orders(choices: tuple[str, ...], count: int, seed: str) -> list[tuple[
     """`count` orders of labels, the given one first; every order comes equally often, give or take one."""
     orders, draw = [choices], 0
     while len(orders) < count:
-        drawn = tuple(sorted(choices, key=lambda c: hashlib.sha256(f"{seed}:{draw}:{c}".encode()).digest()))
+        draws = tuple(sorted(choices, key=lambda c: hashlib.sha256(f"{seed}:{draw}:{c}".encode()).digest()))
         draw += 1
-        if orders.count(drawn) <= len(orders) // math.factorial(len(choices)):
-            orders.append(drawn)
+        if orders.count(draws) <= len(orders) // math.factorial(len(choices)):
+            orders.append(draws)
     return orders

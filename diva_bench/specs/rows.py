@@ -54,20 +54,20 @@ class Rows:
         return any(column in row.values for row in self.rows)
 
 
-def rows_of(given: Any, audio: str, text: Sequence[str]) -> Rows:
-    """`given`: an iterable of mappings, column -> value. `audio`: the column of the clip. `text`: columns whose numbers are
+def rows_of(table: Any, audio: str, text: Sequence[str]) -> Rows:
+    """`table`: an iterable of mappings, column -> value. `audio`: the column of the clip. `text`: columns whose numbers are
     read as text (ids, references).
 
     Raises DataError where a row, or its clip, is not what it may be.
     """
-    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+    if isinstance(table, str | bytes | Mapping) or not isinstance(table, Iterable):
         raise DataError(
-            f"rows: {_kind(given)} is no list of rows. Allowed: an iterable of mappings, column -> value; "
+            f"rows: {_kind(table)} is no list of rows. Allowed: an iterable of mappings, column -> value; "
             "Task.from_pandas takes a DataFrame, Task.from_dataset a datasets.Dataset."
         )
-    rows = tuple(_row(number, values, audio, text) for number, values in enumerate(given))
+    rows = tuple(_row(number, values, audio, text) for number, values in enumerate(table))
     if not rows:
-        raise DataError("rows: there is none. A task needs one at least.")
+        raise DataError("rows: there are none. A task needs at least one.")
     return Rows(rows)
 
 
@@ -127,8 +127,8 @@ def rows_of_dataset(dataset: Any, audio: str, text: Sequence[str]) -> Rows:
 
 
 def _encoded(cell: Any) -> bytes | None:
-    found = cell.get("bytes") if isinstance(cell, Mapping) else None
-    return found if isinstance(found, bytes) else None
+    content = cell.get("bytes") if isinstance(cell, Mapping) else None
+    return content if isinstance(content, bytes) else None
 
 
 def _cell(dataset: Any, number: int, audio: str) -> bytes:
@@ -145,10 +145,10 @@ def _row(number: int, values: Any, audio: str, text: Sequence[str]) -> Row:
     if strange := [name for name in values if not isinstance(name, str)]:
         raise DataError(f"{where}: the column {strange[0]!r} is no text; columns have names.")
     sound = sound_of(values.get(audio), where, audio)
-    kept = {name: _plain(value) for name, value in values.items() if name != audio}
+    columns = {name: _plain(value) for name, value in values.items() if name != audio}
     for name in text:
-        kept |= {name: _text(kept[name])} if name in kept else {}
-    return Row({NUMBER: str(number), **kept}, sound)
+        columns |= {name: _text(columns[name])} if name in columns else {}
+    return Row({NUMBER: str(number), **columns}, sound)
 
 
 def _plain(value: Any) -> Any:
@@ -269,5 +269,5 @@ def _sha256(encoded: bytes) -> str:
 
 def _kind(value: Any) -> str:
     """What a value is, for messages: "3 (int)"; long ones by their type alone."""
-    said = repr(value) if isinstance(value, str | int | float | bool | None) else ""
-    return f"{said} ({type(value).__name__})" if 0 < len(said) < 60 else f"a {type(value).__name__}"
+    text = repr(value) if isinstance(value, str | int | float | bool | None) else ""
+    return f"{text} ({type(value).__name__})" if 0 < len(text) < 60 else f"a {type(value).__name__}"

@@ -85,7 +85,7 @@ class TaskFile(Spec):
     def _can_be_filled(cls, value: Any) -> Any:
         for text in (value,) if isinstance(value, str) else value or ():
             if not text.strip():
-                raise ValueError("must say something; it is empty")
+                raise ValueError("must not be empty")
             rest, before = FIELD.sub("", text), ""
             while rest != before:  # JSON that an answer is to have
                 rest, before = _JSON.sub("", rest), rest
@@ -104,13 +104,13 @@ class TaskFile(Spec):
 
     @model_validator(mode="after")
     def _prompts_ask_the_same(self) -> TaskFile:
-        wanted = set(FIELD.findall(self.prompt))
+        fields = set(FIELD.findall(self.prompt))
         for i, text in enumerate(self.prompts):
-            said = [other.split() for other in (self.prompt, *self.prompts[:i])]
-            if not text.strip() or text.split() in said:
+            earlier_texts = [other.split() for other in (self.prompt, *self.prompts[:i])]
+            if not text.strip() or text.split() in earlier_texts:
                 raise ValueError(f"prompts: number {i + 1} is empty, or says what an earlier one or `prompt` says")
-            if set(FIELD.findall(text)) != wanted:
-                names = ", ".join(f"{{{name}}}" for name in sorted(wanted)) or "no field"
+            if set(FIELD.findall(text)) != fields:
+                names = ", ".join(f"{{{name}}}" for name in sorted(fields)) or "no field"
                 raise ValueError(f"prompts: number {i + 1} must have the fields of `prompt`, {names}")
         return self
 
@@ -131,8 +131,8 @@ class TaskFile(Spec):
         for edition, labels in data.items():
             if strange := [label for label in labels or {} if label not in self.choices]:
                 raise ValueError(
-                    f"labels of {edition}: {strange[0]!r} is none of the choices.{nearest(strange[0], self.choices)} "
-                    f"There is: {', '.join(self.choices)}"
+                    f"labels of {edition}: {strange[0]!r} is not one of the choices.{nearest(strange[0], self.choices)} "
+                    f"Available: {', '.join(self.choices)}"
                 )
         return self
 

@@ -71,7 +71,7 @@ class _Loader(_Parser):  # type: ignore[misc]
 
     def read_mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
         merged: dict[str, Any] = {}
-        found: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise _wrong("a key is a list or a mapping; text that begins with { or [ stands in quotes", key)
@@ -80,11 +80,11 @@ class _Loader(_Parser):  # type: ignore[misc]
                     if not isinstance(under, yaml.MappingNode):
                         raise _wrong("`<<` takes a mapping, or a list of them", key)
                     merged |= self.construct_object(under, deep=True)
-            elif key.value in found:
+            elif key.value in mapping:
                 raise _wrong(f"key {key.value!r} is given twice", key)
             else:
-                found[key.value] = self.construct_object(value, deep=True)
-        return {**merged, **found}
+                mapping[key.value] = self.construct_object(value, deep=True)
+        return {**merged, **mapping}
 
 
 def _wrong(problem: str, node: Any) -> yaml.constructor.ConstructorError:
@@ -164,10 +164,10 @@ def _refuse_depth(text: str) -> None:
             raise _wrong(f"more than {_DEEPEST} lists and mappings in one another", event)
 
 
-def _count(node: yaml.Node, known: dict[int, int]) -> int:
+def _count(node: yaml.Node, counts: dict[int, int]) -> int:
     """How many values a node stands for. Raises where they are too many, one is part of itself, or its tag is not data."""
-    if id(node) not in known:
-        known[id(node)] = _MOST + 1  # until it is counted: one that is part of itself has no end
+    if id(node) not in counts:
+        counts[id(node)] = _MOST + 1  # until it is counted: one that is part of itself has no end
         inner: list[yaml.Node] = []
         kinds = _SCALARS
         if isinstance(node, yaml.ScalarNode) and not node.value.isascii() and _HALF.search(node.value):
@@ -177,14 +177,14 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
         elif isinstance(node, yaml.SequenceNode):
             inner, kinds = node.value, {"seq"}
         if node.tag.removeprefix(_TAG) not in kinds:
-            said = node.tag.replace(_TAG, "!!")
+            tag = node.tag.replace(_TAG, "!!")
             raise _wrong(
-                f"tag {said!r} is not read here; allowed: {', '.join(sorted(f'!!{kind}' for kind in kinds))}", node
+                f"tag {tag!r} is not read here; allowed: {', '.join(sorted(f'!!{kind}' for kind in kinds))}", node
             )
-        known[id(node)] = 1 + sum(_count(part, known) for part in inner)
-    if known[id(node)] > _MOST:
+        counts[id(node)] = 1 + sum(_count(part, counts) for part in inner)
+    if counts[id(node)] > _MOST:
         raise _wrong(f"more than {_MOST:,} values, or an alias that is part of what it names", node)
-    return known[id(node)]
+    return counts[id(node)]
 
 
 def read_yaml(path: Path, schema: type[S]) -> S:
@@ -211,12 +211,12 @@ def _explain(
         return f"{where}: unknown key {key!r}.{nearest(str(keys[-1]), allowed)} Allowed here: {', '.join(allowed)}."
     if problem["type"] == "missing":
         return f"{where}: key {key!r} is missing."
-    said = problems.said(problem)
+    explanation = problems.said(problem)
     if problem["type"] == "string_type":
-        said += "; put it in quotes"
+        explanation += "; put it in quotes"
     if problem["type"] == "model_type":
-        said += f". Its keys: {', '.join(_allowed(schema, keys))}"
-    return f"{where}: {key}: {said[:600].removesuffix('.').removesuffix('?')}{'?' if said.endswith('?') else '.'}"
+        explanation += f". Its keys: {', '.join(_allowed(schema, keys))}"
+    return f"{where}: {key}: {explanation[:600].removesuffix('.').removesuffix('?')}{'?' if explanation.endswith('?') else '.'}"
 
 
 def _line(node: yaml.Node | None, loc: tuple[Any, ...]) -> int:
@@ -241,12 +241,12 @@ def _allowed(schema: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
     """The keys allowed at `loc` inside `schema`, found by walking the annotations."""
     models: list[type[BaseModel]] = [schema]
     for part in loc:
-        found = [
+        names = [
             inner
             for model in models
             for inner in _models_in(model.model_fields[part].annotation if part in model.model_fields else None)
         ]
-        models = found or models
+        models = names or models
     return sorted({name for model in models for name in model.model_fields})
 
 

@@ -180,7 +180,7 @@ def resample(sums: Floats | csr_array, resamples: int = RESAMPLES, seed: int = S
     benchmarks/bootstrap.py.
     """
     clusters, width = sums.shape
-    drawn = np.empty((resamples, width))
+    draws = np.empty((resamples, width))
     if not clusters or not width:
         return np.zeros((resamples, width))
     ones = np.ones(_BLOCK * clusters)
@@ -190,11 +190,11 @@ def resample(sums: Floats | csr_array, resamples: int = RESAMPLES, seed: int = S
     def draw(block: int) -> None:
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(first // _BLOCK + block,))))
         picked = rng.integers(0, clusters, _BLOCK * clusters, dtype=np.int32).astype(starts.dtype, copy=False)
-        into = drawn[block * _BLOCK : (block + 1) * _BLOCK]
+        into = draws[block * _BLOCK : (block + 1) * _BLOCK]
         into[:] = add(csr_array((ones, picked, starts), shape=(_BLOCK, clusters)))[: len(into)]
 
     in_threads(draw, -(-resamples // _BLOCK))
-    return drawn
+    return draws
 
 
 def in_threads(work: Callable[[int], T], count: int) -> list[T]:
@@ -238,9 +238,9 @@ def bootstrap(
     keys, matrix = stack([rows[i] for i in keep])
     sums = cluster_sums(matrix, [clusters[i] for i in keep])
     point = reduce(unstack(keys, total(matrix)))
-    drawn = resampled(sums, lambda summed: reduce(unstack(keys, summed)), resamples, seed)
+    draws = resampled(sums, lambda summed: reduce(unstack(keys, summed)), resamples, seed)
     return {
-        name: Estimate(float(value), interval(drawn[name]), n=len(keep), clusters=sums.shape[0])
+        name: Estimate(float(value), interval(draws[name]), n=len(keep), clusters=sums.shape[0])
         for name, value in point.items()
     }
 
@@ -271,24 +271,24 @@ def paired(
         theirs = reduce(unstack(other_keys, summed[..., len(keys) :]))
         return {name: ours[name] - theirs[name] for name in ours if name in theirs}
 
-    drawn = resampled(sums, differences, resamples, seed)
+    draws = resampled(sums, differences, resamples, seed)
     return {
         name: Difference(
-            float(value), interval(drawn[name]), n=len(keep), clusters=sums.shape[0], p=two_sided(drawn[name])
+            float(value), interval(draws[name]), n=len(keep), clusters=sums.shape[0], p=two_sided(draws[name])
         )
         for name, value in differences(total(both)).items()
     }
 
 
-def two_sided(drawn: Floats) -> float:
+def two_sided(draws: Floats) -> float:
     """Bootstrap p-value of resampled differences, shape (B,): twice the share on the rarer side of 0.
 
     A draw of exactly 0 counts for both sides, and the point itself as one more draw (Davison and Hinkley 1997, 4.11), so
     that p is never 0: at least 2 / (B + 1). It is below 0.05 where the 95 % interval leaves out 0, give or take a draw.
     """
-    rounded = np.round(drawn, _DIGITS)
+    rounded = np.round(draws, _DIGITS)
     rarer = 1 + min(np.count_nonzero(rounded <= 0), np.count_nonzero(rounded >= 0))
-    return min(1.0, 2 * rarer / (len(drawn) + 1))
+    return min(1.0, 2 * rarer / (len(draws) + 1))
 
 
 def holm(ps: Sequence[float]) -> list[float]:

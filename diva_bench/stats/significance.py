@@ -68,9 +68,9 @@ class Lineup:
 
     def difference(self, metric: str, first: int, second: int) -> Difference:
         """Score of `first` minus score of `second`, as `stats.paired` has it."""
-        drawn = self.drawn[metric][first] - self.drawn[metric][second]
+        draws = self.drawn[metric][first] - self.drawn[metric][second]
         value = float(self.point[metric][first] - self.point[metric][second])
-        return Difference(value, interval(drawn), self.n, self.clusters, p=two_sided(drawn))
+        return Difference(value, interval(draws), self.n, self.clusters, p=two_sided(draws))
 
     def standard_error(self, metric: str, first: int, second: int) -> float:
         """Of the paired difference: the standard deviation of its resamples."""
@@ -116,21 +116,21 @@ def _lined(tables: Sequence[_Table], reduce: Reduce, n: int, resamples: int, see
     edges = np.cumsum([0, *(len(keys) for keys, _, _ in tables)])
 
     def scores(summed: Floats) -> dict[str, Floats]:
-        found = [
+        values = [
             reduce(unstack(keys, summed[..., edges[s] : edges[s + 1]])) if keys else {}
             for s, (keys, _, _) in enumerate(tables)
         ]
-        shared = [name for name in found[0] if all(name in other for other in found)]
-        return {name: np.stack([one[name] for one in found]) for name in shared}
+        shared = [name for name in values[0] if all(name in other for other in values)]
+        return {name: np.stack([one[name] for one in values]) for name in shared}
 
     point = scores(np.concatenate([whole for _, _, whole in tables]))
     return Lineup(point, resampled(together, scores, resamples, seed), n, together.shape[0])
 
 
-def rank_intervals(drawn: Floats, *, higher_is_better: bool = True) -> list[tuple[int, int]]:
+def rank_intervals(draws: Floats, *, higher_is_better: bool = True) -> list[tuple[int, int]]:
     """95 % interval of every system's rank from resampled scores (S, B): in each resample a rank is 1 + how many are
     better, so equals share the better one; both ends are ranks that occurred."""
-    signed = np.round(drawn if higher_is_better else -drawn, _DIGITS)
+    signed = np.round(draws if higher_is_better else -draws, _DIGITS)
     ranks = np.stack([1 + (signed > one).sum(axis=0) for one in signed])
     ends = np.quantile(ranks, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1, method="inverted_cdf")
     return [(int(low), int(high)) for low, high in ends.T]
@@ -242,8 +242,8 @@ def randomisation(
     def larger(block: int) -> dict[str, int]:
         swap = _every_swap(count, block) if exact else _swaps(count, trials, seed, block)
         moved = swap @ change
-        found = _gaps(keys, first + moved, second - moved, reduce, shared)
-        return {name: int(np.count_nonzero(gap >= seen[name] - _ALIKE)) for name, gap in found.items()}
+        differences = _gaps(keys, first + moved, second - moved, reduce, shared)
+        return {name: int(np.count_nonzero(gap >= seen[name] - _ALIKE)) for name, gap in differences.items()}
 
     counts = in_threads(larger, -(-looked // _BLOCK))
     add = 0 if exact else 1  # all swaps hold the one seen; drawn ones need not
@@ -293,14 +293,14 @@ def jackknife(
     fewer than two."""
     keep = [i for i, pair in enumerate(zip(rows, others, strict=True)) if all(pair)]
     names = [clusters[i] for i in keep]
-    found: list[tuple[Mapping[str, Floats], Mapping[str, Floats]]] = []
+    parts: list[tuple[Mapping[str, Floats], Mapping[str, Floats]]] = []
     for system in (rows, others):
         keys, matrix = stack([system[i] for i in keep])
         sums = cluster_sums(matrix, names)
         if sums.shape[0] < 2:
             return {}
-        found.append(_with_and_without(keys, sums, reduce))
-    (ours, our_left), (theirs, their_left) = found
+        parts.append(_with_and_without(keys, sums, reduce))
+    (ours, our_left), (theirs, their_left) = parts
     return {
         name: left_out(float(ours[name] - theirs[name]), our_left[name] - their_left[name])
         for name in ours
@@ -371,15 +371,15 @@ def gaps(
     if reference not in at:
         raise ValueError(f"no answer has the value {reference!r}; there is: {', '.join(sorted(at))}")
     theirs = {clusters[i] for i in at[reference]}
-    found = {}
+    result = {}
     for value in sorted(at.keys() - {reference}):
         shared = theirs & {clusters[i] for i in at[value]}
         if shared:
             sides = [[i for i in side if clusters[i] in shared] for side in (at[value], at[reference])]
             tables = [_sums([rows[i] for i in side], [clusters[i] for i in side]) for side in sides]
-            lined = _lined(tables, reduce, len(sides[0]), resamples, seed)
-            found[value] = {name: lined.difference(name, 0, 1) for name in lined.point}
-    return found
+            lineup = _lined(tables, reduce, len(sides[0]), resamples, seed)
+            result[value] = {name: lineup.difference(name, 0, 1) for name in lineup.point}
+    return result
 
 
 # ---------------------------------------------------------------- as sacreBLEU does it
@@ -399,13 +399,13 @@ def sacrebleu_bootstrap(
         times = np.bincount(rng.choice(len(rows), size=len(rows), replace=True), minlength=len(rows)).astype(np.float64)
         ours[at], theirs[at] = times @ first, times @ second
     seen, scores = [], []
-    for names, matrix, drawn in ((keys, first, ours), (other_keys, second, theirs)):
+    for names, matrix, draws in ((keys, first, ours), (other_keys, second, theirs)):
         seen.append(reduce(unstack(names, total(matrix))))
-        scores.append(reduce(unstack(names, drawn)))
-    found: dict[str, float] = {}
+        scores.append(reduce(unstack(names, draws)))
+    p_values: dict[str, float] = {}
     for name in (name for name in seen[0] if name in seen[1]):
         difference = abs(float(seen[0][name] - seen[1][name]))
         gap = np.abs(scores[0][name] - scores[1][name])
         above = np.count_nonzero(gap - gap.mean() > difference)
-        found[name] = (above + 1) / (samples + 1) if difference > _ALIKE else 1.0
-    return found
+        p_values[name] = (above + 1) / (samples + 1) if difference > _ALIKE else 1.0
+    return p_values

@@ -82,13 +82,13 @@ class ArrayCache:
         segment, first, rows = self._where[key]
         path = self.folder / f"{segment:06d}.bin"
         start, count = first * self.width * self.dtype.itemsize, rows * self.width
-        found = np.fromfile(path, self.dtype, count=count, offset=start)
-        if len(found) < count:
+        array = np.fromfile(path, self.dtype, count=count, offset=start)
+        if len(array) < count:
             raise StoreError(
                 f"{path}: is shorter than {path.with_suffix('.jsonl').name} beside it says. Delete the folder; the next "
                 "training makes it again."
             )
-        return found.reshape(rows, self.width)
+        return array.reshape(rows, self.width)
 
     def append(self, group: Group) -> None:
         """Store a group, all of it or nothing."""

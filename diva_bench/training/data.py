@@ -92,10 +92,10 @@ class Clips:
         quantile = {f"{p} %": counts[(len(counts) - 1) * p // 100] for p in (5, 50, 95)}
         return {**quantile, "most": counts[-1]}
 
-    def batch(self, chosen: Sequence[int], variants: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+    def batch(self, selection: Sequence[int], variants: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """Stored states (B, T, D) float32 and mask (B, T)."""
-        variants = variants or [0] * len(chosen)
-        rows = [self.store[variant_key(self.items[i].key, v)] for i, v in zip(chosen, variants, strict=True)]
+        variants = variants or [0] * len(selection)
+        rows = [self.store[variant_key(self.items[i].key, v)] for i, v in zip(selection, variants, strict=True)]
         states = torch.zeros(len(rows), max(len(r) for r in rows), self.store.width)
         mask = torch.zeros(states.shape[:2], dtype=torch.bool)
         for b, row in enumerate(rows):
@@ -103,11 +103,11 @@ class Clips:
             mask[b, : len(row)] = True
         return states, mask
 
-    def waves(self, chosen: Sequence[int], variants: Sequence[int] | None = None) -> list[Wave]:
+    def waves(self, selection: Sequence[int], variants: Sequence[int] | None = None) -> list[Wave]:
         """Waveforms of clips whose encoded audio is stored."""
-        variants = variants or [0] * len(chosen)
+        variants = variants or [0] * len(selection)
         out = []
-        for i, v in zip(chosen, variants, strict=True):
+        for i, v in zip(selection, variants, strict=True):
             clip = self.items[i]
             sound = audio.decode(self.store[clip.key].tobytes())
             out.append(augment(sound, clip.key, self.config.seed, v).samples)
@@ -130,7 +130,7 @@ def is_dev(text: str, one_in: int) -> bool:
 
 
 def prepare(
-    given: Sequence[str],
+    sources: Sequence[str],
     config: TrainConfig,
     whisper: Whisper,
     tokenize: Callable[[str], list[int]],
@@ -148,13 +148,13 @@ def prepare(
     `made_of`: what tells this encoder from others; `limit`: bytes that the cache may take. Raises DataError where
     nothing is left.
     """
-    _say_what_is_left_out(given, progress)
+    _say_what_is_left_out(sources, progress)
     store = _store(config, whisper, made_of, cache, limit)
     began, skipped, mine = time.perf_counter(), Counter[str](), []
     pending: list[tuple[str, str, Any]] = []
-    known = len(store)
+    cached = len(store)
     with progress.bar("reading and encoding clips", None, "clips") as bar:
-        for position, example in _numbered(given, shard, shards):
+        for position, example in _numbered(sources, shard, shards):
             bar.advance(1)
             if not example.text.strip():
                 skipped["empty text"] += 1
@@ -170,7 +170,7 @@ def prepare(
                 _fill(store, pending, config, whisper)
         _fill(store, pending, config, whisper)
     store.close()
-    spent = time.perf_counter() - began if len(store) > known else 0.0
+    spent = time.perf_counter() - began if len(store) > cached else 0.0
     counts = share([skipped])
     everything = sorted(share(mine))
     store.refresh()
@@ -186,10 +186,10 @@ def prepare(
             continue
         held = is_dev(text, config.held_out)
         items.append(Clip(ident, key, tuple(ids), text, facts["seconds"], held, source))
-    found = Clips(items, dict(sorted(skipped.items())), store, config, spent)
+    clips = Clips(items, dict(sorted(skipped.items())), store, config, spent)
     if not items:
-        raise DataError(f"{', '.join(given)}: no clip that can be used; skipped: {found.skipped or 'none'}.")
-    return found
+        raise DataError(f"{', '.join(sources)}: no clip that can be used; skipped: {clips.skipped or 'none'}.")
+    return clips
 
 
 def _virtual_tokens(config: TrainConfig, seconds: float) -> int:
@@ -200,8 +200,8 @@ def _virtual_tokens(config: TrainConfig, seconds: float) -> int:
     return -(-positions // config.stride)
 
 
-def _say_what_is_left_out(given: Sequence[str], progress: Progress) -> None:
-    for source in given:
+def _say_what_is_left_out(places: Sequence[str], progress: Progress) -> None:
+    for source in places:
         if others := sources.left_out(source):
             some = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
             progress.note(
@@ -210,9 +210,9 @@ def _say_what_is_left_out(given: Sequence[str], progress: Progress) -> None:
             )
 
 
-def _numbered(given: Sequence[str], shard: int, shards: int) -> Iterator[tuple[tuple[int, int], sources.Example]]:
+def _numbered(places: Sequence[str], shard: int, shards: int) -> Iterator[tuple[tuple[int, int], sources.Example]]:
     """((source, running number in it), example) of this process's share."""
-    for s, source in enumerate(given):
+    for s, source in enumerate(places):
         for k, example in enumerate(sources.read(source, shard=shard, shards=shards)):
             yield (s, k * shards + shard), example
 
@@ -223,8 +223,8 @@ def _store(config: TrainConfig, whisper: Whisper, made_of: Any, cache: Path, lim
     about = [made_of, config.dtype, config.window_seconds, config.max_seconds, audio.VERSION]
     about += [config.seed, config.variants, SPEED, GAIN, SNR] if config.variants else []
     # bfloat16 has fewer digits than float16, and normed states are far from its limits
-    kept = "float16" if config.dtype == "bfloat16" else "float32"
-    return ArrayCache(place(cache, "states", about), whisper.config["d_model"], kept, limit)
+    dtype = "float16" if config.dtype == "bfloat16" else "float32"
+    return ArrayCache(place(cache, "states", about), whisper.config["d_model"], dtype, limit)
 
 
 def _fill(store: ArrayCache, pending: list[tuple[str, str, Any]], config: TrainConfig, whisper: Whisper) -> None:

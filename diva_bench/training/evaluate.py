@@ -32,8 +32,8 @@ class TaskSet:
 
 def all_of(run: Run, tasks: TaskSet | None) -> dict[str, float]:
     """For metrics.jsonl: scores on the held-out clips, and with tasks their primary metrics."""
-    found = {f"dev_{name}": value for name, value in dev_scores(run, run.trained.connector).items()}
-    return found | (task_scores(run, tasks) if tasks else {})
+    scores = {f"dev_{name}": value for name, value in dev_scores(run, run.trained.connector).items()}
+    return scores | (task_scores(run, tasks) if tasks else {})
 
 
 def dev_scores(run: Run, connector: AnyConnector) -> dict[str, float]:
@@ -64,11 +64,11 @@ def reduce(totals: Mapping[str, Floats]) -> dict[str, Floats]:
         read = {"align": near[..., 0], "nearest": 100 * near[..., 1]}
     if "words" in totals:
         sums = stats.dense(totals, ["word_errors", "words", "length", "distance", "kept"])
-        errors, words, length, distance, kept = np.moveaxis(sums, -1, 0)
+        errors, words, length, distance, counts = np.moveaxis(sums, -1, 0)
         read |= {
             "read_wer": 100 * stats.ratio(errors, words),
-            "length": stats.ratio(length, kept),
-            "distance": stats.ratio(distance, kept),
+            "length": stats.ratio(length, counts),
+            "distance": stats.ratio(distance, counts),
         }
     return {
         **read,
@@ -79,10 +79,10 @@ def reduce(totals: Mapping[str, Floats]) -> dict[str, Floats]:
 
 
 @torch.no_grad()
-def constant_scores(run: Run, chosen: Sequence[int]) -> dict[str, float]:
+def constant_scores(run: Run, selection: Sequence[int]) -> dict[str, float]:
     """What a connector would score that says the same for every clip: `first_token` of the teacher's commonest first
     token, `kl` of its mean distribution. A score that does not beat these has heard nothing that matters."""
-    firsts = [run.taught[text_key(run.clips.items[i].tokens)][0].astype(np.float32) for i in chosen]
+    firsts = [run.taught[text_key(run.clips.items[i].tokens)][0].astype(np.float32) for i in selection]
     counts: dict[int, int] = {}
     total, entropy = torch.zeros(len(run.frozen.output), device=run.device), 0.0
     for start in range(0, len(firsts), _BATCH):
@@ -99,22 +99,22 @@ def constant_scores(run: Run, chosen: Sequence[int]) -> dict[str, float]:
 
 
 @torch.no_grad()
-def clip_rows(run: Run, connector: AnyConnector, chosen: Sequence[int]) -> list[dict[str, float]]:
-    """One row of additive statistics per clip, in the order of `chosen`: what `reduce` takes."""
-    order = sorted(chosen, key=lambda i: (int(run.clips.lengths[i]), i))
+def clip_rows(run: Run, connector: AnyConnector, selection: Sequence[int]) -> list[dict[str, float]]:
+    """One row of additive statistics per clip, in the order of `selection`: what `reduce` takes."""
+    order = sorted(selection, key=lambda i: (int(run.clips.lengths[i]), i))
     rows: dict[int, dict[str, float]] = {}
     was = connector.training
     connector.eval()
     for start in range(0, len(order), _BATCH):
         part = order[start : start + _BATCH]
         with run.autocast():
-            heard, mask = run.hear(part)
+            states, mask = run.hear(part)
             if run.trained.encoder is not None:
-                heard = run.trained.encoder(heard, mask)
-            virtual, counts = connector(heard, mask)
+                states = run.trained.encoder(states, mask)
+            virtual, counts = connector(states, mask)
             rows |= zip(part, _rows(run, connector, virtual, counts, part), strict=True)
     connector.train(was)
-    return [rows[i] for i in chosen]
+    return [rows[i] for i in selection]
 
 
 def _rows(
@@ -122,13 +122,13 @@ def _rows(
 ) -> list[dict[str, float]]:
     """virtual (B, Q, E), counts (B,) of the clips in `part`."""
     if run.config.alignment == "ctc":
-        told, given = _read_rows(run, connector, virtual, counts, part)
+        reading_rows, inputs = _read_rows(run, connector, virtual, counts, part)
     else:
         anchored = connector.config.queries == "time"  # and without ctc: nothing says which token is where
-        told = [{} for _ in part] if anchored else _aligned_rows(run, virtual, part)
-        given = reading.contents(connector, virtual, counts, run.frozen.llm.embeddings)[0]
+        reading_rows = [{} for _ in part] if anchored else _aligned_rows(run, virtual, part)
+        inputs = reading.contents(connector, virtual, counts, run.frozen.llm.embeddings)[0]
     answers = run.answers(part)
-    student, teacher = run.frozen.study(given, answers), run.teacher(part)
+    student, teacher = run.frozen.study(inputs, answers), run.teacher(part)
     # the states that predict the first token of the answer, whatever follows was distilled too
     firsts = torch.tensor([0, *[1 + len(a) for a in answers[:-1]]], device=run.device).cumsum(0)
     ours, theirs = torch.stack([states[0] for states in student]), teacher[firsts].to(student[0].dtype)
@@ -138,7 +138,7 @@ def _rows(
     distances = (ours - theirs).float().norm(dim=-1)
     return [
         {"clips": 1.0, **row, "distill": float(distances[b]), "kl": float(kl[b]), "agree": float(agree[b])}
-        for b, row in enumerate(told)
+        for b, row in enumerate(reading_rows)
     ]
 
 
@@ -146,16 +146,16 @@ def _aligned_rows(run: Run, virtual: torch.Tensor, part: Sequence[int]) -> list[
     """How near the virtual tokens are to the tokens that they stand for (l2 and ce)."""
     side, embeddings = run.config.aligned, run.frozen.llm.embeddings
     ids = [run.frozen.shifted(run.clips.items[i].tokens, run.config.shift) for i in part]
-    found = [losses.aligned(virtual, b, len(row), side) for b, row in enumerate(ids)]
-    nearest = torch.split(losses.nearest_tokens(torch.cat(found), embeddings), [len(row) for row in ids])
+    states = [losses.aligned(virtual, b, len(row), side) for b, row in enumerate(ids)]
+    nearest = torch.split(losses.nearest_tokens(torch.cat(states), embeddings), [len(row) for row in ids])
     rows = []
     for b, row in enumerate(ids):
-        wanted = torch.tensor(row, device=run.device)
+        targets = torch.tensor(row, device=run.device)
         rows.append(
             {
-                "tokens": float(len(wanted)),
-                "align": float((found[b] - embeddings[wanted]).float().norm(dim=-1).sum()),
-                "hits": float((nearest[b] == wanted).sum()),
+                "tokens": float(len(targets)),
+                "align": float((states[b] - embeddings[targets]).float().norm(dim=-1).sum()),
+                "hits": float((nearest[b] == targets).sum()),
             }
         )
     return rows
@@ -168,14 +168,14 @@ def _read_rows(
     embeddings, vocabulary = run.frozen.llm.embeddings, connector.vocabulary
     assert vocabulary is not None
     read = reading.read(connector, virtual, counts, embeddings)
-    given = [reading.given(connector, virtual[b], one, embeddings) for b, one in enumerate(read)]
+    inputs = [reading.given(connector, virtual[b], one, embeddings) for b, one in enumerate(read)]
     totals = torch.nn.utils.rnn.pad_sequence([one.normaliser for one in read], batch_first=True)
     rows, scorer = [], probe.scorer()
     for b, (i, one) in enumerate(zip(part, read, strict=True)):
         clip = run.clips.items[i]
-        wanted = torch.tensor(clip.tokens, device=run.device)
+        targets = torch.tensor(clip.tokens, device=run.device)
         nats, _, _ = losses.ctc_alignment(
-            virtual[b : b + 1], counts[b : b + 1], [wanted], embeddings, vocabulary, torch.unique(wanted),
+            virtual[b : b + 1], counts[b : b + 1], [targets], embeddings, vocabulary, torch.unique(targets),
             normaliser=totals[b : b + 1, : virtual.shape[1]],
         )  # fmt: skip
         sample = Sample(clip.key, (clip.text,), clip.key)
@@ -183,24 +183,24 @@ def _read_rows(
         nearest = embeddings[torch.tensor(one.tokens, dtype=torch.long, device=run.device)].float()
         rows.append(
             {
-                "tokens": float(len(wanted)),
+                "tokens": float(len(targets)),
                 "align": float(nats),
-                "hits": float(len(wanted) - Levenshtein.distance(one.tokens, clip.tokens)),
+                "hits": float(len(targets) - Levenshtein.distance(one.tokens, clip.tokens)),
                 "word_errors": words["wer.errors"],
                 "words": words["wer.length"],
                 "kept": float(len(one.tokens)),
-                "length": float(given[b].float().norm(dim=-1).sum()) / run.scale["pull"],
-                "distance": float((given[b].float() - nearest).norm(dim=-1).sum()) / run.scale["pull"],
+                "length": float(inputs[b].float().norm(dim=-1).sum()) / run.scale["pull"],
+                "distance": float((inputs[b].float() - nearest).norm(dim=-1).sum()) / run.scale["pull"],
             }
         )
-    return rows, given
+    return rows, inputs
 
 
 def task_scores(run: Run, tasks: TaskSet) -> dict[str, float]:
     """{task}_{metric}: the primary metric on the task's few samples that have audio; {task}_failed: how many of them
     failed and are not in it, where any did."""
     adapter = Diva.of(run.whisper, run.frozen.llm, run.trained.connector, full=run.config.window_seconds is not None)
-    found: dict[str, float] = {}
+    results: dict[str, float] = {}
     for task, scorers, samples in tasks.tasks:
         pairs: list[tuple[Sample, Request]] = [
             (s, prompt.build(task, s, adapter.accepts, audio=audio.decode(s.read()), prior=None, seed=0))
@@ -213,9 +213,9 @@ def task_scores(run: Run, tasks: TaskSet) -> dict[str, float]:
             answers = [response for part in parts for response in generate(adapter, part, "diva")]
         scored = [(s, cleaned(r)) for (s, _), r in zip(pairs, answers, strict=True) if r.status != "error"]
         if failed := len(pairs) - len(scored):
-            found[f"{task.name}_failed"] = failed
+            results[f"{task.name}_failed"] = failed
         for scorer in scorers.values() if scored else ():
             scores = scorer.reduce(stats.totals([scorer.measure(s, r) for s, r in scored]))
             if task.primary in scores:
-                found[f"{task.name}_{task.primary}"] = round(float(scores[task.primary]), 2)
-    return found
+                results[f"{task.name}_{task.primary}"] = round(float(scores[task.primary]), 2)
+    return results

@@ -52,8 +52,8 @@ def export(run: Run, log: list[dict[str, Any]], meter: Meter, where: Mapping[str
 
 def _named(run: Run) -> dict[str, str | None]:
     """What the training was made between, by names that say nothing of somebody's machine."""
-    given = {"encoder": "encoder", "llm": "llm", "start_from": "start"}
-    return {field: run.about[part]["weights"] if part in run.about else None for field, part in given.items()}
+    fields = {"encoder": "encoder", "llm": "llm", "start_from": "start"}
+    return {field: run.about[part]["weights"] if part in run.about else None for field, part in fields.items()}
 
 
 def weights_spec(folder: Path, name: str, description: str) -> dict[str, Any]:

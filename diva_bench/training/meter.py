@@ -47,22 +47,22 @@ class Meter:
     def step(self, step: int, whole: Sequence[int], seconds: float) -> None:
         """`whole`: the clips of all processes; `seconds`: of the wall."""
         clips = [self._run.clips.items[i] for i in whole]
-        heard, tokens = sum(c.seconds for c in clips), sum(len(c.tokens) for c in clips)
+        audio_seconds, tokens = sum(c.seconds for c in clips), sum(len(c.tokens) for c in clips)
         before, after = self._run.frozen.frames[self._run.frozen.frame_of(step)]
         mean = replace(
-            self._work, clip_seconds=heard / len(clips), transcript_tokens=tokens / len(clips),
+            self._work, clip_seconds=audio_seconds / len(clips), transcript_tokens=tokens / len(clips),
             prefix=len(before), suffix=len(after),
         )  # fmt: skip
         flops = step_flops(mean, len(clips), runs_llm=self._run.config.runs_llm(step))
         self.ledger.add_step(
             clips=len(clips),
-            audio_seconds=heard,
+            audio_seconds=audio_seconds,
             flops=flops,
             seconds=seconds,
             peak_bytes=peak_memory_bytes(str(self._run.device)),
         )
         audio, wall, steps = self._marked
-        self._marked = (audio + heard, wall + seconds, steps + 1)
+        self._marked = (audio + audio_seconds, wall + seconds, steps + 1)
 
     @property
     def speed(self) -> float:

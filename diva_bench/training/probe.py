@@ -64,11 +64,11 @@ class Heard:
     source: str
 
 
-def clips(given: Sequence[str], max_seconds: float) -> tuple[list[Heard], dict[str, int]]:
+def clips(places: Sequence[str], max_seconds: float) -> tuple[list[Heard], dict[str, int]]:
     """(clips, how many were skipped by reason). One text is one cluster, whoever says it."""
-    found: list[Heard] = []
+    result: list[Heard] = []
     skipped: dict[str, int] = {}
-    for source in given:
+    for source in places:
         for example in sources.read(source):
             reason, sound = sources.usable(example, max_seconds=max_seconds)
             if sound is None:
@@ -79,10 +79,10 @@ def clips(given: Sequence[str], max_seconds: float) -> tuple[list[Heard], dict[s
                 audio_key(example.audio), (text,), text.lower(), read=_reader(example.audio), seconds=sound.seconds,
                 transcript=text,
             )  # fmt: skip
-            found.append(Heard(sample, _name(source)))
-    if not found:
-        raise DataError(f"{', '.join(given)}: no clip that can be used; skipped: {skipped or 'none'}.")
-    return found, skipped
+            result.append(Heard(sample, _name(source)))
+    if not result:
+        raise DataError(f"{', '.join(places)}: no clip that can be used; skipped: {skipped or 'none'}.")
+    return result, skipped
 
 
 def transcribed(run: Run) -> list[Heard]:
@@ -109,21 +109,21 @@ def _name(source: str) -> str:
 
 
 def repeat(
-    adapter: Adapter, scorer: Wer, heard: Sequence[Heard], progress: Progress, label: str
+    adapter: Adapter, scorer: Wer, clips: Sequence[Heard], progress: Progress, label: str
 ) -> tuple[list[Row], int]:
-    """(rows of word errors in the order of `heard`, {} where asking failed; how many failed). Clips of like length are
+    """(rows of word errors in the order of `clips`, {} where asking failed; how many failed). Clips of like length are
     asked together."""
-    order = sorted(range(len(heard)), key=lambda i: (heard[i].sample.seconds, heard[i].sample.id))
-    rows: list[Row] = [{} for _ in heard]
+    order = sorted(range(len(clips)), key=lambda i: (clips[i].sample.seconds, clips[i].sample.id))
+    rows: list[Row] = [{} for _ in clips]
     failed = 0
-    with progress.bar(f"repeat x {label}", len(heard), "clips") as bar:
+    with progress.bar(f"repeat x {label}", len(clips), "clips") as bar:
         for start in range(0, len(order), _BATCH):
             part = order[start : start + _BATCH]
-            answers = generate(adapter, [_request(heard[i].sample, adapter.accepts) for i in part], label)
+            answers = generate(adapter, [_request(clips[i].sample, adapter.accepts) for i in part], label)
             for i, answer in zip(part, answers, strict=True):
                 failed += answer.status == "error"
                 blank = answer if answer.status == "ok" else Response(answer.id, status="unsupported")
-                rows[i] = {} if answer.status == "error" else scorer.measure(heard[i].sample, blank)
+                rows[i] = {} if answer.status == "error" else scorer.measure(clips[i].sample, blank)
             bar.advance(len(part))
     return rows, failed
 
@@ -140,22 +140,22 @@ def _request(sample: Sample, accepts: frozenset[str]) -> Request:
 
 
 def estimates(
-    rows: Sequence[Row], heard: Sequence[Heard], reduce: stats.Reduce
+    rows: Sequence[Row], clips: Sequence[Heard], reduce: stats.Reduce
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Group -> metric -> {value, low, high, n, clusters}. Groups: "all", and, where there is more than one of a kind, every
     source and every range of words that texts have (a connector is lost beyond the lengths that it was trained on)."""
-    members: dict[str, list[int]] = {"all": list(range(len(heard)))}
-    sources, lengths = [h.source for h in heard], [_length(h) for h in heard]
+    members: dict[str, list[int]] = {"all": list(range(len(clips)))}
+    sources, lengths = [h.source for h in clips], [_length(h) for h in clips]
     for names in (sources, lengths):
         if len(set(names)) > 1:
             for name in sorted(set(names), key=names.index if names is sources else _LENGTHS.index):
                 members[name] = [i for i, other in enumerate(names) if other == name]
     out: dict[str, dict[str, dict[str, float]]] = {}
     for name, group in members.items():
-        chosen = [i for i in group if rows[i]]
-        if not chosen:
+        selection = [i for i in group if rows[i]]
+        if not selection:
             continue
-        got = stats.bootstrap([rows[i] for i in chosen], [heard[i].sample.cluster for i in chosen], reduce)
+        got = stats.bootstrap([rows[i] for i in selection], [clips[i].sample.cluster for i in selection], reduce)
         out[name] = {metric: _numbers(estimate) for metric, estimate in got.items()}
     return out
 
@@ -170,12 +170,12 @@ def differences(
 ) -> dict[str, dict[str, float]]:
     """metric -> {value, low, high, n, clusters, p} of a connector minus the base, over the clips that both have: which
     are too long depends on queries and tokenizer. Empty where they have none in common."""
-    found, theirs = ({h.sample.id: row for row, h in zip(*side, strict=True)} for side in (ours, base))
+    ours_by_id, theirs = ({h.sample.id: row for row, h in zip(*side, strict=True)} for side in (ours, base))
     clusters = {h.sample.id: h.sample.cluster for h in base[1]}
-    ids = sorted(found.keys() & theirs.keys())
+    ids = sorted(ours_by_id.keys() & theirs.keys())
     if not ids:
         return {}
-    got = stats.paired([found[i] for i in ids], [theirs[i] for i in ids], [clusters[i] for i in ids], reduce)
+    got = stats.paired([ours_by_id[i] for i in ids], [theirs[i] for i in ids], [clusters[i] for i in ids], reduce)
     return {metric: {**_numbers(estimate), "p": estimate.p} for metric, estimate in got.items()}
 
 

@@ -44,12 +44,12 @@ class Trained(nn.Module):
         super().__init__()
         self.connector, self.encoder = connector, encoder
 
-    def forward(self, heard: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Encoder states (B, T, D), or features (B, bins, 2T) where the encoder is trained -> virtual tokens (B, Q, E),
         and how many of each row's are real (B,)."""
         if self.encoder is not None:
-            heard = self.encoder(heard, mask)
-        return self.connector(heard, mask)  # type: ignore[no-any-return]
+            states = self.encoder(states, mask)
+        return self.connector(states, mask)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -80,20 +80,22 @@ class Run:
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16")
 
-    def answers(self, chosen: Sequence[int]) -> list[list[int]]:
-        return [self.taught.facts(text_key(self.clips.items[i].tokens))["answer"] for i in chosen]
+    def answers(self, selection: Sequence[int]) -> list[list[int]]:
+        return [self.taught.facts(text_key(self.clips.items[i].tokens))["answer"] for i in selection]
 
-    def teacher(self, chosen: Sequence[int]) -> Tensor:
+    def teacher(self, selection: Sequence[int]) -> Tensor:
         """Stored states of several clips' transcripts, end to end: (M, E) float32."""
-        rows = [torch.from_numpy(self.taught[text_key(self.clips.items[i].tokens)].astype(np.float32)) for i in chosen]
+        rows = [
+            torch.from_numpy(self.taught[text_key(self.clips.items[i].tokens)].astype(np.float32)) for i in selection
+        ]
         return torch.cat(rows).to(self.device)
 
-    def lesson(self, chosen: Sequence[int], frame: int) -> tuple[list[list[int]], Tensor]:
+    def lesson(self, selection: Sequence[int], frame: int) -> tuple[list[list[int]], Tensor]:
         """(teacher's answers without their first tokens, its states (M, E) end to end) for clips in a frame: stored ones
         for the bare turn, computed now for a turn with an instruction."""
         if not frame:
-            return self.answers(chosen), self.teacher(chosen)
-        texts = [self.clips.items[i].tokens for i in chosen]
+            return self.answers(selection), self.teacher(selection)
+        texts = [self.clips.items[i].tokens for i in selection]
         answers = self.frozen.answers(texts, self.config.distill_positions, frame)
         return answers, torch.cat(self.frozen.teach(texts, answers, frame)).float().clone()  # out of inference mode
 
@@ -109,18 +111,18 @@ class Run:
         sixth as many of all; a function of step and seed, the same in all processes."""
         rng = torch.Generator().manual_seed(int(digest([self.config.seed, step, "candidates"])[:15], 16))
         own = torch.tensor([t for i in whole for t in self.clips.items[i].tokens])
-        known = self.clips.known
-        some = known[torch.randperm(len(known), generator=rng)[: self.config.negatives]]
+        vocabulary = self.clips.known
+        some = vocabulary[torch.randperm(len(vocabulary), generator=rng)[: self.config.negatives]]
         others = torch.randint(len(self.frozen.llm.embeddings), (self.config.negatives // 6,), generator=rng)
         classes: Tensor = torch.unique(torch.cat([own, some, others]))
         return classes.to(self.device)
 
-    def hear(self, chosen: Sequence[int], variants: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+    def hear(self, selection: Sequence[int], variants: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """What `trained` takes: from the store, or by the frozen encoder now, or features for a trained one."""
         if self.config.cache_states:
-            states, mask = self.clips.batch(chosen, variants)
+            states, mask = self.clips.batch(selection, variants)
             return states.to(self.device), mask.to(self.device)
-        waves, full = self.clips.waves(chosen, variants), self.config.window_seconds is not None
+        waves, full = self.clips.waves(selection, variants), self.config.window_seconds is not None
         if self.config.train_encoder:
             return self.whisper.features(waves, full)
         states, mask = self.whisper.encode(waves, full)
@@ -140,7 +142,7 @@ def prepare(
     whisper_dir: Path,
     llm_dir: Path,
     start_dir: Path | None = None,
-    given: Sequence[str],
+    sources: Sequence[str],
     output: Path,
     cache: Path,
     progress: Progress,
@@ -155,7 +157,9 @@ def prepare(
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))],
     )  # fmt: skip
     if config.both_batch < team.num_processes or config.batch < team.num_processes:
-        raise UserError(f"a batch has fewer clips than there are processes ({team.num_processes}); raise --batch.")
+        raise UserError(
+            f"a batch has fewer clips than there are processes ({team.num_processes}); raise `batch` (--set batch=N)."
+        )
     if team.device.type == "cuda" and config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -178,7 +182,7 @@ def prepare(
     }
     started = _started(start_dir, config, whisper, frozen) if start_dir else None
     clips = data.prepare(
-        given, config, whisper, frozen.llm.tokens,
+        sources, config, whisper, frozen.llm.tokens,
         made_of=[about["encoder"], whole(whisper_dir)], cache=cache, limit=cache_bytes, progress=progress,
         shard=team.process_index, shards=team.num_processes, share=lambda mine: _gather(team, mine),
     )  # fmt: skip
@@ -194,7 +198,7 @@ def prepare(
     trained = Trained(connector, whisper.encoder.requires_grad_(True) if config.train_encoder else None)
     scale = _scale(config, frozen, clips, taught)
     return Run(
-        config, list(given), output, about, whisper, frozen, trained.to(team.device), clips, taught, scale, team,
+        config, list(sources), output, about, whisper, frozen, trained.to(team.device), clips, taught, scale, team,
         before=training_record(start_dir) if start_dir else {},
     )  # fmt: skip
 
@@ -206,7 +210,7 @@ def _in_format(config: TrainConfig, team: Accelerator, progress: Progress) -> Tr
     if (config.dtype, dtype) == ("auto", "float32"):
         how = provenance.bfloat16(device)
         here = f"bfloat16 on this {team.device.type}: {how}"
-        progress.note(f"training in float32; {here}; --set dtype=bfloat16 takes it all the same")
+        progress.note(f"training in float32; {here}; --set dtype=bfloat16 uses it anyway")
     return replace(config, dtype=dtype)
 
 
@@ -240,11 +244,11 @@ def _started(folder: Path, config: TrainConfig, whisper: Whisper, frozen: Frozen
     UserError where it is of another size than `config` asks for or heard another window."""
     full = checkpoint.fits(folder, whisper, frozen.llm.embeddings)
     connector = checkpoint.load(folder)
-    wanted, found = (
+    expected, actual = (
         asdict(c) for c in (model.sized(config, whisper, frozen.llm.embeddings.shape[1]), connector.config)
     )
-    wanted["window_seconds"], found["window_seconds"] = config.window_seconds, 30.0 if full else None
-    if other := [f"{name} {found[name]}, not {wanted[name]}" for name in wanted if found[name] != wanted[name]]:
+    expected["window_seconds"], actual["window_seconds"] = config.window_seconds, 30.0 if full else None
+    if other := [f"{name} {actual[name]}, not {expected[name]}" for name in expected if actual[name] != expected[name]]:
         raise UserError(
             f"start_from {config.start_from}: its connector has {'; '.join(other)}. Set the same, or start from another."
         )
@@ -274,8 +278,8 @@ def _teach(
     turn all."""
     positions = config.distill_positions
     about = [made_of, frozen.template, config.dtype, positions]
-    kept = "float16" if config.dtype == "bfloat16" else "float32"
-    store = ArrayCache(place(cache, "teacher", about), frozen.llm.embeddings.shape[1], kept, limit)
+    dtype = "float16" if config.dtype == "bfloat16" else "float32"
+    store = ArrayCache(place(cache, "teacher", about), frozen.llm.embeddings.shape[1], dtype, limit)
     groups: list[list[tuple[int, ...]]] = []
     for part in [clips.dev, *([clips.train] if config.stores_teacher else [])]:
         texts = sorted({clips.items[i].tokens for i in part}, key=lambda t: (len(t), t))

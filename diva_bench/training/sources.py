@@ -78,8 +78,8 @@ def left_out(source: str) -> list[str]:
     """Parquet files of a folder that are not read, since others there are called train-*.parquet."""
     if source.startswith("hub:") or not Path(source).expanduser().is_dir():
         return []
-    found, files = _found(source), _files(source)
-    every = disk.listed(found.path, "*.parquet") if found.source == PARQUET else []
+    form, files = _found(source), _files(source)
+    every = disk.listed(form.path, "*.parquet") if form.source == PARQUET else []
     return sorted(path.name for path in every if path not in files)
 
 
@@ -104,8 +104,8 @@ def usable(example: Example, *, max_seconds: float) -> tuple[str, Audio | None]:
 def _rows(source: str) -> Iterator[Row]:
     if source.startswith("hub:"):
         return _hub(source)
-    found = _found(source)
-    return _parquet(_files(source)) if found.source == PARQUET else _listed(found)
+    form = _found(source)
+    return _parquet(_files(source)) if form.source == PARQUET else _listed(form)
 
 
 def _found(source: str) -> Found:
@@ -118,34 +118,34 @@ def _found(source: str) -> Found:
 
 def _files(source: str) -> list[Path]:
     """The files that list the rows of a local source, in reading order."""
-    found = _found(source)
-    if found.source != PARQUET:
-        return listings.FORMS[found.source].files(found.path, _split(found))
-    if found.path.is_file():
-        return [found.path]
-    return disk.listed(found.path, "train-*.parquet") or disk.listed(found.path, "*.parquet")
+    form = _found(source)
+    if form.source != PARQUET:
+        return listings.FORMS[form.source].files(form.path, _split(form))
+    if form.path.is_file():
+        return [form.path]
+    return disk.listed(form.path, "train-*.parquet") or disk.listed(form.path, "*.parquet")
 
 
-def _split(found: Found) -> str | None:
+def _split(form: Found) -> str | None:
     """train where there are several splits."""
-    if len(found.splits) > 1 and "train" not in found.splits:
+    if len(form.splits) > 1 and "train" not in form.splits:
         raise DataError(
-            f"{found.path}: has the splits {', '.join(found.splits)}, and none is called train. Name one's folder."
+            f"{form.path}: has the splits {', '.join(form.splits)}, and none is called train. Name one's folder."
         )
-    return "train" if "train" in found.splits else next(iter(found.splits), None)
+    return "train" if "train" in form.splits else next(iter(form.splits), None)
 
 
-def _listed(found: Found) -> Iterator[Row]:
+def _listed(form: Found) -> Iterator[Row]:
     """Rows of a listing of any form. `id` is the row's own, else the name of the listing and the line."""
     seen: dict[str, str] = {}
-    for row in listings.FORMS[found.source].rows(found.path, _split(found), found.audio):
+    for row in listings.FORMS[form.source].rows(form.path, _split(form), form.audio):
         text = row.values.get(column_of(row.values, TEXT))
-        if text is None and found.source == "arrow" and column_of(row.values, TEXT):
+        if text is None and form.source == "arrow" and column_of(row.values, TEXT):
             text = ""  # a cell without a value, as in parquet
         if row.sound is None or not isinstance(text, str):
-            said = ", ".join(f"{key} ({type(value).__name__})" for key, value in row.values.items() if key != NUMBER)
+            listing = ", ".join(f"{key} ({type(value).__name__})" for key, value in row.values.items() if key != NUMBER)
             raise DataError(
-                f"{row.where}: found {said or 'no keys'}; every row must have a clip ({' or '.join(AUDIO)}) and its words as "
+                f"{row.where}: found {listing or 'no keys'}; every row must have a clip ({' or '.join(AUDIO)}) and its words as "
                 f"text ({' or '.join(TEXT)}); id and voice ({' or '.join(VOICE)}) are optional. Mend or drop the row."
             )
         voice, ident = row.values.get(column_of(row.values, VOICE)), row.values.get("id")
@@ -285,10 +285,10 @@ def _hub(source: str) -> Iterator[Row]:
 
 def _hub_parts(source: str) -> tuple[str, str, str]:
     """owner/name, config ("" for the default one) and split."""
-    found = _HUB.fullmatch(source)
-    if found is None:
+    match = _HUB.fullmatch(source)
+    if match is None:
         raise DataError(f"training data {source!r} does not name a data set of the hub. It must be one of:\n{FORMS}")
-    return found["name"], found["config"] or "", found["split"] or "train"
+    return match["name"], match["config"] or "", match["split"] or "train"
 
 
 def _streamed(load: Callable[[], Any], source: str, split: str) -> Iterator[Row]:

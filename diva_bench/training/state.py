@@ -34,9 +34,9 @@ def save(output: Path, trained: nn.Module, optimiser: torch.optim.Optimizer, fac
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
     aside = output / f"{NAME}.tmp"
-    kept = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    tensors_on_cpu = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     try:
-        save_file(kept, aside, {"facts": json.dumps(facts)})
+        save_file(tensors_on_cpu, aside, {"facts": json.dumps(facts)})
         disk.sync(aside)
         aside.replace(output / NAME)
     except (OSError, SafetensorError) as err:

@@ -67,30 +67,30 @@ def batch_of(step: int, clips: Clips, train: list[int], config: TrainConfig) -> 
     draws = random.Random(f"{config.seed}-{step}")
     rng = random.Random(f"{config.seed}-{step}-at")
     # of like lengths; whole batches side by side, so that the shortest and the longest clips are drawn as often as any
-    at, chosen = rng.randrange(pool), []
+    at, selection = rng.randrange(pool), []
     for some, count in parts:
         drawn = draws.sample(some, pool * count)
         drawn.sort(key=lambda i: (clips.lengths[i], i))
-        chosen += drawn[count * at : count * (at + 1)]
-    return chosen, [rng.randint(0, config.variants) for _ in chosen]
+        selection += drawn[count * at : count * (at + 1)]
+    return selection, [rng.randint(0, config.variants) for _ in selection]
 
 
 def losses_of(
-    run: Run, trained: nn.Module, chosen: Sequence[int], variants: Sequence[int], whole: Sequence[int], step: int
+    run: Run, trained: nn.Module, selection: Sequence[int], variants: Sequence[int], whole: Sequence[int], step: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The share of some clips in the loss of the `whole` batch, and the sums it is made of.
 
     Every sum is divided by the count of the whole batch, so that parts and processes add up to the same gradient."""
     config = run.config
-    heard = run.hear(chosen, variants)
+    states = run.hear(selection, variants)
     with run.autocast():
-        virtual, counts = trained(*heard)
-        loss, sums = alignment(run, virtual, counts, chosen, whole, step)
+        virtual, counts = trained(*states)
+        loss, sums = alignment(run, virtual, counts, selection, whole, step)
         if config.runs_llm(step):
             frame = run.frozen.frame_of(step)
-            answers, teacher = run.lesson(chosen, frame)
-            given, _ = contents(run.trained.connector, virtual, counts, run.frozen.llm.embeddings)
-            student = torch.cat(run.frozen.study(given, answers, frame))
+            answers, teacher = run.lesson(selection, frame)
+            inputs, _ = contents(run.trained.connector, virtual, counts, run.frozen.llm.embeddings)
+            student = torch.cat(run.frozen.study(inputs, answers, frame))
             away, positions = distillation(run, student, teacher), run.positions(whole)
             loss = loss + away * (config.distill / (positions * run.scale["distill"]))
             sums["distill"] = away.detach() / positions
@@ -98,25 +98,25 @@ def losses_of(
 
 
 def alignment(
-    run: Run, virtual: Tensor, counts: Tensor, chosen: Sequence[int], whole: Sequence[int], step: int
+    run: Run, virtual: Tensor, counts: Tensor, selection: Sequence[int], whole: Sequence[int], step: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The share of some clips in the alignment loss of the `whole` batch, and the sums it is made of."""
     config, embeddings = run.config, run.frozen.llm.embeddings
     if config.queries == "time" and config.alignment != "ctc":
         return virtual.sum() * 0.0, {}  # distilled alone: nothing says which virtual token stands for which word
     tokens = sum(len(run.clips.items[i].tokens) for i in whole)
-    ids = [run.frozen.shifted(run.clips.items[i].tokens, config.shift) for i in chosen]
+    ids = [run.frozen.shifted(run.clips.items[i].tokens, config.shift) for i in selection]
     if config.alignment == "l2":
         distance, _ = losses.token_alignment(virtual, [run.frozen.targets(i) for i in ids], config.aligned)
         loss, sums = distance * (config.align / (tokens * run.scale["align"])), {"align": distance.detach() / tokens}
     else:
-        wanted = [torch.tensor(i, device=run.device) for i in ids]
+        targets = [torch.tensor(i, device=run.device) for i in ids]
         classes, vocabulary = run.candidates(step, whole), run.trained.connector.vocabulary
         assert vocabulary is not None
         if config.alignment == "ctc":
-            nats, away, _ = losses.ctc_alignment(virtual, counts, wanted, embeddings, vocabulary, classes)
+            nats, away, _ = losses.ctc_alignment(virtual, counts, targets, embeddings, vocabulary, classes)
         else:
-            nats, away, _ = losses.token_entropy(virtual, wanted, embeddings, vocabulary, classes, config.aligned)
+            nats, away, _ = losses.token_entropy(virtual, targets, embeddings, vocabulary, classes, config.aligned)
         pulled = away / (tokens * run.scale["pull"])
         loss = nats * (config.align / tokens) + pulled * (config.align * config.pull)
         sums = {"align": nats.detach() / tokens, "pull": pulled.detach()}
@@ -201,7 +201,7 @@ def update(
         names = ", ".join(run.clips.items[i].id for i in whole)
         raise UserError(
             f"step {step + 1}: the loss is not finite ({seen}, gradient {float(norm):.3g}) on clips {names}. The last "
-            f"checkpoint in {run.output} is kept; lower --lr, or take these clips out."
+            f"checkpoint in {run.output} is kept; lower the learning rate (--set lr=X), or remove these clips."
         )
     optimiser.step()
     return seen, whole
@@ -217,7 +217,7 @@ def train(run: Run, progress: Progress, tasks: evaluate.TaskSet | None = None) -
     if len(run.clips.train) < team.num_processes:
         raise UserError(
             f"{', '.join(run.sources)}: {len(run.clips.train)} clips to train on for {team.num_processes} process(es); "
-            f"{len(run.clips.dev)} are held out: raise held_out, or give more data."
+            f"{len(run.clips.dev)} are held out: change `held_out` (--set held_out=X), or give more data."
         )
     optimiser = build_optimiser(run.trained, config)
     facts = state.load(run.output, run.trained, optimiser, _decides(run)) or {}
@@ -279,5 +279,5 @@ def _decides(run: Run) -> dict[str, Any]:
     settings = {name: value for name, value in asdict(run.config).items() if name not in (*free, "start_from")}
     if run.config.align_steps == run.config.steps:  # a longer run of alignment alone has more of these, too
         settings["align_steps"] = "all"
-    models = {f"{part} weights": known["fingerprint"] for part, known in run.about.items()}
+    models = {f"{part} weights": record["fingerprint"] for part, record in run.about.items()}
     return {**settings, **models, "clips": digest([[clip.key, clip.tokens] for clip in run.clips.items])[:16]}

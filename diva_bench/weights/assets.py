@@ -58,8 +58,8 @@ class State:
 
 def cache_folder() -> Path:
     """DIVA_BENCH_CACHE, or the user's cache folder. It need not exist."""
-    chosen = os.environ.get("DIVA_BENCH_CACHE")
-    return Path(chosen).expanduser().absolute() if chosen else user_cache_path("diva-bench", appauthor=False)
+    selection = os.environ.get("DIVA_BENCH_CACHE")
+    return Path(selection).expanduser().absolute() if selection else user_cache_path("diva-bench", appauthor=False)
 
 
 def locate(asset: AssetSpec, home: Path) -> Path | None:
@@ -96,10 +96,10 @@ def occupied(folder: Path) -> int:
     return sum(_length(p) for p in folder.rglob("*"))
 
 
-def ready(asset: AssetSpec, home: Path, progress: Progress, given: Path | None = None) -> Path:
+def ready(asset: AssetSpec, home: Path, progress: Progress, file: Path | None = None) -> Path:
     """The folder that an adapter can load, after fetching, checking and converting whatever is missing.
 
-    `home`: the folder of the asset's YAML file, for relative `file:` sources. `given`: one of the files, which the user
+    `home`: the folder of the asset's YAML file, for relative `file:` sources. `file`: one of the files, which the user
     has, or one of those that serve instead. Two processes may ask at once: one works, the other waits and says so.
 
     Raises
@@ -107,19 +107,19 @@ def ready(asset: AssetSpec, home: Path, progress: Progress, given: Path | None =
     AssetError
         No source has the file, the disk is full, or the cache folder cannot be written.
     """
-    if found := locate(asset, home):
-        return found
+    if target := locate(asset, home):
+        return target
     places = _Places.of(asset)
     try:
         with _alone(asset, places, progress):
-            if given and not locate(asset, home):
-                _put(given, asset, places)
+            if file and not locate(asset, home):
+                _put(file, asset, places)
             return locate(asset, home) or _make(asset, home, places, progress)
     except OSError as err:
         if err.errno in NO_SPACE:
             for folder in (places.raw, places.making):
                 shutil.rmtree(folder, ignore_errors=True)
-            message = f"{asset.name}: the disk filled up while it was fetched; the unfinished files are removed. "
+            message = f"{asset.name}: the disk is full; the unfinished files were removed. "
             raise AssetError(message + _space(asset, home, places)) from err
         raise AssetError(
             f"{asset.name}: cannot be made ready in the cache folder {places.cache} ({err}). "
@@ -161,19 +161,19 @@ def _make(asset: AssetSpec, home: Path, places: _Places, progress: Progress) -> 
 
 def name_of(asset: AssetSpec, file: Path) -> str | None:
     """Which file of an asset a file is, or which of those that serve instead, by its bytes; None: none of them."""
-    known = {**{sha: f.path for f in asset.files for sha in accepted(f)}, **{v: k for k, v in asset.instead.items()}}
-    return known.get(sha256(file))
+    names = {**{sha: f.path for f in asset.files for sha in accepted(f)}, **{v: k for k, v in asset.instead.items()}}
+    return names.get(sha256(file))
 
 
-def _put(given: Path, asset: AssetSpec, places: _Places) -> None:
+def _put(file: Path, asset: AssetSpec, places: _Places) -> None:
     """A copy of the user's file, where a download would be."""
-    name = name_of(asset, given)
+    name = name_of(asset, file)
     if name is None:
-        raise AssetError(f"{given}: is none of the files of {asset.name}, by its sha256.")
+        raise AssetError(f"{file}: its sha256 is not that of a file of {asset.name}.")
     target = places.raw / name
     target.parent.mkdir(parents=True, exist_ok=True)
     work = target.parent / f".{target.name}.given"
-    shutil.copyfile(given, work)
+    shutil.copyfile(file, work)
     os.replace(work, target)
 
 
@@ -213,7 +213,7 @@ def _alone(asset: AssetSpec, places: _Places, progress: Progress) -> Iterator[No
 def _space(asset: AssetSpec, home: Path, places: _Places) -> str:
     needed, free = state(asset, home).needed_bytes, shutil.disk_usage(places.cache).free
     return (
-        f"It needs {size(needed)} free in {places.cache}, there is {size(free)}. "
+        f"It needs {size(needed)} of free space in {places.cache}; {size(free)} are free. "
         "Free some, or set DIVA_BENCH_CACHE to a folder on another disk."
     )
 
@@ -262,14 +262,14 @@ def _problem(folder: Path, manifest: Path, rehash: bool, meter: Meter) -> str | 
     if not isinstance(entries, dict) or not all(isinstance(e, list) and len(e) > 1 for e in entries.values()):
         return f"{manifest} is missing or unreadable"
     fresh = dict(entries)
-    for name, (*known, expected) in entries.items():
+    for name, (*signs_then, expected) in entries.items():
         path = folder / name
         if not path.is_file():
             return f"{path} is missing"
         signs = list(stamp(path))
-        if signs[0] != known[0]:
-            return f"{path} has {signs[0]} bytes, expected {known[0]}"
-        if rehash or signs != known:  # an older version noted size and time alone: hashed once more
+        if signs[0] != signs_then[0]:
+            return f"{path} has {signs[0]} bytes, expected {signs_then[0]}"
+        if rehash or signs != signs_then:  # an older version noted size and time alone: hashed once more
             if sha256(path, meter.more) != expected:
                 return f"{path} has changed: its sha256 is not {expected}"
             fresh[name] = [*signs, expected]
@@ -283,17 +283,17 @@ def _beside(asset: AssetSpec, home: Path) -> Path | None:
         return None
     folders = set()
     for file in asset.files:
-        found = [home / s.file for s in file.sources if s.file and (home / s.file).is_file()]
-        if not found or not str(found[0]).endswith(f"/{file.path}"):
+        files = [home / s.file for s in file.sources if s.file and (home / s.file).is_file()]
+        if not files or not str(files[0]).endswith(f"/{file.path}"):
             return None
-        folders.add(Path(str(found[0]).removesuffix(f"/{file.path}")).resolve())
+        folders.add(Path(str(files[0]).removesuffix(f"/{file.path}")).resolve())
     return folders.pop() if len(folders) == 1 else None
 
 
 def _problem_beside(asset: AssetSpec, folder: Path, manifest: Path, rehash: bool, meter: Meter) -> str | None:
     """As `_problem`, for files that are used where they ship: their YAML says what they must be."""
-    known = read_json(manifest)
-    entries = known if isinstance(known, dict) else {}
+    record = read_json(manifest)
+    entries = record if isinstance(record, dict) else {}
     fresh: dict[str, list[int | str]] = {}
     for file in asset.files:
         path = folder / file.path
@@ -305,9 +305,9 @@ def _problem_beside(asset: AssetSpec, folder: Path, manifest: Path, rehash: bool
     return None
 
 
-def _remember(manifest: Path, fresh: dict[str, list[int | str]], known: dict[str, list[int | str]]) -> None:
+def _remember(manifest: Path, fresh: dict[str, list[int | str]], entries: dict[str, list[int | str]]) -> None:
     """Save what was checked, where it is new and the cache can be written; where not, it is checked again next time."""
-    if fresh != known:
+    if fresh != entries:
         with contextlib.suppress(OSError):
             manifest.parent.mkdir(parents=True, exist_ok=True)
             write_json(manifest, fresh)

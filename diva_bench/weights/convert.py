@@ -69,14 +69,16 @@ def _check(model: Converted, source: Path) -> None:
 
     with torch.device("meta"):
         empty = model.architecture._from_config(model.config)
-    wanted = {name: tuple(value.shape) for name, value in empty.state_dict().items()}
+    expected = {name: tuple(value.shape) for name, value in empty.state_dict().items()}
     output = next((n for n, m in empty.named_modules() if m is empty.get_output_embeddings()), "")
     if model.config.tie_word_embeddings:
-        del wanted[f"{output}.weight"]
-    found = {name: tuple(value.shape) for name, value in model.weights.items()}
-    if found != wanted:
-        wrong = sorted(n for n in found.keys() | wanted.keys() if found.get(n) != wanted.get(n))
-        listing = "; ".join(f"{n}: found {found.get(n, 'none')}, expected {wanted.get(n, 'none')}" for n in wrong[:5])
+        del expected[f"{output}.weight"]
+    shapes = {name: tuple(value.shape) for name, value in model.weights.items()}
+    if shapes != expected:
+        wrong = sorted(n for n in shapes.keys() | expected.keys() if shapes.get(n) != expected.get(n))
+        listing = "; ".join(
+            f"{n}: found {shapes.get(n, 'none')}, expected {expected.get(n, 'none')}" for n in wrong[:5]
+        )
         raise AssetError(
             f"{source}: {len(wrong)} weights do not fit {model.architecture.__name__}: {listing}. "
             "The file is damaged or of another architecture; delete it and pull it again."

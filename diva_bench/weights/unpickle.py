@@ -94,10 +94,10 @@ class _Unpickler(pickle.Unpickler):
         self._table = table
 
     def find_class(self, module: str, name: str, /) -> Any:
-        wanted = self._table.get(f"{module}.{name}")
-        if wanted is None or "." in name:
+        function = self._table.get(f"{module}.{name}")
+        if function is None or "." in name:
             raise Refused(f"it asks for {module}.{name}")
-        return wanted if isinstance(wanted, type) else _Call(wanted)  # a class has a `__setstate__` of its own
+        return function if isinstance(function, type) else _Call(function)  # a class has a `__setstate__` of its own
 
     def persistent_load(self, pid: Any, /) -> Any:
         raise Refused(f"it asks for the outside object {str(pid)[:80]!r}")

@@ -86,8 +86,8 @@ def reader(name: str) -> Reader:
 
 def file_clip(folder: Path, name: str) -> ClipSource:
     """The clip in the file `folder/name`, which need not exist: what is missing is found when the clips are looked at."""
-    path, known = locate(folder, name)
-    return ClipSource(name, partial(read_plain, path), known)
+    path, file_stamp = locate(folder, name)
+    return ClipSource(name, partial(read_plain, path), file_stamp)
 
 
 def locate(folder: Path, name: str) -> tuple[Path, Stamp]:

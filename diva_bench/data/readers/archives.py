@@ -202,11 +202,11 @@ def _write_members(path: Path, archive: tarfile.TarFile, folder: Path, packed: i
 
 
 def _in_folder(folder: Path, archive: Stamp) -> dict[str, Member]:
-    found = {}
+    members = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name, own = path.relative_to(folder).as_posix(), stamp(path)
-        found[name] = Member(name, own[0], archive + own, partial(read_plain, path))
-    return found
+        members[name] = Member(name, own[0], archive + own, partial(read_plain, path))
+    return members
 
 
 # ---------------------------------------------------------------- checks

@@ -24,7 +24,7 @@ def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
     table = _load(folder)
     if audio not in table.column_names:
         raise DataError(
-            f"{folder}: column {audio!r} is missing; there is {', '.join(table.column_names)}. `columns: {{audio: NAME}}` "
+            f"{folder}: column {audio!r} is missing; available: {', '.join(table.column_names)}. `columns: {{audio: NAME}}` "
             "names another."
         )
     if isinstance(table.features[audio], datasets.Audio):
@@ -37,8 +37,8 @@ def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
         for i in range(min(_BATCH, len(table) - start)):
             values = {name: column[i] for name, column in batch.items()}
             for name, kind in labels.items():
-                known = isinstance(values.get(name), int) and values[name] >= 0
-                values[name] = kind.int2str(values[name]) if known else None
+                is_label = isinstance(values.get(name), int) and values[name] >= 0
+                values[name] = kind.int2str(values[name]) if is_label else None
             number = start + i
             clip = ClipSource(f"{folder.name}:{number}:{audio}", partial(_cell, cells, number, audio, folder), held)
             yield Row(f"{folder}, row {number}", numbered(values, number), Sound(clip.name, partial(_same, clip)))
@@ -69,8 +69,8 @@ def splits(path: Path) -> list[str]:
     listing = path / "dataset_dict.json"
     if not listing.is_file():
         return []
-    found = textfile.json_file(listing)
-    names = found.get("splits") if isinstance(found, dict) else None
+    listed_names = textfile.json_file(listing)
+    names = listed_names.get("splits") if isinstance(listed_names, dict) else None
     if not isinstance(names, list) or not all(
         isinstance(n, str) and "/" not in n and n not in ("", "..") for n in names
     ):
@@ -85,7 +85,7 @@ def _folder(path: Path, split: str | None) -> Path:
     if split is None and len(names) > 1:
         raise DataError(f"{path}: has the splits {', '.join(names)}; name one with `split`.")
     if split is not None and split not in names:
-        raise DataError(f"{path}: has no split {split!r}; there is {', '.join(names)}.")
+        raise DataError(f"{path}: has no split {split!r}; available: {', '.join(names)}.")
     return path / (split or names[0])
 
 

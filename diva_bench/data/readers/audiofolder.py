@@ -22,8 +22,8 @@ def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
     folders of their own) all, each row with the name of its folder as `split`. Names of clips count from their table."""
     root = _root(path, split)
     tables = _tables(root)
-    found = (row for table in tables for row in _listed(table, audio)) if tables else _labelled(root, audio)
-    for number, (where, folder, values) in enumerate(found):
+    entries = (row for table in tables for row in _listed(table, audio)) if tables else _labelled(root, audio)
+    for number, (where, folder, values) in enumerate(entries):
         below = folder.relative_to(root).as_posix()
         more = {"split": below} if tables and below != "." and "split" not in values else {}
         name = named(values.get(audio), where, audio)
@@ -69,18 +69,18 @@ def _tables(root: Path) -> list[Path]:
 
 def _listed(table: Path, audio: str) -> Iterator[tuple[str, Path, dict[str, Any]]]:
     """(where, folder, values) of every row of one table."""
-    found: Iterator[tuple[int, dict[str, Any]]]
+    entries: Iterator[tuple[int, dict[str, Any]]]
     if table.suffix == ".parquet":
-        found = _parquet(table)
+        entries = _parquet(table)
     elif table.suffix == ".jsonl":
-        found = textfile.json_rows(textfile.lines(table), str(table))
+        entries = textfile.json_rows(textfile.lines(table), str(table))
     else:
         text = textfile.Table(textfile.lines(table), str(table))
         text.need([audio], f"An AudioFolder names its clips in {audio}.")
-        found = ((line, dict(values)) for line, values in text)
-    for line, values in found:
+        entries = ((line, dict(values)) for line, values in text)
+    for line, values in entries:
         if audio not in values:
-            raise DataError(f"{table}:{line}: {audio} is missing; there is {', '.join(values) or 'nothing'}.")
+            raise DataError(f"{table}:{line}: {audio} is missing; available: {', '.join(values) or 'nothing'}.")
         yield f"{table}:{line}", table.parent, values
 
 

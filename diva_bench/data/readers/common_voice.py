@@ -34,6 +34,6 @@ def files(path: Path, split: str | None) -> list[Path]:
         return [path]
     file = path / f"{split or 'train'}.tsv"
     if not file.is_file():
-        there = ", ".join(found.stem for found in listed(path, "*.tsv")) or "none"
-        raise DataError(f"{path}: has no {file.name}. `split` names another table; there is {there}.")
+        there = ", ".join(table.stem for table in listed(path, "*.tsv")) or "none"
+        raise DataError(f"{path}: has no {file.name}. `split` names another table; available: {there}.")
     return [file]

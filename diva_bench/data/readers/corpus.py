@@ -33,11 +33,11 @@ class Clips:
 def one(folder: Path, patterns: tuple[str, ...], what: str) -> Path:
     """The one file below `folder` that matches; the first pattern that any file matches decides. DataError else."""
     for pattern in patterns:
-        found = [p for p in listed(folder, pattern) if p.is_file()]
-        if len(found) > 1:
-            raise DataError(f"{folder}: two files could be {what}: {found[0]} and {found[1]}. Remove one.")
-        if found:
-            return found[0]
+        matches = [p for p in listed(folder, pattern) if p.is_file()]
+        if len(matches) > 1:
+            raise DataError(f"{folder}: two files could be {what}: {matches[0]} and {matches[1]}. Remove one.")
+        if matches:
+            return matches[0]
     raise DataError(f"{folder}: has no {what}: nothing there matches {' or '.join(patterns)}.")
 
 
@@ -50,17 +50,17 @@ def absent(name: str) -> ClipSource:
     return ClipSource(name, read)
 
 
-def find(folder: Path, wanted: Callable[[PurePosixPath], bool | None], archives: tuple[str, ...] = ()) -> Clips:
-    """Every clip below `folder` that is `wanted`, judged by its path there: yes, no, or None for a stray file.
+def find(folder: Path, accept: Callable[[PurePosixPath], bool | None], archives: tuple[str, ...] = ()) -> Clips:
+    """Every clip below `folder` that is `accept`, judged by its path there: yes, no, or None for a stray file.
 
     `archives`: glob patterns below `folder`; what matches is looked into where no clip is found in a folder. Raises
     DataError where a clip is there twice in the same form, and what an archive is refused for.
     """
-    clips = _chosen(folder, _in_folders(folder), wanted)
+    clips = _chosen(folder, _in_folders(folder), accept)
     if clips.found:
         return clips
     packed = sorted({path for pattern in archives for path in listed(folder, pattern) if path.is_file()})
-    return _chosen(folder, (clip for path in packed for clip in _in_archive(folder, path)), wanted)
+    return _chosen(folder, (clip for path in packed for clip in _in_archive(folder, path)), accept)
 
 
 def _in_folders(folder: Path) -> Iterator[tuple[PurePosixPath, ClipSource]]:
@@ -83,11 +83,11 @@ def _in_archive(folder: Path, path: Path) -> Iterator[tuple[PurePosixPath, ClipS
 def _chosen(
     folder: Path,
     files: Iterator[tuple[PurePosixPath, ClipSource]],
-    wanted: Callable[[PurePosixPath], bool | None],
+    accept: Callable[[PurePosixPath], bool | None],
 ) -> Clips:
     clips = Clips()
     for path, clip in files:
-        verdict = wanted(path)
+        verdict = accept(path)
         if verdict is None:
             clips.stray.append(str(path))
         elif verdict:

@@ -28,9 +28,9 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
     """Every sentence of a split. A translation that is empty or withdrawn is a fault of its row."""
     pair, split = task.data.config or "", task.data.split or "test"
     names = [f"covost_v2.{pair}.{name}.tsv" for name in _SPLITS.get(split, (split,))]
-    found = next((path for name in names for path in listed(folder, f"**/{name}")), None)
-    if found:
-        yield from _tsv(found, _clips(found, folder))
+    path_of_table = next((path for name in names for path in listed(folder, f"**/{name}")), None)
+    if path_of_table:
+        yield from _tsv(path_of_table, _clips(path_of_table, folder))
     elif split_files(folder, pair, split):
         yield from _parquet(Table.find(folder, task))
     else:
@@ -62,14 +62,14 @@ def _parquet(table: Table) -> Iterator[Raw]:
         yield _row(row.where, Path(str(row.values["id"])).stem, row.values, row.clip("audio"))
 
 
-def _row(where: str, ident: str, given: Mapping[str, Any], clip: ClipSource | None) -> Raw:
-    sentence, translation = str(given["sentence"] or ""), str(given["translation"] or "")
+def _row(where: str, ident: str, cells: Mapping[str, Any], clip: ClipSource | None) -> Raw:
+    sentence, translation = str(cells["sentence"] or ""), str(cells["translation"] or "")
     values = {
         "id": ident,
         "text": sentence,
         "sentence": sentence,
         "translation": translation,
-        "cluster": str(given["client_id"]),
+        "cluster": str(cells["client_id"]),
     }
     bare = translation.strip()
     fault = (

@@ -52,8 +52,8 @@ def _parquet(table: Table, articles: Mapping[str, str]) -> Iterator[Raw]:
         texts = [str(answer["text"]) for answer in row.values["answers"] or ()]
         ident = str(row.values["id"])
         values = _row(ident, row.values["question"], row.values["context"], texts, articles.get(ident, _NO_ARTICLE))
-        if heard := row.values.get("transcription"):
-            values["transcription"] = str(heard)
+        if transcript := row.values.get("transcription"):
+            values["transcription"] = str(transcript)
         yield Raw(row.where, values, row.clip("audio"))
 
 

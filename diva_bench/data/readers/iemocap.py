@@ -62,7 +62,7 @@ def _sheets(folder: Path) -> list[Path]:
 
 
 def _dialogue(sheet: Path, script: Path, clips: Clips) -> Iterator[Raw]:
-    said = {m["id"]: m["text"] for m in (_SAID.match(line) for _, line in lines(script)) if m}
+    transcripts = {m["id"]: m["text"] for m in (_SAID.match(line) for _, line in lines(script)) if m}
     turns = 0
     for number, line in lines(sheet):
         turn = _TURN.match(line)
@@ -78,7 +78,7 @@ def _dialogue(sheet: Path, script: Path, clips: Clips) -> Iterator[Raw]:
         label, paper = _WORDS.get(emotion, ("", ""))
         values = {
             "id": ident,
-            "text": said.get(ident, ""),
+            "text": transcripts.get(ident, ""),
             "emotion": emotion,
             "label": label,
             "paper_label": paper,

@@ -24,14 +24,14 @@ def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
     folder = path / split if split else path
     recordings = _recordings(folder / "wav.scp")
     parts = _segments(folder / "segments", recordings)
-    known = {column: _pairs(folder / name) for name, column in _OF_UTTERANCES.items() if (folder / name).is_file()}
+    columns = {column: _pairs(folder / name) for name, column in _OF_UTTERANCES.items() if (folder / name).is_file()}
     genders = _pairs(folder / "spk2gender") if (folder / "spk2gender").is_file() else {}
     listing, there = ("wav.scp", recordings.keys()) if parts is None else ("segments", parts.keys())
     for number, (where, ident, words) in enumerate(_utterances(folder, there, listing)):
         if ident not in there:
             raise DataError(f"{where}: utterance {ident!r} stands in no line of {listing}. Drop one, or add the other.")
         values = {"id": ident, "text": words} | {
-            column: pairs[ident] for column, pairs in known.items() if ident in pairs
+            column: pairs[ident] for column, pairs in columns.items() if ident in pairs
         }
         if "gender" not in values and values.get("speaker") in genders:
             values["gender"] = genders[values["speaker"]]
@@ -79,7 +79,7 @@ def _segments(file: Path, recordings: dict[str, str]) -> Parts | None:
     """The parts that the utterances are; None where there is no such file."""
     if not file.is_file():
         return None
-    found: Parts = {}
+    segments: Parts = {}
     for line, ident, rest in _fields(file):
         where, fields = f"{file}:{line}", rest.split()
         if len(fields) not in (3, 4) or fields[0] not in recordings:
@@ -87,14 +87,14 @@ def _segments(file: Path, recordings: dict[str, str]) -> Parts | None:
                 f"{where}: expected an utterance, a recording of wav.scp, its start and its end in seconds; found {ident} "
                 f"{rest[:80]!r}."
             )
-        if ident in found:
+        if ident in segments:
             raise DataError(f"{where}: utterance {ident!r} stands there twice.")
         start = seconds_of(fields[1], where) or 0.0
         end = None if fields[2].startswith("-1") else seconds_of(fields[2], where)
         if end is not None and end <= start:
             raise DataError(f"{where}: ends at {end:g} s, not behind its start ({start:g} s).")
-        found[ident] = (fields[0], start, None if end is None else end - start)
-    return found
+        segments[ident] = (fields[0], start, None if end is None else end - start)
+    return segments
 
 
 def _sound(folder: Path, ident: str, recordings: dict[str, str], parts: Parts | None) -> Sound:
@@ -105,12 +105,12 @@ def _sound(folder: Path, ident: str, recordings: dict[str, str], parts: Parts | 
 
 
 def _pairs(file: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
+    pairs: dict[str, str] = {}
     for line, ident, rest in _fields(file):
-        if ident in found:
+        if ident in pairs:
             raise DataError(f"{file}:{line}: {ident!r} stands there twice.")
-        found[ident] = rest
-    return found
+        pairs[ident] = rest
+    return pairs
 
 
 def _fields(file: Path) -> Iterator[tuple[int, str, str]]:

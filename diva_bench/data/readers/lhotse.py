@@ -57,10 +57,10 @@ def _supervised(folder: Path) -> Iterator[tuple[str, Json, Json, list[Json]]]:
         if recordings.setdefault(str(recording.get("id")), recording) is not recording:
             raise DataError(f"{listing}:{line}: recording {recording.get('id')!r} stands there twice.")
     for line, part in textfile.json_rows(textfile.lines(supervisions, packed=True), str(supervisions)):
-        where, wanted = f"{supervisions}:{line}", str(part.get("recording_id"))
-        if wanted not in recordings:
-            raise DataError(f"{where}: its recording {wanted!r} does not stand in {listing.name}.")
-        yield where, part, recordings[wanted], [part]
+        where, recording_id = f"{supervisions}:{line}", str(part.get("recording_id"))
+        if recording_id not in recordings:
+            raise DataError(f"{where}: its recording {recording_id!r} does not stand in {listing.name}.")
+        yield where, part, recordings[recording_id], [part]
 
 
 def _sound(folder: Path, cut: Json, recording: Json, where: str) -> Sound:
@@ -70,11 +70,15 @@ def _sound(folder: Path, cut: Json, recording: Json, where: str) -> Sound:
         )
     sources = _objects(recording.get("sources"), f"{where}: sources of the recording")
     channels = cut.get("channel", 0)
-    wanted = channels[0] if isinstance(channels, list) and len(channels) == 1 else channels
+    chosen_channel = channels[0] if isinstance(channels, list) and len(channels) == 1 else channels
     every = [c for source in sources for c in source.get("channels") or [0]]
-    source = next((s for s in sources if isinstance(wanted, list) or wanted in (s.get("channels") or [0])), None)
+    source = next(
+        (s for s in sources if isinstance(chosen_channel, list) or chosen_channel in (s.get("channels") or [0])), None
+    )
     if source is None:
-        raise DataError(f"{where}: channel {wanted!r} is none of the recording's ({', '.join(map(str, every))}).")
+        raise DataError(
+            f"{where}: channel {chosen_channel!r} is none of the recording's ({', '.join(map(str, every))})."
+        )
     name = source.get("source")
     if source.get("type") != "file" or not isinstance(name, str):
         raise DataError(
@@ -82,17 +86,17 @@ def _sound(folder: Path, cut: Json, recording: Json, where: str) -> Sound:
             "followed: save it as a file."
         )
     start = seconds_of(cut.get("start"), f"{where}: start") or 0.0
-    whole = isinstance(wanted, list) or len(source.get("channels") or [0]) == 1
-    channel = None if whole else source["channels"].index(wanted)
+    whole = isinstance(chosen_channel, list) or len(source.get("channels") or [0]) == 1
+    channel = None if whole else source["channels"].index(chosen_channel)
     return part_of(folder, name, start, seconds_of(cut.get("duration"), f"{where}: duration"), channel)
 
 
 def _values(cut: Json, supervisions: list[Json]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name in _OF_A_SUPERVISION:
-        said = [str(one[name]) for one in supervisions if one.get(name)]
-        if said:
-            values[name] = " ".join(said) if name == "text" else said[0]
+        texts = [str(one[name]) for one in supervisions if one.get(name)]
+        if texts:
+            values[name] = " ".join(texts) if name == "text" else texts[0]
     for custom in (one.get("custom") for one in (*supervisions, cut)):
         values |= {k: v for k, v in custom.items() if k not in values} if isinstance(custom, dict) else {}
     return values
@@ -109,10 +113,11 @@ def _listings(folder: Path, kind: str) -> list[Path]:
 
 
 def _only(folder: Path, kind: str) -> Path:
-    found = _listings(folder, kind)
-    if len(found) != 1:
+    listings = _listings(folder, kind)
+    if len(listings) != 1:
         raise DataError(
-            f"{folder}: {len(found)} files of Lhotse's {kind} ({', '.join(p.name for p in found) or 'none'}); one is needed. "
+            f"{folder}: {len(listings)} files of Lhotse's {kind} ({', '.join(p.name for p in listings) or 'none'}); one is "
+            f"needed. "
             "Give each part a folder of its own."
         )
-    return found[0]
+    return listings[0]

@@ -15,8 +15,8 @@ def read(path: Path, task: TaskSpec) -> Iterator[Raw]:
     """The rows in their order. DataError for a task that is known by its record alone."""
     if task.rows is None:
         raise DataError(
-            f"task {task.name}: its rows were given in Python and are not on disk. Make the task again and hand it in: "
-            "diva_bench.score(runs, tasks=[task]), or diva_bench.run(models, task)."
+            f"task {task.name}: its rows were given in Python and are not on disk. Make the task again and pass it: "
+            f"diva_bench.score(runs, tasks=[task]), or diva_bench.run(models, task)."
         )
     for number, row in enumerate(task.rows.rows):
         clip = _clip(row.sound, f"row {number}") if row.sound else None

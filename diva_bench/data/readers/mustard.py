@@ -32,8 +32,8 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
         where = f"{file}, {ident}"
         for key, kind in _KEYS.items():
             if not isinstance(row, dict) or not isinstance(row.get(key), kind):
-                found = repr(row.get(key)) if isinstance(row, dict) and key in row else "nothing"
-                raise DataError(f"{where}: {key!r} must be {kind.__name__}, found {found}.")
+                value = repr(row.get(key)) if isinstance(row, dict) and key in row else "nothing"
+                raise DataError(f"{where}: {key!r} must be {kind.__name__}, found {value}.")
         values = {
             "id": ident,
             "text": row["utterance"],

@@ -19,7 +19,7 @@ def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
         where = f"{path}:{line}"
         name = named(values.get(audio), where, audio)
         if name is None:
-            raise DataError(f"{where}: {audio} is missing; there is {', '.join(values) or 'no key'}.")
+            raise DataError(f"{where}: {audio} is missing; available: {', '.join(values) or 'no key'}.")
         yield Row(where, numbered(values, number), _sound(path.parent, name, values, where))
 
 

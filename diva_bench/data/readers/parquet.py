@@ -72,8 +72,8 @@ class Table:
             return cls(folder.parent, (folder,))
         files = split_files(folder, task.data.config, task.data.split)
         if not files:
-            wanted = ", ".join(patterns(task.data.config, task.data.split))
-            raise DataError(f"{folder}: no parquet files of task {task.name} (looked for {wanted}).")
+            patterns_text = ", ".join(patterns(task.data.config, task.data.split))
+            raise DataError(f"{folder}: no parquet files of task {task.name} (looked for {patterns_text}).")
         return cls(folder, tuple(files))
 
     @cached_property
@@ -135,11 +135,11 @@ def split_files(folder: Path, config: str | None, split: str | None) -> list[Pat
 
 
 def _all_there(files: Sequence[Path]) -> None:
-    numbers = [found for file in files if (found := _SHARD.search(file.name))]
-    wanted = int(numbers[0][2]) if numbers else len(files)
-    if len(files) != wanted:
+    numbers = [match for file in files if (match := _SHARD.search(file.name))]
+    count = int(numbers[0][2]) if numbers else len(files)
+    if len(files) != count:
         raise DataError(
-            f"{files[0].parent}: {len(files)} of the {wanted} files of {files[0].name.partition('-')[0]} are here; "
+            f"{files[0].parent}: {len(files)} of the {count} files of {files[0].name.partition('-')[0]} are here; "
             "fetch the others (`diva-bench pull --task` does)."
         )
 

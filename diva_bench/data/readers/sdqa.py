@@ -65,15 +65,15 @@ def _row(
 ) -> Raw:
     """`question`: its id and its words."""
     ident, words = question
-    known = [a for a in dict.fromkeys(str(a) for a in answers) if a.strip() not in ("", _NO_ANSWER)]
+    references = [a for a in dict.fromkeys(str(a) for a in answers) if a.strip() not in ("", _NO_ANSWER)]
     person = person or {}
     user = person.get("user_id")
     values = {
         "id": ident,
         "question": words,
         "text": words,
-        "answers": known,
-        "answerable": bool(known),
+        "answers": references,
+        "answerable": bool(references),
         "accent": dialect,
         "gender": person.get("gender") or _UNKNOWN,
         "speaker": f"{dialect}-{user}" if user else _UNKNOWN,
@@ -123,8 +123,8 @@ def _repository(folder: Path, split: str, dialects: Sequence[str]) -> Iterator[R
         for dialect in dialects:
             where, name = f"{folder}, question {ident} in {dialect}", f"{dialect}/wav_eng/{ident}.wav"
             clip = file_clip(folder, name) if sound else None
-            lost = clip is not None and clip.stamp == ABSENT
-            fault = f"it was not recorded in {dialect} ({name} is not there)" if lost else ""
+            missing = clip is not None and clip.stamp == ABSENT
+            fault = f"it was not recorded in {dialect} ({name} is not there)" if missing else ""
             yield _row(where, (ident, words), gold.get(ident, ()), dialect, clip, people[dialect].get(ident), fault)
 
 
@@ -146,16 +146,16 @@ def _people(path: Path) -> dict[str, dict[str, str]]:
 
 def _gold(folder: Path, split: str, dialects: Sequence[str]) -> dict[str, list[str]]:
     """Question -> accepted answers. Every dialect's file has the same; a question may be missing in one of them."""
-    found: dict[str, list[str]] = {}
+    gold: dict[str, list[str]] = {}
     for dialect in dict.fromkeys(("usa", *dialects)):
         files = listed(folder / dialect, f"english.{split}.*.jsonl*")
         triples = [file for file in files if ".triples." in file.name]
         for path in (triples or files)[:1]:
             for ident, answers in _answers(path):
-                found.setdefault(ident, answers)
-    if not found:
+                gold.setdefault(ident, answers)
+    if not gold:
         raise DataError(f"{folder}: no english.{split}.*.jsonl in its dialects' folders: the answers are there.")
-    return found
+    return gold
 
 
 def _answers(path: Path) -> list[tuple[str, list[str]]]:
@@ -194,7 +194,7 @@ def _spans(row: Mapping[str, Any]) -> list[str]:
     spans = []
     for annotation in row["annotations"]:
         spans.append(annotation["minimal_answer"])
-        if (chosen := annotation["passage_answer"]["candidate_index"]) >= 0:
-            spans.append(candidates[chosen])
+        if (selection := annotation["passage_answer"]["candidate_index"]) >= 0:
+            spans.append(candidates[selection])
     ends = {(s["plaintext_start_byte"], s["plaintext_end_byte"]) for s in spans}
     return sorted({text[a:b].decode(errors="replace").strip() for a, b in ends if a >= 0 and b >= 0} - {""})

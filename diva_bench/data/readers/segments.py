@@ -51,8 +51,8 @@ def part_of(
     label = f"{name} {stretch}" + ("" if channel is None else f", channel {channel}")
 
     def clip() -> ClipSource:
-        path, known = locate(folder, name)
-        return ClipSource(label, partial(_cut, path, start, seconds, channel, or_whole), known)
+        path, file_stamp = locate(folder, name)
+        return ClipSource(label, partial(_cut, path, start, seconds, channel, or_whole), file_stamp)
 
     return Sound(label, clip)
 

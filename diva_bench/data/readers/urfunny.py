@@ -38,8 +38,8 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
     if not isinstance(folds.get(fold), list | tuple):
         raise DataError(f"{place}: has no fold {fold!r}; it has {', '.join(sorted(folds)) or 'none'}.")
     ids = [_ident(value, place) for value in folds[fold]]
-    wanted = set(ids)
-    clips = find(folder, lambda path: path.stem in wanted, ("**/urfunny2_videos.zip",))
+    id_set = set(ids)
+    clips = find(folder, lambda path: path.stem in id_set, ("**/urfunny2_videos.zip",))
     for number, ident in enumerate(ids, start=1):
         where = f"{place}, {fold}, {number}: id {ident}"
         label = labels.get(ident)
