@@ -87,7 +87,7 @@ def in_python(message: str) -> str:
 
 
 class _Notes(Logged):
-    """Notes for the log of who calls from Python."""
+    """Notes for the log of callers from Python."""
 
     def note(self, message: str) -> None:
         super().note(in_python(message))

@@ -164,7 +164,7 @@ class Catalog:
         return list(self._all["model"].values())
 
     def has(self, kind: str, name: str) -> Found | None:
-        """What answers to a name, if anything does; `kind`: task, model or weights."""
+        """The entry of this name, if there is one; `kind`: task, model or weights."""
         return self._all[kind].get(name)
 
     def suites(self, edition: Edition | None = None) -> dict[str, list[str]]:
@@ -428,7 +428,7 @@ class Catalog:
         return [weights for name, args in task.scorers.items() for weights in _weights_of(made[name], args)]
 
     def scorers(self, task: TaskSpec, lenient: bool = False) -> dict[str, Scorer]:
-        """The scorers of a task, built: a wrong setting is an error before anybody is asked. `lenient`: one that lacks
+        """The scorers of a task, built: a wrong setting is an error before a model is run. `lenient`: one that lacks
         something on this machine is `Absent` in place of an error, for a run that was judged elsewhere."""
         built: dict[str, Scorer] = {}
         for name, args in task.scorers.items():

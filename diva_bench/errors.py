@@ -1,13 +1,13 @@
 """Every error diva-bench raises on purpose.
 
     DivaBenchError
-    |-- UserError            the user can mend it: the CLI prints it in words and exits with code 2
+    |-- UserError            the user can correct it: the CLI prints it in words and exits with code 2
     |   |-- SpecError        a YAML file that says something not allowed (file and line are in the message)
     |   |-- UnknownName      no such task, model, metric, edition or option value (the nearest name is in the message)
     |   |-- DataError        a data set that is not what its task says: missing file, duplicate id, empty reference
     |   |-- PredictionError  a file of another system's answers that is not whole, or does not fit the task
     |   |-- AssetError       weights that are missing, corrupt or cannot be fetched
-    |   |   `-- MissingMeans    of a scorer, or its library: a stored run is judged by its other scorers
+    |   |   `-- MissingMeans    of a scorer, or its library: a stored run is scored by its other scorers
     |   |-- ScorerError      a scorer whose numbers are none, or lie outside their scale
     |   `-- StoreError       a run folder that cannot be written, is in use, or belongs to something else
     |       |-- OtherQuestion   one whose task or data have changed since it was asked
@@ -28,7 +28,7 @@ class DivaBenchError(Exception):
 
 
 class UserError(DivaBenchError):
-    """Something the user can mend."""
+    """Something the user can correct."""
 
 
 class SpecError(UserError):
@@ -36,7 +36,7 @@ class SpecError(UserError):
 
 
 class UnknownName(UserError):
-    """A name that nothing answers to."""
+    """A name that is not known."""
 
 
 class DataError(UserError):

@@ -112,13 +112,13 @@ _KINDS: Mapping[str, tuple[Any, float | None, str]] = {
 }
 
 
-# ---------------------------------------------------------------- before anything is asked
+# ---------------------------------------------------------------- before a model is run
 
 
 ModelLike = str | ModelSpec | Adapter
-"""Who is asked: a name or YAML file, a resolved spec, or a model in memory, which has a `name` too."""
+"""The model: a name or YAML file, a resolved spec, or a model in memory, which has a `name` too."""
 TaskLike = str | TaskSpec
-"""What is asked: a name or YAML file, or a resolved task."""
+"""The task: a name or YAML file, or a resolved task."""
 
 
 def editions_of(
@@ -502,9 +502,9 @@ def job_of(
     task_record = folder.task_record()
     if former.is_former(task_record):
         raise StoreError(former.moved(folder.path))
-    known = rows.load(folder.above, task_record)
-    if known is not None:
-        return _stored(catalog, folder, known, progress, more, data_dir if look else None, look)
+    stored_rows = rows.load(folder.above, task_record)
+    if stored_rows is not None:
+        return _stored(catalog, folder, stored_rows, progress, more, data_dir if look else None, look)
     job = stored_job(catalog, folder, progress, more, data_dir)
     if job.task_record["hash"] != task_record["hash"]:
         changed = sorted(k for k, v in job.task_record.items() if k not in ("id", "hash") and task_record.get(k) != v)
@@ -566,34 +566,35 @@ def _job(
 def _stored(
     catalog: Catalog,
     folder: RunFolder,
-    known: rows.Rows,
+    stored_rows: rows.Rows,
     progress: Progress,
     more: Mapping[str, Json] | None,
     data_dir: Path | None,
     look: bool,
 ) -> Job:
     """The Job of a run by the rows that are stored with it."""
-    asked, record = folder.task_record(), folder.record()
-    dataset = known.dataset(asked, record)
+    task_record, record = folder.task_record(), folder.record()
+    dataset = stored_rows.dataset(task_record, record)
     try:
         task = of_catalog(folder, catalog)
     except UserError:  # no YAML of it here, so that nobody can say where its data would be
         task, look = recorded(record), False
-    if differ := changed(task, asked):
+    if differ := changed(task, task_record):
         progress.note(
             f"{folder.path}: task {task.name} has changed since this run ({', '.join(differ)}); the task that is stored "
             "with the run counts."
         )
         task = recorded(record)
     elif look and (here := _at_hand(folder, task, progress, data_dir)) is not None:
-        if differ_ := rows.differences(known, here):
-            progress.note(rows.said(known, differ_))
-        dataset = replace(dataset, samples=known.joined(here).samples if not differ_ else dataset.samples)
-    task = _with_groups(task, dataset, known, progress)
+        if differ_ := rows.differences(stored_rows, here):
+            progress.note(rows.said(stored_rows, differ_))
+        dataset = replace(dataset, samples=stored_rows.joined(here).samples if not differ_ else dataset.samples)
+    task = _with_groups(task, dataset, stored_rows, progress)
     job = _job(catalog, folder, task, dataset, more)
-    if job.task_record["hash"] != asked["hash"]:
+    if job.task_record["hash"] != task_record["hash"]:
         raise OtherQuestion(
-            f"{folder.path}: its task.json and the rows in {known.path} do not give the hash of what was asked. Restore both "
+            f"{folder.path}: its task.json and the rows in {stored_rows.path} do not give the hash of what was asked. "
+            f"Restore both "
             "from a copy, or run the model again."
         )
     return job
@@ -612,13 +613,14 @@ def _at_hand(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: Pa
         return None
 
 
-def _with_groups(task: TaskSpec, dataset: data.Dataset, known: rows.Rows, progress: Progress) -> TaskSpec:
+def _with_groups(task: TaskSpec, dataset: data.Dataset, stored_rows: rows.Rows, progress: Progress) -> TaskSpec:
     """The task, broken down by the groups that its samples have."""
     missing = [group for group in task.groups if any(group not in sample.groups for sample in dataset.samples)]
     if not missing:
         return task
     progress.note(
-        f"{known.path}: has no groups {', '.join(missing)}, which task {task.name} has now: no breakdown by them. To have them "
+        f"{stored_rows.path}: has no groups {', '.join(missing)}, which task {task.name} has now: no breakdown by them. To "
+        f"have them "
         "stored, delete this file and score a run of the task where its data is."
     )
     return task.model_copy(update={"groups": tuple(group for group in task.groups if group not in missing)})

@@ -37,7 +37,7 @@ def command_line(argv: Sequence[str]) -> str:
 
 
 def _bare(word: str) -> str:
-    """A word of the command line: also -o/abs, --option=/abs, name=/abs,name=/abs, and paths inside longer texts."""
+    """A word of the command line: also -o/abs, --NAME=/abs, name=/abs,name=/abs, and paths inside longer texts."""
     short = _SHORT_OPTION.match(word)
     option, rest = (short[1], short[2]) if short else ("", word)
     pieces = [_last(piece) if piece.startswith(("/", "~/")) else piece for piece in re.split("([=,])", rest)]

@@ -23,8 +23,8 @@ RATES = (1_000, 768_000)
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """Decoded mono sound: `samples` float32 in [-1, 1], shape (n,); `rate` in Hz. `notes`: what a reader of the numbers has
-    to know of how it was decoded."""
+    """Decoded mono sound: `samples` float32 in [-1, 1], shape (n,); `rate` in Hz. `notes`: what a reader of the numbers "
+    "must know of how it was decoded."""
 
     samples: NDArray[np.float32]
     rate: int
@@ -37,7 +37,7 @@ class Audio:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One item of a task, before anybody is asked. Audio is read only when `read` is called.
+    """One item of a task, before a model is run. Audio is read only when `read` is called.
 
     `references`: one or more accepted answers, never empty. `cluster`: the unit of resampling (question, sentence,
     dialogue, speaker): what makes answers depend on each other. `groups`: what results are broken down by.
@@ -192,7 +192,7 @@ class CorpusScorer(Scorer, Protocol):
 
 
 class Progress(Protocol):
-    """How long work reports itself; the CLI hands one down. All units are the caller's (samples, bytes, steps)."""
+    """How long work reports its progress; the command line passes one. Units are the caller's (samples, bytes, steps)."""
 
     def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterable[T]:
         """Pass items through while showing how many are done, the rate and the time left."""
@@ -229,7 +229,7 @@ class Silent:
 
 
 class Logged(Silent):
-    """The Progress of who calls the library without one: no bars, and notes go to the logger "diva_bench"."""
+    """The Progress of a call without one: no bars, and notes go to the logger "diva_bench"."""
 
     def note(self, message: str) -> None:
         logging.getLogger("diva_bench").info("%s", message)

@@ -113,9 +113,9 @@ def test_other_streams_are_heard_to_their_end_too(form):
     [
         (sizes(len(BODY) + 36, 2 * len(BODY)), "is cut short: the WAV header promises 64044 bytes, the file has 32044"),
         (sizes(len(BODY) // 2 + 36, len(BODY), BODY[: len(BODY) // 2]), "is cut short"),  # a mended RIFF size
-        (sizes(len(BODY) // 2 + 36, len(BODY) // 2), "does not end where its WAV header says: 16000 bytes more"),
-        (sizes(len(BODY) + 36, len(BODY) // 2), "does not end where its WAV header says: 16000 bytes more"),
-        (WAV + WAV, "does not end where its WAV header says: 32044 bytes more"),
+        (sizes(len(BODY) // 2 + 36, len(BODY) // 2), "does not end where its WAV header says: 16000 more bytes"),
+        (sizes(len(BODY) + 36, len(BODY) // 2), "does not end where its WAV header says: 16000 more bytes"),
+        (WAV + WAV, "does not end where its WAV header says: 32044 more bytes"),
         (WAV[:36] + b"LIST" + struct.pack("<I", 4000) + b"\0" * 20, "the WAV file ends before its sound begins"),
         (sizes(36, 0, b""), "has no samples"),
     ],

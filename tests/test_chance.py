@@ -1,4 +1,4 @@
-"""Answers that hear nothing: what they may know, what they score, and which of them a model is held against."""
+"""Audio-blind baselines: what they know, what they score, and which one a model is compared with."""
 
 from __future__ import annotations
 

@@ -182,10 +182,10 @@ def test_answers_in_which_no_label_can_be_read_are_told_of(capsys: pytest.Captur
     said = ["joy", "It is joy.", "meh", "mad or so", "not joy", "glad"]
     file = write("a.jsonl", [{"id": f"m{i}", "text": text} for i, text in enumerate(said)])
     assert load(file, task="mood") == 0
-    told = "no one label of anger, joy, neutral can be read in 4 of 6 answers: counted as wrong"
+    told = "no single label of anger, joy, neutral was found in 4 of 6 answers: counted as wrong"
     assert told in " ".join(capsys.readouterr().err.split())
     assert load(file, task="mood", labels="mad or so=anger,glad=joy") == 0
-    assert "can be read" not in capsys.readouterr().err
+    assert "was found in" not in capsys.readouterr().err
 
 
 def test_metrics_of_what_the_answers_say_are_of_those_that_came_as_text() -> None:

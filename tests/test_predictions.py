@@ -146,7 +146,7 @@ def test_lm_eval_takes_the_raw_answer_or_the_filter_that_is_named(tmp_path: Path
     text = "".join(json.dumps(row | {"filter": f, "filtered_resps": [f"{f}!"]}) + "\n" for f in ("strict", "loose"))
     with pytest.raises(PredictionError, match="choose one with --only: loose, strict"):
         rows(tmp_path, text)
-    with pytest.raises(PredictionError, match="no rows of filter 'x'; there is loose, strict"):
+    with pytest.raises(PredictionError, match="no rows of filter 'x'; available: loose, strict"):
         rows(tmp_path, text, only="x")
     assert said(rows(tmp_path, text, only="strict")) == [(None, 0, "strict!")]
     assert said(rows(tmp_path, json.dumps(row))) == [(None, 0, "one two")]

@@ -271,7 +271,7 @@ def test_the_paper_s_validation_split_is_the_owners_dev(load, tmp_path):
 def test_covost_s_tables_without_clips_have_the_labels(load, tmp_path):
     folder = hub_data.covost(tmp_path / "covost2", clips=False)
     assert [s.read for s in load(small("covost2-de", 4), folder, need_audio=False).samples] == [None] * 3
-    with pytest.raises(DataError, match="the sound is not"):
+    with pytest.raises(DataError, match="the audio is not"):
         load(small("covost2-de", 4), folder)
 
 

@@ -1,4 +1,5 @@
-"""What commands say of folders that are no runs, of many faults at once, of unparsed labels; and the files that they write."""
+"""Messages about folders that are no runs, about many faults at once and about unparsed labels; and the files that "
+"commands write."""
 
 from __future__ import annotations
 

@@ -144,9 +144,12 @@ def test_between_plain_folders_it_has_no_model_and_that_is_said(tmp_path: Path, 
     [
         (
             "diva-nano",
-            r"--name diva-nano: weights with this name exist in .*/models/weights/diva-nano.yaml \(built in\)",
+            r"--name diva-nano: .*/models/weights/diva-nano.yaml \(built in\) has weights of this name already",
         ),
-        ("diva-kl", r"--name diva-kl: a model with this name exist.*Choose another, such as --name diva-kl-own\."),
+        (
+            "diva-kl",
+            r"--name diva-kl: .* has a model of this name already\. Choose another, such as --name diva-kl-own\.",
+        ),
         ("../up", r"--name '../up': a name has up to 64 letters, digits, '.', '_' and '-'"),
         ("", r"--name '': a name has"),
     ],
@@ -166,7 +169,7 @@ def test_a_name_in_a_folder_of_the_users_is_taken_too_but_his_trained_one_is_not
     assert trained(tmp_path / "out", name="mine").startswith("installed as weights 'mine', in place of")
     mini_task.write(tmp_path / "specs")
     mini_task.model(tmp_path / "specs", "his")
-    with pytest.raises(UserError, match=r"--name his: a model with this name exist.*his.yaml"):
+    with pytest.raises(UserError, match=r"--name his: .*his.yaml \(.*\) has a model of this name already"):
         trained(tmp_path / "out", name="his", paths=[tmp_path / "specs"])
 
 

@@ -1,5 +1,4 @@
-"""`validate` says of a task all that would stop its run or spoil its numbers; what stops a run stops it before anybody is
-asked."""
+"""`validate` says of a task all that would stop its run or spoil its numbers; what stops a run stops it before a model is run."""
 
 from __future__ import annotations
 

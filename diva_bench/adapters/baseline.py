@@ -1,4 +1,4 @@
-"""Answers that hear nothing: the most common reference, one drawn by how common each is, or the speaker's usual label."""
+"""Audio-blind baselines: the most common reference, a random one, or the usual label of the speaker."""
 
 from __future__ import annotations
 

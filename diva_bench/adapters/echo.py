@@ -1,4 +1,4 @@
-"""A fake that ships: answers at once without a model, and fails on demand, so that users and our tests share it."""
+"""A test double that ships: it answers at once without a model and fails on demand; users and tests share it."""
 
 from __future__ import annotations
 

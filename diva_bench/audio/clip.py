@@ -1,4 +1,4 @@
-"""From encoded bytes to 16 kHz mono float32, or a ClipError that says why not.
+"""Encoded bytes to 16 kHz mono float32, or a ClipError with the reason.
 
 What a file is and whether it is whole, containers.py says. WAV, FLAC, Ogg, MP3 and a dozen old formats are read by
 libsndfile; what it does not know (MP4, Matroska, AAC, ...) goes through ffmpeg, where there is one. A header is believed

@@ -1,4 +1,4 @@
-"""What a sound file is, and whether all of it is there, by what its container says; nothing is decoded.
+"""What an audio file is, and whether it is complete, by its container; nothing is decoded.
 
 A decoder reads the first half of a torn file without a word, and half a question scored as a whole one is a wrong
 number. So the length that a header promises is held against the bytes that are there, format by format; `Found.promised`

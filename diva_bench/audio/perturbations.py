@@ -1,4 +1,4 @@
-"""Audio conditions that any task can be asked under: does a model listen at all, and how much does it bear?
+"""Audio conditions (perturbations) for any task: does a model use the audio, and how robust is it?
 
     silence        digital zeros of the clip's length
     noise          white noise of the clip's length and mean power: no speech is left

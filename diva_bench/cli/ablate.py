@@ -1,4 +1,4 @@
-"""`diva-bench ablate`: have every variant asked what the base is asked, then one table of the differences."""
+"""`diva-bench ablate`: run every variant on the tasks of the base, and print one table of the differences."""
 
 from __future__ import annotations
 

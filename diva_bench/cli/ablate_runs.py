@@ -1,4 +1,4 @@
-"""`diva-bench ablate --runs BASE OTHER...`: the ablation table of runs that exist, wherever their answers came from."""
+"""`diva-bench ablate --runs BASE OTHER...`: the ablation table of stored runs, also of imported ones."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def diagnose(
     output: Report = None,
     path: Paths = None,
 ) -> None:
-    """Say which signs of failure stored answers show: wrong language, transcripts, loops, nothing heard, ..."""
+    """Print which signs of failure stored answers show: wrong language, transcripts, loops, unused audio, ..."""
     from diva_bench.cli.diagnose import diagnose_command
 
     raise typer.Exit(diagnose_command(runs, examples, format, path or [], data_dir, output))

@@ -543,7 +543,8 @@ app.add_typer(new.app, name="new")
 
 
 def main() -> None:
-    """Entry point. What the user can mend is said in words, exit code 2; what stopped the command, with what is kept, 128
+    """Entry point. A mistake that the user can correct is printed in words, exit code 2; what stopped the command, with
+    what is kept, 128
     and the signal; what cannot be printed, and a lack of memory, 1."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # tokenizers warns on every fork otherwise
     code = 0

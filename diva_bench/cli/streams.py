@@ -46,7 +46,7 @@ def say_json(value: Any) -> None:
 
 
 class _Notes(logging.Handler):
-    """What the library logs, for who sits at the terminal."""
+    """What the library logs, on the terminal."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(self.format(record), error=True)

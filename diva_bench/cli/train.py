@@ -105,8 +105,8 @@ def weights_name(catalog: Catalog, options: Options, config: TrainConfig) -> str
         if owner and owner.origin != TRAINED:
             what = "weights" if kind == "weights" else "a model"
             raise UserError(
-                f"--name {name}: {what} with this name exist in {owner.path} ({owner.origin}). Choose another name, such "
-                f"as --name {name}-own."
+                f"--name {name}: {owner.path} ({owner.origin}) has {what} of this name already. Choose another, such as "
+                f"--name {name}-own."
             )
     return name
 

@@ -1,5 +1,5 @@
 """`validate`: whether a YAML file is right, with everything that it names. Of a task the data is read and the scorers are
-built, so that what would stop a run, or spoil its numbers, is said before anybody is asked."""
+built, so that what would stop a run, or spoil its numbers, is said before a model is run."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What is known of every clip of a data set: looked at once (bytes hashed, decoded, measured) and kept in the cache.
+"""The index of the clips of a data set: every clip is hashed, decoded and measured once, and stored in the cache.
 
-A clip that cannot be decoded is so known before anybody is asked. Bytes are read one clip at a time and not kept.
+A clip that cannot be decoded is so known before a model is run. Bytes are read one clip at a time and not kept.
 """
 
 from __future__ import annotations

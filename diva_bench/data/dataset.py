@@ -36,7 +36,7 @@ _COLUMNS = {"id": "id", "audio": "audio", "transcript": "text", "cluster": "clus
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A sample that nobody is asked about, and why."""
+    """A sample that no model is run on, and why."""
 
     id: str
     reason: str
@@ -48,7 +48,7 @@ class Dataset:
     bytes, references, transcript, the columns that the prompt shows, and who speaks. `former`: the fingerprint by the
     rules of older versions, of the first four entries of each row (runs/former.py).
 
-    `faults`: rows that cannot be used; `excluded`: those that the task lists as bad; both are asked of nobody. `partial`:
+    `faults`: rows that cannot be used; `excluded`: those that the task lists as bad; no model is run on either. `partial`:
     how the rows differ from what the task says there must be, "" where they do not. `notes`: what else a reader of the
     numbers has to know (rows that are not asked, warnings). `revision`: commit of the hub's data set, "" if it is local.
     """
@@ -312,7 +312,7 @@ def _check_rates(task: TaskSpec, root: Path, clips: Mapping[str, Clip]) -> None:
 
 
 def _said_of(clips: Mapping[str, Clip], shown: Mapping[str, str]) -> list[str]:
-    """What a reader of the numbers has to know of how the clips were decoded. `shown`: name of a clip -> as people know it."""
+    """What a reader of the numbers must know of how the clips were decoded. `shown`: name of a clip -> as people know it."""
     meanings = {
         UNPROMISED: "their containers do not state a length, so a clip that was cut short cannot be detected",
         CANCELLED: "their mean would be close to silence, so the louder channel is used",

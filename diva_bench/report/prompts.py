@@ -31,7 +31,7 @@ _OF_THE_WORDING = (
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """One run of a family: number 0 is the main prompt. `summary` is None while it is not judged."""
+    """One run of a family: number 0 is the main prompt. `summary` is None while it is not scored."""
 
     number: int
     prompt: str

@@ -38,15 +38,15 @@ def task_of(folder: RunFolder, catalog: Catalog) -> TaskSpec:
 
 def of_catalog(folder: RunFolder, catalog: Catalog) -> TaskSpec:
     """The task of a run as the catalog has it now. UserError where it has no such task."""
-    asked, record = folder.task_record(), folder.record()
+    task_record, record = folder.task_record(), folder.record()
     if imported.is_imported(record):
         return imported.task_of(catalog, record)
     number, overrides = record.get("variant", 0), record.get("overrides", {})
     if record["task"].get("data", {}).get("source") != MEMORY:
-        own = catalog.task(asked["name"], asked["edition"])
+        own = catalog.task(task_record["name"], task_record["edition"])
         return prompt.variant(prompt.again(own, overrides), number)
-    if (known := catalog.in_memory(asked["name"])) is not None:
-        own = known.model_copy(update={"primary": known.primary or record["task"]["primary"]})
+    if (own_task := catalog.in_memory(task_record["name"])) is not None:
+        own = own_task.model_copy(update={"primary": own_task.primary or record["task"]["primary"]})
         return prompt.variant(prompt.again(own, overrides), number)
     return recorded(record)
 
@@ -56,22 +56,22 @@ def recorded(record: Mapping[str, Any]) -> TaskSpec:
     more = {"overrides": record.get("overrides", {}), "home": Path()}
     if imported.is_imported(record):
         more["names"] = record["model"]["args"].get("labels", {})
-    known = {key: value for key, value in record["task"].items() if key not in _NOT_ASKED}
+    values = {key: value for key, value in record["task"].items() if key not in _NOT_ASKED}
     try:
-        return TaskSpec.model_validate(known | more)
+        return TaskSpec.model_validate(values | more)
     except ValidationError as err:
         raise UnreadableRun(f"run.json of {record['id']}: task.{words(err)}. Run the model again.") from err
 
 
-def changed(task: TaskSpec, asked: Mapping[str, Any]) -> list[str]:
+def changed(task: TaskSpec, task_record: Mapping[str, Any]) -> list[str]:
     """What of a task is not as it was asked, by the keys of a task.json; none of it where nothing is."""
     now = task.asked()
-    keys = [*now, *(["variant"] if "variant" in asked else [])]
-    return sorted(key for key in dict.fromkeys(keys) if now.get(key) != asked.get(key))
+    keys = [*now, *(["variant"] if "variant" in task_record else [])]
+    return sorted(key for key in dict.fromkeys(keys) if now.get(key) != task_record.get(key))
 
 
 def stored(folder: RunFolder) -> Dataset | None:
     """The samples of a run by its stored rows; None where none are stored."""
-    asked = folder.task_record()
-    known = rows.load(folder.above, asked)
-    return known.dataset(asked, folder.record()) if known else None
+    task_record = folder.task_record()
+    stored_rows = rows.load(folder.above, task_record)
+    return stored_rows.dataset(task_record, folder.record()) if stored_rows else None

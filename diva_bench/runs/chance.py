@@ -1,4 +1,4 @@
-"""At chance or not: a run's primary metric against the best of the answers that hear nothing.
+"""At chance or not: the primary metric of a run against the best audio-blind baseline.
 
 Three baselines are measured on the same samples by the same scorer:
 

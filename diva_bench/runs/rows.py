@@ -154,8 +154,8 @@ def _lines(task: TaskSpec, data: Dataset, same_prompt: bool) -> Iterator[Json]:
     """One line a row of the data, in its order; what is left out for every model has no more than the fingerprint covers."""
     samples = {sample.id: sample for sample in data.samples}
     needed = _needed(task)
-    for ident, clip, references, said, *_ in data.covered:
-        line: Json = {"id": ident, "audio": clip, "references": references, **({"note": said} if said else {})}
+    for ident, clip, references, question, *_ in data.covered:
+        line: Json = {"id": ident, "audio": clip, "references": references, **({"note": question} if question else {})}
         sample = samples.get(str(ident))
         if sample is None:
             yield {**line, "left_out": True}
@@ -198,8 +198,8 @@ def _head(path: Path) -> Json:
 
 
 def _checked(line: bytes, schema: TypeAdapter[Any], where: str, newer: bool) -> Json:
-    found: Json = parsed(line, schema, where, _REMEDY, newer=newer)
-    return found
+    record: Json = parsed(line, schema, where, _REMEDY, newer=newer)
+    return record
 
 
 @lru_cache(maxsize=8)
@@ -222,8 +222,8 @@ def _read(path: Path, stamp: disk.Stamp, task_json: str) -> Rows:
             )
         seen[row["id"]] = number
         sample = None if row.get("left_out") else _sample(row, f"{path}:{number}")
-        said = [] if sample is None else said_of(record["prompt"], record["system"], head.get("speaker"), sample)
-        covered.append([row["id"], row["audio"], row["references"], row.get("note", ""), *said])
+        question = [] if sample is None else said_of(record["prompt"], record["system"], head.get("speaker"), sample)
+        covered.append([row["id"], row["audio"], row["references"], row.get("note", ""), *question])
         samples += [sample] if sample else []
     _check(path, head, record, len(covered), state.hexdigest(), covered)
     return Rows(path, head["sha256"], tuple(samples), tuple(covered))
@@ -279,7 +279,7 @@ def differences(stored: Rows, data: Dataset) -> str:
     theirs = {str(row[0]): row for row in data.covered}
     samples, here = {s.id: s for s in stored.samples}, {s.id: s for s in data.samples}
     both = [ident for ident in ours if ident in theirs]
-    found = {
+    result = {
         "missing from the data": [ident for ident in ours if ident not in theirs],
         "not among the stored rows": [ident for ident in theirs if ident not in ours],
     }
@@ -293,8 +293,8 @@ def differences(stored: Rows, data: Dataset) -> str:
         "another cluster": lambda i: i in samples and i in here and samples[i].cluster != here[i].cluster,
         "other groups": lambda i: i in samples and i in here and _other(samples[i].groups, here[i].groups),
     }
-    found |= {what: [ident for ident in both if differs(ident)] for what, differs in parts.items()}
-    return "; ".join(f"{what}: {_named(ids)}" for what, ids in found.items() if ids)
+    result |= {what: [ident for ident in both if differs(ident)] for what, differs in parts.items()}
+    return "; ".join(f"{what}: {_named(ids)}" for what, ids in result.items() if ids)
 
 
 def _named(ids: Sequence[str]) -> str:
@@ -316,18 +316,19 @@ def settled(
 
     Raises StoreError where they cannot be written, UnreadableRun where those that are there cannot be read.
     """
-    known = load(task_folder, record)
-    if known is None:
+    stored_rows = load(task_folder, record)
+    if stored_rows is None:
         keep(task_folder, record, task, data)
         return data
-    if differ := differences(known, data):
-        note(said(known, differ))
-    return known.joined(data)
+    if differ := differences(stored_rows, data):
+        note(said(stored_rows, differ))
+    return stored_rows.joined(data)
 
 
-def said(known: Rows, differ: str) -> str:
+def said(stored_rows: Rows, differ: str) -> str:
     """What is said of a difference."""
     return (
-        f"{known.path}: the data at hand differ from the stored rows, which count: {differ}. To take the rows from the data, "
+        f"{stored_rows.path}: the data at hand differ from the stored rows, which count: {differ}. To take the rows from "
+        f"the data, "
         "delete this file and score the task's runs again."
     )

@@ -1,4 +1,4 @@
-"""The loop: plan, prefetch, generate, append. Then judge.
+"""The loop: plan, prefetch, generate, append. Then score.
 
 prepare()  task + model -> Job: data loaded, identities fixed, scorers built; nothing asked, no weights touched
 ask()      Job + adapter -> answers in the run folder; resumes; a failure becomes an `error` row, never an answer
@@ -197,8 +197,8 @@ class Job:
     def settled(self, results: Path, progress: Progress) -> Job:
         """The job with the rows of its task stored; where they are there, they count, and what differs is noted."""
         record = self.task_at(results)
-        kept = rows.settled(results / str(record["id"]), record, self.task, self.dataset, progress.note)
-        return replace(self, dataset=kept)
+        folder_id = rows.settled(results / str(record["id"]), record, self.task, self.dataset, progress.note)
+        return replace(self, dataset=folder_id)
 
     def folder(self, results: Path, shard: Shard | None = None) -> RunFolder:
         return RunFolder.create(results, self.task_at(results), self.run_at(results), shard)
@@ -243,7 +243,7 @@ class Job:
         return lambda sample: everybody
 
     def check(self) -> None:
-        """Refuse what this model can never be asked, before anything is asked."""
+        """Refuse what this model can never be asked, before a model is run."""
         if self.chat is not None and self.chat not in self.model.weights:
             raise UserError(
                 f"model {self.model.name}: its adapter {self.model.adapter} needs weights of role {self.chat!r}; the model "

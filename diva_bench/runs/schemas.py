@@ -87,7 +87,7 @@ class RowsHead(TypedDict):
 
 @with_config(_STRICT)
 class RowLine(TypedDict):
-    """Any other line of rows.jsonl: one sample, or, with `left_out`, one that nobody is asked about. `audio`: sha256 of the
+    """Any other line of rows.jsonl: one sample, or, with `left_out`, one that no model is run on. `audio`: sha256 of the
     clip, "" without one. `note`: how the clip was decoded, or why the sample is left out. `seconds`: length of the clip."""
 
     id: str
@@ -313,8 +313,8 @@ def checked(schema: type[M], raw: Mapping[str, Any], where: str, remedy: str = "
         return schema.model_validate(raw)
     except (ValidationError, RecursionError) as err:
         newer = is_newer(raw)
-        if newer and isinstance(err, ValidationError) and (known := without_unknown(raw, err)) is not None:
-            return checked(schema, known, where, remedy)
+        if newer and isinstance(err, ValidationError) and (rest := without_unknown(raw, err)) is not None:
+            return checked(schema, rest, where, remedy)
         problem = words(err) if isinstance(err, ValidationError) else "is nested too deep"
         if newer:
             remedy = (

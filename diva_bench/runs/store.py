@@ -278,9 +278,8 @@ class RunFolder:
         ):
             if value != folder_name:
                 raise UnreadableRun(
-                    f"{file}: is the record of {value!r}, and lies in {folder_name!r}. A copy is no run of its own: remove "
-                    f"it, or "
-                    "give the folder its name back."
+                    f"{file}: is the record of {value!r}, but is in {folder_name!r}. A copy is not a run: remove it, or "
+                    f"give the folder its old name."
                 )
         schemas.check_identity(task, run, str(self.path))
         self._records = task, run
@@ -505,8 +504,8 @@ def parsed(line: bytes, schema: TypeAdapter[Any], where: str, remedy: str, *, ne
             raise UnreadableRun(f"{where}: is not valid JSON ({problem['ctx']['error']}). {remedy}") from err
         raw = json.loads(line)
         lenient = isinstance(raw, dict) and (newer or schemas.is_newer(raw))
-        if lenient and (known := schemas.without_unknown(raw, err)) is not None:
-            return parsed(line_of(known), schema, where, remedy)
+        if lenient and (rest := schemas.without_unknown(raw, err)) is not None:
+            return parsed(line_of(rest), schema, where, remedy)
         raise UnreadableRun(f"{where}: {words(err)}. {remedy}") from err
 
 

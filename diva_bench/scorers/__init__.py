@@ -189,7 +189,7 @@ def settings(scorer: str, task: TaskSpec, arguments: Mapping[str, Any], allowed:
 
 
 class Absent:
-    """Stands in place of a scorer that cannot be built on this machine, so that a stored run is judged by its others. It
+    """Stands in place of a scorer that cannot be built on this machine, so that a stored run is scored by the others. It
     measures nothing. `lacks`: what is missing and how to have it; the judge then keeps what an earlier judging of the
     same answers found, if there was one."""
 
@@ -221,8 +221,8 @@ def scale(name: str, scorer: Scorer, metric: str) -> Ends:
         return _LISTED[name, metric]
     if name == "hf_evaluate":  # metrics of anybody's
         return None, None
-    given: Ends = getattr(scorer, "ranges", {}).get(metric, (0, 100))
-    return given
+    ends: Ends = getattr(scorer, "ranges", {}).get(metric, (0, 100))
+    return ends
 
 
 def check_row(task: str, name: str, sample: str, row: dict[str, float]) -> dict[str, float]:
@@ -246,15 +246,15 @@ def checked_reduce(task: str, name: str, scorer: Scorer) -> Callable[[Mapping[st
     the shape of the sums."""
 
     def reduce(totals: Mapping[str, Floats]) -> dict[str, Floats]:
-        found, shape = scorer.reduce(totals), np.shape(next(iter(totals.values()), 0.0))
-        wrong = f"{type(found).__name__}, not a dict of scores" if not isinstance(found, dict) else ""
-        for metric, values in found.items() if isinstance(found, dict) else ():
+        scores, shape = scorer.reduce(totals), np.shape(next(iter(totals.values()), 0.0))
+        wrong = f"{type(scores).__name__}, not a dict of scores" if not isinstance(scores, dict) else ""
+        for metric, values in scores.items() if isinstance(scores, dict) else ():
             wrong = wrong or _strange(metric, values, shape, scale(name, scorer, metric))
         if wrong:
             raise ScorerError(
                 f"task {task}: scorer {name} gave {wrong}. Nothing was written; the scorer must be mended."
             )
-        return found
+        return scores
 
     return reduce
 

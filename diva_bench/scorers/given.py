@@ -1,4 +1,4 @@
-"""released: the mean of the scores that came with imported answers, 0 to 100; nothing is judged anew.
+"""released: the mean of the scores that came with imported answers, 0 to 100; nothing is scored again.
 
 It is what the answers' source says of them: by another version of a metric, another judge, another split. Beside our own
 metrics it shows how far the two are apart.

@@ -60,7 +60,7 @@ class Kept:
             self.add([self._head])
         elif lines[0] != self._head:
             raise StoreError(
-                f"{self.path}:1: is about {lines[0]}, not {self._head}. Move the file away to have the answers judged anew."
+                f"{self.path}:1: is about {lines[0]}, not {self._head}. Move the file away to have the answers judged again."
             )
         self.rows = {row["key"]: row for row in lines[1:] if "key" in row}
 

@@ -98,7 +98,7 @@ class Labels:
         """Kind -> the label that was decided on, or "unparsed"; "label" is always there."""
         label = self._parser.parse(answer(response))
         if response.status == "unsupported":
-            # Which kinds this model can be judged by cannot be seen here; `reduce` drops those that never had a label.
+            # Which kinds of metrics this model has cannot be seen here; `reduce` drops those that never had a label.
             return dict.fromkeys(KINDS, UNPARSED)
         if response.label is not None:  # imported: chosen by the first token of each label
             return dict.fromkeys(("label", "first"), response.label or UNPARSED)

@@ -72,7 +72,7 @@ class Models(Protocol):
 
 
 class Judge:
-    """judge: scale yes-no, the share of answers judged right; scale 1-5, the mean grade with 1 as 0 and 5 as 100. Over the
+    """judge: scale yes-no, the share of answers judged correct; scale 1-5, the mean grade with 1 as 0 and 5 as 100. Over the
     answers whose verdict could be read. judge_unparsed: the share of replies without one.
 
     Settings: `model`, a name of the catalog; `edition` (default: the task's); `scale`; `prompt`, with {answer} and, if

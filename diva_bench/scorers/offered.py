@@ -1,4 +1,4 @@
-"""Which metrics the scorers of a task can give, found out before anybody is asked: from a made-up answer that has all that
+"""Which metrics the scorers of a task can give, found out before a model is run: from a made-up answer that has all that
 an answer can have."""
 
 from __future__ import annotations

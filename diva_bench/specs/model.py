@@ -73,7 +73,7 @@ class AssetSpec(Spec):
     licence: str
     files: tuple[AssetFile, ...] = Field(min_length=1)
     instead: dict[FileName, Sha256] = Field(default_factory=dict)
-    """Name -> sha256 of files that hold all that `files` hold, for who has one (`diva-bench pull --weights-file`)."""
+    """Name -> sha256 of files that hold all that `files` hold, for users who have one (`diva-bench pull --weights-file`)."""
     content: Sha256 | None = None
     """With format pedants: what the converted weights must hash to, whichever files they come from."""
 
@@ -145,7 +145,7 @@ class ModelFile(Spec):
 
 
 class ModelSpec(Spec):
-    """One edition of a model: who is asked."""
+    """One edition of a model."""
 
     name: Name
     edition: Edition | None

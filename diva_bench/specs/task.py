@@ -142,7 +142,7 @@ class TaskFile(Spec):
 
 
 class TaskSpec(Spec):
-    """One subset of one edition of a task: what a run is about."""
+    """One subset of one edition of a task: the task of a run."""
 
     name: Name
     """With its subset: covost2-de."""

@@ -1,4 +1,4 @@
-"""What may be known without hearing anything: how common each answer is, and what a speaker says elsewhere."""
+"""What an audio-blind baseline knows: the frequency of each answer, and the other answers of a speaker."""
 
 from __future__ import annotations
 
