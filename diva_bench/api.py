@@ -25,14 +25,13 @@ from diva_bench.report import leaderboard as boards
 from diva_bench.report.compare import chosen, differences_table, groups_tables, scores_table, tests_table
 from diva_bench.report.compare import compare as compared
 from diva_bench.report.runs import failures, unreadable_table
-from diva_bench.runs import aligned, unchanged
+from diva_bench.runs import aligned
 from diva_bench.runs.records import of_tasks
-from diva_bench.runs.run import Run, Runs
+from diva_bench.runs.run import Run, Runs, no_changes
 from diva_bench.runs.run import load_runs as loaded
 from diva_bench.specs import Json, ModelSpec, TaskSpec
 from diva_bench.tables import Tables
 from diva_bench.types import Adapter, Logged, Progress
-from diva_bench.weights import assets
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -183,7 +182,8 @@ def run(
 def load_runs(path: PathLike | Iterable[PathLike] = "results") -> Runs:
     """The runs on disk: `path` is a run's folder, a task's, a folder of runs such as "results", or several of them.
 
-    Raises UserError where there is no such folder; runs that cannot be read are left out, and named in the log.
+    Raises UserError where there is no such folder; runs that cannot be read are left out, named in the log, and in
+    `unreadable` of what is returned.
     """
     return loaded(_paths(path))
 
@@ -195,6 +195,7 @@ def score(
     scorers: str | Iterable[str] | Mapping[str, Mapping[str, Any] | None] | None = None,
     tasks: TaskSpec | Iterable[TaskSpec] = (),
     data_dir: PathLike | None = None,
+    share_rows: bool = False,
     paths: PathLike | Iterable[PathLike] = (),
     progress: Progress | None = None,
 ) -> Runs:
@@ -203,14 +204,19 @@ def score(
     Args:
         runs: Runs, or folders as `load_runs` takes them.
         scorers: more scorers, for this call: a name, names, or name -> settings.
-        tasks: the tasks of the runs, where they were made in Python.
+        tasks: the tasks of the runs, where they were made in Python, for settings and groups that are new.
+        data_dir: folder of the full tasks' corpora; None: DIVA_BENCH_DATA.
+        share_rows: store references and transcripts among the results even if the data of the task is licensed.
 
-    Raises UserError where a run cannot be read, or its task or data have changed since the model was run.
+    The rows that are stored with a run count. Where the data at hand differ from them, a note in the log says how.
+
+    Raises UserError where a run cannot be read, or has no stored rows and its task or data have changed since the model was
+    run.
     """
     made = [_only(task, TaskSpec, "tasks", "a Task, or a list of them") for task in _several(tasks, TaskSpec)]
     catalog, shown = Catalog(_paths(paths), made), _shown(progress)
-    where, more = _data_folder(data_dir), _scorers(scorers)
-    return Runs(evaluation.score(catalog, one.path, shown, more, where) for one in _runs(runs))
+    where, more, share = _data_folder(data_dir), _scorers(scorers), _truth(share_rows, "share_rows")
+    return Runs(evaluation.score(catalog, one.path, shown, more, where, share=share) for one in _runs(runs))
 
 
 @_public
@@ -231,7 +237,7 @@ def compare(
         raise UserError(f"compare needs two runs or more, and got {len(flat)}: compare(run, other).")
     names = _listed(metrics, "metrics", "the name of a metric", (str,))
     values = _texts(references, "references", "group -> value")
-    lineup = aligned.sheet([one.path for one in flat], Catalog(_paths(paths)), _shown(progress))
+    lineup = aligned.sheet(flat, Catalog(_paths(paths)), _shown(progress))
     comparison = compared(lineup, chosen(lineup, names))
     tables = [scores_table(comparison), differences_table(comparison), tests_table(comparison)]
     return Tables([*tables, *groups_tables(comparison, values)])
@@ -262,15 +268,13 @@ def leaderboard(
     names = _listed(tasks, "tasks", "the name of a task", (str,))
     overview, in_memory = _truth(overview, "overview"), _truth(in_memory, "in_memory")
     ranks = _truth(ranks, "ranks")
-    selection = of_tasks([one.summary for one in _runs(runs)], names)
-    unreadable: list[str] = []
-    place = selection[0].folder.parent.parent if selection else Path()
-    summaries, _ = unchanged.checked(selection, place, assets.cache_folder(), unreadable)
+    stored = no_changes(_runs(runs))
+    summaries = of_tasks([one.summary for one in stored], names)
     if in_memory:
         summaries = [summary.admitted() for summary in summaries]
     between = aligned.ranks(summaries, Catalog(_paths(paths)), _shown(progress)) if ranks else {}
     tables = boards.overviews(summaries) if overview else boards.leaderboard(summaries, ranks=between)
-    return Tables([*tables, *unreadable_table(unreadable)])
+    return Tables([*tables, *unreadable_table(stored.unreadable)])
 
 
 @_public
@@ -422,15 +426,12 @@ def _runs(value: Any) -> Runs:
         return every
     if isinstance(every, bytes | Mapping) or not isinstance(every, Iterable):
         raise _wrong("runs", value, "a Run, a folder, or a list of them")
-    runs: list[Run] = []
+    runs = Runs()
     for one in every:
-        if isinstance(one, Run):
-            runs.append(one)
-        elif isinstance(one, Runs):
-            runs += one
-        else:
-            runs += loaded([_path(one, "runs")])
-    return Runs(runs)
+        runs = runs + (
+            one if isinstance(one, Runs) else [one] if isinstance(one, Run) else loaded([_path(one, "runs")])
+        )
+    return runs
 
 
 def _paths(value: Any) -> list[Path]:

@@ -11,6 +11,7 @@ Nothing here prints or ends the process: a mistake of the user is a UserError, n
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
@@ -371,12 +372,27 @@ def _ask_all(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Prog
                     runner.ask(job, loaded, folder, progress, shard)
                 else:
                     progress.note(f"{job.title}: all {len(job.samples)} answered before in {folder.path}")
+                    if job.adapter is not None:
+                        _warn_of_stored(job, folder)
             if shard.count == 1:
                 finished.append(_score(job, output, shard, progress))
     finally:
         if loaded is not None and jobs[0].adapter is None:  # a model that was given stays its owner's
             loaded.close()
     return finished
+
+
+def _warn_of_stored(job: Job, folder: RunFolder) -> None:
+    """A model in memory is known by name and version alone: that it was edited, nobody can see."""
+    logging.getLogger("diva_bench").warning(
+        "%s: model %s was not asked: a model of this name and version (%r) has given all %d answers before, in %s. If you have "
+        "changed the model, give it another `version`, or delete that folder.",
+        job.task.name,
+        job.model.name,
+        job.adapter_version,
+        len(job.samples),
+        folder.path,
+    )
 
 
 def _unfinished(job: Job, folder: RunFolder) -> bool:

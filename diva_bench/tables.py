@@ -38,6 +38,8 @@ class Score:
     low: float | None = None
     high: float | None = None
     mark: str = ""
+    brief: bool = False
+    """Written without its interval, which CSV and JSON have."""
 
 
 Cell = str | int | float | Score | None
@@ -295,7 +297,7 @@ def _parts(cell: Cell, digits: int) -> list[str]:
         return [_NONE]
     if isinstance(cell, Score):
         value = cell.mark + _number(cell.value, digits)
-        if cell.low is None or cell.high is None:
+        if cell.brief or cell.low is None or cell.high is None:
             return [value]
         return [value, f"[{_number(cell.low, digits)}, {_number(cell.high, digits)}]"]
     if isinstance(cell, float):

@@ -12,6 +12,7 @@ import numpy as np
 from command_line import call
 
 from diva_bench.catalog import Catalog
+from diva_bench.runs import Run
 from diva_bench.runs.aligned import Sheet, sheet
 from diva_bench.types import Silent
 
@@ -60,7 +61,7 @@ def run_of(folder: Path, name: str) -> Path:
 
 
 def lined(folder: Path, *names: str) -> Sheet:
-    return sheet([run_of(folder, name) for name in names], Catalog([folder]), Silent())
+    return sheet([Run.open(run_of(folder, name)) for name in names], Catalog([folder]), Silent())
 
 
 def copied(folder: Path, to: Path, name: str) -> Path:

@@ -27,6 +27,7 @@ from diva_bench.report.compare import (
     most,
     scores_table,
 )
+from diva_bench.runs import Run
 from diva_bench.runs.aligned import Sheet, sheet
 from diva_bench.runs.store import RunFolder
 from diva_bench.scorers.adherence import Adherence
@@ -44,7 +45,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_runs_are_lined_up_by_sample_with_their_clusters_groups_and_references(results: Path) -> None:
     found = lined(results, "good", "bad")
-    assert [run.name for run in found.runs] == ["good", "bad"]
+    assert list(found.names) == ["good", "bad"]
     assert list(found.ids) == [row["id"] for row in table()]
     assert list(found.clusters) == [row["cluster"] for row in table()]
     assert found.groups == {"voice": ["a", "b"] * QUESTIONS}
@@ -59,7 +60,10 @@ def test_scores_of_an_older_version_take_clusters_and_references_from_the_data(r
     older = [{k: v for k, v in line.items() if k not in ("cluster", "groups", "references")} for line in lines]
     (old / "scores.jsonl").write_text("".join(json.dumps(line) + "\n" for line in older))
     other = copied(results, tmp_path, "bad")
-    assert sheet([old, other], Catalog([results]), Silent()).clusters == lined(results, "good", "bad").clusters
+    assert (
+        sheet([Run.open(old), Run.open(other)], Catalog([results]), Silent()).clusters
+        == lined(results, "good", "bad").clusters
+    )
 
 
 def test_a_comparison_of_two_runs_is_what_their_rows_say(results: Path) -> None:
@@ -81,10 +85,10 @@ def test_a_comparison_of_two_runs_is_what_their_rows_say(results: Path) -> None:
 
 def cut(found: Sheet, count: int) -> Sheet:
     """The first samples of a sheet, two to a cluster."""
-    runs = [replace(run, rows={name: rows[:count] for name, rows in run.rows.items()}) for run in found.runs]
+    fewer = [{name: rows[:count] for name, rows in of_run.items()} for of_run in found.rows]
     groups = {name: values[:count] for name, values in found.groups.items()}
     less = {"ids": found.ids[:count], "clusters": found.clusters[:count], "references": found.references[:count]}
-    return replace(found, runs=runs, groups=groups, **less)
+    return replace(found, rows=fewer, groups=groups, **less)
 
 
 @pytest.mark.parametrize(("clusters", "few"), [(19, True), (20, False)])
@@ -113,7 +117,7 @@ def test_metrics_of_how_a_model_answers_are_compared_where_they_are_named(result
     asked = replace(found, scorers={**found.scorers, "adherence": Adherence(found.task)})
     texts = [sample(id=i) for i in found.ids]
     rows = [asked.scorers["adherence"].measure(s, said("Oslo.")) for s in texts]
-    asked = replace(asked, runs=[replace(run, rows={**run.rows, "adherence": rows}) for run in asked.runs])
+    asked = replace(asked, rows=[{**of_run, "adherence": rows} for of_run in asked.rows])
     assert asked.metrics["refused"] == "adherence"
     assert chosen(asked, []) == chosen(found, []) == ["contains", "em", "f1"]
     assert chosen(asked, ["refused"]) == ["refused"]
@@ -229,7 +233,7 @@ def test_one_run_and_the_same_run_twice_are_refused(results: Path) -> None:
 
 def test_folders_that_are_no_judged_complete_run_are_refused(results: Path, tmp_path: Path) -> None:
     good, spoilt = run_of(results, "good"), copied(results, tmp_path, "bad")
-    with pytest.raises(StoreError, match=r"is no run folder. Give folders such as results/<task>/<run>"):
+    with pytest.raises(StoreError, match=r"is no run folder: it has none of a run's files. Give folders"):
         compare_runs([good, results], results)
     summary = json.loads((spoilt / "summary.json").read_text())
     (spoilt / "summary.json").write_text(json.dumps(summary | {"complete": False, "reason": "3 failed"}))
@@ -293,4 +297,4 @@ def test_wrong_options_are_named(results: Path, more: dict[str, Any], message: s
 def test_what_the_user_can_mend_has_exit_code_2(results: Path) -> None:
     done = command(results, "compare", str(run_of(results, "good")), "nowhere")
     assert done.returncode == 2
-    assert done.stderr.startswith("diva-bench: nowhere: is no run folder.")
+    assert done.stderr.startswith("diva-bench: nowhere: is no run folder: it has none")

@@ -11,6 +11,7 @@ from pathlib import Path
 import mini_task
 import pytest
 from command_line import here
+from stored import collect
 from test_controls import MISTAKES
 from test_run import _until_growing, command, environment, only
 
@@ -21,7 +22,7 @@ from diva_bench.evaluation import Settings, job_of, prepare, stored_job
 from diva_bench.report.leaderboard import leaderboard
 from diva_bench.runs import runner
 from diva_bench.runs.former import is_former
-from diva_bench.runs.records import collect, summary_of
+from diva_bench.runs.records import summary_of
 from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.types import Silent
 

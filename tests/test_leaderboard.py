@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from stored import collect
 
 from diva_bench.errors import StoreError, UserError
 from diva_bench.report.leaderboard import leaderboard, page
-from diva_bench.runs.records import collect, of_tasks, synthetic_note
+from diva_bench.runs.records import of_tasks, synthetic_note
 from diva_bench.tables import Score, Table
 
 SIGNATURE = "bleu|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"
@@ -195,10 +196,12 @@ def test_the_overview_has_primary_metrics_and_no_average(tmp_path: Path) -> None
     overview = leaderboard(collect(tmp_path))[0]
     assert [c.name for c in overview.columns] == ["task", "metric", "diva", "echo"]
     assert overview.rows == [
-        ["covost2-de", "bleu", Score(22.4), Score(1.0, mark="* ")],
+        ["covost2-de", "bleu", Score(22.4, 19.4, 25.4, brief=True), Score(1.0, -2.0, 4.0, mark="* ", brief=True)],
         ["mustard", "accuracy", "61.0 / 61.5", None],
     ]
     assert synthetic_note("mini") in overview.title
+    assert overview.to_csv().splitlines()[1] == "covost2-de,bleu,22.4,19.4,25.4,1.0,-2.0,4.0"
+    assert "[19.4" not in str(overview), "people see the value alone"
 
 
 def test_two_questions_under_one_task_name_go_by_their_ids(tmp_path: Path) -> None:

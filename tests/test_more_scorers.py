@@ -15,10 +15,10 @@ import mini_task
 import pytest
 from command_line import call
 from scoring import asked, judge_lines
+from stored import collect
 
 from diva_bench.cli.results import more_scorers
 from diva_bench.errors import SpecError
-from diva_bench.runs.records import collect
 from diva_bench.scorers.kept import key
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import mini_task
 import pytest
 from command_line import here
+from stored import collect
 
 from diva_bench.catalog import Catalog
 from diva_bench.errors import SpecError, UserError
 from diva_bench.report.leaderboard import leaderboard
 from diva_bench.report.prompts import families, spread_table, wordings_table
-from diva_bench.runs.records import collect
 from diva_bench.specs import FIELD, TaskFile, prompt
 from diva_bench.specs.yamlfile import read_yaml
 

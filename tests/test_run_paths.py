@@ -9,8 +9,8 @@ from pathlib import Path
 import compared_runs
 import pytest
 from command_line import call
+from stored import collect
 
-from diva_bench.runs.records import collect
 from diva_bench.runs.store import RunFolder
 
 

@@ -38,8 +38,10 @@ def judged(tmp_path: Path) -> Path:
 # ---------------------------------------------------------------- folders that are no runs
 
 
-@pytest.mark.parametrize("command", ["score", "diagnose"])
-@pytest.mark.parametrize("name", ["somewhere", "somewhere/inner", "results", "."])
+NO_RUNS = [(command, name) for command in ("score", "diagnose") for name in ("somewhere", "somewhere/inner")]
+
+
+@pytest.mark.parametrize(("command", "name"), [*NO_RUNS, ("diagnose", "results"), ("diagnose", ".")])
 def test_a_folder_that_is_no_run_is_called_so_as_it_was_typed(judged: Path, command: str, name: str) -> None:
     (judged / "somewhere" / "inner").mkdir(parents=True)
     (judged / "somewhere" / "notes.txt").write_text("x")
@@ -134,7 +136,10 @@ def test_labels_that_no_answer_names_are_told_beside_the_score(tmp_path: Path) -
 
 WAYS: dict[str, Callable[[str], bool]] = {
     "out.md": lambda text: text.startswith("<!-- Generated") and "| # | model |" in text,
-    "out.csv": lambda text: next(r[:2] for r in csv.reader(text.splitlines()) if r[:1] == ["1"]) == ["1", "echo"],
+    "out.csv": lambda text: (
+        [row[:3] for row in csv.reader(text.splitlines())][:2]
+        == [["task", "model", "metric"], ["toy", "echo", "contains"]]
+    ),
     "out.json": lambda text: json.loads(text)[0]["rows"][0]["model"] == "echo",
     "out.tex": lambda text: "\\begin{tabular}" in text,
     "out.txt": lambda text: "echo" in text and "\x1b" not in text,

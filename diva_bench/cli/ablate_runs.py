@@ -14,7 +14,8 @@ from diva_bench.evaluation import training_of
 from diva_bench.report.ablation import Block, Outcome, Variant
 from diva_bench.report.ablation_grid import Part, compared, grid, own_gaps
 from diva_bench.runs.aligned import Sheet, sheet
-from diva_bench.runs.records import RunSummary, collect, is_of, of_folder
+from diva_bench.runs.records import RunSummary, is_of
+from diva_bench.runs.run import Run, Runs, load_runs
 from diva_bench.runs.store import RunFolder
 from diva_bench.types import Progress
 
@@ -72,14 +73,14 @@ def chosen(words: Sequence[str], results: Path, unreadable: list[str]) -> list[M
     for word in words:
         folder = Path(word)
         if (folder / "run.json").is_file():
-            run = of_folder(folder)
+            run = Run.open(folder).summary
             model = models.setdefault(run.label, Model(run.label))
             if (there := model.runs.get(run.task_id)) and there.run_id != run.run_id:
                 model = models.setdefault(run.run_id, Model(run.run_id))
             runs = [run]
         else:
             if stored_summaries is None:
-                stored_summaries = collect(results, unreadable) if results.is_dir() else []
+                stored_summaries = _in(results, unreadable)
             runs = _named(word, stored_summaries, results)
             labels = {run.label for run in runs}
             name = labels.pop() if len(labels) == 1 and word != runs[0].run_id else word
@@ -91,6 +92,13 @@ def chosen(words: Sequence[str], results: Path, unreadable: list[str]) -> list[M
                 )
             model.runs[run.task_id] = run
     return list(models.values())
+
+
+def _in(results: Path, unreadable: list[str]) -> list[RunSummary]:
+    """The runs of a folder, none where there is no such folder."""
+    runs = load_runs([results]) if results.is_dir() else Runs()
+    unreadable += runs.unreadable
+    return [run.summary for run in runs]
 
 
 def _named(word: str, summaries: Sequence[RunSummary], results: Path) -> list[RunSummary]:
@@ -215,7 +223,7 @@ def _read(model: Model, base_run: RunSummary, catalog: Catalog, progress: Progre
     if not run.complete:
         return f"incomplete: {run.reason} of {run.n}" if run.n else f"not scored: run `diva-bench score {run.folder}`"
     try:
-        return sheet([run.folder], catalog, progress)
+        return sheet([Run(run.folder, run)], catalog, progress)
     except UserError as err:
         return str(err)
 
@@ -236,5 +244,5 @@ def _outcome(model: Model, task_id: str, read: Sheet | str, metric: str) -> Outc
                 f"{metric} was scored by another version or setting of its scorer: run `diva-bench score {run.folder}`"
             )
         return Outcome(variant, lacks, run)
-    rows = dict(zip(read.ids, read.runs[0].rows[read.metrics[metric]], strict=True))
+    rows = dict(zip(read.ids, read.rows[0][read.metrics[metric]], strict=True))
     return Outcome(variant, "", run.by(metric), rows)

@@ -16,11 +16,8 @@ from diva_bench.cli.show import print_table
 from diva_bench.cli.stored import stored_runs
 from diva_bench.cli.streams import say
 from diva_bench.errors import SpecError, UnknownName, unknown
-from diva_bench.runs import unchanged
-from diva_bench.runs.run import Run, Runs
 from diva_bench.specs import Edition, ModelFile, ModelSpec, TaskFile, TaskSpec
 from diva_bench.tables import Column, Table
-from diva_bench.weights import assets
 
 
 def list_command(kind: str, paths: list[Path], output: Path = Path("results"), format: str = "rich") -> int:
@@ -35,17 +32,14 @@ def list_command(kind: str, paths: list[Path], output: Path = Path("results"), f
 
 
 def _runs(output: Path, format: str) -> int:
-    unreadable: list[str] = []
-    runs_on_disk = stored_runs(output, unreadable)
-    summaries, _ = unchanged.checked(runs_on_disk, output, assets.cache_folder(), unreadable)
-    runs = Runs(Run(summary.folder, summary) for summary in summaries)
-    if runs:
+    runs = stored_runs(output)
+    if runs or format in ("csv", "json"):  # for a program, a table without rows
         print_table(runs.table(), format)
-    elif not unreadable:
-        say(f"{output}: no runs.", error=True)
-    for text in unreadable:
+    if not runs and not runs.unreadable:
+        say(f"{output}: no runs. Give the folder that `diva-bench run --output` wrote to.", error=True)
+    for text in runs.unreadable:
         say(text, error=True)
-    return 0 if runs and not unreadable else 1
+    return 0 if runs and not runs.unreadable else 1
 
 
 def _tasks(catalog: Catalog) -> Table:

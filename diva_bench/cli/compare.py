@@ -26,8 +26,8 @@ from diva_bench.report.compare import (
 from diva_bench.report.runs import unreadable_table
 from diva_bench.report.trio import Trio, find, trio, trio_tables
 from diva_bench.runs.aligned import sheet
-from diva_bench.runs.records import of_tasks, summary_of
-from diva_bench.runs.store import RunFolder
+from diva_bench.runs.records import of_tasks
+from diva_bench.runs.run import Run, Runs
 from diva_bench.tables import Table
 
 _OTHERS = 34  # columns of a terminal that ids and numbers take in the table of samples
@@ -48,8 +48,8 @@ def compare_command(
         raise UserError(f"compare needs two runs or more, got {len(runs)}. Give folders such as results/<task>/<run>.")
     check_file(output)
     held = _references(references)
-    runs, unreadable = _readable(runs)
-    lineup = sheet(runs, Catalog(paths), Terminal())
+    readable = _readable(runs)
+    lineup = sheet(readable, Catalog(paths), Terminal())
     comparison = compare(lineup, chosen(lineup, metrics))
     tables = [
         scores_table(comparison),
@@ -59,30 +59,27 @@ def compare_command(
     ]
     if items:
         tables.append(_items(comparison, items, format))
-    tables += unreadable_table(unreadable)
-    write_tables(tables, output)
+    tables += unreadable_table(readable.unreadable)
+    write_tables(tables, output, every=every)
     print_tables(tables, format, every)
-    return 1 if unreadable else 0
+    return 1 if readable.unreadable else 0
 
 
-def _readable(runs: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """The runs whose files are what they must be, and what is wrong with each of the others. UnreadableRun where fewer than
-    two are left."""
-    readable, unreadable = [], []
-    for path in runs:
+def _readable(paths: Sequence[Path]) -> Runs:
+    """The runs whose files are what they must be; what is wrong with each of the others is in `unreadable`. UnreadableRun
+    where fewer than two are left."""
+    runs = Runs()
+    for path in paths:
         try:
-            folder = RunFolder(path)
-            if (path / "run.json").is_file():  # that a folder is no run at all is told in other words
-                folder.check()
-                if (path / "summary.json").is_file() and (path / "scores.jsonl").is_file():
-                    summary_of(folder.summary(), path / "summary.json")
-                    folder.scores()
-            readable.append(path)
+            run = Run.open(path)
+            if not run.gap:
+                run.folder.scores()
+            runs.append(run)
         except UnreadableRun as err:
-            unreadable.append(str(err))
-    if unreadable and len(readable) < 2:
-        raise UnreadableRun("\n".join(unreadable))
-    return readable, unreadable
+            runs.unreadable.append(str(err))
+    if runs.unreadable and len(runs) < 2:
+        raise UnreadableRun("\n".join(runs.unreadable))
+    return runs
 
 
 def _references(words: Sequence[str]) -> dict[str, str]:
@@ -101,7 +98,7 @@ def _items(comparison: Comparison, count: int, format: str) -> Table:
     parts = parts_of(comparison)
     places = most(parts, count)
     ids = {comparison.sheet.ids[i] for i in places}
-    answers = [RunFolder(run.path).answers(ids) for run in comparison.sheet.runs[:2]]
+    answers = [run.folder.answers(ids) for run in comparison.sheet.runs[:2]]
     cut = None if format in ("json", "csv") else 80
     if format == "rich":
         cut = max(shutil.get_terminal_size().columns, 80) - _OTHERS  # three texts side by side: three lines of each
@@ -121,38 +118,37 @@ def trio_command(
 ) -> int:
     """Exit code: 0 every task that has an oracle or a cascade has all runs; 1 some are missing, and named."""
     check_file(output)
-    unreadable: list[str] = []
-    stored = stored_runs(results, unreadable)
-    runs = [s for s in stored if s.plain]
+    stored = stored_runs(results)
+    runs = [run for run in stored if run.summary.plain]
     trials = len(stored) - len(runs)
-    selection = of_tasks(stored, tasks)
-    runs = [s for s in runs if s in selection]
+    named = {summary.task_id for summary in of_tasks([run.summary for run in stored], tasks)}
+    runs = [run for run in runs if run.summary.task_id in named]
     catalog, progress = Catalog(paths), Terminal()
     trios: list[Trio] = []
     missing: dict[str, list[str]] = {}
-    for task_id in dict.fromkeys(s.task_id for s in runs):
-        here = [s for s in runs if s.task_id == task_id]
+    for task_id in dict.fromkeys(run.summary.task_id for run in runs):
+        here = [run for run in runs if run.summary.task_id == task_id]
         for model in models:
             trio_names = (oracle, cascade, model)
             matches = [find(here, name) for name in trio_names]
-            absent = [name for name, path in zip(trio_names, matches, strict=True) if path is None]
+            absent = [name for name, run in zip(trio_names, matches, strict=True) if run is None]
             if len(absent) == len(trio_names):
                 continue
             if absent:
                 missing.setdefault(", ".join(absent), []).append(here[0].task)
             else:
-                trios.append(trio(sheet([path for path in matches if path], catalog, progress)))
+                trios.append(trio(sheet([run for run in matches if run], catalog, progress)))
     if not trios:
         raise UserError(
             f"{results}: no task has complete runs of {oracle}, {cascade} and {' or '.join(models)}. "
-            f"There are runs of {', '.join(sorted({s.model for s in runs})) or 'nobody'}"
+            f"There are runs of {', '.join(sorted({run.model for run in runs})) or 'nobody'}"
             + (
                 f"; {trials} runs with --limit, --audio, another prompt or other settings are not used."
                 if trials
                 else "."
             )
         )
-    tables = [*trio_tables(trios, missing), *unreadable_table(unreadable)]
-    write_tables(tables, output)
+    tables = [*trio_tables(trios, missing), *unreadable_table(stored.unreadable)]
+    write_tables(tables, output, every=every)
     print_tables(tables, format, every)
-    return 1 if missing or unreadable else 0
+    return 1 if missing or stored.unreadable else 0

@@ -49,7 +49,8 @@ def diagnose_command(
     for problem in unreadable:
         progress.note(problem)
     diagnoses = diagnose(patients)
-    write_tables(tables(diagnoses, examples), output)
+    csv = output is not None and output.suffix == ".csv"
+    write_tables([long_table(diagnoses)] if csv else tables(diagnoses, examples), output)
     if format == "json":
         say_json(as_record(diagnoses, examples))
     elif format == "csv":

@@ -311,6 +311,7 @@ def ablate(
 @app.command(name="list")
 def list_(
     kind: Annotated[Literal["tasks", "models", "metrics", "runs"], typer.Argument(help="What to list.")],
+    folder: Annotated[Path | None, typer.Argument(help="With `runs`: the folder of the runs, as --output.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="With `runs`: the folder of the runs.")] = Path(
         "results"
     ),
@@ -320,7 +321,9 @@ def list_(
     """List the available tasks, models or metrics, or the runs of a folder."""
     from diva_bench.cli.browse import list_command
 
-    raise typer.Exit(list_command(kind, path or [], output, format))
+    if folder is not None and kind != "runs":
+        raise typer.BadParameter(f"list {kind} takes no folder; list runs does.", param_hint="FOLDER")
+    raise typer.Exit(list_command(kind, path or [], folder or output, format))
 
 
 @app.command()

@@ -10,18 +10,17 @@ from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import check_file, print_table, print_tables, write_tables
 from diva_bench.cli.stored import stored_runs
 from diva_bench.cli.streams import say
-from diva_bench.errors import OtherQuestion, SpecError, UnreadableRun
+from diva_bench.errors import OtherQuestion, SpecError, UnreadableRun, UserError
 from diva_bench.evaluation import score
 from diva_bench.report.leaderboard import leaderboard, overviews, page
 from diva_bench.report.prompts import families, spread_table
 from diva_bench.report.runs import results_table, unreadable_table
-from diva_bench.runs import aligned, unchanged
-from diva_bench.runs.records import of_tasks, summary_of
+from diva_bench.runs import aligned
+from diva_bench.runs.records import folders_in, of_tasks, summary_of
 from diva_bench.runs.run import Run, Runs
 from diva_bench.runs.store import RunFolder, digest_of
 from diva_bench.specs import Json, yamlfile
 from diva_bench.tables import Cell, Column, Table
-from diva_bench.weights import assets
 
 
 def score_command(
@@ -32,11 +31,17 @@ def score_command(
     *,
     share: bool = False,
 ) -> int:
-    """Measure, reduce and print again what the runs' answers are worth. `scorers`: more of them, for this time."""
+    """Measure, reduce and print again what the runs' answers are worth. `runs`: run folders, or folders of runs. `scorers`:
+    more of them, for this time. `share`: see `evaluation.score`.
+
+    Exit code: 1 where a run is incomplete or cannot be read; in a folder of runs also where one cannot be scored.
+    """
     catalog, progress, more = Catalog(paths), Terminal(), more_scorers(scorers)
     finished: list[Run] = []
     unreadable: list[str] = []
     changed = False
+    inside = [folder for path in runs for folder in ([] if (path / "run.json").is_file() else folders_in(path))]
+    runs = [folder for path in runs for folder in (inside_of(path, inside) or [path])]
     for path in runs:
         try:
             finished.append(score(catalog, path, progress, more, data_dir, share=share))
@@ -48,10 +53,20 @@ def score_command(
             if len(runs) == 1:
                 raise
             unreadable.append(str(err))
+        except UserError as err:
+            if path not in inside:
+                raise
+            progress.note(f"not scored: {err}")
+            changed = True
     shown = [results_table(finished), *([metrics_table(finished)] if more else [])] if finished else []
     print_tables([*shown, *unreadable_table(unreadable)])
     whole = all(run.summary.complete and not (run.summary.unjudged or run.summary.lost) for run in finished)
     return 0 if whole and not (unreadable or changed) else 1
+
+
+def inside_of(place: Path, folders: Sequence[Path]) -> list[Path]:
+    """Those of some folders that lie in `place`."""
+    return [folder for folder in folders if place in folder.parents]
 
 
 def _as_stored(folder: RunFolder, why: OtherQuestion) -> Run:
@@ -103,16 +118,6 @@ def metrics_table(finished: Sequence[Run]) -> Table:
     return Table("metrics", [*columns, Column("whole")], rows, notes)
 
 
-def _has_records(folder: Path, unreadable: list[str]) -> bool:
-    """Whether the records of a run can be read, which a summary does not tell of an older version's; else says why not."""
-    try:
-        RunFolder(folder).task_record()
-    except UnreadableRun as err:
-        unreadable.append(str(err))
-        return False
-    return True
-
-
 def leaderboard_command(
     results: Path,
     tasks: list[str],
@@ -132,13 +137,14 @@ def leaderboard_command(
     they are listed, the others ranked.
     """
     check_file(output)
-    unreadable: list[str] = []
-    stored = of_tasks(stored_runs(results, unreadable), tasks)
-    readable = [s for s in stored if _has_records(s.folder, unreadable)]
-    summaries, changed = unchanged.checked(readable, results, assets.cache_folder(), unreadable)
+    stored = stored_runs(results)
+    unreadable = stored.unreadable
+    summaries = of_tasks([run.summary for run in stored], tasks)
     if not summaries and not unreadable:
         say(f"{results}: no runs" + (f" of {', '.join(tasks)}" if tasks else "") + ".", error=True)
         return 1
+    kept = {summary.folder for summary in summaries}
+    changed = any(run.changed and run.path in kept for run in stored)
     if in_memory:
         summaries = [summary.admitted() for summary in summaries]
     if overview:
@@ -152,9 +158,13 @@ def leaderboard_command(
         say("no overview: it needs complete runs of at least two tasks of one edition.", error=True)
         return 1
     tables += unreadable_table(unreadable)
-    write_tables(tables, output, page)
-    if format == "csv" and not (every or overview):
-        print_table(Runs(Run(s.folder, s) for s in summaries).table(every=True), format)
+    one = Runs(Run(s.folder, s) for s in summaries).table(
+        every=True
+    )  # what CSV has: the numbers of all runs in one table
+    alone = not (every or overview)
+    write_tables([one] if alone and output and output.suffix == ".csv" else tables, output, page, every)
+    if format == "csv" and alone:
+        print_table(one, format)
         for text in unreadable:
             say(text, error=True)
     elif format == "md":

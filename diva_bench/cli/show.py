@@ -25,7 +25,8 @@ def print_table(table: Table, format: str = "rich") -> None:
     if format == "json":
         say_json(json.loads(table.to_json()))
         return
-    print({"md": table.to_markdown, "csv": table.to_csv, "latex": table.to_latex}[format]())
+    text = {"md": table.to_markdown, "csv": table.to_csv, "latex": table.to_latex}[format]()
+    print(text, end="" if format == "csv" else "\n")  # a blank line is no row
 
 
 _ENDINGS = {".md": "md", ".csv": "csv", ".tex": "latex", ".json": "json", ".txt": "rich"}
@@ -43,13 +44,17 @@ def check_file(file: Path | None) -> None:
 
 
 def write_tables(
-    tables: Sequence[Table], file: Path | None, page: Callable[[Sequence[Table]], str] | None = None
+    tables: Sequence[Table],
+    file: Path | None,
+    page: Callable[[Sequence[Table]], str] | None = None,
+    every: bool = False,
 ) -> None:
     """What `print_tables` prints, in a file; none where no file is named. `page`: what a Markdown file has, if it is more."""
     if file is None:
         return
     text = io.StringIO()
     form = _ENDINGS[file.suffix]
+    tables = _of_form(tables, form, every)
     if form == "json":
         text.write(json.dumps([json.loads(table.to_json()) for table in tables], indent=1, ensure_ascii=False) + "\n")
     elif form == "rich":
@@ -60,24 +65,30 @@ def write_tables(
         text.write(page(tables))
     else:
         ways = ({"md": table.to_markdown, "csv": table.to_csv, "latex": table.to_latex} for table in tables)
-        text.writelines(f"{way[form]()}\n" for way in ways)
+        text.write("\n".join(way[form]() for way in ways))
     try:
         file.write_text(text.getvalue(), encoding="utf-8")
     except OSError as err:
         raise UserError(f"--output {file}: cannot be written ({err.strerror}).") from err
 
 
+def _of_form(tables: Sequence[Table], format: str, every: bool) -> Sequence[Table]:
+    """Of several tables as CSV the first one, unless `every` one is asked for; which are left out is said on stderr."""
+    if format != "csv" or len(tables) < 2 or every:
+        return tables
+    titles = "; ".join(table.title for table in tables[1:])
+    say(f"csv: the first of {len(tables)} tables; --all-tables also prints: {titles}", error=True)
+    return tables[:1]
+
+
 def print_tables(tables: Sequence[Table], format: str = "rich", every: bool = False) -> None:
     """Several tables: with lines between them, as JSON in one list. As CSV the first one alone, which other programs can
     read, unless `every` one is asked for; how many there are besides is said on stderr."""
-    if format == "csv" and len(tables) > 1 and not every:
-        titles = "; ".join(table.title for table in tables[1:])
-        say(f"csv: the first of {len(tables)} tables; --all-tables also prints: {titles}", error=True)
-        tables = tables[:1]
+    tables = _of_form(tables, format, every)
     if format == "json":
         say_json([json.loads(table.to_json()) for table in tables])
         return
     for number, table in enumerate(tables):
-        if number and format == "rich":
+        if number and format in ("rich", "csv"):
             print()
         print_table(table, format)

@@ -7,14 +7,14 @@ from pathlib import Path
 from diva_bench.catalog import builtin_folder
 from diva_bench.cli.streams import say
 from diva_bench.errors import StoreError
-from diva_bench.runs.records import RunSummary, collect
+from diva_bench.runs.run import Runs, load_runs
 
 DEFAULT = Path("results")
 
 
-def stored_runs(results: Path, unreadable: list[str]) -> list[RunSummary]:
-    """The runs of a folder. Where the default folder has none of its own, those of its folders, such as the published ones
-    in `results/mini` of a checkout, which is said. `unreadable`: gets what is wrong with each that cannot be read.
+def stored_runs(results: Path) -> Runs:
+    """The runs of a folder. Where it has none of its own, those of its folders, such as the published ones in `results/mini`
+    of a checkout; where they are is printed.
 
     Raises StoreError where there is no such folder.
     """
@@ -22,15 +22,11 @@ def stored_runs(results: Path, unreadable: list[str]) -> list[RunSummary]:
         raise StoreError(
             f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.{_published()}"
         )
-    summaries = collect(results, unreadable)
-    if summaries or unreadable or results != DEFAULT:
-        return summaries
-    for folder in sorted(path for path in results.iterdir() if path.is_dir()):
-        inner = collect(folder, unreadable)
-        if inner:
-            say(f"{results} has no runs of its own; these are in {folder}.", error=True)
-        summaries += inner
-    return summaries
+    runs = load_runs([results])
+    folders = {run.path.parent.parent for run in runs}
+    for folder in sorted(folder for folder in folders if results in folder.parents):
+        say(f"{results} has no runs of its own; these are in {folder}.", error=True)
+    return runs
 
 
 def _published() -> str:

@@ -86,7 +86,7 @@ def compare(sheet: Sheet, metrics: Sequence[str]) -> Comparison:
     ranks: dict[tuple[str, int], tuple[int, int]] = {}
     pairs: dict[tuple[str, int, int], Pair] = {}
     for scorer in dict.fromkeys(owners[metric] for metric in metrics):
-        rows, reduce = [run.rows[scorer] for run in sheet.runs], sheet.reduce(scorer)
+        rows, reduce = [rows[scorer] for rows in sheet.rows], sheet.reduce(scorer)
         clustered = significance.line_up(rows, sheet.clusters, reduce)
         single = clustered if _same_draws(sheet) else significance.line_up(rows, sheet.ids, reduce)
         mine = [metric for metric in metrics if owners[metric] == scorer]
@@ -112,7 +112,7 @@ def _pairs(
     sheet: Sheet, scorer: str, metrics: Sequence[str], who: tuple[int, int], clustered: Lineup, single: Lineup
 ) -> list[Pair]:
     first, second = who
-    ours, theirs = sheet.runs[first].rows[scorer], sheet.runs[second].rows[scorer]
+    ours, theirs = sheet.rows[first][scorer], sheet.rows[second][scorer]
     reduce = sheet.reduce(scorer)
     keep = [i for i, both in enumerate(zip(ours, theirs, strict=True)) if all(both)]
     pair_rows = [ours[i] for i in keep], [theirs[i] for i in keep]
@@ -149,13 +149,14 @@ def _pairs(
 def scores_table(comparison: Comparison) -> Table:
     """One row per metric and run."""
     sheet, many = comparison.sheet, len(comparison.sheet.runs) > 2
+    named = list(zip(sheet.names, sheet.runs, strict=True))
     rows: list[list[Cell]] = []
     for metric in comparison.metrics:
-        for i, run in enumerate(sheet.runs):
+        for i, (name, run) in enumerate(named):
             score, alone = comparison.scores[metric, i], comparison.alone[metric, i]
             rank = write_rank(comparison.ranks[metric, i])
             doubts = flag(run.summary) if metric == run.summary.primary else ""
-            rows.append([metric, run.name, _score(score), *([rank] if many else []), _score(alone), doubts])
+            rows.append([metric, name, _score(score), *([rank] if many else []), _score(alone), doubts])
     columns = [Column("metric"), Column("model"), Column("score")]
     columns += [Column("rank", number=True)] if many else []
     columns += [Column("iid", optional=True), Column("remarks", optional=True)]
@@ -167,14 +168,14 @@ def scores_table(comparison: Comparison) -> Table:
         "iid: the same with every sample drawn by itself, which is too narrow where samples depend on each other",
     ]
     notes += ["rank: 95 % interval of the rank among these runs, over the same resamples"] if many else []
-    notes += [f"{run.name}: {failures(run.summary)}" for run in sheet.runs if failures(run.summary)]
+    notes += [f"{name}: {failures(run.summary)}" for name, run in named if failures(run.summary)]
     if any(run.summary.dropped for run in sheet.runs):
         notes.append(
             f"{len(sheet.ids) - size.n} of {len(sheet.ids)} samples are in no score here, because some run has no value for them"
         )
     notes += _few_note(size)
     notes += [f"{m}: lower is better" for m in comparison.metrics if not sheet.rises(m)]
-    notes += [f"{run.name}: {run.path}" for run in sheet.runs]
+    notes += [f"{name}: {run.path}" for name, run in named]
     notes += [sheet.runs[0].summary.signature[name] for name in sheet.scorers]
     notes += [f"left out: {sheet.unlike}"] if sheet.unlike else []
     if (
@@ -290,7 +291,7 @@ def _by_group(comparison: Comparison, metric: str, groups: Mapping[str, Sequence
         for value in sorted(set(values)):
             at = [i for i, v in enumerate(values) if v == value]
             clusters = [sheet.clusters[i] for i in at]
-            part = [[run.rows[scorer][i] for i in at] for run in sheet.runs]
+            part = [[rows_[scorer][i] for i in at] for rows_ in sheet.rows]
             lineup = significance.line_up(part, clusters, sheet.reduce(scorer))
             if not lineup.n:  # some run failed on all of them
                 rows.append([group, value, 0, 0, *[None] * (len(sheet.runs) + two)])
@@ -300,7 +301,7 @@ def _by_group(comparison: Comparison, metric: str, groups: Mapping[str, Sequence
             cells = [_score(e) if lineup.clusters >= _FEWEST else Score(e.value) for e in found_here]
             rows.append([group, value, lineup.n, lineup.clusters, *cells])
     columns = [Column("group"), Column("value"), Column("n"), Column("clusters", optional=True)]
-    columns += [Column(run.name) for run in sheet.runs] + ([Column("difference")] if two else [])
+    columns += [Column(name) for name in sheet.names] + ([Column("difference")] if two else [])
     notes = [
         f"[95 % interval: cluster bootstrap; none for fewer than {_FEWEST} clusters, too narrow below {FEW_CLUSTERS}]; not "
         f"adjusted for multiple comparisons"
@@ -315,19 +316,19 @@ def _gaps(
     rows: list[list[Cell]] = []
     for group, values in groups.items():
         reference = references.get(group, "")
-        scored = [v for i, v in enumerate(values) if all(run.rows[scorer][i] for run in sheet.runs)]
+        scored = [v for i, v in enumerate(values) if all(rows_[scorer][i] for rows_ in sheet.rows)]
         if reference not in scored:
             reference = max(sorted(set(scored)), key=scored.count, default="")
         if not reference:
             continue
         each = [
-            significance.gaps(run.rows[scorer], values, sheet.clusters, sheet.reduce(scorer), reference)
-            for run in sheet.runs
+            significance.gaps(rows_[scorer], values, sheet.clusters, sheet.reduce(scorer), reference)
+            for rows_ in sheet.rows
         ]
         for value in sorted(set.intersection(*(set(one) for one in each))):
             cells = [one[value][metric] for one in each]
             rows.append([group, f"{value} - {reference}", cells[0].clusters, *(_score(cell) for cell in cells)])
-    columns = [Column("group"), Column("gap"), Column("shared clusters"), *(Column(run.name) for run in sheet.runs)]
+    columns = [Column("group"), Column("gap"), Column("shared clusters"), *(Column(name) for name in sheet.names)]
     notes = [
         "gap: the score of one value minus that of another, on the clusters (questions) that both have, paired by cluster "
         "[95 % interval: bootstrap]; with few speakers per value it may be a gap between speakers",
@@ -353,7 +354,7 @@ def items_table(
         replies = [_said(one.get(sheet.ids[i]), labels) for one in answers]
         texts = [cut_to(text, cut) for text in (" / ".join(sheet.references[i]), *replies)]
         rows.append([sheet.ids[i], float(parts[i]), *texts])
-    names = [run.name for run in sheet.runs[:2]]
+    names = list(sheet.names[:2])
     columns = [Column("id"), Column("adds", digits=2), Column("reference"), *(Column(name) for name in names)]
     notes = [f"adds: what the sample contributes to {names[0]} - {names[1]}, in points of {metric}"]
     return Table(_title(comparison, "samples that differ most"), columns, rows, notes)
@@ -364,7 +365,7 @@ def parts_of(comparison: Comparison) -> Floats:
     take part."""
     sheet, metric = comparison.sheet, comparison.metrics[0]
     scorer = sheet.metrics[metric]
-    ours, theirs = (run.rows[scorer] for run in sheet.runs[:2])
+    ours, theirs = (rows_[scorer] for rows_ in sheet.rows[:2])
     keep = [i for i, both in enumerate(zip(ours, theirs, strict=True)) if all(both)]
     parts = np.zeros(len(sheet.ids))
     pair_rows = [ours[i] for i in keep], [theirs[i] for i in keep]
@@ -394,8 +395,8 @@ def _said(response: Response | None, labels: Labels | None) -> str:
 
 
 def _who(comparison: Comparison, pair: Pair) -> list[Cell]:
-    runs = comparison.sheet.runs
-    return [f"{runs[pair.first].name} - {runs[pair.second].name}"] if len(runs) > 2 else []
+    names = comparison.sheet.names
+    return [f"{names[pair.first]} - {names[pair.second]}"] if len(names) > 2 else []
 
 
 def _who_columns(comparison: Comparison) -> list[Column]:
@@ -403,8 +404,8 @@ def _who_columns(comparison: Comparison) -> list[Column]:
 
 
 def _title(comparison: Comparison, what: str) -> str:
-    runs = comparison.sheet.runs
-    return f"{what}: {runs[0].name} - {runs[1].name}" if len(runs) == 2 else what
+    names = comparison.sheet.names
+    return f"{what}: {names[0]} - {names[1]}" if len(names) == 2 else what
 
 
 def _score(estimate: Estimate, mark: str = "") -> Score:

@@ -272,7 +272,8 @@ def _overview(edition: str, runs: Sequence[RunSummary]) -> Table:
 
 def _cell(runs: Sequence[RunSummary]) -> Cell:
     """The value of one model at one task; all values where it ran in several ways (dtype, settings): none is picked."""
-    scores = [Score(s.metrics[s.primary].value, mark="* " if s.at_chance else "") for s in runs]
+    mains = [(s.metrics[s.primary], "* " if s.at_chance else "") for s in runs]
+    scores = [Score(main.value, main.low, main.high, mark, brief=True) for main, mark in mains]
     if len(scores) > 1:
         return " / ".join(write(score) for score in scores)
     return scores[0] if scores else None

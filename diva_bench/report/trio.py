@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from diva_bench.errors import UserError
 from diva_bench.runs.aligned import Sheet
-from diva_bench.runs.records import RunSummary, failures, synthetic_notes
+from diva_bench.runs.records import failures, synthetic_notes
+from diva_bench.runs.run import Run
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, holm, significance
 from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Floats
@@ -63,16 +63,16 @@ class Trio:
     """What was done with imported answers that failed at their source, by run."""
 
 
-def find(runs: Sequence[RunSummary], name: str) -> Path | None:
+def find(runs: Sequence[Run], name: str) -> Run | None:
     """The run of a model, given by its name, its name with edition ("diva (nano)") or its run id, among the runs of one
     task; None where it has none that is complete. Raises UserError where there are several."""
-    matches = [r for r in runs if name in (r.model, r.label, r.run_id) and r.ranked]
-    if len({r.run_id for r in matches}) > 1:
+    matches = [r for r in runs if name in (r.model, r.summary.label, r.summary.run_id) and r.summary.ranked]
+    if len({r.summary.run_id for r in matches}) > 1:
         raise UserError(
-            f"{matches[0].folder.parent}: several runs are called {name}: {', '.join(r.run_id for r in matches)}. "
+            f"{matches[0].path.parent}: several runs are called {name}: {', '.join(r.summary.run_id for r in matches)}. "
             "Name one of these instead."
         )
-    return matches[0].folder if matches else None
+    return matches[0] if matches else None
 
 
 def trio(sheet: Sheet) -> Trio:
@@ -82,7 +82,7 @@ def trio(sheet: Sheet) -> Trio:
     if metric not in owners:
         raise UserError(f"{sheet.task_id}: not all three runs have {metric}, the primary metric of {sheet.task.name}.")
     scorer, up = owners[metric], sheet.rises(metric)
-    rows, reduce = [run.rows[scorer] for run in sheet.runs], sheet.reduce(scorer)
+    rows, reduce = [rows_[scorer] for rows_ in sheet.rows], sheet.reduce(scorer)
     lineup = significance.line_up(rows, sheet.clusters, reduce)
 
     def better(first: int, second: int) -> Difference:
@@ -101,7 +101,7 @@ def trio(sheet: Sheet) -> Trio:
         edition=sheet.task.edition,
         synthetic=sheet.task.data.speech == "synthetic",
         metric=metric,
-        model=sheet.runs[2].name,
+        model=sheet.names[2],
         scores=(point[0], point[1], point[2]),
         lost=better(0, 1),
         gained=better(2, 1),
@@ -110,7 +110,9 @@ def trio(sheet: Sheet) -> Trio:
         rises=up,
         signatures=[sheet.runs[0].summary.signature[scorer]],
         failures=[
-            f"{run.name} at {sheet.task.name}: {failures(run.summary)}" for run in sheet.runs if failures(run.summary)
+            f"{name} at {sheet.task.name}: {failures(run.summary)}"
+            for name, run in zip(sheet.names, sheet.runs, strict=True)
+            if failures(run.summary)
         ],
     )
 

@@ -1,4 +1,4 @@
-"""Judged runs of one task, lined up sample by sample: what compare, trio, ablate and rank intervals start from.
+"""Scored runs of one task, lined up sample by sample: what compare, trio, ablate and rank intervals start from.
 
 Everything comes from the run folders: scores.jsonl has the statistics, the cluster, the groups and the references of
 every sample; run folders judged by an older version lack the last three, and then the task's data is read for them.
@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from diva_bench import data
@@ -18,8 +17,9 @@ from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UserError
 from diva_bench.runs import asked, former, rows
 from diva_bench.runs.agreement import in_words
-from diva_bench.runs.records import RunSummary, comparable, summary_of
-from diva_bench.runs.store import Json, RunFolder, expected
+from diva_bench.runs.records import RunSummary, comparable
+from diva_bench.runs.run import Run, asked_otherwise, other_samples, scored_otherwise
+from diva_bench.runs.store import Json, RunFolder
 from diva_bench.scorers import rises
 from diva_bench.scorers.given import METRIC
 from diva_bench.scorers.given import NAME as GIVEN
@@ -28,16 +28,6 @@ from diva_bench.stats import Reduce, totals
 from diva_bench.stats.significance import line_up
 from diva_bench.types import Progress, Row, Scorer
 from diva_bench.weights import assets
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One judged run: `rows`, scorer -> the statistics of every sample, in the order of the sheet."""
-
-    name: str
-    path: Path
-    summary: RunSummary
-    rows: Mapping[str, Sequence[Row]]
 
 
 @dataclass(frozen=True)
@@ -51,6 +41,10 @@ class Sheet:
     groups: Mapping[str, Sequence[str]]
     references: Sequence[Sequence[str]]
     runs: Sequence[Run]
+    names: Sequence[str]
+    """The shortest that tell the runs apart."""
+    rows: Sequence[Mapping[str, Sequence[Row]]]
+    """For every run scorer -> the statistics of every sample, in the order of `ids`."""
     scorers: Mapping[str, Scorer]
     """Those by which the runs were judged and that are here in the same version and setting."""
     left_out: Sequence[str] = ()
@@ -64,7 +58,7 @@ class Sheet:
         """metric -> scorer, of what every run has."""
         owners: dict[str, str] = {}
         for scorer in self.scorers:
-            offers = [list(self._scores(run.rows[scorer], scorer)) for run in self.runs]
+            offers = [list(self._scores(rows[scorer], scorer)) for rows in self.rows]
             owners |= {name: scorer for name in offers[0] if all(name in other for other in offers)}
         if self.unlike:
             del owners[METRIC]
@@ -76,7 +70,8 @@ class Sheet:
         another version of one. "" where nothing is known against it."""
         if GIVEN not in self.scorers or len({run.summary.made_by for run in self.runs}) < 2:
             return ""
-        reasons = [f"{run.name}: {in_words(run.summary.agreement)}" for run in self.runs if run.summary.agreement]
+        both = zip(self.names, self.runs, strict=True)
+        reasons = [f"{name}: {in_words(run.summary.agreement)}" for name, run in both if run.summary.agreement]
         return f"{METRIC} is not one metric in these runs. {'; '.join(reasons)}"
 
     def _scores(self, rows: Sequence[Row], scorer: str) -> Mapping[str, Any]:
@@ -104,7 +99,7 @@ def ranks(
         if len(ranked) < 2:
             continue
         try:
-            lineup = sheet([s.folder for s in ranked], catalog, progress)
+            lineup = sheet([Run(s.folder, s) for s in ranked], catalog, progress)
             scorer = lineup.metrics[primary]
         except UserError as err:
             progress.note(f"{task_id}: no ranks: {err}")
@@ -112,75 +107,55 @@ def ranks(
         except KeyError:
             progress.note(f"{task_id}: no ranks: {primary} cannot be computed for all runs.")
             continue
-        draws = line_up([run.rows[scorer] for run in lineup.runs], lineup.clusters, lineup.reduce(scorer))
+        draws = line_up([rows[scorer] for rows in lineup.rows], lineup.clusters, lineup.reduce(scorer))
         ends = draws.ranks(primary, higher_is_better=lineup.rises(primary))
         intervals |= {(task_id, s.run_id): both for s, both in zip(ranked, ends, strict=True)}
     return intervals
 
 
-def summary_at(path: Path) -> RunSummary:
-    """The summary of a run folder that can be compared; StoreError says why another cannot, and what to do."""
-    if not (path / "run.json").is_file():
-        raise StoreError(f"{path}: is no run folder. {expected(path)}")
-    again = f"Run `diva-bench score {path}`."
-    if (path / "summary.json").is_file() and not (path / "scores.jsonl").is_file():
-        raise StoreError(
-            f"{path}: scores.jsonl is missing, which comparisons need (published runs come without it). To make it again "
-            f"from the answers, run `diva-bench score {path.parent.parent}/*/*/`."
-        )
-    if not (path / "summary.json").is_file():
-        raise StoreError(f"{path}: is not scored. {again} If the run is not finished, wait for it.")
-    summary = summary_of(RunFolder(path).summary(), path / "summary.json")
-    if summary.partial:
-        raise StoreError(f"{path}: {summary.reason}. Only runs on all data of a task can be compared.")
-    if not summary.complete:
-        raise StoreError(
-            f"{path}: is not complete: {summary.reason} of {summary.n}. Only complete runs are compared; run the same "
-            f"command again to complete it."
-        )
-    return summary
-
-
-def sheet(paths: Sequence[Path], catalog: Catalog, progress: Progress) -> Sheet:
+def sheet(runs: Sequence[Run], catalog: Catalog, progress: Progress) -> Sheet:
     """Read runs of one task and line them up.
 
-    Raises StoreError for a folder that is no complete judged run, and UserError for runs of different tasks, samples or
-    judgings, and for a run that is given twice.
+    Raises StoreError for a run that is not complete or not scored, and UserError for runs of different tasks, samples or
+    scorers, and for a run that is given twice.
     """
-    if len({path.resolve() for path in paths}) < len(paths):
+    if len({run.path.resolve() for run in runs}) < len(runs):
         raise UserError("a run is given twice; a run does not differ from itself.")
-    summaries = [summary_at(path) for path in paths]
-    _same_task(paths, summaries)
-    folder = RunFolder(paths[0])
-    task = _task_of(folder, catalog)
-    signed = {name: summaries[0].signature[name] for name in _shared(summaries)}
+    if gap := next((run.gap for run in runs if run.gap), ""):
+        raise StoreError(gap)
+    first, *others = runs
+    if differ := next((text for run in others if (text := asked_otherwise(first, run))), ""):
+        raise UserError(differ)
+    shared = [name for name in first.summary.signature if all(name in run.summary.signature for run in others)]
+    if differ := next((text for run in others if (text := scored_otherwise(first, run))), ""):
+        raise UserError(differ)
+    task = _task_of(first.folder, catalog)
+    signed = {name: first.summary.signature[name] for name in shared}
     there = catalog.scorers(task, lenient=True)
     scorers = {name: scorer for name, scorer in there.items() if name in signed and _is_of(scorer, signed[name])}
     if not scorers:
         raise StoreError(
-            f"{paths[0]}: was scored by another version or setting of the scorers than there is now "
-            f"({', '.join(signed.values())}). Run `diva-bench score {' '.join(str(path) for path in paths)}`."
+            f"{first.path}: was scored by another version or setting of the scorers than there is now "
+            f"({', '.join(signed.values())}). Run `diva-bench score {' '.join(str(run.path) for run in runs)}`."
         )
-    tables = [_table(path, summary) for path, summary in zip(paths, summaries, strict=True)]
+    tables = [run.scores() for run in runs]
+    for run, table in zip(others, tables[1:], strict=True):
+        if differ := other_samples(first, tables[0], run, table):
+            raise UserError(differ)
     ids = list(tables[0])
-    for path, table in zip(paths[1:], tables[1:], strict=True):
-        if table.keys() != tables[0].keys():
-            raise UserError(_other_samples(paths[0], tables[0], path, table))
-    facts = _facts(folder, tables, task, progress)
-    names = _names(paths, summaries)
+    facts = _facts(first.folder, tables, task, progress)
     return Sheet(
         task=task,
-        task_id=summaries[0].task_id,
+        task_id=first.summary.task_id,
         ids=ids,
         clusters=[facts[i]["cluster"] for i in ids],
         groups={g: [facts[i]["groups"].get(g, "") for i in ids] for g in facts[ids[0]]["groups"]},
         references=[facts[i]["references"] for i in ids],
-        runs=[
-            Run(name, path, summary, {scorer: [table[i][scorer] for i in ids] for scorer in scorers})
-            for name, path, summary, table in zip(names, paths, summaries, tables, strict=True)
-        ],
+        runs=runs,
+        names=_names(runs),
+        rows=[{scorer: [table[i][scorer] for i in ids] for scorer in scorers} for table in tables],
         scorers=scorers,
-        left_out=sorted({name for s in summaries for name in s.signature} - scorers.keys()),
+        left_out=sorted({name for run in runs for name in run.summary.signature} - scorers.keys()),
     )
 
 
@@ -188,63 +163,6 @@ def _is_of(scorer: Scorer, signature: str) -> bool:
     """Whether rows of a signature are those of this scorer; one that lacks its weights here can still add up what was
     measured with them."""
     return signature == scorer.signature or fnmatchcase(signature, getattr(scorer, "would_sign", "\0"))
-
-
-def _same_task(paths: Sequence[Path], summaries: Sequence[RunSummary]) -> None:
-    first, *others = [RunFolder(path).task_record() for path in paths]
-    for path, other in zip(paths[1:], others, strict=True):
-        if other["hash"] == first["hash"]:
-            continue
-        if former.is_former(first) != former.is_former(other):
-            old = paths[0] if former.is_former(first) else path
-            raise StoreError(former.moved(old))
-        keys = ["name", *(k for k in first if k not in ("id", "hash", "name"))]
-        differ = [_difference(k, first.get(k), other.get(k)) for k in keys if first.get(k) != other.get(k)]
-        raise UserError(
-            f"{paths[0]} and {path} are not comparable: {'; '.join(differ)[:300]}. Only runs of one task folder "
-            "can be compared sample by sample."
-        )
-    shared = _shared(summaries)
-    for path, summary in zip(paths[1:], summaries[1:], strict=True):
-        if any(summary.signature[name] != summaries[0].signature[name] for name in shared):
-            raise UserError(
-                f"{paths[0]} and {path} were scored with different settings or versions of the scorers. "
-                f"Run `diva-bench score {paths[0]} {path}`."
-            )
-
-
-def _difference(key: str, ours: object, theirs: object) -> str:
-    if key == "fingerprint":  # a hash tells nobody what to do
-        return "the data (other clips or references, or one run had labels without audio)"
-    return f"{key} {ours!r} and {theirs!r}"
-
-
-def _shared(summaries: Sequence[RunSummary]) -> list[str]:
-    """The scorers that all runs were judged by: only imported answers have scores that came with them."""
-    return [name for name in summaries[0].signature if all(name in s.signature for s in summaries)]
-
-
-def _table(path: Path, summary: RunSummary) -> dict[str, Json]:
-    """Sample id -> line of scores.jsonl, checked against the summary."""
-    header, table = RunFolder(path).scores_of_now()
-    again = f"Run `diva-bench score {path}`."
-    if header["signature"] != summary.signature:
-        raise StoreError(f"{path}: scores.jsonl and summary.json are from different scorings. {again}")
-    if len(table) != summary.scored + summary.dropped:
-        raise StoreError(
-            f"{path}: scores.jsonl has {len(table)} samples and summary.json says {summary.scored}. {again}"
-        )
-    return table
-
-
-def _other_samples(path: Path, table: Mapping[str, Json], other: Path, others: Mapping[str, Json]) -> str:
-    only, their = sorted(table.keys() - others.keys()), sorted(others.keys() - table.keys())
-    parts = [
-        f"{len(ids)} only in {where} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})"
-        for where, ids in ((path, only), (other, their))
-        if ids
-    ]
-    return f"the runs do not have the same samples: {'; '.join(parts)}. Run `diva-bench score` on both."
 
 
 def _task_of(folder: RunFolder, catalog: Catalog) -> TaskSpec:
@@ -275,16 +193,15 @@ def _facts(
     }
 
 
-def _names(paths: Sequence[Path], summaries: Sequence[RunSummary]) -> list[str]:
+def _names(runs: Sequence[Run]) -> list[str]:
     """The shortest names that tell the runs apart: the model's, with its edition, else the run's, else the path."""
-    ways: list[Callable[[int], str]] = [
-        lambda i: summaries[i].name,
-        lambda i: summaries[i].label,
-        lambda i: summaries[i].run_id,
-        lambda i: str(paths[i]),
+    ways: list[Callable[[Run], str]] = [
+        lambda run: run.summary.name,
+        lambda run: run.summary.label,
+        lambda run: run.summary.run_id,
     ]
     for way in ways:
-        names = [way(i) for i in range(len(paths))]
+        names = [way(run) for run in runs]
         if len(set(names)) == len(names):
             return names
-    return [str(path) for path in paths]
+    return [str(run.path) for run in runs]

@@ -62,6 +62,10 @@ class RunSummary(schemas.Summary):
         """Whether the task was asked as it is: all samples, its own prompt and settings, the clips as they are."""
         return self.limit is None and not (self.audio or self.variant or self.overrides)
 
+    def doubted(self, reason: str) -> RunSummary:
+        """The same, no longer complete for this reason."""
+        return self.model_copy(update={"complete": False, "reason": reason})
+
     def by(self, metric: str) -> RunSummary:
         """As one of `metric`: whether a run is at chance was found out for its primary metric only."""
         if metric == self.primary:
@@ -134,35 +138,29 @@ def summary_of(raw: dict[str, Any], file: Path) -> RunSummary:
 _OF_A_RUN = ("run.json", "summary.json", "responses*.jsonl")
 
 
-def collect(results: Path, unreadable: list[str] | None = None) -> list[RunSummary]:
-    """Every run under <results>/<task id>/<run id>/, in the order of the paths.
+def folders_in(place: Path) -> list[Path]:
+    """The run folders in a folder of runs, in the order of their paths: on the first level below it that has one.
 
-    A folder with none of a run's files is no run; one with some but without run.json cannot be read; one without
-    summary.json is a run still being asked, or killed. A link to a run
-    that is there as well is not a second one. `unreadable`: gets what is wrong with each run that cannot be read, in
-    words; without it the first one is an UnreadableRun.
+    A folder with none of a run's files is no run. A link to a run that is there as well is not a second one.
     """
+    for level in ("*", "*/*", "*/*/*"):
+        if any(place.glob(f"{level}/run.json")):
+            break
+    else:
+        level = "*/*"  # runs that lost their run.json
     folders: dict[Path, Path] = {}
-    files = (path for name in _OF_A_RUN for path in results.glob(f"*/*/{name}"))
-    for path in sorted(files):
+    for path in sorted(path for name in _OF_A_RUN for path in place.glob(f"{level}/{name}")):
         folders.setdefault(located(path.parent), path.parent)
-    runs = []
-    for folder in folders.values():
-        try:
-            runs.append(of_folder(folder))
-        except UnreadableRun as err:
-            if unreadable is None:
-                raise
-            unreadable.append(str(err))
-    return runs
+    return list(folders.values())
 
 
 def of_folder(folder: Path) -> RunSummary:
-    """One run, judged or not; UnreadableRun where its records or its summary are not what they must be."""
-    if not (folder / "run.json").exists():
+    """One run, scored or not; UnreadableRun where its records or its summary are not what they must be. A run without
+    summary.json is still being asked, or was killed."""
+    if not (folder / "run.json").exists() and any(path for name in _OF_A_RUN for path in folder.glob(name)):
         raise UnreadableRun(f"{folder}: run.json is missing. Restore it from a copy, or move the folder away.")
-    if read_json(folder / "run.json").get("schema", 1) != 1:  # before, records had less to be held against
-        RunFolder(folder).check()
+    if not (folder / "run.json").exists() or read_json(folder / "run.json").get("schema", 1) != 1:
+        RunFolder(folder).check()  # records of schema 1 had less to be held against
     file = folder / "summary.json"
     return summary_of(read_json(file), file) if file.exists() else _unjudged(folder / "run.json")
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 from diva_bench import data, stats
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UnreadableRun, UserError
-from diva_bench.runs import asked, unchanged
-from diva_bench.runs.records import RunSummary, flag, of_folder, summary_of
+from diva_bench.runs import asked, former, unchanged
+from diva_bench.runs import rows as rows_
+from diva_bench.runs.records import RunSummary, flag, folders_in, of_folder, summary_of
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, read_json
+from diva_bench.scorers import cleaned
+from diva_bench.scorers.labels import UNPARSED, Labels, scorer_of
 from diva_bench.specs import TaskSpec, prompt
 from diva_bench.tables import Cell, Column, Score, Table
-from diva_bench.types import Sample, Scorer, Silent
+from diva_bench.types import Response, Sample, Scorer, Silent
 from diva_bench.weights import assets
 
 
@@ -40,6 +43,8 @@ class Run:
 
     path: Path
     summary: RunSummary
+    changed: bool = field(default=False, compare=False)
+    """Whether other answers or rows lie there than those that were scored, when it was loaded with others."""
     question: Asked | None = field(default=None, repr=False, compare=False)
     """Task, samples and scorers, where the run was made in this process; None: they are looked for when they are needed."""
 
@@ -55,7 +60,7 @@ class Run:
     def of(cls, path: Path, summary: Mapping[str, Any], job: Job | None = None) -> Run:
         """The run whose summary.json was just written."""
         record = summary_of(dict(summary), path / "summary.json")
-        return cls(path, record, (job.task, job.samples, job.scorers) if job else None)
+        return cls(path, record, question=(job.task, job.samples, job.scorers) if job else None)
 
     @property
     def task(self) -> str:
@@ -99,6 +104,58 @@ class Run:
         """When it was begun, UTC, in ISO 8601; "" where its record does not say."""
         return str(read_json(self.path / "run.json").get("started", ""))
 
+    # ---- comparing
+
+    @property
+    def gap(self) -> str:
+        """Why no run can be compared with this one sample by sample, and what to do; "" where one can."""
+        path, summary, again = self.path, self.summary, f"Run `diva-bench score {self.path}`."
+        if not (path / "summary.json").is_file():
+            return f"{path}: is not scored. {again} If the run is not finished, wait for it."
+        if not (path / "scores.jsonl").is_file():
+            return (
+                f"{path}: scores.jsonl is missing, which comparisons need (published runs come without it). To make it again "
+                f"from the answers, run `diva-bench score {path.parent.parent}/*/*/`."
+            )
+        if summary.partial:
+            return f"{path}: {summary.reason}. Only runs on all data of a task can be compared."
+        if not summary.complete and not self.changed:
+            return (
+                f"{path}: is not complete: {summary.reason} of {summary.n}. Only complete runs are compared; run the same "
+                "command again to complete it."
+            )
+        return f"{path}: {summary.reason}." if self.changed else ""
+
+    def why_not_comparable(self, other: Run) -> str:
+        """Why this run and another cannot be compared sample by sample, and what to do; "" where they can: they were asked the
+        same, scored in the same way, and have answers to the same samples."""
+        try:
+            return (
+                self.gap
+                or other.gap
+                or asked_otherwise(self, other)
+                or scored_otherwise(self, other)
+                or other_samples(self, self.scores(), other, other.scores())
+            )
+        except (StoreError, UnreadableRun) as err:
+            return str(err)
+
+    def scores(self) -> dict[str, Any]:
+        """Sample id -> line of scores.jsonl. StoreError where it is not of the summary, or of other answers or rows."""
+        header, table = self.folder.scores_of_now()
+        again = f"Run `diva-bench score {self.path}`."
+        if header["signature"] != self.summary.signature:
+            raise StoreError(f"{self.path}: scores.jsonl and summary.json are from different scorings. {again}")
+        if len(table) != self.summary.scored + self.summary.dropped:
+            raise StoreError(
+                f"{self.path}: scores.jsonl has {len(table)} samples and summary.json says {self.summary.scored}. {again}"
+            )
+        if header.get("rows"):
+            known = rows_.path_of(self.folder.above, self.folder.task_record()["hash"])
+            if known is not None and rows_.digest(known) != header["rows"]:
+                raise StoreError(f"{self.path}: the rows of its task changed since it was scored. {again}")
+        return table
+
     # ---- tables
 
     def table(self) -> Table:
@@ -106,11 +163,13 @@ class Run:
         return Runs([self]).table(every=True)
 
     def records(self) -> list[dict[str, Any]]:
-        """One record a sample that has an answer: id, groups, prompt, transcript, reference, answer, status, detail, the
-        log-likelihood (nats) of every label, every metric of this answer alone, every statistic that a scorer measured.
+        """One record a sample that has an answer: id, groups, prompt, transcript, reference, answer, label (which the parser
+        read in the answer; None for none and in open tasks), status, detail, the log-likelihood (nats) of every label, every
+        metric of this answer alone, every statistic that a scorer measured. A group with the name of another column is
+        called `group.NAME`.
 
-        Prompt, transcript and metrics are left out where the run's task or its data is not on this machine any more, or
-        has changed. BLEU and other metrics that are no means are not the mean of theirs.
+        Prompt, transcript and metrics are None or left out where no rows are stored with the run, and its data is not on this
+        machine or has changed. BLEU and other metrics that are no means are not the mean of theirs.
         """
         header, rows = self.folder.scores() if (self.path / "scores.jsonl").is_file() else ({"signature": {}}, {})
         task, samples, scorers = self.question or self._looked_up()
@@ -119,22 +178,26 @@ class Run:
         current = {name: s for name, s in scorers.items() if s.signature == header["signature"].get(name)}
         numbers = [_metrics(of_scorers[name], scorer) for name, scorer in current.items()]
         numbers += [_statistics(name, measured) for name, measured in of_scorers.items()]
-        records = []
+        parser = scorer_of(task or asked.recorded(self.folder.record()))  # labels can be read without rows
+        found = []
         for response in self.folder.responses():
             row, sample = rows.get(response.id, {}), there.get(response.id)
             references = sample.references if sample else tuple(row.get("references", ()))
-            record = {"id": response.id, **(sample.groups if sample else row.get("groups", {}))}
+            record: dict[str, Any] = {"id": response.id}
             record["prompt"] = prompt.build(task, sample, frozenset()).prompt if task and sample else None
             record["transcript"] = sample.transcript if sample else None
             record["reference"] = references[0] if len(references) == 1 else list(references) or None
             record["answer"] = response.text if response.status == "ok" else None
+            record["label"] = _label(parser, response)
             record |= {"status": response.status, "detail": response.detail or None}
             record |= {f"logprob {label}": score.total for label, score in (response.choices or {}).items()}
             for table in numbers:
                 record |= table.get(response.id, {})
-            records.append(record)
+            found.append((record, sample.groups if sample else row.get("groups", {})))
+        taken = {name for record, _ in found for name in record}
+        every = [_with_groups(record, groups, taken) for record, groups in found]
         order = {ident: place for place, ident in enumerate(there or rows)}
-        return sorted(records, key=lambda record: order.get(record["id"], len(order)))
+        return sorted(every, key=lambda record: order.get(record["id"], len(order)))
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame with a row for every sample that has an answer; see `records`."""
@@ -176,11 +239,50 @@ _COLUMNS = (
     *("task", "model", "metric", "score", "n", "edition", "limit", "date", "settings", "remarks", "errors", "seed"),
     *("samples/s", "path"),
 )
+_RECORD = (
+    *(
+        "task",
+        "model",
+        "edition",
+        "metric",
+        "score",
+        "low",
+        "high",
+        "n",
+        "limit",
+        "seed",
+        "errors",
+        "samples/s",
+        "date",
+    ),
+    *("settings", "complete", "remarks", "path"),
+)
+"""What `Runs.records` says of a run."""
 _ALWAYS = ("task", "model", "metric", "score", "n", "path")  # columns that no narrow terminal leaves out, nor errors
 
 
 class Runs(list[Run]):
-    """Runs, in the order that they were asked in or lie on disk."""
+    """Runs, in the order that they were asked in or lie on disk. `unreadable`: what is wrong with each run that lies beside
+    them and cannot be read."""
+
+    def __init__(self, runs: Iterable[Run] = (), unreadable: Iterable[str] = ()) -> None:
+        super().__init__(runs)
+        self.unreadable = list(unreadable)
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> Run: ...
+    @overload
+    def __getitem__(self, place: slice) -> Runs: ...
+    def __getitem__(self, place: SupportsIndex | slice) -> Run | Runs:
+        """A run, or for a slice those runs."""
+        if isinstance(place, slice):
+            return Runs(super().__getitem__(place), self.unreadable)
+        return super().__getitem__(place)
+
+    def __add__(self, others: Iterable[Run]) -> Runs:  # type: ignore[override]  # any runs can be joined
+        """These runs, then the others."""
+        more = others.unreadable if isinstance(others, Runs) else []
+        return Runs([*self, *others], [*self.unreadable, *more])
 
     def records(self, every: bool = True) -> list[dict[str, Any]]:
         """One record a run and metric, the primary one first; a run without a score has one, with None for it. `every`
@@ -205,10 +307,10 @@ class Runs(list[Run]):
         )
 
     def to_pandas(self) -> Any:
-        """A pandas DataFrame of `records`."""
+        """A pandas DataFrame of `records`; without runs it has the same columns, and no row."""
         import pandas
 
-        return pandas.DataFrame(self.records())
+        return pandas.DataFrame(self.records(), columns=list(_RECORD))
 
     def to_latex(self) -> str:
         return self.table().to_latex()
@@ -248,6 +350,20 @@ def _records(run: Run) -> Iterator[dict[str, Any]]:
         }
 
 
+def _label(parser: Labels | None, response: Response) -> str | None:
+    """The label that the parser reads in an answer; None for none."""
+    if parser is None or response.status != "ok":
+        return None
+    label = parser.decided(cleaned(response))["label"]
+    return None if label == UNPARSED else label
+
+
+def _with_groups(record: dict[str, Any], groups: Mapping[str, str], taken: Set[str]) -> dict[str, Any]:
+    """A record with its groups behind the id; one whose name is `taken` by another column is called `group.NAME`."""
+    named = {f"group.{name}" if name in taken else name: value for name, value in groups.items()}
+    return {"id": record["id"], **named, **record}
+
+
 def _metrics(rows: Mapping[str, Mapping[str, float]], scorer: Scorer) -> dict[str, dict[str, float]]:
     """Sample id -> every metric of a scorer, of that answer alone."""
     ids = [ident for ident, row in rows.items() if row]
@@ -264,35 +380,91 @@ def _statistics(scorer: str, rows: Mapping[str, Mapping[str, float]]) -> dict[st
     return {ident: {names[key]: row.get(key, 0.0) for key in keys} for ident, row in rows.items() if row}
 
 
+def asked_otherwise(run: Run, other: Run) -> str:
+    """What two runs were not asked alike; "" where they are of one task id."""
+    first, second = run.folder.task_record(), other.folder.task_record()
+    if first["hash"] == second["hash"]:
+        return ""
+    if former.is_former(first) != former.is_former(second):
+        return former.moved(run.path if former.is_former(first) else other.path)
+    keys = ["name", *(key for key in first if key not in ("id", "hash", "name"))]
+    differ = [_difference(key, first.get(key), second.get(key)) for key in keys if first.get(key) != second.get(key)]
+    return (
+        f"{run.path} and {other.path} are not comparable: {'; '.join(differ)[:300]}. Only runs of one task folder can be "
+        "compared sample by sample."
+    )
+
+
+def _difference(key: str, ours: object, theirs: object) -> str:
+    if key == "fingerprint":  # a hash tells nobody what to do
+        return "the data (other clips or references, or one run had labels without audio)"
+    return f"{key} {ours!r} and {theirs!r}"
+
+
+def scored_otherwise(run: Run, other: Run) -> str:
+    """What to do where a scorer of both runs has another setting or version in each; "" where none has."""
+    ours, theirs = run.summary.signature, other.summary.signature
+    if all(theirs[name] == text for name, text in ours.items() if name in theirs):
+        return ""
+    return (
+        f"{run.path} and {other.path} were scored with different settings or versions of the scorers. Run `diva-bench score "
+        f"{run.path} {other.path}`."
+    )
+
+
+def other_samples(run: Run, table: Mapping[str, Any], other: Run, others: Mapping[str, Any]) -> str:
+    """Which samples one of two runs has alone; "" where they have the same. `table`, `others`: their scores."""
+    only, their = sorted(table.keys() - others.keys()), sorted(others.keys() - table.keys())
+    if not only and not their:
+        return ""
+    parts = [
+        f"{len(ids)} only in {where} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})"
+        for where, ids in ((run.path, only), (other.path, their))
+        if ids
+    ]
+    return f"the runs do not have the same samples: {'; '.join(parts)}. Run `diva-bench score` on both."
+
+
 def load_runs(paths: Iterable[Path]) -> Runs:
-    """The runs in folders, each a run's, a task's, one of runs, or one with such folders in it. StoreError where there is
-    no such folder; a run that cannot be read is named in the log."""
+    """The runs in folders, each a run's, a task's, one of runs, or one with such folders in it. A run with other answers than
+    those that were scored is incomplete, and its reason says so.
+
+    A run that cannot be read is in `unreadable`, and named in the log. Raises StoreError where there is no such folder, and
+    UnreadableRun for the folder of a run that cannot be read.
+    """
     log, runs = logging.getLogger("diva_bench"), Runs()
     for path in paths:
         if not path.is_dir():
             raise StoreError(f"{path}: no such folder. Give the folder that runs were written to (`output`).")
-        if (path / "run.json").is_file():
-            runs += _unchanged([Run.open(path)], path)
-            continue
         here: list[Run] = []
-        for pattern in ("*", "*/*", "*/*/*"):
-            if folders := sorted({file.parent for file in path.glob(f"{pattern}/run.json")}):
-                break
-        for folder in folders:
+        unreadable: list[str] = []
+        if (path / "run.json").is_file():
+            here.append(Run.open(path))
+        for folder in folders_in(path) if not here else ():
             try:
-                here.append(Run.open(folder))
+                run = Run.open(folder)
+                run.folder.check()
+                here.append(run)
             except UnreadableRun as err:
-                log.warning("left out: %s", err)
-        runs += _unchanged(here, path)
+                unreadable.append(str(err))
+        runs += _unchanged(here, path, unreadable)
+        for problem in unreadable:
+            log.warning("left out: %s", problem)
+        runs.unreadable += unreadable
     return runs
 
 
-def _unchanged(runs: Sequence[Run], place: Path) -> Iterator[Run]:
-    """The runs; one whose answers are not those that were scored is incomplete, and its reason says so. One whose answers
-    cannot be read is left out and named in the log."""
-    unreadable: list[str] = []
+def _unchanged(runs: Sequence[Run], place: Path, unreadable: list[str]) -> Iterator[Run]:
+    """The runs, see `unchanged.checked`."""
     summaries, _ = unchanged.checked([run.summary for run in runs], place, assets.cache_folder(), unreadable)
-    for problem in unreadable:
-        logging.getLogger("diva_bench").warning("left out: %s", problem)
     current = {summary.folder: summary for summary in summaries}
-    return (replace(run, summary=current[run.path]) for run in runs if run.path in current)
+    for run in runs:
+        if run.path in current:
+            yield replace(run, summary=current[run.path], changed=current[run.path] is not run.summary)
+
+
+def no_changes(runs: Sequence[Run]) -> Runs:
+    """Runs that were loaded a while ago, as their files are now."""
+    unreadable = list(runs.unreadable) if isinstance(runs, Runs) else []
+    place = runs[0].path.parent.parent if runs else Path()
+    return Runs(_unchanged(runs, place, unreadable), unreadable)

@@ -314,6 +314,17 @@ class RunFolder:
         rows = (parsed(line, schema, f"{path}:{number}", again, newer=newer) for number, _, line in lines)
         return header, {row["id"]: row for row in rows}
 
+    def scored_rows(self) -> str:
+        """sha256 of the task's rows that the scores are by; "" where there are no scores, or each has a row of its own."""
+        if not (self.path / "scores.jsonl").is_file():
+            return ""
+        line = next(read_lines(self.path / "scores.jsonl"), (0, 0, b"{}"))[2]
+        try:
+            head = json.loads(line)
+        except ValueError:
+            return ""
+        return str(head.get("rows", "")) if isinstance(head, dict) else ""
+
     def scores_of_now(self) -> tuple[Json, dict[str, Json]]:
         """As `scores`; UnreadableRun where the answers that lie here are not the ones that were measured."""
         header, rows = self.scores()
