@@ -15,6 +15,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.errors import SpecError, UserError
 from diva_bench.report.leaderboard import leaderboard
 from diva_bench.report.prompts import families, spread_table, wordings_table
+from diva_bench.runs import Run
 from diva_bench.specs import FIELD, TaskFile, prompt
 from diva_bench.specs.yamlfile import read_yaml
 
@@ -159,9 +160,9 @@ def test_wordings_are_runs_of_their_own_and_their_spread_is_told(tmp_path, ask):
     assert folders == ["toy", "toy-prompt1", "toy-prompt2"]
     said = " ".join(got.stdout.split())
     assert "spread over prompts" in said
-    found = families(run_folders(tmp_path / "results"))
-    assert [[w.number for w in f.wordings] for f in found] == [[0, 1, 2]]
-    values = [w.summary.metrics["accuracy"].value for w in found[0].wordings]
+    found = families(map(Run.open, run_folders(tmp_path / "results")))
+    assert [[run.summary.variant for run in f.runs] for f in found] == [[0, 1, 2]]
+    values = [run.summary.metrics["accuracy"].value for run in found[0].runs]
     row = dict(zip([c.name for c in spread_table(found).columns], spread_table(found).rows[0], strict=True))
     assert (row["prompts"], row["n"], row["min"], row["max"]) == (3, 30, min(values), max(values))
     assert row["mean"] == pytest.approx(sum(values) / 3)
@@ -190,10 +191,10 @@ def test_a_wording_without_a_score_is_counted_and_left_out(tmp_path, ask):
     specs = labels(tmp_path / "specs")
     mini_task.model(specs, "flaky", fail_ids=["q003"])
     assert ask("flaky", "--prompts", "2").returncode == 1
-    table = spread_table(families(run_folders(tmp_path / "results")))
+    table = spread_table(families(map(Run.open, run_folders(tmp_path / "results"))))
     assert table.rows[0][-1] == "2 of 2 without a score"
     next((tmp_path / "results").glob("toy-prompt1-*/*/summary.json")).unlink()
-    rows = wordings_table(families(run_folders(tmp_path / "results"))).rows
+    rows = wordings_table(families(map(Run.open, run_folders(tmp_path / "results")))).rows
     assert [r[5] for r in rows] == ["incomplete: 1 failed", "not scored yet"]
 
 
@@ -203,9 +204,9 @@ def test_wordings_under_a_condition_or_of_a_trial_are_families_of_their_own(tmp_
     got = ask("echo", "--prompts", "2", "--audio", "silence")
     assert "toy (prompt 1)" in " ".join(got.stdout.split()), "compared with the same wording of the clips as they are"
     ask("echo", "--prompts", "2", "--limit", "4")
-    found = families(run_folders(tmp_path / "results"))
+    found = families(map(Run.open, run_folders(tmp_path / "results")))
     assert [f.task for f in found] == ["toy", "toy (silence)", "toy (trial on 4 items)"]
-    assert [len(f.wordings) for f in found] == [2, 2, 2]
+    assert [len(f.runs) for f in found] == [2, 2, 2]
 
 
 def test_a_wording_is_scored_again_with_its_own_order_of_labels(tmp_path, ask, run):

@@ -25,7 +25,7 @@ from diva_bench.evaluation import (
     training_of,
 )
 from diva_bench.report.ablation import Block, Outcome, Variant, ablation_table
-from diva_bench.runs.records import summary_of
+from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder
 from diva_bench.scorers import METRICS
@@ -218,15 +218,16 @@ def _outcome(job: Job, metric: str, owner: str | None, variant: Variant, results
     path = job.find(results)
     if path is None or not (path / "run.json").is_file():
         return Outcome(variant, "never asked")
-    folder = RunFolder(path)
-    again = f"run `diva-bench score {folder.path}`"
-    if not (folder.path / "summary.json").is_file() or not (folder.path / "scores.jsonl").is_file():
+    again = f"run `diva-bench score {path}`"
+    if not (path / "summary.json").is_file() or not (path / "scores.jsonl").is_file():
         return Outcome(variant, f"not scored: the run is not finished, or {again}")
     try:
-        summary = summary_of(folder.summary(), folder.path / "summary.json")
-        header, lines = folder.scores_of_now()
+        run = Run.open(path)
+        summary, lines = run.summary, run.scores() if run.summary.complete else {}
     except UnreadableRun as err:
         return Outcome(variant, f"cannot be read: {err}")
+    except StoreError:
+        return Outcome(variant, f"scores.jsonl and summary.json are from different scorings: {again}")
     if not summary.complete:
         return Outcome(variant, f"incomplete: {summary.reason} of {summary.n}", summary)
     if owner is None or metric not in summary.metrics:
@@ -234,7 +235,7 @@ def _outcome(job: Job, metric: str, owner: str | None, variant: Variant, results
     if summary.signature.get(owner) != job.scorers[owner].signature:
         return Outcome(variant, f"scored by another version or setting of the scorers: {again}", summary)
     rows = {ident: line.get(owner, {}) for ident, line in lines.items()}
-    if header["signature"] != summary.signature or rows.keys() != {sample.id for sample in job.samples}:
+    if rows.keys() != {sample.id for sample in job.samples}:
         return Outcome(variant, f"scores.jsonl and summary.json are from different scorings: {again}", summary)
     return Outcome(variant, "", summary.by(metric), rows)
 

@@ -14,7 +14,8 @@ from diva_bench.evaluation import job_of
 from diva_bench.predictions import imported
 from diva_bench.report.diagnose import Patient, as_record, diagnose, long_table, tables
 from diva_bench.report.signs import Answers, counted
-from diva_bench.runs.records import RunSummary, summary_of
+from diva_bench.runs.records import RunSummary
+from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, digest_of, located
 from diva_bench.scorers.adherence import Adherence
@@ -98,6 +99,7 @@ def _patient(job: Job, folder: RunFolder, label: str, catalog: Catalog) -> Patie
 
 def _summary(folder: RunFolder, answers: Iterable[Response]) -> RunSummary | None:
     """None where these answers have not been judged yet."""
-    file = folder.path / "summary.json"
-    summary = summary_of(folder.summary(), file) if file.exists() else None
-    return summary if summary and summary.answers in (None, digest_of(answers)) else None
+    if not (folder.path / "summary.json").exists():
+        return None
+    summary = Run.open(folder.path).summary
+    return summary if summary.answers in (None, digest_of(answers)) else None

@@ -10,15 +10,15 @@ from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import check_file, print_table, print_tables, write_tables
 from diva_bench.cli.stored import stored_runs
 from diva_bench.cli.streams import say
-from diva_bench.errors import OtherQuestion, SpecError, UnreadableRun, UserError
+from diva_bench.errors import OtherQuestion, SpecError, StoreError, UnreadableRun, UserError
 from diva_bench.evaluation import score
 from diva_bench.report.leaderboard import leaderboard, overviews, page
 from diva_bench.report.prompts import families, spread_table
 from diva_bench.report.runs import results_table, unreadable_table
 from diva_bench.runs import aligned
-from diva_bench.runs.records import folders_in, of_tasks, summary_of
+from diva_bench.runs.records import folders_in, of_tasks
 from diva_bench.runs.run import Run, Runs
-from diva_bench.runs.store import RunFolder, digest_of
+from diva_bench.runs.store import RunFolder
 from diva_bench.specs import Json, yamlfile
 from diva_bench.tables import Cell, Column, Table
 
@@ -72,14 +72,13 @@ def inside_of(place: Path, folders: Sequence[Path]) -> list[Path]:
 def _as_stored(folder: RunFolder, why: OtherQuestion) -> Run:
     """A run as it was judged when its data were what it was asked about, if it has the same answers still; else `why`."""
     try:
-        summary = summary_of(folder.summary(), folder.path / "summary.json")
-        head, _ = folder.scores()
-    except UnreadableRun:
+        run = Run.open(folder.path)
+        run.scores()
+    except StoreError:
         raise why from None
-    same = head["signature"] == summary.signature and summary.answers == digest_of(folder.responses())
-    if not same or head.get("answers") != summary.answers:
+    if run.summary.answers is None:
         raise why
-    return Run(folder.path, summary)
+    return run
 
 
 def more_scorers(texts: Sequence[str]) -> dict[str, Json]:
@@ -152,7 +151,7 @@ def leaderboard_command(
     else:
         between = aligned.ranks(summaries, Catalog(list(paths)), Terminal()) if ranks else {}
         tables = leaderboard(summaries, ranks=between)
-        spread = families((s.folder for s in summaries), {s.folder: s for s in summaries})
+        spread = families(Run(s.folder, s) for s in summaries)
         tables += [spread_table(spread)] if spread else []
     if not tables and not unreadable:
         say("no overview: it needs complete runs of at least two tasks of one edition.", error=True)

@@ -38,7 +38,7 @@ def run_command(
         return 0  # what failed is in the run folder, and the first process says so
     tables = [results_table(runs)]
     if settings.prompts > 1:
-        variant_families = families(job.path(output) for job in jobs)
+        variant_families = families(runs)
         tables += [wordings_table(variant_families), spread_table(variant_families)]
     if settings.audio:
         tables.append(listening_table(jobs, output))

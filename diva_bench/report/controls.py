@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from diva_bench.runs.records import RunSummary, summary_of, synthetic_notes
+from diva_bench.runs.records import synthetic_notes
+from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job
-from diva_bench.runs.store import RunFolder
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, Reduce, paired, totals
 from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Row
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A run and what it scored: `rows`, the statistics behind the primary metric by sample id, and `reduce` of the scorer
-    that has it. `gap`: why it cannot be compared, "" where it can."""
+class Measured:
+    """A run by its primary metric: `rows`, the statistics of every sample by id, and `reduce` of the scorer that has the
+    metric. `gap`: why it cannot be compared, "" where it can."""
 
-    summary: RunSummary | None = None
+    run: Run | None = None
     gap: str = ""
     rows: Mapping[str, Row] = field(default_factory=dict)
     reduce: Reduce | None = None
@@ -32,7 +32,7 @@ def listening_table(jobs: Sequence[Job], results: Path) -> Table:
     differences: list[Difference] = []
     gaps: list[str] = []
     for job in controlled:
-        ours, plain = _heard(job, results), _heard(replace(job, control=None), results)
+        ours, plain = _measured(job, results), _measured(replace(job, control=None), results)
         gap = ours.gap or plain.gap
         difference = None if gap else _difference(job, ours, plain)
         differences += [difference] if difference else []
@@ -55,13 +55,13 @@ def listening_table(jobs: Sequence[Job], results: Path) -> Table:
     return Table(f"does the model listen{caption}", columns, rows, [*_notes(controlled, differences), *gaps])
 
 
-def _row(job: Job, ours: Heard, plain: Heard, difference: Difference | None, gap: str) -> list[Cell]:
+def _row(job: Job, ours: Measured, plain: Measured, difference: Difference | None, gap: str) -> list[Cell]:
     variant = f" (prompt {job.task.variant})" if job.task.variant else ""
     metric = job.task.primary
-    scores = [run.summary.metrics[metric].value if run.summary and not run.gap else None for run in (ours, plain)]
+    scores = [one.run.summary.metrics[metric].value if one.run and not one.gap else None for one in (ours, plain)]
     return [
         job.task.name + variant,
-        ours.summary.label if ours.summary else job.model.name,
+        ours.run.summary.label if ours.run else job.model.name,
         job.control.name if job.control else None,
         *scores,
         Score(difference.value, difference.low, difference.high) if difference else None,
@@ -72,11 +72,11 @@ def _row(job: Job, ours: Heard, plain: Heard, difference: Difference | None, gap
     ]
 
 
-def _verdict(job: Job, ours: Heard, difference: Difference | None) -> str:
+def _verdict(job: Job, ours: Measured, difference: Difference | None) -> str:
     """What the difference says, in a few words."""
-    if difference is None or job.control is None or ours.summary is None:
+    if difference is None or job.control is None or ours.run is None:
         return ""
-    worse = -difference.value if ours.summary.metrics[job.task.primary].higher_is_better else difference.value
+    worse = -difference.value if ours.run.summary.metrics[job.task.primary].higher_is_better else difference.value
     sure = difference.low > 0 or difference.high < 0
     direction = ("worse" if worse > 0 else "better") if sure else "no difference seen"
     if job.control.wordless and not (sure and worse > 0):
@@ -86,31 +86,30 @@ def _verdict(job: Job, ours: Heard, difference: Difference | None) -> str:
     return direction + (f", {difference.clusters} clusters" if difference.few_clusters else "")
 
 
-def _heard(job: Job, results: Path) -> Heard:
+def _measured(job: Job, results: Path) -> Measured:
     """A job's run as it lies on disk, or why it cannot be compared."""
-    folder = RunFolder(job.path(results))
-    file, again = folder.path / "summary.json", f"run `diva-bench score {folder.path}`"
-    if not (folder.path / "run.json").is_file():
+    path = job.path(results)
+    if not (path / "run.json").is_file():
         none = "no run without --audio in this folder; the same command without it makes one"
-        return Heard(gap=none if job.control is None else "never asked")
-    if not file.is_file() or not (folder.path / "scores.jsonl").is_file():
-        return Heard(gap=f"not scored: the run is not finished, or {again}")
-    summary = summary_of(folder.summary(), file)
-    if not summary.complete:
+        return Measured(gap=none if job.control is None else "never asked")
+    run, again = Run.open(path), f"run `diva-bench score {path}`"
+    if not (path / "summary.json").is_file() or not (path / "scores.jsonl").is_file():
+        return Measured(gap=f"not scored: the run is not finished, or {again}")
+    if not run.summary.complete:
         how = "the run without --audio is " if job.control is None else ""
-        return Heard(summary, f"{how}incomplete, {summary.reason}")
-    header, rows = folder.scores_of_now()
+        return Measured(run, f"{how}incomplete, {run.summary.reason}")
+    rows = run.scores()
     if rows.keys() == {s.id for s in job.samples}:
         for name, scorer in job.scorers.items():
-            if header["signature"].get(name) != scorer.signature:
-                continue  # judged in another way than now: not to be held against a run that is judged now
+            if run.summary.signature.get(name) != scorer.signature:
+                continue  # scored in another way than now: not to be held against a run that is scored now
             mine = {ident: row[name] for ident, row in rows.items()}
             if job.task.primary in scorer.reduce(totals([row for row in mine.values() if row])):
-                return Heard(summary, "", mine, scorer.reduce)
-    return Heard(summary, f"no {job.task.primary} of today's scorers for all samples: {again}")
+                return Measured(run, "", mine, scorer.reduce)
+    return Measured(run, f"no {job.task.primary} of today's scorers for all samples: {again}")
 
 
-def _difference(job: Job, ours: Heard, plain: Heard) -> Difference:
+def _difference(job: Job, ours: Measured, plain: Measured) -> Difference:
     """Score under the condition minus score of the clips as they are, paired by sample."""
     assert ours.reduce is not None
     pairs = [(ours.rows[s.id], plain.rows[s.id], s.cluster) for s in job.samples]
