@@ -27,7 +27,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.data.place import data_folder, locate
 from diva_bench.decoding import chat
 from diva_bench.editions import Editions, choose
-from diva_bench.errors import OtherQuestion, SpecError, StoreError, UserError
+from diva_bench.errors import OtherQuestion, SpecError, StoreError, UnknownName, UserError
 from diva_bench.predictions import imported
 from diva_bench.runs import former, rows, runner, scoring
 from diva_bench.runs.asked import changed, of_catalog, recorded, task_of
@@ -593,7 +593,9 @@ def _stored(
     dataset = stored_rows.dataset(task_record, record)
     try:
         task = of_catalog(folder, catalog)
-    except UserError:  # no YAML of it here, so that nobody can say where its data would be
+    except UserError as err:  # no YAML of it here, so that nobody can say where its data would be
+        if not isinstance(err, UnknownName):
+            progress.note(f"{folder.path}: the task that is stored with the run counts: {err}")
         task, look = recorded(record), False
     if differ := changed(task, task_record):
         progress.note(
