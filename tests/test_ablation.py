@@ -15,9 +15,10 @@ import mini_task
 import pytest
 
 from diva_bench.catalog import Catalog
-from diva_bench.cli.ablate import models_of, variant
+from diva_bench.cli.ablate import models_of
 from diva_bench.cli.main import main
 from diva_bench.errors import UserError
+from diva_bench.report.ablation_blocks import variant
 from diva_bench.runs.records import synthetic_note
 from diva_bench.stats import RESAMPLES
 

@@ -180,7 +180,8 @@ def test_a_single_answer_is_not_worth_asking(specs: Path) -> None:
 
 
 def test_a_training_and_an_ablation_do_not_ask_it(specs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from diva_bench.cli import ablate, train
+    from diva_bench.cli import train
+    from diva_bench.report import ablation_blocks as ablate
 
     mini_task.write(specs)
     text = (specs / "toy.yaml").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`diva-bench ablate`: run every variant on the tasks of the base, and print one table of the differences."""
+"""`diva-bench ablate`: check the options, print one table of the differences."""
 
 from __future__ import annotations
 
@@ -7,32 +7,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from diva_bench import provenance
-from diva_bench.catalog import Catalog, check_file
+from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_table
-from diva_bench.errors import AssetError, StoreError, UnreadableRun, UserError, unknown
-from diva_bench.evaluation import (
-    Settings,
-    editions_of,
-    framed,
-    prepare,
-    ready,
-    run_jobs,
-    shard_of_process,
-    training_of,
-)
-from diva_bench.report.ablation import Block, Outcome, Variant, ablation_table
-from diva_bench.runs.run import Run
-from diva_bench.runs.runner import Job
-from diva_bench.runs.store import RunFolder
-from diva_bench.scorers import METRICS
-from diva_bench.specs import Edition, ModelSpec
-from diva_bench.specs.problems import words
-from diva_bench.stats import totals
-from diva_bench.types import Response, WholeScorer
+from diva_bench.errors import UserError
+from diva_bench.evaluation import Settings, shard_of_process
+from diva_bench.report.ablation import ablation_table
+from diva_bench.report.ablation_blocks import blocks_of
+from diva_bench.report.ablation_grid import grid
+from diva_bench.report.ablation_parts import parts_of
 
 
 def ablate_command(
@@ -44,51 +28,26 @@ def ablate_command(
     format: str,
     paths: Sequence[Path] = (),
 ) -> int:
-    """`models`: the base, then its variants. Exit code: 0 all compared; 1 something is missing, and is named."""
-    progress, shard, output = Terminal(), shard_of_process(os.environ), settings.output
-    catalog = Catalog(paths)
-    editions = editions_of(catalog, models, tasks, settings, progress)
-    resolved: dict[str, ModelSpec] = {}
-    if not ask:  # published runs can be compared without the connectors that they were asked of
-        resolved = {
-            model: _published(model, edition, settings, why)
-            for model, edition in editions.models.items()
-            if (why := catalog.untrained(model, edition))
-        }
-    command = provenance.command_line(sys.argv)
-    jobs = prepare(catalog, models, tasks, settings, progress, command=command, resolved=resolved, editions=editions)
-    groups = _by_task(jobs)
-    owners = [_owner(group[0], metric or group[0].task.primary) for group in groups]
-    if metric and not any(owners):
-        scorers = {name for job in jobs for name in job.scorers}
-        known_metrics = {m.name for m in METRICS if m.scorer in scorers} | {n for job in jobs for n in _names(job)}
-        raise unknown("metric", metric, known_metrics, f"any of {', '.join(group[0].task.name for group in groups)}")
-    if ask:
-        from diva_bench.decoding.memo import ENCODED, LIMIT  # torch
-
-        ENCODED.limit = LIMIT
-        jobs = ready(catalog, jobs, output, progress)
-        if run_jobs(catalog, jobs, output, progress, shard) is None:
-            return 0  # the first process has the table
-    else:
-        jobs = framed(catalog, jobs)
-        for job in jobs:
-            job.check_former(output)
-    groups = _by_task(jobs)
-    folders: dict[str, list[Path]] = {}
-    for job in jobs:
-        folders.setdefault(job.model.name, []).extend(path for path in [job.find(output)] if path)
-    variants = {job.model.name: variant(catalog, job.model, folders[job.model.name]) for job in groups[0]}
-    blocks = [
-        _block(group, metric or group[0].task.primary, owner, variants, output)
-        for group, owner in zip(groups, owners, strict=True)
-    ]
-    for group, block in zip(groups, blocks, strict=True):
-        for job, outcome in zip(group, (block.base, *block.against), strict=True):
-            if outcome.gap:
-                progress.note(f"{block.task} x {job.model.name}: {outcome.gap} ({job.find(output) or output})")
+    """`models`: the base, then its variants. Exit code: 0 all compared; 1 something is missing, and the output names it."""
+    shard, command = shard_of_process(os.environ), provenance.command_line(sys.argv)
+    blocks = blocks_of(
+        Catalog(paths), models, tasks, settings, Terminal(), metric=metric, ask=ask, shard=shard, command=command
+    )
+    if blocks is None:
+        return 0  # the first process has the table
     print_table(ablation_table(blocks), format)
     return 1 if any(gap for block in blocks for gap in block.gaps) else 0
+
+
+def ablate_runs_command(
+    words: Sequence[str], tasks: Sequence[str], metrics: Sequence[str], results: Path, format: str, paths: list[Path]
+) -> int:
+    """`words`: run folders, or names of models or runs in `results`; the first is the base. `metrics`: names, or
+    TASK=NAME. Exit code: 0 all compared; 1 something is missing, and the output names it."""
+    unreadable: list[str] = []
+    parts = parts_of(Catalog(paths), words, tasks, metrics, results, Terminal(), unreadable)
+    print_table(grid(parts), format)
+    return 1 if unreadable or any(gap for part in parts for gap in part.gaps) else 0
 
 
 def check_words(
@@ -125,127 +84,3 @@ def models_of(base: str, against: Sequence[str]) -> list[str]:
     if base in others:
         raise UserError(f"--against names {base!r}, which is the --base itself: a model does not differ from itself.")
     return [base, *others]
-
-
-def _published(model: str, edition: Edition, settings: Settings, untrained: str) -> ModelSpec:
-    """A model as its runs under --output have it, where its weights are not on this machine.
-
-    Raises AssetError where there is no such run, UserError where its runs are of more than one connector or dtype.
-    """
-    name = check_file(Path(model))[1].spec.name if model.endswith((".yaml", ".yml")) else model
-    published: dict[str, tuple[ModelSpec, Path]] = {}
-    for path in sorted(settings.output.glob(f"*/{name}-*/run.json")):
-        spec = _model_of(path)
-        if (spec.name, spec.edition) == (name, edition) and settings.dtype in (None, spec.runtime.dtype):
-            published.setdefault(spec.hash, (spec, path.parent))
-    if not published:
-        dtype = f" in {settings.dtype}" if settings.dtype else ""
-        raise AssetError(
-            f"{untrained}\nNor has {settings.output} a run of it{dtype}. Give the folder of its runs with --output."
-        )
-    if len(published) > 1:
-        runs = ", ".join(f"{folder} ({spec.runtime.dtype})" for spec, folder in published.values())
-        raise UserError(
-            f"model {name}, edition {edition}: its weights are not on this machine, and the runs in {settings.output} are of "
-            f"{len(published)} different weights: {runs}. Move all runs but those of one away, or give --dtype where the "
-            f"dtype differs."
-        )
-    return next(iter(published.values()))[0]
-
-
-def _model_of(path: Path) -> ModelSpec:
-    """The model of a run.json."""
-    try:
-        return ModelSpec.model_validate(RunFolder(path.parent).record().get("model"))
-    except ValidationError as err:
-        raise StoreError(
-            f"{path}: model: this version of diva-bench cannot read it ({words(err)}). "
-            "Move the folder away, or use the version that wrote it."
-        ) from err
-
-
-def _by_task(jobs: Sequence[Job]) -> list[list[Job]]:
-    """The jobs of every task, the base's first, as `prepare` made them."""
-    groups: dict[str, list[Job]] = {}
-    for job in jobs:
-        group = groups.setdefault(job.task.name, [])
-        if any(job.model.name == other.model.name for other in group):
-            raise UserError(f"model {job.model.name!r} is given twice, by name and by file; give it once.")
-        group.append(job)
-    return list(groups.values())
-
-
-# ---------------------------------------------------------------- one task
-
-
-def _block(
-    group: Sequence[Job], metric: str, owner: str | None, variants: Mapping[str, Variant], results: Path
-) -> Block:
-    base, *against = [_outcome(job, metric, owner, variants[job.model.name], results) for job in group]
-    job = group[0]
-    return Block(
-        task=job.task.name,
-        metric=metric,
-        clusters={sample.id: sample.cluster for sample in job.samples},
-        reduce=job.scorers[owner or next(iter(job.scorers))].reduce,
-        base=base,
-        against=against,
-        edition=job.task.edition,
-        synthetic=job.task.data.speech == "synthetic",
-        limit=job.task_record["limit"],
-    )
-
-
-def _owner(job: Job, metric: str) -> str | None:
-    """The scorer of a task that has the metric: a built-in one by the table of metrics, any other by what it gives."""
-    listed = {m.scorer for m in METRICS if m.name == metric}
-    return next(
-        (n for n in job.scorers if n in listed), next((n for n in job.scorers if metric in _names(job, n)), None)
-    )
-
-
-def _names(job: Job, *scorers: str) -> list[str]:
-    """The metrics that scorers give for an answer without words; those that ask a model are in METRICS and not asked."""
-    sample = job.samples[0]
-    blank = Response(sample.id, status="unsupported")
-    scorers_of_job = [job.scorers[name] for name in scorers or job.scorers]
-    selection = [scorer for scorer in scorers_of_job if not isinstance(scorer, WholeScorer)]
-    return [metric for scorer in selection for metric in scorer.reduce(totals([scorer.measure(sample, blank)]))]
-
-
-def _outcome(job: Job, metric: str, owner: str | None, variant: Variant, results: Path) -> Outcome:
-    """One run as it lies on disk, or why it cannot be compared."""
-    path = job.find(results)
-    if path is None or not (path / "run.json").is_file():
-        return Outcome(variant, "never asked")
-    again = f"run `diva-bench score {path}`"
-    if not (path / "summary.json").is_file() or not (path / "scores.jsonl").is_file():
-        return Outcome(variant, f"not scored: the run is not finished, or {again}")
-    try:
-        run = Run.open(path)
-        summary, lines = run.summary, run.scores() if run.summary.complete else {}
-    except UnreadableRun as err:
-        return Outcome(variant, f"cannot be read: {err}")
-    except StoreError:
-        return Outcome(variant, f"scores.jsonl and summary.json are from different scorings: {again}")
-    if not summary.complete:
-        return Outcome(variant, f"incomplete: {summary.reason} of {summary.n}", summary)
-    if owner is None or metric not in summary.metrics:
-        return Outcome(variant, f"no {metric}; it has {', '.join(summary.metrics)}", summary)
-    if summary.signature.get(owner) != job.scorers[owner].signature:
-        return Outcome(variant, f"scored by another version or setting of the scorers: {again}", summary)
-    rows = {ident: line.get(owner, {}) for ident, line in lines.items()}
-    if rows.keys() != {sample.id for sample in job.samples}:
-        return Outcome(variant, f"scores.jsonl and summary.json are from different scorings: {again}", summary)
-    return Outcome(variant, "", summary.by(metric), rows)
-
-
-# ---------------------------------------------------------------- training
-
-
-def variant(catalog: Catalog, model: ModelSpec, runs: Sequence[Path] = ()) -> Variant:
-    """A model with the record of its training: from one of its runs, else from beside its connector."""
-    stored = (RunFolder(run).record().get("training") for run in runs if (run / "run.json").is_file())
-    record = next((r for r in stored if isinstance(r, dict)), None)
-    parts = training_of(catalog.training(model) if record is None else record)
-    return Variant(model.name, model.description, edition=model.edition, **parts)

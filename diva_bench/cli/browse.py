@@ -11,11 +11,12 @@ import yaml
 
 from diva_bench import scorers
 from diva_bench.catalog import CONNECTOR, Catalog
-from diva_bench.cli.progress import amount, duration
+from diva_bench.cli.progress import amount
 from diva_bench.cli.show import print_table
 from diva_bench.cli.stored import stored_runs
 from diva_bench.cli.streams import say
 from diva_bench.errors import SpecError, UnknownName, unknown
+from diva_bench.printable import duration
 from diva_bench.specs import Edition, ModelFile, ModelSpec, TaskFile, TaskSpec
 from diva_bench.tables import Column, Table
 

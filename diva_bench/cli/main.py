@@ -235,9 +235,9 @@ def migrate(
     path: Paths = None,
 ) -> None:
     """Move runs of older versions to their current ids. No model is run."""
-    from diva_bench.cli.migrate import Options, migrate_command
+    from diva_bench.cli.migrate import migrate_command
 
-    raise typer.Exit(migrate_command(Options(results, data_unchanged, data_dir, tuple(path or ()))))
+    raise typer.Exit(migrate_command(results, data_unchanged, data_dir, path or []))
 
 
 @app.command()
@@ -278,8 +278,7 @@ def ablate(
 
     Either --base and --against, for which missing runs are made, or --runs BASE OTHER... for stored runs.
     """
-    from diva_bench.cli.ablate import ablate_command, check_words, models_of
-    from diva_bench.cli.ablate_runs import ablate_runs_command
+    from diva_bench.cli.ablate import ablate_command, ablate_runs_command, check_words, models_of
     from diva_bench.evaluation import Settings
 
     asking: dict[str, object] = {

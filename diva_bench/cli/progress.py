@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from diva_bench import printable
+from diva_bench.printable import duration
 from diva_bench.types import Bar
 
 T = TypeVar("T")
@@ -52,14 +53,6 @@ def amount(value: float, unit: str) -> str:
             return f"{value:.0f} {name}" if name != "MB" else f"{value:.1f} {name}"
         value /= 1000
     return f"{value:.2f} GB"
-
-
-def duration(seconds: float) -> str:
-    """75 -> "1:15"."""
-    whole = int(seconds + 0.5)
-    hours, rest = divmod(whole, 3600)
-    minutes, secs = divmod(rest, 60)
-    return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
 
 
 class _Count(ProgressColumn):

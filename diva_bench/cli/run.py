@@ -9,11 +9,12 @@ from pathlib import Path
 
 from diva_bench import provenance
 from diva_bench.catalog import Catalog
-from diva_bench.cli.progress import Terminal, amount, duration
+from diva_bench.cli.progress import Terminal, amount
 from diva_bench.cli.show import print_tables
 from diva_bench.cli.streams import say
 from diva_bench.errors import StoreError
 from diva_bench.evaluation import Settings, framed, prepare, ready, run_jobs, shard_of_process
+from diva_bench.printable import duration
 from diva_bench.report.controls import listening_table
 from diva_bench.report.prompts import families, spread_table, wordings_table
 from diva_bench.report.runs import results_table

@@ -1,33 +1,23 @@
-"""`validate`: whether a YAML file is right, with everything that it names. Of a task the data is read and the scorers are
-built, so that what would stop a run, or spoil its numbers, is said before a model is run."""
+"""`diva-bench validate`: print what YAML files are, or what is wrong with them."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from diva_bench import data
-from diva_bench.catalog import Catalog, check_file
-from diva_bench.cli.progress import Terminal, duration
+from diva_bench.catalog import Catalog
+from diva_bench.cli.progress import Terminal
 from diva_bench.cli.streams import say
-from diva_bench.data import Dataset, place
-from diva_bench.data.readers import reader
-from diva_bench.errors import AssetError, DataError, UserError, nearest
-from diva_bench.scorers import offered
-from diva_bench.specs import FIELD, Edition, ModelFile, TaskFile, TaskSpec, prompt
-from diva_bench.stats import priors
-from diva_bench.weights import assets
-
-_NAMED = 5  # samples that cannot be used and are named one by one
+from diva_bench.errors import UserError
+from diva_bench.validation import validate
 
 
 def validate_command(files: Sequence[Path], paths: Sequence[Path], data_dir: Path | None = None) -> int:
-    """0 where every file is right, 2 where one is not; all are read, so that all mistakes are told at once."""
+    """Exit code: 0 every file is right; 2 one is not. All files are read, so that all mistakes are told at once."""
     catalog, wrong = Catalog(paths), 0
     for file in files:
         try:
-            lines, problems = _validate(catalog, file, data_dir)
+            lines, problems = validate(catalog, file, Terminal(), data_dir)
         except UserError as err:
             lines, problems = [], [str(err)]
         for problem in dict.fromkeys(problems):
@@ -37,153 +27,3 @@ def validate_command(files: Sequence[Path], paths: Sequence[Path], data_dir: Pat
         else:
             say("\n".join([f"{file}: {lines[0]}", *(f"  {line}" for line in lines[1:])]))
     return 2 if wrong else 0
-
-
-def _validate(catalog: Catalog, file: Path, data_dir: Path | None) -> tuple[list[str], list[str]]:
-    """What a file is, in lines, and what is wrong with it."""
-    kind, entry = check_file(file)
-    notes, problems = [f"a valid {kind}: {entry.spec.name}"], []
-    if isinstance(entry.spec, TaskFile):
-        for edition in entry.spec.editions:
-            unread = []
-            for leaf in _leaves(catalog, file, entry.spec, edition):
-                try:
-                    lines = _check_task(catalog, catalog.task(leaf, edition), data_dir)
-                    notes += lines
-                    unread += [] if lines else [leaf]
-                except UserError as err:
-                    problems.append(f"{file}: {err}")
-            if unread:
-                notes.append(
-                    f"edition {edition}: its data is not on this machine, and was not read: {', '.join(unread)}"
-                )
-    elif isinstance(entry.spec, ModelFile):
-        untrained = _check_model(catalog, file)
-        if untrained:
-            notes[0] += f" (its weights for {' and '.join(untrained)} are trained, and not on this machine)"
-    return notes, problems
-
-
-def _check_model(catalog: Catalog, file: Path) -> list[str]:
-    """The editions whose connector has to be trained first; raises UserError for what is wrong."""
-    untrained = []
-    for name in catalog.model_editions(str(file)) or ["mini"]:
-        try:
-            catalog.adapter_for(catalog.model(str(file), name))
-        except AssetError:  # all else that it names is right: see Catalog.model
-            untrained.append(str(name))
-    return untrained
-
-
-# ---------------------------------------------------------------- tasks
-
-
-def _leaves(catalog: Catalog, file: Path, spec: TaskFile, edition: Edition) -> list[str]:
-    """Every run name that a task file stands for in one edition."""
-    subsets = catalog.subsets(str(file), edition)
-    return list(dict.fromkeys([*subsets, *(catalog.subsets(f"{spec.name}-all", edition) if spec.subsets else [])]))
-
-
-def _check_task(catalog: Catalog, task: TaskSpec, data_dir: Path | None) -> list[str]:
-    """What is there of a task, in lines; none where its data is not here. Raises UserError for what is wrong with it."""
-    scorers = catalog.scorers(task)
-    reader(task.data.source)
-    title = f"{task.name}, edition {task.edition}"
-    if place.locate(task, data_dir) is None:
-        return []
-    dataset = data.load(task, assets.cache_folder(), Terminal(), data_dir=data_dir)
-    prompt.check(task, dataset.samples)
-    offered.check_primary(task, scorers, dataset.samples)
-    notes, shown = _told(task, dataset)
-    problems = [*_lost(dataset), *notes, *_unnamed_choices(task, dataset), *_wrong_contrasts(task, dataset)]
-    if problems:
-        raise DataError("\n".join(f"{title}: {problem}" for problem in problems))
-    seconds = duration(sum(sample.seconds for sample in dataset.samples))
-    clusters = len({sample.cluster for sample in dataset.samples})
-    lines = [f"{title}: {len(dataset.samples):,} samples in {clusters:,} clusters, {seconds} of audio"]
-    return [*lines, *(f"{title}: {note}" for note in (*dataset.notes, *shown, *_notes(task, dataset)))]
-
-
-def _lost(dataset: Dataset) -> list[str]:
-    """Samples that nobody can be asked about."""
-    if not dataset.faults:
-        return []
-    named = "; ".join(f"{fault.id}: {fault.reason}" for fault in dataset.faults[:_NAMED])
-    more = f"; and {len(dataset.faults) - _NAMED:,} more" if len(dataset.faults) > _NAMED else ""
-    total = len(dataset.faults) + len(dataset.samples)
-    return [
-        f"{len(dataset.faults):,} of {total:,} samples cannot be used: {named}{more}. Mend them, or list them under "
-        "`exclude` with the reason."
-    ]
-
-
-def _told(task: TaskSpec, dataset: Dataset) -> tuple[list[str], list[str]]:
-    """Fields of the prompt that are the answer, which is wrong; and those that are the words spoken, for which there may be a
-    reason. By what is in them, whatever they are called."""
-    texts = (task.prompt, task.system or "", *task.prompts)
-    answers, words = [], []
-    for name in dict.fromkeys(name for text in texts for name in FIELD.findall(text)):
-        having = [sample for sample in dataset.samples if name in sample.fields]
-        same = sum(sample.fields[name] in sample.references for sample in having)
-        if having and 2 * same >= len(having):
-            answers.append(
-                f"the prompt shows {{{name}}}, which is the accepted answer of {same:,} of {len(having):,} samples: a "
-                f"model could answer without the audio. Remove it from the prompt, or name another `reference`."
-            )
-        elif having and all(sample.fields[name] == sample.transcript for sample in having):
-            words.append(f"the prompt shows {{{name}}}, the words spoken: a model could answer without the audio")
-    return answers, words
-
-
-def _unnamed_choices(task: TaskSpec, dataset: Dataset) -> list[str]:
-    """Wordings that do not tell a model what it may answer."""
-    problems = []
-    for number in range(1 + len(task.prompts) if task.choices else 0):
-        request = prompt.build(prompt.variant(task, number), dataset.samples[0], frozenset())
-        text = f"{request.system or ''}\n{request.prompt}"
-        if missing := [choice for choice in task.choices or () if not _names(text, choice)]:
-            where = f"`prompts` number {number}" if number else "`prompt`"
-            problems.append(
-                f"{where} does not name the choice{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}: a model "
-                "cannot know that it is allowed. Name all of them, or write {choices}."
-            )
-    return problems
-
-
-def _names(text: str, choice: str) -> bool:
-    """Whether a text has a choice as a word of its own; in a script without spaces, anywhere."""
-    edge = r"\b" if choice.isascii() and choice[:1].isalnum() and choice[-1:].isalnum() else ""
-    return re.search(f"{edge}{re.escape(choice)}{edge}", text, re.IGNORECASE) is not None
-
-
-def _wrong_contrasts(task: TaskSpec, dataset: Dataset) -> list[str]:
-    """Values that others are to be held against, and that no row has."""
-    problems = []
-    for group, value in task.contrast.items():
-        values = sorted({sample.groups[group] for sample in dataset.samples if group in sample.groups})
-        alone = task.subset is not None and len(values) == 1  # one accent of several: there is nothing to compare in it
-        if values and value not in values and not alone:
-            problems.append(
-                f"`contrast`: no row has the {group} {value!r}.{nearest(value, values)} Available: {', '.join(values)}."
-            )
-    return problems
-
-
-def _notes(task: TaskSpec, dataset: Dataset) -> list[str]:
-    """What is not wrong, and had better be known."""
-    notes = []
-    if task.data.speech is None:
-        notes.append(
-            "the task does not say whether speech is human or synthetic; add `speech: human` or `speech: synthetic` "
-            "beside `source`"
-        )
-    if task.speaker and not any(priors.speaker_of(sample, task.speaker) for sample in dataset.samples):
-        fields = sorted({name for sample in dataset.samples for name in sample.fields})
-        notes.append(
-            f"`speaker: {task.speaker}`: no row says who speaks there.{nearest(task.speaker, fields)} Columns of text: "
-            f"{', '.join(fields)}"
-        )
-    answers = {reference for sample in dataset.samples for reference in sample.references}
-    if never := [choice for choice in task.choices or () if choice not in answers]:
-        notes.append(f"no row has the label {', '.join(never)}")
-    return notes

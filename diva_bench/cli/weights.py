@@ -8,9 +8,8 @@ from pathlib import Path
 from textwrap import indent
 from typing import cast
 
-from diva_bench import data, doctor
+from diva_bench import data, doctor, scorer_weights
 from diva_bench.catalog import Catalog, needed
-from diva_bench.cli import scorer_weights
 from diva_bench.cli.progress import Terminal, amount
 from diva_bench.cli.show import print_table
 from diva_bench.cli.streams import say

@@ -1,4 +1,4 @@
-"""`diva-bench ablate --runs BASE OTHER...`: the ablation table of stored runs, also of imported ones."""
+"""The ablation table of stored runs, also of imported ones: which runs, which metric, one column for each task."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diva_bench.catalog import Catalog
-from diva_bench.cli.progress import Terminal
-from diva_bench.cli.show import print_table
 from diva_bench.errors import StoreError, UserError, unknown
 from diva_bench.evaluation import training_of
 from diva_bench.report.ablation import Block, Outcome, Variant
-from diva_bench.report.ablation_grid import Part, compared, grid, own_gaps
+from diva_bench.report.ablation_grid import Part, compared, own_gaps
 from diva_bench.runs.aligned import Sheet, sheet
 from diva_bench.runs.records import RunSummary, is_of
 from diva_bench.runs.run import Run, Runs, load_runs
@@ -28,13 +26,20 @@ class Model:
     runs: dict[str, RunSummary] = field(default_factory=dict)
 
 
-def ablate_runs_command(
-    words: Sequence[str], tasks: Sequence[str], metrics: Sequence[str], results: Path, format: str, paths: list[Path]
-) -> int:
-    """`words`: run folders, or names of models or runs in `results`; the first is the base. `metrics`: names, or
-    TASK=NAME. Exit code: 0 all compared; 1 something is missing, and is named."""
-    catalog, progress = Catalog(paths), Terminal()
-    unreadable: list[str] = []
+def parts_of(
+    catalog: Catalog,
+    words: Sequence[str],
+    tasks: Sequence[str],
+    metrics: Sequence[str],
+    results: Path,
+    progress: Progress,
+    unreadable: list[str],
+) -> list[Part]:
+    """The columns of the table. `words`: run folders, or names of models or runs in `results`; the first is the base.
+    `metrics`: names, or TASK=NAME. `unreadable`: gets the problem of each run in `results` that cannot be read.
+
+    Raises UserError for a name that is not known and for a metric that no run has. What is not shown is a note.
+    """
     models = chosen(words, results, unreadable)
     for problem in unreadable:
         progress.note(f"not read: {problem}")
@@ -54,8 +59,7 @@ def ablate_runs_command(
             progress.note(f"not shown: {model.name} at {', '.join(missing)}: {models[0].name} has no comparable run")
     if alone := [run.task for id, run in models[0].runs.items() if id not in columns and not tasks]:
         progress.note(f"not shown: {models[0].name} at {', '.join(alone)}: no other model has a comparable run")
-    print_table(grid(parts), format)
-    return 1 if unreadable or any(gap for part in parts for gap in part.gaps) else 0
+    return parts
 
 
 # ---------------------------------------------------------------- which runs
