@@ -34,7 +34,7 @@ from diva_bench.diva.config import PRESETS
 from diva_bench.diva.reading import contents
 from diva_bench.training import sources, train
 from diva_bench.training.meter import work_of
-from diva_bench.training.run import Run, prepare
+from diva_bench.training.run import TrainingRun, prepare_training
 from diva_bench.types import Silent
 from diva_bench.weights import assets
 
@@ -53,7 +53,7 @@ def some_clips(data: str, target: Path) -> dict[str, bytes]:
     return {f"train-000.parquet:{k}": row["audio"]["bytes"] for k, row in enumerate(rows)}
 
 
-def plain_loss(run: Run, waves: Sequence[Tensor], chosen: list[int], whole: list[int], step: int) -> Tensor:
+def plain_loss(run: TrainingRun, waves: Sequence[Tensor], chosen: list[int], whole: list[int], step: int) -> Tensor:
     """What `train.losses_of` gives, every frozen part run now and the prompt read whole; of a part of the `whole` batch
     its share."""
     config, frozen = run.config, run.frozen
@@ -84,7 +84,7 @@ def plain_loss(run: Run, waves: Sequence[Tensor], chosen: list[int], whole: list
     return loss
 
 
-def timed(work: Callable[[], Tensor], run: Run, optimiser: torch.optim.Optimizer) -> tuple[float, float]:
+def timed(work: Callable[[], Tensor], run: TrainingRun, optimiser: torch.optim.Optimizer) -> tuple[float, float]:
     """(seconds, loss) of one step without the update: weights stay, so that both loops see the same ones."""
     began = time.perf_counter()
     optimiser.zero_grad()
@@ -94,7 +94,7 @@ def timed(work: Callable[[], Tensor], run: Run, optimiser: torch.optim.Optimizer
     return time.perf_counter() - began, float(loss.detach())
 
 
-def compare(run: Run, encoded: dict[str, bytes], both: bool, steps: int) -> str:
+def compare(run: TrainingRun, encoded: dict[str, bytes], both: bool, steps: int) -> str:
     """One line: seconds a step of both loops, their ratio, and how much of the ratio of FLOPs that is."""
     optimiser = train.build_optimiser(run.trained, run.config)
     first = run.config.align_steps if both else 0
@@ -142,7 +142,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
             encoded = some_clips(given.data, place)
-            run = prepare(
+            run = prepare_training(
                 config, whisper_dir=whisper, llm_dir=llm, sources=[folder], output=place / "out", cache=place / "cache",
                 progress=Silent(),
             )  # fmt: skip

@@ -320,7 +320,7 @@ def import_predictions(
 
     Raises UserError where a file cannot be read or does not fit the task; nothing is written then.
     """
-    options = importing.Options(
+    options = importing.Import(
         files=_paths(files),
         task=_only(task, str, "task", "the name of a task"),
         model_name=_only(model_name, str, "model_name", "a name"),

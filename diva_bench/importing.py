@@ -12,7 +12,7 @@ from diva_bench import data, predictions, provenance
 from diva_bench.catalog import Catalog
 from diva_bench.data.place import locate
 from diva_bench.errors import DataError, PredictionError, UserError
-from diva_bench.predictions import Prediction, Source, imported
+from diva_bench.predictions import AnswerFile, Prediction, imported
 from diva_bench.predictions.match import Matched, listed, match
 from diva_bench.runs import schemas, scoring
 from diva_bench.runs.agreement import in_words
@@ -30,7 +30,7 @@ SUBSET = "{subset}"
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Import:
     """The command line of `import`, or one row of a manifest.
 
     `gold`: whether the task's own labels are at hand. `top`: a perfect score, 1 or 100; None: as the task or
@@ -62,11 +62,11 @@ class Ready:
     job: Job
     matched: Matched
     format: str
-    options: Options
+    options: Import
 
 
 def import_entries(
-    entries: Sequence[tuple[str, Options]], catalog: Catalog, progress: Progress, command: str
+    entries: Sequence[tuple[str, Import]], catalog: Catalog, progress: Progress, command: str
 ) -> tuple[list[Run], list[str]]:
     """Import everything or nothing: the runs, and the files of subsets that are not there. `entries`: where each stands
     (file:line of a manifest, "" for a single one), and what it is. `command`: how the import was started.
@@ -74,7 +74,7 @@ def import_entries(
     Raises PredictionError that names every entry that cannot be imported, before anything is written.
     """
     importer = Importer(catalog, progress, command)
-    imports: list[tuple[str, Options]] = []
+    imports: list[tuple[str, Import]] = []
     missing: list[str] = []
     faults: list[str] = []
     for where, options in entries:
@@ -97,7 +97,7 @@ def _placed(where: str, err: UserError) -> str:
     return f"{where}: {err}" if where else str(err)
 
 
-def _faults(importer: Importer, imports: Sequence[tuple[str, Options]]) -> list[str]:
+def _faults(importer: Importer, imports: Sequence[tuple[str, Import]]) -> list[str]:
     """What is wrong with any of them. Everything is read and matched, and nothing of it is kept: the answers of many
     systems need not fit into memory at once."""
     problems: list[str] = []
@@ -117,7 +117,7 @@ def _faults(importer: Importer, imports: Sequence[tuple[str, Options]]) -> list[
     return problems
 
 
-def expanded(options: Options, catalog: Catalog) -> tuple[list[Options], list[str]]:
+def expanded(options: Import, catalog: Catalog) -> tuple[list[Import], list[str]]:
     """`options` for every task that is meant, and the files that are not there. "{subset}" in the name of a file stands
     for each subset of the task: each is an import of its own (covost2, sdqa-all), or all are one (sdqa: the ids are then
     followed by the subset's name, as the task's are)."""
@@ -160,13 +160,13 @@ class Importer:
         self.catalog, self.progress, self.command = catalog, progress, command
         self._gold: dict[tuple[str, str, Path | None], data.Dataset] = {}
 
-    def prepare(self, options: Options) -> Ready:
+    def prepare(self, options: Import) -> Ready:
         """Read the files and match them with the task. Nothing is written; UserError says what does not fit."""
         if options.clusters is not None and options.gold:
             raise UserError("--clusters goes with --no-gold: with gold labels the clusters are the task's.")
         task = self.catalog.task(options.task, cast(Edition, options.edition))
         labels = pairs(options.labels, "--labels")
-        reading = predictions.Options(pairs(options.columns, "--columns", ("id", "text", "score")), options.only)
+        reading = predictions.ReadOptions(pairs(options.columns, "--columns", ("id", "text", "score")), options.only)
         sources = _sources(options.files)
         format, rows = _rows(sources, options, reading)
         top = imported.scale(task, format, options.top)
@@ -215,7 +215,7 @@ class Importer:
         progress.note(f"stored in {folder.path}")
         return Run.of(folder.path, summary)
 
-    def _labels(self, task: TaskSpec, options: Options, rows: Sequence[Prediction]) -> data.Dataset:
+    def _labels(self, task: TaskSpec, options: Import, rows: Sequence[Prediction]) -> data.Dataset:
         """The task's samples; where they are not on this machine it is said what could be done without."""
         key = (task.name, task.edition, options.data_dir)
         if key not in self._gold:
@@ -274,8 +274,8 @@ def _unquoted(side: str) -> str:
     return side[1:-1].replace('""', '"') if side.startswith('"') else side
 
 
-def _sources(files: Sequence[Path]) -> list[Source]:
-    sources = [Source(path) for path in files]
+def _sources(files: Sequence[Path]) -> list[AnswerFile]:
+    sources = [AnswerFile(path) for path in files]
     seen: dict[str, Path] = {}
     for source in sources:
         other = seen.setdefault(source.sha256, source.path)
@@ -284,7 +284,9 @@ def _sources(files: Sequence[Path]) -> list[Source]:
     return sources
 
 
-def _rows(sources: Sequence[Source], options: Options, reading: predictions.Options) -> tuple[str, list[Prediction]]:
+def _rows(
+    sources: Sequence[AnswerFile], options: Import, reading: predictions.ReadOptions
+) -> tuple[str, list[Prediction]]:
     """(format, all rows); those of files that are each of one subset have its name behind their ids."""
     if not options.subsets:
         return predictions.read(sources, options.format, reading)
@@ -301,13 +303,13 @@ def _rows(sources: Sequence[Source], options: Options, reading: predictions.Opti
 
 
 def _without_gold(
-    task: TaskSpec, options: Options, rows: Sequence[Prediction]
+    task: TaskSpec, options: Import, rows: Sequence[Prediction]
 ) -> tuple[data.Dataset, Matched, dict[str, str] | None]:
     """The file's own ids as the data, and the clusters where they are not the ids."""
     cluster_of = None
     if options.clusters is not None:
-        columns = predictions.Options({"id": "id", "text": "cluster"})
-        cluster_of = {str(p.id): p.text for p in predictions.read([Source(options.clusters)], "auto", columns)[1]}
+        columns = predictions.ReadOptions({"id": "id", "text": "cluster"})
+        cluster_of = {str(p.id): p.text for p in predictions.read([AnswerFile(options.clusters)], "auto", columns)[1]}
     dataset = imported.ids_as_data(rows, cluster_of, task)
     clusters = {s.id: s.cluster for s in dataset.samples} if cluster_of is not None else None
     return dataset, match(task, dataset, rows), clusters

@@ -267,7 +267,7 @@ def _kind(value: Any) -> str:
 # ---------------------------------------------------------------- tables
 
 
-class Table:
+class DelimitedTable:
     """A table of text: `header`, and one (line, column -> text) for every row when it is iterated, once.
 
     `literal`: tabs alone divide, and quotes are characters as all others (Common Voice, TyDi). Columns without a name

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from diva_bench.cli.import_ import import_all
-from diva_bench.importing import Options
+from diva_bench.importing import Import
 from diva_bench.runs.store import RunFolder
 
 QA = """\
@@ -76,7 +76,7 @@ def diva_eval(name: str, rows: Sequence[tuple[object, str, object]]) -> Path:
 def load(*files: Path, **changes: Any) -> int:
     known: dict[str, Any] = {"task": "quiz", "model_name": "other", "paths": [Path("specs")]} | changes
     paths = known.pop("paths")
-    return import_all([("", Options(files=list(files), **known))], paths)
+    return import_all([("", Import(files=list(files), **known))], paths)
 
 
 def only(task: str = "*", run: str = "*", where: str = "results") -> RunFolder:

@@ -228,4 +228,4 @@ def test_a_playlist_in_a_clip_s_place_opens_no_other_file(tmp_path):
         with pytest.raises(ClipError):
             audio.decode(text.encode())
         with pytest.raises(ClipError):  # behind a tag, or whatever else may bring it before ffmpeg
-            clip._by_ffmpeg(containers.Found(text.encode(), "MP4", containers.FFMPEG))
+            clip._by_ffmpeg(containers.Container(text.encode(), "MP4", containers.FFMPEG))

@@ -6,7 +6,7 @@ import mini_task
 import pytest
 
 from diva_bench.catalog import Catalog
-from diva_bench.cli.train import Options, resolve, weights_name
+from diva_bench.cli.train import TrainOptions, resolve, weights_name
 from diva_bench.diva.config import ABLATIONS
 from diva_bench.errors import AssetError, SpecError, UnknownName, UserError
 
@@ -145,7 +145,7 @@ def test_every_shipped_model_resolves_in_all_its_editions_but_those_that_are_tra
 def test_the_recipe_with_time_queries_is_a_model_too(edition, nothing_trained):
     chosen = Catalog().has("model", "diva-time").spec.editions[edition]
     assert chosen.trained_by == f"diva-bench train --preset {edition}-time --data DIR --output DIR"
-    options = Options(f"{edition}-time", None)
+    options = TrainOptions(f"{edition}-time", None)
     assert chosen.weights == {"connector": weights_name(Catalog(), options, resolve(options))}
 
 
@@ -158,7 +158,7 @@ def test_the_command_that_a_model_names_trains_the_weights_that_it_names(ablatio
     given = dict(zip(words[2::2], words[3::2], strict=True))
     assert words[:2] == ["diva-bench", "train"]
     assert given == {"--preset": edition, "--ablation": ablation, "--data": "DIR", "--output": "DIR"}
-    options = Options(given["--preset"], None, ablation=given["--ablation"])
+    options = TrainOptions(given["--preset"], None, ablation=given["--ablation"])
     assert chosen.weights == {"connector": weights_name(catalog, options, resolve(options))}
 
 

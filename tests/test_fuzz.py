@@ -140,8 +140,8 @@ def test_answers_of_other_systems(name: str, specs: Path, tmp_path: Path) -> Non
     loaded = data.load(task, tmp_path / "cache", Silent(), need_audio=False)
 
     def read(file: Path) -> None:
-        source = predictions.Source(file)
-        _, rows = predictions.read([source], "auto", predictions.Options())
+        source = predictions.AnswerFile(file)
+        _, rows = predictions.read([source], "auto", predictions.ReadOptions())
         found = match(task, loaded, rows, {})
         for response in found.responses:
             json.dumps(response.text, allow_nan=False).encode()
@@ -149,7 +149,9 @@ def test_answers_of_other_systems(name: str, specs: Path, tmp_path: Path) -> Non
     file = tmp_path / name
     file.write_bytes(dict(answers(specs))[name])
     if name == "bench.json":  # matched by place, against references that these are not
-        return fuzz(file, lambda path: predictions.read([predictions.Source(path)], "auto", predictions.Options()))
+        return fuzz(
+            file, lambda path: predictions.read([predictions.AnswerFile(path)], "auto", predictions.ReadOptions())
+        )
     return fuzz(file, read)
 
 

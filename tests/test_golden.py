@@ -53,7 +53,7 @@ def curve(name: str, folder: Path, whisper: Path, llm: Path) -> list[dict[str, f
         evaluate_every=20,
         **SETTINGS[name],
     )
-    run = running.prepare(
+    run = running.prepare_training(
         config, whisper_dir=whisper, llm_dir=llm, sources=[str(SPEECH)], output=folder / "out", cache=folder / "cache",
         progress=Silent(),
     )  # fmt: skip

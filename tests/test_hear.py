@@ -21,7 +21,7 @@ from training_tools import TIME, make_place, prepared, wav
 
 from diva_bench import hear
 from diva_bench.catalog import Catalog
-from diva_bench.cli.hear import Asked, hear_command
+from diva_bench.cli.hear import HearRequest, hear_command
 from diva_bench.errors import UserError
 from diva_bench.evaluation import Settings
 from diva_bench.training import train
@@ -221,4 +221,4 @@ def test_a_model_that_takes_no_audio_is_refused_before_weights_are_fetched_or_cl
     for owner, name in ((Catalog, "fetch"), (Catalog, "load"), (hear, "files")):
         monkeypatch.setattr(owner, name, never)
     with pytest.raises(UserError, match="model oracle-toy does not take audio"):
-        hear_command(["diva-time-toy", "oracle-toy"], Asked([tmp_path]), Settings(), "rich", [specs])
+        hear_command(["diva-time-toy", "oracle-toy"], HearRequest([tmp_path]), Settings(), "rich", [specs])

@@ -263,8 +263,8 @@ def test_how_a_file_was_read_is_part_of_the_identity() -> None:
     assert (load(file), load(file, columns="text=second")) == (0, 0)
     runs = [RunFolder(path.parent) for path in Path("results").glob("*/other-*/run.json")]
     assert sorted(value(run, "contains") for run in runs) == [0, 100]
-    options = predictions.Options(only="strict")
-    known = [imported.model("m", [], "lm-eval", how, {}).args for how in (options, predictions.Options())]
+    options = predictions.ReadOptions(only="strict")
+    known = [imported.model("m", [], "lm-eval", how, {}).args for how in (options, predictions.ReadOptions())]
     assert (known[0]["only"], "only" in known[1]) == ("strict", False)
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from diva_bench import audio
 from diva_bench.audio import fingerprint
-from diva_bench.cli.leaks import Options, leaks_command
+from diva_bench.cli.leaks import LeaksOptions, leaks_command
 from diva_bench.errors import DataError, StoreError, UserError
 from diva_bench.report.contamination import Leaks, Near, as_record, counts_table, found_table
 from diva_bench.text import BASIC
@@ -267,11 +267,11 @@ def test_the_exit_code_says_whether_there_is_a_leak(
     monkeypatch.setenv("DIVA_BENCH_CACHE", str(tmp_path / "cache"))
     clean = manifest(tmp_path, [("none.wav", "nobody says this in the toy task")])
     drop, whole = tmp_path / "drop.tsv", tmp_path / "all.json"
-    options = Options([clean], ["toy"], "mini", drop_list=drop, output=whole, paths=[toy])
+    options = LeaksOptions([clean], ["toy"], "mini", drop_list=drop, output=whole, paths=[toy])
     assert leaks_command(options) == 0
     assert drop.read_text() == "row\tsource\tkind\ttask\tsample\n"
     leaky = manifest(tmp_path, [("toy/audio/q002.wav", "something else"), ("none.wav", "Question 3!")])
-    assert leaks_command(Options([leaky], ["toy"], "mini", drop_list=drop, output=whole, paths=[toy])) == 1
+    assert leaks_command(LeaksOptions([leaky], ["toy"], "mini", drop_list=drop, output=whole, paths=[toy])) == 1
     kinds = {(line.split("\t")[0], line.split("\t")[2]) for line in drop.read_text().splitlines()[1:]}
     assert ("train.jsonl:1", "file") in kinds
     assert ("train.jsonl:2", "text") in kinds
@@ -287,7 +287,7 @@ def test_every_format_can_be_read(
 ) -> None:
     monkeypatch.setenv("DIVA_BENCH_CACHE", str(tmp_path / "cache"))
     train = manifest(tmp_path, [("none.wav", "question 1")])
-    assert leaks_command(Options([train], ["toy"], "mini", text_only=True, format=form, paths=[toy])) == 1
+    assert leaks_command(LeaksOptions([train], ["toy"], "mini", text_only=True, format=form, paths=[toy])) == 1
     out = capsys.readouterr().out
     if form == "json":
         assert json.loads(out)["tasks"]["toy"]["found"] >= 1
@@ -301,18 +301,18 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(toy: Pat
     train = manifest(tmp_path, [("none.wav", "question 1")])
     for more in ({"output": tmp_path / "no" / "x.json"}, {"drop_list": tmp_path / "no" / "x.tsv"}):
         with pytest.raises(StoreError, match=r"no/x\.\w+: cannot be written \(No such file or directory\)\. Choose"):
-            leaks_command(Options([train], ["toy"], "mini", text_only=True, paths=[toy], **more))
+            leaks_command(LeaksOptions([train], ["toy"], "mini", text_only=True, paths=[toy], **more))
     (tmp_path / "all.json").write_text("of yesterday")
     with pytest.raises(DataError, match="is no file or folder"):
-        leaks_command(Options(["none"], ["toy"], "mini", output=tmp_path / "all.json", paths=[toy]))
+        leaks_command(LeaksOptions(["none"], ["toy"], "mini", output=tmp_path / "all.json", paths=[toy]))
     assert (tmp_path / "all.json").read_text() == "of yesterday"
 
 
 def test_wrong_sources_and_a_forgotten_one_are_told(toy: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--train is missing.*\n.*parquet"):
-        leaks_command(Options([], ["toy"], "mini", paths=[toy]))
+        leaks_command(LeaksOptions([], ["toy"], "mini", paths=[toy]))
     with pytest.raises(DataError, match="is no file or folder"):
-        leaks_command(Options([str(tmp_path / "none")], ["toy"], "mini", text_only=True, paths=[toy]))
+        leaks_command(LeaksOptions([str(tmp_path / "none")], ["toy"], "mini", text_only=True, paths=[toy]))
 
 
 def test_the_program_ends_with_2_on_bad_input_and_1_on_a_leak(toy: Path, tmp_path: Path) -> None:

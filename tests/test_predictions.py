@@ -11,7 +11,7 @@ import pytest
 
 from diva_bench import textfile
 from diva_bench.errors import PredictionError, UnknownName
-from diva_bench.predictions import FORMATS, Options, Prediction, Source, read
+from diva_bench.predictions import FORMATS, AnswerFile, Prediction, ReadOptions, read
 
 RELEASED = Path(__file__).parents[2] / "shared" / "data" / "diva-eval"
 GOOD = {
@@ -26,14 +26,14 @@ GOOD = {
 }
 
 
-def source(tmp_path: Path, content: str | bytes, name: str = "answers") -> Source:
+def source(tmp_path: Path, content: str | bytes, name: str = "answers") -> AnswerFile:
     path = tmp_path / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return Source(path)
+    return AnswerFile(path)
 
 
 def rows(tmp_path: Path, content: str | bytes, format: str = "auto", **options: Any) -> list[Prediction]:
-    return read([source(tmp_path, content)], format, Options(**options))[1]
+    return read([source(tmp_path, content)], format, ReadOptions(**options))[1]
 
 
 def said(predictions: list[Prediction]) -> list[tuple[str | None, int | None, str]]:
@@ -45,7 +45,7 @@ def said(predictions: list[Prediction]) -> list[tuple[str | None, int | None, st
 
 @pytest.mark.parametrize("format", GOOD)
 def test_the_content_tells_the_format(tmp_path: Path, format: str) -> None:
-    assert read([source(tmp_path, GOOD[format])], "auto", Options())[0] == format
+    assert read([source(tmp_path, GOOD[format])], "auto", ReadOptions())[0] == format
 
 
 def test_every_format_that_can_be_named_is_tested_here() -> None:
@@ -239,7 +239,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytes
 
 def test_a_missing_file_and_an_unknown_format_are_said(tmp_path: Path) -> None:
     with pytest.raises(PredictionError, match="cannot be read"):
-        read([Source(tmp_path / "none.jsonl")], "auto", Options())
+        read([AnswerFile(tmp_path / "none.jsonl")], "auto", ReadOptions())
     with pytest.raises(UnknownName, match="Did you mean 'diva-eval'"):
         rows(tmp_path, GOOD["jsonl"], "diva_eval")
 
@@ -254,7 +254,7 @@ def test_a_file_that_two_formats_fit_is_not_guessed_at(tmp_path: Path) -> None:
 def test_files_of_two_formats_are_not_one_set_of_answers(tmp_path: Path) -> None:
     files = [source(tmp_path, GOOD["jsonl"], "a"), source(tmp_path, GOOD["csv"], "b")]
     with pytest.raises(PredictionError, match=r"several formats .*a is jsonl, .*b is csv"):
-        read(files, "auto", Options())
+        read(files, "auto", ReadOptions())
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_options_that_do_not_apply_are_refused(
 def test_the_released_outputs_are_read_whole(file: str, count: int, failed: int, mean: float) -> None:
     if not (RELEASED / file).is_file():
         pytest.skip(f"the released outputs are not here ({RELEASED})")
-    format, found = read([Source(RELEASED / file)], "auto", Options())
+    format, found = read([AnswerFile(RELEASED / file)], "auto", ReadOptions())
     scores = [p.given for p in found if p.given is not None]
     assert (format, len(found), sum(p.status == "error" for p in found)) == ("diva-eval", count, failed)
     assert sum(scores) / len(scores) == pytest.approx(mean, abs=5e-5 if mean not in (0.390, 0.555) else 5e-4)

@@ -13,7 +13,7 @@ import pyarrow
 import pytest
 
 from diva_bench.errors import PredictionError
-from diva_bench.predictions import Options, Prediction, Source, read
+from diva_bench.predictions import AnswerFile, Prediction, ReadOptions, read
 
 STORED, DEFLATED, ZSTD = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, 93
 
@@ -21,7 +21,7 @@ STORED, DEFLATED, ZSTD = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, 93
 def rows(tmp_path: Path, content: str | bytes, **options: Any) -> list[Prediction]:
     path = tmp_path / "log.eval"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read([Source(path)], "auto" if isinstance(content, bytes) else "inspect", Options(**options))[1]
+    return read([AnswerFile(path)], "auto" if isinstance(content, bytes) else "inspect", ReadOptions(**options))[1]
 
 
 def said(predictions: list[Prediction]) -> list[tuple[str | None, int | None, str]]:

@@ -29,7 +29,7 @@ def rows(path: Path) -> list[dict[str, object]]:
 
 
 def table(path: Path, literal: bool = False) -> list[tuple[int, dict[str, str]]]:
-    return list(textfile.Table(textfile.lines(path), "file", literal=literal))
+    return list(textfile.DelimitedTable(textfile.lines(path), "file", literal=literal))
 
 
 @pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -186,7 +186,7 @@ def test_lines_of_a_table_are_counted_where_a_row_begins_and_quotes_may_hold_any
 
 
 def test_columns_without_a_name_are_not_read_and_those_that_lack_are_told(tmp_path):
-    found = textfile.Table(textfile.lines(written(tmp_path, ",,id\n0,0,a\n")), "file")
+    found = textfile.DelimitedTable(textfile.lines(written(tmp_path, ",,id\n0,0,a\n")), "file")
     assert list(found) == [(2, {"id": "a"})]
     with pytest.raises(DataError, match=r"file:1: column 'text' is missing; available: id\. Add it\."):
         found.need(["id", "text"], "Add it.")

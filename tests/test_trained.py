@@ -16,7 +16,7 @@ from trained_connectors import Done, exported, in_process, own_cache, trained
 
 from diva_bench.catalog import TRAINED, Catalog
 from diva_bench.cli import weights as weights_cli
-from diva_bench.cli.train import Options, resolve, weights_name
+from diva_bench.cli.train import TrainOptions, resolve, weights_name
 from diva_bench.errors import AssetError, SpecError, UserError
 from diva_bench.training import export
 from diva_bench.weights import assets
@@ -157,7 +157,7 @@ def test_between_plain_folders_it_has_no_model_and_that_is_said(tmp_path: Path, 
 def test_a_name_that_is_taken_is_refused_before_training_starts(call, tmp_path, name, said) -> None:
     (tmp_path / "speech.jsonl").write_text("")
     with pytest.raises(UserError, match=said):
-        weights_name(Catalog(), Options("nano", None, name=name), resolve(Options("nano", None)))
+        weights_name(Catalog(), TrainOptions("nano", None, name=name), resolve(TrainOptions("nano", None)))
     code, _, err = call("train", "--data", "speech.jsonl", "--output", "out", "--name", name)
     assert code == 2
     assert f"--name {name}" in err or "--name ''" in err or "--name '../up'" in err

@@ -14,7 +14,7 @@ from training_tools import wav
 from diva_bench.catalog import Catalog
 from diva_bench.cli import train as command
 from diva_bench.cli.main import main
-from diva_bench.cli.train import Options, resolve
+from diva_bench.cli.train import TrainOptions, resolve
 from diva_bench.diva.config import ABLATIONS, PRESETS, TrainConfig
 from diva_bench.errors import UserError
 from diva_bench.types import Silent
@@ -113,7 +113,7 @@ CHANGED: list[tuple[list[str], dict[str, Any]]] = [
 def test_settings_come_from_preset_then_ablation_then_fields(
     changes: list[str], wanted: dict[str, Any], ablation: str | None
 ) -> None:
-    options = Options(preset="nano", output=None, changes=changes, ablation=ablation)
+    options = TrainOptions(preset="nano", output=None, changes=changes, ablation=ablation)
     if ablation == "distill_only" and wanted.get("align_steps") == 4:
         with pytest.raises(UserError, match="align_steps is 4, but alignment has weight 0"):
             resolve(options)
@@ -125,11 +125,11 @@ def test_settings_come_from_preset_then_ablation_then_fields(
 
 @pytest.mark.parametrize("steps", [100, 20_000])
 def test_a_recipe_of_alignment_alone_stays_one_however_many_steps_it_takes(steps: int) -> None:
-    assert resolve(Options(preset="mini-time", output=None, changes=[f"steps={steps}"])).align_steps == steps
+    assert resolve(TrainOptions(preset="mini-time", output=None, changes=[f"steps={steps}"])).align_steps == steps
 
 
 def test_a_field_that_the_command_line_sets_wins_over_the_ablation() -> None:
-    found = resolve(Options(preset="nano", output=None, changes=["shift=3"], ablation="released"))
+    found = resolve(TrainOptions(preset="nano", output=None, changes=["shift=3"], ablation="released"))
     assert found.shift == 3
 
 
@@ -163,7 +163,7 @@ def test_the_table_of_changes_has_every_ablation() -> None:
 def test_an_ablation_changes_what_it_names_and_is_refused_where_it_changes_nothing(
     preset: str, name: str, paper: set[str], time: set[str]
 ) -> None:
-    options = Options(preset=preset, output=None, ablation=name)
+    options = TrainOptions(preset=preset, output=None, ablation=name)
     wanted = time if preset.endswith("-time") else paper
     if not wanted:
         with pytest.raises(UserError, match=rf"--ablation {name}: preset {preset} is not changed by it"):
@@ -178,7 +178,7 @@ def test_an_ablation_changes_what_it_names_and_is_refused_where_it_changes_nothi
 
 def test_an_unknown_preset_is_a_user_error_for_libraries_too() -> None:
     with pytest.raises(UserError, match="unknown preset 'x'"):
-        resolve(Options(preset="x", output=None))
+        resolve(TrainOptions(preset="x", output=None))
 
 
 # ---------------------------------------------------------------- what a name means

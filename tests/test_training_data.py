@@ -44,7 +44,7 @@ def prepare(given: Path, whisper: Whisper, cache: Path, limit: int = 10**8, **ch
     options = {"progress": Silent()} | {
         k: changes.pop(k) for k in ("shard", "shards", "share", "progress") if k in changes
     }
-    return data.prepare(
+    return data.read_clips(
         [str(given)], config(**changes), whisper, by_word, made_of="w", cache=cache, limit=limit, **options
     )
 
@@ -128,7 +128,7 @@ def test_about_one_text_in_so_many_is_held_out_however_it_is_written() -> None:
 
 
 def test_the_lengths_of_the_texts_that_are_trained_on_are_told(tmp_path: Path) -> None:
-    items = [data.Clip(str(k), str(k), (1,), " ".join(["word"] * k), 1.0, k > 101) for k in range(1, 200)]
+    items = [data.TrainingClip(str(k), str(k), (1,), " ".join(["word"] * k), 1.0, k > 101) for k in range(1, 200)]
     clips = Clips(items, {}, ArrayCache(tmp_path, 4, "float32", 10**6), config())
     assert clips.words() == {"5 %": 6, "50 %": 51, "95 %": 96, "most": 101}
 

@@ -308,7 +308,7 @@ def test_the_record_says_what_was_trained_on_what_and_at_what_cost(place: Path, 
 
 def test_tensorboard_events_are_written_when_they_are_asked_for(place: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    run = running.prepare(
+    run = running.prepare_training(
         config(steps=2, align_steps=1, warmup=1), whisper_dir=place / "whisper", llm_dir=place / "llm",
         sources=[str(place)], output=tmp_path / "out", cache=tmp_path / "cache", progress=Silent(), tracker=True,
     )  # fmt: skip

@@ -27,8 +27,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def prepared(place: Path, output: Path, start: Path, llm: str = "llm", **changes: Any) -> running.Run:
-    return running.prepare(
+def prepared(place: Path, output: Path, start: Path, llm: str = "llm", **changes: Any) -> running.TrainingRun:
+    return running.prepare_training(
         config(**{"start_from": str(start), "align_steps": 0} | changes), whisper_dir=place / "whisper",
         llm_dir=place / llm, start_dir=start, sources=[str(place)], output=output, cache=place / "cache",
         progress=Silent(),

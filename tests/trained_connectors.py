@@ -12,7 +12,7 @@ import pytest
 
 from diva_bench.catalog import Catalog
 from diva_bench.cli.main import main
-from diva_bench.cli.train import Options, install, resolve, weights_name
+from diva_bench.cli.train import TrainOptions, install, resolve, weights_name
 
 CONFIG = {"align": 1.0, "distill": 1.0, "distillation": "l2", "align_steps": 2200, "max_queries": 32, "seed": 0}
 COMPUTE = {
@@ -66,7 +66,7 @@ def exported(folder: Path, record: Any = None, content: str = "a connector") -> 
 
 def trained(folder: Path, *changes: str, content: str = "a connector", **options: Any) -> str:
     """Install a connector as `diva-bench train` does at its end; what it prints."""
-    chosen = Options(output=folder, **{"preset": "nano", "changes": changes, **options})
+    chosen = TrainOptions(output=folder, **{"preset": "nano", "changes": changes, **options})
     config = resolve(chosen)
     catalog = Catalog(list(chosen.paths))
     name = weights_name(catalog, chosen, config)

@@ -78,7 +78,7 @@ def prepared(
     **changes: Any,
 ) -> Any:  # fmt: skip
     """A run over a place, its caches in `cache` (beside the output unless given)."""
-    return running.prepare(
+    return running.prepare_training(
         config(**changes), whisper_dir=place / "whisper", llm_dir=place / "llm", sources=[str(given or place)],
         output=output, cache=cache or output.parent / "cache", progress=progress or Silent(),
     )  # fmt: skip

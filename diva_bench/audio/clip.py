@@ -108,7 +108,7 @@ def _mixed(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
 # ---------------------------------------------------------------- decoders
 
 
-def _decoded(container: containers.Found) -> tuple[NDArray[np.float32], int, bool]:
+def _decoded(container: containers.Container) -> tuple[NDArray[np.float32], int, bool]:
     """(samples, shape (n, channels); rate in Hz; whether the container says how long the sound is)."""
     name, decoder = container.name, container.decoder
     if name == "MP3" and "MP3" not in soundfile.available_formats():
@@ -248,7 +248,7 @@ def _check_bounds(frames: int, channels: int, rate: int) -> None:
         )
 
 
-def _by_ffmpeg(container: containers.Found) -> tuple[NDArray[np.float32], int, bool]:
+def _by_ffmpeg(container: containers.Container) -> tuple[NDArray[np.float32], int, bool]:
     program = ffmpeg()
     if program is None:
         raise UserError(
@@ -270,7 +270,7 @@ def _by_ffmpeg(container: containers.Found) -> tuple[NDArray[np.float32], int, b
     return samples, rate, promised
 
 
-def _second_try(container: containers.Found, first: ClipError) -> tuple[NDArray[np.float32], int, bool]:
+def _second_try(container: containers.Container, first: ClipError) -> tuple[NDArray[np.float32], int, bool]:
     """A container that libsndfile knows with a codec that it does not: G.722 in WAV, FLAC in Ogg."""
     if ffmpeg() is None:
         hint = f"ffmpeg might read it, but no working ffmpeg was found ({INSTALL} installs one)"

@@ -32,7 +32,7 @@ _PARTS = 1_000_000  # chunks, boxes, blocks or frames that are walked; three hou
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Container:
     """`name` of the container, for messages; "" where its first bytes are of none that is known. `decoder`: who reads it.
 
     `fault`: why the file is not whole, "" where it is as far as it can tell. `promised`: whether it says how long it is
@@ -46,19 +46,19 @@ class Found:
     promised: bool = False
 
 
-def look(encoded: bytes) -> Found:
+def look(encoded: bytes) -> Container:
     """What the file is and whether it is whole."""
     start = after_tags(encoded)
     if start > len(encoded):
-        return Found(encoded, "MP3", fault=_short("the ID3 tag", start, len(encoded)))
+        return Container(encoded, "MP3", fault=_short("the ID3 tag", start, len(encoded)))
     head = encoded[start : start + 256]
     for kind in _KINDS:
         if kind.pattern.match(head):
-            container = Found(encoded, kind.name, kind.decoder, promised=kind.promised)
+            container = Container(encoded, kind.name, kind.decoder, promised=kind.promised)
             return kind.check(container, start) if kind.check else container
     if start and (at := _first_frame(encoded, start)):  # some tags state a wrong size
-        return _mpeg(Found(encoded, "MP3"), at)
-    return Found(encoded, fault=next((message for mark, message in _STAND_INS if encoded.startswith(mark)), ""))
+        return _mpeg(Container(encoded, "MP3"), at)
+    return Container(encoded, fault=next((message for mark, message in _STAND_INS if encoded.startswith(mark)), ""))
 
 
 def after_tags(encoded: bytes) -> int:
@@ -79,7 +79,7 @@ def _short(what: str, promised: int, there: int) -> str:
     return f"is cut short: {what} promises {promised} bytes, the file has {there}"
 
 
-def _held(container: Found, end: int, what: str = "") -> Found:
+def _held(container: Container, end: int, what: str = "") -> Container:
     """Where the sound must end, held against where the file does."""
     there = len(container.encoded)
     if end > there:
@@ -124,7 +124,7 @@ _FORMS = {
 }
 
 
-def _chunked(container: Found, start: int) -> Found:
+def _chunked(container: Container, start: int) -> Container:
     """Walk to the chunk of sound, and from there to the end."""
     encoded, form = container.encoded, _FORMS[container.encoded[start : start + 4]]
     header = form.ident + struct.calcsize(form.size)
@@ -163,7 +163,7 @@ def _unknown(form: _Form, size: int, encoded: bytes, at: int) -> bool:
     return size >= endless and at + size > len(encoded)
 
 
-def _streamed(container: Found, form: _Form, field: int, at: int) -> Found:
+def _streamed(container: Container, form: _Form, field: int, at: int) -> Container:
     """The sound goes on to the end of the file: say so in its header."""
     rest = len(container.encoded) - at
     size = struct.pack(form.size, rest + (at - field + form.ident if form.whole else 0))
@@ -174,13 +174,13 @@ def _overwritten(encoded: bytes, at: int, field: bytes) -> bytes:
     return encoded[:at] + field + encoded[at + len(field) :]
 
 
-def _held_chunk(container: Found, end: int) -> Found:
+def _held_chunk(container: Container, end: int) -> Container:
     there = len(container.encoded)
     fault = _short(f"the {container.name} header", end, there) if end > there else ""
     return replace(container, fault=fault, promised=True)
 
 
-def _behind(container: Found, form: _Form, end: int, start: int) -> Found:
+def _behind(container: Container, form: _Form, end: int, start: int) -> Container:
     """Other chunks may follow the sound; what is no chunk is sound that the header does not count. Some programs forget the
     padding."""
     at = end
@@ -204,7 +204,7 @@ def _is_chunk(form: _Form, encoded: bytes, at: int) -> bool:
     return printable and ident not in _FORMS and at + size <= len(encoded)
 
 
-def _avi(container: Found, start: int) -> Found:
+def _avi(container: Container, start: int) -> Container:
     size = struct.unpack_from("<I", container.encoded, start + 4)[0]
     if size in (0, 0xFFFFFFFF):
         return replace(container, promised=False)
@@ -216,7 +216,7 @@ def _avi(container: Found, start: int) -> Found:
 # ---------------------------------------------------------------- a header with a size: AU, SPHERE, VOC, MAT, ...
 
 
-def _au(container: Found, start: int) -> Found:
+def _au(container: Container, start: int) -> Container:
     order = ">" if container.encoded[start : start + 1] == b"." else "<"
     at, size = _fields(container, f"{order}II", start + 4)
     at += start
@@ -226,7 +226,7 @@ def _au(container: Found, start: int) -> Found:
     return _held(container, at + size)
 
 
-def _sphere(container: Found, start: int) -> Found:
+def _sphere(container: Container, start: int) -> Container:
     """A text header: its length in the second line, then `name -i number`. Shorten packs the sound: no size then."""
     head = container.encoded[start : start + 65_536].split(b"end_head", 1)[0]
     counts = {k: int(v) for k, v in re.findall(rb"^(\w+) -i (\d{1,12})\s*$", head, re.MULTILINE)}
@@ -238,7 +238,7 @@ def _sphere(container: Found, start: int) -> Found:
     return _held(container, start + int(length[1]) + count * channels * width)
 
 
-def _voc(container: Found, start: int) -> Found:
+def _voc(container: Container, start: int) -> Container:
     """Blocks of a type, a length in three bytes and the content, up to a block of type 0. libsndfile hears the headers of
     all blocks but the first as sound."""
     encoded, at, sounds = container.encoded, start + _fields(container, "<H", start + 20)[0], 0
@@ -258,7 +258,7 @@ def _voc(container: Found, start: int) -> Found:
     )  # the last block may lack: nobody can tell
 
 
-def _mat4(container: Found, start: int) -> Found:
+def _mat4(container: Container, start: int) -> Container:
     """Matrices: type, rows, columns, imaginary or not, length of the name; the name; the values."""
     widths = (8, 4, 4, 2, 2, 1)
     order, at, encoded = "<" if container.encoded[start + 2] == 0 else ">", start, container.encoded
@@ -271,7 +271,7 @@ def _mat4(container: Found, start: int) -> Found:
     return _held(container, at)
 
 
-def _mat5(container: Found, start: int) -> Found:
+def _mat5(container: Container, start: int) -> Container:
     """A header of 128 bytes, then elements of type, size and content. A matrix is an element whose content is four more:
     flags, dimensions, name and values. libsndfile writes a size of the whole that is 8 too large."""
     order = "<" if container.encoded[start + 126 : start + 128] == b"IM" else ">"
@@ -289,29 +289,29 @@ def _mat5(container: Found, start: int) -> Found:
     return _held(container, end)
 
 
-def _avr(container: Found, start: int) -> Found:
+def _avr(container: Container, start: int) -> Container:
     """Audio Visual Research: stereo flag at byte 12, bits at 14, frames at 26; the sound begins at 128."""
     stereo, bits = _fields(container, ">HH", start + 12)
     return _held(container, start + 128 + _fields(container, ">I", start + 26)[0] * (bits // 8) * (2 if stereo else 1))
 
 
-def _mpc2k(container: Found, start: int) -> Found:
+def _mpc2k(container: Container, start: int) -> Container:
     """Akai MPC 2000: stereo flag at byte 21, frames of 16 bits at 30; the sound begins at 42."""
     (stereo,), (frames,) = _fields(container, "<B", start + 21), _fields(container, "<I", start + 30)
     return _held(container, start + 42 + frames * 2 * (2 if stereo else 1))
 
 
-def _wve(container: Found, start: int) -> Found:
+def _wve(container: Container, start: int) -> Container:
     """Psion: bytes of A-law at 18; the sound begins at 32."""
     return _held(container, start + 32 + _fields(container, ">I", start + 18)[0])
 
 
-def _no_clip(container: Found, _: int) -> Found:
+def _no_clip(container: Container, _: int) -> Container:
     """Instruments have no rate, and of a damaged dump libsndfile prints every block into the program's output."""
     return replace(container, fault=f"is a sampler file ({container.name}), which is not supported: save it as WAV")
 
 
-def _fields(container: Found, form: str, at: int) -> tuple[int, ...]:
+def _fields(container: Container, form: str, at: int) -> tuple[int, ...]:
     """Numbers of a header; zeros where the file ends before them."""
     size = struct.calcsize(form)
     return struct.unpack(form, container.encoded[at : at + size].ljust(size, b"\0"))
@@ -320,7 +320,7 @@ def _fields(container: Found, form: str, at: int) -> tuple[int, ...]:
 # ---------------------------------------------------------------- FLAC, Ogg, MP4
 
 
-def _flac(container: Found, start: int) -> Found:
+def _flac(container: Container, start: int) -> Container:
     """36 bits of the first block say how many samples there are, 0 where the encoder did not know: for libsndfile these are
     as many as fit into 64 bits. That the samples are there is seen when they are decoded."""
     unknown = not int.from_bytes(container.encoded[start + 18 : start + 26], "big") & (1 << 36) - 1
@@ -330,7 +330,7 @@ def _flac(container: Found, start: int) -> Found:
 _OGG_END_OF_STREAM = 0x04  # header_type bit of the last page, RFC 3533 section 6
 
 
-def _ogg(container: Found, _: int) -> Found:
+def _ogg(container: Container, _: int) -> Container:
     """Walk to the last Ogg page: it must be whole and carry the end-of-stream flag."""
     encoded = container.encoded
     start = encoded.rfind(b"OggS")
@@ -356,7 +356,7 @@ def _page_fits(encoded: bytes, start: int) -> bool:
     return len(table) == segments and start + 27 + segments + sum(table) <= len(encoded)
 
 
-def _mp4(container: Found, start: int) -> Found:
+def _mp4(container: Container, start: int) -> Container:
     """Boxes of a size and a type. A file in fragments has as many as there are, unless an index (mfra) ends it."""
     encoded, at, kinds = container.encoded, start, set()
     for _ in range(_PARTS):
@@ -377,7 +377,7 @@ def _mp4(container: Found, start: int) -> Found:
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
-def _asf(container: Found, start: int) -> Found:
+def _asf(container: Container, start: int) -> Container:
     """The size of the file stands 40 bytes behind the identifier of the file's properties, 0 in a broadcast."""
     at = container.encoded.find(_ASF_PROPERTIES, start, start + 65_536)
     size = _fields(container, "<Q", at + 40)[0] if at >= 0 else 0
@@ -437,7 +437,7 @@ def _first_frame(encoded: bytes, start: int) -> int:
     return next((match.start() for match in near if _is_mpeg(encoded, match.start())), 0)
 
 
-def _mpeg(container: Found, start: int) -> Found:
+def _mpeg(container: Container, start: int) -> Container:
     """By the count in the first frame that most encoders write (Xing, Info or VBRI), and by the last frame."""
     encoded = container.encoded
     if not _is_mpeg(encoded, start):
@@ -488,7 +488,7 @@ class _Kind(NamedTuple):
     name: str
     decoder: str
     promised: bool = False
-    check: Callable[[Found, int], Found] | None = None
+    check: Callable[[Container, int], Container] | None = None
 
 
 def _kind(pattern: bytes, *rest: object) -> _Kind:

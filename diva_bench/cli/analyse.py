@@ -143,13 +143,13 @@ def import_(
     from diva_bench.cli.import_ import import_all
     from diva_bench.cli.manifest import entries
     from diva_bench.errors import UserError
-    from diva_bench.importing import Options
+    from diva_bench.importing import Import
 
     if bool(files) == bool(manifest):
         raise UserError("import takes FILES with --task and --model-name, or --manifest FILE; give one of the two.")
     if files and not (task and model_name):
         raise UserError("import needs --task and --model-name.")
-    options = Options(
+    options = Import(
         files=files or [],
         task=task or "",
         model_name=model_name or "",
@@ -214,9 +214,9 @@ def leaks(
     path: Paths = None,
 ) -> None:
     """Find samples of tasks in training data, by file, sound and words. Exit code 1 where there are any."""
-    from diva_bench.cli.leaks import Options, leaks_command
+    from diva_bench.cli.leaks import LeaksOptions, leaks_command
 
-    options = Options(
+    options = LeaksOptions(
         train=train,
         tasks=task,
         edition=edition,

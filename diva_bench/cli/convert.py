@@ -22,7 +22,7 @@ _EMBEDDINGS = "model.embed_tokens.weight"  # of Llama, Qwen, Gemma, Mistral in t
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ConvertOptions:
     source: Path
     target: Path
     encoder: str | None = None
@@ -34,7 +34,7 @@ class Options:
     paths: tuple[Path, ...] = ()
 
 
-def convert_command(options: Options) -> int:
+def convert_command(options: ConvertOptions) -> int:
     source, target = options.source, options.target
     if not source.exists():
         raise UserError(f"{source}: no such file or folder. Give an exported connector or a published checkpoint.")
@@ -55,7 +55,7 @@ def _folder(catalog: Catalog, name: str, progress: Terminal) -> Path:
     return Path(name) if Path(name).is_dir() else assets.ready(*catalog.weights(name), progress)
 
 
-def _to_published(options: Options, catalog: Catalog, progress: Terminal) -> str:
+def _to_published(options: ConvertOptions, catalog: Catalog, progress: Terminal) -> str:
     """Write the file; what was written, in words."""
     from safetensors.torch import save_file
 
@@ -104,7 +104,7 @@ def _about(source: Path) -> dict[str, Any]:
     return about
 
 
-def _to_ours(options: Options, catalog: Catalog, progress: Terminal) -> str:
+def _to_ours(options: ConvertOptions, catalog: Catalog, progress: Terminal) -> str:
     """Write the folder; what was written, in words."""
     from diva_bench.decoding.whisper import Whisper
     from diva_bench.diva import checkpoint

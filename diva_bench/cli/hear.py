@@ -20,7 +20,7 @@ from diva_bench.specs import Edition, ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class HearRequest:
     """What is asked about which clips, beside what all commands know of models."""
 
     clips: Sequence[Path] = ()
@@ -33,7 +33,7 @@ class Asked:
 
 
 def hear_command(
-    models: Sequence[str], request: Asked, settings: Settings, format: str, paths: Sequence[Path] = ()
+    models: Sequence[str], request: HearRequest, settings: Settings, format: str, paths: Sequence[Path] = ()
 ) -> int:
     """Exit code: 0 every clip is answered; 1 some are not, and the output says why."""
     if not request.clips and request.record is None:
@@ -88,7 +88,7 @@ def _lines(reply: hear.Reply) -> list[tuple[str, str]]:
     return [*transcript, ("answer", response.text or "(empty)")]
 
 
-def _print_blocks(clips: Sequence[Path], replies: Sequence[hear.Reply], request: Asked) -> None:
+def _print_blocks(clips: Sequence[Path], replies: Sequence[hear.Reply], request: HearRequest) -> None:
     """For a terminal: one block a clip, in the order of the clips, with the models below each other."""
     from rich.console import Console
     from rich.text import Text

@@ -10,12 +10,12 @@ from diva_bench import provenance
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_table
-from diva_bench.importing import Options, import_entries
+from diva_bench.importing import Import, import_entries
 from diva_bench.predictions.match import listed
 from diva_bench.report.runs import results_table
 
 
-def import_all(entries: Sequence[tuple[str, Options]], paths: Sequence[Path]) -> int:
+def import_all(entries: Sequence[tuple[str, Import]], paths: Sequence[Path]) -> int:
     """Exit code: 0 every sample of every run has an answer; 1 some are missing or failed, or a file is not there."""
     progress = Terminal()
     runs, missing = import_entries(entries, Catalog(paths), progress, provenance.command_line(sys.argv))

@@ -24,7 +24,7 @@ from diva_bench.weights import assets
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class LeaksOptions:
     """The command line of `leaks`. `train`: sources as `training.sources.read` takes them; `edition`: auto, full or mini."""
 
     train: Sequence[str]
@@ -38,7 +38,7 @@ class Options:
     paths: Sequence[Path] = ()
 
 
-def leaks_command(options: Options) -> int:
+def leaks_command(options: LeaksOptions) -> int:
     """Read all training data once, print and write what was found. Raises UserError and DataError before anything is read."""
     progress = Terminal()
     if not options.train:
@@ -69,7 +69,7 @@ def leaks_command(options: Options) -> int:
     return 1 if report.found else 0
 
 
-def _samples(options: Options, progress: Terminal) -> dict[str, Sequence[Sample]]:
+def _samples(options: LeaksOptions, progress: Terminal) -> dict[str, Sequence[Sample]]:
     """Task -> its samples. `auto` is mini, but full where --data-dir says where the real data are. Of several tasks, those
     without the edition are left out, and said so."""
     catalog = Catalog(list(options.paths))

@@ -410,9 +410,9 @@ def train(
     path: Paths = None,
 ) -> None:
     """Train a DiVA connector from transcripts alone. Run the same command again to continue from the last checkpoint."""
-    from diva_bench.cli.train import Options, train_command
+    from diva_bench.cli.train import TrainOptions, train_command
 
-    options = Options(
+    options = TrainOptions(
         preset=preset,
         output=output,
         data=data or [],
@@ -450,9 +450,9 @@ def convert(
     path: Paths = None,
 ) -> None:
     """Convert a connector to or from the form of the published DiVA checkpoints."""
-    from diva_bench.cli.convert import Options, convert_command
+    from diva_bench.cli.convert import ConvertOptions, convert_command
 
-    options = Options(source, target, encoder=encoder, llm=llm, to=to, partial=partial, paths=tuple(path or ()))
+    options = ConvertOptions(source, target, encoder=encoder, llm=llm, to=to, partial=partial, paths=tuple(path or ()))
     raise typer.Exit(convert_command(options))
 
 
@@ -513,11 +513,11 @@ def hear(
     path: Paths = None,
 ) -> None:
     """Print the transcript and the answer of models for your own clips."""
-    from diva_bench.cli.hear import Asked, hear_command
+    from diva_bench.cli.hear import HearRequest, hear_command
     from diva_bench.evaluation import Settings
 
     settings = Settings(model_edition=edition, device=device, dtype=dtype)
-    request = Asked(clips or [], record, prompt, system, max_new_tokens, csv)
+    request = HearRequest(clips or [], record, prompt, system, max_new_tokens, csv)
     raise typer.Exit(hear_command(model or ["diva"], request, settings, format, path or []))
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from diva_bench import textfile
 from diva_bench.errors import PredictionError, UserError, unknown
-from diva_bench.importing import SUBSET, Options
+from diva_bench.importing import SUBSET, Import
 from diva_bench.predictions import FORMATS
 from diva_bench.predictions.imported import ERRORS
 
@@ -30,9 +30,9 @@ _NAMES = {"model": "model_name", "name": "model_name", "files": "file"}
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0")
 
 
-def entries(manifest: Path, defaults: Options) -> list[tuple[str, Options]]:
+def entries(manifest: Path, defaults: Import) -> list[tuple[str, Import]]:
     """(file:line, options) of every row. Raises PredictionError naming all rows that say something that is not allowed."""
-    rows_of_manifest: list[tuple[str, Options]] = []
+    rows_of_manifest: list[tuple[str, Import]] = []
     wrong: list[str] = []
     for where, row in _rows(manifest):
         try:
@@ -53,7 +53,7 @@ def _rows(manifest: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if text.lstrip().startswith("{"):
         rows = textfile.json_rows(lines, str(manifest), PredictionError)
     else:
-        table = textfile.Table(lines, str(manifest), PredictionError)
+        table = textfile.DelimitedTable(lines, str(manifest), PredictionError)
         for column in table.header:
             _name(column, f"{manifest}:1")
         rows = iter(table)
@@ -69,7 +69,7 @@ def _name(column: str, where: str) -> str:
     return name
 
 
-def _entry(row: Mapping[str, Any], folder: Path, defaults: Options) -> Options:
+def _entry(row: Mapping[str, Any], folder: Path, defaults: Import) -> Import:
     values: dict[str, Any] = {}
     for column, value in row.items():
         name = _name(column, "this row")

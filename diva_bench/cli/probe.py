@@ -100,7 +100,7 @@ def _rows(
     and what a constant answer would score, and what was skipped."""
     from diva_bench.diva import checkpoint
     from diva_bench.training import evaluate, probe
-    from diva_bench.training.run import prepare
+    from diva_bench.training.run import prepare_training
 
     folder = folders[model.weights["connector"].name]
     connector = checkpoint.load(folder)
@@ -112,7 +112,7 @@ def _rows(
         cache_states=not (folder / checkpoint.ENCODER).exists(),  # a trained encoder hears anew
     )  # fmt: skip
     cache = assets.cache_folder() / "training"
-    run = prepare(
+    run = prepare_training(
         config, whisper_dir=folders[model.weights["encoder"].name], llm_dir=folders[model.weights["llm"].name],
         sources=sources, output=cache, cache=cache, progress=progress,
     )  # fmt: skip

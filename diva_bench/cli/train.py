@@ -23,7 +23,7 @@ from diva_bench.weights import assets
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class TrainOptions:
     preset: str
     output: Path | None
     data: Sequence[str] = ()
@@ -42,7 +42,7 @@ class Options:
     paths: Sequence[Path] = ()
 
 
-def train_command(options: Options) -> int:
+def train_command(options: TrainOptions) -> int:
     config = resolve(options)
     shard_of_process(os.environ)  # said now, not by the library that reads it
     if options.dry_run:
@@ -62,11 +62,11 @@ def train_command(options: Options) -> int:
     progress: Progress = Terminal() if os.environ.get("RANK", "0") == "0" else Silent()  # one of several talks
     name = weights_name(catalog, options, config)
     from diva_bench.training import train
-    from diva_bench.training.run import prepare
+    from diva_bench.training.run import prepare_training
 
     whisper, llm = (_weights(catalog, name, progress) for name in (config.encoder, config.llm))
     start = _exported(_weights(catalog, config.start_from, progress)) if config.start_from else None
-    run = prepare(
+    run = prepare_training(
         config,
         whisper_dir=whisper,
         llm_dir=llm,
@@ -89,7 +89,7 @@ def train_command(options: Options) -> int:
 # ---------------------------------------------------------------- what the connector is called, and who uses it
 
 
-def weights_name(catalog: Catalog, options: Options, config: TrainConfig) -> str:
+def weights_name(catalog: Catalog, options: TrainOptions, config: TrainConfig) -> str:
     """What the connector will be called: --name, else diva-PRESET[-ABLATION], with -own where the built-in models mean
     another one by that. Raises UserError where the name is taken by anything but an earlier training."""
     name = options.name
@@ -111,14 +111,14 @@ def weights_name(catalog: Catalog, options: Options, config: TrainConfig) -> str
     return name
 
 
-def _as_preset(options: Options, config: TrainConfig) -> bool:
+def _as_preset(options: TrainOptions, config: TrainConfig) -> bool:
     """Whether the connector is what preset and ablation say, in all that decides what it learns."""
     plain = resolve(replace(options, changes=()))
     free = ("log_every", "evaluate_every", "evaluate_clips", "save_every", "accumulate", "checkpointing", "compile")
     return config == replace(plain, **{name: getattr(config, name) for name in free})
 
 
-def install(catalog: Catalog, options: Options, config: TrainConfig, name: str, exported: Path) -> str:
+def install(catalog: Catalog, options: TrainOptions, config: TrainConfig, name: str, exported: Path) -> str:
     """Put an exported connector where every command finds it, with a model YAML where no built-in model names these
     weights; one line on how to use it."""
     from diva_bench.training import export
@@ -158,7 +158,7 @@ def _built_in(catalog: Catalog, name: str, edition: str) -> str | None:
 # ---------------------------------------------------------------- settings
 
 
-def resolve(options: Options) -> TrainConfig:
+def resolve(options: TrainOptions) -> TrainConfig:
     """Preset, then ablation, then single fields; alignment alone takes no more steps than there are, and all of them where
     it takes all steps of the preset."""
     if options.preset not in PRESETS:
@@ -175,7 +175,7 @@ def resolve(options: Options) -> TrainConfig:
     return replace(config, **changes)
 
 
-def _ablated(options: Options, base: TrainConfig) -> TrainConfig:
+def _ablated(options: TrainOptions, base: TrainConfig) -> TrainConfig:
     assert options.ablation
     config = ABLATIONS[options.ablation](base)
     if config == base:
@@ -231,7 +231,7 @@ def _exported(folder: Path) -> Path:
     return inside if not (folder / "config.json").exists() and (inside / "config.json").exists() else folder
 
 
-def _tasks(catalog: Catalog, options: Options, progress: Progress) -> Any:
+def _tasks(catalog: Catalog, options: TrainOptions, progress: Progress) -> Any:
     """A few samples of each task to look at while training."""
     if not options.eval_tasks:
         return None
@@ -250,7 +250,7 @@ def _tasks(catalog: Catalog, options: Options, progress: Progress) -> Any:
     return TaskSet(selection)
 
 
-def _dry_run(options: Options, config: TrainConfig) -> int:
+def _dry_run(options: TrainOptions, config: TrainConfig) -> int:
     """What a run would be, and for the paper's preset what it would cost."""
     for field in fields(config):
         say(f"{field.name}: {getattr(config, field.name)}")

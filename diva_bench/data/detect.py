@@ -100,7 +100,7 @@ def _is_common_voice(folder: Path) -> bool:
 
 def _has(table: Path, names: tuple[str, ...]) -> bool:
     try:
-        header = textfile.Table(textfile.lines(table), str(table), literal=True).header
+        header = textfile.DelimitedTable(textfile.lines(table), str(table), literal=True).header
     except DataError:
         return False
     return set(names) <= set(header)
@@ -109,7 +109,7 @@ def _has(table: Path, names: tuple[str, ...]) -> bool:
 def _table(path: Path) -> Found:
     if path.suffix == ".tsv" and ((path.parent / "clips").is_dir() or _has(path, common_voice.COLUMNS)):
         return Found("common_voice", path, FORMS["common_voice"].audio)
-    header = textfile.Table(textfile.lines(path), str(path)).header
+    header = textfile.DelimitedTable(textfile.lines(path), str(path)).header
     audio = column_of(header, AUDIO)
     if not audio:
         raise DataError(

@@ -12,7 +12,7 @@ import yaml
 
 from diva_bench.data.detect import PARQUET, Found
 from diva_bench.data.readers.forms import AUDIO, FORMS, TEXT, VOICE, column_of
-from diva_bench.data.readers.parquet import Table, split_files
+from diva_bench.data.readers.parquet import ParquetTable, split_files
 from diva_bench.errors import DataError, unknown
 from diva_bench.specs import Speech
 from diva_bench.specs.rows import NUMBER
@@ -148,7 +148,7 @@ def _rows(form: Found, split: str | None) -> Iterator[tuple[str, Mapping[str, An
             yield row.where, row.values
         return
     files = [form.path] if form.path.is_file() else split_files(form.path, None, split)
-    table = Table(form.path, tuple(files))
+    table = ParquetTable(form.path, tuple(files))
     table.need([form.audio])
     for line in table.rows(sound=[form.audio]):
         yield line.where, {NUMBER: str(line.number), **line.values}

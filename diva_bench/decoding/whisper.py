@@ -66,7 +66,7 @@ class Attention(nn.Module):
         return self.out_proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Pre-norm transformer block; with `cross`, a decoder block that also looks at encoder states."""
 
     def __init__(self, width: int, heads: int, ffn: int, cross: bool) -> None:
@@ -115,7 +115,7 @@ class Encoder(nn.Module):
         self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
         self.embed_positions = nn.Embedding(config["max_source_positions"], width)
         heads, ffn = config["encoder_attention_heads"], config["encoder_ffn_dim"]
-        self.blocks = [Block(width, heads, ffn, cross=False) for _ in range(config["encoder_layers"])]
+        self.blocks = [TransformerBlock(width, heads, ffn, cross=False) for _ in range(config["encoder_layers"])]
         self.layers = nn.ModuleList(self.blocks)  # the name in the weights file
         self.layer_norm = nn.LayerNorm(width)
 
@@ -136,7 +136,7 @@ class Decoder(nn.Module):
         self.embed_tokens = nn.Embedding(config["vocab_size"], width)
         self.embed_positions = nn.Embedding(config["max_target_positions"], width)
         heads, ffn = config["decoder_attention_heads"], config["decoder_ffn_dim"]
-        self.blocks = [Block(width, heads, ffn, cross=True) for _ in range(config["decoder_layers"])]
+        self.blocks = [TransformerBlock(width, heads, ffn, cross=True) for _ in range(config["decoder_layers"])]
         self.layers = nn.ModuleList(self.blocks)
         self.layer_norm = nn.LayerNorm(width)
 

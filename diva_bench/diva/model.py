@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from diva_bench.decoding.whisper import Block, Whisper
+from diva_bench.decoding.whisper import TransformerBlock, Whisper
 from diva_bench.diva.config import ConnectorConfig, TrainConfig, connector_config
 
 
@@ -61,7 +61,7 @@ class Connector(nn.Module):
         self.query_tokens = nn.Parameter(torch.empty(learned, config.width).normal_(0, 0.02))
         self.embed_positions = nn.Embedding(config.max_queries, config.width)
         nn.init.normal_(self.embed_positions.weight, 0, 0.02)  # torch's own is 1: fifty times the queries
-        blocks = [Block(config.width, config.heads, config.ffn, cross=True) for _ in range(config.layers)]
+        blocks = [TransformerBlock(config.width, config.heads, config.ffn, cross=True) for _ in range(config.layers)]
         self.layers = nn.ModuleList(blocks)
         self.layer_norm = nn.LayerNorm(config.width)
         self.projection = nn.Linear(config.width, config.llm_width)
@@ -88,7 +88,7 @@ class Connector(nn.Module):
             look = torch.where(look, near, -torch.inf).to(x.dtype)  # (B, 1, Q, T)
         within = None if size.causal else (torch.arange(x.shape[1], device=x.device) < counts[:, None])[:, None, None]
         for layer in self.layers:
-            assert isinstance(layer, Block)
+            assert isinstance(layer, TransformerBlock)
             x = layer.query(x, states, look, within)
         return self.projection(self.layer_norm(x)), counts
 

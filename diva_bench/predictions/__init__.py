@@ -56,7 +56,7 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ReadOptions:
     """`columns`: role (id, text, score) -> column, for jsonl and csv. `only`: which of several answers to one sample is
     meant: a filter of lm-eval and lmms-eval, an epoch of inspect."""
 
@@ -64,7 +64,7 @@ class Options:
     only: str | None = None
 
 
-class Source:
+class AnswerFile:
     """One file, read once. PredictionError where it cannot be read, is too large, or is not what is asked of it."""
 
     def __init__(self, path: Path) -> None:
@@ -103,9 +103,9 @@ class Source:
         rows = textfile.json_rows(textfile.split(self.text), str(self.path), PredictionError, mend=True)
         return ((f"{self.path}:{number}", row) for number, row in rows)
 
-    def table(self) -> textfile.Table:
+    def table(self) -> textfile.DelimitedTable:
         """The file as a table."""
-        return textfile.Table(textfile.split(self.text), str(self.path), PredictionError)
+        return textfile.DelimitedTable(textfile.split(self.text), str(self.path), PredictionError)
 
     @cached_property
     def first(self) -> dict[str, Any]:
@@ -118,18 +118,20 @@ class Source:
             return {}
 
 
-def reader(format: str) -> tuple[Callable[[Source, Options], bool], Callable[[Source, Options], list[Prediction]]]:
+def reader(
+    format: str,
+) -> tuple[Callable[[AnswerFile, ReadOptions], bool], Callable[[AnswerFile, ReadOptions], list[Prediction]]]:
     """(fits, read) of a format; UnknownName names the nearest."""
     if format not in FORMATS:
         raise unknown("format", format, ["auto", *FORMATS])
     module, name = import_module(FORMATS[format]), format.replace("-", "_")
     return (
-        cast("Callable[[Source, Options], bool]", getattr(module, f"fits_{name}")),
-        cast("Callable[[Source, Options], list[Prediction]]", getattr(module, f"read_{name}")),
+        cast("Callable[[AnswerFile, ReadOptions], bool]", getattr(module, f"fits_{name}")),
+        cast("Callable[[AnswerFile, ReadOptions], list[Prediction]]", getattr(module, f"read_{name}")),
     )
 
 
-def detect(source: Source, options: Options) -> str:
+def detect(source: AnswerFile, options: ReadOptions) -> str:
     """The one format that a file's content fits; PredictionError where none or several do."""
     fitting = [name for name in FORMATS if reader(name)[0](source, options)]
     if len(fitting) == 1:
@@ -145,7 +147,7 @@ def detect(source: Source, options: Options) -> str:
     )
 
 
-def read(sources: Sequence[Source], format: str, options: Options) -> tuple[str, list[Prediction]]:
+def read(sources: Sequence[AnswerFile], format: str, options: ReadOptions) -> tuple[str, list[Prediction]]:
     """(format, all rows of all files in the order given). Several files are one set of answers: shards of one format.
 
     Raises PredictionError on a file that is not whole and right, and where files differ in format.

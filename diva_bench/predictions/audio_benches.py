@@ -19,14 +19,14 @@ from __future__ import annotations
 from typing import Any
 
 from diva_bench.errors import PredictionError
-from diva_bench.predictions import Options, Prediction, Source
+from diva_bench.predictions import AnswerFile, Prediction, ReadOptions
 
 
-def fits_voicebench(source: Source, options: Options) -> bool:
+def fits_voicebench(source: AnswerFile, options: ReadOptions) -> bool:
     return {"prompt", "response"} <= source.first.keys()
 
 
-def read_voicebench(source: Source, options: Options) -> list[Prediction]:
+def read_voicebench(source: AnswerFile, options: ReadOptions) -> list[Prediction]:
     return [
         Prediction(
             where,
@@ -39,7 +39,7 @@ def read_voicebench(source: Source, options: Options) -> list[Prediction]:
     ]
 
 
-def fits_audiobench(source: Source, options: Options) -> bool:
+def fits_audiobench(source: AnswerFile, options: ReadOptions) -> bool:
     if source.zipped or not source.text.lstrip().startswith(("[", "{")):
         return False
     try:
@@ -49,7 +49,7 @@ def fits_audiobench(source: Source, options: Options) -> bool:
     return bool(rows) and isinstance(rows[0], dict) and "model_prediction" in rows[0]
 
 
-def read_audiobench(source: Source, options: Options) -> list[Prediction]:
+def read_audiobench(source: AnswerFile, options: ReadOptions) -> list[Prediction]:
     predictions = []
     for i, row in enumerate(_audiobench_rows(source)):
         where = f"{source.path}, item {i}"
@@ -67,7 +67,7 @@ def read_audiobench(source: Source, options: Options) -> list[Prediction]:
     return predictions
 
 
-def _audiobench_rows(source: Source) -> list[Any]:
+def _audiobench_rows(source: AnswerFile) -> list[Any]:
     tree = source.tree
     rows = tree.get("details") if isinstance(tree, dict) else tree
     if not isinstance(rows, list):

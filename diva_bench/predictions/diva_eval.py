@@ -18,7 +18,7 @@ import re
 from dataclasses import replace
 
 from diva_bench.errors import PredictionError
-from diva_bench.predictions import Options, Prediction, Source, number
+from diva_bench.predictions import AnswerFile, Prediction, ReadOptions, number
 
 _MARK = "[SEP_DIAL]"
 _FAILED = "ERROR IN PROCESSING"
@@ -26,11 +26,11 @@ _OPEN, _CLOSE = f'{_MARK}"""', f'"""{_MARK}'
 _START = re.compile(r'[^\n\[]+\[SEP_DIAL\]"""')
 
 
-def fits_diva_eval(source: Source, options: Options) -> bool:
+def fits_diva_eval(source: AnswerFile, options: ReadOptions) -> bool:
     return not source.zipped and _MARK in source.text.lstrip().split("\n", 1)[0]
 
 
-def read_diva_eval(source: Source, options: Options) -> list[Prediction]:
+def read_diva_eval(source: AnswerFile, options: ReadOptions) -> list[Prediction]:
     rows: list[Prediction] = []
     begun: list[str] = []  # lines of a row that is not whole yet
     start = 0
@@ -68,7 +68,7 @@ def _prediction(where: str, ident: str, text: str, score: str) -> Prediction:
     return Prediction(where, text, id=ident, first_token=True, given=number(score, where))
 
 
-def _torn(source: Source, line: int, begun: list[str]) -> PredictionError:
+def _torn(source: AnswerFile, line: int, begun: list[str]) -> PredictionError:
     text = "\n".join(begun)[:80]
     return PredictionError(
         f'{source.path}:{line}: not a whole row (<id>{_MARK}"""<text>"""{_MARK}<score>): {text!r}. Was the file cut '

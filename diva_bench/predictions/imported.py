@@ -20,7 +20,7 @@ from diva_bench import data
 from diva_bench.catalog import Catalog
 from diva_bench.data import Dataset
 from diva_bench.errors import PredictionError, UnreadableRun, UserError
-from diva_bench.predictions import Options, Prediction, Source
+from diva_bench.predictions import AnswerFile, Prediction, ReadOptions
 from diva_bench.predictions.match import listed
 from diva_bench.scorers import METRICS
 from diva_bench.scorers.given import METRIC, ROUNDING
@@ -47,9 +47,9 @@ _TOPS = {"diva-eval": {"labels": 1, "qa": 1, "pedants": 1, "bleu": 100, "chrf": 
 
 def model(
     name: str,
-    sources: Sequence[Source],
+    sources: Sequence[AnswerFile],
     format: str,
-    options: Options,
+    options: ReadOptions,
     labels: Mapping[str, str],
     *,
     subsets: Sequence[str] = (),
@@ -83,7 +83,7 @@ def model(
     )
 
 
-def record(sources: Sequence[Source], format: str, rows: int, matched: str) -> dict[str, Any]:
+def record(sources: Sequence[AnswerFile], format: str, rows: int, matched: str) -> dict[str, Any]:
     """`imported` of run.json."""
     files = [{"name": source.path.name, "sha256": source.sha256, "bytes": len(source.data)} for source in sources]
     return {"files": files, "format": format, "rows": rows, "matched": matched}

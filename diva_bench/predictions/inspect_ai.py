@@ -28,7 +28,7 @@ import pyarrow  # type: ignore[import-untyped]
 
 from diva_bench import textfile
 from diva_bench.errors import PredictionError
-from diva_bench.predictions import Options, Prediction, Source
+from diva_bench.predictions import AnswerFile, Prediction, ReadOptions
 
 _MEMBER = 256 << 20  # bytes of one unpacked sample
 _ALL = 4 << 30  # bytes of all of them: a small archive may unpack to anything
@@ -38,7 +38,7 @@ _SAMPLE = re.compile(r"samples/.+_epoch_\d+\.json")  # an id may have slashes
 _CONVERT = "Convert it with `inspect log convert --to json`."
 
 
-def fits_inspect(source: Source, options: Options) -> bool:
+def fits_inspect(source: AnswerFile, options: ReadOptions) -> bool:
     if source.zipped:
         try:
             names = zipfile.ZipFile(io.BytesIO(source.data)).namelist()
@@ -55,7 +55,7 @@ def fits_inspect(source: Source, options: Options) -> bool:
     return isinstance(tree, dict) and isinstance(tree.get("eval"), dict) and "samples" in tree
 
 
-def read_inspect(source: Source, options: Options) -> list[Prediction]:
+def read_inspect(source: AnswerFile, options: ReadOptions) -> list[Prediction]:
     samples = _unpacked(source) if source.zipped else _listed(source)
     # by place, so that of two members of one name the last one counts; a sample is large, what is said in it is not
     predictions = {where: (_epoch(sample, where), _prediction(sample, where)) for where, sample in samples}
@@ -76,7 +76,7 @@ def read_inspect(source: Source, options: Options) -> list[Prediction]:
     return rows
 
 
-def _listed(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
+def _listed(source: AnswerFile) -> Iterator[tuple[str, dict[str, Any]]]:
     tree = source.tree
     samples = tree.get("samples") if isinstance(tree, dict) else None
     if not isinstance(samples, list):
@@ -86,7 +86,7 @@ def _listed(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
         yield where, _sample(sample, where)
 
 
-def _unpacked(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
+def _unpacked(source: AnswerFile) -> Iterator[tuple[str, dict[str, Any]]]:
     """The samples of an .eval archive; members are read in memory, never written, and no more than `_ALL` bytes."""
     budget = _ALL
     try:
@@ -112,7 +112,7 @@ def _unpacked(source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
         raise PredictionError(f"{source.path}: is not a right zip archive ({err}).") from err
 
 
-def _content(source: Source, archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> bytes:
+def _content(source: AnswerFile, archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> bytes:
     """What is packed in a member, and no more than `limit` + 1 bytes of it. BadZipFile where it is damaged."""
     if member.compress_type != _ZSTD or member.flag_bits & 1:  # encrypted: zipfile refuses it
         with archive.open(member) as file:

@@ -22,16 +22,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from diva_bench.errors import PredictionError
-from diva_bench.predictions import Options, Prediction, Source
+from diva_bench.predictions import AnswerFile, Prediction, ReadOptions
 
 Json = Mapping[str, Any]
 
 
-def fits_lm_eval(source: Source, options: Options) -> bool:
+def fits_lm_eval(source: AnswerFile, options: ReadOptions) -> bool:
     return _is_log(source.first) and ("doc" in source.first or "arguments" in source.first)
 
 
-def fits_lmms_eval(source: Source, options: Options) -> bool:
+def fits_lmms_eval(source: AnswerFile, options: ReadOptions) -> bool:
     return _is_log(source.first) and "doc" not in source.first and "arguments" not in source.first
 
 
@@ -39,11 +39,11 @@ def _is_log(row: Json) -> bool:
     return "doc_id" in row and ("resps" in row or "filtered_resps" in row)
 
 
-def read_lmms_eval(source: Source, options: Options) -> list[Prediction]:
+def read_lmms_eval(source: AnswerFile, options: ReadOptions) -> list[Prediction]:
     return read_lm_eval(source, options)
 
 
-def read_lm_eval(source: Source, options: Options) -> list[Prediction]:
+def read_lm_eval(source: AnswerFile, options: ReadOptions) -> list[Prediction]:
     rows = list(source.rows())
     filters = sorted({str(row.get("filter", "none")) for _, row in rows})
     if options.only is not None and options.only not in filters:

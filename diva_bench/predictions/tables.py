@@ -16,18 +16,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diva_bench.errors import PredictionError
-from diva_bench.predictions import Options, Prediction, Source, number
+from diva_bench.predictions import AnswerFile, Prediction, ReadOptions, number
 from diva_bench.types import LabelScore
 
 _TEXT = ("text", "answer", "prediction")
 _STATUSES = ("ok", "unsupported", "error")
 
 
-def fits_jsonl(source: Source, options: Options) -> bool:
+def fits_jsonl(source: AnswerFile, options: ReadOptions) -> bool:
     return _has_columns(list(source.first), options)
 
 
-def read_jsonl(source: Source, options: Options) -> list[Prediction]:
+def read_jsonl(source: AnswerFile, options: ReadOptions) -> list[Prediction]:
     rows: list[Prediction] = []
     last: dict[str | None, int] = {}  # id -> its last row
     again: set[int] = set()  # error rows that a later row answers
@@ -75,7 +75,7 @@ def _choices(value: Any, where: str) -> dict[str, LabelScore] | None:
         ) from err
 
 
-def fits_csv(source: Source, options: Options) -> bool:
+def fits_csv(source: AnswerFile, options: ReadOptions) -> bool:
     if source.zipped or source.text.lstrip().startswith(("{", "[")):
         return False
     try:
@@ -84,7 +84,7 @@ def fits_csv(source: Source, options: Options) -> bool:
         return False
 
 
-def read_csv(source: Source, options: Options) -> list[Prediction]:
+def read_csv(source: AnswerFile, options: ReadOptions) -> list[Prediction]:
     table = source.table()
     ident, text, score_column = _columns(table.header, options, f"{source.path}:1")
     rows: list[Prediction] = []
@@ -102,7 +102,7 @@ def _ident(value: Any, where: str) -> str:
     return str(value)
 
 
-def _has_columns(names: Sequence[str], options: Options) -> bool:
+def _has_columns(names: Sequence[str], options: ReadOptions) -> bool:
     try:
         _columns(names, options, "")
     except PredictionError:
@@ -110,7 +110,7 @@ def _has_columns(names: Sequence[str], options: Options) -> bool:
     return True
 
 
-def _columns(names: Sequence[str], options: Options, where: str) -> tuple[str, str, str | None]:
+def _columns(names: Sequence[str], options: ReadOptions, where: str) -> tuple[str, str, str | None]:
     """The columns of id, answer and score (None: no score)."""
     for role, name in options.columns.items():
         if name not in names:

@@ -52,7 +52,7 @@ _WIDE = 60  # columns of a text in a list
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class Match:
     """A training row that a sample was found in. `closeness`: 1 for the same, share of equal bits for sound, similarity of
     the texts for near text."""
 
@@ -71,7 +71,7 @@ class Item:
     id: str
     said: str
     counts: Counter[str] = field(default_factory=Counter)
-    pairs: list[Pair] = field(default_factory=list)
+    pairs: list[Match] = field(default_factory=list)
 
     @property
     def kinds(self) -> list[str]:
@@ -155,26 +155,26 @@ class Leaks:
                     item.pairs.append(pair)
                 leak("\t".join(map(visible, (row.id, source, pair.kind, item.task, item.id))))
 
-    def _by_sound(self, row: Example, seen: Seen | None, source: str) -> dict[tuple[int, str], Pair]:
+    def _by_sound(self, row: Example, seen: Seen | None, source: str) -> dict[tuple[int, str], Match]:
         if seen is None:
             return {}
-        pairs: dict[tuple[int, str], Pair] = {}
+        pairs: dict[tuple[int, str], Match] = {}
         for hit in self._index.find(seen.print):
             for number in self._owners[hit.clip]:
-                pairs[number, "heard"] = Pair("sound", source, row.id, row.text, round(1 - hit.errors, 4))
+                pairs[number, "heard"] = Match("sound", source, row.id, row.text, round(1 - hit.errors, 4))
         for kind, numbers in (
             ("samples", self._samples.get(seen.samples, ())),
             ("file", self._files.get(seen.file, ())),
         ):
-            pairs |= {(number, "heard"): Pair(kind, source, row.id, row.text, 1.0) for number in numbers}
+            pairs |= {(number, "heard"): Match(kind, source, row.id, row.text, 1.0) for number in numbers}
         return pairs
 
-    def _by_text(self, row: Example, source: str) -> dict[tuple[int, str], Pair]:
+    def _by_text(self, row: Example, source: str) -> dict[tuple[int, str], Match]:
         normal_text = BASIC(row.text)
-        pairs: dict[tuple[int, str], Pair] = {}
+        pairs: dict[tuple[int, str], Match] = {}
         for text, similarity in self._near(normal_text):
             kind = "text" if text == normal_text else "near text"
-            pairs |= {(n, "said"): Pair(kind, source, row.id, row.text, similarity) for n in self._texts[text]}
+            pairs |= {(n, "said"): Match(kind, source, row.id, row.text, similarity) for n in self._texts[text]}
         return pairs
 
 

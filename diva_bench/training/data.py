@@ -37,7 +37,7 @@ Share = Callable[[list[Any]], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class TrainingClip:
     id: str
     key: str
     """Of its encoded audio: the first half of the sha256."""
@@ -54,7 +54,7 @@ class Clip:
 class Clips:
     """All kept clips, and where the states of those are that were encoded."""
 
-    items: list[Clip]
+    items: list[TrainingClip]
     skipped: dict[str, int]
     store: ArrayCache
     """Encoder states (T, D), or, where the encoder runs in every step, encoded audio (bytes, 1)."""
@@ -129,7 +129,7 @@ def is_dev(text: str, one_in: int) -> bool:
     return int.from_bytes(hashlib.sha256(text.strip().lower().encode()).digest()[:4], "big") % one_in == 0
 
 
-def prepare(
+def read_clips(
     sources: Sequence[str],
     config: TrainConfig,
     whisper: Whisper,
@@ -174,7 +174,7 @@ def prepare(
     counts = share([skipped])
     everything = sorted(share(mine))
     store.refresh()
-    items: list[Clip] = []
+    items: list[TrainingClip] = []
     skipped = sum(counts, Counter[str]())
     for (source, _), key, ids, ident, text in everything:
         facts = store.facts(key)
@@ -185,7 +185,7 @@ def prepare(
             skipped["more tokens than virtual tokens"] += 1
             continue
         held = is_dev(text, config.held_out)
-        items.append(Clip(ident, key, tuple(ids), text, facts["seconds"], held, source))
+        items.append(TrainingClip(ident, key, tuple(ids), text, facts["seconds"], held, source))
     clips = Clips(items, dict(sorted(skipped.items())), store, config, spent)
     if not items:
         raise DataError(f"{', '.join(sources)}: no clip that can be used; skipped: {clips.skipped or 'none'}.")

@@ -17,7 +17,7 @@ from diva_bench.diva.model import AnyConnector
 from diva_bench.scorers import cleaned
 from diva_bench.specs import TaskSpec, prompt
 from diva_bench.training import probe
-from diva_bench.training.run import Run, text_key
+from diva_bench.training.run import TrainingRun, text_key
 from diva_bench.types import Floats, Request, Response, Sample, Scorer
 
 _BATCH = 32
@@ -30,19 +30,19 @@ class TaskSet:
     tasks: Sequence[tuple[TaskSpec, dict[str, Scorer], Sequence[Sample]]]
 
 
-def all_of(run: Run, tasks: TaskSet | None) -> dict[str, float]:
+def all_of(run: TrainingRun, tasks: TaskSet | None) -> dict[str, float]:
     """For metrics.jsonl: scores on the held-out clips, and with tasks their primary metrics."""
     scores = {f"dev_{name}": value for name, value in dev_scores(run, run.trained.connector).items()}
     return scores | (task_scores(run, tasks) if tasks else {})
 
 
-def dev_scores(run: Run, connector: AnyConnector) -> dict[str, float]:
+def dev_scores(run: TrainingRun, connector: AnyConnector) -> dict[str, float]:
     """On the held-out clips; see `reduce`. Empty where there are none."""
     rows = clip_rows(run, connector, looked_at(run))
     return {k: round(float(v), 4) for k, v in reduce(stats.totals(rows)).items()} if rows else {}
 
 
-def looked_at(run: Run) -> list[int]:
+def looked_at(run: TrainingRun) -> list[int]:
     """The held-out clips, or every so-manieth of them where there are very many."""
     held = run.clips.dev
     return held[:: max(1, -(-len(held) // run.config.evaluate_clips))]
@@ -79,7 +79,7 @@ def reduce(totals: Mapping[str, Floats]) -> dict[str, Floats]:
 
 
 @torch.no_grad()
-def constant_scores(run: Run, selection: Sequence[int]) -> dict[str, float]:
+def constant_scores(run: TrainingRun, selection: Sequence[int]) -> dict[str, float]:
     """What a connector would score that says the same for every clip: `first_token` of the teacher's commonest first
     token, `kl` of its mean distribution. A score that does not beat these has heard nothing that matters."""
     firsts = [run.taught[text_key(run.clips.items[i].tokens)][0].astype(np.float32) for i in selection]
@@ -99,7 +99,7 @@ def constant_scores(run: Run, selection: Sequence[int]) -> dict[str, float]:
 
 
 @torch.no_grad()
-def clip_rows(run: Run, connector: AnyConnector, selection: Sequence[int]) -> list[dict[str, float]]:
+def clip_rows(run: TrainingRun, connector: AnyConnector, selection: Sequence[int]) -> list[dict[str, float]]:
     """One row of additive statistics per clip, in the order of `selection`: what `reduce` takes."""
     order = sorted(selection, key=lambda i: (int(run.clips.lengths[i]), i))
     rows: dict[int, dict[str, float]] = {}
@@ -118,7 +118,7 @@ def clip_rows(run: Run, connector: AnyConnector, selection: Sequence[int]) -> li
 
 
 def _rows(
-    run: Run, connector: AnyConnector, virtual: torch.Tensor, counts: torch.Tensor, part: Sequence[int]
+    run: TrainingRun, connector: AnyConnector, virtual: torch.Tensor, counts: torch.Tensor, part: Sequence[int]
 ) -> list[dict[str, float]]:
     """virtual (B, Q, E), counts (B,) of the clips in `part`."""
     if run.config.alignment == "ctc":
@@ -142,7 +142,7 @@ def _rows(
     ]
 
 
-def _aligned_rows(run: Run, virtual: torch.Tensor, part: Sequence[int]) -> list[dict[str, float]]:
+def _aligned_rows(run: TrainingRun, virtual: torch.Tensor, part: Sequence[int]) -> list[dict[str, float]]:
     """How near the virtual tokens are to the tokens that they stand for (l2 and ce)."""
     side, embeddings = run.config.aligned, run.frozen.llm.embeddings
     ids = [run.frozen.shifted(run.clips.items[i].tokens, run.config.shift) for i in part]
@@ -162,7 +162,7 @@ def _aligned_rows(run: Run, virtual: torch.Tensor, part: Sequence[int]) -> list[
 
 
 def _read_rows(
-    run: Run, connector: AnyConnector, virtual: torch.Tensor, counts: torch.Tensor, part: Sequence[int]
+    run: TrainingRun, connector: AnyConnector, virtual: torch.Tensor, counts: torch.Tensor, part: Sequence[int]
 ) -> tuple[list[dict[str, float]], list[torch.Tensor]]:
     """What clips read as against their transcripts (ctc), and what the LLM is given for each."""
     embeddings, vocabulary = run.frozen.llm.embeddings, connector.vocabulary
@@ -196,7 +196,7 @@ def _read_rows(
     return rows, inputs
 
 
-def task_scores(run: Run, tasks: TaskSet) -> dict[str, float]:
+def task_scores(run: TrainingRun, tasks: TaskSet) -> dict[str, float]:
     """{task}_{metric}: the primary metric on the task's few samples that have audio; {task}_failed: how many of them
     failed and are not in it, where any did."""
     adapter = Diva.of(run.whisper, run.frozen.llm, run.trained.connector, full=run.config.window_seconds is not None)

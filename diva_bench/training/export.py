@@ -16,12 +16,12 @@ from diva_bench.diva import checkpoint
 from diva_bench.errors import AssetError
 from diva_bench.training import evaluate, sources
 from diva_bench.training.meter import Meter
-from diva_bench.training.run import Run
+from diva_bench.training.run import TrainingRun
 
 FILES = ("connector.safetensors", "config.json")  # what a model needs; training.json is for people
 
 
-def export(run: Run, log: list[dict[str, Any]], meter: Meter, where: Mapping[str, Any]) -> Path:
+def export(run: TrainingRun, log: list[dict[str, Any]], meter: Meter, where: Mapping[str, Any]) -> Path:
     """Store the connector, and measure what the storage format costs. `where`: versions and commit it was begun with."""
     config, target = run.config, run.output / "export"
     about = {**run.about, "alignment": {"aligned": config.aligned, "shift": config.shift}}
@@ -50,7 +50,7 @@ def export(run: Run, log: list[dict[str, Any]], meter: Meter, where: Mapping[str
     return target
 
 
-def _named(run: Run) -> dict[str, str | None]:
+def _named(run: TrainingRun) -> dict[str, str | None]:
     """What the training was made between, by names that say nothing of somebody's machine."""
     fields = {"encoder": "encoder", "llm": "llm", "start_from": "start"}
     return {field: run.about[part]["weights"] if part in run.about else None for field, part in fields.items()}

@@ -19,7 +19,7 @@ from diva_bench.diva.compute import (
     peak_memory_bytes,
     step_flops,
 )
-from diva_bench.training.run import Run
+from diva_bench.training.run import TrainingRun
 
 
 class Meter:
@@ -29,7 +29,7 @@ class Meter:
     first pass filled are shared by all ablations.
     """
 
-    def __init__(self, run: Run, before: Mapping[str, Any] | None) -> None:
+    def __init__(self, run: TrainingRun, before: Mapping[str, Any] | None) -> None:
         self._run, self._work = run, work_of(run)
         threads = f", {torch.get_num_threads()} threads" if run.device.type == "cpu" else ""
         name = torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else provenance.processor()
@@ -92,7 +92,7 @@ class Meter:
         }
 
 
-def work_of(run: Run) -> Work:
+def work_of(run: TrainingRun) -> Work:
     """This run on its mean clip."""
     items = run.clips.items
     return Work(

@@ -21,7 +21,7 @@ from diva_bench.specs import DataSpec, Decode, TaskSpec
 from diva_bench.stats import Estimate
 from diva_bench.training import sources
 from diva_bench.training.data import audio_key
-from diva_bench.training.run import Run
+from diva_bench.training.run import TrainingRun
 from diva_bench.types import Adapter, Progress, Request, Response, Row, Sample
 
 PROMPT = "Repeat word for word what the user says. Answer with the user's words only."
@@ -85,7 +85,7 @@ def clips(places: Sequence[str], max_seconds: float) -> tuple[list[Heard], dict[
     return result, skipped
 
 
-def transcribed(run: Run) -> list[Heard]:
+def transcribed(run: TrainingRun) -> list[Heard]:
     """The clips of a run, as this module has them."""
     return [
         Heard(Sample(c.key, (c.text,), c.text.lower(), seconds=c.seconds), _name(run.sources[c.source]))

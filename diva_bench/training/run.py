@@ -53,7 +53,7 @@ class Trained(nn.Module):
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """What stays the same from the first step to the last."""
 
     config: TrainConfig
@@ -136,7 +136,7 @@ def text_key(tokens: Sequence[int]) -> str:
 # ---------------------------------------------------------------- before the first step
 
 
-def prepare(
+def prepare_training(
     config: TrainConfig,
     *,
     whisper_dir: Path,
@@ -148,7 +148,7 @@ def prepare(
     progress: Progress,
     cache_bytes: int = 20 * 10**9,
     tracker: bool = False,
-) -> Run:
+) -> TrainingRun:
     """Load what is frozen, encode and teach what the cache does not have yet, build the connector."""
     if tracker and find_spec("tensorboard") is None:
         raise UserError("--tensorboard needs tensorboard: pip install 'diva-bench[train]'.")
@@ -181,7 +181,7 @@ def prepare(
         "llm": {"weights": _called(config.llm), "fingerprint": checkpoint.fingerprint(frozen.llm.embeddings)},
     }
     started = _started(start_dir, config, whisper, frozen) if start_dir else None
-    clips = data.prepare(
+    clips = data.read_clips(
         sources, config, whisper, frozen.llm.tokens,
         made_of=[about["encoder"], whole(whisper_dir)], cache=cache, limit=cache_bytes, progress=progress,
         shard=team.process_index, shards=team.num_processes, share=lambda mine: _gather(team, mine),
@@ -197,7 +197,7 @@ def prepare(
         connector.vocabulary.start(frozen.llm.embeddings, clips.known, config.sharpness)
     trained = Trained(connector, whisper.encoder.requires_grad_(True) if config.train_encoder else None)
     scale = _scale(config, frozen, clips, taught)
-    return Run(
+    return TrainingRun(
         config, list(sources), output, about, whisper, frozen, trained.to(team.device), clips, taught, scale, team,
         before=training_record(start_dir) if start_dir else {},
     )  # fmt: skip

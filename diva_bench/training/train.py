@@ -31,7 +31,7 @@ from diva_bench.specs import digest
 from diva_bench.training import evaluate, export, state
 from diva_bench.training.data import Clips
 from diva_bench.training.meter import Meter
-from diva_bench.training.run import Run
+from diva_bench.training.run import TrainingRun
 from diva_bench.types import Progress
 
 _RELEASE_EVERY = 10  # steps
@@ -76,7 +76,12 @@ def batch_of(step: int, clips: Clips, train: list[int], config: TrainConfig) -> 
 
 
 def losses_of(
-    run: Run, trained: nn.Module, selection: Sequence[int], variants: Sequence[int], whole: Sequence[int], step: int
+    run: TrainingRun,
+    trained: nn.Module,
+    selection: Sequence[int],
+    variants: Sequence[int],
+    whole: Sequence[int],
+    step: int,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The share of some clips in the loss of the `whole` batch, and the sums it is made of.
 
@@ -98,7 +103,7 @@ def losses_of(
 
 
 def alignment(
-    run: Run, virtual: Tensor, counts: Tensor, selection: Sequence[int], whole: Sequence[int], step: int
+    run: TrainingRun, virtual: Tensor, counts: Tensor, selection: Sequence[int], whole: Sequence[int], step: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The share of some clips in the alignment loss of the `whole` batch, and the sums it is made of."""
     config, embeddings = run.config, run.frozen.llm.embeddings
@@ -128,7 +133,7 @@ def alignment(
     return loss, sums
 
 
-def distillation(run: Run, student: Tensor, teacher: Tensor) -> Tensor:
+def distillation(run: TrainingRun, student: Tensor, teacher: Tensor) -> Tensor:
     """Summed over states (M, E)."""
     if run.config.distillation == "kl":
         output = run.frozen.output
@@ -174,7 +179,7 @@ def _rms(weight: Tensor) -> float:
 
 
 def update(
-    run: Run, trained: nn.Module, optimiser: torch.optim.Optimizer, step: int
+    run: TrainingRun, trained: nn.Module, optimiser: torch.optim.Optimizer, step: int
 ) -> tuple[dict[str, float], list[int]]:
     """One step: every process takes its share of the batch, in `accumulate` parts. Returns the losses and the whole
     batch; raises UserError where a loss is not finite, before the weights are touched."""
@@ -210,7 +215,7 @@ def update(
 # ---------------------------------------------------------------- the loop
 
 
-def train(run: Run, progress: Progress, tasks: evaluate.TaskSet | None = None) -> None:
+def train(run: TrainingRun, progress: Progress, tasks: evaluate.TaskSet | None = None) -> None:
     """Every 25 steps a row in metrics.jsonl, every `evaluate_every` a look at the held-out texts (and at `tasks`), every
     `save_every` a checkpoint; the connector is stored at the end."""
     config, team = run.config, run.team
@@ -263,7 +268,7 @@ def train(run: Run, progress: Progress, tasks: evaluate.TaskSet | None = None) -
     team.end_training()
 
 
-def _decides(run: Run) -> dict[str, Any]:
+def _decides(run: TrainingRun) -> dict[str, Any]:
     """What a resumed run must share with its checkpoint: settings and clips. More steps are allowed: a run may be made
     longer."""
     free = (

@@ -75,7 +75,7 @@ def _listed(table: Path, audio: str) -> Iterator[tuple[str, Path, dict[str, Any]
     elif table.suffix == ".jsonl":
         entries = textfile.json_rows(textfile.lines(table), str(table))
     else:
-        text = textfile.Table(textfile.lines(table), str(table))
+        text = textfile.DelimitedTable(textfile.lines(table), str(table))
         text.need([audio], f"An AudioFolder names its clips in {audio}.")
         entries = ((line, dict(values)) for line, values in text)
     for line, values in entries:

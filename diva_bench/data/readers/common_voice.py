@@ -22,7 +22,7 @@ def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
         raise DataError(
             f"{file}: there is no folder clips/ beside it. Put the clips there, as Common Voice ships them."
         )
-    table = textfile.Table(textfile.lines(file), str(file), literal=True)
+    table = textfile.DelimitedTable(textfile.lines(file), str(file), literal=True)
     table.need(COLUMNS, f"Common Voice has {', '.join(COLUMNS)}, with a tab between columns.")
     for number, (line, values) in enumerate(table):
         ident = f"clips/{values[audio]}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from diva_bench import textfile
 from diva_bench.data.readers import ClipSource, Raw, file_clip
-from diva_bench.data.readers.parquet import Table, split_files
+from diva_bench.data.readers.parquet import ParquetTable, split_files
 from diva_bench.disk import listed
 from diva_bench.errors import DataError
 from diva_bench.specs import TaskSpec
@@ -32,7 +32,7 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
     if path_of_table:
         yield from _tsv(path_of_table, _clips(path_of_table, folder))
     elif split_files(folder, pair, split):
-        yield from _parquet(Table.find(folder, task))
+        yield from _parquet(ParquetTable.find(folder, task))
     else:
         raise DataError(
             f"{folder}: neither {' nor '.join(names)} (get_covost_splits.py makes it) nor parquet files in {pair}/ in it."
@@ -48,7 +48,7 @@ def _clips(tsv: Path, folder: Path) -> Path | None:
 
 def _tsv(path: Path, clips: Path | None) -> Iterator[Raw]:
     """Common Voice's quotes are literal."""
-    table = textfile.Table(textfile.lines(path), str(path), literal=True)
+    table = textfile.DelimitedTable(textfile.lines(path), str(path), literal=True)
     table.need(_TSV)
     for number, values in table:
         name = values["path"]
@@ -56,7 +56,7 @@ def _tsv(path: Path, clips: Path | None) -> Iterator[Raw]:
         yield _row(f"{path}:{number}", Path(name).stem, values, clip)
 
 
-def _parquet(table: Table) -> Iterator[Raw]:
+def _parquet(table: ParquetTable) -> Iterator[Raw]:
     table.need(_PARQUET)
     for row in table.rows(sound=["audio"]):
         yield _row(row.where, Path(str(row.values["id"])).stem, row.values, row.clip("audio"))

@@ -14,7 +14,7 @@ from typing import Any
 
 from diva_bench import textfile
 from diva_bench.data.readers import Raw
-from diva_bench.data.readers.parquet import Table, split_files
+from diva_bench.data.readers.parquet import ParquetTable, split_files
 from diva_bench.disk import listed
 from diva_bench.errors import DataError
 from diva_bench.specs import TaskSpec
@@ -30,7 +30,7 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
     labels = _labels(folder)
     if folder.is_dir() and split_files(folder, task.data.config, task.data.split):
         articles = {values["id"]: values["article"] for _, values in _json(labels)} if labels else {}
-        yield from _parquet(Table.find(folder, task), articles)
+        yield from _parquet(ParquetTable.find(folder, task), articles)
     elif labels:
         for where, values in _json(labels):
             yield Raw(where, values)
@@ -46,7 +46,7 @@ def _labels(folder: Path) -> Path | None:
     return next((path for path in listed(folder, f"**/*{LABELS}") if path.is_file()), None)
 
 
-def _parquet(table: Table, articles: Mapping[str, str]) -> Iterator[Raw]:
+def _parquet(table: ParquetTable, articles: Mapping[str, str]) -> Iterator[Raw]:
     table.need(_COLUMNS)
     for row in table.rows(sound=["audio"]):
         texts = [str(answer["text"]) for answer in row.values["answers"] or ()]

@@ -22,7 +22,7 @@ from diva_bench.data.readers import Raw
 from diva_bench.data.readers.corpus import find, one
 from diva_bench.errors import DataError
 from diva_bench.specs import TaskSpec
-from diva_bench.textfile import Table, lines
+from diva_bench.textfile import DelimitedTable, lines
 
 FOLDERS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
 """Split -> the owners' folder of its clips."""
@@ -45,7 +45,7 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
         return True if _CLIP.match(path.stem) else None
 
     clips = find(folder, wanted, (f"**/{split}.tar.gz",))
-    rows = Table(lines(table), str(table))
+    rows = DelimitedTable(lines(table), str(table))
     rows.need(COLUMNS)
     for number, row in rows:
         where = f"{table}:{number}"

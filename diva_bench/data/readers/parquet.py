@@ -1,6 +1,6 @@
 """Parquet as the Hugging Face hub stores it: text columns are read at once, sound is read by row group when it is asked for.
 
-`read` is the reader for any such table; the corpora that come as parquet build on `Table`. No `datasets`, no torchcodec:
+`read` is the reader for any such table; the corpora that come as parquet build on `ParquetTable`. No `datasets`, no torchcodec:
 an Audio column is a struct of bytes and path.
 """
 
@@ -27,7 +27,7 @@ _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\b")  # how the hub's tools number the 
 
 def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
     """Every row of a split. Columns are as they are; `row` is added, the running number, for tables that have no id."""
-    table = Table.find(folder, task)
+    table = ParquetTable.find(folder, task)
     column = task.data.columns.get("audio", "audio")
     table.need([column])
     for row in table.rows(sound=[column]):
@@ -40,7 +40,7 @@ class Row:
     """One row: `number` counts through all files; `place` is (file, row group, row in the group); `beside`: column of sound
     -> the name of a file, which its cells may give in place of bytes."""
 
-    table: Table
+    table: ParquetTable
     number: int
     values: Mapping[str, Any]
     where: str
@@ -59,14 +59,14 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class ParquetTable:
     """The files of one split, read in their order."""
 
     folder: Path
     files: tuple[Path, ...]
 
     @classmethod
-    def find(cls, folder: Path, task: TaskSpec) -> Table:
+    def find(cls, folder: Path, task: TaskSpec) -> ParquetTable:
         """The table of a task's config and split; DataError says what was looked for."""
         if folder.is_file():
             return cls(folder.parent, (folder,))

@@ -17,7 +17,7 @@ from typing import Any
 
 from diva_bench import textfile
 from diva_bench.data.readers import ABSENT, ClipSource, Raw, file_clip
-from diva_bench.data.readers.parquet import Table, split_files
+from diva_bench.data.readers.parquet import ParquetTable, split_files
 from diva_bench.disk import listed
 from diva_bench.errors import DataError
 from diva_bench.specs import TaskSpec
@@ -37,7 +37,7 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
     elif (folder / _VOICEBENCH).is_dir():
         rows = _voicebench(folder, dialects)
     elif split_files(folder, task.data.config, split):
-        rows = _parquet(Table.find(folder, task), dialects)
+        rows = _parquet(ParquetTable.find(folder, task), dialects)
     else:
         raise DataError(
             f"{folder}: neither {split}/eng/ (the owners' repository) nor parquet files of split {split} nor "
@@ -85,7 +85,7 @@ def _row(
 # ---------------------------------------------------------------- parquet
 
 
-def _parquet(table: Table, dialects: Sequence[str]) -> Iterator[Raw]:
+def _parquet(table: ParquetTable, dialects: Sequence[str]) -> Iterator[Raw]:
     table.need(["id", "question", "answers", *dialects])
     for row in table.rows(sound=DIALECTS):
         question = (str(row.values["id"]), str(row.values["question"]))
@@ -96,7 +96,7 @@ def _parquet(table: Table, dialects: Sequence[str]) -> Iterator[Raw]:
 def _voicebench(folder: Path, dialects: Sequence[str]) -> Iterator[Raw]:
     """Its rows have no id: the question's words are one. The same words twice are told apart by their number."""
     for dialect in dialects:
-        table = Table(folder, tuple(split_files(folder, _VOICEBENCH, dialect)))
+        table = ParquetTable(folder, tuple(split_files(folder, _VOICEBENCH, dialect)))
         if not table.files:
             raise DataError(f"{folder}: no {_VOICEBENCH}/{dialect}-*.parquet in it.")
         table.need(["audio", "prompt", "reference"])
@@ -130,7 +130,7 @@ def _repository(folder: Path, split: str, dialects: Sequence[str]) -> Iterator[R
 
 def _questions(path: Path) -> dict[str, str]:
     """Id -> words."""
-    table = textfile.Table(textfile.lines(path), str(path), literal=True)
+    table = textfile.DelimitedTable(textfile.lines(path), str(path), literal=True)
     table.need(("ID", "sentence"), "The file comes with the repository.")
     return {row["ID"]: row["sentence"] for _, row in table}
 
@@ -139,7 +139,7 @@ def _people(path: Path) -> dict[str, dict[str, str]]:
     """Question -> who read it."""
     if not path.is_file():
         return {}
-    table = textfile.Table(textfile.lines(path), str(path))
+    table = textfile.DelimitedTable(textfile.lines(path), str(path))
     table.need(["example_id"], "The file comes with the repository.")
     return {row["example_id"]: row for _, row in table}
 

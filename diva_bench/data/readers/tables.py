@@ -11,7 +11,7 @@ from diva_bench.data.readers.forms import Row, file_sound, named, numbered
 
 def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
     """Every row, its values as text. The audio column names a file relative to the table, or absolute."""
-    table = textfile.Table(textfile.lines(path), str(path))
+    table = textfile.DelimitedTable(textfile.lines(path), str(path))
     table.need([audio], "`columns: {audio: NAME}` names another.")
     for number, (line, values) in enumerate(table):
         name = named(values[audio], f"{path}:{line}", audio)
