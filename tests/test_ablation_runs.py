@@ -174,7 +174,7 @@ def test_failures_that_a_rule_counts_are_marked(run: Command) -> None:
         (("--runs", "base", "good", "--metric", "quizz=em"), "unknown task 'quizz' in --metric"),
         (("--runs", "base", "good", "--metric", "=em"), "--metric '=em': expected NAME, or TASK=NAME"),
         (("--runs", "base", "good", "--limit", "3"), "--runs compares stored runs and cannot be combined with --limit"),
-        (("--runs", "base", "good", "--against", "x"), "takes no --against"),
+        (("--runs", "base", "good", "--against", "x"), "cannot be combined with --against"),
         (("base", "good"), "to compare stored runs, use ablate --runs base good"),
         (("--base", "base"), "ablate needs --against, --task, or --runs BASE OTHER"),
         ((), "ablate needs --base, --against, --task, or --runs BASE OTHER"),

@@ -127,7 +127,7 @@ def test_a_run_that_hears_no_words_moves_and_is_not_asked_again(call: Command, s
     assert call("score", "--path", "specs", str(run)).returncode == 0
     before = tree(Path("results"))
     again = call("migrate", "--path", "specs")
-    assert again.stdout == "results: 0 moved, 0 left; no run of an older version is there\n"
+    assert again.stdout == "results: 0 moved, 0 left; it has no run of an older version\n"
     assert tree(Path("results")) == before
 
 
@@ -278,7 +278,7 @@ def test_a_run_in_a_chat_template_moves_where_the_template_is_the_same(
     mini_task.write(specs, table=[{**row, "text": f"{row['text']}, please"} for row in mini_task.rows(4)])
     done = call("migrate", "--path", "specs", "--data-unchanged")
     assert done.returncode == 1
-    assert "now they are not as many. Its question has changed" in done.stderr
+    assert "now their number differs. The question has changed" in done.stderr
 
 
 def test_a_run_whose_prompt_held_the_day_stays(call: Command, specs: Path, tmp_path: Path) -> None:

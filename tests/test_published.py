@@ -167,7 +167,7 @@ def test_what_is_no_whole_whisper_decoder_is_not_published(whisper: Whisper) -> 
 @pytest.mark.parametrize(
     ("name", "there"),
     [
-        ("query_tokens", "There is nothing of query_tokens, only connector.*, projection.*."),
+        ("query_tokens", "It has no weight of query_tokens, only connector.*, projection.*."),
         ("projection.bias", "It has of projection: projection.weight."),
         ("connector.layers.0.fc1.weight", "It has of connector: connector.embed_positions.weight, .* and 4. more."),
     ],

@@ -166,7 +166,7 @@ def test_a_name_that_is_taken_is_refused_before_training_starts(call, tmp_path, 
 
 def test_a_name_in_a_folder_of_the_users_is_taken_too_but_his_trained_one_is_not(tmp_path: Path) -> None:
     trained(tmp_path / "out", name="mine")
-    assert trained(tmp_path / "out", name="mine").startswith("installed as weights 'mine', in place of")
+    assert trained(tmp_path / "out", name="mine").startswith("installed as weights 'mine', replacing")
     mini_task.write(tmp_path / "specs")
     mini_task.model(tmp_path / "specs", "his")
     with pytest.raises(UserError, match=r"--name his: .*his.yaml \(.*\) has a model of this name already"):

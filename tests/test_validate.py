@@ -171,7 +171,7 @@ def test_a_right_task_is_said_to_be_so_with_what_it_leaves_open(tmp_path):
     ]
     assert "4 rows; the task does not say how many there must be (`rows: 4` would)" in done.stdout
     assert "no cluster column: every sample counts as independent of all others" in done.stdout
-    assert "the task does not say who speaks" in done.stdout
+    assert "the task does not say whether speech is human or synthetic" in done.stdout
 
 
 def test_a_prompt_that_shows_the_words_spoken_is_right_and_noted(tmp_path):
