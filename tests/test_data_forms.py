@@ -97,7 +97,7 @@ def test_splits_are_chosen_by_name_and_train_by_a_training(tmp_path):
     assert len(dataset(tmp_path, "arrow", tmp_path / "both", "audio", split=", split: test").samples) == 3
     for split, said in (
         ("", "has the splits train, test; name one"),
-        (", split: dev", "has no split 'dev'; there is train"),
+        (", split: dev", "has no split 'dev'; available: train"),
     ):
         with pytest.raises(DataError, match=said):
             dataset(tmp_path, "arrow", tmp_path / "both", "audio", split=split)

@@ -145,7 +145,7 @@ def test_a_task_that_is_not_valid_is_written_and_what_is_wrong_is_said(tmp_path)
     done = call(tmp_path, "new", "task", str(data))
     assert done.returncode == 1
     assert "1 of 5 samples cannot be used: wav/3.wav" in done.stderr
-    assert "Mend mine.yaml, then: diva-bench validate mine.yaml" in done.stdout
+    assert "Correct mine.yaml, then: diva-bench validate mine.yaml" in done.stdout
 
 
 def test_names_of_columns_and_files_change_no_terminal_and_no_yaml(tmp_path):
@@ -182,4 +182,4 @@ def test_of_several_splits_test_is_taken_or_the_one_that_is_named(tmp_path):
     assert call(tmp_path, "new", "task", "both", "--split", "train", "--name", "b").returncode == 0
     assert "split: train" in (tmp_path / "b.yaml").read_text()
     refused = call(tmp_path, "new", "task", "both", "--split", "dev", "--name", "c")
-    assert (refused.returncode, "has no split 'dev'; there is test, train" in refused.stderr) == (2, True)
+    assert (refused.returncode, "has no split 'dev'; available: test, train" in refused.stderr) == (2, True)

@@ -142,8 +142,8 @@ def leaderboard_command(
     if not summaries and not unreadable:
         say(f"{results}: no runs" + (f" of {', '.join(tasks)}" if tasks else "") + ".", error=True)
         return 1
-    kept = {summary.folder for summary in summaries}
-    changed = any(run.changed and run.path in kept for run in stored)
+    folders = {summary.folder for summary in summaries}
+    changed = any(run.changed and run.path in folders for run in stored)
     if in_memory:
         summaries = [summary.admitted() for summary in summaries]
     if overview:

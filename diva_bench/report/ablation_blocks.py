@@ -44,8 +44,8 @@ def blocks_of(
     owners = [_owner(group[0], metric or group[0].task.primary) for group in groups]
     if metric and not any(owners):
         scorers = {name for job in jobs for name in job.scorers}
-        known = {m.name for m in METRICS if m.scorer in scorers} | {n for job in jobs for n in _names(job)}
-        raise unknown("metric", metric, known, f"any of {', '.join(group[0].task.name for group in groups)}")
+        metric_names = {m.name for m in METRICS if m.scorer in scorers} | {n for job in jobs for n in _names(job)}
+        raise unknown("metric", metric, metric_names, f"any of {', '.join(group[0].task.name for group in groups)}")
     if ask:
         from diva_bench.decoding.memo import ENCODED, LIMIT  # torch
 
@@ -189,17 +189,21 @@ def _outcome(job: Job, metric: str, owner: str | None, variant: Variant, results
         return Outcome(variant, f"not scored: the run is not finished, or {again}")
     try:
         run = Run.open(path)
-        summary, lines = run.summary, run.scores() if run.summary.complete else {}
     except UnreadableRun as err:
         return Outcome(variant, f"cannot be read: {err}")
-    except StoreError:
-        return Outcome(variant, f"scores.jsonl and summary.json are from different scorings: {again}")
+    summary = run.summary
     if not summary.complete:
         return Outcome(variant, f"incomplete: {summary.reason} of {summary.n}", summary)
     if owner is None or metric not in summary.metrics:
         return Outcome(variant, f"no {metric}; it has {', '.join(summary.metrics)}", summary)
     if summary.signature.get(owner) != job.scorers[owner].signature:
         return Outcome(variant, f"scored by another version or setting of the scorers: {again}", summary)
+    try:
+        lines = run.scores()
+    except UnreadableRun as err:
+        return Outcome(variant, f"cannot be read: {err}")
+    except StoreError:
+        return Outcome(variant, f"scores.jsonl and summary.json are from different scorings: {again}")
     rows = {ident: line.get(owner, {}) for ident, line in lines.items()}
     if rows.keys() != {sample.id for sample in job.samples}:
         return Outcome(variant, f"scores.jsonl and summary.json are from different scorings: {again}", summary)

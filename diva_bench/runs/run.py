@@ -151,8 +151,8 @@ class Run:
                 f"{self.path}: scores.jsonl has {len(table)} samples and summary.json says {self.summary.scored}. {again}"
             )
         if header.get("rows"):
-            known = rows_.path_of(self.folder.above, self.folder.task_record()["hash"])
-            if known is not None and rows_.digest(known) != header["rows"]:
+            stored_path = rows_.path_of(self.folder.above, self.folder.task_record()["hash"])
+            if stored_path is not None and rows_.digest(stored_path) != header["rows"]:
                 raise StoreError(f"{self.path}: the rows of its task changed since it was scored. {again}")
         return table
 
@@ -179,7 +179,7 @@ class Run:
         numbers = [_metrics(of_scorers[name], scorer) for name, scorer in current.items()]
         numbers += [_statistics(name, measured) for name, measured in of_scorers.items()]
         parser = scorer_of(task or asked.recorded(self.folder.record()))  # labels can be read without rows
-        found = []
+        pairs = []
         for response in self.folder.responses():
             row, sample = rows.get(response.id, {}), there.get(response.id)
             references = sample.references if sample else tuple(row.get("references", ()))
@@ -193,9 +193,9 @@ class Run:
             record |= {f"logprob {label}": score.total for label, score in (response.choices or {}).items()}
             for table in numbers:
                 record |= table.get(response.id, {})
-            found.append((record, sample.groups if sample else row.get("groups", {})))
-        taken = {name for record, _ in found for name in record}
-        every = [_with_groups(record, groups, taken) for record, groups in found]
+            pairs.append((record, sample.groups if sample else row.get("groups", {})))
+        names = {name for record, _ in pairs for name in record}
+        every = [_with_groups(record, groups, names) for record, groups in pairs]
         order = {ident: place for place, ident in enumerate(there or rows)}
         return sorted(every, key=lambda record: order.get(record["id"], len(order)))
 
@@ -358,9 +358,9 @@ def _label(parser: Labels | None, response: Response) -> str | None:
     return None if label == UNPARSED else label
 
 
-def _with_groups(record: dict[str, Any], groups: Mapping[str, str], taken: Set[str]) -> dict[str, Any]:
-    """A record with its groups behind the id; one whose name is `taken` by another column is called `group.NAME`."""
-    named = {f"group.{name}" if name in taken else name: value for name, value in groups.items()}
+def _with_groups(record: dict[str, Any], groups: Mapping[str, str], names: Set[str]) -> dict[str, Any]:
+    """A record with its groups behind the id; one whose name is `names` by another column is called `group.NAME`."""
+    named = {f"group.{name}" if name in names else name: value for name, value in groups.items()}
     return {"id": record["id"], **named, **record}
 
 

@@ -65,17 +65,17 @@ def _doubt_of_rows(run: RunFolder, cache: dict[str, Any], again: str) -> str:
     if path is None:
         return ""
     key, stamps = str(path.resolve()), [list(disk.stamp(path))]
-    known = cache.get(key)
-    if not (isinstance(known, list) and len(known) == 2 and known[0] == stamps):
+    entry = cache.get(key)
+    if not (isinstance(entry, list) and len(entry) == 2 and entry[0] == stamps):
         try:
             stored = rows.load(run.above, task)
-            known = [stamps, stored.sha256 if stored else ""]
+            entry = [stamps, stored.sha256 if stored else ""]
         except UnreadableRun:
-            known = [stamps, ""]
-        cache[key] = known
-    if not known[1]:
+            entry = [stamps, ""]
+        cache[key] = entry
+    if not entry[1]:
         return f"the rows of its task were edited: restore {path} from a copy, or delete it and {again}"
-    if run.scored_rows() not in ("", known[1]):
+    if run.scored_rows() not in ("", entry[1]):
         return f"the rows of its task changed since it was scored: {again}"
     return ""
 
