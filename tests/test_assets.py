@@ -227,7 +227,7 @@ def test_too_little_space_is_said_before_anything_is_fetched(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 1000, 1000))
     with pytest.raises(
-        AssetError, match=r"needs 201 MB free in .*cache, there is 1.0 kB. Free some, or set DIVA_BENCH"
+        AssetError, match=r"needs 201 MB of free space in .*cache; 1.0 kB are free\. Free some, or set DIVA_BENCH"
     ):
         assets.ready(elsewhere, tmp_path, Silent())
     assert leftovers(cache) == []

@@ -104,7 +104,7 @@ def test_inspect_epochs_are_told_apart(tmp_path: Path) -> None:
     log = log_json(sample("a", "one"), sample("a", "two", epoch=2))
     with pytest.raises(PredictionError, match="answered in epochs 1, 2; choose one with --only"):
         rows(tmp_path, log)
-    with pytest.raises(PredictionError, match="no epoch 3; there is 1, 2"):
+    with pytest.raises(PredictionError, match="no epoch 3; available: 1, 2"):
         rows(tmp_path, log, only="3")
     assert said(rows(tmp_path, log, only="2")) == [("a", None, "two")]
 
