@@ -33,6 +33,7 @@ from diva_bench.diva.compute import peak_memory_bytes, plain_over_cached
 from diva_bench.diva.config import PRESETS
 from diva_bench.diva.reading import contents
 from diva_bench.training import sources, train
+from diva_bench.training.batch import batch_of, complete, read
 from diva_bench.training.meter import work_of
 from diva_bench.training.run import TrainingRun, prepare_training
 from diva_bench.types import Silent
@@ -53,22 +54,34 @@ def some_clips(data: str, target: Path) -> dict[str, bytes]:
     return {f"train-000.parquet:{k}": row["audio"]["bytes"] for k, row in enumerate(rows)}
 
 
+def student_of(run: TrainingRun) -> train.Student:
+    return train.Student(run.trained, run.trained.connector, run.frozen)
+
+
+def cached_loss(run: TrainingRun, chosen: list[int], variants: list[int], step: int) -> Tensor:
+    batch = complete(run, read(run, chosen, variants, chosen, step))
+    with run.autocast():
+        return train.losses_of(batch, student_of(run), run.config, run.scale)[0]
+
+
 def plain_loss(run: TrainingRun, waves: Sequence[Tensor], chosen: list[int], whole: list[int], step: int) -> Tensor:
     """What `train.losses_of` gives, every frozen part run now and the prompt read whole; of a part of the `whole` batch
     its share."""
     config, frozen = run.config, run.frozen
     tokens = [run.clips.items[i].tokens for i in chosen]
     targets = [frozen.targets(t) for t in tokens]
+    batch = read(run, chosen, [0] * len(chosen), whole, step)  # its tokens and candidates alone
     states, mask = run.whisper.encode(waves)  # outside autocast, as the cached pass: rounding is then the same
     with run.autocast():
         virtual, counts = run.trained(states.clone(), mask.clone())
-        loss, _ = train.alignment(run, virtual, counts, chosen, whole, step)  # nothing of it is frozen: as it is
+        # nothing of it is frozen: as it is
+        loss, _ = train.alignment(virtual, counts, batch, student_of(run), config, run.scale)
         if config.runs_llm(step):
             before, after = frozen.targets(frozen.before), frozen.targets(frozen.after)
             prompts = [torch.cat([before, t, after]) for t in targets]
             last = torch.tensor([len(p) - 1 for p in prompts])
             with torch.no_grad(), torch.autocast("cpu", enabled=False):
-                read = run.frozen.llm.model.base_model(
+                states = run.frozen.llm.model.base_model(
                     inputs_embeds=torch.nn.utils.rnn.pad_sequence(prompts, batch_first=True), use_cache=False
                 ).last_hidden_state
             given, _ = contents(run.trained.connector, virtual, counts, frozen.llm.embeddings)
@@ -79,7 +92,7 @@ def plain_loss(run: TrainingRun, waves: Sequence[Tensor], chosen: list[int], who
                     inputs_embeds=torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), use_cache=False
                 ).last_hidden_state
             every = torch.arange(len(rows))
-            away, _ = losses.state_distance(student[every, ends], read[every, last])
+            away, _ = losses.state_distance(student[every, ends], states[every, last])
             loss = loss + away / (len(whole) * run.scale["distill"])
     return loss
 
@@ -101,10 +114,10 @@ def compare(run: TrainingRun, encoded: dict[str, bytes], both: bool, steps: int)
     found: dict[str, list[tuple[float, float]]] = {"cached": [], "plain": []}
     singly: list[float] = []
     for step in range(first, first + steps + 1):
-        chosen, variants = train.batch_of(step, run.clips, run.clips.train, run.config)
+        chosen, variants = batch_of(step, run.clips, run.clips.train, run.config)
         waves = [audio.decode(encoded[run.clips.items[i].id]).samples for i in chosen]
         found["cached"].append(
-            timed(lambda: train.losses_of(run, run.trained, chosen, variants, chosen, step)[0], run, optimiser)  # noqa: B023
+            timed(lambda: cached_loss(run, chosen, variants, step), run, optimiser)  # noqa: B023
         )
         found["plain"].append(timed(lambda: plain_loss(run, waves, chosen, chosen, step), run, optimiser))  # noqa: B023
         alone = [plain_loss(run, [wave], [i], chosen, step).detach() for wave, i in zip(waves, chosen, strict=True)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +20,9 @@ from training_tools import FIRST, SECOND, TIME, config, make_place, prepared, ro
 from diva_bench.diva import losses
 from diva_bench.diva.config import ABLATIONS, ConnectorConfig
 from diva_bench.diva.model import Connector
-from diva_bench.errors import UserError
+from diva_bench.errors import StoreError, UserError
 from diva_bench.training import train
+from diva_bench.training.batch import Ahead, batch_of, complete, read, read_step
 from diva_bench.training.frozen import INSTRUCTIONS
 from diva_bench.training.run import Trained, text_key
 from diva_bench.types import Silent
@@ -82,10 +85,10 @@ def clips(count: int = 50) -> Any:
 
 def test_batches_depend_on_step_and_seed_alone() -> None:
     plan, held = replace(PLAN, variants=2), clips()
-    first = [train.batch_of(s, held, list(range(50)), plan) for s in range(40)]
-    again = [train.batch_of(s, held, list(range(50)), plan) for s in reversed(range(40))][::-1]
+    first = [batch_of(s, held, list(range(50)), plan) for s in range(40)]
+    again = [batch_of(s, held, list(range(50)), plan) for s in reversed(range(40))][::-1]
     assert first == again
-    assert first != [train.batch_of(s, held, list(range(50)), replace(plan, seed=1)) for s in range(40)]
+    assert first != [batch_of(s, held, list(range(50)), replace(plan, seed=1)) for s in range(40)]
     assert [len(chosen) for chosen, _ in first] == [4] * 30 + [2] * 10
     assert all(len(set(chosen)) == len(chosen) == len(variants) for chosen, variants in first)
     assert {v for _, variants in first for v in variants} == {0, 1, 2}
@@ -93,9 +96,7 @@ def test_batches_depend_on_step_and_seed_alone() -> None:
 
 def test_batches_take_every_clip_as_often_and_neighbours_in_length_together() -> None:
     held = clips()
-    drawn = [
-        train.batch_of(s, held, list(range(50)), replace(PLAN, steps=10**4, align_steps=10**4)) for s in range(3000)
-    ]
+    drawn = [batch_of(s, held, list(range(50)), replace(PLAN, steps=10**4, align_steps=10**4)) for s in range(3000)]
     seen = Counter(i for chosen, _ in drawn for i in chosen)
     assert set(seen) == set(range(50))
     assert 0.75 * 240 < min(seen.values()) <= max(seen.values()) < 1.25 * 240  # of 4 x 3000 / 50; 4 standard deviations
@@ -107,7 +108,7 @@ def test_batches_take_every_clip_as_often_and_neighbours_in_length_together() ->
 
 
 def test_a_batch_has_clips_to_train_on_only_and_no_more_than_there_are() -> None:
-    assert sorted(train.batch_of(0, clips(), [7, 40, 3], PLAN)[0]) == [3, 7, 40]
+    assert sorted(batch_of(0, clips(), [7, 40, 3], PLAN)[0]) == [3, 7, 40]
 
 
 @pytest.mark.parametrize(
@@ -130,11 +131,41 @@ def test_every_batch_has_as_many_clips_of_the_first_data_as_is_set(
     held.items = [SimpleNamespace(source=0 if i < real else 1 + i % 2) for i in range(50)]
     seen: set[int] = set()
     for step in range(30):
-        chosen, variants = train.batch_of(step, held, list(range(50)), plan)
+        chosen, variants = batch_of(step, held, list(range(50)), plan)
         assert len(set(chosen)) == len(chosen) == len(variants) == size
         assert sum(i < real for i in chosen) == of_first
         seen |= set(chosen)
     assert len(seen) >= 10  # not the same ones each time
+
+
+@pytest.mark.parametrize("changes", [{}, {"cache_states": False, "variants": 1}, TIME], ids=["stored", "audio", "time"])
+def test_the_next_batch_is_read_while_a_step_trains_and_is_the_same(
+    place: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    run = run_of(place, tmp_path, accumulate=2, **changes)
+    with Ahead(run) as ahead:
+        for step in (0, 1, 2, FIRST, FIRST + 1):  # FIRST is not the one behind 2: it is read when it is asked for
+            whole, parts = ahead.take(step)
+            again, same = read_step(run, step)
+            assert whole == again
+            assert [str(complete(run, part)) for part in parts] == [str(complete(run, part)) for part in same]
+            for part, other in zip(parts, same, strict=True):
+                assert (part.tokens, part.answers, part.whole) == (other.tokens, other.answers, other.whole)
+                assert torch.equal(part.states, other.states)
+                assert all(np.array_equal(a, b) for a, b in zip(part.waves, other.waves, strict=True))
+                assert (part.teacher is None) == (step < FIRST)
+
+
+def test_a_cache_that_is_cut_while_a_step_trains_stops_the_next_one(tmp_path: Path) -> None:
+    run = run_of(make_place(tmp_path), tmp_path / "out")
+    with Ahead(run) as ahead:
+        ahead.take(0)
+        for file in run.clips.store.folder.glob("*.bin"):
+            os.truncate(file, 10)
+        with contextlib.suppress(StoreError):
+            ahead.take(1)  # may have been read before the file was cut
+        with pytest.raises(StoreError, match="is shorter than"):
+            ahead.take(2)
 
 
 # ---------------------------------------------------------------- optimiser
@@ -178,6 +209,12 @@ def gradients(run: Any, step: int) -> tuple[dict[str, Tensor], dict[str, float]]
         group["factor"] = 0.0
     seen, _ = train.update(run, run.trained, optimiser, step)
     return {n: p.grad.clone() for n, p in run.trained.named_parameters() if p.grad is not None}, seen
+
+
+def losses_of(run: Any, chosen: list[int], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """The losses of a step whose batch has some clips, as they are."""
+    batch = complete(run, read(run, chosen, [0] * len(chosen), chosen, step))
+    return train.losses_of(batch, train.Student(run.trained, run.trained.connector, run.frozen), run.config, run.scale)
 
 
 def in_float64(place: Path, output: Path, **changes: Any) -> Any:
@@ -263,7 +300,7 @@ def test_the_loss_is_the_weighted_sum_of_means_over_tokens_and_states(
 ) -> None:
     run = run_of(place, tmp_path, scaled=scaled, align=0.5, distill=3.0, distill_positions=2)
     chosen = run.clips.train[:3]
-    loss, sums = train.losses_of(run, run.trained, chosen, [0] * 3, chosen, FIRST)
+    loss, sums = losses_of(run, chosen, FIRST)
     texts = [run.clips.items[i].tokens for i in chosen]
     virtual, _ = run.trained(*run.hear(chosen))
     align, tokens = losses.token_alignment(virtual, [run.frozen.targets(t) for t in texts])
@@ -281,16 +318,17 @@ def test_the_loss_is_the_weighted_sum_of_means_over_tokens_and_states(
 
 
 def test_with_instructions_the_teacher_reads_the_transcript_with_the_same_instruction_as_the_student(
-    place: Path, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    run = run_of(place, tmp_path, distill_positions=2, instructions="mixed")
+    # a cache of its own, in which no other test's teacher has answered
+    run = run_of(make_place(tmp_path), tmp_path / "out", distill_positions=2, instructions="mixed")
     chosen = run.clips.train[:3]
     texts = [run.clips.items[i].tokens for i in chosen]
     virtual, _ = run.trained(*run.hear(chosen))
     seen = []
     for step in range(FIRST, FIRST + 4):
         frame = run.frozen.frame_of(step)
-        _, sums = train.losses_of(run, run.trained, chosen, [0] * 3, chosen, step)
+        _, sums = losses_of(run, chosen, step)
         answers = run.frozen.answers(texts, 2, frame)
         away, _ = losses.state_distance(
             torch.cat(run.frozen.study(list(virtual), answers, frame)),
@@ -310,7 +348,7 @@ def test_the_released_shift_aligns_with_the_template_and_loses_the_last_tokens(
     work = losses.token_alignment
     monkeypatch.setattr(losses, "token_alignment", lambda v, t, *side: given.append(t) or work(v, t, *side))
     chosen = run.clips.train[:2]
-    train.losses_of(run, run.trained, chosen, [0, 0], chosen, 0)
+    losses_of(run, chosen, 0)
     for found, i in zip(given[0], chosen, strict=True):
         ids = run.clips.items[i].tokens
         wanted = [*run.frozen.before[-5:], *ids[: len(ids) - 5]]
@@ -391,7 +429,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched_and_name
     with torch.no_grad():
         run.trained.connector.query_tokens[0, 0] = float("nan")
     before = [p.detach().clone() for p in run.trained.parameters()]
-    chosen, _ = train.batch_of(step, run.clips, run.clips.train, run.config)
+    chosen, _ = batch_of(step, run.clips, run.clips.train, run.config)
     named = ", ".join(run.clips.items[i].id for i in chosen)
     assert named.startswith("train-000.parquet:")
     with pytest.raises(UserError) as told:

@@ -128,7 +128,7 @@ def _rows(
         reading_rows = [{} for _ in part] if anchored else _aligned_rows(run, virtual, part)
         inputs = reading.contents(connector, virtual, counts, run.frozen.llm.embeddings)[0]
     answers = run.answers(part)
-    student, teacher = run.frozen.study(inputs, answers), run.teacher(part)
+    student, teacher = run.frozen.study(inputs, answers), run.teacher(part).to(run.device)
     # the states that predict the first token of the answer, whatever follows was distilled too
     firsts = torch.tensor([0, *[1 + len(a) for a in answers[:-1]]], device=run.device).cumsum(0)
     ours, theirs = torch.stack([states[0] for states in student]), teacher[firsts].to(student[0].dtype)

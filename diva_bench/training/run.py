@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from diva_bench import disk, provenance
 from diva_bench.catalog import training_record
 from diva_bench.decoding.llm import LLM
-from diva_bench.decoding.whisper import Whisper
+from diva_bench.decoding.whisper import Wave, Whisper
 from diva_bench.diva import checkpoint, model
 from diva_bench.diva.config import TrainConfig
 from diva_bench.errors import UserError
@@ -84,17 +84,15 @@ class TrainingRun:
         return [self.taught.facts(text_key(self.clips.items[i].tokens))["answer"] for i in selection]
 
     def teacher(self, selection: Sequence[int]) -> Tensor:
-        """Stored states of several clips' transcripts, end to end: (M, E) float32."""
+        """Stored states of several clips' transcripts, end to end: (M, E) float32, on the CPU."""
         rows = [
             torch.from_numpy(self.taught[text_key(self.clips.items[i].tokens)].astype(np.float32)) for i in selection
         ]
-        return torch.cat(rows).to(self.device)
+        return torch.cat(rows)
 
     def lesson(self, selection: Sequence[int], frame: int) -> tuple[list[list[int]], Tensor]:
-        """(teacher's answers without their first tokens, its states (M, E) end to end) for clips in a frame: stored ones
-        for the bare turn, computed now for a turn with an instruction."""
-        if not frame:
-            return self.answers(selection), self.teacher(selection)
+        """(teacher's answers without their first tokens, its states (M, E) end to end) for clips in a turn with an
+        instruction, computed now; those of the bare turn are stored, see `answers` and `teacher`."""
         texts = [self.clips.items[i].tokens for i in selection]
         answers = self.frozen.answers(texts, self.config.distill_positions, frame)
         return answers, torch.cat(self.frozen.teach(texts, answers, frame)).float().clone()  # out of inference mode
@@ -107,22 +105,25 @@ class TrainingRun:
         return len(whole) * (1 + self.config.distill_positions)
 
     def candidates(self, step: int, whole: Sequence[int]) -> Tensor:
-        """(C,): the vocabulary of a step, sorted: the tokens of all its clips, `negatives` of the training texts' and a
-        sixth as many of all; a function of step and seed, the same in all processes."""
+        """(C,) on the CPU: the vocabulary of a step, sorted: the tokens of all its clips, `negatives` of the training texts'
+        and a sixth as many of all; a function of step and seed, the same in all processes."""
         rng = torch.Generator().manual_seed(int(digest([self.config.seed, step, "candidates"])[:15], 16))
         own = torch.tensor([t for i in whole for t in self.clips.items[i].tokens])
         vocabulary = self.clips.known
         some = vocabulary[torch.randperm(len(vocabulary), generator=rng)[: self.config.negatives]]
         others = torch.randint(len(self.frozen.llm.embeddings), (self.config.negatives // 6,), generator=rng)
-        classes: Tensor = torch.unique(torch.cat([own, some, others]))
-        return classes.to(self.device)
+        return torch.unique(torch.cat([own, some, others]))  # type: ignore[no-any-return]
 
     def hear(self, selection: Sequence[int], variants: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """What `trained` takes: from the store, or by the frozen encoder now, or features for a trained one."""
         if self.config.cache_states:
             states, mask = self.clips.batch(selection, variants)
             return states.to(self.device), mask.to(self.device)
-        waves, full = self.clips.waves(selection, variants), self.config.window_seconds is not None
+        return self.encode(self.clips.waves(selection, variants))
+
+    def encode(self, waves: Sequence[Wave]) -> tuple[Tensor, Tensor]:
+        """What `trained` takes of waveforms: encoder states (B, T, D), or features for a trained encoder, and a mask."""
+        full = self.config.window_seconds is not None
         if self.config.train_encoder:
             return self.whisper.features(waves, full)
         states, mask = self.whisper.encode(waves, full)

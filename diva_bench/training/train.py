@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-import random
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -25,11 +24,13 @@ from diva_bench import provenance
 from diva_bench.decoding import memory
 from diva_bench.diva import losses
 from diva_bench.diva.config import TrainConfig
+from diva_bench.diva.model import AnyConnector
 from diva_bench.diva.reading import contents
 from diva_bench.errors import UserError
 from diva_bench.specs import digest
 from diva_bench.training import evaluate, export, state
-from diva_bench.training.data import Clips
+from diva_bench.training.batch import Ahead, Batch, complete, read_step
+from diva_bench.training.frozen import Frozen
 from diva_bench.training.meter import Meter
 from diva_bench.training.run import TrainingRun
 from diva_bench.types import Progress
@@ -53,91 +54,75 @@ def schedule(step: int, config: TrainConfig) -> float:
     return peak * (1 - done if config.schedule == "linear" else 0.55 + 0.45 * math.cos(math.pi * done))
 
 
-def batch_of(step: int, clips: Clips, train: list[int], config: TrainConfig) -> tuple[list[int], list[int]]:
-    """(clips, variants) of one step: a function of the step and the seed alone, so that a resumed run sees the same, and
-    so does any number of processes. `every_batch` of the clips are of the first source, the others of the others."""
-    size = min(config.batch_at(step), len(train))
-    first = [i for i in train if clips.items[i].source == 0] if config.every_batch else []
-    rest = [i for i in train if clips.items[i].source != 0] if first else train
-    few = min(max(config.every_batch, size - len(rest)), len(first), size)
-    parts = [(some, count) for some, count in ((first, few), (rest, size - few)) if count]
-    pool = min(
-        8, *(len(some) // count for some, count in parts)
-    )  # batches' worth of random clips: one of them is taken
-    draws = random.Random(f"{config.seed}-{step}")
-    rng = random.Random(f"{config.seed}-{step}-at")
-    # of like lengths; whole batches side by side, so that the shortest and the longest clips are drawn as often as any
-    at, selection = rng.randrange(pool), []
-    for some, count in parts:
-        drawn = draws.sample(some, pool * count)
-        drawn.sort(key=lambda i: (clips.lengths[i], i))
-        selection += drawn[count * at : count * (at + 1)]
-    return selection, [rng.randint(0, config.variants) for _ in selection]
+@dataclass(frozen=True, slots=True)
+class Student:
+    """The side that learns: `trained` as it is called (compiled, or shared by several processes), its connector, and the
+    frozen LLM that reads the virtual tokens."""
+
+    trained: nn.Module
+    connector: AnyConnector
+    frozen: Frozen
 
 
 def losses_of(
-    run: TrainingRun,
-    trained: nn.Module,
-    selection: Sequence[int],
-    variants: Sequence[int],
-    whole: Sequence[int],
-    step: int,
+    batch: Batch, student: Student, config: TrainConfig, scale: Mapping[str, float]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The share of some clips in the loss of the `whole` batch, and the sums it is made of.
+    """The share of a batch in the loss of the step, and the sums it is made of. A function of its arguments alone.
 
-    Every sum is divided by the count of the whole batch, so that parts and processes add up to the same gradient."""
-    config = run.config
-    states = run.hear(selection, variants)
-    with run.autocast():
-        virtual, counts = trained(*states)
-        loss, sums = alignment(run, virtual, counts, selection, whole, step)
-        if config.runs_llm(step):
-            frame = run.frozen.frame_of(step)
-            answers, teacher = run.lesson(selection, frame)
-            inputs, _ = contents(run.trained.connector, virtual, counts, run.frozen.llm.embeddings)
-            student = torch.cat(run.frozen.study(inputs, answers, frame))
-            away, positions = distillation(run, student, teacher), run.positions(whole)
-            loss = loss + away * (config.distill / (positions * run.scale["distill"]))
-            sums["distill"] = away.detach() / positions
+    Every sum is divided by the count of the whole step (`batch.whole`), so that parts and processes add up to the same
+    gradient. `scale`: mean length of each loss's targets, see `TrainingRun.scale`."""
+    frozen = student.frozen
+    virtual, counts = student.trained(batch.states, batch.mask)
+    loss, sums = alignment(virtual, counts, batch, student, config, scale)
+    if batch.teacher is not None:
+        inputs, _ = contents(student.connector, virtual, counts, frozen.llm.embeddings)
+        states = torch.cat(frozen.study(inputs, batch.answers, batch.frame))
+        away = distillation(states, batch.teacher, frozen, config)
+        loss = loss + away * (config.distill / (batch.whole.positions * scale["distill"]))
+        sums["distill"] = away.detach() / batch.whole.positions
     return loss, sums
 
 
 def alignment(
-    run: TrainingRun, virtual: Tensor, counts: Tensor, selection: Sequence[int], whole: Sequence[int], step: int
+    virtual: Tensor, counts: Tensor, batch: Batch, student: Student, config: TrainConfig, scale: Mapping[str, float]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The share of some clips in the alignment loss of the `whole` batch, and the sums it is made of."""
-    config, embeddings = run.config, run.frozen.llm.embeddings
+    """The share of a batch in the alignment loss of the step, and the sums it is made of. virtual (B, Q, E), of which row b
+    has counts[b] real ones."""
+    frozen, vocabulary = student.frozen, student.connector.vocabulary
     if config.queries == "time" and config.alignment != "ctc":
         return virtual.sum() * 0.0, {}  # distilled alone: nothing says which virtual token stands for which word
-    tokens = sum(len(run.clips.items[i].tokens) for i in whole)
-    ids = [run.frozen.shifted(run.clips.items[i].tokens, config.shift) for i in selection]
+    tokens, ids = batch.whole.tokens, batch.tokens
     if config.alignment == "l2":
-        distance, _ = losses.token_alignment(virtual, [run.frozen.targets(i) for i in ids], config.aligned)
-        loss, sums = distance * (config.align / (tokens * run.scale["align"])), {"align": distance.detach() / tokens}
+        distance, _ = losses.token_alignment(virtual, [frozen.targets(i) for i in ids], config.aligned)
+        loss, sums = distance * (config.align / (tokens * scale["align"])), {"align": distance.detach() / tokens}
     else:
-        targets = [torch.tensor(i, device=run.device) for i in ids]
-        classes, vocabulary = run.candidates(step, whole), run.trained.connector.vocabulary
         assert vocabulary is not None
+        assert batch.candidates is not None
+        targets = [torch.tensor(i, device=virtual.device) for i in ids]
         if config.alignment == "ctc":
-            nats, away, _ = losses.ctc_alignment(virtual, counts, targets, embeddings, vocabulary, classes)
+            nats, away, _ = losses.ctc_alignment(
+                virtual, counts, targets, frozen.llm.embeddings, vocabulary, batch.candidates
+            )
         else:
-            nats, away, _ = losses.token_entropy(virtual, targets, embeddings, vocabulary, classes, config.aligned)
-        pulled = away / (tokens * run.scale["pull"])
+            nats, away, _ = losses.token_entropy(
+                virtual, targets, frozen.llm.embeddings, vocabulary, batch.candidates, config.aligned
+            )
+        pulled = away / (tokens * scale["pull"])
         loss = nats * (config.align / tokens) + pulled * (config.align * config.pull)
         sums = {"align": nats.detach() / tokens, "pull": pulled.detach()}
     if config.pad:
-        away, _ = losses.free_tokens(virtual, [len(i) for i in ids], run.frozen.neutral, config.aligned)
-        free = virtual.shape[1] * len(whole) - tokens
-        loss = loss + away * (config.pad / (max(1, free) * run.scale["align"]))
+        away, _ = losses.free_tokens(virtual, [len(i) for i in ids], frozen.neutral, config.aligned)
+        free = virtual.shape[1] * batch.whole.clips - tokens
+        loss = loss + away * (config.pad / (max(1, free) * scale["align"]))
         sums["pad"] = away.detach() / max(1, free)
     return loss, sums
 
 
-def distillation(run: TrainingRun, student: Tensor, teacher: Tensor) -> Tensor:
+def distillation(student: Tensor, teacher: Tensor, frozen: Frozen, config: TrainConfig) -> Tensor:
     """Summed over states (M, E)."""
-    if run.config.distillation == "kl":
-        output = run.frozen.output
-        return losses.kl_divergence(student, teacher.to(output.dtype), output, run.config.temperature)[0]
+    if config.distillation == "kl":
+        output = frozen.output
+        return losses.kl_divergence(student, teacher.to(output.dtype), output, config.temperature)[0]
     return losses.state_distance(student, teacher)[0]
 
 
@@ -179,14 +164,13 @@ def _rms(weight: Tensor) -> float:
 
 
 def update(
-    run: TrainingRun, trained: nn.Module, optimiser: torch.optim.Optimizer, step: int
+    run: TrainingRun, trained: nn.Module, optimiser: torch.optim.Optimizer, step: int, ahead: Ahead | None = None
 ) -> tuple[dict[str, float], list[int]]:
     """One step: every process takes its share of the batch, in `accumulate` parts. Returns the losses and the whole
-    batch; raises UserError where a loss is not finite, before the weights are touched."""
+    batch; raises UserError where a loss is not finite, before the weights are touched. `ahead`: has the batch already."""
     config, team = run.config, run.team
-    whole, variants = batch_of(step, run.clips, run.clips.train, config)
-    pairs = list(zip(whole, variants, strict=True))[team.process_index :: team.num_processes]
-    parts = [pairs[k :: config.accumulate] for k in range(min(config.accumulate, len(pairs)))]
+    whole, parts = ahead.take(step) if ahead else read_step(run, step)
+    student = Student(trained, run.trained.connector, run.frozen)
     for group in optimiser.param_groups:
         group["lr"] = schedule(step, config) * group["factor"]
     optimiser.zero_grad()
@@ -194,7 +178,9 @@ def update(
     for k, part in enumerate(parts):
         last = k == len(parts) - 1
         with contextlib.nullcontext() if last else team.no_sync(trained):
-            loss, sums = losses_of(run, trained, [i for i, _ in part], [v for _, v in part], whole, step)
+            batch = complete(run, part)
+            with run.autocast():
+                loss, sums = losses_of(batch, student, config, run.scale)
             # data parallel training averages gradients over processes; ours are shares of one sum
             (loss * team.num_processes).backward()
         total = {name: total.get(name, 0.0) + value for name, value in sums.items()}
@@ -236,10 +222,10 @@ def train(run: TrainingRun, progress: Progress, tasks: evaluate.TaskSet | None =
     ready: Any = torch.compile(run.trained, dynamic=True) if config.compile else run.trained
     ready = team.prepare_model(ready) if team.num_processes > 1 else ready
     run.trained.train()
-    with progress.bar("training", config.steps, "steps", step) as bar:
+    with progress.bar("training", config.steps, "steps", step) as bar, Ahead(run) as ahead:
         while step < config.steps:
             began = time.perf_counter()
-            seen, whole = update(run, ready, optimiser, step)
+            seen, whole = update(run, ready, optimiser, step, ahead)
             meter.step(step, whole, time.perf_counter() - began)
             step += 1
             mean = {k: 0.95 * mean.get(k, v) + 0.05 * v for k, v in seen.items()}
