@@ -200,7 +200,8 @@ def test_the_difference_to_the_plain_run_is_shown_where_there_is_one(tmp_path, a
     scores = next((tmp_path / "results").glob("toy-??????/*/scores.jsonl"))
     scores.write_text(scores.read_text().replace("norm:squad", "norm:other", 1))
     stale = " ".join(ask("echo", "--audio", "silence").stdout.split())
-    assert "toy (silence) x echo: no contains of today's scorers for all samples: run `diva-bench score" in stale
+    assert "toy (silence) x echo: results/toy-" in stale
+    assert "scores.jsonl and summary.json are from different scorings. Run `diva-bench score" in stale
     scores.unlink()  # as in results that are published without what can be derived
     derived = " ".join(ask("echo", "--audio", "silence").stdout.split())
     assert "toy (silence) x echo: not scored: the run is not finished, or run `diva-bench score" in derived

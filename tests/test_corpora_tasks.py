@@ -190,5 +190,5 @@ def test_the_real_labels_make_a_task_without_sound(
     assert len(found.samples) == count
     assert len({sample.cluster for sample in found.samples}) == clusters
     assert len(found.excluded) == (2 if "meld" in name else 0)
-    with pytest.raises(DataError, match=r"the labels of task .* are here .* the sound is not"):
+    with pytest.raises(DataError, match=r"the labels of task .* are here .* the audio is not"):
         load(full(name), GOLD, tmp_path)

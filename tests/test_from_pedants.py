@@ -335,7 +335,7 @@ def test_a_file_that_the_user_has_serves_without_a_network_whatever_its_name(
     assert load(folder).content == weights.content
     assert given.is_file()
     given.write_bytes(b"another")
-    with pytest.raises(AssetError, match="is none of the files of twin, by its sha256"):
+    with pytest.raises(AssetError, match="its sha256 is not that of a file of twin"):
         assets.ready(asset.model_copy(update={"content": weights.content[::-1]}), tmp_path, Recorder(), given)
 
 

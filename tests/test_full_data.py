@@ -187,8 +187,8 @@ def test_auto_takes_the_full_edition_where_all_of_it_is_here(tmp_path, monkeypat
     assert chosen("heysquad", "meld") == "mini"
     assert chosen("covost2") == "mini"
     assert chosen("all") == "mini"
-    assert chosen("heysquad", names="mini") == "mini"
-    assert chosen("covost2", names="nano") == "mini"
+    assert chosen("heysquad", wanted="mini") == "mini"
+    assert chosen("covost2", wanted="nano") == "mini"
     assert chosen("paper-heysquad", folder=None) == "full"  # there is no other: its data is then asked for in words
 
 

@@ -97,8 +97,10 @@ def test_missing_ids_leave_the_run_incomplete_and_unranked(capsys: pytest.Captur
     assert (summary["complete"], summary["reason"], summary["scored"]) == (False, "2 missing from the file", 4)
     leaderboard_command(Path("results"), [], "md")
     assert "not ranked: 2 missing from the file" in capsys.readouterr().out
+    path = only().path
+    load(write("whole.jsonl", answers()), model_name="whole")
     with pytest.raises(StoreError, match="is not complete: 2 missing from the file"):
-        compare_command([only().path, only().path.parent / "x"], [], 0, [], "rich", [Path("specs")])
+        compare_command([path, only(run="whole-*").path], [], 0, [], "rich", [Path("specs")])
 
 
 @pytest.mark.parametrize(

@@ -185,4 +185,4 @@ def test_what_the_store_is_given_is_checked_before_it_is_written(job: Job, tmp_p
             with pytest.raises(StoreError):
                 write()
         assert [p.name for p in folder.path.glob("*.json*") if p.stat().st_size] == ["run.json"]
-    assert json.loads((folder.path / "run.json").read_text())["schema"] == 2
+    assert json.loads((folder.path / "run.json").read_text())["schema"] == 3

@@ -175,11 +175,11 @@ def test_runs_of_two_connectors_of_one_name_are_not_guessed_between(call, specs)
     drop(tune("two"))
     code, _, err = call(*ABLATE, "--no-ask")
     assert code == 2
-    assert "the runs in results are of 2 different ones: results/toy-" in err
+    assert "2 different weights: results/toy-" in err
     assert "Move all runs but those of one away, or give --dtype where the dtype differs." in err
     call("run", "--path", "specs", "-t", "toy", "-m", "echo")
     assert call(*ABLATE, "--no-ask", "--dtype", "float32")[0] == 0
-    assert "a run of it in float16, which" in call(*ABLATE, "--no-ask", "--dtype", "float16")[2]
+    assert "Nor has results a run of it in float16." in call(*ABLATE, "--no-ask", "--dtype", "float16")[2]
 
 
 def test_a_run_whose_model_cannot_be_read_is_named(call, specs) -> None:

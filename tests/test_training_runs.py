@@ -321,5 +321,5 @@ def test_fewer_clips_in_a_batch_than_processes_are_refused(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Accelerator, "num_processes", 3)
-    with pytest.raises(UserError, match=r"fewer clips than there are processes \(3\); raise --batch"):
+    with pytest.raises(UserError, match=r"fewer clips than there are processes \(3\); raise `batch` \(--set batch=N\)"):
         prepared(place, tmp_path / "out")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from diva_bench.errors import StoreError
 from diva_bench.runs.records import synthetic_notes
 from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job
@@ -98,7 +99,10 @@ def _measured(job: Job, results: Path) -> Measured:
     if not run.summary.complete:
         how = "the run without --audio is " if job.control is None else ""
         return Measured(run, f"{how}incomplete, {run.summary.reason}")
-    rows = run.scores()
+    try:
+        rows = run.scores()
+    except StoreError as err:  # of an earlier run: no reason to end the command that made this one
+        return Measured(run, str(err))
     if rows.keys() == {s.id for s in job.samples}:
         for name, scorer in job.scorers.items():
             if run.summary.signature.get(name) != scorer.signature:
