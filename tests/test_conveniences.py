@@ -12,6 +12,7 @@ from pathlib import Path
 import mini_task
 import pandas
 import pytest
+import typer
 from command_line import Command, call
 
 import diva_bench
@@ -91,6 +92,19 @@ def test_names_stand_with_commas_between_them_but_a_file_is_one(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "with,comma.yaml").write_text("")
     assert names(words) == wanted
+
+
+@pytest.mark.parametrize("words", [[""], [","], [" "], ["a", ""]])
+def test_an_empty_name_is_refused_and_does_not_mean_all(words: list[str]) -> None:
+    with pytest.raises(typer.BadParameter, match=r"the name is empty\. Give a name, or leave the option out"):
+        names(words)
+
+
+@pytest.mark.parametrize("command", [["run", "-m", "echo", "-t", ""], ["pull", "-m", ""], ["leaderboard", "-t", ","]])
+def test_an_empty_name_ends_with_2_on_every_command(run: Command, command: list[str]) -> None:
+    done = run(*command)
+    assert done.returncode == 2
+    assert "the name is empty" in done.stderr
 
 
 def test_several_models_and_tasks_are_asked_at_once(run: Command, tmp_path: Path) -> None:

@@ -131,7 +131,8 @@ def test_the_prompt_reaches_the_model(run: Hear, clips: Path) -> None:
         (["nowhere.wav"], "nowhere.wav: there is no such file or folder. Give audio files, or folders of them."),
         (["empty"], "empty: has no audio file (looked for .wav, "),
         (["clips", "-m", "oracle-toy"], "model oracle-toy does not take audio (it takes choices, text). Choose a"),
-        (["clips", "--csv", "no/such/out.csv"], "no/such/out.csv: cannot be written (No such file or directory)"),
+        (["clips", "--csv", "no/such/out.csv"], "no/such/out.csv: its folder no/such does not exist. Make it, or"),
+        (["clips", "--csv", "clips"], "clips: is a folder. Give the path of a file with --csv."),
     ],
 )
 def test_what_is_refused(run: Hear, clips: Path, tmp_path: Path, words: list[str], why: str) -> None:

@@ -317,6 +317,13 @@ def test_tensorboard_events_are_written_when_they_are_asked_for(place: Path, tmp
     assert events
 
 
+def test_clips_in_every_batch_need_a_second_data(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"every_batch is 1, but there is only one --data .* Name the data that every batch"
+    ):
+        prepared(place, tmp_path / "out", every_batch=1)
+
+
 def test_fewer_clips_in_a_batch_than_processes_are_refused(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,8 @@ def hear_command(
     """Exit code: 0 every clip is answered; 1 some are not, and the output says why."""
     if not request.clips and request.record is None:
         raise UserError("no clip is named. Give audio files or folders, or record one with --record 5.")
+    if request.csv:
+        hear.check_csv(request.csv)
     progress, catalog = Terminal(), Catalog(paths)
     specs = _specs(catalog, models, settings, progress)
     clips = hear.files(request.clips)
@@ -57,13 +59,13 @@ def hear_command(
         else:
             replies += [hear.Reply(fault.id, model.name, 0.0, None, fault) for fault in faults]
     table = hear.table(clips, replies, request.prompt)
-    if request.csv:
-        hear.write_csv(request.csv, table)
-        progress.note(f"written: {request.csv}")
     if format == "rich":
         _print_blocks(clips, replies, request)
     else:
         print_table(table, format)
+    if request.csv:
+        hear.write_csv(request.csv, table)
+        progress.note(f"written: {request.csv}")
     return 1 if any(reply.response.status != "ok" for reply in replies) else 0
 
 

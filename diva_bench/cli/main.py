@@ -371,7 +371,7 @@ def pull(
 
 @app.command()
 def train(
-    preset: Annotated[str, typer.Option(help="Preset: paper, mini or nano.")] = "nano",
+    preset: Annotated[str, typer.Option(help="Preset: nano, mini, nano-time, mini-time or paper.")] = "nano",
     data: Annotated[
         list[str] | None,
         typer.Option(help="Training data in any form that `new task` takes, or hub:owner/name; may be repeated."),
@@ -506,9 +506,14 @@ def hear(
         ),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the replies to this CSV file.")] = None,
-    edition: ModelEdition = None,
+    edition: Annotated[
+        Literal["full", "mini", "nano"] | None,
+        typer.Option("--model-edition", "--edition", help="Edition of the models (default: mini if the model has it)."),
+    ] = None,
     device: Device = None,
-    dtype: Dtype = None,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"] | None, typer.Option(help="Number format (default: the model's).")
+    ] = None,
     format: Format = "rich",
     path: Paths = None,
 ) -> None:

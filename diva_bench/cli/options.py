@@ -9,9 +9,12 @@ import typer
 
 
 def names(words: list[str] | None) -> list[str]:
-    """The names in words such as "a" and "b,c"; the path of a file is one, whatever is in it."""
+    """The names in words such as "a" and "b,c"; the path of a file is one, whatever is in it. An empty word is an error."""
     parts = [[word] if Path(word).is_file() else word.split(",") for word in words or ()]
-    return [name for some in parts for one in some if (name := one.strip())]
+    found = [[name for one in some if (name := one.strip())] for some in parts]
+    if not all(found):  # an unset variable of the shell must not mean "all"
+        raise typer.BadParameter("the name is empty. Give a name, or leave the option out.")
+    return [name for some in found for name in some]
 
 
 def _models(incomplete: str) -> list[str]:

@@ -207,8 +207,16 @@ def _field(change: str) -> tuple[str, Any]:
         "str | None": (isinstance(value, str) and bool(value)) or value is None,
     }
     if not fits.get(type_name, repr(value) in type_name.replace('"', "'")):
-        raise UserError(f"--set {change}: {name} is of type {type_name}.")
+        raise UserError(f"--set {change}: {name} must be {_allowed(type_name)}.")
     return name, int(value) if type_name == "int" else float(value) if number else value
+
+
+def _allowed(type_name: str) -> str:
+    """The type of a setting in words."""
+    words = {"int": "a whole number", "float": "a finite number", "bool": "true or false", "str": "a text"}
+    base, optional = type_name.removesuffix(" | None"), type_name.endswith(" | None")
+    choices = ", ".join(text.strip(" \"'") for text in base.removeprefix("Literal[").removesuffix("]").split(","))
+    return words.get(base, f"one of {choices}") + (" or null" if optional else "")
 
 
 def _weights(catalog: Catalog, name: str, progress: Progress) -> Path:

@@ -222,6 +222,7 @@ class TrainConfig:
         if self.connector == "mlp" and self.from_whisper:
             raise UserError("training: an mlp cannot start from Whisper's decoder; set from_whisper to false.")
         self._check_alignment()
+        self._check_batches()
         if self.connector == "qformer" and self.layers <= 0:
             raise UserError(f"training: layers is {self.layers}; a qformer has at least 1.")
         if self.align == 0 and self.align_steps:
@@ -230,6 +231,18 @@ class TrainConfig:
             raise UserError("training: both losses have weight 0; nothing would be learnt.")
         if self.align_steps > self.steps:
             raise UserError(f"training: align_steps is {self.align_steps}, of {self.steps} steps in all; lower it.")
+
+    def _check_batches(self) -> None:
+        if self.every_batch > min(self.batch, self.both_batch if self.distill else self.batch):
+            raise UserError(
+                f"training: every_batch is {self.every_batch}; a batch has {self.batch} clips"
+                f"{f' and then {self.both_batch}' if self.distill else ''}. Set every_batch to no more than that."
+            )
+        if self.instructions != "none" and not self.distill:
+            raise UserError(
+                f"training: instructions is {self.instructions}, but nothing is distilled (distill is 0). Set distill above 0, "
+                "or instructions to none."
+            )
 
     def _check_alignment(self) -> None:
         if self.alignment == "ctc" and (self.shift or self.pad or self.aligned != "last"):

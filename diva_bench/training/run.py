@@ -157,6 +157,11 @@ def prepare_training(
         cpu=not torch.cuda.is_available(), log_with="tensorboard" if tracker else None, project_dir=output,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))],
     )  # fmt: skip
+    if config.every_batch and len(sources) < 2:
+        raise UserError(
+            f"every_batch is {config.every_batch}, but there is only one --data ({', '.join(sources)}). Name the data that every "
+            "batch must have first, and the other data with more --data options."
+        )
     if config.both_batch < team.num_processes or config.batch < team.num_processes:
         raise UserError(
             f"a batch has fewer clips than there are processes ({team.num_processes}); raise `batch` (--set batch=N)."
