@@ -19,7 +19,7 @@ def compare(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="Compare only this metric; may be repeated (default: all metrics of two runs, the primary metric of more)."
+            help="Compare only this metric; may be repeated (default: with two runs all metrics, with more the primary one)."
         ),
     ] = None,
     items: Annotated[int, typer.Option(min=0, help="Number of samples with the largest differences to show.")] = 10,
@@ -63,7 +63,10 @@ def trio(
     all_tables: AllTables = False,
     path: Paths = None,
 ) -> None:
-    """Attribute the gap: what the recogniser lost, what going end to end gains or loses over the cascade."""
+    """Attribute the gap between the oracle and an end-to-end model.
+
+    The gap has two parts: what the recogniser of the cascade loses, and what the end-to-end model gains or loses compared
+    with the cascade."""
     from diva_bench.cli.compare import trio_command
 
     models = model or ["diva"]
@@ -123,12 +126,13 @@ def import_(
     errors: Annotated[
         Literal["wrong", "drop"] | None,
         typer.Option(
-            help="Rank a run although answers failed in the other system: wrong scores them as empty answers, drop leaves them "
+            help="Rank a run although answers failed in the other system. wrong: score them as empty answers; drop: leave them "
             "out; every table says so (default: such a run is not ranked)."
         ),
     ] = None,
     gold: Annotated[
-        bool, typer.Option("--gold/--no-gold", help="Use no gold labels: keep only the scores in the file.")
+        bool,
+        typer.Option("--gold/--no-gold", help="--no-gold: use no gold labels, and keep only the scores of the file."),
     ] = True,
     clusters: Annotated[
         Path | None,
@@ -139,7 +143,9 @@ def import_(
     output: Results = Path("results"),
     path: Paths = None,
 ) -> None:
-    """Make a run of answers that another system or harness gave, to score, rank and compare them as any."""
+    """Import answers of another system or harness as a run.
+
+    It can be scored, ranked and compared like every other run."""
     from diva_bench.cli.import_ import import_all
     from diva_bench.cli.manifest import entries
     from diva_bench.errors import UserError

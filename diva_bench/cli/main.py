@@ -87,7 +87,9 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="Seed of sampling, of --limit and of the random baseline.")] = 0,
     batch_budget: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Padded audio seconds per batch (default: the model's)."),
+        typer.Option(
+            min=0.1, help="Largest batch: number of clips times the longest clip, in seconds (default: the model's)."
+        ),
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -234,7 +236,7 @@ def migrate(
     data_dir: DataDir = None,
     path: Paths = None,
 ) -> None:
-    """Move runs of older versions to their current ids. No model is run."""
+    """Rename run folders of older versions to the ids of this version. No model is run."""
     from diva_bench.cli.migrate import migrate_command
 
     raise typer.Exit(migrate_command(results, data_unchanged, data_dir, path or []))
@@ -274,7 +276,7 @@ def ablate(
     data_dir: DataDir = None,
     path: Paths = None,
 ) -> None:
-    """Compare variants of a model with it, sample by sample: differences, intervals, p-values, training compute.
+    """Compare a model with its variants, sample by sample: differences, intervals, p-values, training compute.
 
     Either --base and --against, for which missing runs are made, or --runs BASE OTHER... for stored runs.
     """
@@ -331,7 +333,7 @@ def show(
     edition: Edition = "auto",
     path: Paths = None,
 ) -> None:
-    """Print a task or a model as it resolves, with its identity hash."""
+    """Print all settings of a task or a model, with defaults filled in and its identity hash."""
     from diva_bench.cli.browse import show_command
 
     show_command(name, edition, path or [])
@@ -439,7 +441,7 @@ def convert(
     llm: Annotated[str | None, typer.Option(help="LLM: name of weights, or folder; only with --to diva-bench.")] = None,
     to: Annotated[
         Literal["published", "diva-bench"] | None,
-        typer.Option(help="Target format (default: the one that SOURCE does not have)."),
+        typer.Option(help="Target format (default: the other format than that of SOURCE)."),
     ] = None,
     partial: Annotated[
         bool,
@@ -469,13 +471,13 @@ def probe(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write the whole report to this file, as JSON.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use only this number of clips, from the first.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N clips.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ... (default: the model's).")] = None,
     dtype: Annotated[Literal["float32", "bfloat16"] | None, typer.Option(help="Number format.")] = None,
     format: Format = "rich",
     path: Paths = None,
 ) -> None:
-    """Have models repeat held-out clips (word error rate), and see how near virtual tokens are to the transcript's."""
+    """Have models repeat held-out clips (word error rate), and measure how close the virtual tokens are to the transcript."""
     from diva_bench.cli.probe import probe_command
     from diva_bench.evaluation import Settings
 
@@ -530,7 +532,7 @@ def hear(
 def doctor(
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Also load this model and measure its bf16 flip rate."),
+        typer.Option("--model", "-m", help="Also load this model and measure how often bfloat16 changes its answer."),
     ] = None,
     edition: Annotated[
         Literal["auto", "full", "mini", "nano"],
