@@ -331,7 +331,7 @@ def ready(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Progres
     for device in dict.fromkeys(job.model.runtime.device for job in left if job.model.weights):
         provenance.device(device)
     catalog.fetch([job.model for job in jobs], progress)
-    ready_jobs = [job.settled(output, progress) for job in framed(catalog, jobs)]
+    ready_jobs = [job.settled(output) for job in framed(catalog, jobs)]
     for job in ready_jobs:
         job.folder(output)
     return ready_jobs
@@ -604,9 +604,8 @@ def _stored(
         )
         task = recorded(record)
     elif look and (here := _at_hand(folder, task, progress, data_dir)) is not None:
-        if differ_ := rows.differences(stored_rows, here):
-            progress.note(rows.said(stored_rows, differ_))
-        dataset = replace(dataset, samples=stored_rows.joined(here).samples if not differ_ else dataset.samples)
+        rows.warn(difference := rows.differences(stored_rows, here))
+        dataset = replace(dataset, samples=dataset.samples if difference else stored_rows.joined(here).samples)
     task = _with_groups(task, dataset, stored_rows, progress)
     job = _job(catalog, folder, task, dataset, more)
     if job.task_record["hash"] != task_record["hash"]:
@@ -637,8 +636,7 @@ def _with_groups(task: TaskSpec, dataset: data.Dataset, stored_rows: rows.Rows, 
     if not missing:
         return task
     progress.note(
-        f"{stored_rows.path}: has no groups {', '.join(missing)}, which task {task.name} has now: no breakdown by them. To "
-        f"have them "
-        "stored, delete this file and score a run of the task where its data is."
+        f"{stored_rows.path}: has no groups {', '.join(missing)}, which task {task.name} has now: no breakdown by them. For "
+        "one, score the run where the unchanged data of the task is."
     )
     return task.model_copy(update={"groups": tuple(group for group in task.groups if group not in missing)})

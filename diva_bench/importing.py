@@ -205,7 +205,7 @@ class Importer:
     def keep(self, ready: Ready) -> Run:
         """Write the run and judge it."""
         matched, progress = ready.matched, self.progress
-        job = ready.job.settled(ready.options.output, progress)
+        job = ready.job.settled(ready.options.output)
         _report(ready, progress)
         with job.folder(ready.options.output) as folder:
             _write(folder, matched.responses, progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from command_line import call
 
 import diva_bench as db
-from diva_bench.errors import UnreadableRun
+from diva_bench.errors import UnreadableRun, UserError
 from diva_bench.runs import rows
 from diva_bench.runs.store import LONGEST, RunFolder, read_json
 from diva_bench.weights import assets
@@ -136,7 +137,9 @@ def test_a_run_that_was_killed_goes_on_by_the_rows_of_its_start(place: Path) -> 
     mini_task.write(specs, table=table)
     got = call(place, "run", "--path", "specs", "-m", "echo", "-t", "toy")
     assert got.returncode == 0
-    assert "the data at hand differ from the stored rows, which count: another cluster: 1 sample (q003)." in got.stderr
+    assert (
+        "differ from the stored rows in 1 of 6 samples (another cluster: q003). The stored rows are used." in got.stderr
+    )
     assert file.read_bytes() == written
     folder = RunFolder(next(path.parent for path in place.glob("results/*/echo-*/run.json")))
     assert folder.summary()["clusters"] == 3
@@ -145,7 +148,7 @@ def test_a_run_that_was_killed_goes_on_by_the_rows_of_its_start(place: Path) -> 
 # ---------------------------------------------------------------- stored rows and data at hand
 
 
-def test_what_differs_between_stored_rows_and_data_at_hand_is_said_and_the_stored_rows_count(place: Path) -> None:
+def test_what_differs_between_stored_rows_and_data_is_said_and_the_stored_rows_count(place: Path) -> None:
     specs = mini_task.write(place / "specs", count=6)
     call(place, "run", "--path", "specs", "-m", "echo", "-t", "toy")
     (run,) = (path.parent for path in place.glob("results/*/*/run.json"))
@@ -157,20 +160,49 @@ def test_what_differs_between_stored_rows_and_data_at_hand_is_said_and_the_store
     mini_task.write(specs, table=[*table[:2], *table[3:], table[2] | {"id": "new"}])
     got = call(place, "score", str(run), "--path", "specs")
     assert got.returncode == 0
-    for part in (
-        "missing from the data: 1 sample (q002)",
-        "not among the stored rows: 1 sample (new)",
-        "other sound: 1 sample (q000)",
-        "other references: 2 samples (q001, q003)",
-        "another transcript: 1 sample (q005)",
-        "other groups: 1 sample (q004)",
-    ):
-        assert part in got.stderr
+    assert (
+        "rows.jsonl: the data on this machine differ from the stored rows in 7 of 7 samples (missing from the data: q002; not "
+        "among the stored rows: new; other sound: q000; other references: q001, q003; another transcript: q005; other groups: "
+        "q004). The stored rows are used. Keep this file: these answers give no scores for the changed data. For those, "
+        "run the model again."
+    ) in got.stderr
     assert (run / "summary.json").read_bytes() == before
     (specs / "toy.jsonl").write_text("{}\n")
     got = call(place, "score", str(run), "--path", "specs")
     assert "the stored rows are scored; the data at hand cannot be compared with them" in got.stderr
     assert got.returncode == 0
+
+
+CHANGED: dict[str, tuple[dict[str, Any], bool]] = {
+    "other groups": ({"voice": "c"}, True),
+    "another cluster": ({"cluster": "new"}, True),
+    "other references": ({"answers": ["other"]}, False),
+    "another transcript": ({"text": "another question"}, False),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGED)
+def test_rows_are_only_to_be_deleted_where_that_brings_scores_by_the_data(
+    place: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    change, works = CHANGED[kind]
+    specs = mini_task.write(place / "specs", count=6)
+    call(place, "run", "--path", "specs", "-m", "echo", "-t", "toy")
+    (run,) = (path.parent for path in place.glob("results/*/*/run.json"))
+    mini_task.write(specs, table=[row | change for row in mini_task.rows(6)])
+    with caplog.at_level(logging.WARNING, "diva_bench"):
+        db.score(run, paths="specs")
+    (told,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert f"in 6 of 6 samples ({kind}: 6 samples, such as q000, q001, q002). The stored rows are used. " in told
+    assert ("delete this file" in told, "run the model again" in told) == (works, not works)
+    (run.parent / "rows.jsonl").unlink()
+    if works:
+        [again] = db.score(run, paths="specs")
+        assert again.summary.complete
+        assert db.load_runs("results")[0].summary.complete
+    else:
+        with pytest.raises(UserError, match="has changed since this run"):
+            db.score(run, paths="specs")
 
 
 def test_a_task_that_asks_otherwise_now_does_not_change_what_was_asked(place: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -185,8 +186,8 @@ def _needed(task: TaskSpec) -> list[str]:
 # ---------------------------------------------------------------- reading
 
 _REMEDY = (
-    "Restore the file from a copy; or delete it, and run `diva-bench score` on a run of the task where its data is: that "
-    "writes it again."
+    "Restore the file from a copy; or delete it, and run `diva-bench score` on a run of the task where its unchanged data "
+    "is: that writes it again."
 )
 
 
@@ -274,7 +275,8 @@ def _no_sound(ident: str) -> bytes:
 
 
 def differences(stored: Rows, data: Dataset) -> str:
-    """How the data at hand differ from the stored rows: what, and of how many samples; "" where they do not."""
+    """How the data on this machine differ from the stored rows: in how many samples, what, and how to use the data; "" where
+    they do not differ."""
     ours = {str(row[0]): row for row in stored.covered}
     theirs = {str(row[0]): row for row in data.covered}
     samples, here = {s.id: s for s in stored.samples}, {s.id: s for s in data.samples}
@@ -294,13 +296,25 @@ def differences(stored: Rows, data: Dataset) -> str:
         "other groups": lambda i: i in samples and i in here and _other(samples[i].groups, here[i].groups),
     }
     result |= {what: [ident for ident in both if differs(ident)] for what, differs in parts.items()}
-    return "; ".join(f"{what}: {_named(ids)}" for what, ids in result.items() if ids)
+    if not any(result.values()):
+        return ""
+    what = "; ".join(f"{name}: {_named(ids)}" for name, ids in result.items() if ids)
+    count, total = len({ident for ids in result.values() for ident in ids}), len(ours.keys() | theirs.keys())
+    return (
+        f"{stored.path}: the data on this machine differ from the stored rows in {count:,} of {total:,} samples ({what}). "
+        f"The stored rows are used. {_REFRESH if fingerprint_of(stored.covered) == data.fingerprint else _ASK_AGAIN}"
+    )
+
+
+_REFRESH = "To use the data instead, delete this file, and score all runs of the task again where these data are."
+"""The remedy where the model was asked the same: clusters and groups are in no fingerprint."""
+_ASK_AGAIN = "Keep this file: these answers give no scores for the changed data. For those, run the model again."
 
 
 def _named(ids: Sequence[str]) -> str:
-    """How many samples, and the first of them."""
-    more = ", ..." if len(ids) > _NAMED else ""
-    return f"{len(ids):,} sample{'s' if len(ids) > 1 else ''} ({', '.join(ids[:_NAMED])}{more})"
+    """The ids of a few samples; of many the first of them, and how many there are."""
+    first = ", ".join(ids[:_NAMED])
+    return f"{len(ids):,} samples, such as {first}" if len(ids) > _NAMED else first
 
 
 def _other(stored: Mapping[str, str], here: Mapping[str, str]) -> bool:
@@ -308,11 +322,9 @@ def _other(stored: Mapping[str, str], here: Mapping[str, str]) -> bool:
     return any(here.get(name, value) != value for name, value in stored.items())
 
 
-def settled(
-    task_folder: Path, record: Mapping[str, Any], task: TaskSpec, data: Dataset, note: Callable[[str], None]
-) -> Dataset:
+def settled(task_folder: Path, record: Mapping[str, Any], task: TaskSpec, data: Dataset) -> Dataset:
     """The data of a task that is about to be asked, with its rows stored. Where other runs of it have stored them, these count,
-    so that all runs are compared by one table; what differs is noted.
+    so that all runs are compared by one table; a difference is logged.
 
     Raises StoreError where they cannot be written, UnreadableRun where those that are there cannot be read.
     """
@@ -320,15 +332,11 @@ def settled(
     if stored_rows is None:
         keep(task_folder, record, task, data)
         return data
-    if differ := differences(stored_rows, data):
-        note(said(stored_rows, differ))
+    warn(differences(stored_rows, data))
     return stored_rows.joined(data)
 
 
-def said(stored_rows: Rows, differ: str) -> str:
-    """What is said of a difference."""
-    return (
-        f"{stored_rows.path}: the data at hand differ from the stored rows, which count: {differ}. To take the rows from "
-        f"the data, "
-        "delete this file and score the task's runs again."
-    )
+def warn(difference: str) -> None:
+    """Log a difference, if there is one: whoever changed the data expects other scores."""
+    if difference:
+        logging.getLogger("diva_bench").warning("%s", difference)

@@ -194,11 +194,10 @@ class Job:
         """Make the task's folder: StoreError where nothing can be written there."""
         RunFolder.reserve(results, self.task_at(results))
 
-    def settled(self, results: Path, progress: Progress) -> Job:
-        """The job with the rows of its task stored; where they are there, they count, and what differs is noted."""
+    def settled(self, results: Path) -> Job:
+        """The job with the rows of its task stored; where they are there, they count, and a difference is logged."""
         record = self.task_at(results)
-        folder_id = rows.settled(results / str(record["id"]), record, self.task, self.dataset, progress.note)
-        return replace(self, dataset=folder_id)
+        return replace(self, dataset=rows.settled(results / str(record["id"]), record, self.task, self.dataset))
 
     def folder(self, results: Path, shard: Shard | None = None) -> RunFolder:
         return RunFolder.create(results, self.task_at(results), self.run_at(results), shard)
