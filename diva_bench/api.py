@@ -182,8 +182,9 @@ def run(
 def load_runs(path: PathLike | Iterable[PathLike] = "results") -> Runs:
     """The runs on disk: `path` is a run's folder, a task's, a folder of runs such as "results", or several of them.
 
-    Raises UserError where there is no such folder; runs that cannot be read are left out, named in the log, and in
-    `unreadable` of what is returned.
+    Runs in a folder of runs that cannot be read are left out: a warning in the log names each, and `unreadable` of what is
+    returned has path and reason. Raises UserError where there is no such folder, and where `path` is the folder of a run
+    that cannot be read.
     """
     return loaded(_paths(path))
 
@@ -216,7 +217,9 @@ def score(
     made = [_only(task, TaskSpec, "tasks", "a Task, or a list of them") for task in _several(tasks, TaskSpec)]
     catalog, shown = Catalog(_paths(paths), made), _shown(progress)
     where, more, share = _data_folder(data_dir), _scorers(scorers), _truth(share_rows, "share_rows")
-    return Runs(evaluation.score(catalog, one.path, shown, more, where, share=share) for one in _runs(runs))
+    stored = _runs(runs)
+    scored = (evaluation.score(catalog, one.path, shown, more, where, share=share) for one in stored)
+    return Runs(scored, stored.unreadable)
 
 
 @_public
@@ -232,9 +235,10 @@ def compare(
     `metrics`: which; none: all of two runs, the primary one of more. `references`: group -> the value that its other
     values are compared with. Raises UserError for runs that were not asked the same, or are not complete.
     """
-    flat = list(_runs(runs))
+    flat = _runs(runs)
     if len(flat) < 2:
-        raise UserError(f"compare needs two runs or more, and got {len(flat)}: compare(run, other).")
+        left_out = "".join(f" Left out: {problem}" for problem in flat.unreadable)
+        raise UserError(f"compare needs two runs or more, and got {len(flat)}: compare(run, other).{left_out}")
     names = _listed(metrics, "metrics", "the name of a metric", (str,))
     values = _texts(references, "references", "group -> value")
     lineup = aligned.sheet(flat, Catalog(_paths(paths)), _shown(progress))

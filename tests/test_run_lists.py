@@ -14,6 +14,7 @@ import pytest
 from command_line import call
 
 import diva_bench as db
+from diva_bench.errors import UserError
 from diva_bench.runs import Run, Runs
 
 
@@ -56,6 +57,55 @@ def test_a_leaderboard_in_python_has_the_table_of_runs_that_cannot_be_read(place
     assert (len(runs), len(runs.unreadable)) == (3, 1)
     assert db.leaderboard(runs)[-1].title == tables[-1].title
     assert db.leaderboard([runs[0], *runs[1:]])[-1].title != tables[-1].title
+
+
+def bad_line(place: Path) -> tuple[Path, Path, str]:
+    """A run with a line of answers that is no JSON, another of its task, and what is said of the first."""
+    bad, ok = sorted(path.parent for path in Path("results").glob("toy-*/*/run.json"))
+    lines = (bad / "responses.jsonl").read_text().splitlines(keepends=True)
+    (bad / "responses.jsonl").write_text("".join(["{\n", *lines[1:]]))
+    return bad, ok, f"{bad}/responses.jsonl:1: is not valid JSON"
+
+
+def no_record(place: Path) -> tuple[Path, Path, str]:
+    """As `bad_line`, with a run that has lost its run.json."""
+    bad, ok = sorted(path.parent for path in Path("results").glob("toy-*/*/run.json"))
+    (bad / "run.json").unlink()
+    return bad, ok, f"{bad}: run.json is missing. Restore it from a copy"
+
+
+@pytest.mark.parametrize("damage", [bad_line, no_record])
+def test_a_run_given_by_name_that_cannot_be_read_is_an_error_in_python(place: Path, damage: Any) -> None:
+    bad, ok, said = damage(place)
+    for call_ in (
+        lambda: db.load_runs(bad),
+        lambda: db.score(bad),
+        lambda: db.compare(bad, ok),
+        lambda: db.compare(str(ok), str(bad)),
+        lambda: db.leaderboard([ok, bad]),
+        lambda: db.compare(bad.parent),
+    ):
+        with pytest.raises(UserError) as told:
+            call_()
+        assert said in str(told.value)
+
+
+@pytest.mark.parametrize("damage", [bad_line, no_record])
+def test_runs_of_a_folder_show_those_that_cannot_be_read(
+    place: Path, damage: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, _, said = damage(place)
+    runs = db.load_runs("results")
+    assert (len(runs), len(runs.unreadable)) == (3, 1)
+    assert runs.unreadable[0].startswith(said)
+    (record,) = (record for record in caplog.records if record.levelname == "WARNING")
+    assert said in record.getMessage()
+    assert f"unreadable=['{said}" in repr(runs)
+    assert said in runs._repr_html_()
+    assert "cannot be read, left out:" in str(runs)
+    again = db.score(runs, paths="specs")
+    assert (len(again), again.unreadable) == (3, runs.unreadable)
+    assert repr(Runs(runs)) == repr(list(runs))
 
 
 def test_a_board_of_runs_that_were_loaded_before_their_answers_changed_says_so(place: Path) -> None:

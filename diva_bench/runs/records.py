@@ -138,6 +138,11 @@ def summary_of(raw: dict[str, Any], file: Path) -> RunSummary:
 _OF_A_RUN = ("run.json", "summary.json", "responses*.jsonl")
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of one run: it has one of its files."""
+    return any(path.is_file() for name in _OF_A_RUN for path in folder.glob(name))
+
+
 def folders_in(place: Path) -> list[Path]:
     """The run folders in a folder of runs, in the order of their paths: on the first level below it that has one.
 

@@ -14,7 +14,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UnreadableRun, UserError
 from diva_bench.runs import asked, former, unchanged
 from diva_bench.runs import rows as rows_
-from diva_bench.runs.records import RunSummary, flag, folders_in, of_folder, summary_of
+from diva_bench.runs.records import RunSummary, flag, folders_in, is_run, of_folder, summary_of
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, read_json
 from diva_bench.scorers import cleaned
@@ -262,8 +262,8 @@ _ALWAYS = ("task", "model", "metric", "score", "n", "path")  # columns that no n
 
 
 class Runs(list[Run]):
-    """Runs, in the order that they were asked in or lie on disk. `unreadable`: what is wrong with each run that lies beside
-    them and cannot be read."""
+    """Runs, in the order that they were asked in or lie on disk. `unreadable`: path and reason of each run that lies beside
+    them and cannot be read, one text a run."""
 
     def __init__(self, runs: Iterable[Run] = (), unreadable: Iterable[str] = ()) -> None:
         super().__init__(runs)
@@ -315,11 +315,19 @@ class Runs(list[Run]):
     def to_latex(self) -> str:
         return self.table().to_latex()
 
+    def _shown(self) -> Table:
+        """The table, with the runs that cannot be read in its notes."""
+        table = self.table()
+        return replace(table, notes=[*table.notes, *(f"cannot be read, left out: {text}" for text in self.unreadable)])
+
+    def __repr__(self) -> str:
+        return f"Runs({super().__repr__()}, unreadable={self.unreadable!r})" if self.unreadable else super().__repr__()
+
     def __str__(self) -> str:
-        return str(self.table())
+        return str(self._shown())
 
     def _repr_html_(self) -> str:
-        return self.table()._repr_html_()
+        return self._shown()._repr_html_()
 
 
 def _records(run: Run) -> Iterator[dict[str, Any]]:
@@ -429,29 +437,36 @@ def load_runs(paths: Iterable[Path]) -> Runs:
     """The runs in folders, each a run's, a task's, one of runs, or one with such folders in it. A run with other answers than
     those that were scored is incomplete, and its reason says so.
 
-    A run that cannot be read is in `unreadable`, and named in the log. Raises StoreError where there is no such folder, and
-    UnreadableRun for the folder of a run that cannot be read.
+    A run in a folder of runs that cannot be read is in `unreadable`, and a warning in the log names it. Raises StoreError where
+    there is no such folder, and UnreadableRun for the folder of a run that cannot be read.
     """
     log, runs = logging.getLogger("diva_bench"), Runs()
     for path in paths:
         if not path.is_dir():
-            raise StoreError(f"{path}: no such folder. Give the folder that runs were written to (`output`).")
+            raise no_folder(path)
+        alone = is_run(path)
         here: list[Run] = []
         unreadable: list[str] = []
-        if (path / "run.json").is_file():
-            here.append(Run.open(path))
-        for folder in folders_in(path) if not here else ():
+        for folder in [path] if alone else folders_in(path):
             try:
                 run = Run.open(folder)
-                run.folder.check()
+                if not alone:
+                    run.folder.check()
                 here.append(run)
             except UnreadableRun as err:
                 unreadable.append(str(err))
         runs += _unchanged(here, path, unreadable)
+        if alone and unreadable:
+            raise UnreadableRun(unreadable[0])
         for problem in unreadable:
             log.warning("left out: %s", problem)
         runs.unreadable += unreadable
     return runs
+
+
+def no_folder(path: Path) -> StoreError:
+    """What to say of a folder of runs that does not exist."""
+    return StoreError(f"{path}: no such folder. Give the folder that runs were written to (`output`).")
 
 
 def _unchanged(runs: Sequence[Run], place: Path, unreadable: list[str]) -> Iterator[Run]:
