@@ -278,6 +278,8 @@ def leaderboard(
         summaries = [summary.admitted() for summary in summaries]
     between = aligned.ranks(summaries, Catalog(_paths(paths)), _shown(progress)) if ranks else {}
     tables = boards.overviews(summaries) if overview else boards.leaderboard(summaries, ranks=between)
+    if overview and not tables:
+        logging.getLogger("diva_bench").warning("%s", in_python(boards.no_overview(summaries)))
     return Tables([*tables, *unreadable_table(stored.unreadable)])
 
 

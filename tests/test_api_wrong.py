@@ -126,7 +126,7 @@ def test_every_argument_that_is_wrong_is_told_in_words(place: Path) -> None:
 
 def test_a_run_opens_from_a_path_alone(place: Path) -> None:
     assert message(db.Run.open, 5) == "Run.open: 5 (int) is not allowed. Allowed: the path of a run folder."
-    assert "nowhere: is no run folder" in message(db.Run.open, "nowhere")
+    assert "nowhere: no such folder" in message(db.Run.open, "nowhere")
 
 
 def test_a_resolved_model_that_is_wrong_is_told() -> None:

@@ -268,6 +268,19 @@ def test_runs_of_other_questions_are_refused_and_what_differs_is_said(results: P
     assert command(specs, *asked, "--output", "results").returncode == 0
     with pytest.raises(UserError, match=r"are not comparable: .*prompt 'Say \{what\}.' and 'Say nothing.'"):
         compare_runs([good, run_of(specs, "bad")], results)
+    changed = task.replace("Say {what}.", "Say it slowly, " * 9).replace("name: toy", "name: long")
+    (specs / "long.yaml").write_text(f"{changed}decode: {{max_new_tokens: 9}}\n")
+    asked = [word.replace("toy", "long") for word in asked]
+    assert command(specs, *asked, "--output", "others").returncode == 0
+    (other,) = (path.parent for path in specs.glob("others/*/*/run.json"))
+    with pytest.raises(UserError) as told:
+        compare_runs([good, other], results)
+    text = str(told.value)
+    assert "are not comparable: name 'toy' and 'long'; " in text
+    assert "; another prompt" in text
+    assert "decode.max_new_tokens 64 and 9" in text
+    assert "{" not in text
+    assert text.endswith(". Only runs of one task folder can be compared sample by sample.")
 
 
 def test_runs_judged_by_other_scorers_than_there_are_now_are_refused(results: Path, tmp_path: Path) -> None:
@@ -297,4 +310,4 @@ def test_wrong_options_are_named(results: Path, more: dict[str, Any], message: s
 def test_what_the_user_can_mend_has_exit_code_2(results: Path) -> None:
     done = command(results, "compare", str(run_of(results, "good")), "nowhere")
     assert done.returncode == 2
-    assert done.stderr.startswith("diva-bench: nowhere: is no run folder: it has none")
+    assert done.stderr.startswith("diva-bench: nowhere: no such folder. Give folders such as results/<task>/<run>")

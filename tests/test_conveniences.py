@@ -153,6 +153,11 @@ def test_an_overview_alone_is_tasks_by_models(run: Command) -> None:
     ask(run, task="toy")
     assert "no overview" in (few := run("leaderboard", "--overview")).stderr
     assert few.returncode == 1
+    ask(run, "--limit", "4", task="other")
+    why = run("leaderboard", "--overview")
+    assert why.returncode == 1
+    assert "at least two tasks of one edition. Runs with --limit, --audio, another prompt or other" in why.stderr
+    assert "2 of these 4 runs are such runs." in why.stderr
     ask(run)
     shown = run("leaderboard", "--overview", "--format", "json")
     [table] = json.loads(shown.stdout)

@@ -162,6 +162,20 @@ def test_why_runs_cannot_be_compared_is_told_in_words(place: Path) -> None:
 # ---------------------------------------------------------------- lists and frames
 
 
+def test_remarks_are_shown_at_every_width_and_date_and_settings_go_first(place: Path) -> None:
+    (file,) = place.glob("results/toy-*/rows.jsonl")
+    file.write_text(file.read_text().replace("q001", "q0001", 1))
+    for columns in ("80", "120", "160"):
+        shown = " ".join(call(place, "list", "runs", "results", COLUMNS=columns).stdout.split())
+        assert "remarks" in shown.partition("not shown at this width")[0], columns
+        assert "ranked:" in shown, columns
+    table = db.load_runs("results").table()
+    optional = [column.name for column in table.columns if column.optional]
+    assert optional == ["edition", "limit", "date", "settings", "errors", "seed", "samples/s"]
+    plain = Runs().table()
+    assert {c.name for c in plain.columns if c.optional} > {"remarks", "errors"}, "nothing to say in them"
+
+
 def test_a_part_of_the_runs_is_runs(place: Path) -> None:
     runs = db.load_runs("results")
     assert type(runs[0:2]) is Runs

@@ -55,6 +55,51 @@ def test_a_folder_that_is_no_run_is_called_so_as_it_was_typed(judged: Path, comm
     assert "task.json" not in got.stderr
 
 
+NOWHERE = [
+    ("score", "x"),
+    ("diagnose", "x"),
+    ("compare", "x", "x/y"),
+    ("leaderboard", "x"),
+    ("list", "runs", "x"),
+    ("trio", "x"),
+]
+
+
+@pytest.mark.parametrize("command", NOWHERE)
+def test_a_folder_that_does_not_exist_is_called_so_by_every_command(judged: Path, command: tuple[str, ...]) -> None:
+    got = call(judged, *command)
+    assert got.returncode == 2
+    assert got.stderr.startswith("diva-bench: x: no such folder. Give ")
+
+
+def test_a_task_that_is_not_known_is_told_once_for_all_of_its_runs(judged: Path) -> None:
+    assert call(judged, "run", "--path", "specs", "-m", "majority", "-t", "toy").returncode == 0
+    runs = sorted(path.parent.relative_to(judged) for path in judged.glob("results/*/*/run.json"))
+    for file in judged.glob("results/*/rows.jsonl"):
+        file.unlink()
+    got = call(judged, "score", "results")
+    assert got.returncode == 1
+    assert got.stderr.count("unknown task 'toy'") == 1
+    assert f"not scored: {runs[0]}, {runs[1]}: unknown task 'toy'" in got.stderr
+
+
+def test_data_that_differ_are_told_once_for_all_runs_of_a_task(judged: Path) -> None:
+    assert call(judged, "run", "--path", "specs", "-m", "majority", "-t", "toy").returncode == 0
+    mini_task.write(judged / "specs", table=[row | {"voice": "c"} for row in mini_task.rows(6)])
+    got = call(judged, "score", "results", "--path", "specs")
+    assert got.returncode == 0
+    assert got.stderr.count("differ from the stored rows in 6 of 6 samples (other groups: 6 samples, such as") == 1
+
+
+def test_edited_rows_are_told_once_for_all_runs_of_a_task(judged: Path) -> None:
+    assert call(judged, "run", "--path", "specs", "-m", "majority", "-t", "toy").returncode == 0
+    (file,) = judged.glob("results/*/rows.jsonl")
+    file.write_text(file.read_text().replace("q001", "q0001", 1))
+    got = call(judged, "score", "results")
+    assert got.returncode == 1
+    assert got.stdout.count("rows.jsonl: its rows were edited") == 1
+
+
 @pytest.mark.parametrize("command", ["score", "diagnose"])
 def test_a_run_without_its_tasks_record_is_told_by_the_path_that_was_typed(judged: Path, command: str) -> None:
     (run,) = (path.parent.relative_to(judged) for path in judged.glob("results/*/*/run.json"))

@@ -12,7 +12,7 @@ from diva_bench.cli.stored import stored_runs
 from diva_bench.cli.streams import say
 from diva_bench.errors import OtherQuestion, SpecError, StoreError, UnreadableRun, UserError
 from diva_bench.evaluation import score
-from diva_bench.report.leaderboard import leaderboard, overviews, page
+from diva_bench.report.leaderboard import leaderboard, no_overview, overviews, page
 from diva_bench.report.prompts import families, spread_table
 from diva_bench.report.runs import results_table, unreadable_table
 from diva_bench.runs import aligned
@@ -39,6 +39,7 @@ def score_command(
     catalog, progress, more = Catalog(paths), Terminal(), more_scorers(scorers)
     finished: list[Run] = []
     unreadable: list[str] = []
+    problems: dict[str, list[Path]] = {}  # a task that is not known is one problem of all its runs
     changed = False
     inside = [folder for path in runs for folder in ([] if (path / "run.json").is_file() else folders_in(path))]
     runs = [folder for path in runs for folder in (inside_of(path, inside) or [path])]
@@ -56,12 +57,14 @@ def score_command(
         except UserError as err:
             if path not in inside:
                 raise
-            progress.note(f"not scored: {err}")
-            changed = True
+            problems.setdefault(str(err), []).append(path)
+    for problem, places in problems.items():
+        named = [str(place) for place in places if str(place) not in problem]
+        progress.note(f"not scored: {': '.join([', '.join(named), problem] if named else [problem])}")
     shown = [results_table(finished), *([metrics_table(finished)] if more else [])] if finished else []
     print_tables([*shown, *unreadable_table(unreadable)])
     whole = all(run.summary.complete and not (run.summary.unjudged or run.summary.lost) for run in finished)
-    return 0 if whole and not (unreadable or changed) else 1
+    return 0 if whole and not (unreadable or changed or problems) else 1
 
 
 def inside_of(place: Path, folders: Sequence[Path]) -> list[Path]:
@@ -154,7 +157,7 @@ def leaderboard_command(
         spread = families(Run(s.folder, s) for s in summaries)
         tables += [spread_table(spread)] if spread else []
     if not tables and not unreadable:
-        say("no overview: it needs complete runs of at least two tasks of one edition.", error=True)
+        say(no_overview(summaries), error=True)
         return 1
     tables += unreadable_table(unreadable)
     one = Runs(Run(s.folder, s) for s in summaries).table(

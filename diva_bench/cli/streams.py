@@ -46,10 +46,17 @@ def say_json(value: Any) -> None:
 
 
 class _Notes(logging.Handler):
-    """What the library logs, on the terminal."""
+    """What the library logs, on the terminal; the same text once, since what is wrong with a task is so in all its runs."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record), error=True)
+        text = self.format(record)
+        if text not in self._said:
+            self._said.add(text)
+            say(text, error=True)
 
 
 @contextlib.contextmanager

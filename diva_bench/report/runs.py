@@ -38,8 +38,8 @@ def results_table(runs: Sequence[Run]) -> Table:
 
 
 def unreadable_table(problems: Sequence[str]) -> list[Table]:
-    """What is wrong with each run that cannot be read; no table where all can."""
-    rows: list[list[Cell]] = [[problem] for problem in problems]
+    """What is wrong with the runs that cannot be read, once where it is so in several; no table where all can be read."""
+    rows: list[list[Cell]] = [[problem] for problem in dict.fromkeys(problems)]
     return [Table("runs that cannot be read, in no table", [Column("what is wrong")], rows)] if rows else []
 
 

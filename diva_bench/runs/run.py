@@ -258,7 +258,8 @@ _RECORD = (
     *("settings", "complete", "remarks", "path"),
 )
 """What `Runs.records` says of a run."""
-_ALWAYS = ("task", "model", "metric", "score", "n", "path")  # columns that no narrow terminal leaves out, nor errors
+_ALWAYS = ("task", "model", "metric", "score", "n", "path")
+"""Columns that no narrow terminal leaves out; nor are errors and remarks left out, where there are any."""
 
 
 class Runs(list[Run]):
@@ -300,7 +301,7 @@ class Runs(list[Run]):
             date = record["date"][:16].replace("T", " ")  # to the minute, UTC
             cells = {**record, "score": None if value is None else Score(value, low, high), "date": date}
             rows.append([cells[name] for name in _COLUMNS])
-        shown = (*_ALWAYS, *(["errors"] if any(run.summary.errors for run in self) else []))
+        shown = (*_ALWAYS, *(name for name in ("errors", "remarks") if any(row[_COLUMNS.index(name)] for row in rows)))
         columns = [Column(name, optional=name not in shown) for name in _COLUMNS]
         return Table(
             "runs", columns, rows, ["score [95 % interval]; the first metric of a run is the task's primary one"]
@@ -396,17 +397,29 @@ def asked_otherwise(run: Run, other: Run) -> str:
     if former.is_former(first) != former.is_former(second):
         return former.moved(run.path if former.is_former(first) else other.path)
     keys = ["name", *(key for key in first if key not in ("id", "hash", "name"))]
-    differ = [_difference(key, first.get(key), second.get(key)) for key in keys if first.get(key) != second.get(key)]
+    differ = [text for key in keys for text in _differences(key, first.get(key), second.get(key))]
     return (
-        f"{run.path} and {other.path} are not comparable: {'; '.join(differ)[:300]}. Only runs of one task folder can be "
+        f"{run.path} and {other.path} are not comparable: {'; '.join(differ)}. Only runs of one task folder can be "
         "compared sample by sample."
     )
 
 
-def _difference(key: str, ours: object, theirs: object) -> str:
-    if key == "fingerprint":  # a hash tells nobody what to do
-        return "the data (other clips or references, or one run had labels without audio)"
-    return f"{key} {ours!r} and {theirs!r}"
+_SHORT = 40  # characters of a value that a message quotes
+
+
+def _differences(key: str, ours: object, theirs: object) -> Iterator[str]:
+    """What differs between two values in a task.json, by its keys; both values where they are short."""
+    if ours == theirs:
+        return
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        for inner in dict.fromkeys([*ours, *theirs]):
+            yield from _differences(f"{key}.{inner}", ours.get(inner), theirs.get(inner))
+    elif key == "fingerprint":  # a hash tells nobody what to do
+        yield "the data (other clips or references, or one run had labels without audio)"
+    elif max(len(repr(ours)), len(repr(theirs))) > _SHORT:
+        yield f"another {key}"
+    else:
+        yield f"{key} {ours!r} and {theirs!r}"
 
 
 def scored_otherwise(run: Run, other: Run) -> str:

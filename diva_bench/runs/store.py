@@ -266,7 +266,9 @@ class RunFolder:
         if self._records is not None:
             return
         if not any(path.is_file() for name in _OF_A_RUN for path in self.path.glob(name)):
-            raise UnreadableRun(f"{self.path}: is no run folder: it has none of a run's files. {expected(self.path)}")
+            there = self.path.is_dir() or "*" in str(self.path)
+            what = "is no run folder: it has none of a run's files" if there else "no such folder"
+            raise UnreadableRun(f"{self.path}: {what}. {expected(self.path)}")
         run, above = read_json(self.path / "run.json"), self.above
         task = read_json(above / "task.json")
         schemas.checked(TaskRecord, task, str(above / "task.json"), _AWAY)
