@@ -98,6 +98,9 @@ def test_edited_rows_are_told_once_for_all_runs_of_a_task(judged: Path) -> None:
     got = call(judged, "score", "results")
     assert got.returncode == 1
     assert got.stdout.count("rows.jsonl: its rows were edited") == 1
+    got = call(judged, "diagnose", *(str(path.parent) for path in judged.glob("results/*/*/run.json")))
+    assert got.returncode == 2
+    assert got.stderr.count("rows.jsonl: its rows were edited") == 1
 
 
 @pytest.mark.parametrize("command", ["score", "diagnose"])

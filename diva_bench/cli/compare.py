@@ -78,7 +78,7 @@ def _readable(paths: Sequence[Path]) -> Runs:
         except UnreadableRun as err:
             runs.unreadable.append(str(err))
     if runs.unreadable and len(runs) < 2:
-        raise UnreadableRun("\n".join(runs.unreadable))
+        raise UnreadableRun("\n".join(dict.fromkeys(runs.unreadable)))
     return runs
 
 

@@ -45,6 +45,7 @@ def diagnose_command(
             patients.append(_patient(job, folder, names[folder.place], catalog))
         except UnreadableRun as err:
             unreadable.append(str(err))
+    unreadable = list(dict.fromkeys(unreadable))  # what is wrong with a task is so in all of its runs
     if not patients:
         raise UnreadableRun("\n".join(unreadable))
     for problem in unreadable:
