@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -29,3 +30,19 @@ def test_ci_and_configuration_name_no_machine_path_and_no_registry_host() -> Non
     for name in (".ci/run", "constraints.txt", "pyproject.toml", "hatch_build.py"):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert not re.search(r"https?://|--index-url|/home/|/root/|/work/|/tmp/|/opt/", text), name
+
+
+def test_the_output_in_the_readme_is_that_of_the_published_runs() -> None:
+    block = (
+        (ROOT / "README.md")
+        .read_text(encoding="utf-8")
+        .partition("<!-- output:begin -->")[2]
+        .partition("<!-- output:end -->")[0]
+    )
+    rows = re.findall(r"^(\S+) +(\S+) +(\S+) +([\d.]+ \[[\d.]+, [\d.]+\]) +(\d+) ", block, re.MULTILINE)
+    assert len(rows) == 3
+    for task, model, metric, score, n in rows:
+        (path,) = ROOT.glob(f"results/mini/{task}-??????/{model}-??????/summary.json")
+        entry = json.loads(path.read_text(encoding="utf-8"))["metrics"][metric]
+        value, low, high = (f"{entry[name]:.1f}" for name in ("value", "low", "high"))
+        assert (score, int(n)) == (f"{value} [{low}, {high}]", entry["n"]), task

@@ -135,9 +135,9 @@ def kl_divergence(
 
     def part(ours: Tensor, theirs: Tensor) -> Tensor:
         with torch.no_grad():
-            teacher_logits = torch.log_softmax((theirs @ output.T).float() / temperature, -1)
-        student_logits = torch.log_softmax((ours @ output.T).float() / temperature, -1)
-        return torch.nn.functional.kl_div(student_logits, teacher_logits, reduction="sum", log_target=True)
+            teacher_logs = torch.log_softmax((theirs @ output.T).float() / temperature, -1)
+        student_logs = torch.log_softmax((ours @ output.T).float() / temperature, -1)
+        return torch.nn.functional.kl_div(student_logs, teacher_logs, reduction="sum", log_target=True)
 
     total = student.new_zeros((), dtype=torch.float32)
     for ours, theirs in zip(torch.split(student, chunk), torch.split(teacher, chunk), strict=True):

@@ -30,7 +30,7 @@ class Vocabulary(nn.Module):
 
     @torch.no_grad()
     def start(self, embeddings: Tensor, token_ids: Tensor, sharpness: float) -> None:
-        """embeddings (V, E); known: ids of the tokens that training texts have; `sharpness`: as TrainConfig has it."""
+        """embeddings (V, E); token_ids: ids of the tokens that training texts have; `sharpness`: as TrainConfig has it."""
         some = embeddings[token_ids].float().cpu()  # (n, E)
         spread = (some - some.mean(0)).square().sum(1).mean()
         self.blank.copy_(embeddings.mean(0, dtype=torch.float32).cpu())

@@ -66,9 +66,8 @@ def batch_of(step: int, clips: Clips, train: list[int], config: TrainConfig) -> 
     rest = [i for i in train if clips.items[i].source != 0] if first else train
     few = min(max(config.every_batch, size - len(rest)), len(first), size)
     parts = [(some, count) for some, count in ((first, few), (rest, size - few)) if count]
-    pool = min(
-        8, *(len(some) // count for some, count in parts)
-    )  # batches' worth of random clips: one of them is taken
+    # batches' worth of random clips: one of them is taken
+    pool = min(8, *(len(some) // count for some, count in parts))
     draws = random.Random(f"{config.seed}-{step}")
     rng = random.Random(f"{config.seed}-{step}-at")
     # of like lengths; whole batches side by side, so that the shortest and the longest clips are drawn as often as any
