@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-from diva_bench import evaluation, importing, provenance
+from diva_bench import evaluation, importing, provenance, rescoring
 from diva_bench.catalog import Catalog
 from diva_bench.data.place import data_folder
 from diva_bench.errors import UserError, nearest
@@ -218,7 +218,7 @@ def score(
     catalog, shown = Catalog(_paths(paths), made), _shown(progress)
     where, more, share = _data_folder(data_dir), _scorers(scorers), _truth(share_rows, "share_rows")
     stored = _runs(runs)
-    scored = (evaluation.score(catalog, one.path, shown, more, where, share=share) for one in stored)
+    scored = (rescoring.score(catalog, one.path, shown, more, where, share=share) for one in stored)
     return Runs(scored, stored.unreadable)
 
 

@@ -1,9 +1,8 @@
-"""What `diva_bench.run` and `diva-bench run` do: resolve, check, fetch, ask, score. And what `score` does with stored runs.
+"""What `diva_bench.run` and `diva-bench run` do: resolve, check, fetch, ask, score.
 
 prepare   models and tasks -> Jobs: specs valid, data read, scorers built, model and task compatible; nothing is written
 ready     the run folders are made, devices checked, weights fetched
 run_jobs  every Job is asked what has no answer yet, then scored
-score     a stored run is scored again; its model is not asked
 
 Nothing here prints or ends the process: a mistake of the user is a UserError, news goes to a Progress.
 """
@@ -24,18 +23,16 @@ from pydantic import ValidationError
 from diva_bench import data, provenance
 from diva_bench.audio import perturbations
 from diva_bench.catalog import Catalog
-from diva_bench.data.place import data_folder, locate
+from diva_bench.data.place import data_folder
 from diva_bench.decoding import chat
 from diva_bench.editions import Editions, choose
-from diva_bench.errors import OtherQuestion, SpecError, StoreError, UnknownName, UserError
-from diva_bench.predictions import imported
-from diva_bench.runs import former, rows, runner, scoring
-from diva_bench.runs.asked import changed, of_catalog, recorded, task_of
+from diva_bench.errors import SpecError, UserError
+from diva_bench.runs import runner, scoring
 from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.scorers import offered
-from diva_bench.specs import IN_MEMORY, MEMORY, Json, ModelSpec, Runtime, TaskSpec, prompt
+from diva_bench.specs import IN_MEMORY, Json, ModelSpec, Runtime, TaskSpec, prompt
 from diva_bench.specs.problems import words
 from diva_bench.types import Adapter, Progress, Sample
 from diva_bench.weights import assets
@@ -469,174 +466,3 @@ def _number(environment: Mapping[str, str], name: str, default: int) -> int:
     if text and not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 10):
         raise UserError(f"the environment variable {name} is {text!r}, not a number. {_LAUNCH}")
     return int(text or default)
-
-
-# ---------------------------------------------------------------- stored runs
-
-
-def score(
-    catalog: Catalog,
-    path: Path,
-    progress: Progress,
-    more: Mapping[str, Json] | None = None,
-    data_dir: Path | None = None,
-    *,
-    share: bool = False,
-) -> Run:
-    """Measure, reduce and store again what the answers of a run are worth. `more`: scorers beside the task's own, this time.
-    `share`: store the rows of the task among the results even if its data is licensed.
-
-    The task and the rows that are stored with the run count; where the task or the data on this machine differ, that is
-    noted. Raises OtherQuestion where no rows are stored, and the task or its data have changed since the run was asked;
-    UnreadableRun where the run's files do not hold what they must.
-    """
-    folder = RunFolder(path)
-    folder.timing()  # unreadable lines are told before anything is written
-    job = job_of(catalog, folder, progress, more, data_dir, look=True)
-    if imported.needs_data(folder.record()):
-        offered.check_primary(job.task, job.scorers, job.samples[: offered.ENOUGH])
-    with folder:
-        rows.keep(folder.above, folder.task_record(), job.task, job.dataset, share=share)
-        return Run.of(path, scoring.score(job, folder, progress), job)
-
-
-def job_of(
-    catalog: Catalog,
-    folder: RunFolder,
-    progress: Progress,
-    more: Mapping[str, Json] | None = None,
-    data_dir: Path | None = None,
-    *,
-    look: bool = False,
-) -> Job:
-    """The Job a stored run came from, with the scorers the catalog has now, and `more` of them.
-
-    By the stored rows, where there are some; `look`: the data on this machine is then read, too, for columns and groups
-    that are not stored, and what differs is noted. Raises StoreError where none are stored, and the task or its data have
-    changed since, in anything that would have changed the question.
-    """
-    task_record = folder.task_record()
-    if former.is_former(task_record):
-        raise StoreError(former.moved(folder.path))
-    stored_rows = rows.load(folder.above, task_record)
-    if stored_rows is not None:
-        return _stored(catalog, folder, stored_rows, progress, more, data_dir if look else None, look)
-    job = stored_job(catalog, folder, progress, more, data_dir)
-    if job.task_record["hash"] != task_record["hash"]:
-        changed = sorted(k for k, v in job.task_record.items() if k not in ("id", "hash") and task_record.get(k) != v)
-        raise OtherQuestion(
-            f"{folder.path}: task {job.task.name} has changed since this run ({', '.join(changed)}); "
-            "answers to another question cannot be scored. Run the model again."
-        )
-    return job
-
-
-def stored_job(
-    catalog: Catalog,
-    folder: RunFolder,
-    progress: Progress,
-    more: Mapping[str, Json] | None = None,
-    data_dir: Path | None = None,
-) -> Job:
-    """The model of a stored run, and its task and data as they are now: `job_of` without the check that they are still
-    what was asked."""
-    task = task_of(folder, catalog)
-    return _job(catalog, folder, task, _data_of(folder, task, progress, data_dir), more)
-
-
-def _data_of(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: Path | None) -> data.Dataset:
-    """The data of a stored run's task as it is now."""
-    if imported.is_imported(folder.record()):
-        return imported.dataset_of(folder.record(), folder.responses, task, progress, data_dir)
-    partial = "partial" in folder.task_record()
-    return data.load(task, assets.cache_folder(), progress, data_dir=data_dir, allow_partial=partial)
-
-
-def _job(
-    catalog: Catalog, folder: RunFolder, task: TaskSpec, dataset: data.Dataset, more: Mapping[str, Json] | None
-) -> Job:
-    record = folder.record()
-    if twice := sorted(set(more or ()) & set(task.scorers)):
-        raise SpecError(
-            f"task {task.name} has scorer {twice[0]} of its own, and its metrics have one name: change its settings in the "
-            "task's YAML (of which a copy under another name may be given with --path)."
-        )
-    task = task.model_copy(update={"scorers": {**task.scorers, **(more or {})}})
-    return Job(
-        task=task,
-        model=ModelSpec.model_validate(record["model"]),
-        dataset=dataset,
-        scorers=catalog.scorers(task, lenient=True),
-        accepts=frozenset({"audio"}),
-        adapter_version=record["adapter_version"],
-        limit=record["limit"],
-        seed=record["seed"],
-        control=perturbations.of_record(folder.task_record().get("audio")),
-        frame=record.get("frame"),
-    )
-
-
-# ---------------------------------------------------------------- stored rows
-
-
-def _stored(
-    catalog: Catalog,
-    folder: RunFolder,
-    stored_rows: rows.Rows,
-    progress: Progress,
-    more: Mapping[str, Json] | None,
-    data_dir: Path | None,
-    look: bool,
-) -> Job:
-    """The Job of a run by the rows that are stored with it."""
-    task_record, record = folder.task_record(), folder.record()
-    dataset = stored_rows.dataset(task_record, record)
-    try:
-        task = of_catalog(folder, catalog)
-    except UserError as err:  # no YAML of it here, so that nobody can say where its data would be
-        if not isinstance(err, UnknownName):
-            progress.note(f"{folder.path}: the task that is stored with the run counts: {err}")
-        task, look = recorded(record), False
-    if differ := changed(task, task_record):
-        progress.note(
-            f"{folder.path}: task {task.name} has changed since this run ({', '.join(differ)}); the task that is stored "
-            "with the run counts."
-        )
-        task = recorded(record)
-    elif look and (here := _at_hand(folder, task, progress, data_dir)) is not None:
-        rows.warn(difference := rows.differences(stored_rows, here))
-        dataset = replace(dataset, samples=dataset.samples if difference else stored_rows.joined(here).samples)
-    task = _with_groups(task, dataset, stored_rows, progress)
-    job = _job(catalog, folder, task, dataset, more)
-    if job.task_record["hash"] != task_record["hash"]:
-        raise OtherQuestion(
-            f"{folder.path}: its task.json and the rows in {stored_rows.path} do not give the hash of what was asked. "
-            f"Restore both "
-            "from a copy, or run the model again."
-        )
-    return job
-
-
-def _at_hand(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: Path | None) -> data.Dataset | None:
-    """The data of a task, where it is on this machine; what is wrong with data that is there is noted."""
-    try:
-        return _data_of(folder, task, progress, data_dir)
-    except UserError as err:
-        place = locate(task, data_dir) if task.data.source != MEMORY else None
-        if place is not None and place.exists():
-            progress.note(
-                f"{folder.path}: the stored rows are scored; the data at hand cannot be compared with them: {err}"
-            )
-        return None
-
-
-def _with_groups(task: TaskSpec, dataset: data.Dataset, stored_rows: rows.Rows, progress: Progress) -> TaskSpec:
-    """The task, broken down by the groups that its samples have."""
-    missing = [group for group in task.groups if any(group not in sample.groups for sample in dataset.samples)]
-    if not missing:
-        return task
-    progress.note(
-        f"{stored_rows.path}: has no groups {', '.join(missing)}, which task {task.name} has now: no breakdown by them. For "
-        "one, score the run where the unchanged data of the task is."
-    )
-    return task.model_copy(update={"groups": tuple(group for group in task.groups if group not in missing)})

@@ -349,7 +349,7 @@ def test_the_published_mini_runs_of_heysquad_show_no_sign() -> None:
     from diva_bench.catalog import Catalog
     from diva_bench.cli.diagnose import _labels, _patient
     from diva_bench.cli.progress import Terminal
-    from diva_bench.evaluation import job_of
+    from diva_bench.rescoring import job_of
     from diva_bench.runs.store import RunFolder
 
     paths = [p for m in ("diva", "cascade", "oracle") for p in (ROOT / "results/mini").glob(f"heysquad-*/{m}-*")]

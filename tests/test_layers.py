@@ -21,7 +21,7 @@ LEVELS = (  # lowest first; "x.*" is the package x and all in it
     ("catalog",),
     ("predictions.*",),
     ("runs.*", "training.*"),
-    ("editions", "evaluation", "importing", "hear", "migration", "scorer_weights", "validation"),
+    ("editions", "evaluation", "rescoring", "importing", "hear", "migration", "scorer_weights", "validation"),
     ("report.*", "study.*"),
     ("api",),
     ("cli.*", "__main__"),
