@@ -19,10 +19,12 @@ from diva_bench.cli.options import (
     Device,
     Dtype,
     Edition,
+    EditionOfModels,
     Format,
     Limit,
     ModelEdition,
     Models,
+    NumberFormat,
     OnlyTasks,
     Paths,
     Report,
@@ -508,14 +510,9 @@ def hear(
         ),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the replies to this CSV file.")] = None,
-    edition: Annotated[
-        Literal["full", "mini", "nano"] | None,
-        typer.Option("--model-edition", "--edition", help="Edition of the models (default: mini if the model has it)."),
-    ] = None,
+    edition: EditionOfModels = None,
     device: Device = None,
-    dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"] | None, typer.Option(help="Number format (default: the model's).")
-    ] = None,
+    dtype: NumberFormat = None,
     format: Format = "rich",
     path: Paths = None,
 ) -> None:

@@ -85,6 +85,10 @@ ModelEdition = Annotated[
         help="Edition of the models (default: the edition of the data if the model has it, else mini).",
     ),
 ]
+EditionOfModels = Annotated[
+    Literal["full", "mini", "nano"] | None,
+    typer.Option("--model-edition", "--edition", help="Edition of the models (default: mini if the model has it)."),
+]
 Results = Annotated[Path, typer.Option("--output", "-o", help="Folder of runs.")]
 Limit = Annotated[
     int | None,
@@ -94,6 +98,9 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 (defau
 Dtype = Annotated[
     Literal["float32", "bfloat16", "float16"] | None,
     typer.Option(help="Number format; part of a run's identity (default: the model's)."),
+]
+NumberFormat = Annotated[
+    Literal["float32", "bfloat16", "float16"] | None, typer.Option(help="Number format (default: the model's).")
 ]
 DataDir = Annotated[
     Path | None,
