@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-from diva_bench import evaluation, importing, provenance, rescoring
+from diva_bench import provenance
 from diva_bench.catalog import Catalog
 from diva_bench.data.place import data_folder
 from diva_bench.errors import UserError, nearest
-from diva_bench.evaluation import Settings
+from diva_bench.evaluation import importing, jobs, rescoring
+from diva_bench.evaluation.jobs import Settings
 from diva_bench.predictions import FORMATS, imported
 from diva_bench.report import leaderboard as boards
 from diva_bench.report.compare import chosen, differences_table, groups_tables, scores_table, tests_table
@@ -170,9 +171,9 @@ def run(
     )
     shown, catalog = _shown(progress), Catalog(_paths(paths))
     command = provenance.without_folders(f"diva_bench.run({_names(specs[0])}, {_names(specs[1])}{settings.changed()})")
-    jobs = evaluation.prepare(catalog, *specs, settings, shown, command=command)
-    jobs = evaluation.ready(catalog, jobs, settings.output, shown)
-    runs = Runs(evaluation.run_jobs(catalog, jobs, settings.output, shown) or ())
+    planned = jobs.prepare(catalog, *specs, settings, shown, command=command)
+    planned = jobs.ready(catalog, planned, settings.output, shown)
+    runs = Runs(jobs.run_jobs(catalog, planned, settings.output, shown) or ())
     for text in failures(runs):
         logging.getLogger("diva_bench").warning("%s", in_python(text))
     return runs
@@ -362,7 +363,7 @@ _PARTS = ("name", "version", "accepts", "generate")
 _ACCEPTS = ("audio", "text", "choices", "prior", "speaker")
 
 
-def _models(value: Any) -> list[evaluation.ModelLike]:
+def _models(value: Any) -> list[jobs.ModelLike]:
     one = isinstance(value, str | os.PathLike | ModelSpec) or any(
         hasattr(value, part) for part in ("generate", "accepts")
     )
@@ -370,7 +371,7 @@ def _models(value: Any) -> list[evaluation.ModelLike]:
     return [_model(model) for model in every]
 
 
-def _model(model: Any) -> evaluation.ModelLike:
+def _model(model: Any) -> jobs.ModelLike:
     if isinstance(model, str | os.PathLike):
         return os.fspath(model)
     if isinstance(model, ModelSpec):
@@ -397,8 +398,8 @@ def _model(model: Any) -> evaluation.ModelLike:
     return cast(Adapter, model)
 
 
-def _tasks(value: Any) -> list[evaluation.TaskLike]:
-    tasks: list[evaluation.TaskLike] = []
+def _tasks(value: Any) -> list[jobs.TaskLike]:
+    tasks: list[jobs.TaskLike] = []
     every = [value] if isinstance(value, str | os.PathLike | TaskSpec) else _iterated(value, "tasks", _TASK)
     for task in every:
         if not isinstance(task, str | os.PathLike | TaskSpec):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from diva_bench.cli.import_ import import_all
-from diva_bench.importing import Import
+from diva_bench.evaluation.importing import Import
 from diva_bench.runs.store import RunFolder
 
 QA = """\

@@ -18,9 +18,9 @@ from test_run import _until_growing, command, environment, only
 from diva_bench.audio import perturbations
 from diva_bench.catalog import Catalog
 from diva_bench.errors import ClipError
-from diva_bench.evaluation import Settings, prepare
+from diva_bench.evaluation.jobs import Settings, prepare
+from diva_bench.evaluation.rescoring import job_of, stored_job
 from diva_bench.report.leaderboard import leaderboard
-from diva_bench.rescoring import job_of, stored_job
 from diva_bench.runs import runner
 from diva_bench.runs.former import is_former
 from diva_bench.runs.records import summary_of

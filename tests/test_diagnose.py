@@ -321,7 +321,7 @@ def test_programs_get_every_sign_with_its_numbers() -> None:
 def test_the_command_reads_runs_on_disk_and_needs_no_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from diva_bench.cli.diagnose import diagnose_command
     from diva_bench.cli.run import run_command
-    from diva_bench.evaluation import Settings
+    from diva_bench.evaluation.jobs import Settings
 
     monkeypatch.setenv("DIVA_BENCH_CACHE", str(tmp_path / "cache"))
     toy = mini_task.write(tmp_path / "toy", count=6)
@@ -349,7 +349,7 @@ def test_the_published_mini_runs_of_heysquad_show_no_sign() -> None:
     from diva_bench.catalog import Catalog
     from diva_bench.cli.diagnose import _labels, _patient
     from diva_bench.cli.progress import Terminal
-    from diva_bench.rescoring import job_of
+    from diva_bench.evaluation.rescoring import job_of
     from diva_bench.runs.store import RunFolder
 
     paths = [p for m in ("diva", "cascade", "oracle") for p in (ROOT / "results/mini").glob(f"heysquad-*/{m}-*")]

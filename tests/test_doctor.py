@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from scoring import sample, task
 
-from diva_bench import doctor, provenance
+from diva_bench import provenance
+from diva_bench.evaluation import doctor
 from diva_bench.types import Request, Response, Silent
 
 

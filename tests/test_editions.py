@@ -11,8 +11,8 @@ from stored import collect
 
 from diva_bench.catalog import Catalog
 from diva_bench.data import place
-from diva_bench.editions import choose
 from diva_bench.errors import UserError
+from diva_bench.evaluation.editions import choose
 from diva_bench.report.leaderboard import caption
 from diva_bench.runs.records import synthetic_note
 from diva_bench.runs.store import read_json

@@ -20,8 +20,8 @@ from test_data import any_table
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.data import hub, place
-from diva_bench.editions import choose
 from diva_bench.errors import DataError
+from diva_bench.evaluation.editions import choose
 from diva_bench.runs.store import read_json
 
 COMMIT = "a" * 40

@@ -19,7 +19,7 @@ from diva_bench import data, predictions
 from diva_bench.catalog import Catalog, check_file
 from diva_bench.data.readers.forms import FORMS
 from diva_bench.errors import UserError
-from diva_bench.importing import pairs
+from diva_bench.evaluation.importing import pairs
 from diva_bench.predictions.match import match
 from diva_bench.training import sources
 from diva_bench.types import Silent

@@ -19,11 +19,11 @@ from command_line import call
 from test_probe import model, weights
 from training_tools import TIME, make_place, prepared, wav
 
-from diva_bench import hear
 from diva_bench.catalog import Catalog
 from diva_bench.cli.hear import HearRequest, hear_command
 from diva_bench.errors import UserError
-from diva_bench.evaluation import Settings
+from diva_bench.evaluation import hear
+from diva_bench.evaluation.jobs import Settings
 from diva_bench.training import train
 from diva_bench.types import Request, Response, Silent
 

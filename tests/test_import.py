@@ -17,7 +17,7 @@ from diva_bench import predictions
 from diva_bench.cli.compare import compare_command
 from diva_bench.cli.results import leaderboard_command, score_command
 from diva_bench.errors import PredictionError, StoreError, UserError
-from diva_bench.importing import pairs
+from diva_bench.evaluation.importing import pairs
 from diva_bench.predictions import imported
 from diva_bench.runs.store import RunFolder
 

@@ -17,7 +17,7 @@ from filelock import FileLock
 from tiny_models import CHAT, make_llm, store
 
 from diva_bench.catalog import Catalog
-from diva_bench.rescoring import stored_job
+from diva_bench.evaluation.rescoring import stored_job
 from diva_bench.runs import former
 from diva_bench.runs.store import RunFolder
 from diva_bench.types import Silent

@@ -16,7 +16,7 @@ from diva_bench import disk
 from diva_bench.catalog import Catalog
 from diva_bench.cli.probe import probe_command
 from diva_bench.errors import AssetError, DataError, UserError
-from diva_bench.evaluation import Settings
+from diva_bench.evaluation.jobs import Settings
 from diva_bench.training import evaluate, export, probe, train
 from diva_bench.training.data import audio_key
 from diva_bench.types import Response, Sample, Silent

@@ -15,9 +15,9 @@ from command_line import call
 from pedants_twin import twin
 from test_from_pedants import npz_of
 
-from diva_bench import scorer_weights
 from diva_bench.catalog import Catalog
 from diva_bench.errors import AssetError
+from diva_bench.evaluation import scorer_weights
 from diva_bench.weights.from_pedants import convert, load
 
 

@@ -126,7 +126,7 @@ def test_a_signal_stops_a_run_which_says_what_is_kept_and_how_to_go_on(
 )
 def test_an_environment_of_several_processes_that_cannot_be_is_told(environment: dict[str, str], said: str) -> None:
     from diva_bench.errors import UserError
-    from diva_bench.evaluation import shard_of_process
+    from diva_bench.evaluation.jobs import shard_of_process
 
     with pytest.raises(UserError, match=said):
         shard_of_process(environment)

@@ -12,7 +12,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_table
 from diva_bench.errors import UserError
-from diva_bench.evaluation import Settings, shard_of_process
+from diva_bench.evaluation.jobs import Settings, shard_of_process
 from diva_bench.report.ablation import ablation_table
 from diva_bench.report.ablation_blocks import blocks_of
 from diva_bench.report.ablation_grid import grid

@@ -149,7 +149,7 @@ def import_(
     from diva_bench.cli.import_ import import_all
     from diva_bench.cli.manifest import entries
     from diva_bench.errors import UserError
-    from diva_bench.importing import Import
+    from diva_bench.evaluation.importing import Import
 
     if bool(files) == bool(manifest):
         raise UserError("import takes FILES with --task and --model-name, or --manifest FILE; give one of the two.")

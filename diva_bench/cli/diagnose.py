@@ -10,10 +10,10 @@ from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import check_file, print_table, print_tables, write_tables
 from diva_bench.cli.streams import say_json
 from diva_bench.errors import StoreError, UnreadableRun
+from diva_bench.evaluation.rescoring import job_of
 from diva_bench.predictions import imported
 from diva_bench.report.diagnose import Patient, as_record, diagnose, long_table, tables
 from diva_bench.report.signs import Answers, counted
-from diva_bench.rescoring import job_of
 from diva_bench.runs.records import RunSummary
 from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job

@@ -8,14 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import cast
 
-from diva_bench import hear
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_table
 from diva_bench.cli.streams import say
-from diva_bench.editions import of_model
 from diva_bench.errors import UserError
-from diva_bench.evaluation import Settings, with_settings
+from diva_bench.evaluation import hear
+from diva_bench.evaluation.editions import of_model
+from diva_bench.evaluation.jobs import Settings, with_settings
 from diva_bench.specs import Edition, ModelSpec
 
 

@@ -10,7 +10,7 @@ from diva_bench import provenance
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_table
-from diva_bench.importing import Import, import_entries
+from diva_bench.evaluation.importing import Import, import_entries
 from diva_bench.predictions.match import listed
 from diva_bench.report.runs import results_table
 

@@ -136,7 +136,7 @@ def run(
 ) -> None:
     """Run models on tasks, score the answers, print the scores. Run the same command again to resume."""
     from diva_bench.cli.run import run_command
-    from diva_bench.evaluation import Settings
+    from diva_bench.evaluation.jobs import Settings
 
     settings = Settings(
         edition=edition,
@@ -283,7 +283,7 @@ def ablate(
     Either --base and --against, for which missing runs are made, or --runs BASE OTHER... for stored runs.
     """
     from diva_bench.cli.ablate import ablate_command, ablate_runs_command, check_words, models_of
-    from diva_bench.evaluation import Settings
+    from diva_bench.evaluation.jobs import Settings
 
     asking: dict[str, object] = {
         "--base": base,
@@ -481,7 +481,7 @@ def probe(
 ) -> None:
     """Have models repeat held-out clips (word error rate), and measure how close the virtual tokens are to the transcript."""
     from diva_bench.cli.probe import probe_command
-    from diva_bench.evaluation import Settings
+    from diva_bench.evaluation.jobs import Settings
 
     settings = Settings(edition=edition, limit=limit, device=device, dtype=dtype)
     raise typer.Exit(probe_command(model, data, settings, repeat, output, format, path or []))
@@ -518,7 +518,7 @@ def hear(
 ) -> None:
     """Print the transcript and the answer of models for your own clips."""
     from diva_bench.cli.hear import HearRequest, hear_command
-    from diva_bench.evaluation import Settings
+    from diva_bench.evaluation.jobs import Settings
 
     settings = Settings(model_edition=edition, device=device, dtype=dtype)
     request = HearRequest(clips or [], record, prompt, system, max_new_tokens, csv)

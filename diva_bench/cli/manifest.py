@@ -21,7 +21,7 @@ from typing import Any
 
 from diva_bench import textfile
 from diva_bench.errors import PredictionError, UserError, unknown
-from diva_bench.importing import SUBSET, Import
+from diva_bench.evaluation.importing import SUBSET, Import
 from diva_bench.predictions import FORMATS
 from diva_bench.predictions.imported import ERRORS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
-from diva_bench.migration import migrate
+from diva_bench.evaluation.migration import migrate
 
 
 def migrate_command(

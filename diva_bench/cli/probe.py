@@ -15,7 +15,7 @@ from diva_bench.cli.streams import say
 from diva_bench.diva.checkpoint import WINDOW
 from diva_bench.diva.config import PRESETS, TrainConfig
 from diva_bench.errors import DataError, UserError
-from diva_bench.evaluation import Settings
+from diva_bench.evaluation.jobs import Settings
 from diva_bench.specs import Edition, ModelSpec, Runtime
 from diva_bench.stats import holm
 from diva_bench.tables import Cell, Column, Score, Table

@@ -11,10 +11,10 @@ from diva_bench.cli.show import check_file, print_table, print_tables, write_tab
 from diva_bench.cli.stored import stored_runs
 from diva_bench.cli.streams import say
 from diva_bench.errors import OtherQuestion, SpecError, StoreError, UnreadableRun, UserError
+from diva_bench.evaluation.rescoring import score
 from diva_bench.report.leaderboard import leaderboard, no_overview, overviews, page
 from diva_bench.report.prompts import families, spread_table
 from diva_bench.report.runs import results_table, unreadable_table
-from diva_bench.rescoring import score
 from diva_bench.runs import aligned
 from diva_bench.runs.records import folders_in, of_tasks
 from diva_bench.runs.run import Run, Runs

@@ -13,7 +13,7 @@ from diva_bench.cli.progress import Terminal, amount
 from diva_bench.cli.show import print_tables
 from diva_bench.cli.streams import say
 from diva_bench.errors import StoreError
-from diva_bench.evaluation import Settings, framed, prepare, ready, run_jobs, shard_of_process
+from diva_bench.evaluation.jobs import Settings, framed, prepare, ready, run_jobs, shard_of_process
 from diva_bench.printable import duration
 from diva_bench.report.controls import listening_table
 from diva_bench.report.prompts import families, spread_table, wordings_table

@@ -16,7 +16,7 @@ from diva_bench.cli.streams import say
 from diva_bench.diva.compute import estimate_paper
 from diva_bench.diva.config import ABLATIONS, PRESETS, TrainConfig
 from diva_bench.errors import UserError, unknown
-from diva_bench.evaluation import keeping, shard_of_process
+from diva_bench.evaluation.jobs import keeping, shard_of_process
 from diva_bench.specs import ModelFile, yamlfile
 from diva_bench.types import Progress, Silent, WholeScorer
 from diva_bench.weights import assets

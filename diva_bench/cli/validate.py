@@ -9,7 +9,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.streams import say
 from diva_bench.errors import UserError
-from diva_bench.validation import validate
+from diva_bench.evaluation.validation import validate
 
 
 def validate_command(files: Sequence[Path], paths: Sequence[Path], data_dir: Path | None = None) -> int:

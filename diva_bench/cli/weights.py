@@ -8,14 +8,15 @@ from pathlib import Path
 from textwrap import indent
 from typing import cast
 
-from diva_bench import data, doctor, scorer_weights
+from diva_bench import data
 from diva_bench.catalog import Catalog, needed
 from diva_bench.cli.progress import Terminal, amount
 from diva_bench.cli.show import print_table
 from diva_bench.cli.streams import say
 from diva_bench.data import hub, place
-from diva_bench.editions import of_model
 from diva_bench.errors import DataError, UnknownName, UserError
+from diva_bench.evaluation import doctor, scorer_weights
+from diva_bench.evaluation.editions import of_model
 from diva_bench.specs import AssetSpec, Edition, ModelSpec, TaskFile, TaskSpec
 from diva_bench.tables import Cell, Column, Table
 from diva_bench.weights import assets

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from diva_bench.catalog import Catalog, check_file
 from diva_bench.errors import AssetError, StoreError, UnreadableRun, UserError, unknown
-from diva_bench.evaluation import Settings, editions_of, framed, prepare, ready, run_jobs, training_of
+from diva_bench.evaluation.jobs import Settings, editions_of, framed, prepare, ready, run_jobs, training_of
 from diva_bench.report.ablation import Block, Outcome, Variant
 from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job

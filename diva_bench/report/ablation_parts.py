@@ -8,7 +8,7 @@ from pathlib import Path
 
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UserError, unknown
-from diva_bench.evaluation import training_of
+from diva_bench.evaluation.jobs import training_of
 from diva_bench.report.ablation import Block, Outcome, Variant
 from diva_bench.report.ablation_grid import Part, compared, own_gaps
 from diva_bench.runs.aligned import Sheet, sheet

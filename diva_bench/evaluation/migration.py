@@ -22,9 +22,9 @@ from diva_bench.catalog import Catalog, builtin_folder
 from diva_bench.decoding import chat
 from diva_bench.disk import sync
 from diva_bench.errors import StoreError, UserError
-from diva_bench.evaluation import framed
+from diva_bench.evaluation.jobs import framed
+from diva_bench.evaluation.rescoring import stored_job
 from diva_bench.predictions import imported
-from diva_bench.rescoring import stored_job
 from diva_bench.runs import former, schemas
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, read_json

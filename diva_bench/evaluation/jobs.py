@@ -25,8 +25,8 @@ from diva_bench.audio import perturbations
 from diva_bench.catalog import Catalog
 from diva_bench.data.place import data_folder
 from diva_bench.decoding import chat
-from diva_bench.editions import Editions, choose
 from diva_bench.errors import SpecError, UserError
+from diva_bench.evaluation.editions import Editions, choose
 from diva_bench.runs import runner, scoring
 from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job
