@@ -22,7 +22,7 @@ from diva_bench.evaluation.jobs import Settings, prepare
 from diva_bench.evaluation.rescoring import job_of, stored_job
 from diva_bench.report.leaderboard import leaderboard
 from diva_bench.runs import runner
-from diva_bench.runs.former import is_former
+from diva_bench.runs.old_identity import is_former
 from diva_bench.runs.records import summary_of
 from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.types import Silent

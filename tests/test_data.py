@@ -23,7 +23,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.data import dataset
 from diva_bench.data.readers import Raw, parquet, reader
 from diva_bench.errors import ClipError, DataError
-from diva_bench.runs.former import is_former
+from diva_bench.runs.old_identity import is_former
 from diva_bench.specs import TaskSpec
 from diva_bench.types import Silent
 

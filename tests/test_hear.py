@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 from command_line import call
-from test_probe import model, weights
+from test_connector_eval import model, weights
 from training_tools import TIME, make_place, prepared, wav
 
 from diva_bench.catalog import Catalog

@@ -18,7 +18,7 @@ from tiny_models import CHAT, make_llm, store
 
 from diva_bench.catalog import Catalog
 from diva_bench.evaluation.rescoring import stored_job
-from diva_bench.runs import former
+from diva_bench.runs import old_identity
 from diva_bench.runs.store import RunFolder
 from diva_bench.types import Silent
 
@@ -56,11 +56,11 @@ FORMER_ORACLE = {
 
 
 def test_the_rules_of_before_give_the_hashes_of_published_runs() -> None:
-    task = former.task_hash(FORMER_TASK)
+    task = old_identity.task_hash(FORMER_TASK)
     assert task == "89b8ec1fa773c71cce621fd84a2ae97da857cedafe049450e563075bebf058a0"
-    oracle = former.run_hash(task, FORMER_ORACLE, "1")
+    oracle = old_identity.run_hash(task, FORMER_ORACLE, "1")
     assert oracle == "b3937fbb8202b7dbb0c376e267f2c70d1519ca8606156ccedc85846533a3c88a"
-    assert former.run_hash(task, FORMER_MODEL, "1").startswith("2a51a8")
+    assert old_identity.run_hash(task, FORMER_MODEL, "1").startswith("2a51a8")
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def aged(call: Command, model: str) -> Path:
     job = stored_job(Catalog([Path("specs")]), RunFolder(run), Silent())
     asked = {"name": "toy", **job.former_record}
     asked = {"id": f"toy-{asked['hash'][:6]}", **asked}
-    hashed = former.run_hash(asked["hash"], record["model"], record["adapter_version"])
+    hashed = old_identity.run_hash(asked["hash"], record["model"], record["adapter_version"])
     record |= {
         "id": f"{model}-{hashed[:6]}",
         "hash": hashed,

@@ -19,7 +19,7 @@ from stored import collect
 
 from diva_bench.cli.results import more_scorers
 from diva_bench.errors import SpecError
-from diva_bench.scorers.kept import key
+from diva_bench.scorers.reply_cache import key
 
 
 def run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -15,8 +15,8 @@ from diva_bench import stats
 from diva_bench.adapters.echo import Echo
 from diva_bench.catalog import Catalog
 from diva_bench.errors import DataError, SpecError, StoreError, UnknownName
-from diva_bench.scorers.kept import Kept, key
 from diva_bench.scorers.llm_judge import PROMPTS, Judge
+from diva_bench.scorers.reply_cache import Kept, key
 from diva_bench.types import Response, Sample, Scorer, Silent, WholeScorer
 
 SHORT = "Q {question} R {reference} A {answer}"

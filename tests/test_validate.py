@@ -12,7 +12,7 @@ import pytest
 from command_line import call
 
 from diva_bench.catalog import Catalog, builtin_folder
-from diva_bench.scorers import offered
+from diva_bench.scorers import primary
 from diva_bench.types import Sample
 
 Rows = list[dict[str, Any]]
@@ -242,9 +242,9 @@ def test_the_metrics_of_a_task_are_known_before_anybody_is_asked(scorers, metric
         asked = task.model_copy(update={"scorers": scorers, "primary": metric, "choices": choices})
         if metric == "no_metric":
             with pytest.raises(Exception, match="unknown metric 'no_metric'"):
-                offered.check_primary(asked, catalog.scorers(asked), samples)
+                primary.check_primary(asked, catalog.scorers(asked), samples)
         else:
-            offered.check_primary(asked, catalog.scorers(asked), samples)
+            primary.check_primary(asked, catalog.scorers(asked), samples)
 
 
 class Moody:
@@ -262,4 +262,4 @@ class Moody:
 
 def test_a_scorer_that_cannot_tell_its_metrics_may_give_any():
     task = Catalog().task("heysquad", "mini").model_copy(update={"primary": "mood"})
-    offered.check_primary(task, {"moody": Moody()}, [Sample("1", ("a",), "c")])
+    primary.check_primary(task, {"moody": Moody()}, [Sample("1", ("a",), "c")])

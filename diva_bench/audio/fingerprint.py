@@ -37,7 +37,7 @@ COMMON = 0.5
 ERRORS = 0.25
 """Share of differing bits up to which two stretches are the same sound. Chance is 0.5; Haitsma and Kalker take 0.35 for
 3 s of music. Copies through codecs differ in up to 0.06, clipped or noisy ones in up to 0.17; the nearest of 5.3 million
-pairs of strangers in 0.33 (benchmarks/leaks.py)."""
+pairs of strangers in 0.33 (benchmarks/contamination.py)."""
 _CANDIDATES = 16  # offsets looked at per clip, those with most equal frames first
 
 Bits = NDArray[np.uint32]  # (T,)

@@ -220,7 +220,7 @@ def leaks(
     path: Paths = None,
 ) -> None:
     """Find samples of tasks in training data, by file, sound and words. Exit code 1 where there are any."""
-    from diva_bench.cli.leaks import LeaksOptions, leaks_command
+    from diva_bench.cli.contamination import LeaksOptions, leaks_command
 
     options = LeaksOptions(
         train=train,

@@ -23,8 +23,8 @@ from diva_bench.report.compare import (
     scores_table,
     tests_table,
 )
+from diva_bench.report.gap_attribution import Trio, find, trio, trio_tables
 from diva_bench.report.runs import unreadable_table
-from diva_bench.report.trio import Trio, find, trio, trio_tables
 from diva_bench.runs.aligned import sheet
 from diva_bench.runs.records import of_tasks
 from diva_bench.runs.run import Run, Runs

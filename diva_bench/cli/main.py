@@ -480,7 +480,7 @@ def probe(
     path: Paths = None,
 ) -> None:
     """Have models repeat held-out clips (word error rate), and measure how close the virtual tokens are to the transcript."""
-    from diva_bench.cli.probe import probe_command
+    from diva_bench.cli.connector_eval import probe_command
     from diva_bench.evaluation.jobs import Settings
 
     settings = Settings(edition=edition, limit=limit, device=device, dtype=dtype)

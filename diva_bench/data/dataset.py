@@ -46,7 +46,7 @@ class Fault:
 class Dataset:
     """`samples` in file order; `fingerprint`: sha256 over all that a question takes from the data, in the order of ids: audio
     bytes, references, transcript, the columns that the prompt shows, and who speaks. `former`: the fingerprint by the
-    rules of older versions, of the first four entries of each row (runs/former.py).
+    rules of older versions, of the first four entries of each row (runs/old_identity.py).
 
     `faults`: rows that cannot be used; `excluded`: those that the task lists as bad; no model is run on either. `partial`:
     how the rows differ from what the task says there must be, "" where they do not. `notes`: what else a reader of the

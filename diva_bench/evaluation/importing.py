@@ -19,8 +19,8 @@ from diva_bench.runs.agreement import in_words
 from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder
-from diva_bench.scorers import offered
-from diva_bench.scorers.given import NAME as GIVEN
+from diva_bench.scorers import primary
+from diva_bench.scorers.source_score import NAME as GIVEN
 from diva_bench.specs import Edition, TaskSpec
 from diva_bench.types import Progress, Response
 from diva_bench.weights import assets
@@ -198,7 +198,7 @@ class Importer:
             provenance={**provenance.collect(self.command), "imported": record},
         )
         if options.gold:
-            offered.check_primary(task, job.scorers, dataset.samples[: offered.ENOUGH])
+            primary.check_primary(task, job.scorers, dataset.samples[: primary.ENOUGH])
         job.check_former(options.output)
         return Ready(job, matched, format, options)
 

@@ -31,7 +31,7 @@ from diva_bench.runs import runner, scoring
 from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, Shard
-from diva_bench.scorers import offered
+from diva_bench.scorers import primary
 from diva_bench.specs import IN_MEMORY, Json, ModelSpec, Runtime, TaskSpec, prompt
 from diva_bench.specs.problems import words
 from diva_bench.types import Adapter, Progress, Sample
@@ -162,7 +162,7 @@ def prepare(
     for task_spec in _tasks(catalog, tasks, selection, progress):
         task = prompt.changed(task_spec, settings.prompt, settings.system, settings.max_new_tokens)
         dataset = _load(task, settings, progress)
-        task = _with_primary(catalog, task, dataset.samples[: offered.ENOUGH])
+        task = _with_primary(catalog, task, dataset.samples[: primary.ENOUGH])
         wordings = [(variant, catalog.scorers(variant)) for variant in prompt.variants(task, settings.prompts)]
         for (variant, scorers), (spec, adapter, training), control in product(wordings, candidates, conditions):
             made = adapter or catalog.adapter_for(spec)
@@ -206,8 +206,8 @@ def _with_primary(catalog: Catalog, task: TaskSpec, samples: Sequence[Sample]) -
     """The task, whose primary metric its scorers give; one that names none is ranked by the first that they give."""
     scorers = catalog.scorers(task)
     if not task.primary:
-        return task.model_copy(update={"primary": offered.first_metric(task, scorers, samples)})
-    offered.check_primary(task, scorers, samples)
+        return task.model_copy(update={"primary": primary.first_metric(task, scorers, samples)})
+    primary.check_primary(task, scorers, samples)
     return task
 
 

@@ -25,7 +25,7 @@ from diva_bench.errors import StoreError, UserError
 from diva_bench.evaluation.jobs import framed
 from diva_bench.evaluation.rescoring import stored_job
 from diva_bench.predictions import imported
-from diva_bench.runs import former, schemas
+from diva_bench.runs import old_identity, schemas
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, read_json
 from diva_bench.specs import Json, digest, prompt
@@ -49,7 +49,7 @@ def migrate(
     with _alone(results):
         shutil.rmtree(results / ASIDE, ignore_errors=True)  # of a command that was killed: copies, and what has moved
         for task in [path.parent for path in sorted(results.glob("*/task.json"))]:
-            if not former.is_former(read_json(task / "task.json")):
+            if not old_identity.is_former(read_json(task / "task.json")):
                 continue
             for run in [path.parent for path in sorted(task.glob("*/run.json"))]:
                 try:
@@ -74,7 +74,7 @@ def _alone(results: Path) -> Iterator[None]:
         with FileLock(lock, timeout=0):
             yield
     except Timeout as err:
-        raise StoreError(f"{results}: another `{former.COMMAND}` is at work there. Wait for it.") from err
+        raise StoreError(f"{results}: another `{old_identity.COMMAND}` is at work there. Wait for it.") from err
 
 
 # ---------------------------------------------------------------- is it the same question?
@@ -83,10 +83,13 @@ def _alone(results: Path) -> Iterator[None]:
 def _examined(catalog: Catalog, folder: RunFolder, progress: Progress, vouched: bool, data_dir: Path | None) -> Job:
     """The Job of a run of an older version, with the identity that it has now. UserError says why it has none."""
     task_record, record, where = folder.task_record(), folder.record(), folder.path
-    if former.run_hash(former.task_hash(task_record), record["model"], record["adapter_version"]) != record["hash"]:
+    if (
+        old_identity.run_hash(old_identity.task_hash(task_record), record["model"], record["adapter_version"])
+        != record["hash"]
+    ):
         raise StoreError(f"{where}: its ids do not match its records.")
     job = stored_job(catalog, folder, progress, data_dir=data_dir)
-    now, then = former.identity(job.former_record), former.identity(task_record)
+    now, then = old_identity.identity(job.former_record), old_identity.identity(task_record)
     if changed := [key for key in {**then, **now} if now.get(key) != then.get(key)]:
         raise StoreError(
             f"{where}: task {job.task.name} has changed since this run ({', '.join(changed)}): its answers are to "
@@ -138,9 +141,9 @@ def _check_untold(job: Job, record: Json, accepts: frozenset[str], where: Path, 
     """What the old id says nothing of must be known to be as it was: data that ships, one commit of a data set of the hub, or
     the user's word."""
     shuffled = job.control is not None and job.control.kind == "shuffled"
-    untold = former.untold(job.task, job.samples, accepts, shuffled)
+    untold = old_identity.untold(job.task, job.samples, accepts, shuffled)
     ours = job.task.home.resolve() == (builtin_folder() / "tasks").resolve()
-    if untold == ["the transcripts"] and ours and former.shipped(job.task.data.path, job.dataset.samples):
+    if untold == ["the transcripts"] and ours and old_identity.shipped(job.task.data.path, job.dataset.samples):
         return
     same_commit = job.dataset.revision and job.dataset.revision == record.get("data_revision")
     if untold and not same_commit and not vouched:

@@ -19,12 +19,12 @@ from diva_bench.catalog import Catalog
 from diva_bench.data.place import locate
 from diva_bench.errors import OtherQuestion, SpecError, StoreError, UnknownName, UserError
 from diva_bench.predictions import imported
-from diva_bench.runs import former, rows, scoring
-from diva_bench.runs.asked import changed, of_catalog, recorded, task_of
+from diva_bench.runs import old_identity, rows, scoring
 from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder
-from diva_bench.scorers import offered
+from diva_bench.runs.stored_task import changed, of_catalog, recorded, task_of
+from diva_bench.scorers import primary
 from diva_bench.specs import MEMORY, Json, ModelSpec, TaskSpec
 from diva_bench.types import Progress
 from diva_bench.weights import assets
@@ -50,7 +50,7 @@ def score(
     folder.timing()  # unreadable lines are told before anything is written
     job = job_of(catalog, folder, progress, more, data_dir, look=True)
     if imported.needs_data(folder.record()):
-        offered.check_primary(job.task, job.scorers, job.samples[: offered.ENOUGH])
+        primary.check_primary(job.task, job.scorers, job.samples[: primary.ENOUGH])
     with folder:
         rows.keep(folder.above, folder.task_record(), job.task, job.dataset, share=share)
         return Run.of(path, scoring.score(job, folder, progress), job)
@@ -72,8 +72,8 @@ def job_of(
     changed since, in anything that would have changed the question.
     """
     task_record = folder.task_record()
-    if former.is_former(task_record):
-        raise StoreError(former.moved(folder.path))
+    if old_identity.is_former(task_record):
+        raise StoreError(old_identity.moved(folder.path))
     stored_rows = rows.load(folder.above, task_record)
     if stored_rows is not None:
         return _stored(catalog, folder, stored_rows, progress, more, data_dir if look else None, look)

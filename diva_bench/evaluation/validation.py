@@ -15,7 +15,7 @@ from diva_bench.data import Dataset, place
 from diva_bench.data.readers import reader
 from diva_bench.errors import AssetError, DataError, UserError, nearest
 from diva_bench.printable import duration
-from diva_bench.scorers import offered
+from diva_bench.scorers import primary
 from diva_bench.specs import FIELD, Edition, ModelFile, TaskFile, TaskSpec, prompt
 from diva_bench.stats import priors
 from diva_bench.types import Progress
@@ -80,7 +80,7 @@ def _check_task(catalog: Catalog, task: TaskSpec, progress: Progress, data_dir: 
         return []
     dataset = data.load(task, assets.cache_folder(), progress, data_dir=data_dir)
     prompt.check(task, dataset.samples)
-    offered.check_primary(task, scorers, dataset.samples)
+    primary.check_primary(task, scorers, dataset.samples)
     notes, shown = _told(task, dataset)
     problems = [*_lost(dataset), *notes, *_unnamed_choices(task, dataset), *_wrong_contrasts(task, dataset)]
     if problems:

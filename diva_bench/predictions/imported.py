@@ -23,9 +23,9 @@ from diva_bench.errors import PredictionError, UnreadableRun, UserError
 from diva_bench.predictions import AnswerFile, Prediction, ReadOptions
 from diva_bench.predictions.match import listed
 from diva_bench.scorers import METRICS
-from diva_bench.scorers.given import METRIC, ROUNDING
-from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.scorers.label_tokens import key_of
+from diva_bench.scorers.source_score import METRIC, ROUNDING
+from diva_bench.scorers.source_score import NAME as GIVEN
 from diva_bench.specs import ModelSpec, Runtime, TaskSpec, digest
 from diva_bench.specs.problems import words
 from diva_bench.types import Progress, Response, Sample

@@ -17,8 +17,8 @@ from diva_bench.data import Dataset
 from diva_bench.errors import PredictionError, SpecError
 from diva_bench.predictions import Prediction
 from diva_bench.scorers.cleaning import clean
-from diva_bench.scorers.given import NAME as GIVEN
 from diva_bench.scorers.labels import parser_of
+from diva_bench.scorers.source_score import NAME as GIVEN
 from diva_bench.specs import TaskSpec
 from diva_bench.text import contains, words
 from diva_bench.types import LabelScore, Response, Sample

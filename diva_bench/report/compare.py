@@ -17,8 +17,8 @@ from diva_bench.report.leaderboard import caption, write_rank
 from diva_bench.runs.aligned import Sheet
 from diva_bench.runs.records import failures, flag
 from diva_bench.scorers import DIAGNOSTIC, PREDICTED
-from diva_bench.scorers.given import METRIC
 from diva_bench.scorers.labels import UNPARSED, Labels, scorer_of
+from diva_bench.scorers.source_score import METRIC
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, Estimate, Interval, holm, significance
 from diva_bench.stats.significance import Lineup, McNemar, Randomised
 from diva_bench.tables import Cell, Column, Score, Table, cut_to

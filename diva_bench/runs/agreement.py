@@ -8,8 +8,8 @@ import numpy as np
 
 from diva_bench import stats
 from diva_bench.runs.schemas import Agreement
-from diva_bench.scorers.given import METRIC
-from diva_bench.scorers.given import NAME as GIVEN
+from diva_bench.scorers.source_score import METRIC
+from diva_bench.scorers.source_score import NAME as GIVEN
 from diva_bench.specs import Json
 from diva_bench.types import Floats, Row, Scorer
 

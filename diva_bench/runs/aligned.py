@@ -15,14 +15,14 @@ from typing import Any
 from diva_bench import data
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UserError
-from diva_bench.runs import asked, former, rows
+from diva_bench.runs import old_identity, rows, stored_task
 from diva_bench.runs.agreement import in_words
 from diva_bench.runs.records import RunSummary, comparable
 from diva_bench.runs.run import Run, asked_otherwise, other_samples, scored_otherwise
 from diva_bench.runs.store import Json, RunFolder
 from diva_bench.scorers import rises
-from diva_bench.scorers.given import METRIC
-from diva_bench.scorers.given import NAME as GIVEN
+from diva_bench.scorers.source_score import METRIC
+from diva_bench.scorers.source_score import NAME as GIVEN
 from diva_bench.specs import TaskSpec
 from diva_bench.stats import Reduce, totals
 from diva_bench.stats.significance import line_up
@@ -167,22 +167,22 @@ def _is_of(scorer: Scorer, signature: str) -> bool:
 
 def _task_of(folder: RunFolder, catalog: Catalog) -> TaskSpec:
     """The task as the catalog has it; as it is stored with the run where the catalog has another one now."""
-    task = asked.task_of(folder, catalog)
+    task = stored_task.task_of(folder, catalog)
     stored = rows.path_of(folder.above, folder.task_record()["hash"])
-    return asked.recorded(folder.record()) if stored and asked.changed(task, folder.task_record()) else task
+    return stored_task.recorded(folder.record()) if stored and stored_task.changed(task, folder.task_record()) else task
 
 
 def _facts(
     folder: RunFolder, tables: Sequence[Mapping[str, Json]], task: TaskSpec, progress: Progress
 ) -> dict[str, Json]:
     """Sample id -> cluster, groups and references: by the stored rows, else by the scores, else by the data of the task."""
-    dataset = asked.stored(folder)
+    dataset = stored_task.stored(folder)
     for table in tables if dataset is None else ():
         if all("cluster" in row for row in table.values()):
             return dict(table)
     dataset = dataset or data.load(task, assets.cache_folder(), progress)
     record = folder.task_record()
-    if record["fingerprint"] != (dataset.former if former.is_former(record) else dataset.fingerprint):
+    if record["fingerprint"] != (dataset.former if old_identity.is_former(record) else dataset.fingerprint):
         raise StoreError(
             f"{folder.path}: the rows of task {task.name} are not stored with it, and its data has changed since it was asked. "
             "Run the model again."

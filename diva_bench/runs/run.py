@@ -12,7 +12,7 @@ from typing import Any, SupportsIndex, overload
 from diva_bench import data, stats
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UnreadableRun, UserError
-from diva_bench.runs import asked, former, unchanged
+from diva_bench.runs import freshness, old_identity, stored_task
 from diva_bench.runs import rows as rows_
 from diva_bench.runs.records import RunSummary, flag, folders_in, is_run, of_folder, summary_of
 from diva_bench.runs.runner import Job
@@ -178,7 +178,7 @@ class Run:
         current = {name: s for name, s in scorers.items() if s.signature == header["signature"].get(name)}
         numbers = [_metrics(of_scorers[name], scorer) for name, scorer in current.items()]
         numbers += [_statistics(name, measured) for name, measured in of_scorers.items()]
-        parser = scorer_of(task or asked.recorded(self.folder.record()))  # labels can be read without rows
+        parser = scorer_of(task or stored_task.recorded(self.folder.record()))  # labels can be read without rows
         pairs = []
         for response in self.folder.responses():
             row, sample = rows.get(response.id, {}), there.get(response.id)
@@ -210,9 +210,9 @@ class Run:
         and nothing where that is not the data of the run."""
         catalog, folder = Catalog(), self.folder
         try:
-            task, dataset = asked.task_of(folder, catalog), asked.stored(folder)
-            if dataset is not None and asked.changed(task, folder.task_record()):
-                task = asked.recorded(folder.record())
+            task, dataset = stored_task.task_of(folder, catalog), stored_task.stored(folder)
+            if dataset is not None and stored_task.changed(task, folder.task_record()):
+                task = stored_task.recorded(folder.record())
             if dataset is None:
                 dataset = data.load(task, assets.cache_folder(), Silent(), need_audio=False, allow_partial=True)
             if dataset.fingerprint == folder.task_record()["fingerprint"]:
@@ -394,8 +394,8 @@ def asked_otherwise(run: Run, other: Run) -> str:
     first, second = run.folder.task_record(), other.folder.task_record()
     if first["hash"] == second["hash"]:
         return ""
-    if former.is_former(first) != former.is_former(second):
-        return former.moved(run.path if former.is_former(first) else other.path)
+    if old_identity.is_former(first) != old_identity.is_former(second):
+        return old_identity.moved(run.path if old_identity.is_former(first) else other.path)
     keys = ["name", *(key for key in first if key not in ("id", "hash", "name"))]
     differ = [text for key in keys for text in _differences(key, first.get(key), second.get(key))]
     return (
@@ -484,7 +484,7 @@ def no_folder(path: Path) -> StoreError:
 
 def _unchanged(runs: Sequence[Run], place: Path, unreadable: list[str]) -> Iterator[Run]:
     """The runs, see `unchanged.checked`."""
-    summaries, _ = unchanged.checked([run.summary for run in runs], place, assets.cache_folder(), unreadable)
+    summaries, _ = freshness.checked([run.summary for run in runs], place, assets.cache_folder(), unreadable)
     current = {summary.folder: summary for summary in summaries}
     for run in runs:
         if run.path in current:

@@ -23,14 +23,14 @@ from diva_bench.audio.perturbations import Control
 from diva_bench.data import Dataset
 from diva_bench.decoding.generate import generate
 from diva_bench.errors import ClipError, StoreError, UnreadableRun, UserError
-from diva_bench.runs import former, plan, rows
+from diva_bench.runs import old_identity, plan, rows
 from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.specs import ModelSpec, TaskSpec, digest, prompt
 from diva_bench.stats import priors
 from diva_bench.types import Adapter, Progress, Request, Response, Sample, Scorer
 
 RULES = 2
-"""Version of the rules by which questions are identified; what they were before is in former.py."""
+"""Version of the rules by which questions are identified; what they were before is in old_identity.py."""
 _AHEAD = 2  # batches decoded ahead of the model
 _READERS = 4  # threads that decode
 _FINISHED = frozenset({"ok", "unsupported"})
@@ -144,7 +144,7 @@ class Job:
             **({"audio": self.control.record()} if self.control is not None else {}),
             **({"partial": self.dataset.partial} if self.dataset.partial else {}),
         }
-        return {**record, "hash": former.task_hash(record)}
+        return {**record, "hash": old_identity.task_hash(record)}
 
     @property
     def named(self) -> bool:
@@ -212,12 +212,12 @@ class Job:
     def check_former(self, results: Path) -> None:
         """Refuse to ask again what an older version has asked in this very folder, under the id it had then."""
         task = self.former_record["hash"]
-        run = former.run_hash(task, self.model.model_dump(mode="json"), self.adapter_version)
+        run = old_identity.run_hash(task, self.model.model_dump(mode="json"), self.adapter_version)
         old = results / f"{self._task_label}-{task[:6]}" / f"{self.label}-{run[:6]}"
         now = self.find(results)
         if (old / "run.json").is_file() and not (now and (now / "run.json").is_file()):
             raise StoreError(
-                f"{old}: an older version has made this run under an old id. `{former.COMMAND} {results}` moves it to its "
+                f"{old}: an older version has made this run under an old id. `{old_identity.COMMAND} {results}` moves it to its "
                 f"current id, so that no sample is run twice; to run it again, choose another --output."
             )
 

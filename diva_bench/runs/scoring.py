@@ -13,13 +13,13 @@ from typing import Any
 from diva_bench import stats
 from diva_bench.errors import AssetError, MissingMeans, ScorerError, SpecError
 from diva_bench.predictions import imported
-from diva_bench.runs import chance, earlier
+from diva_bench.runs import chance, earlier_scores
 from diva_bench.runs import rows as rows_
 from diva_bench.runs.agreement import agreement
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, digest_of
 from diva_bench.scorers import Absent, check_row, checked_reduce, cleaned, rises
-from diva_bench.scorers.given import NAME as GIVEN
+from diva_bench.scorers.source_score import NAME as GIVEN
 from diva_bench.types import CorpusScorer, Floats, Progress, Response, Row, Sample, WholeScorer
 
 
@@ -39,7 +39,7 @@ def score(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     about = digest_of(answers.values())
     counts = {"n": len(job.samples), "scored": len(scored), "errors": statuses["error"]}
     stored_values = _found(job, folder, missing, about, counts | {"unsupported": statuses["unsupported"]}, progress)
-    stored_rows = {name: one for name, one in stored_values.items() if isinstance(one, earlier.Found)}
+    stored_rows = {name: one for name, one in stored_values.items() if isinstance(one, earlier_scores.Found)}
     signatures = {
         n: stored_rows[n].signature if n in stored_rows else scorer.signature for n, scorer in job.scorers.items()
     }
@@ -58,7 +58,7 @@ def score(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
         "answers": about,
         **({"lost": lost} if (lost := sorted(stored_values.keys() - stored_rows.keys())) else {}),
     }
-    rows |= {name: earlier.rows_of(one, [s.id for s in scored]) for name, one in stored_rows.items()}
+    rows |= {name: earlier_scores.rows_of(one, [s.id for s in scored]) for name, one in stored_rows.items()}
     _agreement(
         job, scored, scored_responses, {n: mine for n, mine in rows.items() if n not in missing or any(mine)}, summary
     )
@@ -141,24 +141,24 @@ def _measure(
 
 def _found(
     job: Job, folder: RunFolder, missing: Mapping[str, str], about: str, counts: Mapping[str, int], progress: Progress
-) -> dict[str, earlier.Found | str]:
+) -> dict[str, earlier_scores.Found | str]:
     """Scorer that lacks something -> what it found earlier, or why that is dropped; both are said.
 
     Raises MissingMeans for a scorer that found nothing earlier, unless it is one that a run may do without.
     """
-    before = earlier.Earlier(folder) if missing else None
-    values: dict[str, earlier.Found | str] = {}
+    before = earlier_scores.Earlier(folder) if missing else None
+    values: dict[str, earlier_scores.Found | str] = {}
     for name, why in missing.items():
         one = before.of(name, job.scorers[name], about, counts) if before else None
         if one is not None:
             values[name] = one
-            progress.note(f"{folder.path}: {earlier.in_words(name, why, one)}")
+            progress.note(f"{folder.path}: {earlier_scores.in_words(name, why, one)}")
         elif isinstance(job.scorers[name], Absent | WholeScorer):
             raise MissingMeans(why)
     return values
 
 
-def _keep(job: Job, stored_rows: Mapping[str, earlier.Found], summary: dict[str, Any]) -> None:
+def _keep(job: Job, stored_rows: Mapping[str, earlier_scores.Found], summary: dict[str, Any]) -> None:
     """Put what was found earlier into a summary of today."""
     if not stored_rows:
         return

@@ -8,7 +8,7 @@
             responses.jsonl             append-only, one line per sample; the last line per id wins
             timing.jsonl                one line per batch: rows, audio seconds, wall seconds
             events.jsonl                what went another way than planned: memory, single asking
-            judge-<hash>.jsonl, ...     what another model said of the answers (scorers/kept.py); append-only
+            judge-<hash>.jsonl, ...     what another model said of the answers (scorers/reply_cache.py); append-only
             scores.jsonl, summary.json  derived: delete them and they come back
 
 A torn last line is cut off before the next append. One writer per file, held by a lock that a killed process loses.

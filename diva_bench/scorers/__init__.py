@@ -25,7 +25,7 @@ BUILTIN = {
     "qa": "diva_bench.scorers.qa:QA",
     "labels": "diva_bench.scorers.labels:Labels",
     "wer": "diva_bench.scorers.asr:Wer",
-    "given": "diva_bench.scorers.given:Given",
+    "given": "diva_bench.scorers.source_score:Given",
     "adherence": "diva_bench.scorers.adherence:Adherence",
     "pedants": "diva_bench.scorers.pedants:Pedants",
     "sentence_bleu": "diva_bench.scorers.translation:SentenceBleu",

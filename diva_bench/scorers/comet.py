@@ -35,7 +35,7 @@ import yaml
 from diva_bench.disk import Stamp, sha256, stamp
 from diva_bench.errors import AssetError, DataError, MissingMeans, SpecError, UserError
 from diva_bench.scorers import answer, settings
-from diva_bench.scorers.kept import Kept, key
+from diva_bench.scorers.reply_cache import Kept, key
 from diva_bench.specs import TaskSpec
 from diva_bench.stats import dense, ratio
 from diva_bench.types import Floats, Progress, Response, Sample

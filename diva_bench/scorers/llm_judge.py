@@ -28,9 +28,9 @@ from diva_bench.decoding.generate import generate
 from diva_bench.errors import AssetError, DataError, MissingMeans, SpecError
 from diva_bench.scorers import answer, settings
 from diva_bench.scorers.cleaning import clean
-from diva_bench.scorers.kept import Kept, key
 from diva_bench.scorers.label_parser import SIGNATURE as PARSER
 from diva_bench.scorers.label_parser import Parser
+from diva_bench.scorers.reply_cache import Kept, key
 from diva_bench.specs import Edition, ModelSpec, TaskSpec, digest, prompt
 from diva_bench.stats import dense, ratio
 from diva_bench.types import Adapter, Floats, Progress, Request, Response, Sample

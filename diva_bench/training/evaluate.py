@@ -16,7 +16,7 @@ from diva_bench.diva import losses, reading
 from diva_bench.diva.model import AnyConnector
 from diva_bench.scorers import cleaned
 from diva_bench.specs import TaskSpec, prompt
-from diva_bench.training import probe
+from diva_bench.training import connector_eval
 from diva_bench.training.run import TrainingRun, text_key
 from diva_bench.types import Floats, Request, Response, Sample, Scorer
 
@@ -170,7 +170,7 @@ def _read_rows(
     read = reading.read(connector, virtual, counts, embeddings)
     inputs = [reading.given(connector, virtual[b], one, embeddings) for b, one in enumerate(read)]
     totals = torch.nn.utils.rnn.pad_sequence([one.normaliser for one in read], batch_first=True)
-    rows, scorer = [], probe.scorer()
+    rows, scorer = [], connector_eval.scorer()
     for b, (i, one) in enumerate(zip(part, read, strict=True)):
         clip = run.clips.items[i]
         targets = torch.tensor(clip.tokens, device=run.device)

@@ -14,10 +14,10 @@ from training_tools import TIME, make_place, parquet, prepared, wav
 
 from diva_bench import disk
 from diva_bench.catalog import Catalog
-from diva_bench.cli.probe import probe_command
+from diva_bench.cli.connector_eval import probe_command
 from diva_bench.errors import AssetError, DataError, UserError
 from diva_bench.evaluation.jobs import Settings
-from diva_bench.training import evaluate, export, probe, train
+from diva_bench.training import connector_eval, evaluate, export, train
 from diva_bench.training.data import audio_key
 from diva_bench.types import Response, Sample, Silent
 
@@ -175,8 +175,8 @@ def test_a_connector_is_measured_against_what_it_was_aligned_with(specs: Path, c
 
 
 def test_differences_are_joined_by_clip_and_not_by_place() -> None:
-    def heard(names: str) -> list[probe.Heard]:
-        return [probe.Heard(Sample(n, (n,), n), "s") for n in names]
+    def heard(names: str) -> list[connector_eval.Heard]:
+        return [connector_eval.Heard(Sample(n, (n,), n), "s") for n in names]
 
     def reduce(totals: Any) -> Any:
         return {"score": evaluate.stats.ratio(totals["x"], totals["n"])}
@@ -184,7 +184,7 @@ def test_differences_are_joined_by_clip_and_not_by_place() -> None:
     values = dict(zip("abcdef", np.arange(6.0), strict=True))
     rows = {names: [{"x": values[n], "n": 1.0} for n in names] for names in ("abcdef", "fedc")}
     ours, base = ((rows[names], heard(names)) for names in ("fedc", "abcdef"))
-    found = probe.differences(ours, base, reduce)
+    found = connector_eval.differences(ours, base, reduce)
     assert found["score"]["value"] == 0.0
     assert found["score"]["n"] == 4
 
@@ -206,15 +206,15 @@ class Failing:
 
 
 def test_what_failed_is_counted_and_is_no_answer(clips: Path) -> None:
-    heard, _ = probe.clips([str(clips)], 30.0)
-    rows, failed = probe.repeat(Failing(), probe.scorer(), heard, Silent(), "failing")
+    heard, _ = connector_eval.clips([str(clips)], 30.0)
+    rows, failed = connector_eval.repeat(Failing(), connector_eval.scorer(), heard, Silent(), "failing")
     assert failed == len(heard) - 1
     assert [bool(row) for row in rows].count(True) == 1
-    assert probe.estimates(rows, heard, probe.scorer().reduce)["all"]["wer"]["n"] == 1
+    assert connector_eval.estimates(rows, heard, connector_eval.scorer().reduce)["all"]["wer"]["n"] == 1
 
 
 def test_a_clip_is_known_by_its_sound(clips: Path) -> None:
-    heard, _ = probe.clips([str(clips)], 30.0)
+    heard, _ = connector_eval.clips([str(clips)], 30.0)
     assert heard[0].sample.id == audio_key(wav(0.3, seed=100))
     assert len({h.sample.id for h in heard}) == 9
 
@@ -222,16 +222,16 @@ def test_a_clip_is_known_by_its_sound(clips: Path) -> None:
 def test_what_cannot_be_probed_is_refused(specs: Path, tmp_path: Path) -> None:
     silent = parquet(tmp_path / "silent.parquet", [(wav(0.4, level=0.0), "words")])
     with pytest.raises(DataError, match=r"no clip that can be used; skipped: \{'silent': 1\}"):
-        probe.clips([str(silent)], 30.0)
+        connector_eval.clips([str(silent)], 30.0)
     settings = Settings(edition="nano", dtype="float16")
     with pytest.raises(UserError, match="bfloat16 or float32, as training does"):
         probe_command(["oracle-toy"], [str(silent)], settings, True, None, "md", [specs])
 
 
 def test_clips_are_broken_down_by_source_and_by_the_words_of_their_texts_where_these_differ() -> None:
-    def heard(words: int, source: str) -> probe.Heard:
+    def heard(words: int, source: str) -> connector_eval.Heard:
         text = " ".join(["word"] * words)
-        return probe.Heard(Sample(f"{source} {words}", (text,), text), source)
+        return connector_eval.Heard(Sample(f"{source} {words}", (text,), text), source)
 
     def hits(totals: Any) -> Any:
         return {"nearest": 100 * totals["hits"] / totals["tokens"]}
@@ -239,11 +239,11 @@ def test_clips_are_broken_down_by_source_and_by_the_words_of_their_texts_where_t
     lengths = [17, 8, 9, 12, 13, 16, 8, 40]
     clips = [heard(n, "b" if k < 4 else "a") for k, n in enumerate(lengths)]
     rows: list[Any] = [{"hits": float(n < 10), "tokens": 1.0} for n in lengths]
-    found = probe.estimates(rows, clips, hits)
+    found = connector_eval.estimates(rows, clips, hits)
     seen = {name: (part["nearest"]["n"], part["nearest"]["value"]) for name, part in found.items()}
     assert list(seen.items()) == [
         ("all", (8, 37.5)), ("b", (4, 50.0)), ("a", (4, 25.0)), ("1 to 8 words", (2, 100.0)),
         ("9 to 12 words", (2, 50.0)), ("13 to 16 words", (2, 0.0)), ("17 words and more", (2, 0.0)),
     ]  # fmt: skip
-    assert list(probe.estimates(rows[1:2], clips[1:2], hits)) == ["all"]
-    assert "1 to 8 words" not in probe.estimates([rows[0], {}], clips[:2], hits)  # asking that one failed
+    assert list(connector_eval.estimates(rows[1:2], clips[1:2], hits)) == ["all"]
+    assert "1 to 8 words" not in connector_eval.estimates([rows[0], {}], clips[:2], hits)  # asking that one failed

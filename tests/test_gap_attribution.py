@@ -12,7 +12,7 @@ from compared_runs import RIGHT, command, copied, imported, lined
 
 from diva_bench.cli.compare import trio_command
 from diva_bench.errors import StoreError, UserError
-from diva_bench.report.trio import count, trio
+from diva_bench.report.gap_attribution import count, trio
 from diva_bench.specs import ModelSpec, digest
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from diva_bench import audio
 from diva_bench.audio import fingerprint
-from diva_bench.cli.leaks import LeaksOptions, leaks_command
+from diva_bench.cli.contamination import LeaksOptions, leaks_command
 from diva_bench.errors import DataError, StoreError, UserError
 from diva_bench.report.contamination import Leaks, Near, as_record, counts_table, found_table
 from diva_bench.text import BASIC

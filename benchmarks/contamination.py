@@ -1,7 +1,7 @@
 """How sure acoustic fingerprints are: copies that are found, strangers that are not, and clips per second.
 
-    python benchmarks/leaks.py                        the mini tasks' clips against changed copies of themselves
-    python benchmarks/leaks.py FOLDER.parquet ...     also against training speech that holds none of them
+    python benchmarks/contamination.py                        the mini tasks' clips against changed copies of themselves
+    python benchmarks/contamination.py FOLDER.parquet ...     also against training speech that holds none of them
 
 Share of differing bits of a copy, and how many of 337 clips are found (at most 0.25 may differ, at least 1 s and half of
 the shorter clip must be common). Measured 2026-11, two cores of an Intel Xeon that other work shared, Python 3.11, numpy

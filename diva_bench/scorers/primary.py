@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from diva_bench import stats
 from diva_bench.errors import SpecError, UserError, unknown
 from diva_bench.scorers import METRICS, NOT_SCORED
-from diva_bench.scorers.given import NAME as GIVEN
+from diva_bench.scorers.source_score import NAME as GIVEN
 from diva_bench.specs import TaskSpec
 from diva_bench.types import LabelScore, Response, Row, Sample, Scorer, WholeScorer
 

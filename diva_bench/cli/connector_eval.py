@@ -35,19 +35,24 @@ def probe_command(
     paths: Sequence[Path] = (),
 ) -> int:
     """Exit code: 0 all clips answered; 1 some failed, and were counted."""
-    from diva_bench.training import evaluate, probe
+    from diva_bench.training import connector_eval, evaluate
 
     if settings.dtype == "float16":
         raise UserError("--dtype float16: a probe runs in bfloat16 or float32, as training does.")
     catalog, progress = Catalog(paths), Terminal()
     specs = [_with_dtype(catalog.model(m, cast(Edition, settings.edition)), settings) for m in dict.fromkeys(models)]
     catalog.fetch(specs, progress)
-    clips_read, skipped = probe.clips(sources, max_seconds=30.0)
+    clips_read, skipped = connector_eval.clips(sources, max_seconds=30.0)
     clips_read = clips_read[: settings.limit]
     ids = {clip.sample.id for clip in clips_read}
-    record: dict[str, Any] = {"clips": len(clips_read), "skipped": skipped, "prompt": probe.PROMPT, "models": {}}
+    record: dict[str, Any] = {
+        "clips": len(clips_read),
+        "skipped": skipped,
+        "prompt": connector_eval.PROMPT,
+        "models": {},
+    }
     failed = 0
-    base: tuple[list[Row], list[probe.Heard]] | None = None
+    base: tuple[list[Row], list[connector_eval.Heard]] | None = None
     for model in specs:
         entry: dict[str, Any] = {"dtype": model.runtime.dtype, "edition": model.edition}
         if repeat:
@@ -58,7 +63,7 @@ def probe_command(
                 rows, clips, more = _rows(model, catalog.fetch([model], progress), sources, ids, progress)
             except DataError as err:  # the same data could be read before: not one text fits
                 rows, clips, more = [], [], {"skipped": str(err)}
-            entry |= {"tokens": probe.estimates(rows, clips, evaluate.reduce), **more}
+            entry |= {"tokens": connector_eval.estimates(rows, clips, evaluate.reduce), **more}
             if not rows:
                 progress.note(
                     f"{model.name}: none of the {len(clips_read)} transcripts fits its virtual tokens, so these are not "
@@ -66,7 +71,11 @@ def probe_command(
                 )
                 failed += 0 if repeat else 1
             base = base or ((rows, clips) if rows else None)
-            if base and rows is not base[0] and (apart := probe.differences((rows, clips), base, evaluate.reduce)):
+            if (
+                base
+                and rows is not base[0]
+                and (apart := connector_eval.differences((rows, clips), base, evaluate.reduce))
+            ):
                 entry["differences"] = apart
         record["models"][model.name] = entry
         if target:  # as it goes: the next model may be killed
@@ -85,12 +94,16 @@ def _with_dtype(model: ModelSpec, settings: Settings) -> ModelSpec:
 
 def _repeat(catalog: Catalog, model: ModelSpec, clips: Sequence[Any], progress: Terminal) -> dict[str, Any]:
     """Word error rates of one model."""
-    from diva_bench.training import probe
+    from diva_bench.training import connector_eval
 
-    adapter, scorer = catalog.load(model, progress), probe.scorer()
-    rows, failed = probe.repeat(adapter, scorer, clips, progress, model.name)
+    adapter, scorer = catalog.load(model, progress), connector_eval.scorer()
+    rows, failed = connector_eval.repeat(adapter, scorer, clips, progress, model.name)
     adapter.close()
-    return {"wer": probe.estimates(rows, clips, scorer.reduce), "failed": failed, "signature": scorer.signature}
+    return {
+        "wer": connector_eval.estimates(rows, clips, scorer.reduce),
+        "failed": failed,
+        "signature": scorer.signature,
+    }
 
 
 def _rows(
@@ -99,7 +112,7 @@ def _rows(
     """Token and distribution statistics of the `ids` clips, by training's own means: all held out, the same caches;
     and what a constant answer would score, and what was skipped."""
     from diva_bench.diva import checkpoint
-    from diva_bench.training import evaluate, probe
+    from diva_bench.training import connector_eval, evaluate
     from diva_bench.training.run import prepare_training
 
     folder = folders[model.weights["connector"].name]
@@ -117,7 +130,7 @@ def _rows(
         sources=sources, output=cache, cache=cache, progress=progress,
     )  # fmt: skip
     checkpoint.load_encoder(folder, run.whisper)
-    clips = probe.transcribed(run)
+    clips = connector_eval.transcribed(run)
     selection = [i for i, clip in enumerate(clips) if clip.sample.id in ids]
     rows = evaluate.clip_rows(run, connector.to(run.device), selection)
     more = {
