@@ -14,7 +14,7 @@ from training_tools import TIME, make_place, parquet, prepared, wav
 
 from diva_bench import disk
 from diva_bench.catalog import Catalog
-from diva_bench.cli.connector_eval import probe_command
+from diva_bench.cli.connector_eval import connector_eval_command
 from diva_bench.errors import AssetError, DataError, UserError
 from diva_bench.evaluation.jobs import Settings
 from diva_bench.training import connector_eval, evaluate, export, train
@@ -69,7 +69,7 @@ def clips(tmp_path: Path) -> Path:
 
 def asked(specs: Path, clips: Path, target: Path, *models: str, repeat: bool = True, **options: Any) -> dict[str, Any]:
     settings = Settings(edition="nano", **options)
-    assert probe_command(models, [str(clips)], settings, repeat, target, "md", [specs]) == 0
+    assert connector_eval_command(models, [str(clips)], settings, repeat, target, "md", [specs]) == 0
     return dict(json.loads(target.read_text(encoding="utf-8")))
 
 
@@ -134,7 +134,7 @@ def test_where_no_transcript_fits_the_words_are_still_repeated_and_it_is_said(
         "\n", " "
     )
     settings = Settings(edition="nano", limit=limit)
-    assert probe_command(["diva-narrow-toy"], [str(data)], settings, False, None, "md", [specs]) == 1
+    assert connector_eval_command(["diva-narrow-toy"], [str(data)], settings, False, None, "md", [specs]) == 1
 
 
 def test_a_connector_that_is_replaced_while_others_are_probed_is_refused_when_its_turn_comes(
@@ -175,8 +175,8 @@ def test_a_connector_is_measured_against_what_it_was_aligned_with(specs: Path, c
 
 
 def test_differences_are_joined_by_clip_and_not_by_place() -> None:
-    def heard(names: str) -> list[connector_eval.Heard]:
-        return [connector_eval.Heard(Sample(n, (n,), n), "s") for n in names]
+    def heard(names: str) -> list[connector_eval.EvalClip]:
+        return [connector_eval.EvalClip(Sample(n, (n,), n), "s") for n in names]
 
     def reduce(totals: Any) -> Any:
         return {"score": evaluate.stats.ratio(totals["x"], totals["n"])}
@@ -225,13 +225,13 @@ def test_what_cannot_be_probed_is_refused(specs: Path, tmp_path: Path) -> None:
         connector_eval.clips([str(silent)], 30.0)
     settings = Settings(edition="nano", dtype="float16")
     with pytest.raises(UserError, match="bfloat16 or float32, as training does"):
-        probe_command(["oracle-toy"], [str(silent)], settings, True, None, "md", [specs])
+        connector_eval_command(["oracle-toy"], [str(silent)], settings, True, None, "md", [specs])
 
 
 def test_clips_are_broken_down_by_source_and_by_the_words_of_their_texts_where_these_differ() -> None:
-    def heard(words: int, source: str) -> connector_eval.Heard:
+    def heard(words: int, source: str) -> connector_eval.EvalClip:
         text = " ".join(["word"] * words)
-        return connector_eval.Heard(Sample(f"{source} {words}", (text,), text), source)
+        return connector_eval.EvalClip(Sample(f"{source} {words}", (text,), text), source)
 
     def hits(totals: Any) -> Any:
         return {"nearest": 100 * totals["hits"] / totals["tokens"]}

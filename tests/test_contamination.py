@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from diva_bench import audio
 from diva_bench.audio import fingerprint
-from diva_bench.cli.contamination import LeaksOptions, leaks_command
+from diva_bench.cli.contamination import ContaminationOptions, contamination_command
 from diva_bench.errors import DataError, StoreError, UserError
-from diva_bench.report.contamination import Leaks, Near, as_record, counts_table, found_table
+from diva_bench.report.contamination import ContaminationSearch, Near, as_record, counts_table, found_table
 from diva_bench.text import BASIC
 from diva_bench.training.sources import Example
 from diva_bench.types import Audio, Sample, Silent
@@ -162,7 +162,7 @@ def test_near_texts_are_those_that_comparing_all_with_all_finds() -> None:
 )
 def test_the_same_and_nearly_the_same_words_are_found(training: str, kind: str) -> None:
     sample = Sample("q1", ("Nile",), "c", transcript="Which river flows through the city of Cairo?")
-    search = Leaks({"qa": [sample]}, Silent(), sound=False)
+    search = ContaminationSearch({"qa": [sample]}, Silent(), sound=False)
     search.scan([Example("r1", b"", training, "")], "train", Silent(), lambda line: None)
     assert search.report.items[0].kinds == ([kind] if kind else [])
 
@@ -193,7 +193,7 @@ def test_every_kind_is_found_once_and_the_strictest_is_named() -> None:
         Example("nearly", b"broken", (chosen[4].transcript or "").replace("e", "a", 1), ""),
         Example("none", CLOTHES["mp3"](clips[5].samples[::-1].copy()), "nothing of the kind", ""),
     ]
-    search, lines = Leaks({"a": chosen, "b": chosen[:1]}, Silent()), []
+    search, lines = ContaminationSearch({"a": chosen, "b": chosen[:1]}, Silent()), []
     search.scan(iter(rows), "train", Silent(), lines.append)
     kinds = {(item.task, item.id): item.kinds for item in search.report.found}
     names = [sample.id for sample in chosen]
@@ -212,7 +212,7 @@ def test_every_kind_is_found_once_and_the_strictest_is_named() -> None:
 
 def test_tables_and_json_say_the_same() -> None:
     chosen = samples()
-    search = Leaks({"a": chosen}, Silent())
+    search = ContaminationSearch({"a": chosen}, Silent())
     rows = [Example(f"r{i}", b"", chosen[0].transcript or "", "") for i in range(5)]
     search.scan(rows, "train", Silent(), lambda line: None)
     table = counts_table(search.report, ["train"])
@@ -228,18 +228,20 @@ def test_tables_and_json_say_the_same() -> None:
 
 def test_samples_without_clip_and_words_are_counted_and_nothing_at_all_is_an_error() -> None:
     bare = Sample("x", ("y",), "c")
-    search = Leaks({"a": [bare, samples()[0]]}, Silent())
+    search = ContaminationSearch({"a": [bare, samples()[0]]}, Silent())
     assert (search.report.unheard, search.report.unworded) == (1, 1)
     assert any("1 samples have no transcript" in note for note in counts_table(search.report, ["t"]).notes)
     with pytest.raises(DataError, match=r"a: no sample has a clip or a transcript: nothing can be compared"):
-        Leaks({"a": [bare]}, Silent())
+        ContaminationSearch({"a": [bare]}, Silent())
     with pytest.raises(DataError, match="no sample has a transcript, and texts alone were to be compared"):
-        Leaks({"a": [bare]}, Silent(), sound=False)
+        ContaminationSearch({"a": [bare]}, Silent(), sound=False)
 
 
 def test_what_was_found_by_few_words_alone_is_counted_and_texts_alone_leave_no_clip_unread() -> None:
     said = ("Thank you all.", "Thank you all again.")  # three words, and four
-    search = Leaks({"a": [Sample(text, ("y",), "c", transcript=text) for text in said]}, Silent(), sound=False)
+    search = ContaminationSearch(
+        {"a": [Sample(text, ("y",), "c", transcript=text) for text in said]}, Silent(), sound=False
+    )
     search.scan([Example(text, b"", text, "") for text in said], "train", Silent(), lambda line: None)
     assert (search.report.rows, search.report.leaking, search.report.silent) == (2, 2, 0)
     notes = counts_table(search.report, ["train"]).notes
@@ -267,11 +269,14 @@ def test_the_exit_code_says_whether_there_is_a_leak(
     monkeypatch.setenv("DIVA_BENCH_CACHE", str(tmp_path / "cache"))
     clean = manifest(tmp_path, [("none.wav", "nobody says this in the toy task")])
     drop, whole = tmp_path / "drop.tsv", tmp_path / "all.json"
-    options = LeaksOptions([clean], ["toy"], "mini", drop_list=drop, output=whole, paths=[toy])
-    assert leaks_command(options) == 0
+    options = ContaminationOptions([clean], ["toy"], "mini", drop_list=drop, output=whole, paths=[toy])
+    assert contamination_command(options) == 0
     assert drop.read_text() == "row\tsource\tkind\ttask\tsample\n"
     leaky = manifest(tmp_path, [("toy/audio/q002.wav", "something else"), ("none.wav", "Question 3!")])
-    assert leaks_command(LeaksOptions([leaky], ["toy"], "mini", drop_list=drop, output=whole, paths=[toy])) == 1
+    assert (
+        contamination_command(ContaminationOptions([leaky], ["toy"], "mini", drop_list=drop, output=whole, paths=[toy]))
+        == 1
+    )
     kinds = {(line.split("\t")[0], line.split("\t")[2]) for line in drop.read_text().splitlines()[1:]}
     assert ("train.jsonl:1", "file") in kinds
     assert ("train.jsonl:2", "text") in kinds
@@ -287,7 +292,10 @@ def test_every_format_can_be_read(
 ) -> None:
     monkeypatch.setenv("DIVA_BENCH_CACHE", str(tmp_path / "cache"))
     train = manifest(tmp_path, [("none.wav", "question 1")])
-    assert leaks_command(LeaksOptions([train], ["toy"], "mini", text_only=True, format=form, paths=[toy])) == 1
+    assert (
+        contamination_command(ContaminationOptions([train], ["toy"], "mini", text_only=True, format=form, paths=[toy]))
+        == 1
+    )
     out = capsys.readouterr().out
     if form == "json":
         assert json.loads(out)["tasks"]["toy"]["found"] >= 1
@@ -301,18 +309,22 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(toy: Pat
     train = manifest(tmp_path, [("none.wav", "question 1")])
     for more in ({"output": tmp_path / "no" / "x.json"}, {"drop_list": tmp_path / "no" / "x.tsv"}):
         with pytest.raises(StoreError, match=r"no/x\.\w+: cannot be written \(No such file or directory\)\. Choose"):
-            leaks_command(LeaksOptions([train], ["toy"], "mini", text_only=True, paths=[toy], **more))
+            contamination_command(ContaminationOptions([train], ["toy"], "mini", text_only=True, paths=[toy], **more))
     (tmp_path / "all.json").write_text("of yesterday")
     with pytest.raises(DataError, match="is no file or folder"):
-        leaks_command(LeaksOptions(["none"], ["toy"], "mini", output=tmp_path / "all.json", paths=[toy]))
+        contamination_command(
+            ContaminationOptions(["none"], ["toy"], "mini", output=tmp_path / "all.json", paths=[toy])
+        )
     assert (tmp_path / "all.json").read_text() == "of yesterday"
 
 
 def test_wrong_sources_and_a_forgotten_one_are_told(toy: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--train is missing.*\n.*parquet"):
-        leaks_command(LeaksOptions([], ["toy"], "mini", paths=[toy]))
+        contamination_command(ContaminationOptions([], ["toy"], "mini", paths=[toy]))
     with pytest.raises(DataError, match="is no file or folder"):
-        leaks_command(LeaksOptions([str(tmp_path / "none")], ["toy"], "mini", text_only=True, paths=[toy]))
+        contamination_command(
+            ContaminationOptions([str(tmp_path / "none")], ["toy"], "mini", text_only=True, paths=[toy])
+        )
 
 
 def test_the_program_ends_with_2_on_bad_input_and_1_on_a_leak(toy: Path, tmp_path: Path) -> None:
@@ -332,7 +344,7 @@ def test_the_program_ends_with_2_on_bad_input_and_1_on_a_leak(toy: Path, tmp_pat
 def test_no_clip_of_the_mini_translation_is_in_speech_of_people() -> None:
     from diva_bench.training import sources
 
-    search = Leaks({"covost2": samples()}, Silent())
+    search = ContaminationSearch({"covost2": samples()}, Silent())
     rows = (row for _, row in zip(range(100), sources.read(str(SPEECH)), strict=False))
     search.scan(rows, str(SPEECH), Silent(), lambda line: None)
     assert search.report.rows == 100

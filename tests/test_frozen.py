@@ -57,7 +57,7 @@ def test_a_student_reads_what_the_whole_prompt_says_and_has_its_gradient(
     found, wanted = (torch.randn(4, 6, 32, generator=torch.Generator().manual_seed(0)) for _ in range(2))
     found.requires_grad_(True)
     wanted.requires_grad_(True)
-    states = frozen.study(list(found), answers, frame)
+    states = frozen.student_states(list(found), answers, frame)
     read = [whole(llm, wanted[b], answers[b], instruction) for b in range(4)]
     assert [len(s) for s in states] == [1 + len(a) for a in answers]
     close([s.detach() for s in states], [r.detach() for r in read])
@@ -72,7 +72,7 @@ def test_a_student_reads_what_the_whole_prompt_says_and_has_its_gradient(
 def test_a_student_can_be_asked_twice(frozen: Frozen) -> None:
     """The template's keys and values are not used up, and not added to."""
     virtual = torch.randn(2, 6, 32, generator=torch.Generator().manual_seed(0))
-    once, again = (frozen.study(list(virtual), [[], [3]]) for _ in range(2))
+    once, again = (frozen.student_states(list(virtual), [[], [3]]) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
 
 
@@ -84,8 +84,8 @@ def test_a_teachers_states_are_those_of_each_whole_prompt_whatever_the_batch(
     llm = plain(folder)
     ids = [llm.tokens(t) for t in TEXTS]
     wanted = [whole(llm, llm.embed(t), a, instruction) for t, a in zip(ids, answers, strict=True)]
-    close(frozen.teach(ids, answers, frame), wanted)
-    close([s for t, a in zip(ids, answers, strict=True) for s in frozen.teach([t], [a], frame)], wanted)
+    close(frozen.teacher_states(ids, answers, frame), wanted)
+    close([s for t, a in zip(ids, answers, strict=True) for s in frozen.teacher_states([t], [a], frame)], wanted)
 
 
 def test_a_student_with_the_transcripts_embeddings_has_nothing_left_to_learn(folder: Path, frozen: Frozen) -> None:
@@ -93,7 +93,7 @@ def test_a_student_with_the_transcripts_embeddings_has_nothing_left_to_learn(fol
     for text in TEXTS:
         ids = frozen.llm.tokens(text)
         answers = frozen.answers([ids], 3)
-        close(frozen.study([frozen.targets(ids)], answers), frozen.teach([ids], answers))
+        close(frozen.student_states([frozen.targets(ids)], answers), frozen.teacher_states([ids], answers))
 
 
 @FRAMES
@@ -114,7 +114,7 @@ def test_a_teachers_answer_is_the_llms_own_greedy_one(
                 break
             written.append(token)
         assert answer == written
-    assert [len(s) for s in frozen.teach(ids, found)] == [1 + len(a) for a in found]
+    assert [len(s) for s in frozen.teacher_states(ids, found)] == [1 + len(a) for a in found]
     assert positions == 0 or max(map(len, found)) == positions  # or the test says little
 
 
@@ -130,7 +130,7 @@ def test_the_next_token_is_read_from_a_state(folder: Path, frozen: Frozen) -> No
     before, after = llm.frame("", None)
     ids = [llm.tokens(t) for t in TEXTS]
     wanted = [int(llm.model(torch.tensor([[*before, *t, *after]])).logits[0, -1].argmax()) for t in ids]
-    states = torch.stack([s[0] for s in frozen.teach(ids, [[]] * 4)])
+    states = torch.stack([s[0] for s in frozen.teacher_states(ids, [[]] * 4)])
     assert (states @ frozen.output.T).argmax(-1).tolist() == wanted
 
 
@@ -150,7 +150,7 @@ def test_shifted_targets_are_the_last_template_tokens_then_the_transcript(
 def test_the_weights_are_not_touched_and_a_template_has_its_own_name(folder: Path, tmp_path: Path) -> None:
     frozen = Frozen(LLM.load(folder))
     before = {n: v.clone() for n, v in frozen.llm.model.state_dict().items()}
-    states = frozen.study([torch.randn(3, 32, requires_grad=True)], [[]])
+    states = frozen.student_states([torch.randn(3, 32, requires_grad=True)], [[]])
     states[0].sum().backward()  # type: ignore[no-untyped-call]
     assert all(torch.equal(before[n], v) for n, v in frozen.llm.model.state_dict().items())
     other = make_llm(tmp_path, template="<|start|>" + CHAT)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from compared_runs import RIGHT, command, copied, imported, lined
 
-from diva_bench.cli.compare import trio_command
+from diva_bench.cli.compare import gap_attribution_command
 from diva_bench.errors import StoreError, UserError
-from diva_bench.report.gap_attribution import count, trio
+from diva_bench.report.gap_attribution import attribute, count
 from diva_bench.specs import ModelSpec, digest
 
 
@@ -22,7 +22,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_gap_of_a_trio_adds_up_and_its_samples_are_counted(results: Path) -> None:
-    found = trio(lined(results, "good", "middle", "bad"))
+    found = attribute(lined(results, "good", "middle", "bad"))
     assert found.lost.value == pytest.approx(found.scores[0] - found.scores[1])
     assert found.gained.value == pytest.approx(found.scores[2] - found.scores[1])
     assert found.total.value == pytest.approx(found.gained.value - found.lost.value)
@@ -56,11 +56,11 @@ def test_the_trio_command_finds_the_runs_by_the_names_of_the_models(results: Pat
 
 def test_a_trio_that_lacks_somebody_says_who(results: Path, tmp_path: Path) -> None:
     asked = (results / "results", "good", "middle")
-    assert trio_command(*asked, ["bad", "worse"], [], "md", [results]) == 1
+    assert gap_attribution_command(*asked, ["bad", "worse"], [], "md", [results]) == 1
     with pytest.raises(UserError, match="no task has complete runs of good, middle and worse"):
-        trio_command(*asked, ["worse"], [], "md", [results])
+        gap_attribution_command(*asked, ["worse"], [], "md", [results])
     with pytest.raises(StoreError, match="nowhere: no such folder"):
-        trio_command(tmp_path / "nowhere", "good", "middle", ["bad"], [], "md", [results])
+        gap_attribution_command(tmp_path / "nowhere", "good", "middle", ["bad"], [], "md", [results])
 
 
 def test_a_trio_of_trials_alone_says_that_these_are_not_looked_at(results: Path, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_trio_of_trials_alone_says_that_these_are_not_looked_at(results: Path,
         UserError,
         match=rf"runs of nobody; {len(found)} runs with --limit, --audio, another prompt or other settings are not used",
     ):
-        trio_command(tmp_path / "trials", "good", "middle", ["bad"], [], "md", [results])
+        gap_attribution_command(tmp_path / "trials", "good", "middle", ["bad"], [], "md", [results])
 
 
 def test_several_runs_of_one_model_are_not_picked_from(results: Path, tmp_path: Path) -> None:
@@ -90,5 +90,5 @@ def test_several_runs_of_one_model_are_not_picked_from(results: Path, tmp_path: 
     (twin / "summary.json").write_text(json.dumps(summary))
     twin.rename(twin.with_name(record["id"]))
     with pytest.raises(UserError, match=r"several runs are called good: good-\w+, good-\w+. Name one of these"):
-        trio_command(tmp_path, "good", "middle", ["bad"], [], "md", [results])
-    assert trio_command(tmp_path, run.name, "middle", ["bad"], [], "md", [results]) == 0
+        gap_attribution_command(tmp_path, "good", "middle", ["bad"], [], "md", [results])
+    assert gap_attribution_command(tmp_path, run.name, "middle", ["bad"], [], "md", [results]) == 0

@@ -304,7 +304,8 @@ def test_the_loss_is_the_weighted_sum_of_means_over_tokens_and_states(
     align, tokens = losses.token_alignment(virtual, [run.frozen.targets(t) for t in texts])
     answers = run.frozen.answers(texts, 2)
     away, states = losses.state_distance(
-        torch.cat(run.frozen.study(list(virtual), answers)), torch.cat(run.frozen.teach(texts, answers))
+        torch.cat(run.frozen.student_states(list(virtual), answers)),
+        torch.cat(run.frozen.teacher_states(texts, answers)),
     )
     assert tokens == sum(map(len, texts))
     assert states == sum(1 + len(a) for a in answers) > 3
@@ -329,14 +330,14 @@ def test_with_instructions_the_teacher_reads_the_transcript_with_the_same_instru
         _, sums = losses_of(run, chosen, step)
         answers = run.frozen.answers(texts, 2, frame)
         away, _ = losses.state_distance(
-            torch.cat(run.frozen.study(list(virtual), answers, frame)),
-            torch.cat(run.frozen.teach(texts, answers, frame)),
+            torch.cat(run.frozen.student_states(list(virtual), answers, frame)),
+            torch.cat(run.frozen.teacher_states(texts, answers, frame)),
         )
         assert float(sums["distill"]) == pytest.approx(float(away.detach()) / (3 * 3), rel=1e-4)
         seen.append(float(away.detach()))
     assert len({round(value, 4) for value in seen}) == len(INSTRUCTIONS) == 4
-    assert all(text_key(run.clips.items[i].tokens) in run.taught for i in run.clips.dev)
-    assert not any(text_key(run.clips.items[i].tokens) in run.taught for i in chosen)
+    assert all(text_key(run.clips.items[i].tokens) in run.teacher_cache for i in run.clips.dev)
+    assert not any(text_key(run.clips.items[i].tokens) in run.teacher_cache for i in chosen)
 
 
 def test_the_released_shift_aligns_with_the_template_and_loses_the_last_tokens(

@@ -121,7 +121,7 @@ def doomed(holder, name, _, at):
 
 MOMENTS = {
     "encoded": (caches.ArrayCache, "append"),  # a group of clips is encoded, or one of transcripts taught, not stored
-    "taught": (frozen.Frozen, "teach"),
+    "taught": (frozen.Frozen, "teacher_states"),
     "step": (train, "update"),
     "saved": (state.disk, "sync"),             # a checkpoint is written aside, not in its place
 }

@@ -67,11 +67,13 @@ def trio(
 
     The gap has two parts: what the recogniser of the cascade loses, and what the end-to-end model gains or loses compared
     with the cascade."""
-    from diva_bench.cli.compare import trio_command
+    from diva_bench.cli.compare import gap_attribution_command
 
     models = model or ["diva"]
     raise typer.Exit(
-        trio_command(results, oracle, cascade, models, task or [], format, path or [], output, every=all_tables)
+        gap_attribution_command(
+            results, oracle, cascade, models, task or [], format, path or [], output, every=all_tables
+        )
     )
 
 
@@ -220,9 +222,9 @@ def leaks(
     path: Paths = None,
 ) -> None:
     """Find samples of tasks in training data, by file, sound and words. Exit code 1 where there are any."""
-    from diva_bench.cli.contamination import LeaksOptions, leaks_command
+    from diva_bench.cli.contamination import ContaminationOptions, contamination_command
 
-    options = LeaksOptions(
+    options = ContaminationOptions(
         train=train,
         tasks=task,
         edition=edition,
@@ -233,4 +235,4 @@ def leaks(
         format=format,
         paths=path or [],
     )
-    raise typer.Exit(leaks_command(options))
+    raise typer.Exit(contamination_command(options))

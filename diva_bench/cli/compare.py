@@ -23,7 +23,7 @@ from diva_bench.report.compare import (
     scores_table,
     tests_table,
 )
-from diva_bench.report.gap_attribution import Trio, find, trio, trio_tables
+from diva_bench.report.gap_attribution import GapAttribution, attribute, find, gap_tables
 from diva_bench.report.runs import unreadable_table
 from diva_bench.runs.aligned import sheet
 from diva_bench.runs.records import of_tasks
@@ -105,7 +105,7 @@ def _items(comparison: Comparison, count: int, format: str) -> Table:
     return items_table(comparison, parts, places, answers, cut)
 
 
-def trio_command(
+def gap_attribution_command(
     results: Path,
     oracle: str,
     cascade: str,
@@ -124,21 +124,21 @@ def trio_command(
     named = {summary.task_id for summary in of_tasks([run.summary for run in stored], tasks)}
     runs = [run for run in runs if run.summary.task_id in named]
     catalog, progress = Catalog(paths), Terminal()
-    trios: list[Trio] = []
+    attributions: list[GapAttribution] = []
     missing: dict[str, list[str]] = {}
     for task_id in dict.fromkeys(run.summary.task_id for run in runs):
         here = [run for run in runs if run.summary.task_id == task_id]
         for model in models:
-            trio_names = (oracle, cascade, model)
-            matches = [find(here, name) for name in trio_names]
-            absent = [name for name, run in zip(trio_names, matches, strict=True) if run is None]
-            if len(absent) == len(trio_names):
+            roles = (oracle, cascade, model)
+            matches = [find(here, name) for name in roles]
+            absent = [name for name, run in zip(roles, matches, strict=True) if run is None]
+            if len(absent) == len(roles):
                 continue
             if absent:
                 missing.setdefault(", ".join(absent), []).append(here[0].task)
             else:
-                trios.append(trio(sheet([run for run in matches if run], catalog, progress)))
-    if not trios:
+                attributions.append(attribute(sheet([run for run in matches if run], catalog, progress)))
+    if not attributions:
         raise UserError(
             f"{results}: no task has complete runs of {oracle}, {cascade} and {' or '.join(models)}. "
             f"There are runs of {', '.join(sorted({run.model for run in runs})) or 'nobody'}"
@@ -148,7 +148,7 @@ def trio_command(
                 else "."
             )
         )
-    tables = [*trio_tables(trios, missing), *unreadable_table(stored.unreadable)]
+    tables = [*gap_tables(attributions, missing), *unreadable_table(stored.unreadable)]
     write_tables(tables, output, every=every)
     print_tables(tables, format, every)
     return 1 if missing or stored.unreadable else 0

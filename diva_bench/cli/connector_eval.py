@@ -25,7 +25,7 @@ from diva_bench.weights import assets
 _TOKENS = ("nearest", "read_wer", "align", "distill", "kl", "first_token")
 
 
-def probe_command(
+def connector_eval_command(
     models: Sequence[str],
     sources: Sequence[str],
     settings: Settings,
@@ -52,7 +52,7 @@ def probe_command(
         "models": {},
     }
     failed = 0
-    base: tuple[list[Row], list[connector_eval.Heard]] | None = None
+    base: tuple[list[Row], list[connector_eval.EvalClip]] | None = None
     for model in specs:
         entry: dict[str, Any] = {"dtype": model.runtime.dtype, "edition": model.edition}
         if repeat:

@@ -16,7 +16,7 @@ from diva_bench.cli.show import print_table, print_tables
 from diva_bench.cli.streams import say_json
 from diva_bench.errors import StoreError, UserError
 from diva_bench.printable import as_json
-from diva_bench.report.contamination import Leaks, as_record, counts_table, found_table
+from diva_bench.report.contamination import ContaminationSearch, as_record, counts_table, found_table
 from diva_bench.specs import Edition
 from diva_bench.training import sources
 from diva_bench.types import Sample
@@ -24,7 +24,7 @@ from diva_bench.weights import assets
 
 
 @dataclass(frozen=True, slots=True)
-class LeaksOptions:
+class ContaminationOptions:
     """The command line of `leaks`. `train`: sources as `training.sources.read` takes them; `edition`: auto, full or mini."""
 
     train: Sequence[str]
@@ -38,7 +38,7 @@ class LeaksOptions:
     paths: Sequence[Path] = ()
 
 
-def leaks_command(options: LeaksOptions) -> int:
+def contamination_command(options: ContaminationOptions) -> int:
     """Read all training data once, print and write what was found. Raises UserError and DataError before anything is read."""
     progress = Terminal()
     if not options.train:
@@ -46,11 +46,11 @@ def leaks_command(options: LeaksOptions) -> int:
     if options.output is not None:
         _check(options.output)  # an hour of reading is too late to learn that it cannot be written
     rows = [(source, sources.read(source)) for source in options.train]  # says now which of them is none
-    search = Leaks(_samples(options, progress), progress, sound=not options.text_only)
+    search = ContaminationSearch(_samples(options, progress), progress, sound=not options.text_only)
     began = time.perf_counter()
-    with _lines(options.drop_list) as leak:
+    with _lines(options.drop_list) as on_match:
         for source, stream in rows:
-            search.scan(stream, source, progress, leak)
+            search.scan(stream, source, progress, on_match)
     seconds = time.perf_counter() - began
     report = search.report
     progress.note(f"{report.rows:,} rows in {seconds:.0f} s, {report.rows / max(seconds, 1e-9):.0f} rows/s")
@@ -69,7 +69,7 @@ def leaks_command(options: LeaksOptions) -> int:
     return 1 if report.found else 0
 
 
-def _samples(options: LeaksOptions, progress: Terminal) -> dict[str, Sequence[Sample]]:
+def _samples(options: ContaminationOptions, progress: Terminal) -> dict[str, Sequence[Sample]]:
     """Task -> its samples. `auto` is mini, but full where --data-dir says where the real data are. Of several tasks, those
     without the edition are left out, and said so."""
     catalog = Catalog(list(options.paths))

@@ -480,11 +480,11 @@ def probe(
     path: Paths = None,
 ) -> None:
     """Have models repeat held-out clips (word error rate), and measure how close the virtual tokens are to the transcript."""
-    from diva_bench.cli.connector_eval import probe_command
+    from diva_bench.cli.connector_eval import connector_eval_command
     from diva_bench.evaluation.jobs import Settings
 
     settings = Settings(edition=edition, limit=limit, device=device, dtype=dtype)
-    raise typer.Exit(probe_command(model, data, settings, repeat, output, format, path or []))
+    raise typer.Exit(connector_eval_command(model, data, settings, repeat, output, format, path or []))
 
 
 @app.command()

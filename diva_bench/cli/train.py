@@ -80,7 +80,7 @@ def train_command(options: TrainOptions) -> int:
     )
     with keeping(lambda: f"the last checkpoint is kept in {options.output}: run the same command again to continue"):
         train.train(run, progress, _tasks(catalog, options, progress))
-    if run.team.is_main_process:
+    if run.accelerator.is_main_process:
         say(f"stored: {options.output / 'export'}")
         say(install(catalog, options, config, name, options.output / "export"))
     return 0

@@ -97,7 +97,7 @@ class Report:
         return [item for item in self.items if item.counts]
 
 
-class Leaks:
+class ContaminationSearch:
     """The samples of some tasks, to be held against training rows.
 
     `tasks`: name -> samples. `sound`: false compares texts alone and decodes nothing. Raises DataError where there is
@@ -139,7 +139,7 @@ class Leaks:
         self._index = fingerprint.Index(prints)
         self._near = Near(list(self._texts))
 
-    def scan(self, rows: Iterable[Example], source: str, progress: Progress, leak: Callable[[str], None]) -> None:
+    def scan(self, rows: Iterable[Example], source: str, progress: Progress, on_match: Callable[[str], None]) -> None:
         """Hold every row of a training source against the samples. `leak` is called with a line (row, source, kind, task,
         sample, with tabs between them) for every pair found."""
         looked = _in_blocks(_look, ((row, self._sound) for row in rows))
@@ -153,7 +153,7 @@ class Leaks:
                 item.counts[pair.kind] += 1
                 if sum(other.kind == pair.kind for other in item.pairs) < KEPT:
                     item.pairs.append(pair)
-                leak("\t".join(map(visible, (row.id, source, pair.kind, item.task, item.id))))
+                on_match("\t".join(map(visible, (row.id, source, pair.kind, item.task, item.id))))
 
     def _by_sound(self, row: Example, seen: Seen | None, source: str) -> dict[tuple[int, str], Match]:
         if seen is None:

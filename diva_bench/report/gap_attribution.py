@@ -40,7 +40,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Trio:
+class GapAttribution:
     """One task and one end-to-end model. The differences are turned so that above 0 is better for what stands first."""
 
     task: str
@@ -75,7 +75,7 @@ def find(runs: Sequence[Run], name: str) -> Run | None:
     return matches[0] if matches else None
 
 
-def trio(sheet: Sheet) -> Trio:
+def attribute(sheet: Sheet) -> GapAttribution:
     """Attribute the gap of one task; the runs of `sheet` are the oracle, the cascade and the model, in this order."""
     metric = sheet.task.primary
     owners = sheet.metrics
@@ -96,7 +96,7 @@ def trio(sheet: Sheet) -> Trio:
     binary = all(
         significance.is_binary(items, float(whole)) for items, whole in zip(each, lineup.point[single], strict=True)
     )
-    return Trio(
+    return GapAttribution(
         task=sheet.task.name,
         edition=sheet.task.edition,
         synthetic=sheet.task.data.speech == "synthetic",
@@ -135,21 +135,23 @@ def count(each: Sequence[Floats], binary: bool) -> Counts:
 # ---------------------------------------------------------------- tables
 
 
-def trio_tables(trios: Sequence[Trio], missing: Mapping[str, Sequence[str]] | None = None) -> list[Table]:
+def gap_tables(
+    attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence[str]] | None = None
+) -> list[Table]:
     """The gaps, and the samples behind them. `missing`: what there is no run of -> the tasks."""
-    return [_gaps(trios, missing or {}), _samples(trios)]
+    return [_gaps(attributions, missing or {}), _samples(attributions)]
 
 
-def _gaps(trios: Sequence[Trio], missing: Mapping[str, Sequence[str]]) -> Table:
-    family = [d for t in trios for d in (t.lost, t.gained, t.total)]
+def _gaps(attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence[str]]) -> Table:
+    family = [d for t in attributions for d in (t.lost, t.gained, t.total)]
     adjusted = iter(holm([d.p for d in family]))
-    several = len({t.model for t in trios}) > 1
+    several = len({t.model for t in attributions}) > 1
     rows: list[list[Cell]] = []
-    for t in trios:
+    for t in attributions:
         gaps: list[Cell] = [_gap(d, next(adjusted)) for d in (t.lost, t.gained, t.total)]
         rows.append([t.task, t.metric, *([t.model] if several else []), *t.scores, *gaps, t.lost.n, t.lost.clusters])
     columns = [Column("task"), Column("metric", optional=True), *([Column("model")] if several else [])]
-    columns += [Column("oracle"), Column("cascade"), Column("its" if several else trios[0].model)]
+    columns += [Column("oracle"), Column("cascade"), Column("its" if several else attributions[0].model)]
     columns += [Column("recogniser lost"), Column("end to end"), Column("total", optional=several)]
     columns += [Column("n", optional=True), Column("clusters", optional=True)]
     notes = [
@@ -159,22 +161,22 @@ def _gaps(trios: Sequence[Trio], missing: Mapping[str, Sequence[str]]) -> Table:
         f"{len(family)} differences of this table",
     ]
     notes += ["its: the score of the model"] if several else []
-    downs = sorted({t.metric for t in trios if not t.rises})
+    downs = sorted({t.metric for t in attributions if not t.rises})
     notes += [f"{m}: lower is better; its differences are turned, so that above 0 is better, too" for m in downs]
-    few = sorted({t.task for t in trios if t.lost.few_clusters})
+    few = sorted({t.task for t in attributions if t.lost.few_clusters})
     if few:
         notes.append(f"fewer than {FEW_CLUSTERS} clusters, so that intervals are too narrow: {', '.join(few)}")
-    notes += dict.fromkeys(f for t in trios for f in t.failures)
+    notes += dict.fromkeys(f for t in attributions for f in t.failures)
     notes += [f"no complete run of {who}: {', '.join(tasks)}" for who, tasks in missing.items()]
-    notes += dict.fromkeys(s for t in trios for s in t.signatures)
-    captions = synthetic_notes((t.edition, t.synthetic) for t in trios)
+    notes += dict.fromkeys(s for t in attributions for s in t.signatures)
+    captions = synthetic_notes((t.edition, t.synthetic) for t in attributions)
     caption = f" ({'; '.join(captions)})" if captions else ""
     return Table(f"oracle, cascade, end to end{caption}", columns, rows, notes)
 
 
-def _samples(trios: Sequence[Trio]) -> Table:
+def _samples(attributions: Sequence[GapAttribution]) -> Table:
     rows: list[list[Cell]] = []
-    for t in trios:
+    for t in attributions:
         c = t.counts
         rows.append([t.task, t.model, t.lost.n, c.lost, c.back, c.helped, c.gained, c.worse, c.right, c.wrong])
     names = ("n", "lost", "won back", "helped", "better", "worse", "all right", "all wrong")

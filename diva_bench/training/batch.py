@@ -81,9 +81,9 @@ def batch_of(step: int, clips: Clips, train: list[int], config: TrainConfig) -> 
 
 def read_step(run: TrainingRun, step: int) -> tuple[list[int], list[Batch]]:
     """(the clips of a step, this process's share of them in `accumulate` parts, each to be completed)."""
-    config, team = run.config, run.team
+    config, accelerator = run.config, run.accelerator
     whole, variants = batch_of(step, run.clips, run.clips.train, config)
-    pairs = list(zip(whole, variants, strict=True))[team.process_index :: team.num_processes]
+    pairs = list(zip(whole, variants, strict=True))[accelerator.process_index :: accelerator.num_processes]
     parts = [pairs[k :: config.accumulate] for k in range(min(config.accumulate, len(pairs)))]
     return whole, [read(run, [i for i, _ in part], [v for _, v in part], whole, step) for part in parts]
 

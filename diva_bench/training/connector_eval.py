@@ -57,16 +57,16 @@ _TASK = TaskSpec(
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class EvalClip:
     """One clip of the probe set. `source` is where it is from, for the breakdown."""
 
     sample: Sample
     source: str
 
 
-def clips(places: Sequence[str], max_seconds: float) -> tuple[list[Heard], dict[str, int]]:
+def clips(places: Sequence[str], max_seconds: float) -> tuple[list[EvalClip], dict[str, int]]:
     """(clips, how many were skipped by reason). One text is one cluster, whoever says it."""
-    result: list[Heard] = []
+    result: list[EvalClip] = []
     skipped: dict[str, int] = {}
     for source in places:
         for example in sources.read(source):
@@ -79,16 +79,16 @@ def clips(places: Sequence[str], max_seconds: float) -> tuple[list[Heard], dict[
                 audio_key(example.audio), (text,), text.lower(), read=_reader(example.audio), seconds=sound.seconds,
                 transcript=text,
             )  # fmt: skip
-            result.append(Heard(sample, _name(source)))
+            result.append(EvalClip(sample, _name(source)))
     if not result:
         raise DataError(f"{', '.join(places)}: no clip that can be used; skipped: {skipped or 'none'}.")
     return result, skipped
 
 
-def transcribed(run: TrainingRun) -> list[Heard]:
+def transcribed(run: TrainingRun) -> list[EvalClip]:
     """The clips of a run, as this module has them."""
     return [
-        Heard(Sample(c.key, (c.text,), c.text.lower(), seconds=c.seconds), _name(run.sources[c.source]))
+        EvalClip(Sample(c.key, (c.text,), c.text.lower(), seconds=c.seconds), _name(run.sources[c.source]))
         for c in run.clips.items
     ]
 
@@ -109,7 +109,7 @@ def _name(source: str) -> str:
 
 
 def repeat(
-    adapter: Adapter, scorer: Wer, clips: Sequence[Heard], progress: Progress, label: str
+    adapter: Adapter, scorer: Wer, clips: Sequence[EvalClip], progress: Progress, label: str
 ) -> tuple[list[Row], int]:
     """(rows of word errors in the order of `clips`, {} where asking failed; how many failed). Clips of like length are
     asked together."""
@@ -140,7 +140,7 @@ def _request(sample: Sample, accepts: frozenset[str]) -> Request:
 
 
 def estimates(
-    rows: Sequence[Row], clips: Sequence[Heard], reduce: stats.Reduce
+    rows: Sequence[Row], clips: Sequence[EvalClip], reduce: stats.Reduce
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Group -> metric -> {value, low, high, n, clusters}. Groups: "all", and, where there is more than one of a kind, every
     source and every range of words that texts have (a connector is lost beyond the lengths that it was trained on)."""
@@ -160,13 +160,13 @@ def estimates(
     return out
 
 
-def _length(clip: Heard) -> str:
+def _length(clip: EvalClip) -> str:
     words = len(clip.sample.references[0].split())
     return _LENGTHS[sum(words > most for most in _WORDS)]
 
 
 def differences(
-    ours: tuple[Sequence[Row], Sequence[Heard]], base: tuple[Sequence[Row], Sequence[Heard]], reduce: stats.Reduce
+    ours: tuple[Sequence[Row], Sequence[EvalClip]], base: tuple[Sequence[Row], Sequence[EvalClip]], reduce: stats.Reduce
 ) -> dict[str, dict[str, float]]:
     """metric -> {value, low, high, n, clusters, p} of a connector minus the base, over the clips that both have: which
     are too long depends on queries and tokenizer. Empty where they have none in common."""

@@ -82,7 +82,7 @@ def reduce(totals: Mapping[str, Floats]) -> dict[str, Floats]:
 def constant_scores(run: TrainingRun, selection: Sequence[int]) -> dict[str, float]:
     """What a connector would score that says the same for every clip: `first_token` of the teacher's commonest first
     token, `kl` of its mean distribution. A score that does not beat these has heard nothing that matters."""
-    firsts = [run.taught[text_key(run.clips.items[i].tokens)][0].astype(np.float32) for i in selection]
+    firsts = [run.teacher_cache[text_key(run.clips.items[i].tokens)][0].astype(np.float32) for i in selection]
     counts: dict[int, int] = {}
     total, entropy = torch.zeros(len(run.frozen.output), device=run.device), 0.0
     for start in range(0, len(firsts), _BATCH):
@@ -128,7 +128,7 @@ def _rows(
         reading_rows = [{} for _ in part] if anchored else _aligned_rows(run, virtual, part)
         inputs = reading.contents(connector, virtual, counts, run.frozen.llm.embeddings)[0]
     answers = run.answers(part)
-    student, teacher = run.frozen.study(inputs, answers), run.teacher(part).to(run.device)
+    student, teacher = run.frozen.student_states(inputs, answers), run.teacher(part).to(run.device)
     # the states that predict the first token of the answer, whatever follows was distilled too
     firsts = torch.tensor([0, *[1 + len(a) for a in answers[:-1]]], device=run.device).cumsum(0)
     ours, theirs = torch.stack([states[0] for states in student]), teacher[firsts].to(student[0].dtype)

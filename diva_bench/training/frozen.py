@@ -92,7 +92,7 @@ class Frozen:
         return self.llm.generate(self.llm.prefill(prompts, shared=len(before)), positions)
 
     @torch.inference_mode()
-    def teach(
+    def teacher_states(
         self, transcripts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], frame: int = 0
     ) -> list[Tensor]:
         """Per transcript (1 + K_b, E): the last hidden state, after the final norm, at the last prompt position and
@@ -101,8 +101,10 @@ class Frozen:
 
     # ---- student
 
-    def study(self, virtual: Sequence[Tensor], answers: Sequence[Sequence[int]], frame: int = 0) -> list[Tensor]:
-        """virtual: per row (Q_b, E), Q_b may be 0 -> per row (1 + K_b, E), as `teach`, with a gradient to `virtual`."""
+    def student_states(
+        self, virtual: Sequence[Tensor], answers: Sequence[Sequence[int]], frame: int = 0
+    ) -> list[Tensor]:
+        """virtual: per row (Q_b, E), Q_b may be 0 -> per row (1 + K_b, E), as `teacher_states`, with a gradient to `virtual`."""
         return self._final([v.to(self.llm.embeddings.dtype) for v in virtual], answers, frame)
 
     def _final(self, contents: Sequence[Tensor], answers: Sequence[Sequence[int]], frame: int) -> list[Tensor]:

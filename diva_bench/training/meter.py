@@ -35,7 +35,7 @@ class Meter:
         name = torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else provenance.processor()
         self.ledger = Ledger(
             device=(name or platform.machine()) + threads,
-            devices=run.team.num_processes,
+            devices=run.accelerator.num_processes,
             audio_hours_unique=round(run.clips.seconds / 3600, 3),
         )
         if before:

@@ -65,11 +65,11 @@ class TrainingRun:
     frozen: Frozen
     trained: Trained
     clips: Clips
-    taught: ArrayCache
+    teacher_cache: ArrayCache
     """Teacher's states (1 + K, E) by transcript."""
     scale: dict[str, float]
     """Mean length of each loss's targets, or 1; `pull`: of the embeddings that virtual tokens are pulled to."""
-    team: Accelerator
+    accelerator: Accelerator
     before: dict[str, Any]
     """training.json of the connector that this training goes on from; empty where there is none."""
 
@@ -81,12 +81,13 @@ class TrainingRun:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.dtype == "bfloat16")
 
     def answers(self, selection: Sequence[int]) -> list[list[int]]:
-        return [self.taught.facts(text_key(self.clips.items[i].tokens))["answer"] for i in selection]
+        return [self.teacher_cache.facts(text_key(self.clips.items[i].tokens))["answer"] for i in selection]
 
     def teacher(self, selection: Sequence[int]) -> Tensor:
         """Stored states of several clips' transcripts, end to end: (M, E) float32, on the CPU."""
         rows = [
-            torch.from_numpy(self.taught[text_key(self.clips.items[i].tokens)].astype(np.float32)) for i in selection
+            torch.from_numpy(self.teacher_cache[text_key(self.clips.items[i].tokens)].astype(np.float32))
+            for i in selection
         ]
         return torch.cat(rows)
 
@@ -95,7 +96,9 @@ class TrainingRun:
         instruction, computed now; those of the bare turn are stored, see `answers` and `teacher`."""
         texts = [self.clips.items[i].tokens for i in selection]
         answers = self.frozen.answers(texts, self.config.distill_positions, frame)
-        return answers, torch.cat(self.frozen.teach(texts, answers, frame)).float().clone()  # out of inference mode
+        return answers, torch.cat(
+            self.frozen.teacher_states(texts, answers, frame)
+        ).float().clone()  # out of inference mode
 
     def positions(self, whole: Sequence[int]) -> int:
         """What distillation of a batch is divided by: the positions of its answers, or with instructions as many as they
@@ -153,7 +156,7 @@ def prepare_training(
     """Load what is frozen, encode and teach what the cache does not have yet, build the connector."""
     if tracker and find_spec("tensorboard") is None:
         raise UserError("--tensorboard needs tensorboard: pip install 'diva-bench[train]'.")
-    team = Accelerator(
+    accelerator = Accelerator(
         cpu=not torch.cuda.is_available(), log_with="tensorboard" if tracker else None, project_dir=output,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))],
     )  # fmt: skip
@@ -162,19 +165,19 @@ def prepare_training(
             f"every_batch is {config.every_batch}, but there is only one --data ({', '.join(sources)}). Name the data that every "
             "batch must have first, and the other data with more --data options."
         )
-    if config.both_batch < team.num_processes or config.batch < team.num_processes:
+    if config.both_batch < accelerator.num_processes or config.batch < accelerator.num_processes:
         raise UserError(
-            f"a batch has fewer clips than there are processes ({team.num_processes}); raise `batch` (--set batch=N)."
+            f"a batch has fewer clips than there are processes ({accelerator.num_processes}); raise `batch` (--set batch=N)."
         )
-    if team.device.type == "cuda" and config.deterministic:
+    if accelerator.device.type == "cuda" and config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     torch.manual_seed(config.seed)
     output.mkdir(parents=True, exist_ok=True)
     if tracker:
-        team.init_trackers("tensorboard")
-    device = str(team.device)
-    config = _in_format(config, team, progress)
+        accelerator.init_trackers("tensorboard")
+    device = str(accelerator.device)
+    config = _in_format(config, accelerator, progress)
     whisper = Whisper.load(whisper_dir, device, "float32" if config.train_encoder else config.dtype)
     instructions = INSTRUCTIONS if config.instructions == "mixed" else ()
     frozen = Frozen(LLM.load(llm_dir, device, config.dtype), config.checkpointing, instructions)
@@ -190,9 +193,11 @@ def prepare_training(
     clips = data.read_clips(
         sources, config, whisper, frozen.llm.tokens,
         made_of=[about["encoder"], whole(whisper_dir)], cache=cache, limit=cache_bytes, progress=progress,
-        shard=team.process_index, shards=team.num_processes, share=lambda mine: _gather(team, mine),
+        shard=accelerator.process_index, shards=accelerator.num_processes, share=lambda mine: _gather(accelerator, mine),
     )  # fmt: skip
-    taught = _teach(config, frozen, clips, [about["llm"], whole(llm_dir)], cache, cache_bytes, team, progress)
+    teacher_cache = _fill_teacher_cache(
+        config, frozen, clips, [about["llm"], whole(llm_dir)], cache, cache_bytes, accelerator, progress
+    )
     count = f"{len(clips.train)} clips to train on, {len(clips.dev)} held out"
     words = ", {5 %} to {95 %} words each, {most} at most".format(**clips.words()) if clips.train else ""
     progress.note(f"{count}, {clips.seconds / 3600:.1f} h{words}; skipped: {clips.skipped or 'none'}")
@@ -202,20 +207,20 @@ def prepare_training(
     if connector.vocabulary is not None and started is None and clips.train:  # a probe trains on none
         connector.vocabulary.start(frozen.llm.embeddings, clips.known, config.sharpness)
     trained = Trained(connector, whisper.encoder.requires_grad_(True) if config.train_encoder else None)
-    scale = _scale(config, frozen, clips, taught)
+    scale = _scale(config, frozen, clips, teacher_cache)
     return TrainingRun(
-        config, list(sources), output, about, whisper, frozen, trained.to(team.device), clips, taught, scale, team,
-        before=training_record(start_dir) if start_dir else {},
+        config, list(sources), output, about, whisper, frozen, trained.to(accelerator.device), clips, teacher_cache,
+        scale, accelerator, before=training_record(start_dir) if start_dir else {},
     )  # fmt: skip
 
 
-def _in_format(config: TrainConfig, team: Accelerator, progress: Progress) -> TrainConfig:
+def _in_format(config: TrainConfig, accelerator: Accelerator, progress: Progress) -> TrainConfig:
     """The settings with a number format in place of auto: the first process's, for all of them share a batch."""
-    device = str(team.device)
-    dtype = _gather(team, [provenance.dtype(config.dtype, device)])[0]
+    device = str(accelerator.device)
+    dtype = _gather(accelerator, [provenance.dtype(config.dtype, device)])[0]
     if (config.dtype, dtype) == ("auto", "float32"):
         how = provenance.bfloat16(device)
-        here = f"bfloat16 on this {team.device.type}: {how}"
+        here = f"bfloat16 on this {accelerator.device.type}: {how}"
         progress.note(f"training in float32; {here}; --set dtype=bfloat16 uses it anyway")
     return replace(config, dtype=dtype)
 
@@ -261,23 +266,23 @@ def _started(folder: Path, config: TrainConfig, whisper: Whisper, frozen: Frozen
     return connector.train().requires_grad_(True)
 
 
-def _gather(team: Accelerator, mine: list[Any]) -> list[Any]:
+def _gather(accelerator: Accelerator, mine: list[Any]) -> list[Any]:
     """What all processes have, in order; a list in, a list out."""
-    if team.num_processes == 1:
+    if accelerator.num_processes == 1:
         return mine
     from accelerate.utils import gather_object
 
     return list(gather_object(mine))
 
 
-def _teach(
+def _fill_teacher_cache(
     config: TrainConfig,
     frozen: Frozen,
     clips: Clips,
     made_of: Any,
     cache: Path,
     limit: int,
-    team: Accelerator,
+    accelerator: Accelerator,
     progress: Progress,
 ) -> ArrayCache:
     """The teacher's states of the transcripts that are needed, computed once: held-out ones; with distillation of the bare
@@ -290,28 +295,32 @@ def _teach(
     for part in [clips.dev, *([clips.train] if config.stores_teacher else [])]:
         texts = sorted({clips.items[i].tokens for i in part}, key=lambda t: (len(t), t))
         groups += [texts[k : k + _GROUP] for k in range(0, len(texts), _GROUP)]
-    missing = [g for g in groups[team.process_index :: team.num_processes] if any(text_key(t) not in store for t in g)]
+    missing = [
+        g
+        for g in groups[accelerator.process_index :: accelerator.num_processes]
+        if any(text_key(t) not in store for t in g)
+    ]
     with progress.bar("teacher's states", sum(len(g) for g in missing), "transcripts") as bar:
         for group in missing:
             answers = frozen.answers(group, positions)
-            states = [s.float().cpu().numpy() for s in frozen.teach(group, answers)]
+            states = [s.float().cpu().numpy() for s in frozen.teacher_states(group, answers)]
             facts = [{"answer": a} for a in answers]
             store.append([(text_key(t), s, f) for t, s, f in zip(group, states, facts, strict=True)])
             bar.advance(len(group))
     store.close()
-    _gather(team, [None])  # wait for each other
+    _gather(accelerator, [None])  # wait for each other
     store.refresh()
     return store
 
 
-def _scale(config: TrainConfig, frozen: Frozen, clips: Clips, taught: ArrayCache) -> dict[str, float]:
+def _scale(config: TrainConfig, frozen: Frozen, clips: Clips, teacher_cache: ArrayCache) -> dict[str, float]:
     """Mean length of targets over some clips; 1 where losses are added as they are (KL has no length)."""
     some = [clips.items[i].tokens for i in (clips.dev or clips.train)[:64]]
     length = torch.cat([frozen.targets(t) for t in some]).float().norm(dim=-1).mean()
     pull = {} if config.alignment == "l2" else {"pull": float(length)}
     if not config.scaled:
         return {"align": 1.0, "distill": 1.0, **pull}
-    states = [torch.from_numpy(taught[text_key(t)].copy()).float() for t in some if text_key(t) in taught]
+    states = [torch.from_numpy(teacher_cache[text_key(t)].copy()).float() for t in some if text_key(t) in teacher_cache]
     states = states if config.distillation == "l2" else []
     distill = float(torch.cat(states).norm(dim=-1).mean()) if states else 1.0
     return {"align": float(length), "distill": distill, **pull}

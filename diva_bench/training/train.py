@@ -76,7 +76,7 @@ def losses_of(
     loss, sums = alignment(virtual, counts, batch, student, config, scale)
     if batch.teacher is not None:
         inputs, _ = contents(student.connector, virtual, counts, frozen.llm.embeddings)
-        states = torch.cat(frozen.study(inputs, batch.answers, batch.frame))
+        states = torch.cat(frozen.student_states(inputs, batch.answers, batch.frame))
         away = distillation(states, batch.teacher, frozen, config)
         loss = loss + away * (config.distill / (batch.whole.positions * scale["distill"]))
         sums["distill"] = away.detach() / batch.whole.positions
@@ -168,7 +168,7 @@ def update(
 ) -> tuple[dict[str, float], list[int]]:
     """One step: every process takes its share of the batch, in `accumulate` parts. Returns the losses and the whole
     batch; raises UserError where a loss is not finite, before the weights are touched. `ahead`: has the batch already."""
-    config, team = run.config, run.team
+    config, accelerator = run.config, run.accelerator
     whole, parts = ahead.take(step) if ahead else read_step(run, step)
     student = Student(trained, run.trained.connector, run.frozen)
     for group in optimiser.param_groups:
@@ -177,15 +177,15 @@ def update(
     total: dict[str, Tensor] = {}
     for k, part in enumerate(parts):
         last = k == len(parts) - 1
-        with contextlib.nullcontext() if last else team.no_sync(trained):
+        with contextlib.nullcontext() if last else accelerator.no_sync(trained):
             batch = complete(run, part)
             with run.autocast():
                 loss, sums = losses_of(batch, student, config, run.scale)
             # data parallel training averages gradients over processes; ours are shares of one sum
-            (loss * team.num_processes).backward()
+            (loss * accelerator.num_processes).backward()
         total = {name: total.get(name, 0.0) + value for name, value in sums.items()}
-    if team.num_processes > 1:
-        total = {name: team.reduce(value.float(), "sum") for name, value in total.items()}
+    if accelerator.num_processes > 1:
+        total = {name: accelerator.reduce(value.float(), "sum") for name, value in total.items()}
     seen = {name: float(value) for name, value in total.items()}
     norm = nn.utils.clip_grad_norm_(trained.parameters(), config.clip)
     if not math.isfinite(sum(seen.values()) + float(norm)):
@@ -204,10 +204,10 @@ def update(
 def train(run: TrainingRun, progress: Progress, tasks: evaluate.TaskSet | None = None) -> None:
     """Every 25 steps a row in metrics.jsonl, every `evaluate_every` a look at the held-out texts (and at `tasks`), every
     `save_every` a checkpoint; the connector is stored at the end."""
-    config, team = run.config, run.team
-    if len(run.clips.train) < team.num_processes:
+    config, accelerator = run.config, run.accelerator
+    if len(run.clips.train) < accelerator.num_processes:
         raise UserError(
-            f"{', '.join(run.sources)}: {len(run.clips.train)} clips to train on for {team.num_processes} process(es); "
+            f"{', '.join(run.sources)}: {len(run.clips.train)} clips to train on for {accelerator.num_processes} process(es); "
             f"{len(run.clips.dev)} are held out: change `held_out` (--set held_out=X), or give more data."
         )
     optimiser = build_optimiser(run.trained, config)
@@ -220,7 +220,7 @@ def train(run: TrainingRun, progress: Progress, tasks: evaluate.TaskSet | None =
     meter = Meter(run, facts.get("compute"))
     where = facts.get("where") or {k: v for k, v in provenance.collect("").items() if k in ("versions", "git")}
     ready: Any = torch.compile(run.trained, dynamic=True) if config.compile else run.trained
-    ready = team.prepare_model(ready) if team.num_processes > 1 else ready
+    ready = accelerator.prepare_model(ready) if accelerator.num_processes > 1 else ready
     run.trained.train()
     with progress.bar("training", config.steps, "steps", step) as bar, Ahead(run) as ahead:
         while step < config.steps:
@@ -236,22 +236,22 @@ def train(run: TrainingRun, progress: Progress, tasks: evaluate.TaskSet | None =
             looked = step % config.evaluate_every == 0 or step in (config.align_steps, config.steps)
             if step % _RELEASE_EVERY == 0:
                 memory.release()
-            if (step % config.log_every == 0 or looked) and team.is_main_process:
+            if (step % config.log_every == 0 or looked) and accelerator.is_main_process:
                 row: dict[str, Any] = {"step": step, **losses_now, "lr": lr, **meter.row()}
                 row |= evaluate.all_of(run, tasks) if looked else {}
                 log.append(row)
                 state.write_log(run.output, log)
-                team.log({k: v for k, v in row.items() if k != "step"}, step=step)
+                accelerator.log({k: v for k, v in row.items() if k != "step"}, step=step)
                 if looked:
                     progress.note(" ".join(f"{k}={v}" for k, v in row.items()))
-            if (step % config.save_every == 0 or step == config.steps) and team.is_main_process:
+            if (step % config.save_every == 0 or step == config.steps) and accelerator.is_main_process:
                 held = {"step": step, "log": log, "mean": mean, "compute": meter.ledger.to_json()}
                 held |= {"config": _decides(run), "where": where}
                 state.save(run.output, run.trained, optimiser, held)
-            team.wait_for_everyone()
-    if team.is_main_process:
+            accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
         export.export(run, log, meter, where)
-    team.end_training()
+    accelerator.end_training()
 
 
 def _decides(run: TrainingRun) -> dict[str, Any]:
