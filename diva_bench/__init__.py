@@ -74,15 +74,15 @@ _PLACES = {
     "specs": ("ModelSpec",),
     "types": ("Adapter", "Audio", "LabelScore", "Progress", "Request", "Response", "Sample", "Scorer"),
 }
-_FOUND = {name: (module, name) for module, names in _PLACES.items() for name in names}
+_MODULES = {name: (module, name) for module, names in _PLACES.items() for name in names}
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _FOUND:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _FOUND[name]
+    module, attribute = _MODULES[name]
     value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), attribute)
     return value
 

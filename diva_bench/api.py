@@ -1,7 +1,7 @@
-"""The functions of `import diva_bench`: they check their arguments; the modules below do the work.
+"""The functions of `import diva_bench`: they check their arguments and call the modules that do the work.
 
-A mistake of the caller is a UserError. Notes go to the logger "diva_bench", bars to a Progress where one is given. Nothing
-is printed, and the process is never ended.
+A mistake of the caller is a UserError. Notes go to the logger "diva_bench", and bars to a Progress if one is given.
+Nothing is printed, and the process never ends.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _R = TypeVar("_R")
 
 
 def _public(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """A function whose callers get a UserError for a missing or unknown argument, and messages that name the arguments of
-    Python where those of the modules below name options of the command line."""
+    """Wrap a public function: a missing or unknown argument is a UserError, and messages name Python arguments instead of
+    options of the command line."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -66,13 +66,13 @@ _OPTION = re.compile(
     r"|\bdiva-bench(?: [^\s`;,()]+)+"
     r"|--(?P<name>[a-z][a-z-]*)(?:[ =](?P<value>'[^']*'|[A-Z]{2,}[A-Z=,.]*[A-Z]|full|mini|nano|wrong|drop|float32|\d+)\b)?"
 )
-"""Commands, which stay as they are, and options of the command line, with the value that stands behind some of them."""
+"""Matches commands, which stay as they are, and options of the command line with their values."""
 _ARGUMENTS = {"path": "paths", "model": "models", "task": "tasks", "scorer": "scorers", "batch-budget": "batch_seconds"}
 _ARGUMENTS |= {"allow-partial": "allow_partial=True", "in-memory": "in_memory=True", "no-gold": "gold=False"}
 
 
 def in_python(message: str) -> str:
-    """A message in which the arguments of Python stand for options of the command line: "data_dir=DIR" for "--data-dir DIR"."""
+    """A message with Python arguments instead of options of the command line: "data_dir=DIR" for "--data-dir DIR"."""
 
     def argument(match: re.Match[str]) -> str:
         if match["name"] is None:
@@ -87,7 +87,7 @@ def in_python(message: str) -> str:
 
 
 class _Notes(Logged):
-    """Notes for the log of callers from Python."""
+    """Writes notes to the log for callers from Python."""
 
     def note(self, message: str) -> None:
         super().note(in_python(message))
@@ -124,32 +124,36 @@ def run(
     """Run models on tasks, and score the answers. The same call continues where an earlier one stopped.
 
     Args:
-        models: names, paths of YAML files, ModelSpecs, or models in memory: objects with `name`, `version`, `accepts` and
-            `generate(requests) -> responses` (see Adapter). Runs of a model in memory are marked: its weights are not hashed.
-        tasks: names of tasks, subsets or suites, paths of YAML files, or Tasks, such as `Task.from_rows` makes.
-        edition: of the data: "auto", "full", "mini" or "nano" (mini data and nano models).
-        limit: number of samples; such a run is a trial.
+        models: Names, paths of YAML files, ModelSpecs, or models in memory: objects with `name`, `version`, `accepts`
+            and
+        `generate(requests) -> responses` (see Adapter). Runs of a model in memory are marked, because its weights are
+            not hashed.
+        tasks: Names of tasks, subsets or suites, paths of YAML files, or Tasks, such as `Task.from_rows` makes.
+        edition: Edition of the data: "auto", "full", "mini" or "nano" (mini data and nano models).
+        limit: Number of samples; such a run is a trial.
         dtype: "float32", "bfloat16" or "float16"; None: the model's own.
-        device: "cpu", "cuda", "cuda:1"; "auto": the model's own setting, else a GPU where there is one.
-        audio: conditions that the clips are changed by, each a run of its own: "silence", "noise", "shuffled", "10" (dB),
-            "speed=0.9", "codec=opus-16k".
-        prompts: number of prompt variants of every task.
-        output: folder of runs.
-        data_dir: folder of the full tasks' corpora; None: DIVA_BENCH_DATA.
-        progress: shows bars; None: no bars, and notes go to the logger "diva_bench".
-        prompt: in place of the task's own, as are the next two; such runs are of another task id.
-        system: message; "" for none.
-        max_new_tokens: longest answer.
-        model_edition: of the models; None: that of the data where they have it.
-        seed: of sampling, of `limit`, and of the random baseline.
-        batch_seconds: padded audio seconds of a batch; None: the model's own.
-        allow_partial: run although rows of the data are missing; such a run is in no table.
-        paths: folders of task and model YAML files.
+        device: "cpu", "cuda", "cuda:1"; "auto": the model's own setting, else a GPU if there is one.
+        audio: Audio conditions, one run for each: "silence", "noise", "shuffled", "10" (dB), "speed=0.9",
+            "codec=opus-16k".
+        prompts: Number of prompt variants of every task.
+        output: Folder of runs.
+        data_dir: Folder with the corpora of the full tasks; None: DIVA_BENCH_DATA.
+        progress: Shows bars; None: no bars, and notes go to the logger "diva_bench".
+        prompt: Replaces the prompt of the task. Like `system` and `max_new_tokens` it changes the task id.
+        system: Replaces the system message; "" for none.
+        max_new_tokens: Replaces the limit of tokens of an answer.
+        model_edition: Edition of the models; None: that of the data, if the models have it.
+        seed: Seed of sampling, of `limit`, and of the random baseline.
+        batch_seconds: Seconds of audio in a batch, with padding; None: the model's own.
+        allow_partial: Run although rows of the data are missing; such a run is in no table.
+        paths: Folders of task and model YAML files.
 
-    Returns the runs, one for every model, task, prompt variant and condition. A run with failed answers is incomplete; its
-    `summary.errors` has their number, and a warning in the log says how many failed and the most common reason.
+    Returns:
+        The runs, one for every model, task, prompt variant and condition. A run with failed answers is incomplete: its
+        `summary.errors` is their number, and a warning in the log gives the number and the most common reason.
 
-    Raises UserError for a mistake, before a model is loaded.
+    Raises:
+        UserError: An argument is wrong. No model was loaded.
     """
     specs = _models(models), _tasks(tasks)
     settings = Settings(
@@ -169,11 +173,11 @@ def run(
         system=system,
         max_new_tokens=max_new_tokens,
     )
-    shown, catalog = _shown(progress), Catalog(_paths(paths))
+    reporter, catalog = _progress(progress), Catalog(_paths(paths))
     command = provenance.without_folders(f"diva_bench.run({_names(specs[0])}, {_names(specs[1])}{settings.changed()})")
-    planned = jobs.prepare(catalog, *specs, settings, shown, command=command)
-    planned = jobs.ready(catalog, planned, settings.output, shown)
-    runs = Runs(jobs.run_jobs(catalog, planned, settings.output, shown) or ())
+    planned = jobs.prepare(catalog, *specs, settings, reporter, command=command)
+    planned = jobs.ready(catalog, planned, settings.output, reporter)
+    runs = Runs(jobs.run_jobs(catalog, planned, settings.output, reporter) or ())
     for text in failures(runs):
         logging.getLogger("diva_bench").warning("%s", in_python(text))
     return runs
@@ -181,11 +185,18 @@ def run(
 
 @_public
 def load_runs(path: PathLike | Iterable[PathLike] = "results") -> Runs:
-    """The runs on disk: `path` is a run's folder, a task's, a folder of runs such as "results", or several of them.
+    """Runs on disk.
 
-    Runs in a folder of runs that cannot be read are left out: a warning in the log names each, and `unreadable` of what is
-    returned has path and reason. Raises UserError where there is no such folder, and where `path` is the folder of a run
-    that cannot be read.
+    Args:
+        path: The folder of a run, of a task, or of runs, such as "results"; or several of them.
+
+    Returns:
+        The runs. Runs that cannot be read are left out: a warning in the log names each, and `unreadable` of the result
+            has path and
+        reason.
+
+    Raises:
+        UserError: There is no such folder, or `path` is a run that cannot be read.
     """
     return loaded(_paths(path))
 
@@ -203,23 +214,29 @@ def score(
 ) -> Runs:
     """Score stored answers again, with the scorers of this version. No model is run.
 
+    The rows that are stored with a run are used. Where the data at hand differ from them, a note in the log says how.
+
     Args:
         runs: Runs, or folders as `load_runs` takes them.
-        scorers: more scorers, for this call: a name, names, or name -> settings.
-        tasks: the tasks of the runs, where they were made in Python, for settings and groups that are new.
-        data_dir: folder of the full tasks' corpora; None: DIVA_BENCH_DATA.
-        share_rows: store references and transcripts among the results even if the data of the task is licensed.
+        scorers: More scorers, for this call: a name, names, or name -> settings.
+        tasks: The tasks of the runs, if they were made in Python, for new settings and groups.
+        data_dir: Folder with the corpora of the full tasks; None: DIVA_BENCH_DATA.
+        share_rows: Store references and transcripts among the results even if the data of the task is licensed.
+        paths: Folders of task and model YAML files.
+        progress: Shows bars; None: no bars, and notes go to the logger "diva_bench".
 
-    The rows that are stored with a run count. Where the data at hand differ from them, a note in the log says how.
+    Returns:
+        The runs with their new scores.
 
-    Raises UserError where a run cannot be read, or has no stored rows and its task or data have changed since the model was
-    run.
+    Raises:
+        UserError: A run cannot be read; or it has no stored rows, and its task or data have changed since the model was
+            run.
     """
-    made = [_only(task, TaskSpec, "tasks", "a Task, or a list of them") for task in _several(tasks, TaskSpec)]
-    catalog, shown = Catalog(_paths(paths), made), _shown(progress)
+    memory_tasks = [_only(task, TaskSpec, "tasks", "a Task, or a list of them") for task in _several(tasks, TaskSpec)]
+    catalog, reporter = Catalog(_paths(paths), memory_tasks), _progress(progress)
     where, more, share = _data_folder(data_dir), _scorers(scorers), _truth(share_rows, "share_rows")
     stored = _runs(runs)
-    scored = (rescoring.score(catalog, one.path, shown, more, where, share=share) for one in stored)
+    scored = (rescoring.score(catalog, one.path, reporter, more, where, share=share) for one in stored)
     return Runs(scored, stored.unreadable)
 
 
@@ -231,10 +248,17 @@ def compare(
     paths: PathLike | Iterable[PathLike] = (),
     progress: Progress | None = None,
 ) -> Tables:
-    """Two or more runs of one task, sample by sample: scores, paired differences with intervals, tests, groups.
+    """Compare two or more runs of one task, sample by sample: scores, paired differences with intervals, tests, groups.
 
-    `metrics`: which; none: all of two runs, the primary one of more. `references`: group -> the value that its other
-    values are compared with. Raises UserError for runs that were not asked the same, or are not complete.
+    Args:
+        runs: Runs, or their folders.
+        metrics: Names of metrics; none: all metrics for two runs, the primary metric for more.
+        references: Group -> the value with which its other values are compared.
+        paths: Folders of task and model YAML files.
+        progress: Shows bars; None: no bars, and notes go to the logger "diva_bench".
+
+    Raises:
+        UserError: The runs had different questions, or are not complete.
     """
     flat = _runs(runs)
     if len(flat) < 2:
@@ -242,7 +266,7 @@ def compare(
         raise UserError(f"compare needs two runs or more, and got {len(flat)}: compare(run, other).{left_out}")
     names = _listed(metrics, "metrics", "the name of a metric", (str,))
     values = _texts(references, "references", "group -> value")
-    lineup = aligned.sheet(flat, Catalog(_paths(paths)), _shown(progress))
+    lineup = aligned.sheet(flat, Catalog(_paths(paths)), _progress(progress))
     comparison = compared(lineup, chosen(lineup, names))
     tables = [scores_table(comparison), differences_table(comparison), tests_table(comparison)]
     return Tables([*tables, *groups_tables(comparison, values)])
@@ -259,16 +283,19 @@ def leaderboard(
     paths: PathLike | Iterable[PathLike] = (),
     progress: Progress | None = None,
 ) -> Tables:
-    """The runs of every task, ranked by its primary metric: one table for every task id.
+    """Rank the runs of every task by its primary metric: one table per task id.
 
     Args:
         runs: Runs, or folders as `load_runs` takes them.
-        tasks: only these: names, with or without the subset, or ids.
-        overview: only the tables of tasks by models.
-        in_memory: also rank runs of models in memory, whose weights are not hashed.
-        ranks: also the interval of every rank; reads all rows.
+        tasks: Only these tasks: names, with or without the subset, or ids.
+        overview: Only the tables of tasks by models.
+        in_memory: Also rank runs of models in memory, whose weights are not hashed.
+        ranks: Also compute the interval of every rank; this reads all rows.
+        paths: Folders of task and model YAML files.
+        progress: Shows bars; None: no bars, and notes go to the logger "diva_bench".
 
-    Raises UserError for a task that no run is of.
+    Raises:
+        UserError: No run is of a task in `tasks`.
     """
     names = _listed(tasks, "tasks", "the name of a task", (str,))
     overview, in_memory = _truth(overview, "overview"), _truth(in_memory, "in_memory")
@@ -277,7 +304,7 @@ def leaderboard(
     summaries = of_tasks([one.summary for one in stored], names)
     if in_memory:
         summaries = [summary.admitted() for summary in summaries]
-    between = aligned.ranks(summaries, Catalog(_paths(paths)), _shown(progress)) if ranks else {}
+    between = aligned.ranks(summaries, Catalog(_paths(paths)), _progress(progress)) if ranks else {}
     tables = boards.overviews(summaries) if overview else boards.leaderboard(summaries, ranks=between)
     if overview and not tables:
         logging.getLogger("diva_bench").warning("%s", in_python(boards.no_overview(summaries)))
@@ -304,28 +331,30 @@ def import_predictions(
     paths: PathLike | Iterable[PathLike] = (),
     progress: Progress | None = None,
 ) -> Runs:
-    """Make runs of the answers of another system, to score, rank and compare them as any other; see `diva-bench import`.
+    """Make runs from the answers of another system, to score, rank and compare them; see `diva-bench import`.
 
     Args:
-        files: one set of answers; "{subset}" in a name stands for every subset of the task.
-        task: the name of a task.
-        model_name: the name of the system.
-        format: "auto", or one of the formats in the documentation of `diva-bench import`.
-        columns: role ("id", "text", "score") -> column, for jsonl and csv.
-        labels: text in the files -> label of the task.
-        only: the filter (lm-eval, lmms-eval) or the epoch (inspect) that counts, where there are several.
-        top: what a perfect answer gets in the files, 1 or 100; None: as the format says.
-        errors: what is done with answers that failed at their source: "wrong" scores them as empty answers, "drop" leaves
-            them out; None: the run is not ranked.
-        edition: of the data: "full" or "mini".
-        data_dir: folder of the full tasks' corpora; None: DIVA_BENCH_DATA.
+        files: One set of answers; "{subset}" in a name stands for every subset of the task.
+        task: Name of a task.
+        model_name: Name of the system.
+        format: "auto", or a format in the documentation of `diva-bench import`.
+        columns: Role ("id", "text", "score") -> column, for jsonl and csv.
+        labels: Text in the files -> label of the task.
+        only: The filter (lm-eval, lmms-eval) or the epoch (inspect) to import, if there are several.
+        top: The score of a perfect answer in the files, 1 or 100; None: as the format defines it.
+        errors: What happens to answers that failed at their source: "wrong" scores them as empty answers, "drop" leaves
+            them out;
+        None: the run is not ranked.
+        edition: Edition of the data: "full" or "mini".
+        data_dir: Folder with the corpora of the full tasks; None: DIVA_BENCH_DATA.
         gold: False keeps the scores in the files and needs no data of the task.
-        clusters: with gold=False, a table of ids and clusters.
-        output: folder of runs.
-        paths: folders of task and model YAML files.
-        progress: shows bars.
+        clusters: With gold=False, a table of ids and clusters.
+        output: Folder of runs.
+        paths: Folders of task and model YAML files.
+        progress: Shows bars.
 
-    Raises UserError where a file cannot be read or does not fit the task; nothing is written then.
+    Raises:
+        UserError: A file cannot be read or does not fit the task. Nothing was written.
     """
     options = importing.Import(
         files=_paths(files),
@@ -343,10 +372,10 @@ def import_predictions(
         clusters=None if clusters is None else _path(clusters, "clusters"),
         output=_path(output, "output"),
     )
-    shown = _shown(progress)
+    reporter = _progress(progress)
     command = provenance.without_folders(f"diva_bench.import_predictions({task!r}, {model_name!r})")
-    made, _ = importing.import_entries([("", options)], Catalog(_paths(paths)), shown, command)
-    return Runs(made)
+    runs, _ = importing.import_entries([("", options)], Catalog(_paths(paths)), reporter, command)
+    return Runs(runs)
 
 
 # ---------------------------------------------------------------- arguments
@@ -377,12 +406,12 @@ def _model(model: Any) -> jobs.ModelLike:
     if isinstance(model, ModelSpec):
         return model
     if isinstance(model, type) or not hasattr(model, "generate"):
-        made = (
+        hint = (
             f"; {model.__name__} is a class: give an object of it, {model.__name__}(...)"
             if isinstance(model, type)
             else ""
         )
-        raise _wrong("models", model, _MODEL, made)
+        raise _wrong("models", model, _MODEL, hint)
     if missing := [part for part in _PARTS if not hasattr(model, part)]:
         raise UserError(
             f"models: a {type(model).__name__} has no {', '.join(missing)}. A model in memory has `name` and `version` (text: "
@@ -408,8 +437,8 @@ def _tasks(value: Any) -> list[jobs.TaskLike]:
     return tasks
 
 
-def _shown(value: Any) -> Progress:
-    """The Progress that was given; without one, notes go to the log."""
+def _progress(value: Any) -> Progress:
+    """The given Progress; without one, notes go to the log."""
     if value is None:
         return _Notes()
     if missing := [part for part in ("track", "bar", "note") if not callable(getattr(value, part, None))]:
@@ -505,9 +534,9 @@ def _scorers(value: Any) -> dict[str, Json]:
 
 def _wrong(what: str, value: Any, allowed: str, more: str = "") -> UserError:
     text = repr(value)
-    shown = f"{text} ({type(value).__name__})" if len(text) < 60 else f"a {type(value).__name__}"
+    description = f"{text} ({type(value).__name__})" if len(text) < 60 else f"a {type(value).__name__}"
     stop = "" if more.endswith("?") else "."
-    return UserError(f"{what}: {shown} is not allowed{more}{stop} Allowed: {allowed}.")
+    return UserError(f"{what}: {description} is not allowed{more}{stop} Allowed: {allowed}.")
 
 
 def _names(value: Sequence[Any]) -> str:

@@ -1,10 +1,10 @@
-"""Name or path -> task, model, adapter, scorer.
+"""Find tasks, models, adapters and scorers by name or path.
 
 Specs come from the built-in `tasks/` and `models/`, from folders given with `--path` or in DIVA_BENCH_PATH, from a YAML
-file named in place of a name, from installed packages (entry points `diva_bench.specs`: a package whose folder has the
-YAML files), and from what `diva-bench train` installed on this machine (`<cache>/trained/<name>/`). Adapters and
-scorers come from the tables below and from the entry points `diva_bench.adapters` and `diva_bench.scorers`. The same
-name in two places is an error that names both.
+file given in place of a name, from installed packages (entry points `diva_bench.specs`: a package with YAML files in
+its folder), and from `diva-bench train`, which installs connectors on this machine (`<cache>/trained/<name>/`).
+Adapters and scorers come from the tables below and from the entry points `diva_bench.adapters` and
+`diva_bench.scorers`. The same name in two places is an error that names both.
 """
 
 from __future__ import annotations
@@ -49,34 +49,40 @@ ADAPTERS = {
     "echo": "diva_bench.adapters.echo:Echo",
     "oracle": "diva_bench.adapters.oracle:Oracle",
 }
-_FOLDERS = ("", "tasks", "tasks/paper", "models", "models/weights")  # where a spec folder may hold YAML files
+_FOLDERS = ("", "tasks", "tasks/paper", "models", "models/weights")  # subfolders in which YAML files are searched
 CONNECTOR = "connector"
-"""The role of weights that `diva-bench train` makes."""
+"""The role of the weights that `diva-bench train` makes."""
 TRAINED = "trained here"
-"""Origin of what `diva-bench train` installed."""
+"""Origin of connectors that `diva-bench train` installed."""
 PAPER = "paper"
-"""Suite of the tasks named paper-..., which do what the paper's code did; they are in no other suite."""
+"""Suite of the tasks named paper-..., which follow the code of the paper; these are in no other suite."""
 _NAME = re.compile(r"""^name:[ \t]*["']?([^\s"'#]+)""", re.MULTILINE)
-_HEAD = 1 << 16  # characters of a file in which its name is looked for
-_LOOKED_AT = 200  # files of the current folder that a hint may be about
+_HEAD = 1 << 16  # characters at the beginning of a file in which its name is searched
+_LOOKED_AT = 200  # files of the current folder that are searched for a hint
 _KINDS = {"task": TaskFile, "model": ModelFile, "weights": AssetSpec}
 
 
 def trained_folder() -> Path:
-    """Where `diva-bench train` installs connectors, a folder each. It need not exist."""
+    """The folder in which `diva-bench train` installs one folder per connector. It may not exist."""
     return assets.cache_folder() / "trained"
 
 
 def builtin_folder() -> Path:
-    """Where the shipped `tasks/` and `models/` are: inside an installed wheel, else beside the package in a checkout."""
+    """The folder of the shipped `tasks/` and `models/`: inside an installed wheel, or beside the package in a checkout."""
     package = Path(str(files("diva_bench")))
     inside = package / "_builtin"
     return inside if inside.is_dir() else package.parent
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """One spec file: what it says, where it stands, and who brought it ("built in", a folder, a package, TRAINED)."""
+class SpecFile:
+    """A spec file.
+
+    Attributes:
+        spec: Its content.
+        path: The file.
+        origin: "built in", a folder, a package, or TRAINED.
+    """
 
     spec: TaskFile | ModelFile | AssetSpec
     path: Path
@@ -85,7 +91,13 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A YAML file of a folder that cannot be used, the names that may mean it, and why it cannot."""
+    """A YAML file that cannot be used.
+
+    Attributes:
+        path: The file.
+        names: Names that the file may define.
+        error: Why it cannot be used.
+    """
 
     path: Path
     names: frozenset[str]
@@ -95,19 +107,22 @@ class Problem:
 
 
 class Catalog:
-    """All specs that can be named. Files are read once, when first needed.
+    """All specs that have a name. Files are read once, when they are first needed.
 
-    A file of a folder that is wrong stops only what names it: see `problems`.
+    A wrong file is an error only for names that it may define, see `problems`.
     """
 
     def __init__(self, paths: Sequence[Path] = (), tasks: Iterable[TaskSpec] = ()) -> None:
-        """`paths`: folders of YAML files; `tasks`: those that were made in Python, for runs of them that are on disk."""
+        """Args:
+        paths: Folders of YAML files.
+        tasks: Tasks that were made in Python, for their runs on disk.
+        """
         self._paths = list(paths)
         self._in_memory = {task.name: task for task in tasks}
 
     @cached_property
     def _places(self) -> list[tuple[str, Path]]:
-        """(origin, folder), in no order of precedence: a name that two places have is an error."""
+        """(origin, folder), without precedence: a name that occurs in two places is an error."""
         extra = [Path(p) for p in os.environ.get("DIVA_BENCH_PATH", "").split(os.pathsep) if p]
         for folder in (*self._paths, *extra):
             if not folder.is_dir():
@@ -119,21 +134,22 @@ class Catalog:
         return places + [(TRAINED, folder) for folder in installed]
 
     @cached_property
-    def _all(self) -> dict[str, dict[str, Found]]:
-        """kind -> name -> where it was found."""
+    def _all(self) -> dict[str, dict[str, SpecFile]]:
+        """kind -> name -> spec file."""
         return self._read_all[0]
 
     @property
     def problems(self) -> list[Problem]:
-        """The spec files that cannot be used, and names that stand in two places; foreign YAML files are not among them."""
+        """The spec files that cannot be used, and names that occur in two places; YAML files of other programs are not
+        among them."""
         return [problem for problem in self._read_all[1] if not problem.foreign]
 
     @cached_property
-    def _read_all(self) -> tuple[dict[str, dict[str, Found]], list[Problem]]:
-        table: dict[str, dict[str, Found]] = {kind: {} for kind in _KINDS}
+    def _read_all(self) -> tuple[dict[str, dict[str, SpecFile]], list[Problem]]:
+        table: dict[str, dict[str, SpecFile]] = {kind: {} for kind in _KINDS}
         problems: list[Problem] = []
         for origin, place in self._places:
-            # the built-in place is the whole checkout where it is not a wheel: only its own folders hold specs
+            # in a checkout the built-in place is the whole checkout, so only its own folders are searched
             for folder in _FOLDERS[1:] if origin == "built in" else _FOLDERS:
                 for path in _yaml_files(place / folder):
                     try:
@@ -143,12 +159,12 @@ class Catalog:
                     except SpecError as err:
                         names = spec_names(path)
                         problems.append(Problem(path, names or frozenset({path.stem}), err, foreign=not names))
-        for problem in problems:  # neither of two: which one is meant is not known
+        for problem in problems:  # neither of two files with one name: which one is meant is unknown
             if isinstance(problem.error, _Clash):
                 table[problem.error.kind].pop(problem.error.name, None)
         return table, problems
 
-    def _add(self, table: dict[str, dict[str, Found]], path: Path, origin: str) -> Found:
+    def _add(self, table: dict[str, dict[str, SpecFile]], path: Path, origin: str) -> SpecFile:
         kind, entry = _read(path, origin)
         other = table[kind].setdefault(entry.spec.name, entry)
         if other.path.resolve() != path.resolve():
@@ -157,18 +173,19 @@ class Catalog:
 
     # ---- names
 
-    def tasks(self) -> list[Found]:
+    def tasks(self) -> list[SpecFile]:
         return list(self._all["task"].values())
 
-    def models(self) -> list[Found]:
+    def models(self) -> list[SpecFile]:
         return list(self._all["model"].values())
 
-    def has(self, kind: str, name: str) -> Found | None:
-        """The entry of this name, if there is one; `kind`: task, model or weights."""
+    def has(self, kind: str, name: str) -> SpecFile | None:
+        """The entry of this name, or None. `kind`: task, model or weights."""
         return self._all[kind].get(name)
 
     def suites(self, edition: Edition | None = None) -> dict[str, list[str]]:
-        """Group name -> task names: emotion, qa, ..., all (but the paper's), paper. With an edition: of those that have it."""
+        """Suite -> task names: emotion, qa, ..., "all" (without the paper's tasks), "paper". With an edition: only tasks
+        that have it."""
         table: dict[str, list[str]] = {"all": []}
         for entry in self.tasks():
             task = cast(TaskFile, entry.spec)
@@ -177,8 +194,8 @@ class Catalog:
                 table.setdefault(suite, []).append(task.name)
         return table
 
-    def _find(self, kind: str, name: str, also: Iterable[str] = ()) -> Found:
-        """A spec by name, or by path where the name ends in .yaml or .yml."""
+    def _find(self, kind: str, name: str, also: Iterable[str] = ()) -> SpecFile:
+        """A spec by name, or by path if the name ends in .yaml or .yml."""
         table = self._all[kind]
         if name.endswith((".yaml", ".yml")):
             path = Path(name)
@@ -196,8 +213,8 @@ class Catalog:
         return table[name]
 
     def hint(self, name: str) -> str:
-        """Where something of an unknown name may be: a YAML file of the current folder, or a file that cannot be used. ""
-        where there is neither; else a line of its own."""
+        """A line that says where an unknown name may be defined: a YAML file of the current folder, or a file that is not
+        valid; else ""."""
         for path in _yaml_files(Path())[:_LOOKED_AT]:
             if any(name == spec_name or name.startswith(f"{spec_name}-") for spec_name in spec_names(path)):
                 return f"\n{path} in this folder defines it: add --path . or give {path} itself."
@@ -205,8 +222,13 @@ class Catalog:
         return f"\nNot in this list, because the file is not valid: {'; '.join(wrong)}" if wrong else ""
 
     def subsets(self, name: str, edition: Edition | None = None) -> list[str]:
-        """The run names behind one name: a suite gives its tasks that have the edition, a task its default subsets in it,
-        TASK-all each of them. No edition: mini where there is one, else a task's first."""
+        """The names of runnable tasks for one name.
+
+        Args:
+            name: A suite (its tasks that have the edition), a task (its default subsets), or TASK-all (all its
+                subsets).
+            edition: None: mini if there is one, else the first edition of the task.
+        """
         data_edition: Edition | None = "mini" if edition == "nano" else edition
         if name in self.suites():
             return [
@@ -225,11 +247,11 @@ class Catalog:
         return [f"{task.name}-{subset}" for subset in selection] if selection and not task.whole else [task.name]
 
     def parts(self, name: str, edition: Edition) -> list[str]:
-        """The names of the subsets of the task that `name` is, or is a subset of, in one edition."""
+        """The names of all subsets of the task with this name or with this subset, in one edition."""
         return cast(TaskFile, self._owner(name).spec).subsets_in(edition)
 
-    def _owner(self, name: str) -> Found:
-        """The task file that has this task or this task-subset."""
+    def _owner(self, name: str) -> SpecFile:
+        """The task file that defines this task or subset."""
         for entry in self.tasks():
             task = cast(TaskFile, entry.spec)
             if name == task.name or (task.subsets and name in {f"{task.name}-{s}" for s in (*task.subsets, "all")}):
@@ -244,7 +266,7 @@ class Catalog:
     # ---- resolving
 
     def task_editions(self, name: str) -> list[Edition]:
-        """Those of a task, of one of its subsets, or of any task of a suite."""
+        """Editions of a task, of a subset, or of any task of a suite."""
         if name in self.suites():
             return list(dict.fromkeys(e for task in self.suites()[name] for e in self.task_editions(task)))
         task = cast(TaskFile, self._owner(name).spec)
@@ -252,11 +274,11 @@ class Catalog:
         return [e for e in task.editions if subset not in task.subsets or subset in task.subsets_in(e)]
 
     def model_editions(self, name: str) -> list[Edition]:
-        """Empty for a model that has no editions: it goes with any."""
+        """Editions of a model; empty for a model without editions, which can be used with any."""
         return list(self._merged(name)[0].editions)
 
     def task(self, name: str, edition: Edition) -> TaskSpec:
-        """One runnable task (with its subset, if it has any) in one edition; nano models are asked the mini task."""
+        """A runnable task (with its subset, if it has subsets) in one edition; the edition nano uses the mini task."""
         entry = self._owner(name)
         task = cast(TaskFile, entry.spec)
         subset = None if name == task.name else name.removeprefix(f"{task.name}-")
@@ -284,9 +306,11 @@ class Catalog:
         )
 
     def model(self, name: str, edition: Edition) -> ModelSpec:
-        """One model in one edition: its `extends` parent, then itself, then the edition, each overlaying the former.
+        """A model in one edition: the settings of its `extends` parent, then its own, then those of the edition; later
+        ones win.
 
-        Raises AssetError where its connector has to be trained first; all else that it names is then known to be right.
+        Raises:
+            AssetError: Its connector must be trained first; all other settings are valid.
         """
         model, adapter = self._merged(name)
         if model.editions and edition not in model.editions:
@@ -312,7 +336,7 @@ class Catalog:
         )
 
     def untrained(self, name: str, edition: Edition) -> str:
-        """Which weights of a model have to be trained before it can be asked, and how; "" where none have."""
+        """The weights of a model that must be trained before it can be run, and the command; "" if there are none."""
         model, _ = self._merged(name)
         connectors = {e: {**model.weights, **m.weights}.get(CONNECTOR, "") for e, m in model.editions.items()}
         command = model.editions[edition].trained_by if edition in model.editions else None
@@ -326,7 +350,7 @@ class Catalog:
         )
 
     def _merged(self, name: str) -> tuple[ModelFile, str]:
-        """The model file with its parent's settings under its own, and its adapter's name."""
+        """The model file with the settings of its parent under its own, and the name of its adapter."""
         entry = self._find("model", name)
         model = cast(ModelFile, entry.spec)
         if model.extends is None:
@@ -336,7 +360,7 @@ class Catalog:
             raise SpecError(
                 f"{entry.path}: extends {parent.name!r}, which extends another model; one level is allowed."
             )
-        # those it lists: in any other it would be its parent under another name
+        # only editions that it lists: in any other it would equal its parent
         listed = {e: _overlay(parent.editions.get(e), edition) for e, edition in model.editions.items()}
         merged = model.model_copy(
             update={
@@ -352,17 +376,17 @@ class Catalog:
         return list(self._all["weights"])
 
     def weights(self, name: str) -> tuple[AssetSpec, Path]:
-        """A weights spec and the folder its `file:` sources are relative to."""
+        """A weights spec, and the folder to which its `file:` sources are relative."""
         entry = self._find("weights", name)
         return cast(AssetSpec, entry.spec), entry.path.parent
 
     def missing(self, models: Iterable[ModelSpec]) -> list[AssetSpec]:
-        """The weights of some models that are not on this machine, each once."""
+        """The weights of models that are not on this machine, each once."""
         every = needed(models).values()
         return [asset for asset in every if assets.locate(asset, self.weights(asset.name)[1]) is None]
 
     def fetch(self, models: Sequence[ModelSpec], progress: Progress) -> dict[str, Path]:
-        """weights name -> folder; what is missing is announced with its size, then fetched."""
+        """Weights name -> folder. Missing weights are announced with their size and downloaded."""
         if missing := self.missing(models):
             total, names = size(sum(asset.bytes for asset in missing)), ", ".join(asset.name for asset in missing)
             progress.note(f"fetching {total} of weights into {assets.cache_folder()}: {names}")
@@ -370,10 +394,14 @@ class Catalog:
         return {name: assets.ready(asset, self.weights(name)[1], progress) for name, asset in every}
 
     def load(self, model: ModelSpec, progress: Progress) -> Adapter:
-        """Build the adapter of a model on the device that the spec and the machine agree on.
+        """Build the adapter of a model, on the device that the spec and the machine allow.
 
-        Its weights are looked up now, not when the command began: a file that was replaced since is no longer what the
-        run's identity says, and AssetError says so. UserError where the device is missing.
+        The weights are looked up now, not at the start of the command: a file that was replaced in the meantime does
+        not fit the run's identity.
+
+        Raises:
+            AssetError: A weights file has changed.
+            UserError: The device is not available.
         """
         device = provenance.device(model.runtime.device) if model.weights else "cpu"
         folders = self.fetch([model], progress)
@@ -381,13 +409,13 @@ class Catalog:
             slow = model.runtime.dtype == "bfloat16" and provenance.bfloat16(device).startswith("slow")
             where = f"on {device} in {model.runtime.dtype}{_SLOW if slow else ''}"
             progress.note(f"loading {model.name} ({model.edition}) {where}")
-        made: Any = self.adapter(model.adapter)  # the Protocol has no constructor
+        adapter_class: Any = self.adapter(model.adapter)  # the Protocol has no constructor
         paths = {role: folders[asset.name] for role, asset in model.weights.items()}
-        return cast(Adapter, made(model, paths, device))
+        return cast(Adapter, adapter_class(model, paths, device))
 
     def training(self, model: ModelSpec) -> dict[str, Any]:
-        """training.json beside a model's connector; empty where there is none, or where the connector of this name on
-        this machine is another one."""
+        """training.json beside a model's connector; empty if there is none, or if the connector of this name on this
+        machine is another one."""
         connector = model.weights.get(CONNECTOR)
         if connector is None or connector.name not in self._all["weights"]:
             return {}
@@ -401,11 +429,15 @@ class Catalog:
         return cast("type[Adapter]", class_of("adapter", name, ADAPTERS))
 
     def adapter_for(self, model: ModelSpec) -> type[Adapter]:
-        """The adapter of a model, its settings and the roles of its weights checked against what the adapter says of itself
-        (a plugin may say nothing): SpecError, before anything is loaded."""
-        made = self.adapter(model.adapter)
+        """The adapter class of a model. Settings and roles of weights are checked against what the class declares; a
+        plugin may declare nothing.
+
+        Raises:
+            SpecError: A setting or a role is wrong. Nothing is loaded before.
+        """
+        adapter_class = self.adapter(model.adapter)
         where = f"model {model.name}: adapter {model.adapter}"
-        settings: Mapping[str, Any] = getattr(made, "settings", model.args)
+        settings: Mapping[str, Any] = getattr(adapter_class, "settings", model.args)
         for name, value in model.args.items():
             if name not in settings:
                 raise SpecError(f"{where} has no argument {name!r}; it takes {', '.join(settings) or 'none'}.")
@@ -415,28 +447,35 @@ class Catalog:
             )
             if not fits:
                 raise SpecError(f"{where}: argument {name} is {value!r}, not of type {kind.__name__}.")
-        missing = [role for role in getattr(made, "roles", ()) if role not in model.weights]
+        missing = [role for role in getattr(adapter_class, "roles", ()) if role not in model.weights]
         if missing:
             raise SpecError(
                 f"{where} needs weights of the role {missing[0]}; the model names {', '.join(model.weights) or 'none'}."
             )
-        return made
+        return adapter_class
 
     def scorer_weights(self, task: TaskSpec | TaskFile) -> list[str]:
-        """Names of the weights that the scorers of a task take; without them the task can be run, but not scored by those."""
-        made = {name: class_of("scorer", name, scorers.BUILTIN) for name in task.scorers}
-        return [weights for name, args in task.scorers.items() for weights in _weights_of(made[name], args)]
+        """Names of the weights that the scorers of a task need. Without them the task can be run, but these scorers cannot
+        score it."""
+        classes = {name: class_of("scorer", name, scorers.BUILTIN) for name in task.scorers}
+        return [weights for name, args in task.scorers.items() for weights in _weights_of(classes[name], args)]
 
     def scorers(self, task: TaskSpec, lenient: bool = False) -> dict[str, Scorer]:
-        """The scorers of a task, built: a wrong setting is an error before a model is run. `lenient`: one that lacks
-        something on this machine is `Absent` in place of an error, for a run that was judged elsewhere."""
+        """Build the scorers of a task, so that a wrong setting is an error before a model is run.
+
+        Args:
+            task: The task.
+            lenient: A scorer that lacks something on this machine becomes `Absent` instead of an error, for runs that
+                were scored
+            elsewhere.
+        """
         built: dict[str, Scorer] = {}
         for name, args in task.scorers.items():
-            made = class_of("scorer", name, scorers.BUILTIN)
-            asks = {"models": self} if getattr(made, "asks_model", False) else {}
-            folders = {weights: assets.locate(*self.weights(weights)) for weights in _weights_of(made, args)}
+            scorer_class = class_of("scorer", name, scorers.BUILTIN)
+            asks = {"models": self} if getattr(scorer_class, "asks_model", False) else {}
+            folders = {weights: assets.locate(*self.weights(weights)) for weights in _weights_of(scorer_class, args)}
             try:
-                built[name] = made(task, **asks, **({"folders": folders} if folders else {}), **args)
+                built[name] = scorer_class(task, **asks, **({"folders": folders} if folders else {}), **args)
             except TypeError as err:
                 raise SpecError(f"task {task.name}: scorer {name} does not take {args} ({err}).") from err
             except MissingMeans as err:
@@ -461,7 +500,7 @@ _SLOW = (
 class _Clash(SpecError):
     """One name in two places."""
 
-    def __init__(self, kind: str, one: Found, other: Found) -> None:
+    def __init__(self, kind: str, one: SpecFile, other: SpecFile) -> None:
         self.kind, self.name = kind, one.spec.name
         remedy = (
             f"Remove {other.path.parent}, or rename the other." if other.origin == TRAINED else "Rename one of them."
@@ -473,12 +512,13 @@ class _Clash(SpecError):
 
 
 def _yaml_files(folder: Path) -> list[Path]:
-    """The YAML files of a folder, in the order of their names."""
+    """The YAML files of a folder, sorted by name."""
     return sorted(path for pattern in ("*.yaml", "*.yml") for path in listed(folder, pattern) if path.is_file())
 
 
 def spec_names(path: Path) -> frozenset[str]:
-    """What a file that may be wrong says in its `name:`, and its own name; nothing where it has no such line."""
+    """The names that a file may define, even if it is not valid: its `name:` and its file name; empty if it has no such
+    line."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             match = _NAME.search(file.read(_HEAD))
@@ -488,7 +528,7 @@ def spec_names(path: Path) -> frozenset[str]:
 
 
 def _weights_of(scorer: Any, args: Mapping[str, Any]) -> tuple[str, ...]:
-    """The weights that a scorer takes with these settings: its static method `needs` says so, if it has one."""
+    """The weights that a scorer needs with these settings, by its static method `needs` if it has one."""
     return tuple(scorer.needs(args)) if hasattr(scorer, "needs") else ()
 
 
@@ -512,7 +552,7 @@ _SAME_IN_TASK = (
 
 
 def training_record(folder: Path) -> dict[str, Any]:
-    """training.json beside a connector; empty where there is no such file."""
+    """training.json beside a connector; empty if there is no such file."""
     path = folder / "training.json"
     if not path.is_file():
         return {}
@@ -526,7 +566,7 @@ def training_record(folder: Path) -> dict[str, Any]:
 
 
 def _overlay(under: ModelEdition | None, over: ModelEdition) -> ModelEdition:
-    """One edition of a parent and of the model that extends it, the latter winning key by key."""
+    """One edition of a parent and of the model that extends it; keys of the latter win."""
     under = under or ModelEdition()
     return ModelEdition(
         args={**under.args, **over.args},
@@ -541,8 +581,8 @@ def _overlay_runtime(under: Runtime, over: Runtime) -> Runtime:
     return Runtime(**{**under.model_dump(exclude_unset=True), **over.model_dump(exclude_unset=True)})
 
 
-def _read(path: Path, origin: str) -> tuple[str, Found]:
-    """Read a spec file as what its keys say it is: weights have `files`, tasks a `prompt`, models an adapter or a parent."""
+def _read(path: Path, origin: str) -> tuple[str, SpecFile]:
+    """Read a spec file. Its keys decide the kind: weights have `files`, tasks a `prompt`, models an adapter or a parent."""
     keys = peek(path)
     if keys & {"files", "format"}:
         kind = "weights"
@@ -550,11 +590,11 @@ def _read(path: Path, origin: str) -> tuple[str, Found]:
         kind = "model"
     else:
         kind = "task"
-    return kind, Found(read_yaml(path, cast(Any, _KINDS[kind])), path, origin)
+    return kind, SpecFile(read_yaml(path, cast(Any, _KINDS[kind])), path, origin)
 
 
-def check_file(path: Path) -> tuple[str, Found]:
-    """Validate one YAML file of any kind; SpecError says what is wrong."""
+def check_file(path: Path) -> tuple[str, SpecFile]:
+    """Validate a YAML file of any kind. Raises SpecError."""
     return _read(path, "given by path")
 
 
@@ -562,10 +602,10 @@ def check_file(path: Path) -> tuple[str, Found]:
 
 
 def _plugin_folder(entry: EntryPoint) -> Path:
-    """The folder of a package that brings YAML files."""
+    """The folder of a package with YAML files."""
     try:
         module = entry.load()
-    except Exception as err:  # a broken plugin may raise anything; it must be named, not skipped
+    except Exception as err:  # a broken plugin may raise anything; the message names it
         raise UserError(
             f"plugin {entry.name} ({entry.value}) cannot be imported: {type(err).__name__}: {err}."
         ) from err
@@ -573,12 +613,12 @@ def _plugin_folder(entry: EntryPoint) -> Path:
 
 
 def class_of(kind: str, name: str, builtin: dict[str, str]) -> Any:
-    """A class by name, from the built-in table or an entry point; two of one name are an error."""
+    """A class by name, from the built-in table or an entry point; two with one name are an error."""
     plugins = {e.name: e for e in entry_points(group=f"diva_bench.{kind}s")}
     clash = sorted(set(plugins) & set(builtin))
     if clash:
         raise UserError(
-            f"{kind} {clash[0]!r} is built in and in {plugins[clash[0]].value}; rename the one of the plugin."
+            f"{kind} {clash[0]!r} is built in and in {plugins[clash[0]].value}; rename the one in the plugin."
         )
     if name in plugins:
         try:

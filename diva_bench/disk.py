@@ -1,4 +1,4 @@
-"""Files that must be right: hash them, flush them, replace them in one step; and byte counts in words."""
+"""Hash files, flush them and replace them atomically; byte counts as text."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ from pathlib import Path
 from typing import Any
 
 CHUNK = 1 << 20
-"""Bytes read at a time."""
+"""Bytes per read."""
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk or quota."""
 Stamp = tuple[int, ...]
-"""What shows, without reading, that a file may have other content: see `stamp`. Of several files, theirs joined."""
+"""Shows without reading whether a file may have changed, see `stamp`. For several files, their stamps joined."""
 
 
 def stamp(path: Path) -> Stamp:
-    """Size in bytes, time of the last change of content and of the file's record in nanoseconds, inode.
+    """Size in bytes, times in ns of the last change of the content and of the inode, and inode number.
 
-    Size and time of content are not enough: archives with fixed times, `cp -p` and `touch -r` give other content the same
-    two. The time of the record is the system's own and cannot be set. No order may be taken from any of them. Raises
-    OSError where there is no such file.
+    Size and time of the content are not enough: archives with fixed times, `cp -p` and `touch -r` give different
+    content the same two values. The system sets the time of the inode. Stamps can be compared only for equality, not
+    ordered.
+
+    Raises:
+        OSError: There is no such file.
     """
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def size(count: float) -> str:
-    """A number of bytes for people: 1.1 GB."""
+    """A number of bytes as text: "1.1 GB"."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.1f} {unit}"
@@ -41,7 +44,7 @@ def size(count: float) -> str:
 
 
 def sha256(path: Path, each: Callable[[int], None] = lambda _: None) -> str:
-    """Hash of a file; `each` is called with the length of every block read."""
+    """sha256 of a file; `each` is called with the length of every block."""
     state = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(CHUNK):
@@ -51,7 +54,7 @@ def sha256(path: Path, each: Callable[[int], None] = lambda _: None) -> str:
 
 
 CLIP_LIMIT = 1 << 30
-"""Bytes of the largest clip that is read: three hours of 16 kHz stereo have 0.7 GB."""
+"""Bytes of the largest clip that is read; three hours of 16 kHz stereo are 0.7 GB."""
 _NO_FILES = {
     stat.S_IFIFO: "a named pipe, not a file",
     stat.S_IFSOCK: "a socket, not a file",
@@ -61,29 +64,31 @@ _NO_FILES = {
 
 
 def read_plain(path: Path, most: int = CLIP_LIMIT) -> bytes:
-    """The content of an ordinary file, which may be a link to one.
+    """The content of a regular file, or of a link to one.
 
-    Raises OSError where it is something else, which might block or never end, and where it has more than `most` bytes.
+    Raises:
+        OSError: It is not a regular file (reading could block or never end), or it has more than `most` bytes.
     """
     status = path.stat()
     if kind := _NO_FILES.get(stat.S_IFMT(status.st_mode)):
         raise OSError(errno.EINVAL, kind, str(path))
     if status.st_size > most:
         raise OSError(errno.EFBIG, f"{size(status.st_size)}; a clip has at most {size(most)}", str(path))
-    # not blocking: between the look and the opening it may have become a pipe
+    # non-blocking: the file may have been replaced by a pipe since the check
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
         return stream.read(most)
 
 
 def listed(folder: Path, pattern: str) -> list[Path]:
-    """What matches in a folder, sorted, without what is hidden: beside any file macOS may keep a `._NAME` that is no data."""
+    """Paths in a folder that match a pattern, sorted, without hidden files: macOS writes a `._NAME` beside files, which is
+    no data."""
     return sorted(
         p for p in folder.glob(pattern) if not any(part.startswith(".") for part in p.relative_to(folder).parts)
     )
 
 
 def sync(path: Path) -> None:
-    """Flush a file or a folder to the disk, so that no rename can come before what it names."""
+    """Flush a file or folder to the disk, so that its content is stored before a later rename."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -92,7 +97,7 @@ def sync(path: Path) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Replace a small file in one step."""
+    """Replace a small JSON file atomically."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
         json.dump(value, stream)
@@ -102,7 +107,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_lines(path: Path, lines: Iterable[bytes]) -> None:
-    """Replace a file in one step by these lines, flushed to the disk."""
+    """Replace a file atomically by these lines, flushed to the disk."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with aside.open("wb") as stream:
@@ -115,7 +120,7 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What a small file holds, None where there is no such file or it is not JSON."""
+    """The JSON value of a small file; None if there is no such file or it is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,9 +1,9 @@
-"""What others wrote, made fit to be shown: in a terminal, in Markdown, HTML, LaTeX, CSV and JSON. One rule for all of them.
+"""Escape texts from elsewhere before they are shown in a terminal, Markdown, HTML, LaTeX, CSV or JSON.
 
-Answers, ids, names and messages of others may hold what a terminal obeys (escape sequences), what turns a line round
-(bidi overrides), what cannot be seen (zero width, half of a surrogate pair), and what a format takes for its own (a
-formula, a link). `visible` writes such characters as escapes, so that two texts that differ are seen to differ; the
-others do the same and then what their format needs. What a format shows is so never more than text.
+Answers, ids, names and foreign messages may contain terminal commands (escape sequences), characters that change the
+text direction (bidi overrides), invisible characters (zero width, half of a surrogate pair), and syntax of a format (a
+formula, a link). `visible` writes such characters as escapes, so that two different texts always look different. The
+other functions do the same, and then escape what their format needs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 _HIDDEN = frozenset(
     {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 )  # control, format, surrogate, private, unassigned, separators
-_JOINERS = "\u200c\u200d"  # scripts and emoji need them
+_JOINERS = "\u200c\u200d"  # allowed, because some scripts and emoji need them
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _BEGINS_ESCAPE = frozenset("xuUnrt\\")
 
@@ -29,8 +29,8 @@ def _hidden(char: str) -> bool:
 
 
 def visible(text: str) -> str:
-    """The text with an escape (`\\x1b`, `\\u202e`) in place of every character that is not seen, or that does something.
-    A backslash that would be taken for the beginning of one is doubled, so that no two texts become one."""
+    """The text with an escape (`\\x1b`, `\\u202e`) in place of every character that is invisible or has an effect. A
+    backslash that would look like the beginning of an escape is doubled, so that different texts stay different."""
     if text.isascii() and text.isprintable() and "\\" not in text:
         return text
     out: list[str] = []
@@ -43,8 +43,8 @@ def visible(text: str) -> str:
 
 
 def message(text: str) -> str:
-    """A message of ours with texts of others in it: as `visible`, but its line breaks stay, and its backslashes, which are
-    those of Python's own escapes."""
+    """One of our messages that contains foreign text: as `visible`, but line breaks and backslashes stay (Python's own
+    escapes)."""
     return "".join(_escape(char) if char != "\n" and _hidden(char) else char for char in text)
 
 
@@ -58,7 +58,7 @@ def _escape(char: str) -> str:
 # ---------------------------------------------------------------- files
 
 _FORMULA = re.compile(r"'*[=+\-@\uff1d\uff0b\uff0d\uff20]")
-_PLAIN = re.compile(r"[-+]?(\d[\d.,]*)?%?|-+")  # what begins as a formula and is a number, or nothing
+_PLAIN = re.compile(r"[-+]?(\d[\d.,]*)?%?|-+")  # begins like a formula, but is a number or a dash
 _MARKS = re.compile(r"([\\|*`])|(?<!\w)(_)|(_)(?!\w)|(~)(?=~)|(\])(?=[(\[:])|(!)(?=\[)|(?<=www)(\.)")
 _ADDRESS = re.compile(r"(?<=[A-Za-z]):(?=//)")
 _BLOCK = re.compile(r"^([#>+=-])(?=\s|[#>+=-]|$)|^(\d+)([.)])(?=\s)")
@@ -68,8 +68,13 @@ _COMMAND = re.compile(r"`[a-z]+(?:[ -][a-z]+)*`")
 
 
 def markdown(text: str, *, item: bool = False) -> str:
-    """As text of a cell or a heading: no code, no emphasis, no link, no HTML; of an `item` of a list: no block either, but
-    code of lower-case words alone stays, since our own notes name commands that way."""
+    """Text of a cell or heading in Markdown, without code, emphasis, links or HTML.
+
+    Args:
+        text: The text.
+        item: It is a list item: no block elements either, but code of lower-case words stays, because our notes name
+            commands so.
+    """
     if item and (code := _COMMAND.search(text)):
         before, after = text[: code.start()], text[code.end() :]
         return markdown(before, item=True) + code[0] + (markdown(f"x{after}", item=True)[1:] if after else "")
@@ -79,14 +84,14 @@ def markdown(text: str, *, item: bool = False) -> str:
 
 
 def csv_cell(text: str) -> str:
-    """As a cell that no spreadsheet computes: an apostrophe before what begins as a formula, as spreadsheets themselves
-    have it. Numbers stay."""
+    """Text of a CSV cell that no spreadsheet evaluates: an apostrophe is put before a formula, as spreadsheets do it.
+    Numbers stay."""
     text = visible(text)
     return f"'{text}" if _FORMULA.match(text) and not _PLAIN.fullmatch(text) else text
 
 
 def html(text: str) -> str:
-    """As text of an element or of a quoted attribute."""
+    """Text of an element or of a quoted attribute in HTML."""
     return escape(visible(text), quote=True)
 
 
@@ -103,13 +108,14 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
 
 
 def latex(text: str) -> str:
-    """As text of a cell; one that begins with a bracket or a star is kept from the line end before it, which takes them."""
+    """Text of a cell in LaTeX. A leading bracket or star is put in braces, because the line end before it would take it as
+    an argument."""
     text = "".join(_LATEX.get(c, c) for c in visible(text))
     return f"{{{text[0]}}}{text[1:]}" if text.startswith(("[", "*")) else text
 
 
 def as_json(value: Any, *, indent: int | None = 1, ascii_only: bool = False) -> str:
-    """JSON that says exactly what the value does, with escapes in place of the characters that `visible` escapes."""
+    """JSON of the same value, with escapes for the characters that `visible` escapes."""
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
     return text if text.isascii() and "\x7f" not in text else "".join(_json_char(c) for c in text)
 

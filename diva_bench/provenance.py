@@ -1,5 +1,5 @@
-"""What a run record says about where it came from: versions, commit, hardware, command line, time; and the device and the
-number format that a machine computes in."""
+"""The origin of a run in its record (versions, commit, hardware, command line, time), and the device and number format of
+a machine."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ _PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "soundfile", "soxr"
 
 
 def collect(command: str) -> dict[str, Any]:
-    """Not part of any identity: the same answers on another machine are the same run. `command`: how the run was started,
-    see `command_line`."""
+    """The origin of a run. It is not part of any identity: the same answers from another machine are the same run.
+
+    Args:
+        command: How the run was started, see `command_line`.
+    """
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
@@ -32,12 +35,13 @@ def collect(command: str) -> dict[str, Any]:
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """What was typed. Absolute paths are cut to their last part: a record says what was done, not where on whose machine."""
+    """The command as it was typed, with absolute paths cut to their last part: records must not show folders of a machine."""
     return " ".join(["diva-bench", *map(_bare, argv[1:])])
 
 
 def _bare(word: str) -> str:
-    """A word of the command line: also -o/abs, --NAME=/abs, name=/abs,name=/abs, and paths inside longer texts."""
+    """One word of the command line with absolute paths cut, also in -o/abs, --NAME=/abs, name=/abs,name=/abs, and in
+    longer texts."""
     short = _SHORT_OPTION.match(word)
     option, rest = (short[1], short[2]) if short else ("", word)
     pieces = [_last(piece) if piece.startswith(("/", "~/")) else piece for piece in re.split("([=,])", rest)]
@@ -45,8 +49,8 @@ def _bare(word: str) -> str:
 
 
 def without_folders(text: str) -> str:
-    """A text, such as what an exception says, with every absolute path cut to its last part: a record that is published
-    says nothing of where on whose machine. Addresses (https://...) stay."""
+    """A text, such as an exception message, with every absolute path cut to its last part, because records are published.
+    Addresses (https://...) stay."""
     text = _QUOTED_PATH.sub(lambda m: f"{m[1]}{_last(m[2])}{m[1]}", text)
     return _PATH.sub(lambda m: _last(m[0]), text)
 
@@ -71,7 +75,7 @@ def _versions() -> dict[str, str]:
 
 
 def _git() -> dict[str, Any] | None:
-    """Commit and dirty flag of the checkout that this package runs from; None for an installed one."""
+    """Commit and dirty flag of the checkout that this package runs from; None for an installed package."""
     folder = Path(__file__).parent.parent
     if not (folder / ".git").exists():
         return None
@@ -93,7 +97,7 @@ def _git() -> dict[str, Any] | None:
 
 
 def processor() -> str:
-    """Model name of the CPU, as far as the system tells."""
+    """Model name of the CPU, if the system reports it."""
     named = next((line for line in _cpuinfo() if line.startswith("model name")), "")
     if named:
         return named.partition(":")[2].strip()
@@ -101,7 +105,11 @@ def processor() -> str:
 
 
 def device(name: str) -> str:
-    """The torch device for a spec's `device`: auto is CUDA where there is one. UserError where it is not available."""
+    """The torch device for a spec's `device`; "auto" is CUDA if there is one.
+
+    Raises:
+        UserError: The device is not available.
+    """
     import torch
 
     if name == "auto":
@@ -118,8 +126,8 @@ def device(name: str) -> str:
 
 
 def dtype(name: str, device: str) -> str:
-    """The number format for a setting's `dtype`: auto is bfloat16 where the device has instructions for it, else float32,
-    which is several times faster there."""
+    """The number format for a setting `dtype`. "auto" is bfloat16 if the device has instructions for it, else float32,
+    because bfloat16 is several times slower without them."""
     if name != "auto":
         return name
     return "bfloat16" if bfloat16(device).startswith("native") else "float32"
@@ -131,12 +139,12 @@ def bfloat16(device: str) -> str:
         return _cpu_bfloat16() if device == "cpu" else "unknown"
     import torch
 
-    # Ampere was the first to compute in it
+    # Ampere is the first generation with bfloat16
     return "native" if torch.cuda.get_device_capability(device)[0] >= 8 else "slow (emulated)"
 
 
 def _cpu_bfloat16() -> str:
-    """By the flags that the CPU reports."""
+    """The support of bfloat16 by the flags of the CPU."""
     flags: set[str] = set()
     for line in _cpuinfo():
         if line.startswith(("flags", "Features")):
@@ -151,7 +159,7 @@ def _cpu_bfloat16() -> str:
 
 
 def _cpuinfo() -> list[str]:
-    """Lines of /proc/cpuinfo; none where there is no such file."""
+    """Lines of /proc/cpuinfo; empty if there is no such file."""
     try:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

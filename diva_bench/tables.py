@@ -1,8 +1,8 @@
-"""One table, five ways to write it: terminal (rich), Markdown, LaTeX, CSV, JSON.
+"""Tables in five formats: terminal (rich), Markdown, LaTeX, CSV, JSON.
 
-Whatever a cell, a heading or a note says is shown as text, see printable.py. A cell is text, a number, a Score (number
-with interval) or None. Numbers are never cut and words never broken: in a narrow terminal texts fold at spaces, hyphens
-and bars, then columns marked optional are left out, and named, then intervals go below their number, and where even that
+All texts in cells, headings and notes are escaped, see printable.py. A cell is text, a number, a Score (number with
+interval) or None. Numbers are never cut and words never broken. In a narrow terminal, texts wrap at spaces, hyphens and
+bars; then optional columns are left out, and a note names them; then intervals go below their numbers; and if even that
 does not fit, every row becomes a block of lines.
 """
 
@@ -26,20 +26,23 @@ from rich.text import Text
 from diva_bench.printable import as_json, csv_cell, html, latex, markdown, visible
 
 _NONE = "-"
-_GAP = 2  # columns of a terminal between two columns of a table
+_GAP = 2  # characters between two columns of a table
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A number with the two ends of its interval, if it has one; `mark` is written before the number, so that
-    numbers stand in line with and without it."""
+    """A number with its interval, if it has one.
+
+    Attributes:
+        mark: Text before the number; numbers stay aligned with and without it.
+    """
 
     value: float
     low: float | None = None
     high: float | None = None
     mark: str = ""
     brief: bool = False
-    """Written without its interval, which CSV and JSON have."""
+    """Shown without its interval in terminal, Markdown and LaTeX; CSV and JSON have the interval."""
 
 
 Cell = str | int | float | Score | None
@@ -47,9 +50,14 @@ Cell = str | int | float | Score | None
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`optional`: may be left out where the terminal is narrow, the last one first. `digits`: behind the point.
-    `number`: set flush right although the cells are text; columns of numbers are in any case. `group`: what stands above
-    this column and its neighbours of the same group."""
+    """A column of a table.
+
+    Attributes:
+        optional: May be left out in a narrow terminal; the last optional column goes first.
+        digits: Digits after the decimal point.
+        number: Align right although the cells are text. Columns of numbers are always aligned right.
+        group: A heading above this column and its neighbours with the same group.
+    """
 
     name: str
     optional: bool = False
@@ -59,13 +67,18 @@ class Column:
 
     @property
     def heading(self) -> str:
-        """Group and name, where there is one line for both."""
+        """Group and name on one line."""
         return f"{self.group} {self.name}".strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """`rows`: one cell per column. `notes`: what must be known to read it, one line each."""
+    """A table.
+
+    Attributes:
+        rows: One cell per column.
+        notes: What a reader must know, one line each.
+    """
 
     title: str
     columns: Sequence[Column]
@@ -81,7 +94,9 @@ class Table:
 
     def to_rich(self, width: int = 80) -> Group:
         """The table for a terminal of `width` columns."""
-        groups = [""] + [column.group for column in self.columns]  # written above the first column of each
+        groups = [""] + [
+            column.group for column in self.columns
+        ]  # the heading of a group stands above its first column
         filled = [
             _Filled(c, [row[i] for row in self.rows], c.heading if c.group != groups[i] else c.name)
             for i, c in enumerate(self.columns)
@@ -110,7 +125,7 @@ class Table:
         return table
 
     def _blocks(self, width: int) -> Text:
-        """Every row as lines "column: cell", for a terminal too narrow for a grid."""
+        """Every row as lines "column: cell", for a terminal that is too narrow for a grid."""
         names = [column.heading for column in self.columns]
         blocks = [
             "\n".join(
@@ -125,7 +140,7 @@ class Table:
         yield self.to_rich(options.max_width)
 
     def __str__(self) -> str:
-        """As in a terminal, without colours, as wide as it is (COLUMNS, or 80)."""
+        """The table as in a terminal without colours, at its width (COLUMNS, or 80)."""
         file = io.StringIO()
         console = Console(file=file, width=shutil.get_terminal_size().columns, highlight=False, color_system=None)
         console.print(self)
@@ -134,7 +149,7 @@ class Table:
     # ---- notebooks
 
     def to_html(self) -> str:
-        """A table element with a caption; notes below it, one a line. Cells are text, whatever is in them."""
+        """An HTML table with a caption, and its notes below, one per line. Cells are escaped."""
         numeric = [_numeric(column, [row[i] for row in self.rows]) for i, column in enumerate(self.columns)]
         align = [' style="text-align: right"' if right else ' style="text-align: left"' for right in numeric]
         heads = zip(self.columns, align, strict=True)
@@ -152,7 +167,7 @@ class Table:
         return self.to_html()
 
     def to_pandas(self) -> Any:
-        """A pandas DataFrame: numbers in full; a column with intervals becomes three: name, name low, name high."""
+        """A pandas DataFrame with all digits. A column with intervals becomes three columns: name, name low, name high."""
         import pandas
 
         ranged = [any(isinstance(row[i], Score) for row in self.rows) for i in range(len(self.columns))]
@@ -180,8 +195,8 @@ class Table:
         return "\n".join(parts)
 
     def to_latex(self) -> str:
-        """A table float with booktabs rules. With groups of columns it is as wide as the page, in small print, and intervals
-        stand below their numbers."""
+        """A table float with booktabs rules. With groups of columns it has the width of the page and small print, and
+        intervals are below their numbers."""
         numeric = [_numeric(column, [row[i] for row in self.rows]) for i, column in enumerate(self.columns)]
         grouped = any(column.group for column in self.columns)
         kind = "table*" if grouped else "table"
@@ -204,7 +219,7 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def _stacked(self) -> Iterator[str]:
-        """The rows in LaTeX, each with a second line where it has intervals."""
+        """The rows in LaTeX, each with a second line for its intervals."""
         for row in self.rows:
             cells = [_parts(cell, column.digits) for cell, column in zip(row, self.columns, strict=True)]
             yield " & ".join(latex(parts[0]) for parts in cells) + r" \\"
@@ -213,7 +228,7 @@ class Table:
                 yield " & ".join(below) + r" \\"
 
     def _groups(self) -> Iterator[str]:
-        """The line above the names of the columns, with a rule below every group; nothing where there are no groups."""
+        """The line with the group headings, and a rule below every group; nothing if there are no groups."""
         runs = [(name, len(list(some))) for name, some in groupby(column.group for column in self.columns)]
         if not any(name for name, _ in runs):
             return
@@ -227,7 +242,8 @@ class Table:
         )
 
     def to_csv(self) -> str:
-        """Numbers in full; a column with intervals becomes three: name, name low, name high. Notes are left out."""
+        """CSV with all digits. A column with intervals becomes three columns: name, name low, name high. Notes are left
+        out."""
         ranged = [any(isinstance(row[i], Score) for row in self.rows) for i in range(len(self.columns))]
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
@@ -239,7 +255,7 @@ class Table:
         return out.getvalue()
 
     def to_json(self) -> str:
-        """{"title", "columns", "rows": [{column: cell}], "notes"}; a Score is {"value", "low", "high"}; all digits."""
+        """{"title", "columns", "rows": [{column: cell}], "notes"} with all digits; a Score is {"value", "low", "high"}."""
         names = [c.heading for c in self.columns]
         rows = [{name: _plain(cell) for name, cell in zip(names, row, strict=True)} for row in self.rows]
         table = {"title": self.title, "columns": names, "rows": rows, "notes": list(self.notes)}
@@ -251,10 +267,10 @@ class Table:
 
 
 class Tables(list[Table]):
-    """Several tables, which print one below the other."""
+    """Several tables, which are printed one below the other."""
 
     def to_pandas(self) -> list[Any]:
-        """A pandas DataFrame for each."""
+        """A list with a pandas DataFrame for each table."""
         return [table.to_pandas() for table in self]
 
     def to_latex(self) -> str:
@@ -268,7 +284,7 @@ class Tables(list[Table]):
 
 
 def cut_to(text: str, width: int | None) -> str:
-    """On one line, and cut to `width` columns of a terminal with an ellipsis; None: all of it."""
+    """The text on one line, cut with an ellipsis to `width` characters of a terminal; None: not cut."""
     line = " ".join(text.split())
     return line if width is None or cell_len(line) <= width else set_cell_size(line, width - 1).rstrip() + "…"
 
@@ -281,7 +297,7 @@ def write(cell: Cell, digits: int = 1) -> str:
 # ---------------------------------------------------------------- cells
 
 
-_LEAST = 4  # digits from which on a number that would be written as 0 is a probability
+_LEAST = 4  # with this many digits a number is a probability, which is never shown as 0
 
 
 def _number(value: float, digits: int) -> str:
@@ -292,7 +308,7 @@ def _number(value: float, digits: int) -> str:
 
 
 def _parts(cell: Cell, digits: int) -> list[str]:
-    """What of a cell must stay together: a number, an interval, a text."""
+    """The parts of a cell that must not be broken: a number, an interval, a text."""
     if cell is None:
         return [_NONE]
     if isinstance(cell, Score):
@@ -306,7 +322,7 @@ def _parts(cell: Cell, digits: int) -> list[str]:
 
 
 def _numeric(column: Column, cells: Sequence[Cell]) -> bool:
-    """Whether a column is set flush right: it has numbers and, but for gaps, nothing else."""
+    """Whether a column is aligned right: it has numbers, and nothing else except empty cells."""
     there = [cell for cell in cells if cell not in (None, "", _NONE)]
     return column.number or (bool(there) and all(isinstance(cell, int | float | Score) for cell in there))
 
@@ -325,7 +341,7 @@ def _spread(cell: Cell) -> list[Cell]:
 
 # ---------------------------------------------------------------- fitting into a width
 
-# A line may end behind a space or a bar, and behind a hyphen inside a word; not behind the sign of a number and not
+# A line may break after a space or a bar, or after a hyphen inside a word; not after the sign of a number, and not
 # inside an interval.
 _BREAKS = re.compile(r"(?<= )(?!-?[\d.]+\])|(?<=\|)|(?<=\w-)(?=\w)")
 
@@ -335,7 +351,7 @@ def _pieces(text: str) -> list[str]:
 
 
 def _packed(pieces: Sequence[str], width: int) -> Text:
-    """Pieces on as few lines as hold them; a piece longer than the width gets a line of its own."""
+    """Pieces of text on as few lines as possible; a piece that is longer than the width gets its own line."""
     lines = [""]
     for piece in pieces:
         if lines[-1] and cell_len(lines[-1] + piece.rstrip()) > width:
@@ -345,7 +361,8 @@ def _packed(pieces: Sequence[str], width: int) -> Text:
 
 
 class _Filled:
-    """A column with its heading and cells cut into pieces: at least as wide as the longest, at most as a whole cell."""
+    """A column with heading and cells split into pieces: at least as wide as the longest piece, at most as wide as the
+    longest cell."""
 
     def __init__(self, column: Column, cells: Sequence[Cell], heading: str) -> None:
         self.column = column
@@ -354,7 +371,7 @@ class _Filled:
         self.pieces = [self._cut(cell) for cell in cells]
         every = [self.heading, *self.pieces]
         self.least = max(cell_len(piece.strip()) for pieces in every for piece in pieces or [""])
-        whole = self.pieces if column.group else every  # the name of a group is long, and may fold
+        whole = self.pieces if column.group else every  # group names are long and may wrap
         self.most = max([self.least, *(cell_len("".join(pieces).rstrip()) for pieces in whole)])
 
     def _cut(self, cell: Cell) -> list[str]:
@@ -365,8 +382,8 @@ class _Filled:
 
 
 def _fit_groups(columns: list[_Filled], width: int) -> list[tuple[list[_Filled], list[int]]]:
-    """What fits side by side, and how wide: one grid, or several where groups of columns go below each other, each behind
-    the columns that are in no group; none where not even one group fits."""
+    """(columns, widths) of the grids that fit: one grid, or several with the groups of columns below each other, each
+    after the columns without a group; empty if not even one group fits."""
     if (whole := _fit(columns, width))[0]:
         return [whole]
     heads = [column for column in columns if not column.column.group]
@@ -385,12 +402,12 @@ def _fit_groups(columns: list[_Filled], width: int) -> list[tuple[list[_Filled],
 
 
 def _fit(columns: list[_Filled], width: int) -> tuple[list[_Filled], list[int]]:
-    """The columns that fit and how wide each is; none where no choice of columns fits.
+    """(columns that fit, width of each); empty if no choice of columns fits.
 
-    What is left over goes to the columns that lack least, so that as many as possible need not fold; the two that lack
-    most share.
+    Space that is left goes to the columns that need the least, so that as many columns as possible do not wrap; the
+    last two share it.
     """
-    for rigid in (True, False):  # with intervals beside their numbers, else below
+    for rigid in (True, False):  # first with intervals beside their numbers, then below
         shown = list(columns)
         while True:
             widths = [c.most if rigid and c.numeric else c.least for c in shown]

@@ -24,10 +24,11 @@ class Normaliser:
 
 
 class _ByCategory(dict[int, str]):
-    """Translation table that decides a character when it first meets it, by its Unicode category.
+    """Translation table that maps a character by its Unicode category when the character first occurs.
 
-    Punctuation (P), symbols (S), white space and controls become a space, invisible format characters (Cf: soft hyphen,
-    joiners) vanish. Letters, digits and marks (M) stay: without its marks a Tamil or Arabic word is another word.
+    Punctuation (P), symbols (S), white space and controls become a space; invisible format characters (Cf: soft hyphen,
+    joiners) are removed. Letters, digits and marks (M) stay, because without its marks a Tamil or Arabic word is
+    another word.
     """
 
     def __missing__(self, code: int) -> str:
@@ -37,7 +38,7 @@ class _ByCategory(dict[int, str]):
 
 
 APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ´`′", "'"))
-"""Signs that stand for an apostrophe."""
+"""Characters that are used as an apostrophe."""
 _STRIP = _ByCategory({ord("'"): "'"})
 
 
@@ -55,11 +56,11 @@ Numbers are not spelled out: "1,000" is two words."""
 
 
 def words(text: str) -> tuple[str, ...]:
-    """The words of `text` after BASIC."""
+    """The words of a text after the normaliser BASIC."""
     return tuple(BASIC(text).split())
 
 
 def contains(tokens: tuple[str, ...], run: tuple[str, ...]) -> bool:
-    """Whether `run`, not empty, stands in `tokens` as consecutive whole tokens."""
+    """Whether the tokens `run` (at least one) occur in `tokens` one after another."""
     size = len(run)
     return size > 0 and any(tokens[i : i + size] == run for i in range(len(tokens) - size + 1))

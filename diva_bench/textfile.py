@@ -1,14 +1,14 @@
-"""Text files that others wrote: one set of rules for their encoding, lines, JSON and tables, whoever reads them.
+"""Text files from elsewhere: one set of rules for encoding, lines, JSON and tables.
 
-Encoding  UTF-8, with or without a byte order mark; UTF-16 and UTF-32 where the mark says so. All else is refused in words,
-          and so is a NUL.
+Encoding  UTF-8, with or without a byte order mark; UTF-16 and UTF-32 if the mark says so. Any other encoding and NUL
+          characters are errors.
 Lines     end with a line feed, with or without a carriage return before it; in a file without any line feed, with a
-          carriage return. Never with U+2028 and its like: those stand in texts.
-JSON      as RFC 8259 has it, and NaN and Infinity. A key that is given twice, a number of more digits than can be read,
-          and nesting that is too deep are errors. Half a surrogate pair is no character: an error, or U+FFFD.
-Tables    comma or tab, whichever the header has, quoted as RFC 4180 says; or tabs alone, with literal quotes.
+          carriage return. U+2028 and similar characters do not end a line, because texts contain them.
+JSON      RFC 8259, and NaN and Infinity. A repeated key, a number with too many digits and too deep nesting are errors.
+          Half a surrogate pair is an error, or becomes U+FFFD.
+Tables    comma or tab, as in the header, with quotes as in RFC 4180; or tabs only, with literal quotes.
 
-Every function takes the class of the error that it raises, and `where`, the file's name for messages.
+Every function takes the class of the error that it raises, and `where`, the name of the file for messages.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ Lines = Iterable[tuple[int, str]]
 """(number from 1, line with its end)."""
 
 LARGEST = 2 << 30
-"""Bytes of a file that is read whole: far above any table of answers, below what fills a machine."""
-_LONGEST = 256 << 20  # bytes of one line or one field
-_DEEPEST = 200  # arrays and objects inside one another: whoever walks a value, prints it or hashes it can go so deep
-_HEAD = 1 << 16  # bytes that are looked at to tell how lines end
-_MARKS = (  # UTF-32's begins as UTF-16's does
+"""Largest file in bytes that is read as a whole. Tables of answers are far smaller, and it fits into memory."""
+_LONGEST = 256 << 20  # bytes of the longest line or field
+_DEEPEST = 200  # levels of arrays and objects; recursive functions can still walk, print and hash such a value
+_HEAD = 1 << 16  # bytes that are searched for the kind of line ends
+_MARKS = (  # UTF-32 first, because its mark begins like that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -43,19 +43,19 @@ _MARKS = (  # UTF-32's begins as UTF-16's does
 )
 _PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _HALF = re.compile("[\ud800-\udfff]")
-_HALF_WRITTEN = re.compile(r"\\u[dD][89a-fA-F]")  # how JSON writes half of a pair, or a whole one half by half
+_HALF_WRITTEN = re.compile(r"\\u[dD][89a-fA-F]")  # half of a surrogate pair as JSON escapes it
 
 
 # ---------------------------------------------------------------- bytes to text
 
 
 def read(path: Path, error: Failure = DataError) -> str:
-    """The whole of a text file."""
+    """The text of a file."""
     return decode(content(path, error), str(path), error)
 
 
 def content(path: Path, error: Failure = DataError) -> bytes:
-    """The bytes of a file; `error` where it cannot be read, is no file (a folder, a pipe, a device), or is over LARGEST."""
+    """The bytes of a file. Raises `error` if it cannot be read, is not a regular file, or is larger than LARGEST."""
     try:
         _must_be_a_file(path, error)
         with path.open("rb") as file:
@@ -68,7 +68,7 @@ def content(path: Path, error: Failure = DataError) -> bytes:
 
 
 def decode(data: bytes, where: str, error: Failure = DataError) -> str:
-    """Bytes as text."""
+    """Decode bytes to text."""
     codec = _codec(data, where, error)
     try:
         text = data.decode(codec)
@@ -82,8 +82,16 @@ def decode(data: bytes, where: str, error: Failure = DataError) -> str:
 
 
 def lines(path: Path, error: Failure = DataError, *, packed: bool = False) -> Iterator[tuple[int, str]]:
-    """(number, line with its end) of a text file of any size; memory holds one line. `packed`: a file that gzip packed is
-    unpacked while it is read; else it is refused."""
+    """Read a text file of any size line by line; memory holds one line.
+
+    Args:
+        path: The file.
+        error: The class of errors.
+        packed: Unpack a gzip file while reading; without it a gzip file is an error.
+
+    Yields:
+        (line number from 1, line with its line end)
+    """
     try:
         _must_be_a_file(path, error)
         if packed and _is_gzip(path):
@@ -107,7 +115,7 @@ def _is_gzip(path: Path) -> bool:
 
 
 def split(text: str) -> Iterator[tuple[int, str]]:
-    """(number, line with its end) of a text."""
+    """(line number, line with its line end) of a text."""
     end = "\n" if "\n" in text else "\r"
     start, number = 0, 1
     while start < len(text):
@@ -117,7 +125,7 @@ def split(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _fed(file: Any, path: Path, error: Failure) -> Iterator[tuple[int, str]]:
-    """Lines of UTF-8 that line feeds end."""
+    """Lines of UTF-8 text that end with line feeds."""
     number = 0
     while raw := file.readline(_LONGEST + 1):
         number += 1
@@ -132,7 +140,7 @@ def _fed(file: Any, path: Path, error: Failure) -> Iterator[tuple[int, str]]:
 
 
 def _codec(data: bytes, where: str, error: Failure) -> str:
-    """By the byte order mark; `error` where the file is packed."""
+    """The encoding by the byte order mark. Raises `error` for a packed file."""
     for magic, name in _PACKED.items():
         if data.startswith(magic):
             raise error(f"{where}: is binary: it is packed ({name}). Unpack it first.")
@@ -140,7 +148,7 @@ def _codec(data: bytes, where: str, error: Failure) -> str:
 
 
 def _ends_with_returns(head: bytes) -> bool:
-    """Whether lines end with carriage returns alone, as in old files of spreadsheets."""
+    """Whether lines end with carriage returns only, as in old spreadsheet files."""
     return b"\r" in head.removesuffix(b"\r") and b"\n" not in head
 
 
@@ -178,8 +186,15 @@ def _binary(where: str, line: int, error: Failure) -> UserError:
 def json_value(
     text: str, where: str, error: Failure = DataError, *, line: int | None = None, mend: bool = False
 ) -> Any:
-    """One JSON value. `line`: where in the file the text is, if it is one line of it. `mend`: half a surrogate pair
-    becomes U+FFFD (a model may have said it); else it is an error."""
+    """Parse one JSON value.
+
+    Args:
+        text: The JSON text.
+        where: Name of the file.
+        error: The class of errors.
+        line: Line number of the text, if it is one line of the file.
+        mend: Replace half a surrogate pair with U+FFFD, because a model may write one; without it that is an error.
+    """
     place = where if line is None else f"{where}:{line}"
     try:
         value = json.loads(text, object_pairs_hook=_unique)
@@ -194,19 +209,19 @@ def json_value(
         raise error(f"{place}: is nested too deeply (more than {_DEEPEST} arrays and objects in one another).") from err
     except _Wrong as err:
         raise error(f"{place}: {err}.") from err
-    except ValueError as err:  # what Python refuses to read as a whole number
+    except ValueError as err:  # Python refuses integers with too many digits
         raise error(f"{place}: has a number of too many digits.") from err
 
 
 def json_file(path: Path, error: Failure = DataError, *, mend: bool = False) -> Any:
-    """The one JSON value that a file holds."""
+    """The JSON value of a file."""
     return json_value(read(path, error), str(path), error, mend=mend)
 
 
 def json_rows(
     numbered: Lines, where: str, error: Failure = DataError, *, mend: bool = False
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, object) of JSON lines; lines without anything in them are passed over."""
+    """(line number, object) of a JSON lines file; empty lines are skipped."""
     for number, line in numbered:
         if not line.strip():
             continue
@@ -217,7 +232,7 @@ def json_rows(
 
 
 class _Wrong(Exception):
-    """JSON that can be parsed and is refused all the same; the message says why."""
+    """JSON that can be parsed but is not allowed; the message says why."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -225,12 +240,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(mapping) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _Wrong(f"key {twice!r} is given twice; which one is meant cannot be known")
+        raise _Wrong(f"key {twice!r} is given twice; which one is meant is unknown")
     return mapping
 
 
 def _deeper(value: Any, depth: int) -> bool:
-    """Whether arrays and objects stand in more than `depth` others; a level at a time, for a value may be of any depth."""
+    """Whether arrays and objects are nested more than `depth` levels deep. Not recursive, because a value may have any
+    depth."""
     level = [value] if isinstance(value, list | dict) else []
     for _ in range(depth):
         level = [
@@ -245,11 +261,11 @@ def _deeper(value: Any, depth: int) -> bool:
 
 
 def _whole(value: Any, mend: bool) -> Any:
-    """The same value without halves of surrogate pairs."""
+    """The value with halves of surrogate pairs replaced, or an error."""
     if isinstance(value, str):
         half = _HALF.search(value)
         if half and not mend:
-            raise _Wrong(f"{half[0]!r} is half a surrogate pair, which is no character")
+            raise _Wrong(f"{half[0]!r} is half a surrogate pair, which is not a character")
         return _HALF.sub("\ufffd", value)
     if isinstance(value, list):
         return [_whole(inner, mend) for inner in value]
@@ -259,7 +275,7 @@ def _whole(value: Any, mend: bool) -> Any:
 
 
 def _kind(value: Any) -> str:
-    """The type of a JSON value in the words of JSON."""
+    """The type of a JSON value, as JSON calls it."""
     names = {bool: "true or false", int: "a number", float: "a number", str: "a string", list: "an array"}
     return names.get(type(value), "null")
 
@@ -268,11 +284,20 @@ def _kind(value: Any) -> str:
 
 
 class DelimitedTable:
-    """A table of text: `header`, and one (line, column -> text) for every row when it is iterated, once.
+    """A table of delimited text. Iterate over it once for (line number, column -> text) of every row.
 
-    `literal`: tabs alone divide, and quotes are characters as all others (Common Voice, TyDi). Columns without a name
-    (what pandas writes for its index) are not read. Raises `error` on an empty file, a column that stands twice, a row of
-    more or fewer fields than the header, and quotes that RFC 4180 does not allow.
+    Columns without a name (pandas writes its index as one) are skipped.
+
+    Args:
+        numbered: (line number, line) pairs.
+        where: Name of the file.
+        error: The class of errors.
+        literal: Only tabs separate fields, and quotes are ordinary characters (Common Voice, TyDi).
+
+    Raises:
+        error: The file is empty, a column occurs twice, a row has another number of fields than the header, or quotes
+            are not
+        as RFC 4180 allows.
     """
 
     def __init__(self, numbered: Lines, where: str, error: Failure = DataError, *, literal: bool = False) -> None:
@@ -287,7 +312,7 @@ class DelimitedTable:
         self._columns = next(self._fields)[1]
         self.header = [name for name in self._columns if name]
         if twice := sorted({name for name in self.header if self.header.count(name) > 1}):
-            raise error(f"{where}:1: column {twice[0]!r} stands twice in the header.")
+            raise error(f"{where}:1: column {twice[0]!r} occurs twice in the header.")
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, str]]]:
         for line, fields in self._fields:
@@ -301,7 +326,7 @@ class DelimitedTable:
             yield line, {name: value for name, value in zip(self._columns, fields, strict=True) if name}
 
     def need(self, names: Iterable[str], what: str = "") -> None:
-        """`error` where a column is lacking; `what`: what to do about it."""
+        """Raise `error` if a column is missing; `what` is the advice at the end of the message."""
         if lacks := [name for name in names if name not in self.header]:
             there = ", ".join(self.header) or "none"
             raise self._error(
@@ -314,7 +339,7 @@ class DelimitedTable:
             yield line
 
     def _refuse_other_delimiters(self, header: str) -> None:
-        """Where nothing divides the header, but something else may be meant to."""
+        """Raise if the header has no comma or tab, but another character that may be the delimiter."""
         for other in ";|":
             if self._delimiter not in header and other in header:
                 raise self._error(
@@ -332,7 +357,7 @@ class DelimitedTable:
             yield first
             yield from self._lines
 
-        csv.field_size_limit(_LONGEST)  # of the whole process: nobody else sets it, and 128 KiB cuts real answers off
+        csv.field_size_limit(_LONGEST)  # a setting of the process; its default of 128 KiB is too small for real answers
         rows = csv.reader(every(), delimiter=self._delimiter, strict=True)
         while True:
             begins = self._line + (rows.line_num > 0)

@@ -1,6 +1,6 @@
-"""The nouns of diva-bench: Audio, Sample, Request, Response, and the two seams, Adapter and Scorer.
+"""The types of diva-bench: Audio, Sample, Request, Response, and the two interfaces Adapter and Scorer.
 
-Nothing here imports more than numpy. Units: seconds, Hz, tokens; audio samples are float32 in [-1, 1].
+This module imports only numpy. Units: seconds, Hz, tokens; audio samples are float32 in [-1, 1].
 """
 
 from __future__ import annotations
@@ -18,13 +18,18 @@ Floats = NDArray[np.float64]
 Status = Literal["ok", "unsupported", "error"]
 T = TypeVar("T")
 RATES = (1_000, 768_000)
-"""Hz: the lowest and the highest sampling rate that a clip may have."""
+"""Hz: the lowest and the highest sampling rate of a clip."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """Decoded mono sound: `samples` float32 in [-1, 1], shape (n,); `rate` in Hz. `notes`: what a reader of the numbers "
-    "must know of how it was decoded."""
+    """Decoded mono audio.
+
+    Attributes:
+        samples: float32 in [-1, 1], shape (n,).
+        rate: Sampling rate in Hz.
+        notes: Remarks on the decoding that readers of scores must know.
+    """
 
     samples: NDArray[np.float32]
     rate: int
@@ -39,9 +44,16 @@ class Audio:
 class Sample:
     """One item of a task, before a model is run. Audio is read only when `read` is called.
 
-    `references`: one or more accepted answers, never empty. `cluster`: the unit of resampling (question, sentence,
-    dialogue, speaker): what makes answers depend on each other. `groups`: what results are broken down by.
-    `seconds`: length by the file header. `transcript`: the words spoken, None where the data set has none.
+    Attributes:
+        id: Unique in the task.
+        references: Accepted answers, at least one.
+        cluster: The unit of resampling (question, sentence, dialogue, speaker): answers in one cluster depend on each
+            other.
+        read: Returns the encoded bytes of the clip; None if the sample has no clip.
+        seconds: Length by the file header.
+        transcript: The spoken words; None if the data set has no transcripts.
+        fields: Values of the columns that the prompt shows.
+        groups: Column -> value, for breakdowns of results.
     """
 
     id: str
@@ -56,12 +68,18 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one adapter is asked about one sample.
+    """The question to an adapter about one sample.
 
-    `audio`: 16 kHz mono, None for adapters that do not accept audio. `transcript`: the gold words, given only to
-    adapters that accept "text". `prior`: share of each reference in the task, given only to adapters that accept
-    "prior" (baselines), or among what the same speaker says elsewhere, to those that accept "speaker". `choices`: the
-    labels to score, None for open answers. `temperature` 0 is greedy.
+    Attributes:
+        id: The id of the sample.
+        prompt: The rendered prompt.
+        audio: Mono audio at 16 kHz; None for adapters that do not accept audio.
+        transcript: The gold transcript, only for adapters that accept "text".
+        choices: The labels to score; None for open answers.
+        prior: Reference -> its share in the task, for adapters that accept "prior"; or its share in the other samples
+            of the same
+        speaker, for adapters that accept "speaker".
+        temperature: 0 is greedy decoding.
     """
 
     id: str
@@ -78,7 +96,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """Log-likelihood (nats) of one label string given the prompt: of all its tokens, and of the first one alone."""
+    """Log-likelihood (nats) of a label given the prompt: of all its tokens, and of its first token."""
 
     total: float
     tokens: int
@@ -86,20 +104,28 @@ class LabelScore:
 
     @property
     def mean(self) -> float:
-        """Length-normalised: nats per token."""
+        """Log-likelihood per token, in nats."""
         return self.total / max(self.tokens, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back for one request.
+    """The answer to one request.
 
-    `status`: "ok"; "unsupported": this model cannot take this one item (scored as an empty answer, counted);
-    "error": our or the network's fault (not scored, asked again on resume). `detail` says why. `heard`: what a
-    recogniser inside the model heard, if it has one. `seconds`: wall time by stage (encode, prefill, decode);
-    `tokens`: token counts by kind (prompt, virtual, new). Of imported answers only: `label`, the choice that was taken as
-    their source says ("" where it is none of the task's; None: parse the text), and `scores` that came with them, by name.
-    `reasoning`: set where the text was cleaned for the scorers and had showed reasoning, which ended or was cut off.
+    Attributes:
+        status: "ok"; "unsupported": the model cannot take this item (scored as an empty answer, and counted); "error":
+            a failure of
+        the program or the network (not scored, and run again on resume).
+        detail: The reason for a status other than "ok".
+        heard: The transcript of a recogniser inside the model, if it has one.
+        seconds: Wall time by stage (encode, prefill, decode).
+        tokens: Token counts by kind (prompt, virtual, new).
+        label: Imported answers only: the label by the source of the answer; "" if it is none of the task's labels;
+            None: parse the
+        text.
+        scores: Imported answers only: scores from the source, by name.
+        reasoning: Set if the text was cleaned for the scorers and contained reasoning: whether the reasoning ended or
+            was cut off.
     """
 
     id: str
@@ -117,25 +143,29 @@ class Response:
 
 @runtime_checkable
 class Adapter(Protocol):
-    """One model. Built by its class as `Adapter(spec: ModelSpec, paths: Mapping[str, Path], device: str)`, where `paths`
-    holds the folder of every weights entry of the spec, downloaded, checked and converted.
+    """One model. Its class is called as `Adapter(spec: ModelSpec, paths: Mapping[str, Path], device: str)`; `paths` has
+    the folder of every weights entry of the spec, downloaded, verified and converted.
 
-    `accepts`: subset of {"audio", "text", "choices", "prior", "speaker"}. `version`: bumped when prompts or decoding change.
-    A class whose questions go through a chat template also has `chat`, the role of the weights that bring it ("llm"): the
-    template as rendered (decoding/chat.py) is part of a run's identity.
-    Where the class has them, these are checked before anything is loaded: `settings`, argument -> default, whose type the
-    spec's `args` must have; `roles`, the weights that it needs.
+    A class that uses a chat template also has `chat`, the role of the weights that contain the template ("llm"); the
+    rendered template (decoding/chat.py) is part of a run's identity. A class may have `settings` (argument -> default;
+    the spec's `args` must have the same types) and `roles` (the weights that it needs); both are checked before
+    anything is loaded.
+
+    Attributes:
+        version: Bump it when prompts or decoding change.
+        accepts: Subset of {"audio", "text", "choices", "prior", "speaker"}.
     """
 
     accepts: frozenset[str]
     version: str
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
-        """One response per request, same order, same ids. What a model cannot take is `unsupported`, not an exception."""
+        """One response per request, in the same order and with the same ids. A request that the model cannot take gets the
+        status "unsupported", not an exception."""
         ...
 
     def close(self) -> None:
-        """Free memory. Called once."""
+        """Free memory. It is called once."""
         ...
 
 
@@ -144,66 +174,87 @@ Row = Mapping[str, float]  # additive statistics of one answer, sparse: a missin
 
 @runtime_checkable
 class Scorer(Protocol):
-    """One family of metrics. Built by its class as `Scorer(task: TaskSpec, **args)`.
+    """One family of metrics. Its class is called as `Scorer(task: TaskSpec, **args)`.
 
-    Statistics first, score second: `measure` gives additive numbers for one answer, so that the score of any subset,
-    breakdown or bootstrap resample is `reduce` of a sum of rows. `signature`: every setting and library version that
-    can move the number.
+    `measure` returns additive statistics of one answer, and `reduce` computes scores from sums of them, so that every
+    subset, breakdown and bootstrap resample has an exact score. Answers come without reasoning and special tokens
+    (`diva_bench.scorers.cleaning`); the catalog adds the version of that step to every signature.
 
-    Responses come without reasoning and special tokens (`diva_bench.scorers.cleaning`); the catalog adds that to every signature.
+    Attributes:
+        signature: Every setting and library version that can change the score.
     """
 
     signature: str
     higher_is_better: bool
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
-        """Additive, sparse, JSON-able statistics of one answer. An `unsupported` response is measured as an empty answer."""
+        """Additive, sparse statistics of one answer, as JSON values. An `unsupported` response is measured as an empty
+        answer."""
         ...
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
-        """Scores from summed statistics. Each value of `totals` has one shape (...), kept by every score; a statistic
-        that no row had is missing. Scores are finite and on a 0 to 100 scale; a scorer with others says so in an attribute
-        `ranges`, metric -> (least, most), None where there is no end."""
+        """Scores from summed statistics.
+
+        Args:
+            totals: Statistic -> sums; all have one shape (...). A statistic that no row has is missing.
+
+        Returns:
+            Metric -> scores of the same shape, finite and from 0 to 100. A scorer with another scale has an attribute
+                `ranges`: metric ->
+            (lowest, highest), None for no limit.
+        """
         ...
 
 
 @runtime_checkable
 class WholeScorer(Scorer, Protocol):
-    """A scorer that takes all answers of a run at once, because another model reads them: a judge, COMET.
+    """A scorer that takes all answers of a run at once, because another model reads them: an LLM judge, COMET.
 
-    Its `measure` refuses: one answer alone (a constant baseline, a glance while training) is not worth asking a model.
+    Its `measure` raises: a model is not run for a single answer, such as a constant baseline or a glance while
+    training.
     """
 
     def measure_all(
         self, samples: Sequence[Sample], responses: Sequence[Response], folder: Path, progress: Progress
     ) -> list[dict[str, float]]:
-        """`measure` of every answer, in order. What it had to ask for is kept in `folder`, the run's, and not asked for
-        again. An empty row: this answer could not be measured, for a reason that is not the answer's fault."""
+        """`measure` of every answer, in order.
+
+        Args:
+            samples: The samples.
+            responses: Their responses, in the same order.
+            folder: The run folder, where replies of the other model are cached.
+            progress: Reports progress.
+
+        Returns:
+            One row per answer. A row is empty if the answer could not be measured for a reason other than the answer
+                itself.
+        """
         ...
 
 
 @runtime_checkable
 class CorpusScorer(Scorer, Protocol):
-    """A scorer of a metric that is not a mean over answers, though its rows are: it also knows the metric's own value."""
+    """A scorer whose metric is not a mean over answers, although it has rows: it also gives the corpus value of the
+    metric."""
 
     def corpus(self, samples: Sequence[Sample], responses: Sequence[Response]) -> dict[str, float]:
-        """Metric -> its value over all answers together, on the scale of `reduce`; no interval can be had for it."""
+        """Metric -> its value over all answers together, on the scale of `reduce`. It has no confidence interval."""
         ...
 
 
 class Progress(Protocol):
-    """How long work reports its progress; the command line passes one. Units are the caller's (samples, bytes, steps)."""
+    """Reports the progress of long work; the command line passes one. The caller chooses the unit (samples, bytes, steps)."""
 
     def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterable[T]:
-        """Pass items through while showing how many are done, the rate and the time left."""
+        """Yield the items and show how many are done, the rate and the time left."""
         ...
 
     def bar(self, label: str, total: float | None, unit: str = "items", done: float = 0) -> Bar:
-        """A bar that is advanced by hand; use as a context manager."""
+        """A progress bar that the caller advances; use it as a context manager."""
         ...
 
     def note(self, message: str) -> None:
-        """One plain line, above any bar."""
+        """Print one line above any bar."""
         ...
 
 
@@ -211,12 +262,12 @@ class Bar(Protocol):
     def __enter__(self) -> Bar: ...
     def __exit__(self, *exc: Any) -> None: ...
     def advance(self, amount: float = 1, text: str = "") -> None:
-        """`text`: what else there is to say now, after the label."""
+        """Advance the bar; `text` is shown after the label."""
         ...
 
 
 class Silent:
-    """A Progress that shows nothing: for tests."""
+    """A Progress for tests that shows nothing."""
 
     def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterable[T]:
         return items
@@ -229,7 +280,7 @@ class Silent:
 
 
 class Logged(Silent):
-    """The Progress of a call without one: no bars, and notes go to the logger "diva_bench"."""
+    """A Progress without bars, whose notes go to the logger "diva_bench"; used if the caller gives none."""
 
     def note(self, message: str) -> None:
         logging.getLogger("diva_bench").info("%s", message)

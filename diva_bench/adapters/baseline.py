@@ -14,11 +14,15 @@ from diva_bench.specs import ModelSpec
 from diva_bench.stats import priors
 from diva_bench.types import LabelScore, Request, Response
 
-_NEVER = 1e-9  # share given to a label that is never the answer: its logarithm has to be finite
+_NEVER = 1e-9  # share of a label that is never the answer; not 0, because its logarithm must be finite
 
 
 class Baseline:
-    """args: kind: majority (ties: the first in sorted order) or prior (seeded by the request's seed and id)."""
+    """An answer that is made from the references of the task, without the clip.
+
+    Args of the model spec: `kind`: "majority" (the most common reference; of equally common ones the first in sorted
+    order) or "prior" (a random reference, seeded by the request's seed and id).
+    """
 
     accepts = frozenset({"prior", "choices"})
     version = "1"
@@ -34,7 +38,7 @@ class Baseline:
         return [self._one(r) for r in requests]
 
     def _one(self, request: Request) -> Response:
-        if request.prior is not self._told.prior:  # one for all samples of a task: 15,531 sentences are sorted once
+        if request.prior is not self._told.prior:  # all samples of a task share one prior, so it is sorted once
             self._told = _Told(request.prior or {})
         distribution = self._told
         if not distribution.names:
@@ -51,8 +55,7 @@ class Baseline:
 
 
 class _Told:
-    """A prior as it is drawn from: its answers in the order of their names, how common all up to each are together, and
-    the most common one."""
+    """A prior, prepared for drawing: answers in sorted order, their cumulative shares, and the most common answer."""
 
     def __init__(self, prior: Mapping[str, float]) -> None:
         self.prior = prior
@@ -62,9 +65,11 @@ class _Told:
 
 
 class SpeakerPrior:
-    """What the same speaker says most often in the other samples (leave-one-out), by label; see `priors.of_speakers`. Takes
-    no args. What is right here can be known without the clip: on MUStARD 63.9 % accuracy, for Chandler is mostly
-    sarcastic."""
+    """The label that the same speaker has most often in the other samples (leave-one-out), see `priors.of_speakers`.
+
+    It takes no args. It measures what can be guessed from the speaker alone: on MUStARD 63.9 % accuracy, because
+    Chandler is mostly sarcastic.
+    """
 
     accepts = frozenset({"speaker", "choices"})
     version = "1"
@@ -81,7 +86,7 @@ class SpeakerPrior:
 
 
 def _sure(request: Request, text: str) -> Response:
-    """The answer, with its label as good as certain, so that labels picked by score are the ones meant."""
+    """An answer whose label has almost all of the probability, so that choosing the label by score gives the same label."""
     choices = None
     if request.choices:
         share = {c: (1.0 if c == text else _NEVER) for c in request.choices}

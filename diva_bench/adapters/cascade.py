@@ -1,4 +1,4 @@
-"""Whisper transcribes, the LLM answers: the baseline that an end-to-end model has to be compared with."""
+"""Cascade: Whisper transcribes, and the LLM answers the transcript. End-to-end models are compared with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from diva_bench.decoding.whisper import WINDOW_SECONDS, Whisper
 from diva_bench.specs import ModelSpec
 from diva_bench.types import Request, Response
 
-_ASR_ROWS = 8  # clips per batch of 30 s windows: the encoder is the memory peak, and more are not faster on a CPU
+_ASR_ROWS = (
+    8  # clips per batch of 30 s windows: the encoder needs the most memory, and larger batches are not faster on a CPU
+)
 
 
 class Cascade:

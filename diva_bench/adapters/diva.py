@@ -48,12 +48,20 @@ class Diva:
 
     @classmethod
     def of(cls, encoder: Whisper, llm: LLM, connector: AnyConnector, *, full: bool) -> Diva:
-        """From parts that are in memory and may still change (training): nothing is remembered, the connector keeps its
-        number format. `full`: the encoder sees 30 s."""
-        made = cls.__new__(cls)
-        made._encoder, made._llm, made._connector, made._full = encoder, llm, connector, full
-        made._encode = Whisper.encode
-        return made
+        """An adapter of models that are already in memory and may still change, as in training.
+
+        Encoder states are not cached, and the connector keeps its number format.
+
+        Args:
+            encoder: The speech encoder.
+            llm: The frozen LLM.
+            connector: The connector between both.
+            full: Whether the encoder always gets a window of 30 s.
+        """
+        adapter = cls.__new__(cls)
+        adapter._encoder, adapter._llm, adapter._connector, adapter._full = encoder, llm, connector, full
+        adapter._encode = Whisper.encode
+        return adapter
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
         return in_order(requests, unheard(WINDOW_SECONDS), self._ask)

@@ -1,4 +1,4 @@
-"""A test double that ships: it answers at once without a model and fails on demand; users and tests share it."""
+"""An adapter without a model for tests: it answers at once, and fails when its settings say so."""
 
 from __future__ import annotations
 
@@ -23,9 +23,16 @@ _DEFAULTS: Mapping[str, Any] = {
 
 
 class Echo:
-    """args: reply: "id", "prompt", "transcript", "audio" (a hash of the samples heard) or any other text, said as it is;
-    delay: seconds per request; fail_ids: requests that fail, fail_how: "raise" or "error"; memory_rows: batches over so
-    many run out of memory; log: a file that gets one line with the ids of every batch."""
+    """Answers from the request itself.
+
+    Args of the model spec:
+    - `reply`: "id", "prompt", "transcript", "audio" (a hash of the audio samples), or any other text, which is then the
+      answer.
+    - `delay`: seconds per request.
+    - `fail_ids`, `fail_how`: ids of requests that fail, and how: "raise" an exception, or answer with status "error".
+    - `memory_rows`: batches with more requests than this raise MemoryError.
+    - `log`: a file that gets one line with the ids of every batch.
+    """
 
     accepts = frozenset({"audio", "text", "choices"})
     version = "1"
@@ -56,7 +63,7 @@ class Echo:
             replies["audio"] = hashlib.sha256(request.audio.samples.tobytes()).hexdigest()[:16]
         choices = None
         if request.choices:
-            # deterministic and different from one sample to the next
+            # deterministic, and different for every sample
             score = {c: -1.0 - zlib.crc32(f"{request.id}:{c}".encode()) / 2**32 for c in request.choices}
             choices = {c: LabelScore(s, 1, s) for c, s in score.items()}
         return Response(request.id, text=replies.get(self._reply, self._reply), choices=choices)

@@ -1,4 +1,4 @@
-"""The gold transcript to the LLM: what a perfect recogniser in front of this LLM would score."""
+"""Oracle: the LLM answers the gold transcript. This is what a cascade with a perfect recogniser would score."""
 
 from __future__ import annotations
 

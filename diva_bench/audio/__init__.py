@@ -1,4 +1,4 @@
-"""Sound: encoded bytes to 16 kHz mono, what containers say, audio conditions, and acoustic fingerprints."""
+"""Audio: decoding to 16 kHz mono, checks of containers, audio conditions, and acoustic fingerprints."""
 
 from diva_bench.audio.clip import CANCELLED, RATE, UNPROMISED, VERSION, decode, opened, read
 

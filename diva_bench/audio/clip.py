@@ -1,8 +1,8 @@
-"""Encoded bytes to 16 kHz mono float32, or a ClipError with the reason.
+"""Decode encoded bytes to 16 kHz mono float32, or raise a ClipError with the reason.
 
-What a file is and whether it is whole, containers.py says. WAV, FLAC, Ogg, MP3 and a dozen old formats are read by
-libsndfile; what it does not know (MP4, Matroska, AAC, ...) goes through ffmpeg, where there is one. A header is believed
-in nothing: what it asks for has bounds, and memory is taken as sound arrives.
+containers.py finds out the format of a file and whether it is complete. libsndfile reads WAV, FLAC, Ogg, MP3 and a
+dozen old formats; ffmpeg, where it is installed, reads the others (MP4, Matroska, AAC, ...). Headers are not trusted:
+sizes are checked against bounds, and memory is allocated only as samples arrive.
 """
 
 from __future__ import annotations
@@ -28,45 +28,52 @@ from diva_bench.audio.transcode import INSTALL, ffmpeg, to_wav
 from diva_bench.errors import ClipError, UserError, one_line
 from diva_bench.types import RATES, Audio
 
-RATE = 16_000  # Hz: what every speech model here takes
+RATE = 16_000  # Hz; all speech models in this package take this rate
 VERSION = 2
-"""Of what `decode` makes of the same bytes; bumped where it makes something else of any that it takes.
-2: where channels cancel each other, the louder one is heard."""
+"""Version of `decode`. Bump it when `decode` gives other samples for any input that it accepts.
+Version 2: where the channels cancel each other, the louder channel is used."""
 UNPROMISED = "length not promised"
-"""Note on a clip whose container does not say how long it is: one that was cut short cannot be told from a whole one."""
+"""Note on a clip whose container does not store its length: whether it was cut short cannot be detected."""
 CANCELLED = "channels cancel each other"
-"""Note on a clip of which the louder channel is heard, not the mean."""
+"""Note on a clip whose channels cancel each other: the louder channel is used instead of the mean."""
 
 CHANNELS = 64  # ambisonics of the seventh order
 LONGEST = 3 * 3600.0  # seconds
 _VALUES = 1 << 29  # samples of all channels together: 2 GiB as float32, 93 minutes of stereo at 48 kHz
-_BLOCK = 1 << 20  # samples of all channels that are read at once
+_BLOCK = 1 << 20  # samples (all channels together) per read
 _LOUDEST = 2.0**31  # times full scale: some programs write 32 bit integers as floats
-_CANCELLED = 0.5  # share of the loudness of one channel alone, below which a mean is no mixture but a cancellation
+_CANCELLED = 0.5  # if mean power / power of the louder channel is lower, the channels cancel each other
 _LENGTH_SLACK = (
     0.1,
     0.02,
-)  # seconds, and share: what ffmpeg may give less than a file says (delay of a codec, rounding)
+)  # seconds, and share of the length: ffmpeg may decode this much less than the header says (codec delay, rounding)
 
 
 def decode(encoded: bytes) -> Audio:
-    """Decode, average the channels, resample to 16 kHz.
+    """Decode, average the channels, and resample to 16 kHz.
 
-    Raises ClipError on empty, unreadable, truncated or non-finite sound, and on what no clip can be (`RATES`, `CHANNELS`,
-    `LONGEST`); UserError where it takes ffmpeg and there is none, or no room for it.
+    Args:
+        encoded: The bytes of an audio file.
+
+    Returns:
+        Mono float32 samples in [-1, 1], shape (n,), at 16 kHz.
+
+    Raises:
+        ClipError: The audio is empty, unreadable, truncated or not finite, or outside `RATES`, `CHANNELS` or `LONGEST`.
+        UserError: The format needs ffmpeg, and there is no ffmpeg, or no disk space for it.
     """
     return read(encoded)[0]
 
 
 def read(encoded: bytes) -> tuple[Audio, int]:
-    """The sound as `decode` gives it, and the rate that the file has it at, Hz."""
+    """The audio as `decode` returns it, and the sampling rate of the file in Hz. Raises the same errors."""
     try:
         return _read(encoded)
     except (ClipError, UserError):
         raise
     except MemoryError as err:
         raise ClipError("needs more memory than is available", passing=True) from err
-    except Exception as err:  # whatever a decoder raises is a fault of this clip, and must not stop the others
+    except Exception as err:  # any exception of a decoder is a fault of this clip only; other clips must go on
         raise ClipError(f"cannot be decoded ({type(err).__name__})") from err
 
 
@@ -82,25 +89,27 @@ def _read(encoded: bytes) -> tuple[Audio, int]:
     mono, cancelled = _mixed(samples)
     if rate != RATE:
         mono = np.asarray(soxr.resample(mono, rate, RATE, quality="HQ"), dtype=np.float32)
-    if len(mono) == 0:  # a handful of samples can vanish in resampling
+    if len(mono) == 0:  # a few samples can become none in resampling
         raise ClipError(f"has {len(samples)} samples at {rate} Hz: nothing is left at {RATE} Hz")
     notes = (*((CANCELLED,) if cancelled else ()), *(() if promised else (UNPROMISED,)))
     return Audio(np.ascontiguousarray(mono), RATE, notes), rate
 
 
 def _mixed(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
-    """(the mean of the channels, False), or (the louder channel, True) where the mean would be next to silence."""
-    peak = max(float(samples.max()), -float(samples.min()))  # NaN where any sample is
+    """(mean of the channels, False), or (louder channel, True) where the channels cancel each other."""
+    peak = max(float(samples.max()), -float(samples.min()))  # NaN if any sample is NaN
     if not peak <= _LOUDEST:
         raise ClipError(f"has samples that are not finite (NaN or infinity) or far beyond full scale: {peak:.3g}")
     channels = samples.shape[1]
     if channels == 1:
         return samples[:, 0], False
-    products = samples.T @ samples  # (channels, channels): the diagonal is each one's power, the sum that of their sum
+    products = (
+        samples.T @ samples
+    )  # (channels, channels): powers on the diagonal; the power of the mix is the sum of all
     power = products.diagonal()
     if products.sum() < _CANCELLED**2 * power.max():
         return samples[:, int(np.argmax(power))], True
-    if channels == 2:  # the same to the bit, and ten times as fast
+    if channels == 2:  # bit-identical to the mean, and ten times faster
         return (samples[:, 0] + samples[:, 1]) / np.float32(2), False
     return samples.mean(axis=1, dtype=np.float32), False
 
@@ -109,7 +118,7 @@ def _mixed(samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], bool]:
 
 
 def _decoded(container: containers.Container) -> tuple[NDArray[np.float32], int, bool]:
-    """(samples, shape (n, channels); rate in Hz; whether the container says how long the sound is)."""
+    """(samples, shape (n, channels); rate in Hz; whether the container stores the length)."""
     name, decoder = container.name, container.decoder
     if name == "MP3" and "MP3" not in soundfile.available_formats():
         decoder = containers.FFMPEG
@@ -127,16 +136,25 @@ def _decoded(container: containers.Container) -> tuple[NDArray[np.float32], int,
 
 
 _GUESSED = ("MP3", "SD2")
-"""What libsndfile takes bytes for that have no header: MP3 by two of them, SD2 by a file beside them."""
+"""Formats that libsndfile reports for bytes without a known header: it recognises MP3 by two bytes, and SD2 by a second
+file."""
 
 
 class _Unreadable(ClipError):
-    """libsndfile cannot open it; something else might."""
+    """libsndfile cannot open the file; ffmpeg may be able to."""
 
 
 def _by_libsndfile(source: bytes | Path, *, exact: bool, container: str = "") -> tuple[NDArray[np.float32], int]:
-    """(samples, shape (n, channels); rate in Hz). `exact`: all that the header promises has to be there. `container`: what
-    containers.py says that it is."""
+    """Decode with libsndfile.
+
+    Args:
+        source: Encoded bytes, or a path.
+        exact: Raise if fewer samples can be decoded than the header promises.
+        container: The format that containers.py found.
+
+    Returns:
+        (samples, shape (n, channels); rate in Hz).
+    """
     with contextlib.ExitStack() as stack:
         try:
             file = stack.enter_context(opened(source))
@@ -151,10 +169,10 @@ def _by_libsndfile(source: bytes | Path, *, exact: bool, container: str = "") ->
 
 @contextlib.contextmanager
 def opened(source: bytes | Path) -> Iterator[soundfile.SoundFile]:
-    """libsndfile's file of encoded bytes, or of a path.
+    """A libsndfile file object for encoded bytes or a path.
 
-    Where macOS left a resource fork (._NAME or .AppleDouble/NAME; for bytes, whose name is empty, in the working folder),
-    libsndfile takes every MP3 for SD2: then the sound is read under another name.
+    Where macOS left a resource fork (._NAME or .AppleDouble/NAME; for bytes, whose name is empty, in the working
+    folder), libsndfile takes every MP3 for SD2. Then the file is opened under another name.
     """
     folder, name = (source.parent, source.name) if isinstance(source, Path) else (Path(), "")
     with contextlib.ExitStack() as stack:
@@ -170,8 +188,8 @@ def opened(source: bytes | Path) -> Iterator[soundfile.SoundFile]:
 
 
 class _Silence:
-    """Where C's `stderr` leads while any thread decodes: libmpg123 prints there what it finds wrong with a frame, and
-    libsndfile does not tell it not to. What Python prints goes another way and stays."""
+    """Discards output on C's `stderr` while any thread decodes: libmpg123 prints warnings about frames there, and
+    libsndfile has no setting against it. Output of Python does not go through C's `stderr` and is not affected."""
 
     lock = threading.Lock()
     inside = 0
@@ -200,7 +218,7 @@ def _quiet() -> Iterator[None]:
 
 @cache
 def _c_stderr() -> tuple[ctypes.c_void_p, int] | None:
-    """(C's variable `stderr`, a stream that leads nowhere); None where the C library has no such variable."""
+    """(C's variable `stderr`, a stream that discards its output); None if the C library has no such variable."""
     try:
         library = ctypes.CDLL(None)
         library.fopen.restype = ctypes.c_void_p
@@ -223,7 +241,9 @@ def _samples(file: soundfile.SoundFile, exact: bool) -> tuple[NDArray[np.float32
             got += len(block)
     except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError) as err:
         raise ClipError(f"cannot be decoded: {_reason(err)}") from err
-    if exact and got < file.frames and not file.subtype.startswith("MPEG"):  # of MPEG it is an estimate
+    if (
+        exact and got < file.frames and not file.subtype.startswith("MPEG")
+    ):  # for MPEG the count in the header is an estimate
         raise ClipError(f"is cut short: the header promises {file.frames:,} samples, {got:,} can be decoded")
     if not blocks:
         return np.empty((0, file.channels), np.float32), file.samplerate
@@ -231,12 +251,12 @@ def _samples(file: soundfile.SoundFile, exact: bool) -> tuple[NDArray[np.float32
 
 
 def _reason(err: Exception) -> str:
-    """libsndfile's message, without the Python repr of the stream before it, which has an address in it."""
+    """libsndfile's message without the Python repr of the stream, which contains a memory address."""
     return one_line(err).rsplit(": ", 1)[-1]
 
 
 def _check_bounds(frames: int, channels: int, rate: int) -> None:
-    """Before anything is allocated: a header may say anything."""
+    """Check the sizes that a header gives before anything is allocated."""
     if not RATES[0] <= rate <= RATES[1]:
         raise ClipError(f"is refused: its header says {rate:,} Hz; a clip has {RATES[0]:,} to {RATES[1]:,} Hz")
     if channels > CHANNELS:
@@ -257,7 +277,7 @@ def _by_ffmpeg(container: containers.Container) -> tuple[NDArray[np.float32], in
         )
     with tempfile.TemporaryDirectory(prefix="diva-bench-") as folder:
         target = Path(folder) / "sound.wav"
-        # a little beyond the bounds, so that what is longer is seen to be
+        # decode slightly more than the bounds allow, so that a longer clip is detected
         length = to_wav(
             program, container.encoded, container.name, target, seconds=LONGEST + 1, size=4 * _VALUES + (1 << 20)
         )
@@ -271,7 +291,7 @@ def _by_ffmpeg(container: containers.Container) -> tuple[NDArray[np.float32], in
 
 
 def _second_try(container: containers.Container, first: ClipError) -> tuple[NDArray[np.float32], int, bool]:
-    """A container that libsndfile knows with a codec that it does not: G.722 in WAV, FLAC in Ogg."""
+    """Decode with ffmpeg where libsndfile knows the container but not the codec: G.722 in WAV, FLAC in Ogg."""
     if ffmpeg() is None:
         hint = f"ffmpeg might read it, but no working ffmpeg was found ({INSTALL} installs one)"
         raise ClipError(f"{first}; {hint}", passing=True) from first

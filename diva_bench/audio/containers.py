@@ -1,12 +1,12 @@
-"""What an audio file is, and whether it is complete, by its container; nothing is decoded.
+"""Find out the format of an audio file, and whether the file is complete, from its container; nothing is decoded.
 
-A decoder reads the first half of a torn file without a word, and half a question scored as a whole one is a wrong
-number. So the length that a header promises is held against the bytes that are there, format by format; `Found.promised`
-is False where nothing in the file says how long it is. Files that were written as a stream have a size of 0, or the
-largest that fits, where the size belongs; the real one is put there.
+A decoder reads the first half of a truncated file without an error, and then half a question is scored as a whole one.
+So the length in the header is compared with the number of bytes, format by format. `Container.promised` is False where
+the file does not store its length. Files that were written as a stream have a size field of 0 or of the largest value;
+the real size is written there before decoding.
 
-Sources: RFC 3533 (Ogg), 9559 (Matroska), 9639 (FLAC); ISO/IEC 11172-3 and 13818-3 (MPEG audio), 14496-12 (MP4); EBU Tech
-3306 (RF64); Apple's AIFF and CAF specifications; for the rest libsndfile 1.2.2 and ffmpeg 9, which write and read them.
+Sources: RFC 3533 (Ogg), 9559 (Matroska), 9639 (FLAC); ISO/IEC 11172-3 and 13818-3 (MPEG audio), 14496-12 (MP4); EBU
+Tech 3306 (RF64); Apple's AIFF and CAF specifications; for other formats the source of libsndfile 1.2.2 and ffmpeg 9.
 """
 
 from __future__ import annotations
@@ -18,25 +18,29 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 SNDFILE, FFMPEG, EITHER = "libsndfile", "ffmpeg", "libsndfile, else ffmpeg"
-"""Who decodes a container."""
+"""The program that decodes a container."""
 
 UNKNOWN = "no audio format is recognised in it"
-"""The fault of bytes that are no sound file, or have no header that says how to hear them."""
+"""The fault of bytes that are not audio, or have no header from which the format can be known."""
 
 SLACK = 0.02
-"""Share of its bytes that a file may have too many, and an MP3 too few: some encoders count a frame that they do not write."""
+"""Allowed share of surplus bytes, and of missing ones in an MP3: some encoders count a frame that they do not write."""
 _NOTES = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"LIST", b"id3 ", b"bext", b"iXML", b"axml", b"_PMX")
 _ZEROS = re.compile(rb"\0*")
-_FAR = 4_096  # bytes that are searched for the first frame
-_PARTS = 1_000_000  # chunks, boxes, blocks or frames that are walked; three hours of MP3 have 413,000 frames
+_FAR = 4_096  # bytes in which the first frame is searched
+_PARTS = 1_000_000  # limit of chunks, boxes, blocks or frames that are read; three hours of MP3 have 413,000 frames
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """`name` of the container, for messages; "" where its first bytes are of none that is known. `decoder`: who reads it.
+    """The format of a file and whether it is complete.
 
-    `fault`: why the file is not whole, "" where it is as far as it can tell. `promised`: whether it says how long it is
-    (for ffmpeg's containers: whether such containers do). `encoded`: the file, with the real size in its header.
+    Attributes:
+        encoded: The bytes of the file, with the real size in the header.
+        name: Name of the format for messages; "" if the first bytes match no known format.
+        decoder: The program that decodes it.
+        fault: Why the file is not complete; "" if no fault is visible.
+        promised: Whether the file stores its length (for formats that ffmpeg decodes: whether the format stores it).
     """
 
     encoded: bytes
@@ -47,7 +51,7 @@ class Container:
 
 
 def look(encoded: bytes) -> Container:
-    """What the file is and whether it is whole."""
+    """The format of a file, and whether it is complete."""
     start = after_tags(encoded)
     if start > len(encoded):
         return Container(encoded, "MP3", fault=_short("the ID3 tag", start, len(encoded)))
@@ -56,13 +60,13 @@ def look(encoded: bytes) -> Container:
         if kind.pattern.match(head):
             container = Container(encoded, kind.name, kind.decoder, promised=kind.promised)
             return kind.check(container, start) if kind.check else container
-    if start and (at := _first_frame(encoded, start)):  # some tags state a wrong size
+    if start and (at := _first_frame(encoded, start)):  # some tags have a wrong size
         return _mpeg(Container(encoded, "MP3"), at)
     return Container(encoded, fault=next((message for mark, message in _STAND_INS if encoded.startswith(mark)), ""))
 
 
 def after_tags(encoded: bytes) -> int:
-    """Where the sound begins: behind ID3v2 tags and their padding. Beyond the end where a tag is not whole."""
+    """Offset of the audio after ID3v2 tags and their padding. It is beyond the end of the file if a tag is incomplete."""
     start = 0
     while encoded[start : start + 3] == b"ID3" and len(encoded) >= start + 10:
         size = 0
@@ -71,7 +75,7 @@ def after_tags(encoded: bytes) -> int:
         start += 10 + size + (10 if encoded[start + 5] & 0x10 else 0)
     if not 0 < start < len(encoded):
         return start
-    padding = _ZEROS.match(encoded, start)  # between a tag and the first frame it is common
+    padding = _ZEROS.match(encoded, start)  # padding between a tag and the first frame is common
     return padding.end() if padding else start
 
 
@@ -79,8 +83,8 @@ def _short(what: str, promised: int, there: int) -> str:
     return f"is cut short: {what} promises {promised} bytes, the file has {there}"
 
 
-def _held(container: Container, end: int, what: str = "") -> Container:
-    """Where the sound must end, held against where the file does."""
+def _check_end(container: Container, end: int, what: str = "") -> Container:
+    """Compare the end of the audio by the header with the end of the file."""
     there = len(container.encoded)
     if end > there:
         return replace(container, fault=_short(f"the {what or container.name} header", end, there), promised=True)
@@ -92,7 +96,7 @@ def _held(container: Container, end: int, what: str = "") -> Container:
 
 
 def _harmless(rest: bytes) -> bool:
-    """What may lie behind the sound: nothing, padding, tags, and chunks of notes that are cut short themselves."""
+    """Whether the bytes after the audio can be ignored: none, padding, tags, or incomplete chunks of metadata."""
     return rest.startswith(_NOTES) or not rest.strip(b"\0")
 
 
@@ -100,9 +104,16 @@ def _harmless(rest: bytes) -> bool:
 
 
 class _Form(NamedTuple):
-    """How chunks are written: an identifier of `ident` bytes, a size in the struct format `size`, the content, padding to
-    `align` bytes. `first`: where the first chunk begins. `sound`: identifiers of the chunk of sound. `whole`: the size
-    counts the chunk's own header."""
+    """The layout of chunks in a format.
+
+    Attributes:
+        ident: Bytes of the chunk identifier.
+        size: Struct format of the size field.
+        align: Chunks are padded to a multiple of this number of bytes.
+        first: Offset of the first chunk.
+        sound: Identifiers of the chunk with the audio.
+        whole: Whether the size includes the chunk's own header.
+    """
 
     sound: tuple[bytes, ...]
     size: str
@@ -125,7 +136,7 @@ _FORMS = {
 
 
 def _chunked(container: Container, start: int) -> Container:
-    """Walk to the chunk of sound, and from there to the end."""
+    """Read chunk headers up to the audio chunk, and check the end of the audio."""
     encoded, form = container.encoded, _FORMS[container.encoded[start : start + 4]]
     header = form.ident + struct.calcsize(form.size)
     at, large = start + form.first, 0
@@ -146,17 +157,17 @@ def _chunked(container: Container, start: int) -> Container:
                 8,
                 at - start - 8,
                 at - start,
-            ):  # a known slip: it counts the header, or part of it
+            ):  # a known mistake of some programs: the size includes the header, or part of it
                 size = len(encoded) - at
-            return _behind(_held_chunk(container, at + size), form, at + size, start)
+            return _behind(_check_chunk_end(container, at + size), form, at + size, start)
         at += max(size, 0)
         at += -(at - start) % form.align
     return replace(container, fault=f"is cut short: the {container.name} file ends before its sound begins")
 
 
 def _unknown(form: _Form, size: int, encoded: bytes, at: int) -> bool:
-    """Whether a size is what programs write that do not know it: 0, and for 32 bits from 0x7F000000 up (sox, arecord,
-    ffmpeg), where the file is not as large. An empty file has a size of 0 as well, and nothing or other chunks follow."""
+    """Whether a size field means "unknown": 0, or for 32 bits 0x7F000000 and more (sox, arecord, ffmpeg) in a smaller
+    file. A file without audio also has a size of 0; then other chunks or nothing follow."""
     if size <= 0:
         return at < len(encoded) and not _is_chunk(form, encoded, at)
     endless = 0x7F000000 if form.size.endswith("I") else 1 << 62
@@ -164,7 +175,7 @@ def _unknown(form: _Form, size: int, encoded: bytes, at: int) -> bool:
 
 
 def _streamed(container: Container, form: _Form, field: int, at: int) -> Container:
-    """The sound goes on to the end of the file: say so in its header."""
+    """The audio goes on to the end of the file: write the real size into the header."""
     rest = len(container.encoded) - at
     size = struct.pack(form.size, rest + (at - field + form.ident if form.whole else 0))
     return replace(container, encoded=_overwritten(container.encoded, field, size), promised=False)
@@ -174,15 +185,15 @@ def _overwritten(encoded: bytes, at: int, field: bytes) -> bytes:
     return encoded[:at] + field + encoded[at + len(field) :]
 
 
-def _held_chunk(container: Container, end: int) -> Container:
+def _check_chunk_end(container: Container, end: int) -> Container:
     there = len(container.encoded)
     fault = _short(f"the {container.name} header", end, there) if end > there else ""
     return replace(container, fault=fault, promised=True)
 
 
 def _behind(container: Container, form: _Form, end: int, start: int) -> Container:
-    """Other chunks may follow the sound; what is no chunk is sound that the header does not count. Some programs forget the
-    padding."""
+    """Check the bytes after the audio chunk: other chunks may follow; anything else is audio that the header does not
+    count. Some programs forget the padding."""
     at = end
     for _ in range(_PARTS):
         padded = at + -(at - start) % form.align
@@ -192,11 +203,11 @@ def _behind(container: Container, form: _Form, end: int, start: int) -> Containe
         header = form.ident + struct.calcsize(form.size)
         size = struct.unpack_from(form.size, container.encoded, at + form.ident)[0]
         at += max(size, header) if form.whole else header + size
-    return container if container.fault else _held(container, min(at, len(container.encoded)))
+    return container if container.fault else _check_end(container, min(at, len(container.encoded)))
 
 
 def _is_chunk(form: _Form, encoded: bytes, at: int) -> bool:
-    """Whether a chunk begins here: four printable letters, of no file that begins anew, and a size that fits."""
+    """Whether a chunk begins here: four printable letters that do not begin another file, and a size that fits."""
     if at + form.ident + struct.calcsize(form.size) > len(encoded):
         return False
     ident, size = encoded[at : at + 4], struct.unpack_from(form.size, encoded, at + form.ident)[0]
@@ -223,11 +234,11 @@ def _au(container: Container, start: int) -> Container:
     if size == 0xFFFFFFFF or (size == 0 and at < len(container.encoded)):
         rest = struct.pack(f"{order}I", max(0, len(container.encoded) - at))
         return replace(container, encoded=_overwritten(container.encoded, start + 8, rest), promised=False)
-    return _held(container, at + size)
+    return _check_end(container, at + size)
 
 
 def _sphere(container: Container, start: int) -> Container:
-    """A text header: its length in the second line, then `name -i number`. Shorten packs the sound: no size then."""
+    """SPHERE has a text header: its length on the second line, then `name -i number`. Audio packed by shorten has no size."""
     head = container.encoded[start : start + 65_536].split(b"end_head", 1)[0]
     counts = {k: int(v) for k, v in re.findall(rb"^(\w+) -i (\d{1,12})\s*$", head, re.MULTILINE)}
     length = re.match(rb"NIST_1A\r?\n\s*(\d{1,6})\s", head)
@@ -235,12 +246,12 @@ def _sphere(container: Container, start: int) -> Container:
     if length is None or None in needed[:1] or re.search(rb"^sample_coding .*shorten", head, re.MULTILINE):
         return container
     count, channels, width = (n or 1 for n in needed)
-    return _held(container, start + int(length[1]) + count * channels * width)
+    return _check_end(container, start + int(length[1]) + count * channels * width)
 
 
 def _voc(container: Container, start: int) -> Container:
-    """Blocks of a type, a length in three bytes and the content, up to a block of type 0. libsndfile hears the headers of
-    all blocks but the first as sound."""
+    """VOC has blocks of a type, a length of three bytes and content, up to a block of type 0. libsndfile decodes the
+    headers of all blocks but the first as audio."""
     encoded, at, sounds = container.encoded, start + _fields(container, "<H", start + 20)[0], 0
     for _ in range(_PARTS):
         if at + 4 > len(encoded):
@@ -252,14 +263,14 @@ def _voc(container: Container, start: int) -> Container:
         at += 4 + size
     container = replace(container, decoder=FFMPEG if sounds > 1 else container.decoder)
     if at > len(encoded):
-        return _held(container, at)
+        return _check_end(container, at)
     return (
-        _held(container, at + 1) if encoded[at : at + 1] == b"\0" else container
-    )  # the last block may lack: nobody can tell
+        _check_end(container, at + 1) if encoded[at : at + 1] == b"\0" else container
+    )  # whether a last block is missing cannot be detected
 
 
 def _mat4(container: Container, start: int) -> Container:
-    """Matrices: type, rows, columns, imaginary or not, length of the name; the name; the values."""
+    """MATLAB 4 has matrices: type, rows, columns, imaginary flag, length of the name; the name; the values."""
     widths = (8, 4, 4, 2, 2, 1)
     order, at, encoded = "<" if container.encoded[start + 2] == 0 else ">", start, container.encoded
     for _ in range(_PARTS):
@@ -268,12 +279,12 @@ def _mat4(container: Container, start: int) -> Container:
         kind, rows, columns, imaginary, name = struct.unpack_from(f"{order}5I", encoded, at)
         width = widths[min(kind // 10 % 10, 5)]
         at += 20 + name + rows * columns * width * (2 if imaginary else 1)
-    return _held(container, at)
+    return _check_end(container, at)
 
 
 def _mat5(container: Container, start: int) -> Container:
-    """A header of 128 bytes, then elements of type, size and content. A matrix is an element whose content is four more:
-    flags, dimensions, name and values. libsndfile writes a size of the whole that is 8 too large."""
+    """MATLAB 5 has a header of 128 bytes, then elements of type, size and content. A matrix is an element with four
+    elements in it: flags, dimensions, name and values. libsndfile writes a total size that is 8 too large."""
     order = "<" if container.encoded[start + 126 : start + 128] == b"IM" else ">"
     at, end = start + 128, 0
     for _ in range(_PARTS):
@@ -283,36 +294,38 @@ def _mat5(container: Container, start: int) -> Container:
         end, inner = at + 8 + size, at + 8
         for _part in range(4 if kind == 14 else 0):
             small, length = _fields(container, f"{order}II", inner)
-            end = inner + 8 + (0 if small >> 16 else length)  # a small element has its content in its header
+            end = inner + 8 + (0 if small >> 16 else length)  # a small element stores its content in its header
             inner = end + -end % 8
         at += 8 + size
-    return _held(container, end)
+    return _check_end(container, end)
 
 
 def _avr(container: Container, start: int) -> Container:
     """Audio Visual Research: stereo flag at byte 12, bits at 14, frames at 26; the sound begins at 128."""
     stereo, bits = _fields(container, ">HH", start + 12)
-    return _held(container, start + 128 + _fields(container, ">I", start + 26)[0] * (bits // 8) * (2 if stereo else 1))
+    return _check_end(
+        container, start + 128 + _fields(container, ">I", start + 26)[0] * (bits // 8) * (2 if stereo else 1)
+    )
 
 
 def _mpc2k(container: Container, start: int) -> Container:
     """Akai MPC 2000: stereo flag at byte 21, frames of 16 bits at 30; the sound begins at 42."""
     (stereo,), (frames,) = _fields(container, "<B", start + 21), _fields(container, "<I", start + 30)
-    return _held(container, start + 42 + frames * 2 * (2 if stereo else 1))
+    return _check_end(container, start + 42 + frames * 2 * (2 if stereo else 1))
 
 
 def _wve(container: Container, start: int) -> Container:
     """Psion: bytes of A-law at 18; the sound begins at 32."""
-    return _held(container, start + 32 + _fields(container, ">I", start + 18)[0])
+    return _check_end(container, start + 32 + _fields(container, ">I", start + 18)[0])
 
 
 def _no_clip(container: Container, _: int) -> Container:
-    """Instruments have no rate, and of a damaged dump libsndfile prints every block into the program's output."""
+    """Sampler files have no sampling rate, and libsndfile prints every block of a damaged one to the program's output."""
     return replace(container, fault=f"is a sampler file ({container.name}), which is not supported: save it as WAV")
 
 
 def _fields(container: Container, form: str, at: int) -> tuple[int, ...]:
-    """Numbers of a header; zeros where the file ends before them."""
+    """Numbers from a header; zeros if the file ends before them."""
     size = struct.calcsize(form)
     return struct.unpack(form, container.encoded[at : at + size].ljust(size, b"\0"))
 
@@ -321,8 +334,8 @@ def _fields(container: Container, form: str, at: int) -> tuple[int, ...]:
 
 
 def _flac(container: Container, start: int) -> Container:
-    """36 bits of the first block say how many samples there are, 0 where the encoder did not know: for libsndfile these are
-    as many as fit into 64 bits. That the samples are there is seen when they are decoded."""
+    """The first block has 36 bits for the number of samples, 0 if the encoder did not know it; libsndfile then reports the
+    largest 64-bit number. Whether all samples are there is checked by decoding."""
     unknown = not int.from_bytes(container.encoded[start + 18 : start + 26], "big") & (1 << 36) - 1
     return replace(container, decoder=FFMPEG, promised=False) if unknown else container
 
@@ -331,13 +344,13 @@ _OGG_END_OF_STREAM = 0x04  # header_type bit of the last page, RFC 3533 section 
 
 
 def _ogg(container: Container, _: int) -> Container:
-    """Walk to the last Ogg page: it must be whole and carry the end-of-stream flag."""
+    """Find the last Ogg page: it must be complete and have the end-of-stream flag."""
     encoded = container.encoded
     start = encoded.rfind(b"OggS")
     while start > 0 and not _page_fits(encoded, start):
         if _page_plausible(encoded, start):
             return replace(container, fault="is cut short: the last Ogg page is incomplete")
-        start = encoded.rfind(b"OggS", 0, start)  # the four letters inside a packet, not a page
+        start = encoded.rfind(b"OggS", 0, start)  # these four letters were inside a packet
     if start + 6 > len(encoded) or not encoded[start + 5] & _OGG_END_OF_STREAM:
         return replace(container, fault="is cut short: the Ogg stream has no last page")
     return container
@@ -348,7 +361,7 @@ def _page_plausible(encoded: bytes, start: int) -> bool:
 
 
 def _page_fits(encoded: bytes, start: int) -> bool:
-    """Whether a whole page, header, lacing table and packets, lies at `start`."""
+    """Whether a complete page (header, lacing table and packets) begins at `start`."""
     if start + 27 > len(encoded) or not _page_plausible(encoded, start):
         return False
     segments = encoded[start + 26]
@@ -357,7 +370,8 @@ def _page_fits(encoded: bytes, start: int) -> bool:
 
 
 def _mp4(container: Container, start: int) -> Container:
-    """Boxes of a size and a type. A file in fragments has as many as there are, unless an index (mfra) ends it."""
+    """Read boxes of a size and a type. The number of boxes in a fragmented file is not known, unless an index (mfra) ends
+    it."""
     encoded, at, kinds = container.encoded, start, set()
     for _ in range(_PARTS):
         if at + 8 > len(encoded):
@@ -366,7 +380,7 @@ def _mp4(container: Container, start: int) -> Container:
         kinds.add(kind)
         if size == 1 and at + 16 <= len(encoded):
             size = struct.unpack_from(">Q", encoded, at + 8)[0]
-        if size < 8:  # 0: up to the end
+        if size < 8:  # size 0 means up to the end of the file
             break
         at += size
     if at > len(encoded):
@@ -378,7 +392,7 @@ _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 def _asf(container: Container, start: int) -> Container:
-    """The size of the file stands 40 bytes behind the identifier of the file's properties, 0 in a broadcast."""
+    """The size of the file is 40 bytes after the identifier of the file properties; it is 0 in a broadcast."""
     at = container.encoded.find(_ASF_PROPERTIES, start, start + 65_536)
     size = _fields(container, "<Q", at + 40)[0] if at >= 0 else 0
     if size > len(container.encoded):
@@ -388,7 +402,7 @@ def _asf(container: Container, start: int) -> Container:
 
 # ---------------------------------------------------------------- MPEG audio
 
-_RATES = (44_100, 48_000, 32_000)  # Hz, of MPEG 1; half of it in MPEG 2, a quarter in 2.5
+_RATES = (44_100, 48_000, 32_000)  # Hz in MPEG 1; half of it in MPEG 2, a quarter in MPEG 2.5
 _BITRATES = {  # (MPEG 1, layer) -> kbit/s by index
     (True, 1): tuple(range(0, 449, 32)),
     (True, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -399,7 +413,8 @@ _BITRATES = {  # (MPEG 1, layer) -> kbit/s by index
 
 
 def _frame(encoded: bytes, at: int) -> int:
-    """Bytes of the MPEG frame that begins here by its header of four bytes; 0 where none does, or it does not say."""
+    """Length in bytes of the MPEG frame whose header (4 bytes) is here; 0 if there is no frame, or it does not give its
+    length."""
     if at + 4 > len(encoded) or encoded[at] != 0xFF or encoded[at + 1] & 0xE0 != 0xE0:
         return 0
     version, layer = encoded[at + 1] >> 3 & 3, 4 - (encoded[at + 1] >> 1 & 3)
@@ -413,7 +428,7 @@ def _frame(encoded: bytes, at: int) -> int:
     return (72 if layer == 3 and version != 3 else 144) * bits // hertz + padding
 
 
-_IN_A_ROW = 3  # frames: two bytes of a header are in raw sound often, and libmpg123 would look on until it finds some
+_IN_A_ROW = 3  # frames; fewer would match raw audio by chance, in which libmpg123 then searches for frames
 
 
 def _is_mpeg(encoded: bytes, start: int) -> bool:
@@ -432,13 +447,13 @@ def _is_mpeg(encoded: bytes, start: int) -> bool:
 
 
 def _first_frame(encoded: bytes, start: int) -> int:
-    """Where the first MPEG frame is that others follow, not far behind `start`; 0 where none is."""
+    """Offset of the first MPEG frame that other frames follow, near `start`; 0 if there is none."""
     near = re.compile(rb"\xff[\xe2-\xff]").finditer(encoded, start, start + _FAR)
     return next((match.start() for match in near if _is_mpeg(encoded, match.start())), 0)
 
 
 def _mpeg(container: Container, start: int) -> Container:
-    """By the count in the first frame that most encoders write (Xing, Info or VBRI), and by the last frame."""
+    """Check an MP3 by the count that most encoders write in the first frame (Xing, Info or VBRI), and by its last frame."""
     encoded = container.encoded
     if not _is_mpeg(encoded, start):
         return replace(container, fault=UNKNOWN)
@@ -452,18 +467,20 @@ def _mpeg(container: Container, start: int) -> Container:
         at, count = at + length, count + 1
     if frames and count < frames * (1 - SLACK) and _harmless(encoded[at:]):
         return replace(container, fault=f"is cut short: the MP3 header promises {frames} frames, the file has {count}")
-    return replace(container, encoded=encoded[start:], promised=bool(size or frames))  # libsndfile knows no padding
+    return replace(
+        container, encoded=encoded[start:], promised=bool(size or frames)
+    )  # libsndfile does not skip padding
 
 
 def _counted(encoded: bytes, start: int) -> tuple[int, int]:
-    """(frames, bytes) that the first frame promises; 0 where it does not.
+    """(frames, bytes) that the first frame promises; 0 for each that it does not give.
 
-    Xing and Info lie behind the side information, whose length hangs on version and channels, and flags say which counts
-    follow; VBRI lies 32 bytes behind the header.
+    The Xing or Info header follows the side information, whose length depends on version and channels, and has flags
+    for the counts that it contains. The VBRI header is 32 bytes after the frame header.
     """
     old, mono = encoded[start + 1] >> 3 & 3 == 3, encoded[start + 3] >> 6 == 3
     at = start + 4 + ((17 if mono else 32) if old else (9 if mono else 17))
-    for tag in (at, at + 2):  # two bytes of checksum may come first
+    for tag in (at, at + 2):  # a checksum of two bytes may come first
         if encoded[tag : tag + 4] in (b"Xing", b"Info") and len(encoded) >= tag + 16:
             flags, first, second = struct.unpack_from(">3I", encoded, tag + 4)
             frames = first if flags & 1 else 0
@@ -480,7 +497,7 @@ _STAND_INS = (
     (b"\0\x05\x16\x07", "is a macOS AppleDouble file, not audio. The clip has the same name without ._"),
     (b"version https://git-lfs", "is a Git LFS pointer, not audio. Fetch the clip: `git lfs pull`"),
 )
-"""What lies in a clip's place now and then: its first bytes, and what to say."""
+"""Files that are sometimes found in place of clips: their first bytes, and the message."""
 
 
 class _Kind(NamedTuple):

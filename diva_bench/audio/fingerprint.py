@@ -1,11 +1,12 @@
-"""Acoustic fingerprints: what of a clip survives another codec, another loudness and a trim at either end.
+"""Acoustic fingerprints: they find the same recording after another codec, another loudness, or a cut at either end.
 
-After Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR 2002: 32 bits a frame, each the sign of
-the change, from one frame to the next, of the energy difference of two neighbouring bands (their equation 1), 33 bands
-in equal steps of log frequency between 300 and 2,000 Hz, frames of 0.375 s every 12 ms (theirs: 0.37 s, 11.6 ms). Two
-clips are the same sound where few bits differ at the offset at which one frame of both is the same in all 32.
+Source: Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR 2002. A frame has 32 bits. Each bit is
+the sign of the change, from one frame to the next, of the energy difference of two neighbouring bands (their equation
+1). There are 33 bands at equal steps of log frequency between 300 and 2,000 Hz, and frames of 0.375 s every 12 ms
+(theirs: 0.37 s, 11.6 ms). Two clips are the same recording if few bits differ at an offset at which one frame of both
+is equal in all 32 bits.
 
-Not survived: another speed or pitch, another voice with the same words, loud noise. Clips under 1 s have no fingerprint.
+Not found: another speed or pitch, another voice with the same words, loud noise. Clips under 1 s have no fingerprint.
 
 Shapes: T frames, N clips.
 """
@@ -28,17 +29,17 @@ FRAME = 1_875  # samples at RATE: 0.375 s
 _FFT = 1_920
 _BANDS = 33
 _LOW, _HIGH = 300.0, 2_000.0  # Hz
-_QUIET = 1e-4  # energy of a frame over that of the clip's loudest, below which it is a pause: its bits are noise
+_QUIET = 1e-4  # a frame is a pause below this share of the energy of the loudest frame; its bits are noise
 
 LEAST = 84
-"""Frames that two clips must have in common: 1 s. Below it, chance comes too near to the threshold."""
+"""Frames that two clips must have in common: 1 s. With fewer, random matches come too close to the threshold."""
 COMMON = 0.5
-"""Share of the shorter clip that must be common."""
+"""Share of the shorter clip that both must have in common."""
 ERRORS = 0.25
-"""Share of differing bits up to which two stretches are the same sound. Chance is 0.5; Haitsma and Kalker take 0.35 for
-3 s of music. Copies through codecs differ in up to 0.06, clipped or noisy ones in up to 0.17; the nearest of 5.3 million
-pairs of strangers in 0.33 (benchmarks/contamination.py)."""
-_CANDIDATES = 16  # offsets looked at per clip, those with most equal frames first
+"""Largest share of differing bits in two matching stretches. Random stretches have 0.5; Haitsma and Kalker use 0.35 for 3
+s of music. Copies through codecs differ in up to 0.06, clipped or noisy ones in up to 0.17; the nearest of 5.3 million
+pairs of different clips in 0.33 (benchmarks/contamination.py)."""
+_CANDIDATES = 16  # offsets compared per clip, those with the most equal frames first
 
 Bits = NDArray[np.uint32]  # (T,)
 Mask = NDArray[np.bool_]  # (T,)
@@ -50,7 +51,7 @@ _WEIGHTS = (1 << np.arange(32, dtype=np.uint64)).astype(np.uint64)
 
 @dataclass(frozen=True, slots=True)
 class Print:
-    """32 bits a frame, and which frames are sound: (T,) both."""
+    """A fingerprint: 32 bits per frame, and whether each frame has sound; shapes (T,)."""
 
     bits: Bits
     loud: Mask
@@ -58,8 +59,14 @@ class Print:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Clip `clip` of an index is the same sound: share of differing `errors` over `frames` common ones; its frame `offset`
-    is the query's first (negative: the query begins earlier)."""
+    """A clip of an index that is the same recording as the query.
+
+    Attributes:
+        clip: Number of the clip in the index.
+        errors: Share of bits that differ.
+        frames: Number of common frames.
+        offset: The frame of the clip at which the query begins; negative if the query begins earlier.
+    """
 
     clip: int
     errors: float
@@ -68,7 +75,7 @@ class Hit:
 
 
 def fingerprint(sound: Audio) -> Print:
-    """Frames of a clip at any rate; none of one shorter than two frames."""
+    """The fingerprint of a clip at any rate; it is empty for clips shorter than two frames."""
     samples = sound.samples if sound.rate == RATE else soxr.resample(sound.samples, sound.rate, RATE, quality="LQ")
     if len(samples) < FRAME + HOP:
         return Print(np.zeros(0, np.uint32), np.zeros(0, np.bool_))
@@ -82,9 +89,9 @@ def fingerprint(sound: Audio) -> Print:
 
 
 class Index:
-    """Fingerprints of N clips, to be asked for those that a query is a copy of.
+    """Fingerprints of N clips, in which copies of a query are searched.
 
-    Memory: 10 bytes a frame, and the fingerprints themselves, 5: 15,000 clips of 6 s take 110 MB.
+    Memory: 15 bytes per frame: 10 for the index and 5 for the fingerprints. 15,000 clips of 6 s take 110 MB.
     """
 
     def __init__(self, prints: Sequence[Print]) -> None:
@@ -108,7 +115,7 @@ class Index:
         return sorted(best.values(), key=lambda hit: (hit.errors, hit.clip))
 
     def _candidates(self, query: Print) -> list[tuple[int, int]]:
-        """(clip, offset) at which at least one frame is the same, those with most such frames first."""
+        """(clip, offset) at which at least one frame is equal, those with the most equal frames first."""
         where = np.flatnonzero(query.loud)
         values = query.bits[where]
         first, last = np.searchsorted(self._bits, values, "left"), np.searchsorted(self._bits, values, "right")
@@ -124,7 +131,7 @@ class Index:
         return [(int(key >> 32), int(key & 0xFFFFFFFF) - (1 << 31)) for key in selection]
 
     def _compare(self, query: Print, clip: int, offset: int) -> Hit | None:
-        """Bits that differ where both have sound; None where too little is common."""
+        """Compare the bits where both clips have sound; None if too little is common."""
         other = self._prints[clip]
         start, end = max(0, -offset), min(len(query.bits), len(other.bits) - offset)
         if end - start < LEAST:

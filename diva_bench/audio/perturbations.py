@@ -3,13 +3,13 @@
     silence        digital zeros of the clip's length
     noise          white noise of the clip's length and mean power: no speech is left
     shuffled       every sample gets another sample's clip
-    10 or snr=10   white noise added, 10 dB below the clip's active level
-    speed=0.9      played at 0.9 times its rate, pitch and all (as sox `speed`)
-    codec=opus-16k encoded and decoded again, for real
+    10 or snr=10   white noise is added, 10 dB below the clip's active level
+    speed=0.9      played at 0.9 times its rate, which also changes the pitch (as sox `speed`)
+    codec=opus-16k encoded and decoded with the codec
 
-What a sample hears is fixed by the condition, the run's seed and the sample's id, and by nothing else: not by batch,
-limit, shard, or the order of asking. The condition is part of the task's identity (`runner.Job.task_record`). The bits
-of noise are numpy's, those of a codec are those of the libsndfile that run.json names.
+The audio of a sample depends only on the condition, the run's seed and the sample's id; batch, limit, shard and order have no
+influence. The condition is part of the task's identity (`runner.Job.task_record`). Noise comes from numpy, codecs from the
+libsndfile version that run.json names.
 """
 
 from __future__ import annotations
@@ -35,22 +35,28 @@ from diva_bench.types import Audio, Sample
 VERSION = 1
 """Part of the identity: bump when a condition would sound different."""
 SNR = (-30.0, 60.0)
-"""dB: below it there is only noise, above it 16-bit sound has none."""
+"""Allowed dB. At lower ratios only noise is audible; at higher ones 16-bit audio has no noise."""
 SPEED = (0.5, 2.0)
-"""Times as fast."""
+"""Allowed factors of speed."""
 FORMS: Final = "silence, noise, shuffled, a signal-to-noise ratio in dB (10, snr=10), speed=0.9, codec=opus-16k"
 
 Kind = Literal["silence", "noise", "shuffled", "snr", "speed", "codec"]
 Wave = NDArray[np.float32]
 
 _FRAME = 0.02  # s
-_ACTIVE = 40.0  # dB below the loudest frame: what STOI keeps as not silent (Taal et al. 2011)
-_TRIES = 256  # other samples that a clip with the same words is offered to
+_ACTIVE = 40.0  # dB below the loudest frame; quieter frames are silent, as in STOI (Taal et al. 2011)
+_TRIES = 256  # other samples that are tried for a clip with the same words
 
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """One condition. `value`: dB of snr, factor of speed, else 0; `codec`: its name, else ""."""
+    """One audio condition.
+
+    Attributes:
+        kind: What is changed.
+        value: dB for "snr", factor for "speed", else 0.
+        codec: Name of the codec, else "".
+    """
 
     kind: Kind
     value: float = 0.0
@@ -58,28 +64,32 @@ class Control:
 
     @property
     def name(self) -> str:
-        """As it is given to --audio."""
+        """The text that --audio takes."""
         if self.kind in ("snr", "speed"):
             return f"{self.kind}={self.value:g}"
         return f"codec={self.codec}" if self.kind == "codec" else self.kind
 
     @property
     def slug(self) -> str:
-        """What stands in folder names: snr10, speed0.9, opus-16k."""
+        """The condition in folder names: snr10, speed0.9, opus-16k."""
         return self.codec or self.name.replace("=", "")
 
     @property
     def wordless(self) -> bool:
-        """Whether nothing of what was said can be heard: who listens must fall to chance."""
+        """Whether no word of the question is audible, so that a model which uses the audio must fall to chance."""
         return self.kind in ("silence", "noise", "shuffled")
 
     def record(self) -> dict[str, Any]:
-        """What stands in the task's identity."""
+        """The condition as it is stored in the task's identity."""
         return {"condition": self.name, "version": VERSION}
 
 
 def parse(text: str) -> Control:
-    """--audio as a Control; UserError says what was allowed."""
+    """Parse a value of --audio.
+
+    Raises:
+        UserError: There is no such condition, or its number is out of range; the message names what is allowed.
+    """
     name = text.strip()
     kind, equals, value = name.partition("=")
     if not equals and re.fullmatch(r"[-+]?[\d.]+( ?dB)?", name, re.IGNORECASE):
@@ -99,7 +109,7 @@ def parse(text: str) -> Control:
 
 
 def of_record(record: Mapping[str, Any] | None) -> Control | None:
-    """The condition of a stored task.json, None where there is none."""
+    """The condition of a stored task.json; None if it has none."""
     return parse(str(record["condition"])) if record else None
 
 
@@ -110,16 +120,17 @@ def _number(name: str, text: str, bounds: tuple[float, float], unit: str) -> flo
         value = float("nan")
     if not bounds[0] <= value <= bounds[1]:
         raise UserError(f"--audio {name!r}: expected a number from {bounds[0]:g} to {bounds[1]:g} ({unit}).")
-    return float(f"{value:g}") + 0.0  # what its name says, and no -0
+    return float(f"{value:g}") + 0.0  # the number as the name shows it, without -0
 
 
 # ---------------------------------------------------------------- which clip
 
 
-def heard(control: Control, samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
-    """All samples of a data set with the clip and the length (seconds) that they have under a condition.
+def apply_to_samples(control: Control, samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
+    """All samples of a data set, with the clip and the length (seconds) that they have under a condition.
 
-    Raises DataError where there is nobody to swap clips with.
+    Raises:
+        DataError: `shuffled` needs at least two samples with a clip.
     """
     if control.kind == "speed":
         return tuple(replace(s, seconds=s.seconds / control.value) for s in samples)
@@ -130,8 +141,8 @@ def heard(control: Control, samples: Sequence[Sample], seed: int) -> tuple[Sampl
 
 
 def identity(control: Control, samples: Sequence[Sample], seed: int) -> dict[str, Any]:
-    """What of a condition is part of a task's identity: `shuffled` depends on clusters and transcripts, which may change
-    while every clip stays."""
+    """The part of a condition that belongs to the task's identity. `shuffled` depends on clusters and transcripts, which
+    may change while every clip stays the same."""
     if control.kind != "shuffled":
         return control.record()
     swaps = sorted((ident, other.id) for ident, other in _donors(samples, seed).items())
@@ -139,7 +150,7 @@ def identity(control: Control, samples: Sequence[Sample], seed: int) -> dict[str
 
 
 def _donors(samples: Sequence[Sample], seed: int) -> dict[str, Sample]:
-    """Sample id -> the sample whose clip it hears, of all that have one."""
+    """Sample id -> the sample whose clip it gets, for all samples that have a clip."""
     voiced = [s for s in samples if s.read is not None]
     if len(voiced) < 2:
         raise DataError(f"--audio shuffled needs at least two samples with a clip; this task has {len(voiced)}.")
@@ -147,11 +158,12 @@ def _donors(samples: Sequence[Sample], seed: int) -> dict[str, Sample]:
 
 
 def derange(samples: Sequence[Sample], seed: int) -> list[int]:
-    """For every sample the index of the one whose clip it gets: a seeded permutation without a fixed point.
+    """For every sample, the index of the sample whose clip it gets: a seeded permutation without a fixed point.
 
-    Nobody gets a clip of the same cluster unless a cluster has more than half of all samples, and then as few as can
-    be: in an order in which clusters are whole, every sample gets the clip that lies the largest cluster's size ahead.
-    Then clips with the same words are swapped with those of samples drawn by a hash, until the words differ.
+    No sample gets a clip of its own cluster, unless a cluster has more than half of all samples; then as few as
+    possible do. Method: samples are ordered cluster by cluster, and every sample gets the clip that is as many places
+    ahead as the largest cluster has samples. Then clips with the same words are swapped with those of other samples,
+    chosen by a hash, until the words differ.
     """
     count = len(samples)
     clusters = [s.cluster for s in samples]
@@ -186,34 +198,36 @@ def _hash(seed: int, text: str) -> bytes:
 
 
 def apply(control: Control, sound: Audio, ident: str, seed: int) -> Audio:
-    """A decoded clip under a condition: mono float32 in [-1, 1] at its own rate, of its own length but for speed.
+    """A decoded clip under a condition: mono float32 in [-1, 1] at its own rate. Only `speed` changes its length.
 
-    A mixture that would leave [-1, 1] is scaled down whole, so that nothing is clipped and the ratio stays.
-    Raises ClipError where a codec refuses the clip.
+    A mixture that would leave [-1, 1] is scaled down as a whole, so that nothing is clipped and the ratio stays.
+
+    Raises:
+        ClipError: The codec refuses the clip.
     """
     wave, rate = sound.samples, sound.rate
     match control.kind:
-        case "shuffled":  # the clip is another one already: see `heard`
+        case "shuffled":  # the clip was exchanged before, see `apply_to_samples`
             return sound
         case "silence":
-            made = np.zeros_like(wave)
+            result = np.zeros_like(wave)
         case "noise":
-            made = _white(len(wave), ident, seed, _power(wave))
+            result = _white(len(wave), ident, seed, _power(wave))
         case "snr":
-            made = wave + _white(len(wave), ident, seed, active_power(wave, rate) / 10 ** (control.value / 10))
+            result = wave + _white(len(wave), ident, seed, active_power(wave, rate) / 10 ** (control.value / 10))
         case "speed":
             faster = soxr.resample(wave, rate * control.value, rate, quality="HQ")
-            made = _fit(faster, max(1, round(len(wave) / control.value)))
+            result = _fit(faster, max(1, round(len(wave) / control.value)))
         case "codec":
-            made = _coded(_codec(control.codec), wave, rate)
-    loudest = float(np.abs(made).max(initial=0.0))
-    return Audio(np.ascontiguousarray(made / np.float32(max(loudest, 1.0)), dtype=np.float32), rate)
+            result = _coded(_codec(control.codec), wave, rate)
+    loudest = float(np.abs(result).max(initial=0.0))
+    return Audio(np.ascontiguousarray(result / np.float32(max(loudest, 1.0)), dtype=np.float32), rate)
 
 
 def active_power(wave: Wave, rate: int) -> float:
-    """Mean power of the frames of 20 ms that are not silent: at most 40 dB below the loudest. 0 for digital silence.
+    """Mean power of the frames of 20 ms that are not silent (at most 40 dB below the loudest); 0 for digital silence.
 
-    Pauses do not count, so that a clip with long ones is not given less noise where somebody speaks.
+    Pauses are not counted, so that a clip with long pauses does not get less noise where somebody speaks.
     """
     size = max(1, int(_FRAME * rate))
     squares = np.square(wave, dtype=np.float64)
@@ -224,7 +238,8 @@ def active_power(wave: Wave, rate: int) -> float:
 
 
 def _white(count: int, ident: str, seed: int, power: float) -> Wave:
-    """White noise (count,) of a mean power. The same for one sample at every ratio, so that ratios differ in nothing else."""
+    """White noise of a mean power, shape (count,). A sample gets the same noise at every ratio, so that only its level
+    differs."""
     random = np.random.Generator(np.random.PCG64(int.from_bytes(_hash(seed, ident), "big")))
     draws = random.standard_normal(count)
     return np.asarray(draws * np.sqrt(power / max(_power(draws), 1e-12)), dtype=np.float32)
@@ -235,7 +250,7 @@ def _power(wave: Wave | NDArray[np.float64]) -> float:
 
 
 def _fit(wave: Wave, count: int) -> Wave:
-    """Cut, or filled up with zeros, to `count` samples."""
+    """Cut to `count` samples, or padded with zeros."""
     return np.pad(wave[:count], (0, max(0, count - len(wave))))
 
 
@@ -244,7 +259,7 @@ def _fit(wave: Wave, count: int) -> Wave:
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How libsndfile writes it: container, coding, sampling rate in Hz, and the level that gives the bit rate."""
+    """How libsndfile writes a codec: container, coding, sampling rate in Hz, and the level that gives the bit rate."""
 
     name: str
     container: str
@@ -260,11 +275,13 @@ _TELEPHONE = {  # 8 kHz speech in WAV
 }
 _OPUS = (6, 256)  # kbit/s: libsndfile's ogg_opus.c maps level 1 to 0 onto them, linearly
 _MP3 = (16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)  # kbit/s of MPEG-2 layer III (ISO 13818-3), 16 kHz
-_MP3_DELAY = 576 + 529  # samples: encoder, decoder; without an info frame (low bit rates) nobody takes them off
+_MP3_DELAY = (
+    576 + 529
+)  # samples of delay: encoder, decoder; at low bit rates there is no info frame, so no decoder removes them
 
 
 def supported() -> str:
-    """The codecs that the libsndfile at hand can write, in words."""
+    """The codecs that the installed libsndfile can write, as text."""
     have = soundfile.available_subtypes()
     names = [f"opus-{_OPUS[0]}k to opus-{_OPUS[1]}k"] if "OPUS" in have else []
     if "MPEG_LAYER_III" in have:
@@ -273,7 +290,7 @@ def supported() -> str:
 
 
 def _codec(name: str) -> Codec:
-    """A codec by its name; UserError lists those there are."""
+    """A codec by its name. Raises UserError, which lists the available ones."""
     codec = _TELEPHONE.get(name)
     if match := re.fullmatch(r"(opus|mp3)-([1-9]\d*)k", name):
         kind, kbits = match[1], int(match[2])
@@ -284,14 +301,14 @@ def _codec(name: str) -> Codec:
             codec = Codec(name, "MP3", "MPEG_LAYER_III", 16_000, (160 - kbits) / (160 - 8))
     if codec is None or codec.coding not in soundfile.available_subtypes():
         raise UserError(
-            f"--audio codec={name}: not a codec that libsndfile {soundfile.__libsndfile_version__} has here. "
+            f"--audio codec={name}: libsndfile {soundfile.__libsndfile_version__} cannot write it. "
             f"Available: {supported()}."
         )
     return codec
 
 
 def _coded(codec: Codec, wave: Wave, rate: int) -> Wave:
-    """Encoded and decoded again, in step with the original and as long."""
+    """Encode and decode a clip; the result is aligned with the original and has its length."""
     narrow = wave if rate == codec.rate else soxr.resample(wave, rate, codec.rate, quality="HQ")
     narrow = _fit(narrow, max(len(narrow), 1))
     level: dict[str, Any] = {} if codec.level is None else {"compression_level": codec.level}

@@ -1,5 +1,7 @@
-"""Sound that libsndfile cannot read becomes a WAV, by an ffmpeg in a process of its own. It is held to the formats that it
-is meant for: a playlist in a clip's place could name any file or address for it to open.
+"""Convert audio that libsndfile cannot read to WAV, with ffmpeg in a process of its own.
+
+ffmpeg may only open the audio formats listed here, because a playlist in place of a clip could make it open any file or
+address.
 """
 
 from __future__ import annotations
@@ -13,16 +15,16 @@ from pathlib import Path
 from diva_bench.errors import ClipError, UserError
 
 SECONDS = 300.0
-"""How long ffmpeg may take for one clip."""
+"""Time limit of ffmpeg for one clip."""
 INSTALL = "pip install 'diva-bench[video]'"
-"""What brings an ffmpeg."""
+"""The command that installs an ffmpeg."""
 
 _DEMUXERS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,asf_o,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,loas,matroska,mov,mp3,mpc,mpc8,"
     "mpeg,mpegts,nistsphere,ogg,rm,tak,tta,voc,w64,wav,wv"
 )
-_ALLOCATE = 1 << 30  # bytes: the most that it may ask for at once
-_SAID = 1 << 18  # bytes of what it says that are read
+_ALLOCATE = 1 << 30  # bytes: the largest single allocation of ffmpeg
+_LOG_BYTES = 1 << 18  # bytes of ffmpeg's messages that are read
 _TORN = ("File ended prematurely", "Packet corrupt", "corrupt input packet", "partial file", "Truncating packet")
 _LENGTH = re.compile(r"^\[info\]   Duration: (\d+):(\d\d):(\d\d\.\d+)", re.MULTILINE)
 _TRACK = re.compile(r"^\[info\]   Stream #0:\d", re.MULTILINE)
@@ -37,14 +39,14 @@ def ffmpeg() -> str | None:
         import imageio_ffmpeg  # type: ignore[import-untyped]
 
         program = str(imageio_ffmpeg.get_ffmpeg_exe())
-    except (ImportError, RuntimeError):  # RuntimeError: the package is here, a program for this machine is not
+    except (ImportError, RuntimeError):  # RuntimeError: the package has no program for this machine
         return None
     return program if _starts(program) else None
 
 
 @lru_cache
 def _starts(path: str) -> bool:
-    """Whether a program runs at all: one whose libraries are missing would find a fault in every clip."""
+    """Whether a program starts at all. One with missing libraries would report a fault in every clip."""
     try:
         return subprocess.run([path, "-version"], capture_output=True, timeout=60, check=False).returncode == 0
     except (OSError, subprocess.SubprocessError):
@@ -52,11 +54,23 @@ def _starts(path: str) -> bool:
 
 
 def to_wav(program: str, encoded: bytes, name: str, target: Path, *, seconds: float, size: int) -> float | None:
-    """Write the first sound track to the file `target`, float32, at its own rate and with its own channels; stop at
-    `seconds` of sound and at `size` bytes. `name`: of the container, for messages.
+    """Write the first audio track to a WAV file: float32, with its own rate and channels.
 
-    Returns how long the file says it is, in seconds: 0 where it has other tracks as well, which may be longer, None where it
-    does not say. Raises ClipError where it cannot be decoded, or not all of it; UserError where there is no room.
+    Args:
+        program: Path of ffmpeg.
+        encoded: Bytes of the clip.
+        name: Name of the container, for messages.
+        target: The WAV file.
+        seconds: Stop after this much audio.
+        size: Stop after this many bytes.
+
+    Returns:
+        The length in seconds by the file's header; 0 if the file has other tracks, which may be longer; None if it has
+            no length.
+
+    Raises:
+        ClipError: The clip cannot be decoded, or not completely.
+        UserError: There is no disk space.
     """
     source, log = target.with_name("clip"), target.with_name("said")
     command = [program, "-nostdin", "-hide_banner", "-nostats", "-v", "level+info", "-xerror"]
@@ -67,7 +81,7 @@ def to_wav(program: str, encoded: bytes, name: str, target: Path, *, seconds: fl
         with log.open("wb") as output:
             done = subprocess.run([*command, "-y", str(target)], stderr=output, timeout=SECONDS, check=False)
         with log.open("rb") as stream:
-            complaints = stream.read(_SAID).decode("utf-8", "replace").replace(f"{target.parent}/", "")
+            complaints = stream.read(_LOG_BYTES).decode("utf-8", "replace").replace(f"{target.parent}/", "")
     except subprocess.TimeoutExpired as err:
         raise ClipError(f"cannot be decoded ({name}): ffmpeg took more than {SECONDS:g} s", passing=True) from err
     except OSError as err:
@@ -83,7 +97,7 @@ def to_wav(program: str, encoded: bytes, name: str, target: Path, *, seconds: fl
 
 
 def _refuse(complaints: str, code: int, name: str) -> None:
-    """ClipError with ffmpeg's first complaint, without the addresses of its objects."""
+    """Raise ClipError with ffmpeg's first error message, without memory addresses."""
     if "matches no streams" in complaints:
         raise ClipError(f"has no sound track ({name})")
     if code < 0:

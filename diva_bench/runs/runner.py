@@ -63,7 +63,7 @@ class Job:
         """With the clips of the condition, if there is one; it is fixed for the whole data set, whatever the limit."""
         whole = self.dataset
         if self.control is not None:
-            whole = replace(whole, samples=perturbations.heard(self.control, whole.samples, self.seed))
+            whole = replace(whole, samples=perturbations.apply_to_samples(self.control, whole.samples, self.seed))
         return whole.limited(self.limit, self.seed)
 
     @property
