@@ -118,6 +118,7 @@ def run(
     model_edition: str | None = None,
     seed: int = 0,
     batch_seconds: float | None = None,
+    batch_rows: int | None = None,
     allow_partial: bool = False,
     paths: PathLike | Iterable[PathLike] = (),
 ) -> Runs:
@@ -144,7 +145,8 @@ def run(
         max_new_tokens: Replaces the limit of tokens of an answer.
         model_edition: Edition of the models; None: that of the data, if the models have it.
         seed: Seed of sampling, of `limit`, and of the random baseline.
-        batch_seconds: Seconds of audio in a batch, with padding; None: the model's own.
+        batch_seconds: Seconds of audio, with padding, that the encoder reads at once; None: the model's own.
+        batch_rows: Samples that are answered together; None: the model's own.
         allow_partial: Run although rows of the data are missing; such a run is in no table.
         paths: Folders of task and model YAML files.
 
@@ -163,6 +165,7 @@ def run(
         limit=limit,
         seed=seed,
         batch_seconds=batch_seconds,
+        batch_rows=batch_rows,
         device=None if device == "auto" else device,
         dtype=dtype,
         audio=tuple(_listed(audio, "audio", "a condition, such as 'silence'", (str,))),

@@ -149,7 +149,8 @@ class Adapter(Protocol):
     A class that uses a chat template also has `chat`, the role of the weights that contain the template ("llm"); the
     rendered template (decoding/chat.py) is part of a run's identity. A class may have `settings` (argument -> default;
     the spec's `args` must have the same types) and `roles` (the weights that it needs); both are checked before
-    anything is loaded.
+    anything is loaded. A class whose `splits_audio` is true cuts the audio of its requests into parts that its encoder
+    can hold (`spec.runtime.batch_seconds`), so it gets `batch_rows` requests at a time, whatever their length.
 
     Attributes:
         version: Bump it when prompts or decoding change.

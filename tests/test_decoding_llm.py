@@ -34,6 +34,7 @@ from transformers import (
 
 from diva_bench.decoding import answer as answering
 from diva_bench.decoding.answer import answer, frame
+from diva_bench.decoding.labels import score_labels
 from diva_bench.decoding.llm import LLM, Clock
 from diva_bench.errors import AssetError
 from diva_bench.types import LabelScore, Request
@@ -174,6 +175,19 @@ def test_a_shared_prefix_changes_no_logit(llm: LLM) -> None:
     torch.testing.assert_close(llm.prefill(batch, shared(llm)).logits, llm.prefill(batch).logits, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("budget", [1, 40, 70, 4096])
+def test_prompts_that_are_read_in_parts_are_answered_as_one_batch(
+    llm: LLM, monkeypatch: pytest.MonkeyPatch, budget: int
+) -> None:
+    batch = prompts(llm)
+    whole = llm._read(batch, shared(llm))
+    monkeypatch.setattr("diva_bench.decoding.llm._PREFILL", budget)
+    parts = llm.prefill(batch, shared(llm))
+    assert torch.equal(parts.mask.sum(1), whole.mask.sum(1))
+    torch.testing.assert_close(parts.logits, whole.logits, atol=1e-4, rtol=1e-4)
+    assert llm.generate(parts, 12) == [naive_answer(llm, p, 12) for p in batch]
+
+
 def test_a_row_that_stops_leaves_the_others_as_they_were(llm: LLM) -> None:
     batch = prompts(llm)
     whole = llm.generate(llm.prefill(batch), 12)
@@ -212,7 +226,7 @@ def test_a_sample_depends_on_its_seed_and_not_on_the_batch(llm: LLM) -> None:
 @pytest.mark.parametrize("prefix", [False, True], ids=["read whole", "shared prefix read once"])
 def test_label_scores_are_those_of_one_full_forward_each(llm: LLM, labels: tuple[str, ...], prefix: bool) -> None:
     batch = prompts(llm)
-    got = llm.score_labels(llm.prefill(batch, shared(llm) if prefix else 0), labels)
+    got = score_labels(llm, llm.prefill(batch, shared(llm) if prefix else 0), labels)
     for scores, prompt in zip(got, batch, strict=True):
         for label in labels:
             wanted = naive_score(llm, prompt, label)
@@ -224,7 +238,7 @@ def test_label_scores_are_those_of_one_full_forward_each(llm: LLM, labels: tuple
 def test_scoring_labels_leaves_the_prompts_as_they_were_read(llm: LLM) -> None:
     batch = prompts(llm)
     start = llm.prefill(batch)
-    llm.score_labels(start, LABELS["a shared first token"])
+    score_labels(llm, start, LABELS["a shared first token"])
     assert llm.generate(start, 12) == llm.generate(llm.prefill(batch), 12)
 
 
@@ -304,6 +318,6 @@ def test_real_label_scores_are_those_of_one_full_forward_each(weights: Callable[
     llm = LLM.load(weights("smollm2-135m-instruct"))
     batch = prompts(llm, ("I won!", "My dog died last night and I miss him."))
     labels = ("anger", "angry", "sadness", "surprise")
-    for scores, prompt in zip(llm.score_labels(llm.prefill(batch, shared(llm)), labels), batch, strict=True):
+    for scores, prompt in zip(score_labels(llm, llm.prefill(batch, shared(llm)), labels), batch, strict=True):
         for label in labels:
             assert scores[label].total == pytest.approx(naive_score(llm, prompt, label).total, abs=1e-4)

@@ -14,7 +14,8 @@ def samples(*seconds: float) -> list[Sample]:
     ("seconds", "budget", "sizes"),
     [
         ((1, 2, 3), 100, [3]),
-        ((1, 2, 3), 6, [2, 1]),  # 3 x 2 = 6, then the 1 s clip alone
+        ((1, 2, 3), 6, [1, 2]),  # not 3 x 2 and 1: batches cost about the same
+        ((2,) * 10, 8, [4, 3, 3]),  # no small rest: not 4, 4, 2
         ((600, 1, 1), 60, [1, 2]),  # a clip over the budget is a batch of its own
         ((0, 0, 0, 0), 2, [2, 2]),  # a row costs at least a second
         ((), 10, []),
@@ -22,6 +23,15 @@ def samples(*seconds: float) -> list[Sample]:
 )
 def test_rows_times_the_longest_clip_stay_within_the_budget(seconds, budget, sizes):
     assert [len(b) for b in plan.batches(samples(*seconds), budget)] == sizes
+
+
+@pytest.mark.parametrize(
+    ("count", "rows", "sizes"), [(48, 64, [48]), (65, 64, [33, 32]), (130, 64, [44, 43, 43]), (0, 8, [])]
+)
+def test_batches_by_rows_are_even_whatever_the_clips(count, rows, sizes):
+    cut = plan.batches(samples(*range(count)), 0.1, rows)
+    assert [len(b) for b in cut] == sizes
+    assert [s.id for b in cut for s in b] == [f"s{i:02}" for i in reversed(range(count))]
 
 
 def test_the_order_of_the_input_does_not_matter():

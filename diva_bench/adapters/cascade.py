@@ -9,19 +9,17 @@ from typing import Any
 
 from diva_bench.decoding.answer import answer, in_order, unheard
 from diva_bench.decoding.llm import LLM, Clock
+from diva_bench.decoding.memo import ENCODED
 from diva_bench.decoding.whisper import WINDOW_SECONDS, Whisper
 from diva_bench.specs import ModelSpec
 from diva_bench.types import Request, Response
 
-_ASR_ROWS = (
-    8  # clips per batch of 30 s windows: the encoder needs the most memory, and larger batches are not faster on a CPU
-)
-
 
 class Cascade:
     accepts = frozenset({"audio", "choices"})
-    version = "1"
+    version = "2"
     chat = "llm"
+    splits_audio = True
     settings: Mapping[str, Any] = {}
     roles = ("asr", "llm")
 
@@ -33,12 +31,10 @@ class Cascade:
         return in_order(requests, unheard(WINDOW_SECONDS), self._ask)
 
     def _ask(self, requests: list[Request]) -> list[Response]:
-        clock = Clock()
+        clock, hits = Clock(), ENCODED.hits
         waves = [r.audio.samples for r in requests if r.audio is not None]
-        transcripts = [
-            t for i in range(0, len(waves), _ASR_ROWS) for t in self._asr.transcribe(waves[i : i + _ASR_ROWS])
-        ]
-        clock.lap("encode")
+        transcripts = ENCODED.transcribe(self._asr, waves)
+        clock.lap("reuse" if ENCODED.hits > hits else "encode")
         contents = [self._llm.embed(self._llm.tokens(text)) for text in transcripts]
         answers = answer(self._llm, requests, contents, clock)
         return [replace(a, heard=text) for a, text in zip(answers, transcripts, strict=True)]

@@ -13,12 +13,13 @@ from torch import Tensor
 from diva_bench.decoding.answer import answer, in_order, unheard
 from diva_bench.decoding.llm import LLM, Clock
 from diva_bench.decoding.memo import ENCODED
-from diva_bench.decoding.whisper import WINDOW_SECONDS, Wave, Whisper
+from diva_bench.decoding.parts import even
+from diva_bench.decoding.whisper import RATE, WINDOW_SECONDS, Wave, Whisper
 from diva_bench.diva import checkpoint
 from diva_bench.diva.model import AnyConnector
 from diva_bench.diva.reading import contents
 from diva_bench.errors import AssetError
-from diva_bench.specs import ModelSpec
+from diva_bench.specs import ModelSpec, Runtime
 from diva_bench.types import Request, Response
 
 Encode = Callable[[Whisper, Sequence[Wave], bool], tuple[Tensor, Tensor]]
@@ -26,8 +27,9 @@ Encode = Callable[[Whisper, Sequence[Wave], bool], tuple[Tensor, Tensor]]
 
 class Diva:
     accepts = frozenset({"audio", "choices"})
-    version = "1"
+    version = "2"
     chat = "llm"
+    splits_audio = True
     settings: Mapping[str, Any] = {}
     roles = ("encoder", "llm", "connector")
 
@@ -45,6 +47,7 @@ class Diva:
         checkpoint.load_encoder(paths["connector"], self._encoder)
         self._connector = connector.to(self._llm.device, self._encoder.dtype)
         self._encode: Encode = ENCODED.encode
+        self._seconds = spec.runtime.batch_seconds
 
     @classmethod
     def of(cls, encoder: Whisper, llm: LLM, connector: AnyConnector, *, full: bool) -> Diva:
@@ -60,7 +63,7 @@ class Diva:
         """
         adapter = cls.__new__(cls)
         adapter._encoder, adapter._llm, adapter._connector, adapter._full = encoder, llm, connector, full
-        adapter._encode = Whisper.encode
+        adapter._encode, adapter._seconds = Whisper.encode, Runtime().batch_seconds
         return adapter
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
@@ -68,14 +71,20 @@ class Diva:
 
     @torch.inference_mode()
     def _ask(self, requests: list[Request]) -> list[Response]:
-        clock = Clock()
+        clock, hits = Clock(), ENCODED.hits
         waves = [r.audio.samples for r in requests if r.audio is not None]
-        states, mask = self._encode(self._encoder, waves, self._full)
-        virtual, counts = self._connector(states, mask)
-        inputs, tokens = contents(self._connector, virtual, counts, self._llm.embeddings)  # per request (K, E)
-        clock.lap("encode")
+        seconds = [WINDOW_SECONDS if self._full else max(len(wave) / RATE, 1.0) for wave in waves]
+        inputs: list[Tensor] = []  # per request (K, E)
+        tokens: list[list[int]] = []
+        for part in even(seconds, self._seconds):
+            states, mask = self._encode(self._encoder, waves[part], self._full)
+            virtual, counts = self._connector(states, mask)
+            some, read = contents(self._connector, virtual, counts, self._llm.embeddings)
+            inputs += some
+            tokens += read or []
+        clock.lap("reuse" if ENCODED.hits > hits else "encode")
         answers = answer(self._llm, requests, inputs, clock, kind="virtual")
-        if tokens is None:
+        if not tokens:
             return answers
         return [replace(a, heard=self._llm.text(ids)) for a, ids in zip(answers, tokens, strict=True)]
 

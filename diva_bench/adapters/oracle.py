@@ -14,8 +14,9 @@ from diva_bench.types import Request, Response
 
 class Oracle:
     accepts = frozenset({"text", "choices"})
-    version = "1"
+    version = "2"
     chat = "llm"
+    splits_audio = True
     settings: Mapping[str, Any] = {}
     roles = ("llm",)
 

@@ -90,8 +90,14 @@ def run(
     batch_budget: Annotated[
         float | None,
         typer.Option(
-            min=0.1, help="Largest batch: number of clips times the longest clip, in seconds (default: the model's)."
+            min=0.1,
+            help="Audio that the encoder reads at once: number of clips times the longest clip, in seconds "
+            "(default: the model's).",
         ),
+    ] = None,
+    batch_rows: Annotated[
+        int | None,
+        typer.Option(min=1, help="Samples that are answered together; fewer need less memory (default: the model's)."),
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -145,6 +151,7 @@ def run(
         limit=limit,
         seed=seed,
         batch_seconds=batch_budget,
+        batch_rows=batch_rows,
         device=device,
         dtype=dtype,
         audio=tuple(audio or ()),

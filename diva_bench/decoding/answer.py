@@ -10,6 +10,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from diva_bench.decoding.labels import score_labels
 from diva_bench.decoding.llm import LLM, Clock
 from diva_bench.types import Request, Response
 
@@ -65,7 +66,7 @@ def _ask(llm: LLM, group: Sequence[Framed], clock: Clock, kind: str) -> list[Res
     choices, max_new, temperature = _settings(group[0].request)
     start = llm.prefill([one.whole for one in group], _shared([one.before for one in group]))
     clock.lap("prefill")
-    scores = llm.score_labels(start, choices) if choices else None
+    scores = score_labels(llm, start, choices) if choices else None
     clock.lap("labels")
     ids = llm.generate(start, max_new, temperature, [_seed(one.request) for one in group])
     clock.lap("decode")

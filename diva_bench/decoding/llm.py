@@ -1,12 +1,10 @@
-"""A frozen causal LLM that is asked with embeddings: chat framing, greedy decoding, label scoring.
+"""A frozen causal LLM that is asked with embeddings: chat framing, reading of prompts, greedy decoding.
 
-B batch, P prompt positions (of the longest prompt of the batch; shorter ones have unseen padding), L labels,
-K positions of the longest label, E width, V vocabulary.
+B batch, P prompt positions (of the longest prompt of the batch; shorter ones have unseen padding), E width, V vocabulary.
 """
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +15,10 @@ import torch
 from torch import Tensor
 
 from diva_bench.decoding import chat
+from diva_bench.decoding.parts import even
 from diva_bench.errors import AssetError, one_line
-from diva_bench.types import LabelScore
 
+_PREFILL = 4096  # padded positions that are read in one pass
 _WORDS = "What did she say to them?"
 _LOOKED_AT = 3  # tokens of it: each costs two passes, seconds where a CPU emulates bfloat16
 _ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 8e-3, torch.bfloat16: 6e-2}
@@ -37,6 +36,11 @@ class Prefilled:
     """(B, P), 1 where a prompt has a token."""
     logits: Tensor
     """(B, V) float32, of the first answer token."""
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether the cache has all positions of every layer, none forgotten behind a sliding window."""
+        return _keeps_all(self.cache)
 
 
 class LLM:
@@ -120,11 +124,23 @@ class LLM:
 
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[Tensor], shared: int = 0) -> Prefilled:
-        """Read prompts of embeddings (n_b, E), n_b > shared.
+        """Read prompts of embeddings (n_b, E), n_b > shared. Rows come in the order of `prompts`.
 
-        The first `shared` positions are the same in all prompts: they are read once, not once per row. The rest is
-        padded on its left, so that every row ends where its answer begins.
+        They are read in parts of similar length, so that a short prompt is not padded to the longest of the batch, and
+        memory is bounded whatever the number of rows. The first `shared` positions are the same in all prompts: each
+        part reads them once, not once per row.
         """
+        order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
+        parts = even([len(prompts[row]) - shared for row in order], _PREFILL)
+        if len(parts) == 1:
+            return self._read(prompts, shared)
+        read = [self._read([prompts[row] for row in order[part]], shared) for part in parts]
+        if not all(part.keeps_all for part in read):
+            return self._read(prompts, shared)
+        return _joined(read, [order[part] for part in parts])
+
+    def _read(self, prompts: Sequence[Tensor], shared: int) -> Prefilled:
+        """`prefill` in one pass. Prompts are padded on their left, so that every row ends where its answer begins."""
         rows = len(prompts)
         shared = shared if rows > 1 else 0  # nothing to save
         cache: Any = None
@@ -155,7 +171,15 @@ class LLM:
         """
         out = self.model.base_model(use_cache=True, **inputs)
         states = out.last_hidden_state if every else out.last_hidden_state[:, -1].contiguous()
-        return self.model.get_output_embeddings()(states).float(), out.past_key_values
+        return self.logits(states), out.past_key_values
+
+    def states(self, **inputs: Any) -> Tensor:
+        """(B, N, E): the last hidden states of a pass; its `past_key_values` grow by N positions."""
+        return self.model.base_model(use_cache=True, **inputs).last_hidden_state  # type: ignore[no-any-return]
+
+    def logits(self, states: Tensor) -> Tensor:
+        """(..., E) last hidden states -> (..., V) float32."""
+        return self.model.get_output_embeddings()(states).float()  # type: ignore[no-any-return]
 
     # ---- answering
 
@@ -198,47 +222,6 @@ class LLM:
         shares = torch.softmax(logits / temperature, -1).cpu()
         return [int(torch.multinomial(s, 1, generator=g)) for s, g in zip(shares, generators, strict=True)]
 
-    # ---- labels
-
-    @torch.inference_mode()
-    def score_labels(self, start: Prefilled, labels: Sequence[str]) -> list[dict[str, LabelScore]]:
-        """Log-likelihood of every label string as the beginning of the answer, per row. Leaves `start` as it was.
-
-        The prompt is not read again: its cache is repeated for every label of several tokens, and the labels' tokens
-        follow in one pass.
-        """
-        ids = [self.tokens(label) for label in labels]
-        first = torch.log_softmax(start.logits, -1)[:, [i[0] for i in ids]]  # (B, L)
-        total = first.clone()
-        several = [k for k, i in enumerate(ids) if len(i) > 1]
-        if several:
-            total[:, several] += self._rest(start, [ids[k] for k in several])
-        sums, firsts = total.tolist(), first.tolist()
-        return [
-            {label: LabelScore(sums[b][k], len(ids[k]), firsts[b][k]) for k, label in enumerate(labels)}
-            for b in range(len(sums))
-        ]
-
-    def _rest(self, start: Prefilled, ids: Sequence[Sequence[int]]) -> Tensor:
-        """(B, L): log-likelihood of each label's tokens from the second on."""
-        rows, count, width = len(start.mask), len(ids), max(len(i) for i in ids) - 1
-        inputs = torch.tensor([[*i[:-1], *[0] * (width + 1 - len(i))] for i in ids], device=self.device)  # (L, K-1)
-        targets = torch.tensor([[*i[1:], *[0] * (width + 1 - len(i))] for i in ids], device=self.device)
-        real = torch.tensor([[k < len(i) - 1 for k in range(width)] for i in ids], device=self.device)
-        cache = copy.deepcopy(start.cache)
-        cache.batch_repeat_interleave(count)
-        mask = start.mask.repeat_interleave(count, 0)  # (B*L, P)
-        logits, _ = self._forward(
-            every=True,
-            input_ids=inputs.repeat(rows, 1),
-            attention_mask=torch.cat([mask, mask.new_ones(rows * count, width)], 1),  # fillers come last: never seen
-            position_ids=mask.sum(1, keepdim=True) + torch.arange(width, device=self.device),
-            past_key_values=cache,
-        )
-        steps = torch.log_softmax(logits, -1)  # (B*L, K-1, V)
-        got = steps.gather(-1, targets.repeat(rows, 1)[..., None])[..., 0] * real.repeat(rows, 1)
-        return got.sum(1).view(rows, count)
-
 
 class Clock:
     """Wall seconds by stage."""
@@ -251,3 +234,36 @@ class Clock:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
+
+
+def _keeps_all(cache: Any) -> bool:
+    from transformers.cache_utils import DynamicLayer
+
+    return all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
+def _joined(parts: Sequence[Prefilled], rows: Sequence[Sequence[int]]) -> Prefilled:
+    """Parts of a batch as one; rows[k] are the places of the rows of parts[k]. Shorter parts are padded on their left.
+    The cache of the first part becomes that of all; of the others nothing is left."""
+    count, longest = sum(len(part) for part in rows), max(part.mask.shape[1] for part in parts)
+    places = [torch.tensor(part, device=parts[0].mask.device) for part in rows]
+
+    def joined(tensors: Sequence[Tensor]) -> Tensor:
+        """(b, ..., p, d) each -> (B, ..., P, d), with zeros ahead."""
+        whole = tensors[0].new_zeros(count, *tensors[0].shape[1:-2], longest, tensors[0].shape[-1])
+        for place, tensor in zip(places, tensors, strict=True):
+            whole[place, ..., longest - tensor.shape[-2] :, :] = tensor
+        return whole
+
+    cache = parts[0].cache
+    for index, layer in enumerate(cache.layers):
+        every = [part.cache.layers[index] for part in parts]
+        keys, values = joined([one.keys for one in every]), joined([one.values for one in every])
+        for one in every:
+            one.keys = one.values = None  # freed layer by layer: all of both would be twice the memory
+        layer.keys, layer.values = keys, values
+    mask = joined([part.mask[..., None] for part in parts])[..., 0]
+    logits = parts[0].logits.new_empty(count, parts[0].logits.shape[1])
+    for place, part in zip(places, parts, strict=True):
+        logits[place] = part.logits
+    return Prefilled(cache, mask, logits)

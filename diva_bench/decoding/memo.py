@@ -1,79 +1,140 @@
-"""Encoder states kept from one model to the next: variants that share an encoder hear every batch once.
+"""What an encoder or a recogniser made of a batch of clips, kept for whoever hears the same batch again: the target
+languages of a translation task, prompt variants, variants of a model that share an encoder.
 
-A hit is bit for bit what encoding anew would give: the key is all that the states depend on, the whole encoder and the
-whole batch, since outside float32 a row depends on its neighbours. It pays where the same batches come again, as with
-the variants of an ablation and the target languages of a translation task; the time of stage "encode" is then none.
+What is read back is bit for bit what computing it again would give: the key is all that it depends on, the whole model and
+the whole batch, since outside float32 a row depends on its neighbours.
 
 B batch, T encoder positions, D width.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections import OrderedDict
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from diva_bench.decoding.whisper import Wave, Whisper
 
-LIMIT = 1 << 30  # bytes: nine mini tasks take a fifth of it
+LIMIT = 32 << 30  # bytes of states on disk: 15,531 clips of CoVoST 2 at the size of Whisper large are 11 GB
 
 Key = tuple[str, str, str, str]
-"""Encoder, dtype, device, batch."""
+"""Model, dtype, device, batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a tensor stands in the file."""
+
+    at: int
+    bytes: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype
 
 
 class Memo:
-    """Encoder states in main memory, at most `limit` bytes of them; those not asked for longest go first."""
+    """Encoder states in a file without a name, which is gone with the process however that ends, and transcripts in memory.
 
-    def __init__(self, limit: int = LIMIT) -> None:
-        self.limit, self.bytes, self.hits = limit, 0, 0
-        self._kept: OrderedDict[Key, tuple[Tensor, Tensor]] = OrderedDict()
-        self._known: WeakKeyDictionary[Whisper, str] = WeakKeyDictionary()
+    It keeps nothing outside `keeping`. States beyond the limit, or beyond half of the free disk, are not kept: the first
+    ones stay, since the same batches come again in the same order.
+    """
+
+    def __init__(self) -> None:
+        self.limit, self.bytes, self.hits = 0, 0, 0
+        self._file: Any = None
+        self._states: dict[Key, list[_Place]] = {}
+        self._transcripts: dict[Key, list[str]] = {}
+        self._identities: WeakKeyDictionary[Whisper, str] = WeakKeyDictionary()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._states)
+
+    @contextlib.contextmanager
+    def keeping(self, folder: Path, limit: int = LIMIT) -> Iterator[Memo]:
+        """Keep what is computed inside, at most `limit` bytes of states, in a file in `folder`; nested, the outer one
+        counts."""
+        if self.limit:
+            yield self
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder, prefix="states-") as self._file:
+            self.limit, self.bytes = min(limit, shutil.disk_usage(folder).free // 2), 0
+            try:
+                yield self
+            finally:
+                self.limit, self.bytes = 0, 0
+                self._states.clear()
+                self._transcripts.clear()
 
     def encode(self, encoder: Whisper, waves: Sequence[Wave], full: bool = False) -> tuple[Tensor, Tensor]:
-        """What `encoder.encode(waves, full)` gives: states (B, T, D) and mask (B, T). Not to be written into."""
+        """What `encoder.encode(waves, full)` gives: states (B, T, D) and mask (B, T)."""
         if not self.limit:
             return encoder.encode(waves, full)
-        key = (self._identity(encoder), str(encoder.dtype), str(encoder.device), _digest(waves) + "30s" * full)
-        if key in self._kept:
+        key = self._key(encoder, waves, "30s" if full else "")
+        if key in self._states:
             self.hits += 1
-            self._kept.move_to_end(key)
-            states, mask = self._kept[key]
-            return states.to(encoder.device), mask.to(encoder.device)
+            states, mask = (self._read(place).to(encoder.device) for place in self._states[key])
+            return states, mask
         made = encoder.encode(waves, full)
-        self._keep(key, (made[0].cpu(), made[1].cpu()))  # not on the device: there every byte is the LLM's
+        size = sum(tensor.nbytes for tensor in made)
+        if self.bytes + size <= self.limit:
+            with contextlib.suppress(OSError):  # a full disk: what is not kept is computed again
+                self._states[key] = [self._write(tensor) for tensor in made]
         return made
 
-    def _keep(self, key: Key, value: tuple[Tensor, Tensor]) -> None:
-        if _bytes(value) > self.limit:
-            return  # it would drive out all others and not fit itself
-        self._kept[key] = value
-        self.bytes += _bytes(value)
-        while self.bytes > self.limit:
-            self.bytes -= _bytes(self._kept.popitem(last=False)[1])
+    def transcribe(self, recogniser: Whisper, waves: Sequence[Wave]) -> list[str]:
+        """What `recogniser.transcribe(waves)` gives."""
+        if not self.limit:
+            return recogniser.transcribe(waves)
+        key = self._key(recogniser, waves, "text")
+        if key in self._transcripts:
+            self.hits += 1
+        else:
+            self._transcripts[key] = recogniser.transcribe(waves)
+        return list(self._transcripts[key])
 
-    def _identity(self, encoder: Whisper) -> str:
-        """Hash of the whole encoder, made once per load. `checkpoint.fingerprint` looks at the first convolution only,
+    def _write(self, tensor: Tensor) -> _Place:
+        array = tensor.cpu().contiguous().view(torch.uint8).numpy()
+        place = _Place(self.bytes, array.nbytes, tuple(tensor.shape), tensor.dtype)
+        self._file.seek(place.at)
+        self._file.write(array.data)
+        self.bytes += array.nbytes
+        return place
+
+    def _read(self, place: _Place) -> Tensor:
+        array = np.empty(place.bytes, np.uint8)
+        self._file.seek(place.at)
+        self._file.readinto(array.data)
+        return torch.from_numpy(array).view(place.dtype).view(place.shape)
+
+    def _key(self, model: Whisper, waves: Sequence[Wave], purpose: str) -> Key:
+        return self._identity(model), str(model.dtype), str(model.device), _digest(waves) + purpose
+
+    def _identity(self, model: Whisper) -> str:
+        """Hash of the whole model, made once per load. `checkpoint.fingerprint` looks at the first convolution only,
         which an encoder that was trained further may share with the one it came from."""
-        if encoder not in self._known:
-            state = hashlib.sha256(json.dumps(encoder.config, sort_keys=True).encode())
-            for name, tensor in sorted(encoder.encoder.state_dict().items()):
-                state.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-                state.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
-            self._known[encoder] = state.hexdigest()
-        return self._known[encoder]
+        if model not in self._identities:
+            state = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode())
+            for part in (model.encoder, model.decoder):
+                for name, tensor in sorted(part.state_dict().items()):
+                    state.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+                    state.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+            self._identities[model] = state.hexdigest()
+        return self._identities[model]
 
 
-ENCODED = Memo(limit=0)
-"""One for the process, so that it outlives the adapter of one model. It keeps nothing until somebody sets its limit, as
-`ablate` does: a plain run measures speed, and its encoding is part of that."""
+ENCODED = Memo()
+"""One for the process, so that it outlives the adapter of one model."""
 
 
 def _digest(waves: Sequence[Wave]) -> str:
@@ -83,7 +144,3 @@ def _digest(waves: Sequence[Wave]) -> str:
         state.update(len(wave).to_bytes(8, "little"))
         state.update(wave.tobytes())
     return state.hexdigest()
-
-
-def _bytes(value: tuple[Tensor, Tensor]) -> int:
-    return sum(tensor.nbytes for tensor in value)

@@ -31,6 +31,8 @@ FULL = int(WINDOW_SECONDS * RATE)
 _N_FFT = 400
 _SHORTEST = 1600  # samples (0.1 s): shorter clips are padded with silence, the transform needs something to look at
 _MULTILINGUAL = 51865  # vocabulary entries: English-only models have fewer (whisper/model.py, is_multilingual)
+_ENCODE_ROWS = 8  # windows of 30 s that are encoded at once
+_CROSS_BYTES = 2 << 30
 _MAX_NEW = 224  # tokens: half of the decoder's 448 positions, Whisper's own limit
 
 Wave = NDArray[np.float32]
@@ -241,8 +243,24 @@ class Whisper:
             return []
         if max(len(w) for w in waves) > FULL:
             raise ValueError(f"a clip is over Whisper's {WINDOW_SECONDS:.0f} s")
-        states = self.encoder(torch.stack([self.mel(w, FULL) for w in waves]).to(self.dtype), None)
-        return [self._tokenizer.decode(ids).strip() for ids in self.decode(states)]
+        rows = self._decode_rows()
+        ids = [one for at in range(0, len(waves), rows) for one in self._transcribe(waves[at : at + rows])]
+        return [self._tokenizer.decode(one).strip() for one in ids]
+
+    def _transcribe(self, waves: Sequence[Wave]) -> list[list[int]]:
+        """Token ids of clips that are decoded side by side; encoded a few at a time, because the encoder is the memory peak
+        and more are not faster on a CPU."""
+        states = [
+            self.encoder(torch.stack([self.mel(w, FULL) for w in waves[at : at + _ENCODE_ROWS]]).to(self.dtype), None)
+            for at in range(0, len(waves), _ENCODE_ROWS)
+        ]
+        return self.decode(torch.cat(states))
+
+    def _decode_rows(self) -> int:
+        """How many clips of 30 s are decoded together: what their keys and values to the encoder's states take is bounded."""
+        size = self.config
+        positions = 2 * (FULL // PER_POSITION) * int(size["d_model"]) * int(size["decoder_layers"])
+        return max(1, _CROSS_BYTES // (positions * self.dtype.itemsize))
 
     @torch.inference_mode()
     def decode(self, states: Tensor, mask: Tensor | None = None) -> list[list[int]]:

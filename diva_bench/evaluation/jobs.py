@@ -45,7 +45,8 @@ class Settings:
     """How models are asked and where their runs are kept. `None` leaves a setting to the model or the task.
 
     `edition` of the data, `model_edition` of the models. `limit`: number of samples. `batch_seconds`: padded audio seconds
-    of a batch. `audio`: conditions as `perturbations.parse` reads them. `prompts`: number of wordings.
+    that an encoder reads at once. `batch_rows`: samples that are answered together. `audio`: conditions as
+    `perturbations.parse` reads them. `prompts`: number of prompt variants.
     """
 
     edition: str = "auto"
@@ -54,6 +55,7 @@ class Settings:
     limit: int | None = None
     seed: int = 0
     batch_seconds: float | None = None
+    batch_rows: int | None = None
     device: str | None = None
     dtype: str | None = None
     audio: tuple[str, ...] = ()
@@ -103,6 +105,7 @@ _KINDS: Mapping[str, tuple[Any, float | None, str]] = {
     "seed": (int, 0, "a whole number, from 0 to 4294967295"),
     "prompts": (int, 1, "a number of prompt variants, from 1"),
     "batch_seconds": ((int, float), 0.1, "seconds, from 0.1"),
+    "batch_rows": (int, 1, "a number of samples, from 1"),
     "max_new_tokens": (int, 1, "a number of tokens, from 1"),
     "prompt": (str, None, "text"),
     "system": (str, None, 'text; "" for no system message'),
@@ -297,6 +300,8 @@ def with_settings(model: ModelSpec, settings: Settings) -> ModelSpec:
         changes["dtype"] = settings.dtype
     if settings.batch_seconds is not None:
         changes["batch_seconds"] = settings.batch_seconds
+    if settings.batch_rows is not None:
+        changes["batch_rows"] = settings.batch_rows
     return model.model_copy(update={"runtime": Runtime(**{**model.runtime.model_dump(), **changes})})
 
 
@@ -343,10 +348,18 @@ def run_jobs(
     """Ask what has no answer yet, score. None where another process has the last word. `jobs`: as `ready` gives them."""
     shard = shard or Shard()
     finished: list[Run] = []
-    with keeping(lambda: kept(jobs, output)):
+    with keeping(lambda: kept(jobs, output)), contextlib.ExitStack() as stack:
+
+        def load(model: ModelSpec) -> Adapter:
+            if _hears_twice(jobs):
+                from diva_bench.decoding.memo import ENCODED  # torch
+
+                stack.enter_context(ENCODED.keeping(assets.cache_folder() / "encoded"))
+            return catalog.load(model, progress)
+
         for model in dict.fromkeys(job.model.name for job in jobs):
             mine = [job for job in jobs if job.model.name == model]
-            finished += _ask_all(catalog, mine, output, progress, shard)
+            finished += _ask_all(load, mine, output, progress, shard)
     if shard.count > 1:
         _meet()
         if shard.index > 0:
@@ -355,7 +368,21 @@ def run_jobs(
     return finished
 
 
-def _ask_all(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Progress, shard: Shard) -> list[Run]:
+def _hears_twice(jobs: Sequence[Job]) -> bool:
+    """Whether an encoder gets the same clips more than once: for several target languages, prompt variants, or models that
+    share it."""
+    clips = [
+        (asset.name, job.control, tuple((sample.id, sample.seconds) for sample in job.samples))
+        for job in jobs
+        for role, asset in job.model.weights.items()
+        if role in ("encoder", "asr")
+    ]
+    return len(set(clips)) < len(clips)
+
+
+def _ask_all(
+    load: Callable[[ModelSpec], Adapter], jobs: Sequence[Job], output: Path, progress: Progress, shard: Shard
+) -> list[Run]:
     """All jobs of one model: it is loaded once, and only if there is something left to ask. Each is scored when it is
     asked, unless other processes still ask their share of it."""
     model = jobs[0].model
@@ -365,7 +392,7 @@ def _ask_all(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Prog
         for job in jobs:
             with job.folder(output, shard) as folder:
                 if _unfinished(job, folder):
-                    loaded = job.adapter or loaded or catalog.load(model, progress)
+                    loaded = job.adapter or loaded or load(model)
                     runner.ask(job, loaded, folder, progress, shard)
                 else:
                     progress.note(f"{job.title}: all {len(job.samples)} answered before in {folder.path}")

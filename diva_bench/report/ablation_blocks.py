@@ -47,9 +47,6 @@ def blocks_of(
         metric_names = {m.name for m in METRICS if m.scorer in scorers} | {n for job in jobs for n in _names(job)}
         raise unknown("metric", metric, metric_names, f"any of {', '.join(group[0].task.name for group in groups)}")
     if ask:
-        from diva_bench.decoding.memo import ENCODED, LIMIT  # torch
-
-        ENCODED.limit = LIMIT
         jobs = ready(catalog, jobs, output, progress)
         if run_jobs(catalog, jobs, output, progress, shard) is None:
             return None

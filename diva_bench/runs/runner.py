@@ -289,9 +289,10 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
     resumed run equals an unbroken one. Raises StoreError where the folder cannot be written; what was written is kept.
     """
     shard = shard or Shard()
-    budget = job.model.runtime.batch_seconds
-    _note_budget(folder, budget)
-    cut = plan.shard(plan.batches(job.samples, budget), shard.index, shard.count)
+    runtime = job.model.runtime
+    rows_of_batch = runtime.batch_rows if getattr(adapter, "splits_audio", False) else None
+    _note_budget(folder, runtime.batch_seconds, rows_of_batch)
+    cut = plan.shard(plan.batches(job.samples, runtime.batch_seconds, rows_of_batch), shard.index, shard.count)
     finished = {ident for ident, status in folder.statuses().items() if status in _FINISHED}
     todo = plan.remaining(cut, finished)
     total = sum(len(b) for b in cut)
@@ -331,10 +332,11 @@ def _public(response: Response) -> Response:
     return replace(response, detail=provenance.without_folders(response.detail)) if response.detail else response
 
 
-def _note_budget(folder: RunFolder, budget: float) -> None:
-    """Record the batch budget, so that a run resumed with another one is seen to be so."""
-    if budget not in {e["seconds"] for e in folder.events() if e["event"] == "budget"}:
-        folder.event({"event": "budget", "seconds": budget})
+def _note_budget(folder: RunFolder, seconds: float, rows_of_batch: int | None) -> None:
+    """Record the batch budgets, so that a run resumed with other ones is seen to be so."""
+    budget = {"event": "budget", "seconds": seconds, **({"rows": rows_of_batch} if rows_of_batch else {})}
+    if not any({k: e.get(k) for k in ("event", "seconds", "rows") if k in e} == budget for e in folder.events()):
+        folder.event(budget)
 
 
 def _timing(responses: Sequence[Response], audio_seconds: float, wall: float) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class Timing(TypedDict):
 class _Budget(TypedDict):
     event: Literal["budget"]
     seconds: _Seconds
+    rows: NotRequired[_Count]
 
 
 @with_config(_STRICT)

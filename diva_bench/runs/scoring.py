@@ -189,9 +189,8 @@ def _unjudged(job: Job, rows: Mapping[str, Sequence[Row]], summary: dict[str, An
 
 def _identity(job: Job, folder: RunFolder) -> dict[str, Any]:
     events = folder.events()
-    changed = (
-        any(e["event"] == "split" for e in events) or len({e["seconds"] for e in events if e["event"] == "budget"}) > 1
-    )
+    budgets = {(e["seconds"], e.get("rows")) for e in events if e["event"] == "budget"}
+    changed = len(budgets) > 1 or any(e["event"] == "split" for e in events)
     return {
         "task": job.task.name,
         "task_id": folder.place.parent.name,

@@ -98,7 +98,10 @@ class Runtime(Spec):
     dtype: Dtype = "bfloat16"
     """Part of the identity: outside float32, answers depend on the batch."""
     batch_seconds: Number = Field(default=60.0, gt=0, allow_inf_nan=False)
-    """Batch budget: padded audio seconds of one batch."""
+    """Padded audio seconds that an encoder reads at once."""
+    batch_rows: Whole = Field(default=64, ge=1)
+    """Samples that are asked together, by an adapter that cuts their audio into parts of `batch_seconds` itself: their
+    answers are decoded side by side, and a step costs about as much for 64 rows as for one where weights are what is read."""
 
 
 class Training(Spec):
