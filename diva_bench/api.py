@@ -147,7 +147,7 @@ def run(
         seed: Seed of sampling, of `limit`, and of the random baseline.
         batch_seconds: Seconds of audio, with padding, that the encoder reads at once; None: the model's own.
         batch_rows: Samples that are answered together; None: the model's own.
-        allow_partial: Run although rows of the data are missing; such a run is in no table.
+        allow_partial: Run although rows of the data are missing; such a run is left out of all tables.
         paths: Folders of task and model YAML files.
 
     Returns:

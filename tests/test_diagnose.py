@@ -186,7 +186,7 @@ def test_few_answers_make_a_perhaps_of_a_fits() -> None:
     texts = ["The sentence is in English now." if i % 2 else r["de"] for i, r in enumerate(SENTENCES)][:6]
     (found,) = d.diagnose([patient(GERMAN, sentences()[:6], texts)])
     assert verdicts(found)["wrong language"] == "perhaps"
-    assert found.reading[0].startswith("nothing for certain; perhaps: wrong language")
+    assert found.reading[0].startswith("no sign is certain; possible signs: wrong language")
 
 
 def test_a_sign_counts_what_it_says() -> None:

@@ -126,7 +126,7 @@ def test_of_labels_only_who_is_at_chance_shows_no_sign_of_hearing(right: int, ve
 def test_of_few_labels_nothing_is_certain() -> None:
     found = labelled(14, 24)
     assert verdicts(found)[d.DEAF] == "perhaps"
-    assert found.reading[0] == f"nothing for certain; perhaps: {d.DEAF}"
+    assert found.reading[0] == f"no sign is certain; possible signs: {d.DEAF}"
 
 
 @pytest.mark.parametrize(

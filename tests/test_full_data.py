@@ -225,7 +225,7 @@ def test_wrong_counts_stop_a_run_and_with_allow_partial_mark_it_and_keep_it_out_
     assert "3 rows, but task some says there are 1,002. Get all of it, or give --allow-partial" in refused.stderr
     done = inside(tmp_path, *asked, "--edition", "full", "--allow-partial")
     assert done.returncode == 1, done.stderr
-    assert "some: PARTIAL, in no table: 3 rows, but task some says there are 1,002" in done.stderr
+    assert "some: PARTIAL, left out of all tables: 3 rows, but task some says there are 1,002" in done.stderr
     folder = next(tmp_path.glob("results/some-partial-*/majority-*"))
     summary, task = read_json(folder / "summary.json"), read_json(folder.parent / "task.json")
     assert summary["partial"] == task["partial"] == "3 rows, but task some says there are 1,002"

@@ -70,7 +70,7 @@ def test_a_trio_of_trials_alone_says_that_these_are_not_looked_at(results: Path,
         file.write_text(json.dumps(json.loads(file.read_text()) | {"limit": 3}))
     with pytest.raises(
         UserError,
-        match=rf"runs of nobody; {len(found)} runs with --limit, --audio, another prompt or other settings are not used",
+        match=rf"runs of no model; {len(found)} runs with --limit, --audio, another prompt or other settings are not used",
     ):
         gap_attribution_command(tmp_path / "trials", "good", "middle", ["bad"], [], "md", [results])
 

@@ -209,7 +209,7 @@ BINARY, LATIN = b"PK\x05\x06" + bytes(20), "id,text\na,caf\xe9\n".encode("latin-
         ('{"id": "a", "text": "x", "answer": "y"}\n', "jsonl", "text and answer may both be the answer"),
         ("id,text\na,one,more\n", "csv", "answers:2: 3 fields, but the header has 2"),
         ('id,text\na,"one\n', "csv", "answers:2: is not a valid table .*never closed"),
-        ("id,text,text\na,b,c\n", "csv", "column 'text' stands twice"),
+        ("id,text,text\na,b,c\n", "csv", "column 'text' occurs twice"),
         ("id,text\n", "csv", "has no rows"),
         ('a[SEP_DIAL]"""one"""[SEP_DIAL]0.5\nb[SEP_DIAL]"""tw', "diva-eval", "answers:2: not a whole row"),
         ('a[SEP_DIAL]"""tw\nb[SEP_DIAL]"""one"""[SEP_DIAL]1\n', "diva-eval", "answers:1: not a whole row"),

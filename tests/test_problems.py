@@ -272,3 +272,39 @@ def test_a_slip_in_a_task_file_is_told_with_its_line_and_what_is_allowed(
 def test_json_that_an_answer_is_to_have_is_no_slip(tmp_path: Path, prompt: str) -> None:
     (tmp_path / "toy.yaml").write_text(YAML.replace("Say it.", f"'{prompt}'"))
     assert read_yaml(tmp_path / "toy.yaml", TaskFile).prompt == prompt
+
+
+def regular_expressions(schema: Any) -> Iterator[str]:
+    """Every `pattern` of a JSON schema."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("pattern"), str):
+            yield schema["pattern"]
+        for value in schema.values():
+            yield from regular_expressions(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from regular_expressions(value)
+
+
+def test_every_regular_expression_of_a_field_has_its_rule_as_text() -> None:
+    used = {p for file in (TaskFile, ModelFile, AssetSpec) for p in regular_expressions(file.model_json_schema())}
+    assert used == set(problems.PATTERNS)
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        (
+            "-toy",
+            "name: must begin with a letter or digit, and have only letters, digits, '.', '_' and '-' (found '-toy')",
+        ),
+        ("to y", "must begin with a letter or digit"),
+    ],
+)
+def test_a_name_with_other_characters_is_answered_with_the_rule(tmp_path: Path, name: str, rule: str) -> None:
+    file = tmp_path / "toy.yaml"
+    file.write_text(f"name: '{name}'\n", encoding="utf-8")
+    with pytest.raises(SpecError) as info:
+        read_yaml(file, TaskFile)
+    assert rule in str(info.value)
+    assert "[A-Za-z" not in str(info.value)

@@ -211,7 +211,7 @@ def _no_column(table):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (_double_id, "toy.jsonl:4: id 'q001' stands in line 2 already"),
+        (_double_id, "toy.jsonl:4: id 'q001' is already used in line 2"),
         (_no_reference, "toy.jsonl:4: the reference (answers) is empty"),
         (_no_column, "toy.jsonl:4: column 'cluster' is missing"),
         (lambda table: table.pop(), "9 rows, but task toy says there are 10"),

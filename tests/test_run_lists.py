@@ -50,7 +50,7 @@ def spoil(place: Path) -> Path:
 def test_a_leaderboard_in_python_has_the_table_of_runs_that_cannot_be_read(place: Path) -> None:
     file = spoil(place)
     tables = db.leaderboard("results")
-    assert tables[-1].title == "runs that cannot be read, in no table"
+    assert tables[-1].title == "runs that cannot be read and are left out of all tables"
     assert [row[0].startswith(f"{file.relative_to(place)}: is not valid JSON") for row in tables[-1].rows] == [True]
     assert "50.0" in str(tables), "the others are ranked"
     runs = db.load_runs("results")
@@ -278,7 +278,7 @@ def test_all_runs_of_a_folder_are_scored_and_one_that_cannot_be_is_listed(place:
     record.write_text("{")
     got = call(place, "score", ".", "--path", "specs")
     assert got.returncode == 1
-    assert "runs that cannot be read, in no table" in got.stdout
+    assert "runs that cannot be read and are left out of all tables" in got.stdout
     assert "hears" in got.stdout
 
 

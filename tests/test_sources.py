@@ -175,7 +175,7 @@ def test_common_voice_is_read_as_shipped_with_literal_quotes_and_long_fields(tmp
         ("", r": is empty: it has no header"),
         ("path\tsentence\tclient_id\na.mp3\tx\n", r":2: 2 fields, but the header has 3"),
         ("path\tsentence\tclient_id\na\tx\tb\ty\n", r":2: 4 fields, but the header has 3\."),
-        ("path\tsentence\tclient_id\na\tx\tb\na\ty\tc\n", r":3: 'clips/a' stands in line 2 already\. .* drop one"),
+        ("path\tsentence\tclient_id\na\tx\tb\na\ty\tc\n", r":3: id 'clips/a' is already used in line 2\. .* drop one"),
     ],
 )
 def test_a_tsv_that_is_not_common_voice_is_refused_by_file_and_line(tmp_path, text, message):
@@ -223,7 +223,7 @@ def test_the_mini_tasks_are_manifests(file):
         ("[1]", r"expected a JSON object, found an array"),
         ("{}", r"found no keys; every row must have a clip .* Mend or drop the row\."),
         ('{"audio": "a.wav", "text": null}', r"found audio \(str\), text \(NoneType\); every row"),
-        ('{"audio": "a.wav", "text": "x", "id": "first"}', r"'first' stands in line 1 already\. Ids must be unique"),
+        ('{"audio": "a.wav", "text": "x", "id": "first"}', r"id 'first' is already used in line 1\. Ids must be unique"),
     ],
 )
 def test_a_line_that_is_no_example_is_refused_by_file_and_line(tmp_path, line, message):

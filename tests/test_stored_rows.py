@@ -311,7 +311,7 @@ SPOILT: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "a row that is gone": (edited(lambda r: r.pop()), "has 5 rows, and its first line says 6"),
     "a torn last line": (raw(lambda text: text[:-20]), "has 5 rows, and its first line says 6"),
-    "one id twice": (edited(lambda r: r[3].update(id="q001")), "rows.jsonl:4: id 'q001' stands in line 3 already"),
+    "one id twice": (edited(lambda r: r[3].update(id="q001")), "rows.jsonl:4: id 'q001' is already used in line 3"),
     "an unknown key": (edited(lambda r: r[2].update(weather="x")), "rows.jsonl:3: weather: is not a known key"),
     "no number": (raw(lambda text: text.replace('"seconds":0.25', '"seconds":NaN', 1)), "rows.jsonl:3: seconds: "),
     "no references": (edited(lambda r: r[2].update(references=[])), "rows.jsonl:3: references: is missing or empty"),

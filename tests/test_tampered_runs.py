@@ -123,7 +123,7 @@ def test_a_run_that_was_edited_is_listed_and_the_others_are_ranked(
     edit(run_of(place, "hears") / file, change)
     got = leaderboard(place)
     assert got.returncode == 1
-    assert "runs that cannot be read, in no table" in got.stdout
+    assert "runs that cannot be read and are left out of all tables" in got.stdout
     assert said in got.stdout
     assert ("1 echo 50.0" in got.stdout) is (file != "../task.json"), "its task.json is the other's, too"
 

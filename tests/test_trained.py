@@ -150,7 +150,7 @@ def test_between_plain_folders_it_has_no_model_and_that_is_said(tmp_path: Path, 
             "diva-kl",
             r"--name diva-kl: .* has a model of this name already\. Choose another, such as --name diva-kl-own\.",
         ),
-        ("../up", r"--name '../up': a name has up to 64 letters, digits, '.', '_' and '-'"),
+        ("../up", r"--name '../up': a name has at most 64 letters, digits, '.', '_' and '-'"),
         ("", r"--name '': a name has"),
     ],
 )

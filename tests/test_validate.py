@@ -49,7 +49,7 @@ WRONG = {
         lambda rows: rows[1].update(audio="audio/gone.wav", id="q009"),
         "1 of 4 samples cannot be used: q009: audio/gone.wav: cannot be read",
     ),
-    "an id twice": ({}, lambda rows: rows[1].update(id="q000"), "id 'q000' stands in line 1 already"),
+    "an id twice": ({}, lambda rows: rows[1].update(id="q000"), "id 'q000' is already used in line 1"),
     "a missing cluster": ({}, lambda rows: rows[1].pop("cluster"), "toy.jsonl:2: column 'cluster' is missing"),
     "a cluster column that is not there": (
         {"rows: 4": "rows: 4, columns: {cluster: dialogue}"},

@@ -1,1 +1,1 @@
-"""Parse, call, print: the only package that prints or exits."""
+"""The command line: parse, call, print. Only this package prints or exits."""

@@ -1,4 +1,4 @@
-"""`diva-bench ablate`: check the options, print one table of the differences."""
+"""`diva-bench ablate`: check the options, and print one table of differences."""
 
 from __future__ import annotations
 
@@ -28,7 +28,14 @@ def ablate_command(
     format: str,
     paths: Sequence[Path] = (),
 ) -> int:
-    """`models`: the base, then its variants. Exit code: 0 all compared; 1 something is missing, and the output names it."""
+    """Run or read the models and print their differences.
+
+    Args:
+        models: The base, then its variants.
+
+    Returns:
+        Exit code: 0 all were compared; 1 something is missing, and the output names it.
+    """
     shard, command = shard_of_process(os.environ), provenance.command_line(sys.argv)
     blocks = blocks_of(
         Catalog(paths), models, tasks, settings, Terminal(), metric=metric, ask=ask, shard=shard, command=command
@@ -42,8 +49,15 @@ def ablate_command(
 def ablate_runs_command(
     words: Sequence[str], tasks: Sequence[str], metrics: Sequence[str], results: Path, format: str, paths: list[Path]
 ) -> int:
-    """`words`: run folders, or names of models or runs in `results`; the first is the base. `metrics`: names, or
-    TASK=NAME. Exit code: 0 all compared; 1 something is missing, and the output names it."""
+    """Print the differences of stored runs.
+
+    Args:
+        words: Run folders, or names of models or runs in `results`; the first is the base.
+        metrics: Names, or TASK=NAME.
+
+    Returns:
+        Exit code: 0 all were compared; 1 something is missing, and the output names it.
+    """
     unreadable: list[str] = []
     parts = parts_of(Catalog(paths), words, tasks, metrics, results, Terminal(), unreadable)
     print_table(grid(parts), format)
@@ -53,8 +67,14 @@ def ablate_runs_command(
 def check_words(
     names: Sequence[str], runs: bool, asking: Mapping[str, object], tasks: Sequence[str], metrics: Sequence[str]
 ) -> None:
-    """UserError where the two forms of the command are mixed. `asking`: options that only make sense where models may be
-    asked, with their values."""
+    """Check that the two forms of the command are not mixed.
+
+    Args:
+        asking: Options for running models, with their values.
+
+    Raises:
+        UserError: They are mixed, or something is missing.
+    """
     if runs:
         if options := [option for option, value in asking.items() if value]:
             raise UserError(
@@ -77,7 +97,7 @@ def check_words(
 
 
 def models_of(base: str, against: Sequence[str]) -> list[str]:
-    """The base, then the variants; each word of `against` may be several names with commas between them."""
+    """The base, then the variants. Each element of `against` may be several names with commas between them."""
     others = list(dict.fromkeys(name.strip() for word in against for name in word.split(",") if name.strip()))
     if not others:
         raise UserError("--against names no model. Give at least one, such as --against diva-kl,diva-mlp.")

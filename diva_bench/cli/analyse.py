@@ -1,4 +1,4 @@
-"""Commands about runs that exist: compare, trio, diagnose, leaks, import. Parsing only, as in main.py."""
+"""Commands for stored runs: compare, trio, diagnose, leaks, import. This module only parses, as main.py does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from diva_bench.cli.options import AllTables, DataDir, Format, OnlyTasks, Paths, Report, Results, Tasks, names
 
 app = typer.Typer()
-"""Joined to the command line by main.py."""
+"""main.py adds these commands to the command line."""
 
 
 @app.command()
@@ -35,7 +35,8 @@ def compare(
     all_tables: AllTables = False,
     path: Paths = None,
 ) -> None:
-    """Compare runs of one task sample by sample: differences, intervals, tests, groups, where they differ most."""
+    """Compare runs of one task sample by sample: differences, intervals, tests, groups, and the samples with the largest
+    differences."""
     from diva_bench.cli.compare import compare_command
 
     raise typer.Exit(
@@ -221,7 +222,7 @@ def leaks(
     format: Format = "rich",
     path: Paths = None,
 ) -> None:
-    """Find samples of tasks in training data, by file, sound and words. Exit code 1 where there are any."""
+    """Find samples of tasks in training data, by file, sound and words. The exit code is 1 if there are any."""
     from diva_bench.cli.contamination import ContaminationOptions, contamination_command
 
     options = ContaminationOptions(

@@ -1,4 +1,4 @@
-"""`list` and `show`: what there is, and what it resolves to."""
+"""`list` and `show`: the available names, and the settings behind them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from diva_bench.tables import Column, Table
 
 
 def list_command(kind: str, paths: list[Path], output: Path = Path("results"), format: str = "rich") -> int:
-    """Exit code: 1 where runs are asked for and there are none, or some cannot be read."""
+    """Exit code: 1 if `list runs` finds no runs, or some cannot be read."""
     if kind == "runs":
         return _runs(output, format)
     catalog = Catalog(paths)
@@ -34,7 +34,7 @@ def list_command(kind: str, paths: list[Path], output: Path = Path("results"), f
 
 def _runs(output: Path, format: str) -> int:
     runs = stored_runs(output)
-    if runs or format in ("csv", "json"):  # for a program, a table without rows
+    if runs or format in ("csv", "json"):  # a program that reads the output gets a table without rows
         print_table(runs.table(), format)
     if not runs and not runs.unreadable:
         say(f"{output}: no runs. Give the folder that `diva-bench run --output` wrote to.", error=True)
@@ -50,7 +50,7 @@ def _tasks(catalog: Catalog) -> Table:
         rows.append(
             [
                 task.name,
-                _shown_subsets(task),
+                _subsets_text(task),
                 ", ".join(suite for suite in suites if suite != "all" and task.name in suites[suite]) or "-",
                 ", ".join(task.editions),
                 task.primary,
@@ -86,33 +86,33 @@ def _metrics(catalog: Catalog) -> Table:
 def show_command(name: str, edition: str, paths: list[Path]) -> None:
     """Print every task (with its subsets) and every model of that name."""
     catalog = Catalog(paths)
-    shown: list[TaskSpec | ModelSpec] = [
+    specs: list[TaskSpec | ModelSpec] = [
         *_resolve_tasks(catalog, name, edition),
         *_resolve_models(catalog, name, edition),
     ]
-    if not shown:
+    if not specs:
         tasks = [leaf for task in catalog.suites()["all"] for leaf in catalog.subsets(task)]
         models = [f.spec.name for f in catalog.models()]
         names = [*tasks, *catalog.suites(), *models]
         raise UnknownName(f"{unknown('task or model', name, names)}{catalog.hint(name)}")
-    for spec in shown:
+    for spec in specs:
         kind = "task" if isinstance(spec, TaskSpec) else "model"
         say(f"# {kind} {spec.name}, edition {spec.edition or 'any'}, identity {spec.hash[:12]}")
-        text = _told(spec.model_dump(mode="json"))
+        text = _without_empty(spec.model_dump(mode="json"))
         say(yaml.safe_dump(text, sort_keys=False, allow_unicode=True, width=100))
         if isinstance(spec, ModelSpec) and (record := catalog.training(spec)):
             say(f"# training of the connector, {spec.weights[CONNECTOR].name} (its training.json has all of it)")
             say("".join(f"{name}: {text_of_line}\n" for name, text_of_line in training_lines(record).items()))
 
 
-def _told(value: dict[str, Any]) -> dict[str, Any]:
-    """A spec without what it says nothing of."""
-    inner = {k: _told(v) if isinstance(v, dict) and k == "data" else v for k, v in value.items()}
+def _without_empty(value: dict[str, Any]) -> dict[str, Any]:
+    """A spec without its empty settings."""
+    inner = {k: _without_empty(v) if isinstance(v, dict) and k == "data" else v for k, v in value.items()}
     return {k: v for k, v in inner.items() if v not in (None, "", {}, [])}
 
 
 def training_lines(record: Mapping[str, Any]) -> dict[str, str]:
-    """What a training.json says, for people; what it does not say is left out."""
+    """The content of a training.json as text; missing entries are left out."""
     config, compute = record.get("config") or {}, record.get("compute") or {}
 
     def value(key: str, older: str = "") -> Any:
@@ -144,7 +144,7 @@ def _petaflop(operations: float) -> str:
 
 
 def _losses(record: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """Each loss with its weight; older records have words."""
+    """Each loss with its weight; older records have text."""
     if "distill" not in config:
         return str(record.get("losses", ""))
     kind = f"output distillation ({config.get('distillation', 'l2')})"
@@ -158,8 +158,8 @@ def _pick(editions: list[Edition], choice: str) -> Edition:
     return cast(Edition, choice)
 
 
-def _shown_subsets(task: TaskFile) -> str:
-    """Those that the name alone stands for, and how many there are besides."""
+def _subsets_text(task: TaskFile) -> str:
+    """The default subsets of a task, and the number of its other subsets."""
     if task.whole:
         return f"all, or {', '.join(task.subsets)}"
     more = len(task.subsets) - len(task.default) if task.default else 0

@@ -1,4 +1,4 @@
-"""`compare` and `trio`: what runs that exist say about each other."""
+"""`compare` and `trio`: tables that compare stored runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from diva_bench.runs.records import of_tasks
 from diva_bench.runs.run import Run, Runs
 from diva_bench.tables import Table
 
-_OTHERS = 34  # columns of a terminal that ids and numbers take in the table of samples
+_OTHERS = 34  # characters that ids and numbers take in the table of samples
 
 
 def compare_command(
@@ -43,7 +43,7 @@ def compare_command(
     output: Path | None = None,
     every: bool = False,
 ) -> int:
-    """Print everything there is to say about two or more runs of one task; `every`: as CSV too."""
+    """Print all comparisons of two or more runs of one task. `every`: all tables, as CSV too."""
     if len(runs) < 2:
         raise UserError(f"compare needs two runs or more, got {len(runs)}. Give folders such as results/<task>/<run>.")
     check_file(output)
@@ -66,8 +66,8 @@ def compare_command(
 
 
 def _readable(paths: Sequence[Path]) -> Runs:
-    """The runs whose files are what they must be; what is wrong with each of the others is in `unreadable`. UnreadableRun
-    where fewer than two are left."""
+    """The runs that can be read; `unreadable` has the faults of the others. Raises UnreadableRun if fewer than two are
+    left."""
     runs = Runs()
     for path in paths:
         try:
@@ -94,14 +94,16 @@ def _references(words: Sequence[str]) -> dict[str, str]:
 
 
 def _items(comparison: Comparison, count: int, format: str) -> Table:
-    """The table of samples; only their answers are kept."""
+    """The table of samples. In a terminal, texts are cut to fit."""
     parts = parts_of(comparison)
     places = most(parts, count)
     ids = {comparison.sheet.ids[i] for i in places}
     answers = [run.folder.answers(ids) for run in comparison.sheet.runs[:2]]
     cut = None if format in ("json", "csv") else 80
     if format == "rich":
-        cut = max(shutil.get_terminal_size().columns, 80) - _OTHERS  # three texts side by side: three lines of each
+        cut = (
+            max(shutil.get_terminal_size().columns, 80) - _OTHERS
+        )  # three texts side by side, at most three lines of each
     return items_table(comparison, parts, places, answers, cut)
 
 
@@ -116,7 +118,8 @@ def gap_attribution_command(
     output: Path | None = None,
     every: bool = False,
 ) -> int:
-    """Exit code: 0 every task that has an oracle or a cascade has all runs; 1 some are missing, and named."""
+    """Exit code: 0 every task with an oracle or a cascade has all three runs; 1 some runs are missing, and the output
+    names them."""
     check_file(output)
     stored = stored_runs(results)
     runs = [run for run in stored if run.summary.plain]
@@ -141,7 +144,7 @@ def gap_attribution_command(
     if not attributions:
         raise UserError(
             f"{results}: no task has complete runs of {oracle}, {cascade} and {' or '.join(models)}. "
-            f"There are runs of {', '.join(sorted({run.model for run in runs})) or 'nobody'}"
+            f"There are runs of {', '.join(sorted({run.model for run in runs})) or 'no model'}"
             + (
                 f"; {trials} runs with --limit, --audio, another prompt or other settings are not used."
                 if trials

@@ -1,4 +1,4 @@
-"""`probe`: how near a connector's virtual tokens are to the words, and whether the words come back when asked for."""
+"""`probe`: evaluate how close virtual tokens are to the words of a clip, and whether a model can repeat the words."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def connector_eval_command(
     format: str,
     paths: Sequence[Path] = (),
 ) -> int:
-    """Exit code: 0 all clips answered; 1 some failed, and were counted."""
+    """Exit code: 0 all clips are answered; 1 some failed, and were counted."""
     from diva_bench.training import connector_eval, evaluate
 
     if settings.dtype == "float16":
-        raise UserError("--dtype float16: a probe runs in bfloat16 or float32, as training does.")
+        raise UserError("--dtype float16: `probe` runs in bfloat16 or float32, as training does.")
     catalog, progress = Catalog(paths), Terminal()
     specs = [_with_dtype(catalog.model(m, cast(Edition, settings.edition)), settings) for m in dict.fromkeys(models)]
     catalog.fetch(specs, progress)
@@ -61,7 +61,7 @@ def connector_eval_command(
         if model.adapter == "diva":
             try:
                 rows, clips, more = _rows(model, catalog.fetch([model], progress), sources, ids, progress)
-            except DataError as err:  # the same data could be read before: not one text fits
+            except DataError as err:  # the data was readable before, so no transcript fits the virtual tokens
                 rows, clips, more = [], [], {"skipped": str(err)}
             entry |= {"tokens": connector_eval.estimates(rows, clips, evaluate.reduce), **more}
             if not rows:
@@ -78,7 +78,7 @@ def connector_eval_command(
             ):
                 entry["differences"] = apart
         record["models"][model.name] = entry
-        if target:  # as it goes: the next model may be killed
+        if target:  # after every model, because the process may be killed at the next one
             target.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print_table(_table(record), format)
     if any("differences" in entry for entry in record["models"].values()):
@@ -109,8 +109,8 @@ def _repeat(catalog: Catalog, model: ModelSpec, clips: Sequence[Any], progress: 
 def _rows(
     model: ModelSpec, folders: dict[str, Path], sources: Sequence[str], ids: set[str], progress: Terminal
 ) -> tuple[list[Row], list[Any], dict[str, Any]]:
-    """Token and distribution statistics of the `ids` clips, by training's own means: all held out, the same caches;
-    and what a constant answer would score, and what was skipped."""
+    """Statistics of tokens and distributions of the clips with these ids, computed by the code of training with its caches
+    (all clips are held out); also the scores of a constant answer, and the skipped clips."""
     from diva_bench.diva import checkpoint
     from diva_bench.training import connector_eval, evaluate
     from diva_bench.training.run import prepare_training
@@ -122,7 +122,7 @@ def _rows(
         _config(folder, model), held_out=1, max_seconds=30.0, queries=size.queries, max_queries=size.max_queries,
         stride=size.stride, alignment=size.alignment,
         dtype="float32" if model.runtime.dtype == "float32" else "bfloat16",
-        cache_states=not (folder / checkpoint.ENCODER).exists(),  # a trained encoder hears anew
+        cache_states=not (folder / checkpoint.ENCODER).exists(),  # a trained encoder has other states than those in the cache
     )  # fmt: skip
     cache = assets.cache_folder() / "training"
     run = prepare_training(
@@ -142,9 +142,9 @@ def _rows(
 
 
 def _config(folder: Path, model: ModelSpec) -> TrainConfig:
-    """What config.json says the connector was trained for: which tokens were aligned, the window."""
+    """The settings of the training by config.json: which tokens were aligned, and the window."""
     about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    # a config.json of before it said so: training.json does
+    # an older config.json does not have these settings; training.json does
     trained = training_record(folder).get("config", {})
     settings = dict(about.get("alignment") or {k: trained[k] for k in ("aligned", "shift") if k in trained})
     settings["window_seconds"] = 30.0 if about["encoder"].get("window") == WINDOW else None
@@ -175,10 +175,11 @@ def _table(record: dict[str, Any]) -> Table:
     notes = [
         f"wer: word error rate, %, of the answer to: {record['prompt']} Lower is better.",
         "nearest: % of virtual tokens nearest to the transcript's token they were aligned with; align: distance to it",
-        "of a connector aligned by ctc: nearest is 100 - token error rate of what a clip reads as, read wer its word error "
-        "rate, %; align: nats a token",
-        "distill: distance of the last hidden states; kl: nats; first token: % of answers that begin as the text's would",
-        "95 % intervals: cluster bootstrap, 10000 resamples, one text a cluster",
+        "for connectors aligned by ctc: nearest is 100 - token error rate of the decoded text, read wer is its word error "
+        "rate, %; align: nats per token",
+        "distill: distance of the last hidden states; kl: nats; first token: % of answers with the same first token as for the "
+        "transcript",
+        "95 % intervals: cluster bootstrap, 10000 resamples, one cluster per text",
     ]
     constants = {tuple(entry["constant"].items()) for entry in record["models"].values() if entry.get("constant")}
     for constant in sorted(constants):
@@ -186,15 +187,17 @@ def _table(record: dict[str, Any]) -> Table:
         notes.append(f"a connector with the same output for every clip: {constants_text}")
     failed = {name: entry["failed"] for name, entry in record["models"].items() if entry.get("failed")}
     notes += [f"failed, left out: {failed}"] if failed else []
-    return Table(f"probe, {record['clips']} clips; skipped: {record['skipped'] or 'none'}", columns, rows, notes)
+    return Table(
+        f"connector evaluation, {record['clips']} clips; skipped: {record['skipped'] or 'none'}", columns, rows, notes
+    )
 
 
 def _differences(record: dict[str, Any]) -> Table:
-    """Every connector minus the first one, clip by clip."""
+    """The difference of every connector to the first one, paired by clip."""
     first = next(name for name, entry in record["models"].items() if entry.get("tokens"))
     selection = {name: entry["differences"] for name, entry in record["models"].items() if "differences" in entry}
     kinds = {entry["alignment"] for entry in record["models"].values() if entry.get("tokens")}
-    unlike = ("nearest", "align") if len(kinds) > 1 else ()  # another thing of a connector that was aligned otherwise
+    unlike = ("nearest", "align") if len(kinds) > 1 else ()  # depend on the alignment loss
     tokens = [m for m in _TOKENS if m not in unlike and all(m in entry for entry in selection.values())]
     adjusted = iter(holm([entry[m]["p"] for entry in selection.values() for m in tokens]))
     rows: list[list[Cell]] = []
@@ -221,7 +224,7 @@ def _whole(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _columns(metrics: Sequence[str], optional: Sequence[str]) -> list[Column]:
-    """One for each; `optional` ones go first where the terminal is narrow."""
+    """One column for each metric; those in `optional` are left out first in a narrow terminal."""
     percent = ("nearest", "read_wer", "first_token")
     return [Column(m.replace("_", " "), m in optional, digits=1 if m in percent else 2) for m in metrics]
 

@@ -1,4 +1,4 @@
-"""`leaks`: hold the samples of tasks against training data. Exit code 0 where nothing is found, 1 where something is."""
+"""`leaks`: search samples of tasks in training data. The exit code is 0 if none is found, else 1."""
 
 from __future__ import annotations
 
@@ -25,7 +25,12 @@ from diva_bench.weights import assets
 
 @dataclass(frozen=True, slots=True)
 class ContaminationOptions:
-    """The command line of `leaks`. `train`: sources as `training.sources.read` takes them; `edition`: auto, full or mini."""
+    """The options of `leaks`.
+
+    Attributes:
+        train: Sources, in the forms of `training.sources.read`.
+        edition: auto, full or mini.
+    """
 
     train: Sequence[str]
     tasks: Sequence[str]
@@ -39,13 +44,17 @@ class ContaminationOptions:
 
 
 def contamination_command(options: ContaminationOptions) -> int:
-    """Read all training data once, print and write what was found. Raises UserError and DataError before anything is read."""
+    """Read all training data once, and print and write the matches.
+
+    Raises:
+        UserError, DataError: An option or a source is wrong. Nothing was read.
+    """
     progress = Terminal()
     if not options.train:
         raise UserError(f"--train is missing: the training data. Allowed:\n{sources.FORMS}")
     if options.output is not None:
-        _check(options.output)  # an hour of reading is too late to learn that it cannot be written
-    rows = [(source, sources.read(source)) for source in options.train]  # says now which of them is none
+        _check(options.output)  # check before the data is read, which may take an hour
+    rows = [(source, sources.read(source)) for source in options.train]  # raises here if a source is wrong
     search = ContaminationSearch(_samples(options, progress), progress, sound=not options.text_only)
     began = time.perf_counter()
     with _lines(options.drop_list) as on_match:
@@ -70,8 +79,8 @@ def contamination_command(options: ContaminationOptions) -> int:
 
 
 def _samples(options: ContaminationOptions, progress: Terminal) -> dict[str, Sequence[Sample]]:
-    """Task -> its samples. `auto` is mini, but full where --data-dir says where the real data are. Of several tasks, those
-    without the edition are left out, and said so."""
+    """Task -> its samples. The edition `auto` is mini, or full with --data-dir. Tasks without the edition are left out
+    with a note."""
     catalog = Catalog(list(options.paths))
     edition = options.edition if options.edition != "auto" else "full" if options.data_dir else "mini"
     leaves = list(dict.fromkeys(leaf for name in options.tasks for leaf in catalog.subsets(name)))
@@ -91,7 +100,7 @@ def _samples(options: ContaminationOptions, progress: Terminal) -> dict[str, Seq
 
 @contextmanager
 def _lines(path: Path | None) -> Iterator[Callable[[str], None]]:
-    """A writer of lines to a file, or to nowhere."""
+    """A function that writes lines to the file; without a file it discards them."""
     if path is None:
         yield lambda line: None
         return
@@ -104,7 +113,7 @@ def _lines(path: Path | None) -> Iterator[Callable[[str], None]]:
 
 
 def _check(path: Path) -> None:
-    """Raises StoreError where a file could not be written; what stands in it stays."""
+    """Raises StoreError if the file cannot be written. Its content does not change."""
     try:
         path.open("a").close()
     except OSError as err:

@@ -1,4 +1,4 @@
-"""`convert`: a connector to and from the published DiVA checkpoints."""
+"""`convert`: convert a connector to and from the published DiVA checkpoints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Form = Literal["published", "diva-bench"]
-_EMBEDDINGS = "model.embed_tokens.weight"  # of Llama, Qwen, Gemma, Mistral in transformers
+_EMBEDDINGS = "model.embed_tokens.weight"  # name in Llama, Qwen, Gemma and Mistral of transformers
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,10 @@ class ConvertOptions:
     source: Path
     target: Path
     encoder: str | None = None
-    """Whisper: a name of weights, or a folder."""
+    """Whisper: the name of weights, or a folder."""
     llm: str | None = None
     to: Form | None = None
-    """None: published from an exported connector, diva-bench from all else."""
+    """None: "published" for an exported connector, "diva-bench" for any other source."""
     partial: bool = False
     paths: tuple[Path, ...] = ()
 
@@ -51,12 +51,12 @@ def convert_command(options: ConvertOptions) -> int:
 
 
 def _folder(catalog: Catalog, name: str, progress: Terminal) -> Path:
-    """Weights by name, or a folder of your own."""
+    """The folder of weights, given by their name or by the folder itself."""
     return Path(name) if Path(name).is_dir() else assets.ready(*catalog.weights(name), progress)
 
 
 def _to_published(options: ConvertOptions, catalog: Catalog, progress: Terminal) -> str:
-    """Write the file; what was written, in words."""
+    """Write the file, and return a message about it."""
     from safetensors.torch import save_file
 
     from diva_bench.decoding.whisper import Whisper
@@ -93,7 +93,7 @@ def _to_published(options: ConvertOptions, catalog: Catalog, progress: Terminal)
 
 
 def _about(source: Path) -> dict[str, Any]:
-    """What config.json says of the encoder."""
+    """The entry about the encoder in config.json."""
     config = disk.read_json(source / "config.json")
     about = config.get("encoder") if isinstance(config, dict) else None
     if not isinstance(about, dict) or not {"weights", "fingerprint"} <= about.keys():
@@ -105,7 +105,7 @@ def _about(source: Path) -> dict[str, Any]:
 
 
 def _to_ours(options: ConvertOptions, catalog: Catalog, progress: Terminal) -> str:
-    """Write the folder; what was written, in words."""
+    """Write the folder, and return a message about it."""
     from diva_bench.decoding.whisper import Whisper
     from diva_bench.diva import checkpoint
     from diva_bench.diva.published import from_published
@@ -139,7 +139,8 @@ def _to_ours(options: ConvertOptions, catalog: Catalog, progress: Terminal) -> s
 
 
 def first_embeddings(folder: Path) -> Tensor:
-    """(16, E): as much of an LLM's input embeddings as its fingerprint needs, without loading the LLM where possible."""
+    """The first 16 input embeddings of an LLM, (16, E), which its fingerprint needs. The LLM is not loaded if that is
+    possible."""
     from diva_bench.diva.published import contents, load
 
     files = contents(folder)

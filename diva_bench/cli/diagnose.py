@@ -1,4 +1,4 @@
-"""`diagnose`: read the stored answers of runs together and say which signs of failure they show."""
+"""`diagnose`: print which signs of failure the stored answers of runs show."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ def diagnose_command(
     data_dir: Path | None = None,
     output: Path | None = None,
 ) -> int:
-    """Print which signs of failure the runs' answers show. StoreError for a run that has no answers yet."""
+    """Print the signs of failure in the runs' answers.
+
+    Raises:
+        StoreError: A run has no answers yet.
+    """
     check_file(output)
     catalog, progress = Catalog(paths), Terminal()
     folders = [RunFolder(path) for path in {located(path): path for path in reversed(runs)}.values()][::-1]
@@ -45,7 +49,7 @@ def diagnose_command(
             patients.append(_patient(job, folder, names[folder.place], catalog))
         except UnreadableRun as err:
             unreadable.append(str(err))
-    unreadable = list(dict.fromkeys(unreadable))  # what is wrong with a task is so in all of its runs
+    unreadable = list(dict.fromkeys(unreadable))  # a fault of a task is reported for each of its runs
     if not patients:
         raise UnreadableRun("\n".join(unreadable))
     for problem in unreadable:
@@ -63,15 +67,15 @@ def diagnose_command(
 
 
 def _labels(folders: Sequence[RunFolder]) -> dict[Path, str]:
-    """Run folder -> model name with edition, or the folder's own name where two of one task would be called the same."""
+    """Run folder -> model name with edition, or the name of the folder if two runs of a task would have the same label."""
     names = {folder.place: folder.place.name.rsplit("-", 1)[0] for folder in folders}
     places = [(place.parent, name) for place, name in names.items()]
     return {place: name if places.count((place.parent, name)) == 1 else place.name for place, name in names.items()}
 
 
 def _patient(job: Job, folder: RunFolder, label: str, catalog: Catalog) -> Patient:
-    """A run with the signs counted today, whatever its summary was judged for. Of scores without gold labels, the answers
-    are still those to the task that they were imported for."""
+    """Count the signs of a run by the current rules. A run that was imported with scores but without gold labels keeps its
+    task."""
     responses = {r.id: r for r in folder.responses()}
     judged = [s for s in job.samples if s.id in responses and responses[s.id].status in ("ok", "unsupported")]
     if not judged:
@@ -99,7 +103,7 @@ def _patient(job: Job, folder: RunFolder, label: str, catalog: Catalog) -> Patie
 
 
 def _summary(folder: RunFolder, answers: Iterable[Response]) -> RunSummary | None:
-    """None where these answers have not been judged yet."""
+    """The summary of a run; None if its answers are not scored yet."""
     if not (folder.path / "summary.json").exists():
         return None
     summary = Run.open(folder.path).summary

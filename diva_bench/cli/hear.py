@@ -1,4 +1,4 @@
-"""`hear`: print what models write down and answer when they get clips without references."""
+"""`hear`: print the transcripts and answers of models for clips without references."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from diva_bench.specs import Edition, ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class HearRequest:
-    """What is asked about which clips, beside what all commands know of models."""
+    """The clips and the question of `hear`."""
 
     clips: Sequence[Path] = ()
     record: float | None = None
@@ -70,7 +70,7 @@ def hear_command(
 
 
 def _specs(catalog: Catalog, models: Sequence[str], settings: Settings, progress: Terminal) -> list[ModelSpec]:
-    """The models, each of which takes audio; nothing is fetched or loaded."""
+    """The specs of models that take audio; nothing is downloaded or loaded."""
     edition = cast(Edition | None, settings.model_edition)
     specs = []
     for name in dict.fromkeys(models):
@@ -82,7 +82,7 @@ def _specs(catalog: Catalog, models: Sequence[str], settings: Settings, progress
 
 
 def _lines(reply: hear.Reply) -> list[tuple[str, str]]:
-    """(what it is, its text) of one reply."""
+    """(label, text) of one reply."""
     response = reply.response
     if response.status != "ok":
         return [("not answered", response.detail or response.status)]
@@ -91,7 +91,7 @@ def _lines(reply: hear.Reply) -> list[tuple[str, str]]:
 
 
 def _print_blocks(clips: Sequence[Path], replies: Sequence[hear.Reply], request: HearRequest) -> None:
-    """For a terminal: one block a clip, in the order of the clips, with the models below each other."""
+    """For a terminal: one block per clip, in the order of the clips, with the models below each other."""
     from rich.console import Console
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""`diva-bench import`: hand over what was typed, print the table."""
+"""`diva-bench import`: call the import, and print the table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from diva_bench.report.runs import results_table
 
 
 def import_all(entries: Sequence[tuple[str, Import]], paths: Sequence[Path]) -> int:
-    """Exit code: 0 every sample of every run has an answer; 1 some are missing or failed, or a file is not there."""
+    """Exit code: 0 every sample of every run has an answer; 1 answers are missing or failed, or a file does not exist."""
     progress = Terminal()
     runs, missing = import_entries(entries, Catalog(paths), progress, provenance.command_line(sys.argv))
     print_table(results_table(runs))

@@ -1,4 +1,4 @@
-"""The command line. Parsing only: each command imports what it needs when it is called, so that --help is fast."""
+"""The command line. This module only parses: each command imports its code when it is called, so that --help is fast."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from diva_bench.cli.options import (
 
 
 class Interrupted(Exception):
-    """A command was stopped by a signal: `cause`, under a name that typer does not make an exit of in silence."""
+    """A signal stopped the command; `cause` is the exception. typer would end silently on the exception itself."""
 
     def __init__(self, cause: KeyboardInterrupt) -> None:
         super().__init__()
@@ -136,7 +136,9 @@ def run(
     data_dir: DataDir = None,
     allow_partial: Annotated[
         bool,
-        typer.Option("--allow-partial", help="Run although rows of the data are missing; such a run is in no table."),
+        typer.Option(
+            "--allow-partial", help="Run although rows of the data are missing; such a run is left out of all tables."
+        ),
     ] = False,
     path: Paths = None,
 ) -> None:
@@ -556,16 +558,18 @@ app.add_typer(new.app, name="new")
 
 
 def main() -> None:
-    """Entry point. A mistake that the user can correct is printed in words, exit code 2; what stopped the command, with
-    what is kept, 128
-    and the signal; what cannot be printed, and a lack of memory, 1."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # tokenizers warns on every fork otherwise
+    """Entry point.
+
+    Exit code: 2 after a mistake that the user can correct; 128 + the number of a signal that stopped the command (a
+    message says what is kept); 1 if stdout cannot be written or memory is missing.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # without it, tokenizers warns at every fork
     code = 0
     try:
         with streams.guarded(), streams.logged():
             code = _answer()
     except streams.Unwritable as err:
-        if not err.broken:  # `diva-bench list tasks | head` is no fault
+        if not err.broken:  # `diva-bench list tasks | head` is not an error
             print(
                 f"diva-bench: stdout cannot be written ({err}). Runs are kept in their folders: `diva-bench score` and "
                 "`leaderboard` print them again.",
@@ -576,13 +580,13 @@ def main() -> None:
 
 
 def _plain(usage: str) -> str:
-    """A usage error without tabs, and without the words of the library that checked the value."""
+    """A usage error without tabs, and without the phrases of the validation library."""
     text = usage.rstrip().expandtabs(2).replace("Value error, ", "")
     return text.replace("Input should be a valid ", "it must be a valid ").replace("Input should be ", "it must be ")
 
 
 def _answer() -> int:
-    """The exit code of what the command line asks for."""
+    """Run the command line and return its exit code."""
     try:
         return int(app(standalone_mode=False) or 0)
     except Interrupted as err:
@@ -595,9 +599,7 @@ def _answer() -> int:
     except Exception as err:
         from diva_bench.errors import UserError
 
-        if hasattr(err, "show") and hasattr(
-            err, "exit_code"
-        ):  # of the command line itself; its class is private to typer
+        if hasattr(err, "show") and hasattr(err, "exit_code"):  # a usage error; its class is private to typer
             usage = io.StringIO()
             err.show(file=usage)
             streams.say(_plain(usage.getvalue()), error=True)

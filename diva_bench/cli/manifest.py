@@ -1,9 +1,9 @@
 """The manifest of `import`: many files, tasks and models at once.
 
-A table with commas or tabs, or JSON lines; one row for each set of answers. `file`, `task` and `model_name` say what it is;
-every other option of `import` may be a column too, by its name with underscores, and where a row leaves it out or empty, the
-command line's holds. Paths are relative to the manifest. `file` may be a pattern (part-*.jsonl), in JSON lines also a list,
-and "{subset}" in it stands for each subset of the task:
+A manifest is a table with commas or tabs, or JSON lines, with one row per set of answers. The columns `file`, `task` and
+`model_name` are required; every other option of `import` may be a column, by its name with underscores, and replaces the value
+from the command line where it is not empty. Paths are relative to the manifest. `file` may be a pattern (part-*.jsonl), in JSON
+lines also a list, and "{subset}" in it stands for each subset of the task:
 
     file,task,model_name
     DiVA/heysquad.txt,paper-heysquad,diva
@@ -26,12 +26,16 @@ from diva_bench.predictions import FORMATS
 from diva_bench.predictions.imported import ERRORS
 
 _NAMES = {"model": "model_name", "name": "model_name", "files": "file"}
-"""Other names that people have for a column."""
+"""Other common names of columns."""
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0")
 
 
 def entries(manifest: Path, defaults: Import) -> list[tuple[str, Import]]:
-    """(file:line, options) of every row. Raises PredictionError naming all rows that say something that is not allowed."""
+    """(file:line, options) of every row.
+
+    Raises:
+        PredictionError: The manifest is empty, or rows are wrong; the message names all of them.
+    """
     rows_of_manifest: list[tuple[str, Import]] = []
     wrong: list[str] = []
     for where, row in _rows(manifest):
@@ -61,7 +65,7 @@ def _rows(manifest: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _name(column: str, where: str) -> str:
-    """The option that a column is of; UnknownName where it is of none."""
+    """The option of a column. Raises UnknownName."""
     name = column.strip().replace("-", "_")
     name = _NAMES.get(name, name)
     if name not in _READERS:

@@ -1,4 +1,4 @@
-"""`new task`: write the task file of data of one's own, and say what was guessed."""
+"""`new task`: write a task file for the user's data, and print the guesses."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def task(
     ] = None,
     path: Paths = None,
 ) -> None:
-    """Write a task file for data of your own; it can be run at once. What it guessed is said: check it."""
+    """Write a task file for your own data, which can be run at once. The guesses are printed: check them."""
     options = New(data, name=name, output=output, reference=reference, split=split, speech=speech, paths=path or [])
     raise typer.Exit(new_task(options))
 
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """What `new task` is asked for."""
+    """The options of `new task`."""
 
     data: Path
     name: str | None = None
@@ -62,7 +62,7 @@ class New:
 
 
 def new_task(options: New) -> int:
-    """Exit code: 0 the file passes `validate`; 1 it is written and does not, and why is said."""
+    """Exit code: 0 the file passes `validate`; 1 the file is written but does not pass, and the output says why."""
     from diva_bench.catalog import Catalog
     from diva_bench.cli.validate import validate_command
     from diva_bench.data.detect import detect
@@ -95,7 +95,7 @@ def new_task(options: New) -> int:
 
 
 def _free(catalog: Catalog, name: str) -> str:
-    """The name, or one beside it where there is such a task."""
+    """The name, or a similar one if there is a task of this name."""
     names = set(catalog.suites())
     while name in names or catalog.has("task", name):
         name = f"my-{name}"
@@ -103,7 +103,7 @@ def _free(catalog: Catalog, name: str) -> str:
 
 
 def _split(path: Path, splits: list[str], split: str | None) -> str | None:
-    """The one that is wanted; else test, else the only one. UserError where several are left."""
+    """The given split; else test, else the only split. Raises UserError if several are left."""
     if split is not None and splits and split not in splits:
         raise UserError(f"{path}: has no split {split!r}; available: {', '.join(splits)}.")
     if split is not None or not splits:
@@ -114,6 +114,6 @@ def _split(path: Path, splits: list[str], split: str | None) -> str | None:
 
 
 def _place(data: Path, file: Path) -> str:
-    """How a task file names its data: from its own folder where the data is in it, else by the whole path."""
+    """The path of the data for the task file: relative if the data is in the folder of the file, else absolute."""
     whole, home = data.resolve(), file.parent.resolve()
     return os.path.relpath(whole, home) if whole.is_relative_to(home) else str(whole)

@@ -1,4 +1,4 @@
-"""Options that several commands have, each with its names and its help."""
+"""Options that several commands have, with their names and help texts."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import typer
 
 
 def names(words: list[str] | None) -> list[str]:
-    """The names in words such as "a" and "b,c"; the path of a file is one, whatever is in it. An empty word is an error."""
+    """Split arguments such as "a" and "b,c" into names. The path of a file is one name. An empty name is an error."""
     parts = [[word] if Path(word).is_file() else word.split(",") for word in words or ()]
-    found = [[name for one in some if (name := one.strip())] for some in parts]
-    if not all(found):  # an unset variable of the shell must not mean "all"
+    given_names = [[name for one in some if (name := one.strip())] for some in parts]
+    if not all(given_names):  # an unset shell variable must not mean "all"
         raise typer.BadParameter("the name is empty. Give a name, or leave the option out.")
-    return [name for some in found for name in some]
+    return [name for some in given_names for name in some]
 
 
 def _models(incomplete: str) -> list[str]:
-    """For the shell's completion."""
+    """Shell completion of model names."""
     from diva_bench.catalog import Catalog
 
     return _completed(incomplete, [entry.spec.name for entry in Catalog().models()])
 
 
 def _tasks(incomplete: str) -> list[str]:
-    """For the shell's completion."""
+    """Shell completion of task names."""
     from diva_bench.catalog import Catalog
 
     catalog = Catalog()
@@ -36,7 +36,7 @@ def _tasks(incomplete: str) -> list[str]:
 
 
 def _completed(incomplete: str, every: list[str]) -> list[str]:
-    """The names that a word may become, of which the last one after a comma is not whole yet."""
+    """Completions of the last name in a list with commas."""
     before, comma, last = incomplete.rpartition(",")
     return [before + comma + name for name in dict.fromkeys(every) if name.startswith(last)]
 

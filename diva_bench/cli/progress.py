@@ -1,4 +1,4 @@
-"""Progress on the terminal: live bars where there is one, a plain line now and then where there is not."""
+"""Progress in the terminal: live bars, or a line every 15 seconds if stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from diva_bench.types import Bar
 
 T = TypeVar("T")
 
-_QUIET = 1.0  # seconds: shorter work says nothing
+_QUIET = 1.0  # seconds; shorter work prints nothing
 _EVERY = 15.0  # seconds between plain lines
 
 
 class Terminal:
-    """diva_bench.types.Progress for people: bars on stderr, so that stdout holds the results alone."""
+    """A `diva_bench.types.Progress` for the terminal. Bars go to stderr, so that stdout has only the results."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
@@ -98,11 +98,11 @@ class _Live:
 
 
 class _Plain:
-    """For logs: a line at the start of anything long, one every 15 s, one at the end."""
+    """For logs: a line at the start of long work, one every 15 s, and one at the end."""
 
     def __init__(self, label: str, total: float | None, unit: str, done: float) -> None:
         self._label, self._total, self._unit, self._start, self._done = label, total, unit, done, done
-        self._began = self._said = time.monotonic()
+        self._began = self._last_report = time.monotonic()
         self._spoke, self._news = False, ""
 
     def __enter__(self) -> Bar:
@@ -118,8 +118,8 @@ class _Plain:
         self._done += amount
         self._news = printable.visible(text)
         now = time.monotonic()
-        if now - self._said >= (_EVERY if self._spoke else _QUIET):
-            self._said, self._spoke = now, True
+        if now - self._last_report >= (_EVERY if self._spoke else _QUIET):
+            self._last_report, self._spoke = now, True
             self._say("")
 
     def _say(self, end: str) -> None:

@@ -1,4 +1,4 @@
-"""`score` and `leaderboard`: what can be said of runs that are on disk."""
+"""`score` and `leaderboard`: scores and ranks of stored runs."""
 
 from __future__ import annotations
 
@@ -31,15 +31,20 @@ def score_command(
     *,
     share: bool = False,
 ) -> int:
-    """Measure, reduce and print again what the runs' answers are worth. `runs`: run folders, or folders of runs. `scorers`:
-    more of them, for this time. `share`: see `rescoring.score`.
+    """Score stored answers again, and print the scores.
 
-    Exit code: 1 where a run is incomplete or cannot be read; in a folder of runs also where one cannot be scored.
+    Args:
+        runs: Run folders, or folders of runs.
+        scorers: Additional scorers for this scoring.
+        share: See `rescoring.score`.
+
+    Returns:
+        Exit code: 1 if a run is incomplete or cannot be read; in a folder of runs also if one cannot be scored.
     """
     catalog, progress, more = Catalog(paths), Terminal(), more_scorers(scorers)
     finished: list[Run] = []
     unreadable: list[str] = []
-    problems: dict[str, list[Path]] = {}  # a task that is not known is one problem of all its runs
+    problems: dict[str, list[Path]] = {}  # an unknown task is one problem for all its runs
     changed = False
     inside = [folder for path in runs for folder in ([] if (path / "run.json").is_file() else folders_in(path))]
     runs = [folder for path in runs for folder in (inside_of(path, inside) or [path])]
@@ -68,12 +73,12 @@ def score_command(
 
 
 def inside_of(place: Path, folders: Sequence[Path]) -> list[Path]:
-    """Those of some folders that lie in `place`."""
+    """The folders that are inside `place`."""
     return [folder for folder in folders if place in folder.parents]
 
 
 def _as_stored(folder: RunFolder, why: OtherQuestion) -> Run:
-    """A run as it was judged when its data were what it was asked about, if it has the same answers still; else `why`."""
+    """The run with its stored scores, if its answers have not changed since; else raises `why`."""
     try:
         run = Run.open(folder.path)
         run.scores()
@@ -85,8 +90,7 @@ def _as_stored(folder: RunFolder, why: OtherQuestion) -> Run:
 
 
 def more_scorers(texts: Sequence[str]) -> dict[str, Json]:
-    """What `--scorer` says: name -> settings. Each is YAML, as it would stand under a task's `scorers:`; a name alone has
-    no settings."""
+    """Parse --scorer: name -> settings. Each value is YAML as under a task's `scorers:`; a bare name has no settings."""
     scorers: dict[str, Json] = {}
     for text in texts:
         where = f"--scorer {text!r}"
@@ -106,7 +110,7 @@ def more_scorers(texts: Sequence[str]) -> dict[str, Json]:
 
 
 def metrics_table(finished: Sequence[Run]) -> Table:
-    """All metrics of the runs, a row each: what `--scorer` added stands beside the task's own."""
+    """All metrics of the runs, one row each, including those of `--scorer`."""
     rows: list[list[Cell]] = []
     for run in finished:
         for name, metric in run.summary.metrics.items():
@@ -114,7 +118,7 @@ def metrics_table(finished: Sequence[Run]) -> Table:
             names = (run.summary.task, run.summary.model)
             rows.append([*names, name, metric.score, metric.n, better, metric.corpus])
     columns = [Column("task"), Column("model"), Column("metric"), Column("score [95 %]"), Column("n"), Column("better")]
-    notes = ["whole: by the metric's own library over all answers together, where that is no mean of answers"]
+    notes = ["whole: the metric's own library over all answers together, for metrics that are not a mean over answers"]
     if all(row[-1] is None for row in rows):
         return Table("metrics", columns, [row[:-1] for row in rows], [])
     return Table("metrics", [*columns, Column("whole")], rows, notes)
@@ -132,11 +136,17 @@ def leaderboard_command(
     in_memory: bool = False,
     every: bool = False,
 ) -> int:
-    """Print one table per task, and the spread over prompts; as CSV one table of all runs, or `every` table.
+    """Print one table per task, and the spread over prompts; as CSV one table of all runs.
 
-    `ranks`: with the interval of every rank; `overview`: only tasks by models; `in_memory`: models that were given in
-    Python are ranked, too. Exit code: 1 without runs, and where some cannot be read or have other answers than were scored:
-    they are listed, the others ranked.
+    Args:
+        ranks: Also the interval of every rank.
+        overview: Only tasks by models.
+        in_memory: Also rank models in memory of the Python API.
+        every: As CSV all tables.
+
+    Returns:
+        Exit code: 1 if there are no runs, or if runs cannot be read or have changed answers; these are listed, and the
+            others ranked.
     """
     check_file(output)
     stored = stored_runs(results)
@@ -160,9 +170,7 @@ def leaderboard_command(
         say(no_overview(summaries), error=True)
         return 1
     tables += unreadable_table(unreadable)
-    one = Runs(Run(s.folder, s) for s in summaries).table(
-        every=True
-    )  # what CSV has: the numbers of all runs in one table
+    one = Runs(Run(s.folder, s) for s in summaries).table(every=True)  # for CSV: the numbers of all runs in one table
     alone = not (every or overview)
     write_tables([one] if alone and output and output.suffix == ".csv" else tables, output, page, every)
     if format == "csv" and alone:

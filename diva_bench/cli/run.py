@@ -1,4 +1,4 @@
-"""`diva-bench run`: hand over what was typed, print the tables."""
+"""`diva-bench run`: call the evaluation, and print the tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from diva_bench.specs import prompt
 def run_command(
     models: Sequence[str], tasks: Sequence[str], settings: Settings, paths: Sequence[Path] = (), dry_run: bool = False
 ) -> int:
-    """Exit code: 0 all answered; 1 something is missing or faulty and was said so."""
+    """Exit code: 0 all answered; 1 something is missing or faulty, and the output says so."""
     progress, output = Terminal(), settings.output
     shard = shard_of_process(os.environ)
     catalog = Catalog(paths)
@@ -36,7 +36,7 @@ def run_command(
     jobs = ready(catalog, jobs, output, progress)
     runs = run_jobs(catalog, jobs, output, progress, shard)
     if runs is None:
-        return 0  # what failed is in the run folder, and the first process says so
+        return 0  # failures are in the run folder, and the first process reports them
     tables = [results_table(runs)]
     if settings.prompts > 1:
         variant_families = families(runs)
@@ -51,7 +51,7 @@ def run_command(
 
 
 def _dry_run(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Terminal) -> int:
-    """What would be asked, how many, how long, what is missing; nothing is written or fetched."""
+    """Print what would be run, its size, the estimated time, and what is missing. Nothing is written or downloaded."""
     for job in jobs:
         path = job.find(output)
         statuses = RunFolder(path).statuses() if path and path.is_dir() else {}
@@ -79,13 +79,13 @@ def _dry_run(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Term
 
 
 def _estimate(job: Job, results: Path, left: int) -> str:
-    """Time left by earlier runs of the same model in the same results folder, or that it is not known."""
+    """Time left, estimated from earlier runs of the same model in the same results folder; or that it is unknown."""
     rows, wall = 0, 0.0
     for run in results.glob(f"{job.task.name}-*/{job.model.name}-*"):
         for line in RunFolder(run).timing():
             rows, wall = rows + line["rows"], wall + line["wall"]
     if left == 0:
-        return "nothing left to ask"
+        return "nothing left to run"
     return (
         f"about {duration(left * wall / rows)}"
         if rows and wall

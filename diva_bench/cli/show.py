@@ -1,4 +1,4 @@
-"""Tables, printed in the format that was asked for."""
+"""Print tables in the chosen format."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def print_table(table: Table, format: str = "rich") -> None:
     if format == "rich":
         console = Console(highlight=False)
         if not console.is_terminal and not os.environ.get("COLUMNS", "").isdecimal():
-            console = Console(highlight=False, width=max(console.width, 120))  # a log has no right edge
+            console = Console(highlight=False, width=max(console.width, 120))  # a log file has no width
         console.print(table.to_rich(console.width))
         return
     if format == "json":
         say_json(json.loads(table.to_json()))
         return
     text = {"md": table.to_markdown, "csv": table.to_csv, "latex": table.to_latex}[format]()
-    print(text, end="" if format == "csv" else "\n")  # a blank line is no row
+    print(text, end="" if format == "csv" else "\n")  # a blank line is not a CSV row
 
 
 _ENDINGS = {".md": "md", ".csv": "csv", ".tex": "latex", ".json": "json", ".txt": "rich"}
-_WIDE = 160  # columns of a text file
+_WIDE = 160  # characters per line of a text file
 
 
 def check_file(file: Path | None) -> None:
-    """Raises UserError where tables could not be written to a file: before anything is worked out for them."""
+    """Raises UserError if tables cannot be written to this file. Call it before the tables are computed."""
     if file is None:
         return
     if file.suffix not in _ENDINGS:
@@ -49,7 +49,8 @@ def write_tables(
     page: Callable[[Sequence[Table]], str] | None = None,
     every: bool = False,
 ) -> None:
-    """What `print_tables` prints, in a file; none where no file is named. `page`: what a Markdown file has, if it is more."""
+    """Write to a file what `print_tables` prints; nothing without a file. `page`: makes the Markdown, if it is more than
+    the tables."""
     if file is None:
         return
     text = io.StringIO()
@@ -73,7 +74,7 @@ def write_tables(
 
 
 def _of_form(tables: Sequence[Table], format: str, every: bool) -> Sequence[Table]:
-    """Of several tables as CSV the first one, unless `every` one is asked for; which are left out is said on stderr."""
+    """The tables that a format can hold: for CSV the first, unless `every` is set; a message on stderr names the others."""
     if format != "csv" or len(tables) < 2 or every:
         return tables
     titles = "; ".join(table.title for table in tables[1:])
@@ -82,8 +83,8 @@ def _of_form(tables: Sequence[Table], format: str, every: bool) -> Sequence[Tabl
 
 
 def print_tables(tables: Sequence[Table], format: str = "rich", every: bool = False) -> None:
-    """Several tables: with lines between them, as JSON in one list. As CSV the first one alone, which other programs can
-    read, unless `every` one is asked for; how many there are besides is said on stderr."""
+    """Print several tables with blank lines between them; as JSON one list. As CSV only the first, so that other programs
+    can read it, unless `every` is set; a message on stderr names the others."""
     tables = _of_form(tables, format, every)
     if format == "json":
         say_json([json.loads(table.to_json()) for table in tables])

@@ -1,4 +1,4 @@
-"""The runs that a command is about, in the folder that was named or beside it."""
+"""The runs of the folder that a command line names."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ DEFAULT = Path("results")
 
 
 def stored_runs(results: Path) -> Runs:
-    """The runs of a folder. Where it has none of its own, those of its folders, such as the published ones in `results/mini`
-    of a checkout; where they are is printed.
+    """The runs of a folder. If it has no runs itself, those of its subfolders (such as the published ones in
+    `results/mini` of a checkout), and a message names the subfolder.
 
-    Raises StoreError where there is no such folder.
+    Raises:
+        StoreError: There is no such folder.
     """
     if not results.is_dir():
         raise StoreError(
@@ -30,6 +31,6 @@ def stored_runs(results: Path) -> Runs:
 
 
 def _published() -> str:
-    """Where the published runs are, if they are on this machine."""
+    """A sentence with the folder of the published runs, if it is on this machine."""
     folder = builtin_folder() / DEFAULT / "mini"
     return f" The published runs are in {folder}." if folder.is_dir() else ""

@@ -1,5 +1,4 @@
-"""stdout and stderr as they may be: closed, full, a pipe that nobody reads any more, in an encoding without our characters;
-and the signals that stop a command."""
+"""stdout and stderr that may be closed, full, a closed pipe, or in a limited encoding; and signals that stop a command."""
 
 from __future__ import annotations
 
@@ -15,11 +14,11 @@ from typing import Any, TextIO, cast
 
 from diva_bench.printable import as_json, message
 
-_STOPS = ("SIGTERM", "SIGHUP")  # SIGINT is Python's own KeyboardInterrupt
+_STOPS = ("SIGTERM", "SIGHUP")  # Python itself turns SIGINT into KeyboardInterrupt
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked the process to end. What is kept of its work stands in the notes of the exception."""
+    """A signal asked the process to end. The notes of the exception say what is kept."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -27,7 +26,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Unwritable(Exception):
-    """stdout cannot be written; `broken`: nobody reads it any more, which is no fault."""
+    """stdout cannot be written. `broken`: the reader of the pipe has ended, which is not an error."""
 
     def __init__(self, err: OSError) -> None:
         super().__init__(err.strerror or str(err))
@@ -35,33 +34,34 @@ class Unwritable(Exception):
 
 
 def say(text: object = "", *, error: bool = False) -> None:
-    """Print a message of ours, whatever of others is in it: line breaks stay, what a terminal obeys does not."""
+    """Print one of our messages. Foreign text in it is escaped; line breaks stay."""
     print(message(str(text)), file=sys.stderr if error else sys.stdout, flush=error)
 
 
 def say_json(value: Any) -> None:
-    """Print JSON, in ASCII where stdout has no other characters: an escape of Python's would be no JSON."""
+    """Print JSON; in ASCII if the encoding of stdout is limited, because Python's own escapes are not JSON."""
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("_", "-")
     print(as_json(value, ascii_only=not encoding.startswith(("utf-8", "utf8"))))
 
 
 class _Notes(logging.Handler):
-    """What the library logs, on the terminal; the same text once, since what is wrong with a task is so in all its runs."""
+    """Prints the log messages of the library; equal messages only once, because a fault of a task is reported for each of
+    its runs."""
 
     def __init__(self, level: int) -> None:
         super().__init__(level)
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         text = self.format(record)
-        if text not in self._said:
-            self._said.add(text)
+        if text not in self._printed:
+            self._printed.add(text)
             say(text, error=True)
 
 
 @contextlib.contextmanager
 def logged() -> Iterator[None]:
-    """Inside, what the library tells its logger from INFO on stands on stderr."""
+    """Context in which log messages of the library from level INFO are printed on stderr."""
     logger, handler = logging.getLogger("diva_bench"), _Notes(logging.INFO)
     before = logger.level
     logger.addHandler(handler)
@@ -77,20 +77,20 @@ _LACKS = ("cannot allocate memory", "can't allocate memory", "can't start new th
 
 
 def lack_of_memory(err: BaseException) -> str:
-    """What to say where an exception, or what it came of, is a lack of memory; "" where it is not."""
+    """A message if an exception or one of its causes is a lack of memory; else ""."""
     cause: BaseException | None = err
     while cause is not None:
         if isinstance(cause, MemoryError) or any(lack in str(cause).lower() for lack in _LACKS):
             reason = " ".join(str(cause).split())[:200] or "MemoryError"
-            return f"not enough memory ({reason}). Free some, raise the limit (`ulimit -v`), or ask a smaller model."
+            return f"not enough memory ({reason}). Free some, raise the limit (`ulimit -v`), or run a smaller model."
         cause = cause.__cause__ or cause.__context__
     return ""
 
 
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """Inside, stdout and stderr take all characters, a stderr that fails is passed over (a run goes on without its
-    progress), a stdout that fails raises Unwritable, also what was not written when the block ends; SIGTERM and SIGHUP raise
+    """Context in which stdout and stderr accept all characters. A failing stderr is ignored, so that a run goes on without
+    its progress; a failing stdout raises Unwritable, also for buffered output at the end. SIGTERM and SIGHUP raise
     Stopped."""
     _open_closed()
     out, err = sys.stdout, sys.stderr
@@ -100,7 +100,7 @@ def guarded() -> Iterator[None]:
     before = {}
     for name in _STOPS:
         number = getattr(signal, name)
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores SIGHUP: then so do we
+        if signal.getsignal(number) is signal.SIG_DFL:  # with nohup SIGHUP is ignored, and stays so
             before[number] = signal.signal(number, _stop)
     sys.stdout, sys.stderr = cast(TextIO, _Out(out)), cast(TextIO, _Err(err))
     try:
@@ -117,20 +117,20 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _open_closed() -> None:
-    """Whoever starts us with a closed stream gets nowhere in its place: else the next file that is opened would be taken
-    for it, and what libraries write to stderr would stand in a run folder."""
+    """Open /dev/null in place of a closed stream. Otherwise the next opened file would get its number, and libraries that
+    write to stderr would write into a run folder."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # as long as the process
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # open as long as the process
 
 
 class _Stream:
-    """Everything of a stream but how it fails."""
+    """Wraps a stream, and decides what a failed write does."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -151,7 +151,7 @@ class _Stream:
             self._failed(err, 0)
 
     def _failed(self, err: OSError, length: int) -> int:
-        """Whatever else is written, and what is left in the buffer when Python ends, goes nowhere."""
+        """Redirect further output, and what is left in the buffer, to /dev/null."""
         with contextlib.suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())

@@ -1,4 +1,4 @@
-"""`train`: resolve the preset's weights, hand over to the training script, install what it made."""
+"""`train`: find the weights of the preset, call the training, and install the connector."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TrainOptions:
     cache: Path | None = None
     cache_gb: float = 20.0
     name: str | None = None
-    """Of the weights, and of the model where there is none for them."""
+    """Name of the weights, and of the model if no built-in model uses them."""
     tensorboard: bool = False
     dry_run: bool = False
     plot: bool = False
@@ -44,7 +44,7 @@ class TrainOptions:
 
 def train_command(options: TrainOptions) -> int:
     config = resolve(options)
-    shard_of_process(os.environ)  # said now, not by the library that reads it
+    shard_of_process(os.environ)  # raises our message instead of one of the library
     if options.dry_run:
         return _dry_run(options, config)
     if options.output is None:
@@ -59,7 +59,7 @@ def train_command(options: TrainOptions) -> int:
             "--data is missing: a folder of parquet, a .tsv beside clips/, a .jsonl manifest or hub:owner/name."
         )
     catalog = Catalog(list(options.paths))
-    progress: Progress = Terminal() if os.environ.get("RANK", "0") == "0" else Silent()  # one of several talks
+    progress: Progress = Terminal() if os.environ.get("RANK", "0") == "0" else Silent()  # only the first process prints
     name = weights_name(catalog, options, config)
     from diva_bench.training import train
     from diva_bench.training.run import prepare_training
@@ -90,8 +90,12 @@ def train_command(options: TrainOptions) -> int:
 
 
 def weights_name(catalog: Catalog, options: TrainOptions, config: TrainConfig) -> str:
-    """What the connector will be called: --name, else diva-PRESET[-ABLATION], with -own where the built-in models mean
-    another one by that. Raises UserError where the name is taken by anything but an earlier training."""
+    """The name of the connector: --name, else diva-PRESET[-ABLATION], with -own if built-in models use that name for
+    another one.
+
+    Raises:
+        UserError: The name is not allowed, or is taken by something other than an earlier training.
+    """
     name = options.name
     if name is None:
         name = "-".join(["diva", options.preset, *([options.ablation.replace("_", "-")] if options.ablation else [])])
@@ -99,7 +103,9 @@ def weights_name(catalog: Catalog, options: TrainOptions, config: TrainConfig) -
         if (owner and owner.origin == "built in") or not _as_preset(options, config):
             name += "-own"
     if len(name) > 64 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise UserError(f"--name {name!r}: a name has up to 64 letters, digits, '.', '_' and '-', no '.' or '-' first.")
+        raise UserError(
+            f"--name {name!r}: a name has at most 64 letters, digits, '.', '_' and '-', and begins with a letter or digit."
+        )
     for kind in ("weights", "model"):
         owner = catalog.has(kind, name)
         if owner and owner.origin != TRAINED:
@@ -112,15 +118,15 @@ def weights_name(catalog: Catalog, options: TrainOptions, config: TrainConfig) -
 
 
 def _as_preset(options: TrainOptions, config: TrainConfig) -> bool:
-    """Whether the connector is what preset and ablation say, in all that decides what it learns."""
+    """Whether all settings that decide the result of the training are those of the preset and the ablation."""
     plain = resolve(replace(options, changes=()))
     free = ("log_every", "evaluate_every", "evaluate_clips", "save_every", "accumulate", "checkpointing", "compile")
     return config == replace(plain, **{name: getattr(config, name) for name in free})
 
 
 def install(catalog: Catalog, options: TrainOptions, config: TrainConfig, name: str, exported: Path) -> str:
-    """Put an exported connector where every command finds it, with a model YAML where no built-in model names these
-    weights; one line on how to use it."""
+    """Put an exported connector where every command finds it, with a model YAML if no built-in model uses these weights.
+    Returns one line on how to use it."""
     from diva_bench.training import export
 
     edition = "full" if options.preset == "paper" else options.preset.split("-")[0]
@@ -147,7 +153,7 @@ def install(catalog: Catalog, options: TrainOptions, config: TrainConfig, name: 
 
 
 def _built_in(catalog: Catalog, name: str, edition: str) -> str | None:
-    """The built-in model that names these weights in this edition."""
+    """The built-in model that uses these weights in this edition."""
     for entry in catalog.models():
         editions = {str(e): m for e, m in cast(ModelFile, entry.spec).editions.items()}
         if entry.origin == "built in" and edition in editions and editions[edition].weights.get(CONNECTOR) == name:
@@ -159,8 +165,7 @@ def _built_in(catalog: Catalog, name: str, edition: str) -> str | None:
 
 
 def resolve(options: TrainOptions) -> TrainConfig:
-    """Preset, then ablation, then single fields; alignment alone takes no more steps than there are, and all of them where
-    it takes all steps of the preset."""
+    """Apply preset, ablation and single fields. `align_steps` is at most `steps`, and equals it if it did in the preset."""
     if options.preset not in PRESETS:
         raise unknown("preset", options.preset, PRESETS)
     config = PRESETS[options.preset]()
@@ -188,7 +193,7 @@ def _ablated(options: TrainOptions, base: TrainConfig) -> TrainConfig:
 
 
 def _field(change: str) -> tuple[str, Any]:
-    """ "lr=3e-4" -> ("lr", 0.0003), read as the field's type has it."""
+    """ "lr=3e-4" -> ("lr", 0.0003), parsed by the type of the field."""
     name, equals, text = change.partition("=")
     fields_by_name = {f.name: f for f in fields(TrainConfig)}
     if not equals:
@@ -212,7 +217,7 @@ def _field(change: str) -> tuple[str, Any]:
 
 
 def _allowed(type_name: str) -> str:
-    """The type of a setting in words."""
+    """The type of a setting as text."""
     words = {"int": "a whole number", "float": "a finite number", "bool": "true or false", "str": "a text"}
     base, optional = type_name.removesuffix(" | None"), type_name.endswith(" | None")
     choices = ", ".join(text.strip(" \"'") for text in base.removeprefix("Literal[").removesuffix("]").split(","))
@@ -220,8 +225,8 @@ def _allowed(type_name: str) -> str:
 
 
 def _weights(catalog: Catalog, name: str, progress: Progress) -> Path:
-    """Weights by name, or a folder of your own that transformers can read. A folder here may be called as weights are
-    (a training's --output as its --name): the bare name means the weights, ./name the folder."""
+    """Weights by name, or a folder that transformers can read. A folder may have the same name as weights (the --output of
+    a training): the bare name means the weights, ./name the folder."""
     asset = catalog.has("weights", name)
     if Path(name).is_dir() and not asset:
         return Path(name)
@@ -234,13 +239,13 @@ def _weights(catalog: Catalog, name: str, progress: Progress) -> Path:
 
 
 def _exported(folder: Path) -> Path:
-    """A connector's folder; of a training's --output, where it has put the connector."""
+    """The folder of a connector; for the --output of a training, the folder of its exported connector."""
     inside = folder / "export"
     return inside if not (folder / "config.json").exists() and (inside / "config.json").exists() else folder
 
 
 def _tasks(catalog: Catalog, options: TrainOptions, progress: Progress) -> Any:
-    """A few samples of each task to look at while training."""
+    """A few samples of each task for evaluations during the training."""
     if not options.eval_tasks:
         return None
     from diva_bench import data
@@ -259,7 +264,7 @@ def _tasks(catalog: Catalog, options: TrainOptions, progress: Progress) -> Any:
 
 
 def _dry_run(options: TrainOptions, config: TrainConfig) -> int:
-    """What a run would be, and for the paper's preset what it would cost."""
+    """Print all settings, and for the paper's preset its cost."""
     for field in fields(config):
         say(f"{field.name}: {getattr(config, field.name)}")
     if options.preset == "paper":

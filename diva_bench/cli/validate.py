@@ -1,4 +1,4 @@
-"""`diva-bench validate`: print what YAML files are, or what is wrong with them."""
+"""`diva-bench validate`: print what YAML files define, or what is wrong with them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diva_bench.evaluation.validation import validate
 
 
 def validate_command(files: Sequence[Path], paths: Sequence[Path], data_dir: Path | None = None) -> int:
-    """Exit code: 0 every file is right; 2 one is not. All files are read, so that all mistakes are told at once."""
+    """Exit code: 0 every file is valid; 2 one is not. All files are read, so that all mistakes are reported at once."""
     catalog, wrong = Catalog(paths), 0
     for file in files:
         try:

@@ -1,4 +1,5 @@
-"""`pull` and `doctor`: fetch ahead of a run; say what is here, what is missing, and where models would run."""
+"""`pull` and `doctor`: download weights and data, and report what is installed, what is missing, and on which device
+models run."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ from diva_bench.weights import assets
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """What `pull` is asked for. Naming models alone leaves the tasks out, naming tasks alone the models."""
+    """The options of `pull`. With only models named, no tasks are pulled; with only tasks named, no models."""
 
     models: Sequence[str] = ()
     tasks: Sequence[str] = ()
@@ -36,7 +37,8 @@ class Pull:
 
 
 def pull_command(options: Pull) -> int:
-    """Fetch weights of models and of scorers, and the data of tasks. Exit code: 1 where something has to be had otherwise."""
+    """Download weights of models and scorers, and data of tasks. Exit code: 1 if something must be obtained in another
+    way."""
     catalog, progress = Catalog(options.paths), Terminal()
     folders = scorer_weights.install(catalog, options.weights_files, progress)
     everything = not (options.models or options.tasks or options.weights_files)
@@ -57,8 +59,8 @@ def pull_command(options: Pull) -> int:
 
 
 def _pull_data(task: TaskSpec, data_dir: Path | None, progress: Terminal) -> bool:
-    """Fetch what may be fetched of a task's data and check it; say how it is had where nobody but the user may. False
-    where it is not here."""
+    """Download the data of a task if it may be redistributed, and check it; else print how to get it. False if it is not
+    on this machine."""
     if place.locate(task, data_dir) is None:
         if task.data.hub is None:
             say(f"task {task.name}: its data is licensed or may not be redistributed, so it is not downloaded.")
@@ -85,7 +87,7 @@ def _pull_data(task: TaskSpec, data_dir: Path | None, progress: Terminal) -> boo
 
 
 def _tasks(catalog: Catalog, names: Sequence[str], edition: str) -> list[TaskSpec]:
-    """The tasks behind some names. auto: mini, and full of what has no mini."""
+    """The tasks for these names. auto: mini, and full for tasks without mini."""
     tasks: dict[str, TaskSpec] = {}
     for name in names:
         smallest: Edition = "mini" if "mini" in catalog.task_editions(name) else "full"
@@ -95,7 +97,8 @@ def _tasks(catalog: Catalog, names: Sequence[str], edition: str) -> list[TaskSpe
 
 
 def _say_of_full(catalog: Catalog, names: Sequence[str], data_dir: Path | None) -> None:
-    """How the full data of these tasks is had, where it is not here: of a task with a mini edition that alone is fetched."""
+    """Print how to get the full data of these tasks, if it is missing: `pull` downloads only the mini edition if a task
+    has one."""
     both = [name for name in names if {"mini", "full"} <= set(catalog.task_editions(name))]
     owners = {task.task: task for task in _tasks(catalog, both, "full")}
     for task in owners.values():
@@ -105,7 +108,7 @@ def _say_of_full(catalog: Catalog, names: Sequence[str], data_dir: Path | None) 
 
 
 def _specs(catalog: Catalog, options: Pull, progress: Terminal) -> list[ModelSpec]:
-    """The models asked for, or all that have the edition and can be had."""
+    """The named models, or all models that have the edition and can be downloaded."""
     edition = cast(Edition, options.model_edition or ("mini" if options.edition == "auto" else options.edition))
     if options.models:
         model_edition = edition if options.model_edition or edition == "nano" else None
@@ -120,7 +123,7 @@ def _specs(catalog: Catalog, options: Pull, progress: Terminal) -> list[ModelSpe
             continue
         try:
             specs.append(catalog.model(name, edition))
-        except UnknownName as err:  # trained between weights of a --path that is not given now
+        except UnknownName as err:  # a trained connector may need weights of a --path that is not given now
             progress.note(f"model {name} is left out: {err}")
     if untrained:
         progress.note(
@@ -131,7 +134,7 @@ def _specs(catalog: Catalog, options: Pull, progress: Terminal) -> list[ModelSpe
 
 
 def doctor_command(model: str | None, edition: str, verify: bool, paths: list[Path]) -> int:
-    """0 where nothing is broken; what is missing is no fault."""
+    """Exit code: 0 if nothing is damaged; missing files are not an error."""
     catalog, progress = Catalog(paths), Terminal()
     print_table(Table("this machine", [Column("what"), Column("found")], doctor.machine(assets.cache_folder()), []))
     say()
@@ -144,7 +147,7 @@ def doctor_command(model: str | None, edition: str, verify: bool, paths: list[Pa
 
 
 def _weights_table(catalog: Catalog, verify: bool, progress: Terminal) -> tuple[Table, bool]:
-    assets_by_name, users, notes = _wanted(catalog)
+    assets_by_name, users, notes = _all_weights(catalog)
     rows: list[list[Cell]] = []
     broken = False
     for name, asset in sorted(assets_by_name.items()):
@@ -165,8 +168,8 @@ def _weights_table(catalog: Catalog, verify: bool, progress: Terminal) -> tuple[
     return Table("weights", columns, rows, notes), broken
 
 
-def _wanted(catalog: Catalog) -> tuple[dict[str, AssetSpec], dict[str, list[str]], list[str]]:
-    """All weights by name, the models that use them, and notes on what cannot be listed."""
+def _all_weights(catalog: Catalog) -> tuple[dict[str, AssetSpec], dict[str, list[str]], list[str]]:
+    """(all weights by name, the models that use them, notes on weights that cannot be listed)."""
     users: dict[str, list[str]] = {}
     assets_by_name: dict[str, AssetSpec] = {}
     untrained: dict[Edition, list[str]] = {}
@@ -194,7 +197,7 @@ def _wanted(catalog: Catalog) -> tuple[dict[str, AssetSpec], dict[str, list[str]
 
 
 def _flip_rate(catalog: Catalog, name: str, edition: Edition, progress: Terminal) -> None:
-    """How many greedy answers change with the batch size, in this model's dtype, on a task that ships."""
+    """Print how many greedy answers change with the batch size, in this model's dtype, on a task that ships."""
     spec = catalog.model(name, edition)
     if not spec.weights:
         raise UserError(f"model {name} has no weights: its answers do not depend on the batch.")

@@ -111,7 +111,9 @@ def load(
     notes += wrong if task.data.rows_from_memory else []
     partial = "; ".join(counted if task.data.rows_from_memory else [*counted, *wrong])
     if partial and not allow_partial:
-        raise DataError(f"{root}: {partial}. Get all of it, or give --allow-partial: such a run is in no table.")
+        raise DataError(
+            f"{root}: {partial}. Get all of it, or give --allow-partial: such a run is left out of all tables."
+        )
     excluded = {r.values[columns["id"]]: task.data.exclude.get(r.values[columns["id"]], "") for r in rows}
     usable = [r for r in rows if r.clip and not r.fault and not excluded[r.values[columns["id"]]]]
     if need_audio and not usable:
@@ -247,7 +249,7 @@ def _check_rows(task: TaskSpec, rows: Sequence[Raw], columns: Mapping[str, str],
         if not isinstance(ident, str) or not ident:
             raise DataError(f"{row.where}: the id must be a string that is not empty, found {ident!r}.")
         if ident in seen:
-            raise DataError(f"{row.where}: id {ident!r} stands in {_short(seen[ident])} already; ids must be unique.")
+            raise DataError(f"{row.where}: id {ident!r} is already used in {_short(seen[ident])}; ids must be unique.")
         seen[ident] = row.where
         half = next(
             (v for v in row.values.values() if isinstance(v, str) and not v.isascii() and _HALF.search(v)), None

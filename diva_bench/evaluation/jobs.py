@@ -275,7 +275,7 @@ def _load(task: TaskSpec, settings: Settings, progress: Progress) -> data.Datase
 
 def _announce(task: str, dataset: data.Dataset, progress: Progress) -> None:
     """What is not asked, and why; of many samples the first few, all are in run.json."""
-    for note in (*dataset.notes, *([f"PARTIAL, in no table: {dataset.partial}"] if dataset.partial else [])):
+    for note in (*dataset.notes, *([f"PARTIAL, left out of all tables: {dataset.partial}"] if dataset.partial else [])):
         progress.note(f"{task}: {note}")
     for fault in dataset.excluded:
         progress.note(f"{task}: {fault.id} is left out by the task itself: {fault.reason}")

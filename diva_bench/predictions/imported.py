@@ -61,7 +61,7 @@ def model(
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise UserError(
-            f"--model-name {name!r}: letters, digits, dots, dashes and underscores, at most 64, the first a letter or digit."
+            f"--model-name {name!r}: a name has at most 64 letters, digits, '.', '_' and '-', and begins with a letter or digit."
         )
     args: dict[str, Any] = {"format": format, "sha256": [source.sha256 for source in sources]}
     args |= {"columns": dict(options.columns)} if options.columns else {}

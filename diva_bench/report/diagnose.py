@@ -166,7 +166,7 @@ def _reading(patient: Patient, findings: Sequence[Finding]) -> list[str]:
         measured = (
             f"none of the {len(findings)} signs that were measured" if patient.unmeasured else "none of the signs"
         )
-        lines.append(f"nothing for certain; perhaps: {', '.join(unsure)}" if unsure else measured)
+        lines.append(f"no sign is certain; possible signs: {', '.join(unsure)}" if unsure else measured)
     inherited = [f.sign.name for f in findings if f.inherited]
     if inherited:
         lines.append(f"the reference shows these signs too, so they are not its own: {', '.join(inherited)}")

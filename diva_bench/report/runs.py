@@ -40,7 +40,11 @@ def results_table(runs: Sequence[Run]) -> Table:
 def unreadable_table(problems: Sequence[str]) -> list[Table]:
     """What is wrong with the runs that cannot be read, once where it is so in several; no table where all can be read."""
     rows: list[list[Cell]] = [[problem] for problem in dict.fromkeys(problems)]
-    return [Table("runs that cannot be read, in no table", [Column("what is wrong")], rows)] if rows else []
+    return (
+        [Table("runs that cannot be read and are left out of all tables", [Column("what is wrong")], rows)]
+        if rows
+        else []
+    )
 
 
 def _row(finished: Run) -> list[Cell]:

@@ -219,7 +219,7 @@ def _read(path: Path, stamp: disk.Stamp, task_json: str) -> Rows:
         row = _checked(line, schemas.ROW, f"{path}:{number}", newer)
         if row["id"] in seen:
             raise UnreadableRun(
-                f"{path}:{number}: id {row['id']!r} stands in line {seen[row['id']]} already. {_REMEDY}"
+                f"{path}:{number}: id {row['id']!r} is already used in line {seen[row['id']]}. {_REMEDY}"
             )
         seen[row["id"]] = number
         sample = None if row.get("left_out") else _sample(row, f"{path}:{number}")

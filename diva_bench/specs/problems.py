@@ -23,7 +23,7 @@ SAID: Mapping[str, str] = {
     "string_unicode": "must be text of whole characters",
     "string_too_short": "must have {min_length} characters or more",
     "string_too_long": "must have {max_length} characters or fewer",
-    "string_pattern_mismatch": "does not match the pattern {pattern}",
+    "string_pattern_mismatch": "{allowed}",
     "bool_type": _TRUTH,
     "bool_parsing": _TRUTH,
     "int_type": _WHOLE,
@@ -62,6 +62,19 @@ SAID: Mapping[str, str] = {
 }
 """Type of a pydantic error -> what to say of the value, with what the error's context has in braces."""
 
+_NAME = "must begin with a letter or digit, and have only letters, digits, '.', '_' and '-'"
+PATTERNS: Mapping[str, str] = {
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*$": _NAME,
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$": (
+        "must be a relative path; each part of it must begin with a letter or digit, and have only letters, digits, "
+        "'.', '_' and '-'"
+    ),
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!]+$": "must be a package with its version, such as numpy==2.1.0",
+    r"^[0-9a-f]{64}$": "must have 64 hexadecimal digits (0 to 9, a to f)",
+    r"^[\w.-]+/[\w.-]+$": "must be OWNER/NAME; both have only letters, digits, '.', '_' and '-'",
+}
+"""Regular expression of a field -> the rule as text."""
+
 _LONGEST = 80  # characters of a value that are shown
 _QUOTED = re.compile(r"'([^']*)'")
 _KEY = "[key]"
@@ -79,6 +92,7 @@ def said(problem: Mapping[str, Any]) -> str:
     """What is wrong with a value and what is allowed, without the key and without a full stop. `problem`: one of
     `ValidationError.errors()`."""
     kind, context = problem["type"], dict(problem.get("ctx") or {})
+    context["allowed"] = PATTERNS.get(context.get("pattern", ""), "has characters that are not allowed here")
     words = SAID.get(kind, "is not allowed here").format_map(_Plain(context))
     whole = kind == "value_error" and isinstance(problem["input"], Mapping)  # what it is about, the error names itself
     if kind in ("missing", "extra_forbidden") or whole:

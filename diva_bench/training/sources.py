@@ -152,7 +152,9 @@ def _listed(form: Found) -> Iterator[Row]:
         if ident is None or ident == "":
             ident = Path(row.where).name
         elif (ident := str(ident)) in seen:
-            raise DataError(f"{row.where}: {ident!r} stands in {seen[ident]} already. Ids must be unique; drop one.")
+            raise DataError(
+                f"{row.where}: id {ident!r} is already used in {seen[ident]}. Ids must be unique; drop one."
+            )
         else:
             seen[ident] = f"line {place}" if (place := row.where.rpartition(":")[2]).isdigit() else row.where
         yield partial(_example, ident, row.sound, text, "" if voice is None else str(voice))
