@@ -201,7 +201,7 @@ def load_runs(path: PathLike | Iterable[PathLike] = "results") -> Runs:
     Raises:
         UserError: There is no such folder, or `path` is a run that cannot be read.
     """
-    return loaded(_paths(path))
+    return loaded(_paths(path, "path"))
 
 
 @_public
@@ -360,7 +360,7 @@ def import_predictions(
         UserError: A file cannot be read or does not fit the task. Nothing was written.
     """
     options = importing.Import(
-        files=_paths(files),
+        files=_paths(files, "files"),
         task=_only(task, str, "task", "the name of a task"),
         model_name=_only(model_name, str, "model_name", "a name"),
         format=_one_of(format, "format", ("auto", *FORMATS)),
@@ -473,11 +473,11 @@ def _runs(value: Any) -> Runs:
     return runs
 
 
-def _paths(value: Any) -> list[Path]:
+def _paths(value: Any, what: str = "paths") -> list[Path]:
     every = [value] if isinstance(value, str | os.PathLike) else value
     if isinstance(every, bytes) or not isinstance(every, Iterable):
-        raise _wrong("paths", value, "a path, or a list of them")
-    return [_path(one, "paths") for one in every]
+        raise _wrong(what, value, "a path, or a list of them")
+    return [_path(one, what) for one in every]
 
 
 def _data_folder(value: Any) -> Path | None:
@@ -485,7 +485,10 @@ def _data_folder(value: Any) -> Path | None:
 
 
 def _path(value: Any, what: str) -> Path:
-    return Path(os.fspath(_only(value, (str, os.PathLike), what, "a path")))
+    text = os.fspath(_only(value, (str, os.PathLike), what, "a path"))
+    if not isinstance(text, str) or not text.strip():  # Python takes an empty path for the folder one stands in
+        raise _wrong(what, text, "a path")
+    return Path(text)
 
 
 def _listed(value: Any, what: str, allowed: str, kinds: tuple[type, ...]) -> list[Any]:

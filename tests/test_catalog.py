@@ -6,7 +6,7 @@ import mini_task
 import pytest
 
 from diva_bench.catalog import Catalog
-from diva_bench.cli.train import TrainOptions, resolve, weights_name
+from diva_bench.cli.train import resolve, weights_name
 from diva_bench.diva.config import ABLATIONS
 from diva_bench.errors import AssetError, SpecError, UnknownName, UserError
 
@@ -145,18 +145,17 @@ def test_every_shipped_model_resolves_in_all_its_editions_but_those_that_are_tra
 def test_the_recipe_with_time_queries_is_a_model_too(nothing_trained):
     chosen = Catalog().has("model", "diva-time").spec.editions["mini"]
     assert chosen.trained_by == "diva-bench train --preset mini-time --data DIR --output DIR"
-    options = TrainOptions("mini-time", None)
-    assert chosen.weights == {"connector": weights_name(Catalog(), options, resolve(options))}
+    assert chosen.weights == {"connector": weights_name(Catalog(), None, resolve("mini-time"), "mini-time")}
 
 
 def test_nano_has_a_connector_of_the_recipe_and_one_of_the_paper_side_by_side(nothing_trained):
     """What ships is never overwritten by a training, which gets a name of its own."""
-    catalog, options = Catalog(), TrainOptions("nano-time", None)
+    catalog = Catalog()
     shipped = {
         name: catalog.model(name, "nano").weights["connector"].name for name in ("diva-time", "diva-learned", "diva")
     }
     assert shipped == {"diva-time": "diva-nano-time", "diva-learned": "diva-nano", "diva": "diva-nano"}
-    assert weights_name(catalog, options, resolve(options)) == "diva-nano-time-own"
+    assert weights_name(catalog, None, resolve("nano-time"), "nano-time") == "diva-nano-time-own"
 
 
 @pytest.mark.parametrize("edition", ["mini", "nano"])
@@ -168,8 +167,8 @@ def test_the_command_that_a_model_names_trains_the_weights_that_it_names(ablatio
     given = dict(zip(words[2::2], words[3::2], strict=True))
     assert words[:2] == ["diva-bench", "train"]
     assert given == {"--preset": edition, "--ablation": ablation, "--data": "DIR", "--output": "DIR"}
-    options = TrainOptions(given["--preset"], None, ablation=given["--ablation"])
-    assert chosen.weights == {"connector": weights_name(catalog, options, resolve(options))}
+    recipe = given["--preset"], given["--ablation"]
+    assert chosen.weights == {"connector": weights_name(catalog, None, resolve(*recipe), *recipe)}
 
 
 def test_a_model_that_lists_editions_has_no_other_of_its_parent(tmp_path):

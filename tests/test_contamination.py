@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import mini_task
 import numpy as np
@@ -19,8 +20,8 @@ from numpy.typing import NDArray
 
 from diva_bench import audio
 from diva_bench.audio import fingerprint
-from diva_bench.cli.contamination import ContaminationOptions, contamination_command
-from diva_bench.errors import DataError, StoreError, UserError
+from diva_bench.cli.contamination import contamination_command
+from diva_bench.errors import DataError, UserError
 from diva_bench.report.contamination import ContaminationSearch, Near, as_record, counts_table, found_table
 from diva_bench.text import BASIC
 from diva_bench.training.sources import Example
@@ -269,14 +270,11 @@ def test_the_exit_code_says_whether_there_is_a_leak(
     monkeypatch.setenv("DIVA_BENCH_CACHE", str(tmp_path / "cache"))
     clean = manifest(tmp_path, [("none.wav", "nobody says this in the toy task")])
     drop, whole = tmp_path / "drop.tsv", tmp_path / "all.json"
-    options = ContaminationOptions([clean], ["toy"], "mini", drop_list=drop, output=whole, paths=[toy])
-    assert contamination_command(options) == 0
+    places: dict[str, Any] = {"drop_list": drop, "output": whole, "paths": [toy]}
+    assert contamination_command([clean], ["toy"], edition="mini", **places) == 0
     assert drop.read_text() == "row\tsource\tkind\ttask\tsample\n"
     leaky = manifest(tmp_path, [("toy/audio/q002.wav", "something else"), ("none.wav", "Question 3!")])
-    assert (
-        contamination_command(ContaminationOptions([leaky], ["toy"], "mini", drop_list=drop, output=whole, paths=[toy]))
-        == 1
-    )
+    assert contamination_command([leaky], ["toy"], edition="mini", **places) == 1
     kinds = {(line.split("\t")[0], line.split("\t")[2]) for line in drop.read_text().splitlines()[1:]}
     assert ("train.jsonl:1", "file") in kinds
     assert ("train.jsonl:2", "text") in kinds
@@ -292,10 +290,7 @@ def test_every_format_can_be_read(
 ) -> None:
     monkeypatch.setenv("DIVA_BENCH_CACHE", str(tmp_path / "cache"))
     train = manifest(tmp_path, [("none.wav", "question 1")])
-    assert (
-        contamination_command(ContaminationOptions([train], ["toy"], "mini", text_only=True, format=form, paths=[toy]))
-        == 1
-    )
+    assert contamination_command([train], ["toy"], edition="mini", text_only=True, format=form, paths=[toy]) == 1
     out = capsys.readouterr().out
     if form == "json":
         assert json.loads(out)["tasks"]["toy"]["found"] >= 1
@@ -308,23 +303,19 @@ def test_every_format_can_be_read(
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(toy: Path, tmp_path: Path) -> None:
     train = manifest(tmp_path, [("none.wav", "question 1")])
     for more in ({"output": tmp_path / "no" / "x.json"}, {"drop_list": tmp_path / "no" / "x.tsv"}):
-        with pytest.raises(StoreError, match=r"no/x\.\w+: cannot be written \(No such file or directory\)\. Choose"):
-            contamination_command(ContaminationOptions([train], ["toy"], "mini", text_only=True, paths=[toy], **more))
+        with pytest.raises(UserError, match=r"no/x\.\w+: there is no folder .*no\. Make it, or choose another file\."):
+            contamination_command([train], ["toy"], edition="mini", text_only=True, paths=[toy], **more)
     (tmp_path / "all.json").write_text("of yesterday")
     with pytest.raises(DataError, match="is no file or folder"):
-        contamination_command(
-            ContaminationOptions(["none"], ["toy"], "mini", output=tmp_path / "all.json", paths=[toy])
-        )
+        contamination_command(["none"], ["toy"], edition="mini", output=tmp_path / "all.json", paths=[toy])
     assert (tmp_path / "all.json").read_text() == "of yesterday"
 
 
 def test_wrong_sources_and_a_forgotten_one_are_told(toy: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--train is missing.*\n.*parquet"):
-        contamination_command(ContaminationOptions([], ["toy"], "mini", paths=[toy]))
+        contamination_command([], ["toy"], edition="mini", paths=[toy])
     with pytest.raises(DataError, match="is no file or folder"):
-        contamination_command(
-            ContaminationOptions([str(tmp_path / "none")], ["toy"], "mini", text_only=True, paths=[toy])
-        )
+        contamination_command([str(tmp_path / "none")], ["toy"], edition="mini", text_only=True, paths=[toy])
 
 
 def test_the_program_ends_with_2_on_bad_input_and_1_on_a_leak(toy: Path, tmp_path: Path) -> None:

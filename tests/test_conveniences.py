@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import mini_task
 import pandas
 import pytest
 import typer
 from command_line import Command, call
+from test_doc_snippets import COMMANDS, leaves
 
 import diva_bench
 from diva_bench.cli.options import names
@@ -38,6 +40,33 @@ def ask(run: Command, *words: str, task: str = "toy,other") -> None:
 
 def test_the_version_is_the_packages(run: Command) -> None:
     assert run("--version").stdout == f"diva-bench {diva_bench.__version__}\n"
+
+
+def words_of(parameter: Any, word: str) -> list[str]:
+    """How a parameter and its value are typed."""
+    return [parameter.opts[0], word] if parameter.opts[0].startswith("-") else [word]
+
+
+def path_parameters() -> list[Any]:
+    """(command, parameter) of every parameter of the command line that is a path, or several of them."""
+    every = [(command, parameter) for command in leaves(COMMANDS) for parameter in command.params]
+    kinds = (Path, list[Path])
+    return [
+        pytest.param(command, parameter, id=f"{command.name} {parameter.opts[0]}")
+        for command, parameter in every
+        if parameter.type_descriptor.annotation in kinds
+    ]
+
+
+@pytest.mark.parametrize("word", ["", " "])
+@pytest.mark.parametrize(("command", "parameter"), path_parameters())
+def test_an_empty_path_is_refused_wherever_a_path_is_taken(command: Any, parameter: Any, word: str) -> None:
+    needed = [other for other in command.params if other.required and other is not parameter]
+    allowed = {"kind": "runs"}
+    typed = [word for other in needed for word in words_of(other, allowed.get(other.name, "x"))]
+    before = typed if parameter.opts[0].startswith("-") or command.name == "list" else []
+    with pytest.raises(Exception, match=r"the path is empty\. Give a path, or leave the option out\."):
+        command.make_context("x", [*before, *words_of(parameter, word), *([] if before else typed)])
 
 
 USAGE = [

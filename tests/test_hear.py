@@ -20,7 +20,7 @@ from test_connector_eval import model, weights
 from training_tools import TIME, make_place, prepared, wav
 
 from diva_bench.catalog import Catalog
-from diva_bench.cli.hear import HearRequest, hear_command
+from diva_bench.cli.hear import hear_command
 from diva_bench.errors import UserError
 from diva_bench.evaluation import hear
 from diva_bench.evaluation.jobs import Settings
@@ -131,8 +131,8 @@ def test_the_prompt_reaches_the_model(run: Hear, clips: Path) -> None:
         (["nowhere.wav"], "nowhere.wav: there is no such file or folder. Give audio files, or folders of them."),
         (["empty"], "empty: has no audio file (looked for .wav, "),
         (["clips", "-m", "oracle-toy"], "model oracle-toy does not take audio (it takes choices, text). Choose a"),
-        (["clips", "--csv", "no/such/out.csv"], "no/such/out.csv: its folder no/such does not exist. Make it, or"),
-        (["clips", "--csv", "clips"], "clips: is a folder. Give the path of a file with --csv."),
+        (["clips", "--csv", "no/such/out.csv"], "--csv no/such/out.csv: there is no folder no/such. Make it, or"),
+        (["clips", "--csv", "clips"], "--csv clips: is a folder. Give the path of a file."),
     ],
 )
 def test_what_is_refused(run: Hear, clips: Path, tmp_path: Path, words: list[str], why: str) -> None:
@@ -222,4 +222,4 @@ def test_a_model_that_takes_no_audio_is_refused_before_weights_are_fetched_or_cl
     for owner, name in ((Catalog, "fetch"), (Catalog, "load"), (hear, "files")):
         monkeypatch.setattr(owner, name, never)
     with pytest.raises(UserError, match="model oracle-toy does not take audio"):
-        hear_command(["diva-time-toy", "oracle-toy"], HearRequest([tmp_path]), Settings(), "rich", [specs])
+        hear_command(["diva-time-toy", "oracle-toy"], [tmp_path], Settings(), paths=[specs])

@@ -124,7 +124,7 @@ def test_a_speaker_and_a_dialogue_are_found_and_a_cluster_is_not_made_up(tmp_pat
             "unknown column 'txt' in mine.jsonl (--reference). Did you mean 'text'?",
         ),
         (["mine.jsonl", "-o", "there.yaml"], "there.yaml: already exists"),
-        (["mine.jsonl", "-o", "no/where.yaml"], "no: no such folder"),
+        (["mine.jsonl", "-o", "no/where.yaml"], "--output no/where.yaml: there is no folder no. Make it"),
     ],
 )
 def test_what_cannot_be_made_a_task_is_refused_and_nothing_is_written(tmp_path, words, said):

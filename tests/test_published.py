@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import make_llm, make_whisper, whisper_config
 from torch import Tensor, nn
 
-from diva_bench.cli.convert import ConvertOptions, convert_command, first_embeddings
+from diva_bench.cli.convert import convert_command, first_embeddings
 from diva_bench.cli.main import main
 from diva_bench.decoding.llm import LLM
 from diva_bench.decoding.whisper import Whisper
@@ -338,7 +338,7 @@ def test_what_the_reference_would_do_otherwise_is_said(
     whisper: Whisper, folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = export(tmp_path / "export", made(whisper), whisper, folders, window="the clip's own length")
-    convert_command(ConvertOptions(source, tmp_path / "out.safetensors"))
+    convert_command(source, tmp_path / "out.safetensors")
     assert "the reference code pads every clip to 30 s" in capsys.readouterr().err
 
 
@@ -348,7 +348,7 @@ def test_the_command_refuses_in_words(whisper: Whisper, folders: dict[str, Path]
 
     def refused(message: str, *given: Path, **named: Any) -> None:
         with pytest.raises(UserError, match=message):
-            convert_command(ConvertOptions(*given, **named))
+            convert_command(*given, **named)
 
     refused("none: no such file or folder", tmp_path / "none", file)
     refused(
@@ -362,11 +362,11 @@ def test_the_command_refuses_in_words(whisper: Whisper, folders: dict[str, Path]
         encoder=str(make_whisper(tmp_path / "w", seed=1)),
     )
     refused("unknown weights 'whisper-bas'", source, file, encoder="whisper-bas")
-    convert_command(ConvertOptions(source, file))
+    convert_command(source, file)
     refused("already exists", source, file)
     refused("no folder with connector.safetensors and config.json", file, tmp_path / "x.safetensors", to="published")
     refused("Give both with --encoder .* and --llm", file, tmp_path / "back", encoder=encoder)
-    convert_command(ConvertOptions(file, tmp_path / "back", encoder=encoder, llm=llm))
+    convert_command(file, tmp_path / "back", encoder=encoder, llm=llm)
     refused(r"back/connector\.safetensors: already exists", file, tmp_path / "back", encoder=encoder, llm=llm)
     narrow = stored_as_published(tmp_path / "narrow", to_published(made(whisper, llm_width=10), whisper))
     refused("made for an LLM of width 10, but .* has 32", narrow, tmp_path / "b", encoder=encoder, llm=llm)
@@ -382,8 +382,8 @@ def test_the_command_refuses_in_words(whisper: Whisper, folders: dict[str, Path]
 def test_fewer_layers_are_published_only_when_asked(whisper: Whisper, folders: dict[str, Path], tmp_path: Path) -> None:
     source, file = export(tmp_path / "export", made(whisper, layers=1), whisper, folders), tmp_path / "out.safetensors"
     with pytest.raises(UserError, match="has 1 layers"):
-        convert_command(ConvertOptions(source, file))
-    assert convert_command(ConvertOptions(source, file, partial=True)) == 0
+        convert_command(source, file)
+    assert convert_command(source, file, partial=True) == 0
     assert from_published(file, heads=2).config.layers == 1
 
 

@@ -213,6 +213,9 @@ def test_all_commands_of_tables_take_the_same_option(judged: Path, command: tupl
 
 
 def test_a_file_that_cannot_be_written_is_told_before_anything_is_worked_out(judged: Path) -> None:
-    assert "there is no such folder" in call(judged, "leaderboard", "-o", "gone/out.md").stderr
+    assert (
+        "--output gone/out.md: there is no folder gone. Make it"
+        in call(judged, "leaderboard", "-o", "gone/out.md").stderr
+    )
     (judged / "a.md").mkdir()
     assert "--output a.md: is a folder." in call(judged, "leaderboard", "-o", "a.md").stderr

@@ -192,9 +192,7 @@ def test_a_training_and_an_ablation_do_not_ask_it(specs: Path, monkeypatch: pyte
     progress = Silent()
     monkeypatch.setattr(progress, "note", notes.append)
     catalog = Catalog([specs])
-    ((_, scorers, samples),) = train._tasks(
-        catalog, train.TrainOptions("nano", None, eval_tasks=["toy"]), progress
-    ).tasks
+    ((_, scorers, samples),) = train._tasks(catalog, ["toy"], 8, progress).tasks
     assert (list(scorers), notes) == (["qa"], ["toy: llm_judge uses another model and is not computed during training"])
     job = SimpleNamespace(samples=samples, scorers=catalog.scorers(catalog.task("toy", "mini")))
     assert ablate._names(job) == ["contains", "em", "f1"]

@@ -223,7 +223,10 @@ def test_the_mini_tasks_are_manifests(file):
         ("[1]", r"expected a JSON object, found an array"),
         ("{}", r"found no keys; every row must have a clip .* Mend or drop the row\."),
         ('{"audio": "a.wav", "text": null}', r"found audio \(str\), text \(NoneType\); every row"),
-        ('{"audio": "a.wav", "text": "x", "id": "first"}', r"id 'first' is already used in line 1\. Ids must be unique"),
+        (
+            '{"audio": "a.wav", "text": "x", "id": "first"}',
+            r"id 'first' is already used in line 1\. Ids must be unique",
+        ),
     ],
 )
 def test_a_line_that_is_no_example_is_refused_by_file_and_line(tmp_path, line, message):

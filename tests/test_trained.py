@@ -16,7 +16,7 @@ from trained_connectors import Done, exported, in_process, own_cache, trained
 
 from diva_bench.catalog import TRAINED, Catalog
 from diva_bench.cli import weights as weights_cli
-from diva_bench.cli.train import TrainOptions, resolve, weights_name
+from diva_bench.cli.train import resolve, weights_name
 from diva_bench.errors import AssetError, SpecError, UserError
 from diva_bench.training import export
 from diva_bench.weights import assets
@@ -157,7 +157,7 @@ def test_between_plain_folders_it_has_no_model_and_that_is_said(tmp_path: Path, 
 def test_a_name_that_is_taken_is_refused_before_training_starts(call, tmp_path, name, said) -> None:
     (tmp_path / "speech.jsonl").write_text("")
     with pytest.raises(UserError, match=said):
-        weights_name(Catalog(), TrainOptions("nano", None, name=name), resolve(TrainOptions("nano", None)))
+        weights_name(Catalog(), name, resolve("nano"), "nano")
     code, _, err = call("train", "--data", "speech.jsonl", "--output", "out", "--name", name)
     assert code == 2
     assert f"--name {name}" in err or "--name ''" in err or "--name '../up'" in err
@@ -261,7 +261,7 @@ def test_a_model_between_weights_of_a_folder_not_given_now_does_not_stop_pull_an
     path = cache / "trained" / "mine" / "mine.model.yaml"
     path.write_text(path.read_text().replace("smollm2-135m-instruct", "his-llm"))
     progress = Recorder()
-    found = weights_cli._specs(Catalog(), weights_cli.Pull(edition="nano"), progress)  # type: ignore[arg-type]
+    found = weights_cli._specs(Catalog(), [], "nano", None, progress)  # type: ignore[arg-type]
     assert [model.name for model in found] == ["cascade", "diva-learned", "diva-time", "diva", "oracle"]
     assert any(note.startswith("model mine is left out: unknown weights 'his-llm'") for note in progress.notes)
     wanted, _, notes = weights_cli._wanted(Catalog())

@@ -14,7 +14,7 @@ from training_tools import wav
 from diva_bench.catalog import Catalog
 from diva_bench.cli import train as command
 from diva_bench.cli.main import main
-from diva_bench.cli.train import TrainOptions, resolve
+from diva_bench.cli.train import resolve
 from diva_bench.diva.config import ABLATIONS, PRESETS, TrainConfig
 from diva_bench.errors import UserError
 from diva_bench.types import Silent
@@ -72,6 +72,22 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--set", "connector=mlp"], "an mlp cannot start from Whisper's decoder"),
     (["--set", "align=0"], "align_steps is 600, but alignment has weight 0"),
     (["--set", "align_steps=9000"], "align_steps is 9000, of 850 steps in all"),
+    (["--set", "seed=-1"], "training: seed is -1; it must not be below 0."),
+    (["--set", "seed=4294967296"], "training: seed is 4294967296; it must not be above 4294967295."),
+    (["--set", "steps=99999999999"], "training: steps is 99999999999; it must not be above 4294967295."),
+    (["--set", "encoder=blue", "--dry-run"], "blue: neither weights"),
+    (["--set", "llm=blue", "--dry-run"], "blue: neither weights"),
+    (["--set", "start_from=blue", "--dry-run"], "blue: neither weights"),
+    (["--name", "a b", "--dry-run"], "--name 'a b': a name has up to 64 letters"),
+    (["--data", "nowhere", "--dry-run"], "training data 'nowhere' is no file or folder"),
+    (["--data", "nowhere", "--output", "o"], "training data 'nowhere' is no file or folder"),
+    (["--data", "hub:blue", "--output", "o"], "training data 'hub:blue' does not name a data set of the hub."),
+    (["--data", "", "--output", "o"], "training data: the name is empty."),
+    (["--output", ""], "the path is empty. Give a path, or leave the option out."),
+    (["--cache", " ", "--dry-run"], "the path is empty. Give a path, or leave the option out."),
+    (["--cache-gb", "inf", "--dry-run"], "--cache-gb inf: must be a number of gigabytes from 0."),
+    (["--cache-gb", "nan", "--dry-run"], "'--cache-gb': it must be greater than or equal to 0"),
+    (["--ablation", ""], "unknown ablation ''"),
     (["--data", "d"], "--output is missing"),
     (["--output", "o"], "--data is missing"),
     (["--output", "o", "--plot"], "o/metrics.jsonl: no such file"),
@@ -97,7 +113,7 @@ def test_data_that_is_not_there_is_refused_before_a_step(call: Call, tmp_path: P
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_dry_run_lists_every_setting_and_writes_nothing(call: Call, tmp_path: Path, preset: str) -> None:
-    code, out, _ = call("--preset", preset, "--dry-run", "--output", "o", "--data", "d")
+    code, out, _ = call("--preset", preset, "--dry-run", "--output", "o")
     assert code == 0
     lines = out.splitlines()
     for field in fields(TrainConfig):
@@ -122,23 +138,23 @@ CHANGED: list[tuple[list[str], dict[str, Any]]] = [
 def test_settings_come_from_preset_then_ablation_then_fields(
     changes: list[str], wanted: dict[str, Any], ablation: str | None
 ) -> None:
-    options = TrainOptions(preset="nano", output=None, changes=changes, ablation=ablation)
     if ablation == "distill_only" and wanted.get("align_steps") == 4:
         with pytest.raises(UserError, match="align_steps is 4, but alignment has weight 0"):
-            resolve(options)
+            resolve("nano", ablation, changes)
         return
     base = ABLATIONS[ablation](PRESETS["nano"]()) if ablation else PRESETS["nano"]()
     known = {f.name: getattr(base, f.name) for f in fields(TrainConfig)} | wanted
-    assert resolve(options) == TrainConfig(**(known | {"align_steps": 0} if ablation == "distill_only" else known))
+    known |= {"align_steps": 0} if ablation == "distill_only" else {}
+    assert resolve("nano", ablation, changes) == TrainConfig(**known)
 
 
 @pytest.mark.parametrize("steps", [100, 20_000])
 def test_a_recipe_of_alignment_alone_stays_one_however_many_steps_it_takes(steps: int) -> None:
-    assert resolve(TrainOptions(preset="mini-time", output=None, changes=[f"steps={steps}"])).align_steps == steps
+    assert resolve("mini-time", changes=[f"steps={steps}"]).align_steps == steps
 
 
 def test_a_field_that_the_command_line_sets_wins_over_the_ablation() -> None:
-    found = resolve(TrainOptions(preset="nano", output=None, changes=["shift=3"], ablation="released"))
+    found = resolve("nano", "released", ["shift=3"])
     assert found.shift == 3
 
 
@@ -172,13 +188,12 @@ def test_the_table_of_changes_has_every_ablation() -> None:
 def test_an_ablation_changes_what_it_names_and_is_refused_where_it_changes_nothing(
     preset: str, name: str, paper: set[str], time: set[str]
 ) -> None:
-    options = TrainOptions(preset=preset, output=None, ablation=name)
     wanted = time if preset.endswith("-time") else paper
     if not wanted:
         with pytest.raises(UserError, match=rf"--ablation {name}: preset {preset} is not changed by it"):
-            resolve(options)
+            resolve(preset, name)
         return
-    found, base = resolve(options), PRESETS[preset]()
+    found, base = resolve(preset, name), PRESETS[preset]()
     follows = {"align_steps"} if name == "distill_only" else set()  # no step is of alignment alone
     changed = {f.name for f in fields(TrainConfig) if getattr(found, f.name) != getattr(base, f.name)}
     assert changed - follows == wanted - follows
@@ -187,7 +202,7 @@ def test_an_ablation_changes_what_it_names_and_is_refused_where_it_changes_nothi
 
 def test_an_unknown_preset_is_a_user_error_for_libraries_too() -> None:
     with pytest.raises(UserError, match="unknown preset 'x'"):
-        resolve(TrainOptions(preset="x", output=None))
+        resolve("x")
 
 
 # ---------------------------------------------------------------- what a name means

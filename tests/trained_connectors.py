@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from diva_bench.catalog import Catalog
 from diva_bench.cli.main import main
-from diva_bench.cli.train import TrainOptions, install, resolve, weights_name
+from diva_bench.cli.train import install, resolve, weights_name
 
 CONFIG = {"align": 1.0, "distill": 1.0, "distillation": "l2", "align_steps": 2200, "max_queries": 32, "seed": 0}
 COMPUTE = {
@@ -64,11 +64,17 @@ def exported(folder: Path, record: Any = None, content: str = "a connector") -> 
     return folder
 
 
-def trained(folder: Path, *changes: str, content: str = "a connector", **options: Any) -> str:
+def trained(
+    folder: Path,
+    *changes: str,
+    content: str = "a connector",
+    preset: str = "nano",
+    ablation: str | None = None,
+    name: str | None = None,
+    paths: Sequence[Path] = (),
+) -> str:
     """Install a connector as `diva-bench train` does at its end; what it prints."""
-    chosen = TrainOptions(output=folder, **{"preset": "nano", "changes": changes, **options})
-    config = resolve(chosen)
-    catalog = Catalog(list(chosen.paths))
-    name = weights_name(catalog, chosen, config)
+    config, catalog = resolve(preset, ablation, changes), Catalog(paths)
+    chosen = weights_name(catalog, name, config, preset, ablation)
     record = {"config": CONFIG, "compute": COMPUTE}
-    return install(catalog, chosen, config, name, exported(folder / "export", record, content))
+    return install(catalog, chosen, config, preset, ablation, exported(folder / "export", record, content))

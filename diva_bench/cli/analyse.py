@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from diva_bench.cli.options import AllTables, DataDir, Format, OnlyTasks, Paths, Report, Results, Tasks, names
+from diva_bench.cli.options import AllTables, Commands, DataDir, Format, OnlyTasks, Paths, Report, Results, Tasks, names
 
-app = typer.Typer()
+app = Commands()
 """main.py adds these commands to the command line."""
 
 
@@ -223,17 +223,18 @@ def leaks(
     path: Paths = None,
 ) -> None:
     """Find samples of tasks in training data, by file, sound and words. The exit code is 1 if there are any."""
-    from diva_bench.cli.contamination import ContaminationOptions, contamination_command
+    from diva_bench.cli.contamination import contamination_command
 
-    options = ContaminationOptions(
-        train=train,
-        tasks=task,
-        edition=edition,
-        data_dir=data_dir,
-        text_only=text_only,
-        drop_list=drop_list,
-        output=output,
-        format=format,
-        paths=path or [],
+    raise typer.Exit(
+        contamination_command(
+            train,
+            task,
+            edition=edition,
+            data_dir=data_dir,
+            text_only=text_only,
+            drop_list=drop_list,
+            output=output,
+            format=format,
+            paths=path or [],
+        )
     )
-    raise typer.Exit(contamination_command(options))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.show import check_file, print_tables, write_tables
+from diva_bench.cli.show import check_report, print_tables, write_tables
 from diva_bench.cli.stored import stored_runs
 from diva_bench.errors import UnreadableRun, UserError
 from diva_bench.report.compare import (
@@ -46,7 +46,7 @@ def compare_command(
     """Print all comparisons of two or more runs of one task. `every`: all tables, as CSV too."""
     if len(runs) < 2:
         raise UserError(f"compare needs two runs or more, got {len(runs)}. Give folders such as results/<task>/<run>.")
-    check_file(output)
+    check_report(output)
     held = _references(references)
     readable = _readable(runs)
     lineup = sheet(readable, Catalog(paths), Terminal())
@@ -120,7 +120,7 @@ def gap_attribution_command(
 ) -> int:
     """Exit code: 0 every task with an oracle or a cascade has all three runs; 1 some runs are missing, and the output
     names them."""
-    check_file(output)
+    check_report(output)
     stored = stored_runs(results)
     runs = [run for run in stored if run.summary.plain]
     trials = len(stored) - len(runs)

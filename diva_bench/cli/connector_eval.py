@@ -11,7 +11,7 @@ from typing import Any, cast
 from diva_bench.catalog import Catalog, training_record
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_table
-from diva_bench.cli.streams import say
+from diva_bench.cli.streams import check_file, say, write_file
 from diva_bench.diva.checkpoint import WINDOW
 from diva_bench.diva.config import PRESETS, TrainConfig
 from diva_bench.errors import DataError, UserError
@@ -39,6 +39,7 @@ def connector_eval_command(
 
     if settings.dtype == "float16":
         raise UserError("--dtype float16: `probe` runs in bfloat16 or float32, as training does.")
+    check_file(target, "--output")
     catalog, progress = Catalog(paths), Terminal()
     specs = [_with_dtype(catalog.model(m, cast(Edition, settings.edition)), settings) for m in dict.fromkeys(models)]
     catalog.fetch(specs, progress)
@@ -79,7 +80,7 @@ def connector_eval_command(
                 entry["differences"] = apart
         record["models"][model.name] = entry
         if target:  # after every model, because the process may be killed at the next one
-            target.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            write_file(target, json.dumps(record, indent=1) + "\n", "--output")
     print_table(_table(record), format)
     if any("differences" in entry for entry in record["models"].values()):
         say()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -13,8 +12,8 @@ from diva_bench import data
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_table, print_tables
-from diva_bench.cli.streams import say_json
-from diva_bench.errors import StoreError, UserError
+from diva_bench.cli.streams import check_file, say_json, write_file
+from diva_bench.errors import UserError
 from diva_bench.printable import as_json
 from diva_bench.report.contamination import ContaminationSearch, as_record, counts_table, found_table
 from diva_bench.specs import Edition
@@ -23,67 +22,65 @@ from diva_bench.types import Sample
 from diva_bench.weights import assets
 
 
-@dataclass(frozen=True, slots=True)
-class ContaminationOptions:
-    """The options of `leaks`.
+def contamination_command(
+    train: Sequence[str],
+    tasks: Sequence[str],
+    *,
+    edition: str = "auto",
+    data_dir: Path | None = None,
+    text_only: bool = False,
+    drop_list: Path | None = None,
+    output: Path | None = None,
+    format: str = "rich",
+    paths: Sequence[Path] = (),
+) -> int:
+    """Read all training data once, and print and write the matches.
 
-    Attributes:
+    Args:
         train: Sources, in the forms of `training.sources.read`.
         edition: auto, full or mini.
-    """
-
-    train: Sequence[str]
-    tasks: Sequence[str]
-    edition: str = "auto"
-    data_dir: Path | None = None
-    text_only: bool = False
-    drop_list: Path | None = None
-    output: Path | None = None
-    format: str = "rich"
-    paths: Sequence[Path] = ()
-
-
-def contamination_command(options: ContaminationOptions) -> int:
-    """Read all training data once, and print and write the matches.
 
     Raises:
         UserError, DataError: An option or a source is wrong. Nothing was read.
     """
     progress = Terminal()
-    if not options.train:
+    if not train:
         raise UserError(f"--train is missing: the training data. Allowed:\n{sources.FORMS}")
-    if options.output is not None:
-        _check(options.output)  # check before the data is read, which may take an hour
-    rows = [(source, sources.read(source)) for source in options.train]  # raises here if a source is wrong
-    search = ContaminationSearch(_samples(options, progress), progress, sound=not options.text_only)
+    check_file(output, "--output")  # before the data is read, which may take an hour
+    check_file(drop_list, "--drop-list")
+    rows = [(source, sources.read(source)) for source in train]  # raises here if a source is wrong
+    search = ContaminationSearch(_samples(tasks, edition, data_dir, paths, progress), progress, sound=not text_only)
     began = time.perf_counter()
-    with _lines(options.drop_list) as on_match:
+    with _lines(drop_list) as on_match:
         for source, stream in rows:
             search.scan(stream, source, progress, on_match)
     seconds = time.perf_counter() - began
     report = search.report
     progress.note(f"{report.rows:,} rows in {seconds:.0f} s, {report.rows / max(seconds, 1e-9):.0f} rows/s")
-    whole = as_record(report, options.train, seconds)
-    if options.output is not None:
-        _write(options.output, as_json(whole) + "\n")
-    if options.format == "json":
+    whole = as_record(report, train, seconds)
+    if output is not None:
+        write_file(output, as_json(whole) + "\n", "--output")
+    if format == "json":
         say_json(whole)
-    elif options.format == "csv":
+    elif format == "csv":
         print_table(found_table(report, None), "csv")
     else:
-        shown = [counts_table(report, options.train)]
+        shown = [counts_table(report, train)]
         if report.found:
-            shown.append(found_table(report) if options.format == "rich" else found_table(report, None))
-        print_tables(shown, options.format)
+            shown.append(found_table(report) if format == "rich" else found_table(report, None))
+        print_tables(shown, format)
     return 1 if report.found else 0
 
 
-def _samples(options: ContaminationOptions, progress: Terminal) -> dict[str, Sequence[Sample]]:
+def _samples(
+    names: Sequence[str], edition: str, data_dir: Path | None, paths: Sequence[Path], progress: Terminal
+) -> dict[str, Sequence[Sample]]:
     """Task -> its samples. The edition `auto` is mini, or full with --data-dir. Tasks without the edition are left out
     with a note."""
-    catalog = Catalog(list(options.paths))
-    edition = options.edition if options.edition != "auto" else "full" if options.data_dir else "mini"
-    leaves = list(dict.fromkeys(leaf for name in options.tasks for leaf in catalog.subsets(name)))
+    catalog = Catalog(paths)
+    if edition == "auto":
+        edition = "full" if data_dir else "mini"
+    leaves = list(dict.fromkeys(leaf for name in names for leaf in catalog.subsets(name)))
     missing = [leaf for leaf in leaves if edition not in catalog.task_editions(leaf)]
     if missing and len(missing) < len(leaves):
         progress.note(f"no edition {edition}, left out: {', '.join(missing)}")
@@ -92,7 +89,7 @@ def _samples(options: ContaminationOptions, progress: Terminal) -> dict[str, Seq
     for leaf in leaves:
         task = catalog.task(leaf, cast(Edition, edition))
         loaded = data.load(
-            task, assets.cache_folder(), progress, data_dir=options.data_dir, allow_partial=True, need_audio=False
+            task, assets.cache_folder(), progress, data_dir=data_dir, allow_partial=True, need_audio=False
         )
         tasks[leaf] = loaded.samples
     return tasks
@@ -109,23 +106,4 @@ def _lines(path: Path | None) -> Iterator[Callable[[str], None]]:
             print("row\tsource\tkind\ttask\tsample", file=file)
             yield lambda line: print(line, file=file)
     except OSError as err:
-        raise _cannot_write(path, err) from err
-
-
-def _check(path: Path) -> None:
-    """Raises StoreError if the file cannot be written. Its content does not change."""
-    try:
-        path.open("a").close()
-    except OSError as err:
-        raise _cannot_write(path, err) from err
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as err:
-        raise _cannot_write(path, err) from err
-
-
-def _cannot_write(path: Path, err: OSError) -> StoreError:
-    return StoreError(f"{path}: cannot be written ({err.strerror or err}). Choose a file in a folder that exists.")
+        raise UserError(f"--drop-list {path}: cannot be written ({err.strerror or err}). Choose another file.") from err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,41 +21,52 @@ Form = Literal["published", "diva-bench"]
 _EMBEDDINGS = "model.embed_tokens.weight"  # name in Llama, Qwen, Gemma and Mistral of transformers
 
 
-@dataclass(frozen=True, slots=True)
-class ConvertOptions:
-    source: Path
-    target: Path
-    encoder: str | None = None
-    """Whisper: the name of weights, or a folder."""
-    llm: str | None = None
-    to: Form | None = None
-    """None: "published" for an exported connector, "diva-bench" for any other source."""
-    partial: bool = False
-    paths: tuple[Path, ...] = ()
+def convert_command(
+    source: Path,
+    target: Path,
+    *,
+    encoder: str | None = None,
+    llm: str | None = None,
+    to: Form | None = None,
+    partial: bool = False,
+    paths: Sequence[Path] = (),
+) -> int:
+    """Exit code 0.
 
-
-def convert_command(options: ConvertOptions) -> int:
-    source, target = options.source, options.target
+    Args:
+        encoder, llm: Whisper and LLM: the name of weights, or a folder.
+        to: None: "published" for an exported connector, "diva-bench" for any other source.
+    """
     if not source.exists():
         raise UserError(f"{source}: no such file or folder. Give an exported connector or a published checkpoint.")
     if (file := target if target.is_file() else target / "connector.safetensors").exists():
         raise UserError(f"{file}: already exists. Give another target, or remove it.")
     ours = (source / "connector.safetensors").is_file()
-    to: Form = options.to or ("published" if ours else "diva-bench")
-    if ours != (to == "published"):
+    form = to or ("published" if ours else "diva-bench")
+    if ours != (form == "published"):
         description = "a connector of diva-bench" if ours else "no folder with connector.safetensors and config.json"
-        raise UserError(f"{source}: this is {description}, so it cannot be converted --to {to}.")
-    work = _to_published if to == "published" else _to_ours
-    say(work(options, Catalog(list(options.paths)), Terminal()))
+        raise UserError(f"{source}: this is {description}, so it cannot be converted --to {form}.")
+    catalog, progress = Catalog(paths), Terminal()
+    if form == "published":
+        say(_to_published(source, target, encoder, partial, catalog, progress))
+    elif encoder is None or llm is None:
+        raise UserError(
+            f"{source}: a published checkpoint does not name its encoder and its LLM. Give both with --encoder (for "
+            "the 8B one Whisper large-v3) and --llm (Llama 3 8B Instruct): weights from the catalog, or folders."
+        )
+    else:
+        say(_to_ours(source, target, encoder, llm, catalog, progress))
     return 0
 
 
 def _folder(catalog: Catalog, name: str, progress: Terminal) -> Path:
     """The folder of weights, given by their name or by the folder itself."""
-    return Path(name) if Path(name).is_dir() else assets.ready(*catalog.weights(name), progress)
+    return Path(name) if name.strip() and Path(name).is_dir() else assets.ready(*catalog.weights(name), progress)
 
 
-def _to_published(options: ConvertOptions, catalog: Catalog, progress: Terminal) -> str:
+def _to_published(
+    source: Path, target: Path, encoder: str | None, partial: bool, catalog: Catalog, progress: Terminal
+) -> str:
     """Write the file, and return a message about it."""
     from safetensors.torch import save_file
 
@@ -63,7 +74,6 @@ def _to_published(options: ConvertOptions, catalog: Catalog, progress: Terminal)
     from diva_bench.diva import checkpoint
     from diva_bench.diva.published import to_published
 
-    source, target = options.source, options.target
     if target.suffix != ".safetensors":
         raise UserError(f"{target}: a published checkpoint is a file; give it a name that ends in .safetensors.")
     if (source / checkpoint.ENCODER).exists():
@@ -73,13 +83,13 @@ def _to_published(options: ConvertOptions, catalog: Catalog, progress: Terminal)
         )
     connector = checkpoint.load(source)
     about = _about(source)
-    whisper = Whisper.load(_folder(catalog, options.encoder or about["weights"], progress))
+    whisper = Whisper.load(_folder(catalog, encoder or about["weights"], progress))
     if (fingerprint := checkpoint.fingerprint(whisper)) != about["fingerprint"]:
         raise AssetError(
             f"{source}: this connector was trained with {about['weights']} ({about['fingerprint']}), but another Whisper "
             f"was given ({fingerprint}). Name that one with --encoder."
         )
-    tensors = to_published(connector, whisper, partial=options.partial)
+    tensors = to_published(connector, whisper, partial=partial)
     if about.get("window") != checkpoint.WINDOW:
         progress.note(
             "this connector was trained on clips at their own length; the reference code pads every clip to 30 s, and "
@@ -104,38 +114,32 @@ def _about(source: Path) -> dict[str, Any]:
     return about
 
 
-def _to_ours(options: ConvertOptions, catalog: Catalog, progress: Terminal) -> str:
+def _to_ours(source: Path, target: Path, encoder: str, llm: str, catalog: Catalog, progress: Terminal) -> str:
     """Write the folder, and return a message about it."""
     from diva_bench.decoding.whisper import Whisper
     from diva_bench.diva import checkpoint
     from diva_bench.diva.published import from_published
 
-    source = options.source
-    if options.encoder is None or options.llm is None:
-        raise UserError(
-            f"{source}: a published checkpoint does not name its encoder and its LLM. Give both with --encoder (for "
-            "the 8B one Whisper large-v3) and --llm (Llama 3 8B Instruct): weights from the catalog, or folders."
-        )
-    whisper = Whisper.load(_folder(catalog, options.encoder, progress))
+    whisper = Whisper.load(_folder(catalog, encoder, progress))
     connector = from_published(source, heads=whisper.config["decoder_attention_heads"])
-    size, embeddings = connector.config, first_embeddings(_folder(catalog, options.llm, progress))
+    size, embeddings = connector.config, first_embeddings(_folder(catalog, llm, progress))
     for part, name, own, its in (
-        ("encoder", options.encoder, size.width, whisper.config["d_model"]),
-        ("LLM", options.llm, size.llm_width, embeddings.shape[1]),
+        ("encoder", encoder, size.width, whisper.config["d_model"]),
+        ("LLM", llm, size.llm_width, embeddings.shape[1]),
     ):
         if own != its:
             raise AssetError(f"{source}: made for an {part} of width {own}, but {name} has {its}. Name the right one.")
     about = {
         "encoder": {
-            "weights": options.encoder,
+            "weights": encoder,
             "fingerprint": checkpoint.fingerprint(whisper),
             "window": checkpoint.WINDOW,  # the reference code pads every clip
         },
-        "llm": {"weights": options.llm, "fingerprint": checkpoint.fingerprint(embeddings)},
+        "llm": {"weights": llm, "fingerprint": checkpoint.fingerprint(embeddings)},
     }
-    checkpoint.save(connector, options.target, about, {"imported": str(source)}, bits=16)
+    checkpoint.save(connector, target, about, {"imported": str(source)}, bits=16)
     sizes = f"{size.max_queries} queries, {size.layers} layers, {size.width} -> {size.llm_width}"
-    return f"stored: {options.target} ({sizes}, float16)"
+    return f"stored: {target} ({sizes}, float16)"
 
 
 def first_embeddings(folder: Path) -> Tensor:

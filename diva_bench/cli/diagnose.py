@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.show import check_file, print_table, print_tables, write_tables
+from diva_bench.cli.show import check_report, print_table, print_tables, write_tables
 from diva_bench.cli.streams import say_json
 from diva_bench.errors import StoreError, UnreadableRun
 from diva_bench.evaluation.rescoring import job_of
@@ -36,7 +36,7 @@ def diagnose_command(
     Raises:
         StoreError: A run has no answers yet.
     """
-    check_file(output)
+    check_report(output)
     catalog, progress = Catalog(paths), Terminal()
     folders = [RunFolder(path) for path in {located(path): path for path in reversed(runs)}.values()][::-1]
     names = _labels(folders)

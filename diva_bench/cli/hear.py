@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -11,7 +10,7 @@ from typing import cast
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import print_table
-from diva_bench.cli.streams import say
+from diva_bench.cli.streams import check_file, say, write_file
 from diva_bench.errors import UserError
 from diva_bench.evaluation import hear
 from diva_bench.evaluation.editions import of_model
@@ -19,34 +18,35 @@ from diva_bench.evaluation.jobs import Settings, with_settings
 from diva_bench.specs import Edition, ModelSpec
 
 
-@dataclass(frozen=True, slots=True)
-class HearRequest:
-    """The clips and the question of `hear`."""
-
-    clips: Sequence[Path] = ()
-    record: float | None = None
-    """Seconds to record from the microphone."""
-    prompt: str = ""
-    system: str | None = None
-    max_new_tokens: int = 64
-    csv: Path | None = None
-
-
 def hear_command(
-    models: Sequence[str], request: HearRequest, settings: Settings, format: str, paths: Sequence[Path] = ()
+    models: Sequence[str],
+    places: Sequence[Path],
+    settings: Settings,
+    *,
+    record: float | None = None,
+    prompt: str = "",
+    system: str | None = None,
+    max_new_tokens: int = 64,
+    csv: Path | None = None,
+    format: str = "rich",
+    paths: Sequence[Path] = (),
 ) -> int:
-    """Exit code: 0 every clip is answered; 1 some are not, and the output says why."""
-    if not request.clips and request.record is None:
+    """Exit code: 0 every clip is answered; 1 some are not, and the output says why.
+
+    Args:
+        places: Audio files, and folders of them.
+        record: Seconds to record from the microphone.
+    """
+    if not places and record is None:
         raise UserError("no clip is named. Give audio files or folders, or record one with --record 5.")
-    if request.csv:
-        hear.check_csv(request.csv)
+    check_file(csv, "--csv")
     progress, catalog = Terminal(), Catalog(paths)
     specs = _specs(catalog, models, settings, progress)
-    clips = hear.files(request.clips)
-    if request.record is not None:
+    clips = hear.files(places)
+    if record is not None:
         name = Path(f"recorded-{datetime.now().astimezone():%Y%m%d-%H%M%S}.wav")
-        clips.append(hear.record(request.record, name, progress))
-    requests, faults = hear.requests(clips, request.prompt, request.system, request.max_new_tokens)
+        clips.append(hear.record(record, name, progress))
+    requests, faults = hear.requests(clips, prompt, system, max_new_tokens)
     catalog.fetch(specs, progress)
     replies: list[hear.Reply] = []
     for model in specs:
@@ -58,14 +58,14 @@ def hear_command(
                 adapter.close()
         else:
             replies += [hear.Reply(fault.id, model.name, 0.0, None, fault) for fault in faults]
-    table = hear.table(clips, replies, request.prompt)
+    table = hear.table(clips, replies, prompt)
     if format == "rich":
-        _print_blocks(clips, replies, request)
+        _print_blocks(clips, replies, prompt)
     else:
         print_table(table, format)
-    if request.csv:
-        hear.write_csv(request.csv, table)
-        progress.note(f"written: {request.csv}")
+    if csv is not None:
+        write_file(csv, table.to_csv(), "--csv")
+        progress.note(f"written: {csv}")
     return 1 if any(reply.response.status != "ok" for reply in replies) else 0
 
 
@@ -90,7 +90,7 @@ def _lines(reply: hear.Reply) -> list[tuple[str, str]]:
     return [*transcript, ("answer", response.text or "(empty)")]
 
 
-def _print_blocks(clips: Sequence[Path], replies: Sequence[hear.Reply], request: HearRequest) -> None:
+def _print_blocks(clips: Sequence[Path], replies: Sequence[hear.Reply], prompt: str) -> None:
     """For a terminal: one block per clip, in the order of the clips, with the models below each other."""
     from rich.console import Console
     from rich.text import Text
@@ -98,7 +98,7 @@ def _print_blocks(clips: Sequence[Path], replies: Sequence[hear.Reply], request:
     from diva_bench.printable import visible
 
     console = Console(highlight=False, markup=False)
-    say(f"prompt: {request.prompt}" if request.prompt else "prompt: none; the model gets only the clip")
+    say(f"prompt: {prompt}" if prompt else "prompt: none; the model gets only the clip")
     for path in clips:
         mine = [reply for reply in replies if reply.clip == str(path)]
         length = max(reply.seconds for reply in mine)

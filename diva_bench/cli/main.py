@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 from diva_bench.cli import analyse, new, streams
 from diva_bench.cli.options import (
     AllTables,
+    Commands,
     DataDir,
     Device,
     Dtype,
@@ -35,11 +36,7 @@ from diva_bench.cli.options import (
 
 
 class Interrupted(Exception):
-    """A signal stopped the command; `cause` is the exception. typer would end silently on the exception itself."""
-
-    def __init__(self, cause: KeyboardInterrupt) -> None:
-        super().__init__()
-        self.cause = cause
+    """A signal, the cause of this exception, stopped the command. typer would end silently on the cause itself."""
 
 
 class _Group(TyperGroup):
@@ -47,10 +44,10 @@ class _Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as err:
-            raise Interrupted(err) from err
+            raise Interrupted from err
 
 
-app = typer.Typer(
+app = Commands(
     name="diva-bench",
     cls=_Group,
     no_args_is_help=True,
@@ -324,9 +321,7 @@ def ablate(
 def list_(
     kind: Annotated[Literal["tasks", "models", "metrics", "runs"], typer.Argument(help="What to list.")],
     folder: Annotated[Path | None, typer.Argument(help="With `runs`: the folder of the runs, as --output.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="With `runs`: the folder of the runs.")] = Path(
-        "results"
-    ),
+    output: Results = Path("results"),
     format: Format = "rich",
     path: Paths = None,
 ) -> None:
@@ -376,10 +371,11 @@ def pull(
     path: Paths = None,
 ) -> None:
     """Download weights and data before a run. For licensed data, print where to request it and where to put it."""
-    from diva_bench.cli.weights import Pull, pull_command
+    from diva_bench.cli.weights import pull_command
 
-    options = Pull(model or [], task or [], edition, model_edition, data_dir, weights_file or [], path or [])
-    raise typer.Exit(pull_command(options))
+    raise typer.Exit(
+        pull_command(model or [], task or [], edition, model_edition, data_dir, weights_file or [], path or [])
+    )
 
 
 @app.command()
@@ -423,25 +419,14 @@ def train(
     path: Paths = None,
 ) -> None:
     """Train a DiVA connector from transcripts alone. Run the same command again to continue from the last checkpoint."""
-    from diva_bench.cli.train import TrainOptions, train_command
+    from diva_bench.cli.train import train_command
 
-    options = TrainOptions(
-        preset=preset,
-        output=output,
-        data=data or [],
-        ablation=ablation,
-        changes=set_ or [],
-        eval_tasks=eval_task or [],
-        eval_limit=eval_limit,
-        cache=cache,
-        cache_gb=cache_gb,
-        name=name,
-        tensorboard=tensorboard,
-        dry_run=dry_run,
-        plot=plot,
-        paths=path or [],
-    )
-    raise typer.Exit(train_command(options))
+    code = train_command(
+        preset, output, data or [], ablation=ablation, changes=set_ or [], eval_tasks=eval_task or [],
+        eval_limit=eval_limit, cache=cache, cache_gb=cache_gb, name=name, tensorboard=tensorboard, plot=plot,
+        dry_run=dry_run, paths=path or [],
+    )  # fmt: skip
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -463,10 +448,11 @@ def convert(
     path: Paths = None,
 ) -> None:
     """Convert a connector to or from the form of the published DiVA checkpoints."""
-    from diva_bench.cli.convert import ConvertOptions, convert_command
+    from diva_bench.cli.convert import convert_command
 
-    options = ConvertOptions(source, target, encoder=encoder, llm=llm, to=to, partial=partial, paths=tuple(path or ()))
-    raise typer.Exit(convert_command(options))
+    raise typer.Exit(
+        convert_command(source, target, encoder=encoder, llm=llm, to=to, partial=partial, paths=path or [])
+    )
 
 
 @app.command()
@@ -526,12 +512,15 @@ def hear(
     path: Paths = None,
 ) -> None:
     """Print the transcript and the answer of models for your own clips."""
-    from diva_bench.cli.hear import HearRequest, hear_command
+    from diva_bench.cli.hear import hear_command
     from diva_bench.evaluation.jobs import Settings
 
     settings = Settings(model_edition=edition, device=device, dtype=dtype)
-    request = HearRequest(clips or [], record, prompt, system, max_new_tokens, csv)
-    raise typer.Exit(hear_command(model or ["diva"], request, settings, format, path or []))
+    code = hear_command(
+        model or ["diva"], clips or [], settings, record=record, prompt=prompt, system=system,
+        max_new_tokens=max_new_tokens, csv=csv, format=format, paths=path or [],
+    )  # fmt: skip
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -590,8 +579,8 @@ def _answer() -> int:
     try:
         return int(app(standalone_mode=False) or 0)
     except Interrupted as err:
-        number = getattr(err.cause, "number", signal.SIGINT)
-        notes = getattr(err.cause, "__notes__", None) or [
+        number = getattr(err.__cause__, "number", signal.SIGINT)
+        notes = getattr(err.__cause__, "__notes__", None) or [
             "what was written is kept: run the same command again to continue"
         ]
         streams.say(f"\nstopped; {'; '.join(notes)}.", error=True)

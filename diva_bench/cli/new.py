@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from diva_bench.cli.options import Paths
-from diva_bench.cli.streams import say
+from diva_bench.cli.options import Commands, Paths
+from diva_bench.cli.streams import check_file, say, write_file
 from diva_bench.errors import UserError
 from diva_bench.printable import visible
 from diva_bench.specs import Speech
@@ -18,7 +18,7 @@ from diva_bench.specs import Speech
 if TYPE_CHECKING:
     from diva_bench.catalog import Catalog
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write YAML files for your own data.")
+app = Commands(no_args_is_help=True, rich_markup_mode=None, help="Write YAML files for your own data.")
 
 
 @app.callback()
@@ -44,48 +44,41 @@ def task(
     path: Paths = None,
 ) -> None:
     """Write a task file for your own data, which can be run at once. The guesses are printed: check them."""
-    options = New(data, name=name, output=output, reference=reference, split=split, speech=speech, paths=path or [])
-    raise typer.Exit(new_task(options))
+    raise typer.Exit(
+        new_task(data, name=name, output=output, reference=reference, split=split, speech=speech, paths=path or [])
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class New:
-    """The options of `new task`."""
-
-    data: Path
-    name: str | None = None
-    output: Path | None = None
-    reference: str | None = None
-    split: str | None = None
-    speech: Speech | None = None
-    paths: list[Path] = field(default_factory=list)
-
-
-def new_task(options: New) -> int:
+def new_task(
+    data: Path,
+    *,
+    name: str | None = None,
+    output: Path | None = None,
+    reference: str | None = None,
+    split: str | None = None,
+    speech: Speech | None = None,
+    paths: Sequence[Path] = (),
+) -> int:
     """Exit code: 0 the file passes `validate`; 1 the file is written but does not pass, and the output says why."""
     from diva_bench.catalog import Catalog
     from diva_bench.cli.validate import validate_command
     from diva_bench.data.detect import detect
     from diva_bench.data.draft import draft, name_of
 
-    form = detect(options.data)
-    name = options.name or _free(Catalog(options.paths), name_of(options.data.resolve()))
-    file = options.output or Path(f"{name}.yaml")
+    form = detect(data)
+    name = name or _free(Catalog(paths), name_of(data.resolve()))
+    file = output or Path(f"{name}.yaml")
     if file.exists():
         raise UserError(f"{file}: already exists. Give --output or --name, or move it away.")
-    if not file.parent.is_dir():
-        raise UserError(f"{file.parent}: no such folder. Make it, or give another --output.")
-    split = _split(form.path, form.splits, options.split)
-    made = draft(form, name, _place(form.path, file), split=split, reference=options.reference, speech=options.speech)
-    try:
-        file.write_text(made.text(f"diva-bench new task {visible(str(options.data))}"), encoding="utf-8")
-    except OSError as err:
-        raise UserError(f"{file}: cannot be written ({err.strerror}).") from err
+    check_file(file, "--output")
+    split = _split(form.path, form.splits, split)
+    made = draft(form, name, _place(form.path, file), split=split, reference=reference, speech=speech)
+    write_file(file, made.text(f"diva-bench new task {visible(str(data))}"), "--output")
     say(f"{file}: written. What was guessed:")
     width = max(map(len, made.said))
     for what, guess in made.said.items():
         say(f"  {what:{width}}  {visible(guess)}")
-    wrong = validate_command([file], options.paths)
+    wrong = validate_command([file], list(paths))
     say(
         f"Run a model: diva-bench run -m cascade -t {file}"
         if not wrong

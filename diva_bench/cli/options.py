@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
+from typer.core import TyperCommand
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _Command(TyperCommand):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        typed = self.make_parser(ctx).parse_args(args=list(args))[0]
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            words, values = typed.get(parameter.name), ctx.params.get(parameter.name)
+            words, values = (each if isinstance(each, list | tuple) else [each] for each in (words, values))
+            for word, value in zip(words, values, strict=False):
+                if isinstance(value, Path) and isinstance(word, str) and not word.strip():
+                    raise typer.BadParameter(
+                        "the path is empty. Give a path, or leave the option out.", param_hint=parameter.opts[0]
+                    )
+        return rest
+
+
+class Commands(typer.Typer):
+    """Commands that refuse an empty path. Python takes it for the folder one stands in; an unset variable of the shell must
+    not mean that."""
+
+    def command(self, *args: Any, **settings: Any) -> Callable[[_Function], _Function]:
+        return super().command(*args, **{"cls": _Command, **settings})
 
 
 def names(words: list[str] | None) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
-from diva_bench.cli.show import check_file, print_table, print_tables, write_tables
+from diva_bench.cli.show import check_report, print_table, print_tables, write_tables
 from diva_bench.cli.stored import stored_runs
 from diva_bench.cli.streams import say
 from diva_bench.errors import OtherQuestion, SpecError, StoreError, UnreadableRun, UserError
@@ -148,7 +148,7 @@ def leaderboard_command(
         Exit code: 1 if there are no runs, or if runs cannot be read or have changed answers; these are listed, and the
             others ranked.
     """
-    check_file(output)
+    check_report(output)
     stored = stored_runs(results)
     unreadable = stored.unreadable
     summaries = of_tasks([run.summary for run in stored], tasks)

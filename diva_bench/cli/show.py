@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from diva_bench.cli.streams import say, say_json
+from diva_bench.cli.streams import check_file, say, say_json, write_file
 from diva_bench.errors import UserError
 from diva_bench.tables import Table
 
@@ -33,14 +33,13 @@ _ENDINGS = {".md": "md", ".csv": "csv", ".tex": "latex", ".json": "json", ".txt"
 _WIDE = 160  # characters per line of a text file
 
 
-def check_file(file: Path | None) -> None:
+def check_report(file: Path | None) -> None:
     """Raises UserError if tables cannot be written to this file. Call it before the tables are computed."""
     if file is None:
         return
     if file.suffix not in _ENDINGS:
         raise UserError(f"--output {file}: its ending names no format. Allowed: {', '.join(_ENDINGS)}.")
-    if file.is_dir() or not file.parent.is_dir():
-        raise UserError(f"--output {file}: {'is a folder' if file.is_dir() else 'there is no such folder'}.")
+    check_file(file, "--output")
 
 
 def write_tables(
@@ -67,10 +66,7 @@ def write_tables(
     else:
         ways = ({"md": table.to_markdown, "csv": table.to_csv, "latex": table.to_latex} for table in tables)
         text.write("\n".join(way[form]() for way in ways))
-    try:
-        file.write_text(text.getvalue(), encoding="utf-8")
-    except OSError as err:
-        raise UserError(f"--output {file}: cannot be written ({err.strerror}).") from err
+    write_file(file, text.getvalue(), "--output")
 
 
 def _of_form(tables: Sequence[Table], format: str, every: bool) -> Sequence[Table]:

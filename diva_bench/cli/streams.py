@@ -9,9 +9,11 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO, cast
 
+from diva_bench.errors import UserError
 from diva_bench.printable import as_json, message
 
 _STOPS = ("SIGTERM", "SIGHUP")  # Python itself turns SIGINT into KeyboardInterrupt
@@ -42,6 +44,32 @@ def say_json(value: Any) -> None:
     """Print JSON; in ASCII if the encoding of stdout is limited, because Python's own escapes are not JSON."""
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("_", "-")
     print(as_json(value, ascii_only=not encoding.startswith(("utf-8", "utf8"))))
+
+
+def check_file(path: Path | None, option: str) -> None:
+    """Raises UserError if a file cannot be written. Call it before the content is computed. The file does not change."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise UserError(f"{option} {path}: is a folder. Give the path of a file.")
+    if not path.parent.is_dir():
+        raise UserError(f"{option} {path}: there is no folder {path.parent}. Make it, or choose another file.")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UserError(f"{option} {path}: cannot be written. Choose a file in a folder that you may write to.")
+
+
+def write_file(path: Path, text: str, option: str) -> None:
+    """Replace a file in one step. Raises UserError if that fails; the file then has its former content."""
+    plain = path.is_file() or not path.exists()  # /dev/stdout is a device: nothing may take its place
+    aside = path.with_name(f".{path.name}.part") if plain else path
+    try:
+        aside.write_text(text, encoding="utf-8", newline="")
+        if plain:
+            aside.replace(path)
+    except OSError as err:
+        if plain:
+            aside.unlink(missing_ok=True)
+        raise UserError(f"{option} {path}: cannot be written ({err.strerror or err}). Choose another file.") from err
 
 
 class _Notes(logging.Handler):

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,90 +17,110 @@ from diva_bench.diva.compute import estimate_paper
 from diva_bench.diva.config import ABLATIONS, PRESETS, TrainConfig
 from diva_bench.errors import UserError, unknown
 from diva_bench.evaluation.jobs import keeping, shard_of_process
-from diva_bench.specs import ModelFile, yamlfile
+from diva_bench.specs import AssetSpec, ModelFile, yamlfile
 from diva_bench.types import Progress, Silent, WholeScorer
 from diva_bench.weights import assets
 
 
-@dataclass(frozen=True, slots=True)
-class TrainOptions:
-    preset: str
-    output: Path | None
-    data: Sequence[str] = ()
-    ablation: str | None = None
-    changes: Sequence[str] = ()
-    """FIELD=VALUE of TrainConfig."""
-    eval_tasks: Sequence[str] = ()
-    eval_limit: int = 8
-    cache: Path | None = None
-    cache_gb: float = 20.0
-    name: str | None = None
-    """Name of the weights, and of the model if no built-in model uses them."""
-    tensorboard: bool = False
-    dry_run: bool = False
-    plot: bool = False
-    paths: Sequence[Path] = ()
+def train_command(
+    preset: str,
+    output: Path | None,
+    data: Sequence[str],
+    *,
+    ablation: str | None,
+    changes: Sequence[str],
+    eval_tasks: Sequence[str],
+    eval_limit: int,
+    cache: Path | None,
+    cache_gb: float,
+    name: str | None,
+    tensorboard: bool,
+    plot: bool,
+    dry_run: bool,
+    paths: Sequence[Path],
+) -> int:
+    """Exit code 0.
 
-
-def train_command(options: TrainOptions) -> int:
-    config = resolve(options)
+    Args:
+        changes: FIELD=VALUE of TrainConfig.
+        name: Name of the weights, and of the model if no built-in model uses them.
+    """
+    config = resolve(preset, ablation, changes)
+    if not 0 <= cache_gb < 1e9:
+        raise UserError(f"--cache-gb {cache_gb}: must be a number of gigabytes from 0.")
     shard_of_process(os.environ)  # raises our message instead of one of the library
-    if options.dry_run:
-        return _dry_run(options, config)
-    if options.output is None:
+    catalog = Catalog(paths)
+    if output is None and not dry_run:
         raise UserError("--output is missing: the folder of checkpoints, metrics and the connector.")
-    if options.plot:
-        from diva_bench.training.plot import plot
+    place = output or Path()
+    if plot and not dry_run:
+        from diva_bench.training.plot import plot as draw
 
-        say(f"drawn: {plot([options.output])}")
+        say(f"drawn: {draw([place])}")
         return 0
-    if not options.data:
+    if not data and not dry_run:
         raise UserError(
             "--data is missing: a folder of parquet, a .tsv beside clips/, a .jsonl manifest or hub:owner/name."
         )
-    catalog = Catalog(list(options.paths))
+    name = weights_name(catalog, name, config, preset, ablation)
+    names, plain = ({c.encoder, c.llm, c.start_from} for c in (config, PRESETS[preset]()))
+    # a dry run of the paper's preset tells what it would cost, although its LLM does not ship
+    _check(catalog, names - plain if dry_run else names, config, data, place)
+    if dry_run:
+        return _dry_run(preset, config)
     progress: Progress = Terminal() if os.environ.get("RANK", "0") == "0" else Silent()  # only the first process prints
-    name = weights_name(catalog, options, config)
     from diva_bench.training import train
     from diva_bench.training.run import prepare_training
 
-    whisper, llm = (_weights(catalog, name, progress) for name in (config.encoder, config.llm))
+    whisper, llm = (_weights(catalog, part, progress) for part in (config.encoder, config.llm))
     start = _exported(_weights(catalog, config.start_from, progress)) if config.start_from else None
     run = prepare_training(
         config,
         whisper_dir=whisper,
         llm_dir=llm,
         start_dir=start,
-        sources=options.data,
-        output=options.output,
-        cache=options.cache or assets.cache_folder() / "training",
-        cache_bytes=int(options.cache_gb * 1e9),
+        sources=data,
+        output=place,
+        cache=cache or assets.cache_folder() / "training",
+        cache_bytes=int(cache_gb * 1e9),
         progress=progress,
-        tracker=options.tensorboard,
+        tracker=tensorboard,
     )
-    with keeping(lambda: f"the last checkpoint is kept in {options.output}: run the same command again to continue"):
-        train.train(run, progress, _tasks(catalog, options, progress))
+    with keeping(lambda: f"the last checkpoint is kept in {place}: run the same command again to continue"):
+        train.train(run, progress, _tasks(catalog, eval_tasks, eval_limit, progress))
     if run.accelerator.is_main_process:
-        say(f"stored: {options.output / 'export'}")
-        say(install(catalog, options, config, name, options.output / "export"))
+        say(f"stored: {place / 'export'}")
+        say(install(catalog, name, config, preset, ablation, place / "export"))
     return 0
+
+
+def _check(catalog: Catalog, names: set[str | None], config: TrainConfig, data: Sequence[str], output: Path) -> None:
+    """UserError for weights and data that do not exist, before anything is fetched or written."""
+    from diva_bench.training import sources
+
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output {output}: is a file. Give a folder.")
+    for part in names - {None}:
+        _asset(catalog, str(part))
+    sources.check(data, config.every_batch)
 
 
 # ---------------------------------------------------------------- what the connector is called, and who uses it
 
 
-def weights_name(catalog: Catalog, options: TrainOptions, config: TrainConfig) -> str:
+def weights_name(
+    catalog: Catalog, name: str | None, config: TrainConfig, preset: str, ablation: str | None = None
+) -> str:
     """The name of the connector: --name, else diva-PRESET[-ABLATION], with -own if built-in models use that name for
     another one.
 
     Raises:
         UserError: The name is not allowed, or is taken by something other than an earlier training.
     """
-    name = options.name
     if name is None:
-        name = "-".join(["diva", options.preset, *([options.ablation.replace("_", "-")] if options.ablation else [])])
+        name = "-".join(["diva", preset, *([ablation.replace("_", "-")] if ablation else [])])
         owner = catalog.has("weights", name)
-        if (owner and owner.origin == "built in") or not _as_preset(options, config):
+        if (owner and owner.origin == "built in") or not _as_preset(config, preset, ablation):
             name += "-own"
     if len(name) > 64 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UserError(
@@ -117,22 +137,22 @@ def weights_name(catalog: Catalog, options: TrainOptions, config: TrainConfig) -
     return name
 
 
-def _as_preset(options: TrainOptions, config: TrainConfig) -> bool:
+def _as_preset(config: TrainConfig, preset: str, ablation: str | None) -> bool:
     """Whether all settings that decide the result of the training are those of the preset and the ablation."""
-    plain = resolve(replace(options, changes=()))
+    plain = resolve(preset, ablation)
     free = ("log_every", "evaluate_every", "evaluate_clips", "save_every", "accumulate", "checkpointing", "compile")
     return config == replace(plain, **{name: getattr(config, name) for name in free})
 
 
-def install(catalog: Catalog, options: TrainOptions, config: TrainConfig, name: str, exported: Path) -> str:
+def install(catalog: Catalog, name: str, config: TrainConfig, preset: str, ablation: str | None, exported: Path) -> str:
     """Put an exported connector where every command finds it, with a model YAML if no built-in model uses these weights.
     Returns one line on how to use it."""
     from diva_bench.training import export
 
-    edition = "full" if options.preset == "paper" else options.preset.split("-")[0]
-    description = f"{options.preset}, {options.ablation or 'both losses'}; trained here (see training.json)."
+    edition = "full" if preset == "paper" else preset.split("-", maxsplit=1)[0]
+    description = f"{preset}, {ablation or 'both losses'}; trained here (see training.json)."
     specs = {f"{name}.yaml": export.weights_spec(exported, name, f"DiVA connector, {description}")}
-    model = _built_in(catalog, name, edition) if _as_preset(options, config) else None
+    model = _built_in(catalog, name, edition) if _as_preset(config, preset, ablation) else None
     folders = {part: getattr(config, part) for part in ("encoder", "llm") if Path(getattr(config, part)).is_dir()}
     if model is None and not folders:
         model = name
@@ -164,32 +184,25 @@ def _built_in(catalog: Catalog, name: str, edition: str) -> str | None:
 # ---------------------------------------------------------------- settings
 
 
-def resolve(options: TrainOptions) -> TrainConfig:
+def resolve(preset: str, ablation: str | None = None, changes: Sequence[str] = ()) -> TrainConfig:
     """Apply preset, ablation and single fields. `align_steps` is at most `steps`, and equals it if it did in the preset."""
-    if options.preset not in PRESETS:
-        raise unknown("preset", options.preset, PRESETS)
-    config = PRESETS[options.preset]()
-    if options.ablation:
-        if options.ablation not in ABLATIONS:
-            raise unknown("ablation", options.ablation, ABLATIONS)
-        config = _ablated(options, config)
-    changes = dict(_field(change) for change in options.changes)
-    if "align_steps" not in changes:
-        steps = changes.get("steps", config.steps)
-        changes["align_steps"] = steps if config.align_steps == config.steps else min(config.align_steps, steps)
-    return replace(config, **changes)
-
-
-def _ablated(options: TrainOptions, base: TrainConfig) -> TrainConfig:
-    assert options.ablation
-    config = ABLATIONS[options.ablation](base)
-    if config == base:
-        raise UserError(
-            f"--ablation {options.ablation}: preset {options.preset} is not changed by it. It means: "
-            f"{ABLATIONS[options.ablation].__doc__} Leave the option out, or choose another preset with --preset "
-            f"({', '.join(PRESETS)})."
-        )
-    return config
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    config = PRESETS[preset]()
+    if ablation is not None:
+        if ablation not in ABLATIONS:
+            raise unknown("ablation", ablation, ABLATIONS)
+        base, config = config, ABLATIONS[ablation](config)
+        if config == base:
+            raise UserError(
+                f"--ablation {ablation}: preset {preset} is not changed by it. It means: {ABLATIONS[ablation].__doc__} "
+                f"Leave the option out, or choose another preset with --preset ({', '.join(PRESETS)})."
+            )
+    values = dict(_field(change) for change in changes)
+    if "align_steps" not in values:
+        steps = values.get("steps", config.steps)
+        values["align_steps"] = steps if config.align_steps == config.steps else min(config.align_steps, steps)
+    return replace(config, **values)
 
 
 def _field(change: str) -> tuple[str, Any]:
@@ -227,15 +240,20 @@ def _allowed(type_name: str) -> str:
 def _weights(catalog: Catalog, name: str, progress: Progress) -> Path:
     """Weights by name, or a folder that transformers can read. A folder may have the same name as weights (the --output of
     a training): the bare name means the weights, ./name the folder."""
-    asset = catalog.has("weights", name)
-    if Path(name).is_dir() and not asset:
-        return Path(name)
-    if not asset:
+    asset = _asset(catalog, name)
+    return assets.ready(*asset, progress) if asset else Path(name)
+
+
+def _asset(catalog: Catalog, name: str) -> tuple[AssetSpec, Path] | None:
+    """The weights of this name, None for a folder. UserError where it is neither."""
+    if catalog.has("weights", name):
+        return catalog.weights(name)
+    if not Path(name).is_dir():
         raise UserError(
             f"{name}: neither weights (`models/weights/` has those that ship) nor a folder. A folder that transformers can "
             f"read is also allowed: --set encoder=FOLDER --set llm=FOLDER."
         )
-    return assets.ready(*catalog.weights(name), progress)
+    return None
 
 
 def _exported(folder: Path) -> Path:
@@ -244,17 +262,17 @@ def _exported(folder: Path) -> Path:
     return inside if not (folder / "config.json").exists() and (inside / "config.json").exists() else folder
 
 
-def _tasks(catalog: Catalog, options: TrainOptions, progress: Progress) -> Any:
-    """A few samples of each task for evaluations during the training."""
-    if not options.eval_tasks:
+def _tasks(catalog: Catalog, tasks: Sequence[str], limit: int, progress: Progress) -> Any:
+    """`limit` samples of each task for evaluations during the training."""
+    if not tasks:
         return None
     from diva_bench import data
     from diva_bench.training.evaluate import TaskSet
 
     selection = []
-    for name in dict.fromkeys(leaf for task in options.eval_tasks for leaf in catalog.subsets(task, "mini")):
+    for name in dict.fromkeys(leaf for task in tasks for leaf in catalog.subsets(task, "mini")):
         task = catalog.task(name, "mini")
-        samples = data.load(task, assets.cache_folder(), progress).limited(options.eval_limit, 0)
+        samples = data.load(task, assets.cache_folder(), progress).limited(limit, 0)
         scorers = catalog.scorers(task)
         asking = [name for name, scorer in scorers.items() if isinstance(scorer, WholeScorer)]
         if asking:
@@ -263,11 +281,11 @@ def _tasks(catalog: Catalog, options: TrainOptions, progress: Progress) -> Any:
     return TaskSet(selection)
 
 
-def _dry_run(options: TrainOptions, config: TrainConfig) -> int:
+def _dry_run(preset: str, config: TrainConfig) -> int:
     """Print all settings, and for the paper's preset its cost."""
     for field in fields(config):
         say(f"{field.name}: {getattr(config, field.name)}")
-    if options.preset == "paper":
+    if preset == "paper":
         say()
         say("\n".join(estimate_paper(config)))
     return 0

@@ -4,7 +4,6 @@ models run."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
 from typing import cast
@@ -23,34 +22,29 @@ from diva_bench.tables import Cell, Column, Table
 from diva_bench.weights import assets
 
 
-@dataclass(frozen=True, slots=True)
-class Pull:
-    """The options of `pull`. With only models named, no tasks are pulled; with only tasks named, no models."""
-
-    models: Sequence[str] = ()
-    tasks: Sequence[str] = ()
-    edition: str = "auto"
-    model_edition: str | None = None
-    data_dir: Path | None = None
-    weights_files: Sequence[Path] = ()
-    paths: Sequence[Path] = ()
-
-
-def pull_command(options: Pull) -> int:
-    """Download weights of models and scorers, and data of tasks. Exit code: 1 if something must be obtained in another
-    way."""
-    catalog, progress = Catalog(options.paths), Terminal()
-    folders = scorer_weights.install(catalog, options.weights_files, progress)
-    everything = not (options.models or options.tasks or options.weights_files)
-    if options.models or everything:
-        folders |= catalog.fetch(_specs(catalog, options, progress), progress)
+def pull_command(
+    models: Sequence[str],
+    tasks: Sequence[str],
+    edition: str,
+    model_edition: str | None,
+    data_dir: Path | None,
+    weights_files: Sequence[Path],
+    paths: Sequence[Path],
+) -> int:
+    """Download weights of models and scorers, and data of tasks. With only models named, no tasks are pulled; with only
+    tasks named, no models. Exit code: 1 if something must be obtained in another way."""
+    catalog, progress = Catalog(paths), Terminal()
+    folders = scorer_weights.install(catalog, weights_files, progress)
+    everything = not (models or tasks or weights_files)
+    if models or everything:
+        folders |= catalog.fetch(_specs(catalog, models, edition, model_edition, progress), progress)
     missing: list[str] = []
-    if options.tasks or everything:
-        tasks = _tasks(catalog, options.tasks or ["all"], options.edition)
-        missing = [task.name for task in tasks if not _pull_data(task, options.data_dir, progress)]
-        if options.edition == "auto":
-            _say_of_full(catalog, options.tasks, options.data_dir)
-        fetched, lost = scorer_weights.fetch(catalog, tasks, progress)
+    if tasks or everything:
+        wanted = _tasks(catalog, tasks or ["all"], edition)
+        missing = [task.name for task in wanted if not _pull_data(task, data_dir, progress)]
+        if edition == "auto":
+            _say_of_full(catalog, tasks, data_dir)
+        fetched, lost = scorer_weights.fetch(catalog, wanted, progress)
         folders |= fetched
         missing += lost
     for name, folder in folders.items():
@@ -107,15 +101,14 @@ def _say_of_full(catalog: Catalog, names: Sequence[str], data_dir: Path | None) 
             say(indent(place.how_to_get(task), "  "))
 
 
-def _specs(catalog: Catalog, options: Pull, progress: Terminal) -> list[ModelSpec]:
+def _specs(
+    catalog: Catalog, models: Sequence[str], data_edition: str, model_edition: str | None, progress: Terminal
+) -> list[ModelSpec]:
     """The named models, or all models that have the edition and can be downloaded."""
-    edition = cast(Edition, options.model_edition or ("mini" if options.edition == "auto" else options.edition))
-    if options.models:
-        model_edition = edition if options.model_edition or edition == "nano" else None
-        return [
-            catalog.model(name, of_model(catalog, name, edition, model_edition, progress, fetch=True))
-            for name in options.models
-        ]
+    edition = cast(Edition, model_edition or ("mini" if data_edition == "auto" else data_edition))
+    if models:
+        forced = edition if model_edition or edition == "nano" else None
+        return [catalog.model(name, of_model(catalog, name, edition, forced, progress, fetch=True)) for name in models]
     specs, untrained = [], []
     for name in [f.spec.name for f in catalog.models() if edition in catalog.model_editions(f.spec.name)]:
         if catalog.untrained(name, edition):

@@ -4,7 +4,7 @@ function from a preset to the same preset with one thing changed."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from diva_bench.errors import UserError
@@ -75,7 +75,9 @@ _NOT_NEGATIVE = (
     "every_batch",
     "pull",
     "negatives",
+    "seed",
 )
+_LARGEST = 2**32 - 1  # of any whole number: the largest seed of numpy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,12 +204,12 @@ class TrainConfig:
     save_every: int = 100
 
     def __post_init__(self) -> None:
-        for name in _POSITIVE:
-            if getattr(self, name) <= 0:
-                raise UserError(f"training: {name} is {getattr(self, name)}; it must be above 0.")
-        for name in _NOT_NEGATIVE:
-            if getattr(self, name) < 0:
-                raise UserError(f"training: {name} is {getattr(self, name)}; it must not be below 0.")
+        for name, value in ((field.name, getattr(self, field.name)) for field in fields(self)):
+            if (name in _POSITIVE and value <= 0) or (name in _NOT_NEGATIVE and value < 0):
+                bound = "be above 0" if name in _POSITIVE else "not be below 0"
+                raise UserError(f"training: {name} is {value}; it must {bound}.")
+            if isinstance(value, int) and value > _LARGEST:
+                raise UserError(f"training: {name} is {value}; it must not be above {_LARGEST}.")
         if self.window_seconds not in (None, 30.0):
             raise UserError(
                 f"training: window_seconds is {self.window_seconds}; Whisper hears the clip (null) or 30 s."

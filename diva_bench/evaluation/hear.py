@@ -121,27 +121,6 @@ def table(clips: Sequence[Path], rows: Sequence[Reply], prompt: str) -> Table:
     return Table("", columns, cells, [f"prompt: {prompt}"] if prompt else [])
 
 
-def check_csv(target: Path) -> None:
-    """Raise UserError where a CSV file cannot be written, before a model is loaded for it."""
-    if target.is_dir():
-        raise UserError(f"{target}: is a folder. Give the path of a file with --csv.")
-    if not target.parent.is_dir():
-        raise UserError(
-            f"{target}: its folder {target.parent} does not exist. Make it, or choose another file with --csv."
-        )
-
-
-def write_csv(target: Path, replies: Table) -> None:
-    """Write the table of `table` as CSV. Raises UserError where the file cannot be written."""
-    aside = target.with_name(f".{target.name}.part")
-    try:
-        aside.write_text(replies.to_csv(), encoding="utf-8", newline="")
-        aside.replace(target)
-    except OSError as err:
-        aside.unlink(missing_ok=True)
-        raise UserError(f"{target}: cannot be written ({err.strerror}). Choose another file with --csv.") from err
-
-
 def record(seconds: float, target: Path, progress: Progress) -> Path:
     """Record the default microphone into a WAV file, 16 kHz mono.
 

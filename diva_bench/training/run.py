@@ -31,6 +31,7 @@ from diva_bench.training import data
 from diva_bench.training.caches import ArrayCache, place
 from diva_bench.training.data import Clips
 from diva_bench.training.frozen import INSTRUCTIONS, Frozen
+from diva_bench.training.sources import check
 from diva_bench.types import Progress
 
 CONNECTOR = "connector.safetensors"
@@ -160,11 +161,7 @@ def prepare_training(
         cpu=not torch.cuda.is_available(), log_with="tensorboard" if tracker else None, project_dir=output,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))],
     )  # fmt: skip
-    if config.every_batch and len(sources) < 2:
-        raise UserError(
-            f"every_batch is {config.every_batch}, but there is only one --data ({', '.join(sources)}). Name the data that every "
-            "batch must have first, and the other data with more --data options."
-        )
+    check(sources, config.every_batch)
     if config.both_batch < accelerator.num_processes or config.batch < accelerator.num_processes:
         raise UserError(
             f"a batch has fewer clips than there are processes ({accelerator.num_processes}); raise `batch` (--set batch=N)."
@@ -173,9 +170,6 @@ def prepare_training(
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     torch.manual_seed(config.seed)
-    output.mkdir(parents=True, exist_ok=True)
-    if tracker:
-        accelerator.init_trackers("tensorboard")
     device = str(accelerator.device)
     config = _in_format(config, accelerator, progress)
     whisper = Whisper.load(whisper_dir, device, "float32" if config.train_encoder else config.dtype)
@@ -208,6 +202,9 @@ def prepare_training(
         connector.vocabulary.start(frozen.llm.embeddings, clips.known, config.sharpness)
     trained = Trained(connector, whisper.encoder.requires_grad_(True) if config.train_encoder else None)
     scale = _scale(config, frozen, clips, teacher_cache)
+    output.mkdir(parents=True, exist_ok=True)
+    if tracker:
+        accelerator.init_trackers("tensorboard")
     return TrainingRun(
         config, list(sources), output, about, whisper, frozen, trained.to(accelerator.device), clips, teacher_cache,
         scale, accelerator, before=training_record(start_dir) if start_dir else {},

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from diva_bench.data.detect import PARQUET, Found, detect, known
 from diva_bench.data.readers import forms as listings
 from diva_bench.data.readers.forms import AUDIO, TEXT, VOICE, Sound, column_of
 from diva_bench.data.readers.parquet import torn
-from diva_bench.errors import ClipError, DataError, one_line
+from diva_bench.errors import ClipError, DataError, UserError, one_line
 from diva_bench.specs.rows import NUMBER
 from diva_bench.types import Audio
 
@@ -59,6 +59,18 @@ def read(source: str, *, shard: int = 0, shards: int = 1) -> Iterator[Example]:
     assert 0 <= shard < shards, f"shard {shard} of {shards}"
     rows = _rows(source)
     return (row() for row in itertools.islice(rows, shard, None, shards))
+
+
+def check(named: Sequence[str], every_batch: int = 0) -> None:
+    """DataError for a source that does not exist or has no form that can be read; no row is read. UserError where
+    `every_batch` clips of each batch are to be of the first source, and there is only one."""
+    for source in named:
+        _rows(source)
+    if every_batch and len(named) == 1:
+        raise UserError(
+            f"every_batch is {every_batch}, but there is only one --data ({named[0]}). Name the data that every batch must "
+            "have first, and the other data with more --data options."
+        )
 
 
 def fingerprint(source: str) -> dict[str, str]:
@@ -110,6 +122,8 @@ def _rows(source: str) -> Iterator[Row]:
 
 def _found(source: str) -> Found:
     """What sort of local source this is."""
+    if not source.strip():
+        raise DataError(f"training data: the name is empty. It must be one of:\n{FORMS}")
     try:
         return detect(Path(source).expanduser())
     except DataError as err:
