@@ -60,7 +60,6 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     (db.run, {"output": ""}, "output: '' (str) is not allowed. Allowed: a path"),
     (db.run, {"output": b"results"}, "output: b'results' (bytes) is not allowed. Allowed: a path"),
     (db.run, {"data_dir": ""}, "data_dir: '' (str) is not allowed. Allowed: a path"),
-    (db.import_predictions, {"files": ""}, "files: '' (str) is not allowed. Allowed: a path"),
     (db.run, {"data_dir": 3}, "data_dir: 3 (int) is not allowed. Allowed: a path"),
     (db.run, {"data_dir": "nowhere"}, "nowhere: no such folder"),
     (db.run, {"paths": 3}, "paths: 3 (int) is not allowed"),
@@ -126,6 +125,11 @@ def test_every_argument_that_is_wrong_is_told_in_words(place: Path) -> None:
         if expected not in text or "--" in text:
             problems.append(f"{function.__name__}({wrong}): {text}, not {expected}")
     assert not problems, "\n".join(problems)
+
+
+def test_an_empty_path_is_not_the_current_folder(place: Path) -> None:
+    assert message(db.load_runs, "") == "path: '' (str) is not allowed. Allowed: a path."
+    assert message(db.import_predictions, [""], "toy", "theirs").startswith("files: '' (str) is not allowed")
 
 
 def test_a_run_opens_from_a_path_alone(place: Path) -> None:
