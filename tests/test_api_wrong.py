@@ -100,7 +100,7 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     (db.import_predictions, {"data_dir": "nowhere"}, "nowhere: no such folder (data_dir and DIVA_BENCH_DATA name"),
     (db.import_predictions, {"clusters": "c.csv"}, "clusters goes with gold=False"),
     (db.import_predictions, {"output": 3}, "output: 3 (int) is not allowed"),
-    (db.import_predictions, {"model_name": "a b"}, "model_name 'a b': letters, digits"),
+    (db.import_predictions, {"model_name": "a b"}, "model_name 'a b': a name has at most 64 letters, digits"),
 ]  # fmt: skip
 
 

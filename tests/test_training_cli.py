@@ -78,7 +78,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--set", "encoder=blue", "--dry-run"], "blue: neither weights"),
     (["--set", "llm=blue", "--dry-run"], "blue: neither weights"),
     (["--set", "start_from=blue", "--dry-run"], "blue: neither weights"),
-    (["--name", "a b", "--dry-run"], "--name 'a b': a name has up to 64 letters"),
+    (["--name", "a b", "--dry-run"], "--name 'a b': a name has at most 64 letters"),
     (["--data", "nowhere", "--dry-run"], "training data 'nowhere' is no file or folder"),
     (["--data", "nowhere", "--output", "o"], "training data 'nowhere' is no file or folder"),
     (["--data", "hub:blue", "--output", "o"], "training data 'hub:blue' does not name a data set of the hub."),
