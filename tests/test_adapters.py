@@ -101,7 +101,7 @@ def test_a_cascade_answers_as_an_oracle_that_is_told_what_it_heard(folders: dict
         assert mine.choices.keys() == theirs.choices.keys() == set(choices)
         assert all(mine.choices[c].total == pytest.approx(theirs.choices[c].total, abs=1e-4) for c in choices)
         assert mine.tokens["text"] == theirs.tokens["text"]
-    assert set(heard[0].seconds) == {"encode", "prefill", "labels", "decode"}
+    assert set(heard[0].seconds) == {"transcribe", "prefill", "labels", "decode"}
 
 
 def test_what_cannot_be_taken_is_unsupported_in_its_place(folders: dict[str, Path]) -> None:

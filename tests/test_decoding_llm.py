@@ -35,7 +35,8 @@ from transformers import (
 from diva_bench.decoding import answer as answering
 from diva_bench.decoding.answer import answer, frame
 from diva_bench.decoding.labels import score_labels
-from diva_bench.decoding.llm import LLM, Clock
+from diva_bench.decoding.llm import LLM
+from diva_bench.decoding.phases import Clock
 from diva_bench.errors import AssetError
 from diva_bench.types import LabelScore, Request
 
@@ -269,7 +270,7 @@ def test_a_prompt_over_the_models_context_is_unsupported_and_says_so(llm: LLM) -
 
 def test_seconds_are_shared_and_tokens_are_counted(llm: LLM) -> None:
     clock = Clock()
-    clock.seconds["encode"] = 3.0
+    clock.lap("encode")
     requests = [Request(str(k), "Answer.", choices=("x", "happening"), max_new_tokens=4) for k in range(2)]
     got = answer(llm, requests, [torch.zeros(5, 32), torch.zeros(7, 32)], clock, kind="virtual")
     head, tail = llm.frame("Answer.", None)
@@ -280,7 +281,7 @@ def test_seconds_are_shared_and_tokens_are_counted(llm: LLM) -> None:
             "new": response.tokens["new"],
         }
         assert set(response.seconds) == {"encode", "prefill", "labels", "decode"}
-        assert response.seconds["encode"] == 1.5
+        assert response.seconds["encode"] == clock.seconds["encode"] / 2
         assert set(response.choices or ()) == {"x", "happening"}
 
 

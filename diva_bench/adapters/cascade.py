@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench.decoding.answer import answer, in_order, unheard
-from diva_bench.decoding.llm import LLM, Clock
+from diva_bench.decoding.llm import LLM
 from diva_bench.decoding.memo import ENCODED
+from diva_bench.decoding.phases import Clock
 from diva_bench.decoding.whisper import WINDOW_SECONDS, Whisper
 from diva_bench.specs import ModelSpec
 from diva_bench.types import Request, Response
@@ -31,10 +32,10 @@ class Cascade:
         return in_order(requests, unheard(WINDOW_SECONDS), self._ask)
 
     def _ask(self, requests: list[Request]) -> list[Response]:
-        clock, hits = Clock(), ENCODED.hits
+        clock, hits = Clock(self._llm.device), ENCODED.hits
         waves = [r.audio.samples for r in requests if r.audio is not None]
         transcripts = ENCODED.transcribe(self._asr, waves)
-        clock.lap("reuse" if ENCODED.hits > hits else "encode")
+        clock.lap("reuse" if ENCODED.hits > hits else "transcribe")
         contents = [self._llm.embed(self._llm.tokens(text)) for text in transcripts]
         answers = answer(self._llm, requests, contents, clock)
         return [replace(a, heard=text) for a, text in zip(answers, transcripts, strict=True)]

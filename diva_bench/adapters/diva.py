@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from diva_bench.decoding.answer import answer, in_order, unheard
-from diva_bench.decoding.llm import LLM, Clock
+from diva_bench.decoding.llm import LLM
 from diva_bench.decoding.memo import ENCODED
 from diva_bench.decoding.parts import even
+from diva_bench.decoding.phases import Clock
 from diva_bench.decoding.whisper import RATE, WINDOW_SECONDS, Wave, Whisper
 from diva_bench.diva import checkpoint
 from diva_bench.diva.model import AnyConnector
@@ -71,7 +72,7 @@ class Diva:
 
     @torch.inference_mode()
     def _ask(self, requests: list[Request]) -> list[Response]:
-        clock, hits = Clock(), ENCODED.hits
+        clock, hits = Clock(self._llm.device), ENCODED.hits
         waves = [r.audio.samples for r in requests if r.audio is not None]
         seconds = [WINDOW_SECONDS if self._full else max(len(wave) / RATE, 1.0) for wave in waves]
         inputs: list[Tensor] = []  # per request (K, E)

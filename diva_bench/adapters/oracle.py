@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from diva_bench.decoding.answer import answer, in_order
-from diva_bench.decoding.llm import LLM, Clock
+from diva_bench.decoding.llm import LLM
+from diva_bench.decoding.phases import Clock
 from diva_bench.specs import ModelSpec
 from diva_bench.types import Request, Response
 
@@ -27,7 +28,7 @@ class Oracle:
         return in_order(requests, lambda r: "this sample has no transcript" if r.transcript is None else "", self._ask)
 
     def _ask(self, requests: list[Request]) -> list[Response]:
-        clock = Clock()
+        clock = Clock(self._llm.device)
         contents = [self._llm.embed(self._llm.tokens(r.transcript or "")) for r in requests]
         return answer(self._llm, requests, contents, clock)
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from diva_bench.decoding.labels import score_labels
-from diva_bench.decoding.llm import LLM, Clock
+from diva_bench.decoding.llm import LLM
+from diva_bench.decoding.phases import Clock
 from diva_bench.types import Request, Response
 
 
@@ -67,7 +68,8 @@ def _ask(llm: LLM, group: Sequence[Framed], clock: Clock, kind: str) -> list[Res
     start = llm.prefill([one.whole for one in group], _shared([one.before for one in group]))
     clock.lap("prefill")
     scores = score_labels(llm, start, choices) if choices else None
-    clock.lap("labels")
+    if choices:
+        clock.lap("labels")
     ids = llm.generate(start, max_new, temperature, [_seed(one.request) for one in group])
     clock.lap("decode")
     return [

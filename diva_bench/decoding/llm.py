@@ -5,7 +5,6 @@ B batch, P prompt positions (of the longest prompt of the batch; shorter ones ha
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,19 +220,6 @@ class LLM:
             return [int(i) for i in logits.argmax(-1).tolist()]
         shares = torch.softmax(logits / temperature, -1).cpu()
         return [int(torch.multinomial(s, 1, generator=g)) for s, g in zip(shares, generators, strict=True)]
-
-
-class Clock:
-    """Wall seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now
 
 
 def _keeps_all(cache: Any) -> bool:
