@@ -137,7 +137,7 @@ def test_a_name_given_twice_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:
         out.writestr("1.wav", b"x")
         out.writestr("1.wav", b"y")
-    with pytest.raises(DataError, match=r"member '1.wav' stands in the archive twice"):
+    with pytest.raises(DataError, match=r"member '1.wav' occurs twice in the archive"):
         archives.members(tmp_path / "a.zip", tmp_path)
 
 

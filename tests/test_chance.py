@@ -234,8 +234,8 @@ class Whims:
     ("spoilt", "why"),
     [
         ("raises", "the scorer of whims failed at a made-up answer (KeyError: 'y')"),
-        ("is silent", "whims has no value for an answer that is made up without hearing the clip"),
-        ("is not a number", "whims has no value for an answer that is made up without hearing the clip"),
+        ("is silent", "whims has no value for an answer that is made up without the clip"),
+        ("is not a number", "whims has no value for an answer that is made up without the clip"),
         ("", ""),
     ],
 )
@@ -276,7 +276,7 @@ def test_a_run_ranked_by_what_was_heard_ends_and_says_that_it_has_no_baseline(
     (run / "responses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in heard))
     done = CliRunner().invoke(app, ["score", str(run), *here], catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    why = "no baseline: wer_heard has no value for an answer that is made up without hearing the clip"
+    why = "no baseline: wer_heard has no value for an answer that is made up without the clip"
     assert why in " ".join(done.output.split())
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["metrics"]["wer_heard"]["value"], summary["baseline"], summary["at_chance"]) == (0, None, None)

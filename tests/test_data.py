@@ -375,13 +375,13 @@ def test_a_torn_parquet_file_says_so(load, tmp_path):
 def test_sound_in_parquet_is_held_by_row_group_and_never_all_at_once(load, tmp_path, monkeypatch):
     got = load(any_table(tmp_path / "own", count=40, group=4))
     one = len(got.samples[0].read())
-    monkeypatch.setattr(parquet, "_KEPT", 12 * one)
+    monkeypatch.setattr(parquet, "_CACHE_BYTES", 12 * one)
     groups = parquet._Groups()
     monkeypatch.setattr(parquet, "_GROUPS", groups)
     most = 0
     for sample in (*got.samples, *reversed(got.samples)):
         assert audio.decode(sample.read()).seconds == pytest.approx(0.2)
-        most = max(most, sum(cells.nbytes for cells in groups._kept.values()))
+        most = max(most, sum(cells.nbytes for cells in groups._arrays.values()))
     assert most <= 12 * one + 4 * one
     assert most >= 4 * one
 

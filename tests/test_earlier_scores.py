@@ -151,7 +151,7 @@ def test_a_published_run_without_scores_jsonl_of_an_older_version_keeps_its_valu
     assert folder.summary()["metrics"][metric] == older["metrics"][metric]
     assert folder.summary()["signature"][name] == older["signature"][name]
     assert (
-        "its summary is older, so that only the number of answers shows that they are the same; it is of another version "
+        "its summary is older, so only the numbers of answers could be compared; it is of another version "
         "or setting of the scorer than there is now." in told
     )
     (folder.path / "summary.json").write_text(json.dumps(older | {"scored": 5}))

@@ -78,7 +78,7 @@ def test_our_own_responses_are_read_with_all_they_have(tmp_path: Path) -> None:
         {"id": "c", "status": "unsupported", "text": "", "detail": "too long"},
     ]
     b, a, c = rows(tmp_path, "".join(json.dumps(line) + "\n" for line in lines))
-    assert (a.id, a.status, a.label, a.given) == ("a", "ok", "no", 1.0)
+    assert (a.id, a.status, a.label, a.source_score) == ("a", "ok", "no", 1.0)
     assert b.choices is not None
     assert b.choices["no"].total == -2
     assert (c.status, c.detail) == ("unsupported", "too long")
@@ -104,7 +104,7 @@ def test_a_line_separator_of_unicode_within_an_answer_is_no_end_of_line(tmp_path
 def test_columns_by_other_names_and_a_score_are_read(tmp_path: Path) -> None:
     table = "qid\tsaid\tp\nq1\tone\t0.5\nq2\ttwo\tNA\n"
     found = rows(tmp_path, table, columns={"id": "qid", "text": "said", "score": "p"})
-    assert [(p.id, p.text, p.given) for p in found] == [("q1", "one", 0.5), ("q2", "two", None)]
+    assert [(p.id, p.text, p.source_score) for p in found] == [("q1", "one", 0.5), ("q2", "two", None)]
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_column(tmp_path: Path) -> None:
@@ -120,9 +120,9 @@ def test_diva_eval_may_have_real_line_breaks_and_markers_of_failure(tmp_path: Pa
     )
     a, b, c, d = rows(tmp_path, text)
     assert a.text == 'first\n\n"quoted"\nlast'
-    assert (b.status, b.given, b.text) == ("error", None, "")
-    assert (c.status, c.given) == ("error", None)
-    assert (d.status, d.given, d.text) == ("ok", 0.001, "")
+    assert (b.status, b.source_score, b.text) == ("error", None, "")
+    assert (c.status, c.source_score) == ("error", None)
+    assert (d.status, d.source_score, d.text) == ("ok", 0.001, "")
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_diva_eval_row_numbers_are_only_those_from_0_without_a_gap(
 def test_diva_eval_takes_an_answer_of_very_many_lines(tmp_path: Path) -> None:
     loop = "the same again\n" * 20_000
     (row,) = rows(tmp_path, f'a[SEP_DIAL]"""{loop}"""[SEP_DIAL]0.5\n')
-    assert (row.text, row.given) == (loop, 0.5)
+    assert (row.text, row.source_score) == (loop, 0.5)
 
 
 def test_lm_eval_takes_the_raw_answer_or_the_filter_that_is_named(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_the_score_file_of_audiobench_is_read_by_its_details(tmp_path: Path) -> 
     tree = {"llama3_70b_judge": {"judge_score": 40.0}, "details": details}
     for text in (json.dumps(tree), json.dumps(tree, indent=4)):
         (row,) = rows(tmp_path, text)
-        assert (row.text, row.row, row.reference, row.given) == ("one", 0, "x", None)
+        assert (row.text, row.row, row.reference, row.source_score) == ("one", 0, "x", None)
 
 
 # ---------------------------------------------------------------- files that are not right
@@ -291,6 +291,6 @@ def test_the_released_outputs_are_read_whole(file: str, count: int, failed: int,
     if not (RELEASED / file).is_file():
         pytest.skip(f"the released outputs are not here ({RELEASED})")
     format, found = read([AnswerFile(RELEASED / file)], "auto", ReadOptions())
-    scores = [p.given for p in found if p.given is not None]
+    scores = [p.source_score for p in found if p.source_score is not None]
     assert (format, len(found), sum(p.status == "error" for p in found)) == ("diva-eval", count, failed)
     assert sum(scores) / len(scores) == pytest.approx(mean, abs=5e-5 if mean not in (0.390, 0.555) else 5e-4)

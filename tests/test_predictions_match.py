@@ -150,8 +150,8 @@ def test_labels_that_mostly_name_no_choice_are_of_another_task() -> None:
 
 def test_what_came_with_an_answer_that_failed_is_no_label_and_no_score() -> None:
     rows = [
-        named("q0", "Joy", first_token=True, given=1.0),
-        named("q1", "Joy", first_token=True, given=1.0, status="error"),
+        named("q0", "Joy", first_token=True, source_score=1.0),
+        named("q1", "Joy", first_token=True, source_score=1.0, status="error"),
     ]
     good, bad = matched(("joy", "joy"), rows, choices=LABELS).responses
     assert (good.label, dict(good.scores)) == ("joy", {"given": 1.0})
@@ -166,14 +166,14 @@ def test_labels_by_other_names_are_mapped_and_a_choice_must_be_one() -> None:
 
 
 def test_the_order_of_first_tokens_is_checked_by_which_were_right() -> None:
-    rows = [at(0, "Ang", first_token=True, given=1.0), at(1, "J", first_token=True, given=0.0)]
+    rows = [at(0, "Ang", first_token=True, source_score=1.0), at(1, "J", first_token=True, source_score=0.0)]
     assert "which labels were right" in matched(("anger", "neutral"), rows, choices=LABELS).how
     with pytest.raises(PredictionError, match=r"f:1: row 1 .* the file says that joy was wrong, and the label is joy"):
         matched(("anger", "joy"), rows, choices=LABELS)
 
 
 def test_scores_are_kept_for_all_answers_or_not_at_all() -> None:
-    rows = [named("q0", given=0.5), named("q1", status="error")]
+    rows = [named("q0", source_score=0.5), named("q1", status="error")]
     assert [dict(r.scores) for r in matched(("a", "b"), rows).responses] == [{"given": 0.5}, {}]
     with pytest.raises(PredictionError, match="1 of the answers have no score, the others have: q1"):
-        matched(("a", "b"), [named("q0", given=0.5), named("q1")])
+        matched(("a", "b"), [named("q0", source_score=0.5), named("q1")])

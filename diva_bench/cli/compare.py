@@ -47,7 +47,7 @@ def compare_command(
     if len(runs) < 2:
         raise UserError(f"compare needs two runs or more, got {len(runs)}. Give folders such as results/<task>/<run>.")
     check_report(output)
-    held = _references(references)
+    references_by_group = _references(references)
     readable = _readable(runs)
     lineup = sheet(readable, Catalog(paths), Terminal())
     comparison = compare(lineup, chosen(lineup, metrics))
@@ -55,7 +55,7 @@ def compare_command(
         scores_table(comparison),
         differences_table(comparison),
         tests_table(comparison),
-        *groups_tables(comparison, held),
+        *groups_tables(comparison, references_by_group),
     ]
     if items:
         tables.append(_items(comparison, items, format))

@@ -77,13 +77,13 @@ def _patient(job: Job, folder: RunFolder, label: str, catalog: Catalog) -> Patie
     """Count the signs of a run by the current rules. A run that was imported with scores but without gold labels keeps its
     task."""
     responses = {r.id: r for r in folder.responses()}
-    judged = [s for s in job.samples if s.id in responses and responses[s.id].status in ("ok", "unsupported")]
-    if not judged:
+    answered = [s for s in job.samples if s.id in responses and responses[s.id].status in ("ok", "unsupported")]
+    if not answered:
         raise StoreError(f"{folder.path}: no answers yet; there is nothing to diagnose. Run the model first.")
     record = folder.record()
     gold = imported.needs_data(record)
     task = job.task if gold else imported.whole_task(catalog, record, job.task)
-    answers = Answers(task, judged, [responses[s.id] for s in judged], gold)
+    answers = Answers(task, answered, [responses[s.id] for s in answered], gold)
     scorer = Adherence(task, **(task.scorers.get("adherence") or {}))
     summary = _summary(folder, responses.values())
     main = summary.metrics.get(summary.primary) if summary else None
@@ -98,7 +98,7 @@ def _patient(job: Job, folder: RunFolder, label: str, catalog: Catalog) -> Patie
         score=(summary.primary, main.score) if summary and main else None,
         at_chance=summary.at_chance if summary else None,
         signature=scorer.signature,
-        failed=len(job.samples) - len(judged),
+        failed=len(job.samples) - len(answered),
     )
 
 

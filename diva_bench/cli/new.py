@@ -72,11 +72,11 @@ def new_task(
         raise UserError(f"{file}: already exists. Give --output or --name, or move it away.")
     check_file(file, "--output")
     split = _split(form.path, form.splits, split)
-    made = draft(form, name, _place(form.path, file), split=split, reference=reference, speech=speech)
-    write_file(file, made.text(f"diva-bench new task {visible(str(data))}"), "--output")
+    drafted = draft(form, name, _place(form.path, file), split=split, reference=reference, speech=speech)
+    write_file(file, drafted.text(f"diva-bench new task {visible(str(data))}"), "--output")
     say(f"{file}: written. What was guessed:")
-    width = max(map(len, made.said))
-    for what, guess in made.said.items():
+    width = max(map(len, drafted.guesses))
+    for what, guess in drafted.guesses.items():
         say(f"  {what:{width}}  {visible(guess)}")
     wrong = validate_command([file], list(paths))
     say(

@@ -64,7 +64,7 @@ def _dry_run(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Term
         say(f"{job.title}: {len(job.samples)} samples, {duration(seconds)} of audio, {done} answered")
         say(f"  time:   {_estimate(job, output, len(job.samples) - done)}")
         say(f"  folder: {path or f'in {job.task_path(output)}; its name is known when the weights are here'}")
-        request = prompt.build(job.task, job.samples[0], job.given)
+        request = prompt.build(job.task, job.samples[0], job.adapter_inputs)
         say(f"  prompt: {request.prompt}")
         if job.task.variant and job.task.choices:
             say(f"  labels: {', '.join(job.task.choices)}")

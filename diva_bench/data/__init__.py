@@ -1,4 +1,4 @@
-"""Data of a task: where it is, its rows and clips, and the checks that both pass before a model is asked."""
+"""Data of tasks: find it, read its rows and clips, and check both before a model is run."""
 
 from diva_bench.data.dataset import Dataset, Fault, check, load, unheard
 

@@ -1,6 +1,7 @@
-"""The index of the clips of a data set: every clip is hashed, decoded and measured once, and stored in the cache.
+"""The index of the clips of a data set: every clip is hashed, decoded and measured once, and the result is cached.
 
-A clip that cannot be decoded is so known before a model is run. Bytes are read one clip at a time and not kept.
+So a clip that cannot be decoded is known before a model is run. Clips are read one at a time, and their bytes are not
+kept.
 """
 
 from __future__ import annotations
@@ -20,17 +21,23 @@ from diva_bench.errors import ClipError, UserError
 from diva_bench.specs import digest
 from diva_bench.types import Progress
 
-_VERSION = 5  # bump when `_look` would say something else about the same bytes, or the file has another form
-_BLOCK = 256  # clips handed to the threads at once: bounds memory
-_SAVE = 16 * _BLOCK  # clips after which a long look is written down, so that a killed one need not start over
+_VERSION = 5  # bump when `_look` returns something else for the same bytes, or the format of the file changes
+_BLOCK = 256  # clips that are given to the threads at once; this limits memory
+_SAVE = 16 * _BLOCK  # clips after which the index is saved, so that a killed process does not lose its work
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One file: its stamp when it was looked at, sha256 of its bytes, length in seconds and rate in Hz as the file has it,
-    or why it cannot be used.
+    """One clip of the index.
 
-    `notes`: of `audio.read`. `passing`: the fault may not be there another time; it is not remembered.
+    Attributes:
+        stamp: Stamp of its file when it was checked.
+        sha256: Of its bytes.
+        seconds: Length by the header.
+        rate: Sampling rate of the file in Hz.
+        fault: Why the clip cannot be used, else "".
+        notes: Those of `audio.read`.
+        passing: The fault may be temporary, so it is not cached.
     """
 
     stamp: Stamp
@@ -43,10 +50,12 @@ class Clip:
 
 
 def index(root: Path, clips: Sequence[ClipSource], cache: Path, progress: Progress) -> dict[str, Clip]:
-    """Name -> what is known, from the cache where the stamp is unchanged, else looked at now.
+    """Clip name -> entry, from the cache if the stamp is unchanged; other clips are checked now.
 
-    All tasks that read the same `root` share what they know. Raises UserError where decoding takes a program that is
-    not here.
+    All tasks with the same `root` share the index.
+
+    Raises:
+        UserError: Decoding needs a program that is not installed.
     """
     store = _store(root, cache)
     index_entries = _read(store)
@@ -64,8 +73,12 @@ def index(root: Path, clips: Sequence[ClipSource], cache: Path, progress: Progre
 
 
 def reread(root: Path, source: ClipSource, sha256: str, cache: Path) -> bytes:
-    """The bytes of a clip, if they are those that the index knows. ClipError where they are others: what an index says is
-    then worth nothing, so it is thrown away, and the next look at the data set sees what is there."""
+    """The bytes of a clip, if they are still those of the index. If not, the index is deleted, so that the next command
+    checks the clips again.
+
+    Raises:
+        ClipError: The bytes have changed.
+    """
     encoded = source.read()
     if hashlib.sha256(encoded).hexdigest() != sha256:
         _store(root, cache).unlink(missing_ok=True)
@@ -100,7 +113,7 @@ def _look(clip: ClipSource) -> tuple[str, Clip]:
 
 
 def _read(store: Path) -> dict[str, Clip]:
-    """The stored index; an index that cannot be read is no index: it is rebuilt, nothing is lost but seconds."""
+    """The stored index. An unreadable index is built again."""
     try:
         stored = json.loads(store.read_text(encoding="utf-8"))
         for entry in stored.values():
@@ -111,7 +124,7 @@ def _read(store: Path) -> dict[str, Clip]:
 
 
 def _write(store: Path, clips: Mapping[str, Clip]) -> None:
-    """Write aside and rename; a cache that cannot be written costs time, not results."""
+    """Replace the stored index atomically. If that fails, only time is lost."""
     try:
         store.parent.mkdir(parents=True, exist_ok=True)
         aside = store.with_suffix(f".{os.getpid()}.tmp")

@@ -1,9 +1,9 @@
-"""TaskSpec -> Dataset: the samples, the clips that cannot be used, and the fingerprint of it all.
+"""Load a data set: TaskSpec -> Dataset with samples, unusable clips, and fingerprint.
 
-A reader gives the rows; here they are filtered, checked against what the task asserts, counted, and joined with what is
-known of their clips. A clip that cannot be decoded is excluded for every model alike, also for those that hear nothing,
-and it is part of the fingerprint. Samples hold no audio; `read` fetches it, and raises ClipError where it is no longer
-the clip that the fingerprint is about.
+A reader yields the rows. Here they are filtered, checked against the counts in the task, and joined with the index of
+their clips. A clip that cannot be decoded is left out for every model, also for models without audio, and is part of
+the fingerprint. Samples hold no audio: `read` loads it, and raises ClipError if it is no longer the clip of the
+fingerprint.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _COLUMNS = {"id": "id", "audio": "audio", "transcript": "text", "cluster": "clus
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A sample that no model is run on, and why."""
+    """A sample on which no model is run, with the reason."""
 
     id: str
     reason: str
@@ -44,13 +44,20 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """`samples` in file order; `fingerprint`: sha256 over all that a question takes from the data, in the order of ids: audio
-    bytes, references, transcript, the columns that the prompt shows, and who speaks. `former`: the fingerprint by the
-    rules of older versions, of the first four entries of each row (runs/old_identity.py).
+    """The data of a task.
 
-    `faults`: rows that cannot be used; `excluded`: those that the task lists as bad; no model is run on either. `partial`:
-    how the rows differ from what the task says there must be, "" where they do not. `notes`: what else a reader of the
-    numbers has to know (rows that are not asked, warnings). `revision`: commit of the hub's data set, "" if it is local.
+    Attributes:
+        samples: In the order of the file.
+        fingerprint: sha256 over everything that a question uses, in the order of ids: audio bytes, references,
+            transcript, the columns
+        that the prompt shows, and the speaker.
+        former: The fingerprint by the rules of older versions: the first four entries of each row
+            (runs/old_identity.py).
+        faults: Rows that cannot be used.
+        excluded: Rows that the task excludes. No model is run on these or on `faults`.
+        partial: How the counts differ from those in the task; "" if they do not.
+        notes: Further remarks for readers of scores (rows that are left out, warnings).
+        revision: Commit of the data set on the hub; "" for local data.
     """
 
     samples: tuple[Sample, ...]
@@ -62,18 +69,19 @@ class Dataset:
     revision: str = ""
     former: str = ""
     questions: bool = True
-    """False where nothing but the ids is known of the samples, so that no prompt can be rendered."""
+    """False if only the ids of the samples are known, so that no prompt can be rendered."""
     covered: tuple[Sequence[object], ...] = field(default=(), repr=False)
-    """What the fingerprint covers of every row, in file order: id, sha256 of the clip, references, what is wrong with the row
-    or how its clip was decoded; and of a row that is asked also transcript, the columns that the prompt shows, speaker."""
+    """The part of every row that the fingerprint covers, in the order of the file: id, sha256 of the clip, references, the
+    fault or the decoding notes; for usable rows also transcript, the columns that the prompt shows, and speaker."""
 
     def prior(self) -> dict[str, float]:
-        """Share of each first reference: what a baseline may know."""
+        """Share of each first reference, for baselines."""
         counts = Counter(s.references[0] for s in self.samples)
         return {reference: n / len(self.samples) for reference, n in sorted(counts.items())}
 
     def limited(self, limit: int | None, seed: int) -> tuple[Sample, ...]:
-        """`limit` samples drawn by a hash of seed and id (the first rows of a file are often all of one kind), in file order."""
+        """`limit` samples, chosen by a hash of seed and id, in the order of the file. The first rows of a file are often
+        of one kind."""
         if limit is None or limit >= len(self.samples):
             return self.samples
         ranked = sorted(self.samples, key=lambda s: hashlib.sha256(f"{seed}:{s.id}".encode()).digest())
@@ -90,18 +98,25 @@ def load(
     allow_partial: bool = False,
     need_audio: bool = True,
 ) -> Dataset:
-    """Read, check and index one task's data.
+    """Read, check and index the data of a task.
 
-    `data_dir`: the user's folder of corpora (default: DIVA_BENCH_DATA). `allow_partial`: other counts of rows or labels
-    than the task asserts mark the data set as partial. `need_audio` False: rows without a clip are samples that cannot
-    be heard, for scoring answers that exist.
+    Args:
+        task: The task.
+        cache: Cache folder.
+        progress: Reports progress.
+        data_dir: The user's folder of corpora; None: DIVA_BENCH_DATA.
+        allow_partial: Accept other counts of rows or labels than the task gives; the data set is then marked as
+            partial.
+        need_audio: False: rows without a clip become samples without audio, to score existing answers.
 
-    Raises DataError where the data is not here, on a malformed file, a missing column, a duplicate id, an empty reference,
-    a label outside the task's choices, a sampling rate the task does not allow, and on wrong counts.
+    Raises:
+        DataError: The data is missing, a file or column is malformed or missing, an id is used twice, a reference is
+            empty, a label is
+        not allowed by the task, a sampling rate is wrong, or counts are wrong.
     """
     root = need(task, data_dir)
     every = list(reader(task.data.source)(root, task))
-    rows, notes = _asked(task, every)
+    rows, notes = _select_rows(task, every)
     if not rows:
         raise DataError(f"{root}: has no rows. A task needs at least one.")
     columns, assumed = _columns(task, rows)
@@ -140,7 +155,7 @@ def load(
         excluded=tuple(fault for fault in faults if excluded[fault.id]),
         partial=partial,
         notes=tuple(
-            map(without_folders, (*notes, *_said_of(clips, {r.clip.name: r.clip.shown for r in usable if r.clip})))
+            map(without_folders, (*notes, *_clip_notes(clips, {r.clip.name: r.clip.shown for r in usable if r.clip})))
         ),
         revision=hub.revision(root) if task.data.hub else "",
         former=digest_of_rows(identity[:4] for _, _, identity in built),
@@ -149,22 +164,21 @@ def load(
 
 
 def fingerprint_of(covered: Iterable[Sequence[object]]) -> str:
-    """The fingerprint of a data set, from what it covers of every row (`Dataset.covered`)."""
+    """The fingerprint of a data set from `Dataset.covered`."""
     return digest_of_rows(sorted(covered, key=lambda row: str(row[0])))
 
 
 def check(task: TaskSpec) -> list[Sample]:
-    """The samples of all rows, without their clips, at which nobody looks. Raises DataError for the first row that `load`
-    would refuse."""
-    rows, _ = _asked(task, list(reader(task.data.source)(need(task), task)))
+    """The samples of all rows, without checking their clips. Raises DataError for the first row that `load` would refuse."""
+    rows, _ = _select_rows(task, list(reader(task.data.source)(need(task), task)))
     columns, _ = _columns(task, rows)
     _check_rows(task, rows, columns, need_audio=False)
     return [_sample(row, columns, _references(row, columns["reference"], task), task) for row in rows]
 
 
 def unheard(task: TaskSpec, data_dir: Path | None = None) -> str:
-    """Why nothing of a task's data on this machine can be heard: the labels are here alone, or it cannot be read. "" where
-    a row has a clip; no clip is looked at, and no row counted."""
+    """Why the task's data on this machine has no usable audio: only labels are here, or it cannot be read; "" if a row has
+    a clip. No clip is checked, and rows are not counted."""
     root = need(task, data_dir)
     try:
         rows = 0
@@ -180,8 +194,8 @@ def unheard(task: TaskSpec, data_dir: Path | None = None) -> str:
 # ---------------------------------------------------------------- which rows
 
 
-def _asked(task: TaskSpec, rows: list[Raw]) -> tuple[list[Raw], list[str]]:
-    """The rows that `where` leaves, and what it left out in words."""
+def _select_rows(task: TaskSpec, rows: list[Raw]) -> tuple[list[Raw], list[str]]:
+    """(the rows that `where` selects, a note about the others)."""
     allowed = {column: value if isinstance(value, tuple) else (value,) for column, value in task.data.where.items()}
     for row in rows:
         if lacks := [column for column in allowed if column not in row.values]:
@@ -200,7 +214,7 @@ def _asked(task: TaskSpec, rows: list[Raw]) -> tuple[list[Raw], list[str]]:
 
 
 def _fits(value: object, values: Sequence[str | bool | int | float]) -> bool:
-    """Whether a cell is one of the values of `where`: as it is written, or, where that has a point, as a number."""
+    """Whether a cell equals one of the values of `where`: as text, or as a number if the value has a decimal point."""
     return any(_number(value) == one if isinstance(one, float) else _word(value) == _word(one) for one in values)
 
 
@@ -212,7 +226,7 @@ def _number(value: object) -> float | None:
 
 
 def _word(value: object) -> str:
-    """A cell as YAML would write it: true, false and null, not True, False and None."""
+    """A cell as YAML writes it: true, false and null."""
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
@@ -224,7 +238,7 @@ def _or(values: Sequence[object]) -> str:
 
 
 def _columns(task: TaskSpec, rows: Sequence[Raw]) -> tuple[dict[str, str], list[str]]:
-    """Role -> column, and what was assumed where the task does not say it."""
+    """(role -> column, notes about defaults that were assumed)."""
     columns, notes = {**_COLUMNS, "reference": task.reference, **task.data.columns}, []
     if task.data.rows is None:
         notes.append(f"{len(rows):,} rows; the task does not say how many there must be (`rows: {len(rows)}` would)")
@@ -269,14 +283,14 @@ def _short(where: str) -> str:
 
 
 def _total(task: TaskSpec, rows: Sequence[Raw]) -> list[str]:
-    """How the number of rows before `where` differs from those that the owners ship."""
+    """How the number of rows before `where` differs from the published number."""
     if not task.data.total or len(rows) in task.data.total:
         return []
     return [f"{len(rows):,} rows in all, but task {task.name} says {_or(task.data.total)}"]
 
 
 def _counts(task: TaskSpec, rows: Sequence[Raw], columns: Mapping[str, str]) -> list[str]:
-    """How the counts differ from those that the task asserts."""
+    """How the counts differ from those in the task."""
     wrong = []
     if task.data.rows not in (None, len(rows)):
         wrong.append(f"{len(rows):,} rows, but task {task.name} says there are {task.data.rows:,}")
@@ -290,7 +304,7 @@ def _counts(task: TaskSpec, rows: Sequence[Raw], columns: Mapping[str, str]) -> 
 
 
 def _refuse_silence(task: TaskSpec, root: Path, rows: Sequence[Raw]) -> None:
-    """Where no row has a clip that could be looked at: labels alone, or a corpus in which nothing is right."""
+    """Raise if no row has a clip: there are only labels, or every clip is faulty."""
     if not any(row.clip for row in rows):
         raise DataError(_labels_alone(task, root, len(rows)))
     fault = next((row.fault for row in rows if row.fault), "all are excluded by the task")
@@ -313,8 +327,8 @@ def _check_rates(task: TaskSpec, root: Path, clips: Mapping[str, Clip]) -> None:
         )
 
 
-def _said_of(clips: Mapping[str, Clip], shown: Mapping[str, str]) -> list[str]:
-    """What a reader of the numbers must know of how the clips were decoded. `shown`: name of a clip -> as people know it."""
+def _clip_notes(clips: Mapping[str, Clip], shown: Mapping[str, str]) -> list[str]:
+    """Notes on how clips were decoded, for readers of scores. `shown`: clip name -> name in messages."""
     meanings = {
         UNPROMISED: "their containers do not state a length, so a clip that was cut short cannot be detected",
         CANCELLED: "their mean would be close to silence, so the louder channel is used",
@@ -338,8 +352,10 @@ def _build(
     need_audio: bool,
     later: Callable[[ClipSource], Callable[[], bytes]],
 ) -> tuple[Sample | None, str, list[object]]:
-    """(sample, or None and why not, what of the row the fingerprint covers: id, sha256, references, fault, and of a row that
-    is asked what else the question takes from it). `later`: clip -> what reads it when it is asked."""
+    """(sample, or None; why it cannot be used; what the fingerprint covers of the row, see `Dataset.covered`).
+
+    `later`: clip -> a function that reads it.
+    """
     ident = row.values[columns["id"]]
     if excluded:
         return None, excluded, [ident, "", [], "excluded"]
@@ -351,25 +367,25 @@ def _build(
         if fault:
             return None, fault, [ident, "", list(references), fault]
         sample = _sample(row, columns, references, task)
-        return sample, "", [ident, "", list(references), "", *_told(task, sample)]
+        return sample, "", [ident, "", list(references), "", *_question_inputs(task, sample)]
     clip = clips[row.clip.name]
     fault = clip.fault or _wrong_length(task, clip)
     if fault:
-        # that it cannot be used, not in whose words: those of ffmpeg and libsndfile change with their versions
+        # only that it cannot be used: the messages of ffmpeg and libsndfile change with their versions
         return None, f"{row.clip.shown}: {fault}", [ident, clip.sha256, list(references), "cannot be used"]
     sample = replace(_sample(row, columns, references, task), read=later(row.clip), seconds=clip.seconds)
-    # the same bytes were heard as silence before audio.VERSION 2: those answers are not for this sound
+    # before audio.VERSION 2 these bytes were decoded to silence, so older answers are for other audio
     note = CANCELLED if CANCELLED in clip.notes else ""
-    return sample, "", [ident, clip.sha256, list(references), note, *_told(task, sample)]
+    return sample, "", [ident, clip.sha256, list(references), note, *_question_inputs(task, sample)]
 
 
-def _told(task: TaskSpec, sample: Sample) -> list[object]:
-    return said_of(task.prompt, task.system, task.speaker, sample)
+def _question_inputs(task: TaskSpec, sample: Sample) -> list[object]:
+    return prompt_inputs(task.prompt, task.system, task.speaker, sample)
 
 
-def said_of(prompt: str, system: str | None, speaker: str | None, sample: Sample) -> list[object]:
-    """What a question takes from a sample beside its sound: the words spoken, the columns that a prompt or a system message
-    shows (a paraphrase shows the same), and who speaks (`speaker`: the column)."""
+def prompt_inputs(prompt: str, system: str | None, speaker: str | None, sample: Sample) -> list[object]:
+    """Everything that a question uses of a sample except its audio: the transcript, the columns in the prompt or the
+    system message (a paraphrase shows the same ones), and the speaker (`speaker`: the column)."""
     shown = set(FIELD.findall(f"{prompt} {system or ''}"))
     fields = {name: value for name, value in sample.fields.items() if name in shown}
     return [sample.transcript, fields, priors.speaker_of(sample, speaker)]
@@ -409,7 +425,7 @@ def _sample(row: Raw, columns: Mapping[str, str], references: tuple[str, ...], t
 
 
 def _group(row: Raw, name: str) -> str:
-    """What a row is broken down by: a word, a number, or "not known" where the cell is empty."""
+    """The value of a row for a breakdown: a word, a number, or "not known" for an empty cell."""
     value = row.values[name]
     if not isinstance(value, str | bool | int | float | None):
         raise DataError(f"{row.where}: the group {name!r} is {value!r}, not a word or a number.")

@@ -1,4 +1,4 @@
-"""Which form a file or a folder of speech has: told by what is in it, for `train --data` and `new task`."""
+"""Detect the format of a file or folder of speech by its content, for `train --data` and `new task`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ _FILES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".gz", ".parquet")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """`source` as a task names it; `path`: the file or folder of it; `audio`: the column of the clips; `splits`: those that
-    there are to choose from."""
+class DetectedForm:
+    """A detected format.
+
+    Attributes:
+        source: The format, as a task names it.
+        path: The file or folder.
+        audio: The column of the clips.
+        splits: The available splits.
+    """
 
     source: str
     path: Path
@@ -27,28 +33,28 @@ class Found:
     splits: list[str] = field(default_factory=list)
 
 
-def detect(path: Path) -> Found:
-    """What there is at `path`. DataError says what it may be."""
+def detect(path: Path) -> DetectedForm:
+    """The format at `path`. Raises DataError, which lists the known formats."""
     if path.is_dir():
         return _folder(path)
     if not path.is_file():
         raise _unknown(path, "is no file or folder")
     if path.name == "wav.scp":
-        return Found("kaldi", path.parent, FORMS["kaldi"].audio)
+        return DetectedForm("kaldi", path.parent, FORMS["kaldi"].audio)
     if path.suffix not in _FILES:
         raise _unknown(path, f"has the suffix {path.suffix!r}, not {', '.join(_FILES)}")
     if path.suffix == ".parquet":
-        return Found(PARQUET, path, "audio")
+        return DetectedForm(PARQUET, path, "audio")
     return _table(path) if path.suffix in (".csv", ".tsv") else _json_lines(path)
 
 
-def known() -> str:
-    """All that `detect` knows, a line each."""
+def supported_forms() -> str:
+    """All formats that `detect` knows, one per line."""
     lines = ["a folder of *.parquet (train-*.parquet alone where there are such), or one .parquet file"]
     return "\n".join(f"  {line}" for line in [*lines, *(form.what for form in FORMS.values())])
 
 
-def _folder(path: Path) -> Found:
+def _folder(path: Path) -> DetectedForm:
     def is_saved(folder: Path) -> bool:
         return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
@@ -75,7 +81,7 @@ def _folder(path: Path) -> Found:
     raise _unknown(path, "is a folder with no list of clips in it")
 
 
-def _of_folder(source: str, path: Path) -> Found:
+def _of_folder(source: str, path: Path) -> DetectedForm:
     splits: list[str] = []
     if source == "arrow":
         splits = arrow.splits(path)
@@ -90,7 +96,7 @@ def _of_folder(source: str, path: Path) -> Found:
     if source == "arrow":
         names = arrow.columns(path, splits[0] if splits else None)
         audio = column_of(names, AUDIO) or audio
-    return Found(source, path, audio, splits)
+    return DetectedForm(source, path, audio, splits)
 
 
 def _is_common_voice(folder: Path) -> bool:
@@ -106,30 +112,30 @@ def _has(table: Path, names: tuple[str, ...]) -> bool:
     return set(names) <= set(header)
 
 
-def _table(path: Path) -> Found:
+def _table(path: Path) -> DetectedForm:
     if path.suffix == ".tsv" and ((path.parent / "clips").is_dir() or _has(path, common_voice.COLUMNS)):
-        return Found("common_voice", path, FORMS["common_voice"].audio)
+        return DetectedForm("common_voice", path, FORMS["common_voice"].audio)
     header = textfile.DelimitedTable(textfile.lines(path), str(path)).header
     audio = column_of(header, AUDIO)
     if not audio:
         raise DataError(
             f"{path}:1: no column names the clips; available: {', '.join(header)}. Name it {' or '.join(AUDIO)}."
         )
-    return Found("csv", path, audio)
+    return DetectedForm("csv", path, audio)
 
 
-def _json_lines(path: Path) -> Found:
-    """By the keys of the first line."""
+def _json_lines(path: Path) -> DetectedForm:
+    """The format by the keys of the first line."""
     first = next(textfile.json_rows(textfile.lines(path, packed=True), str(path)), None)
     if first is None:
         raise DataError(f"{path}: is empty. It must hold one JSON object a line.")
     keys = first[1].keys()
     if {"recording", "supervisions"} & keys and not {"audio", "audio_filepath"} & keys:
-        return Found("lhotse", path, FORMS["lhotse"].audio)
+        return DetectedForm("lhotse", path, FORMS["lhotse"].audio)
     if "audio_filepath" in keys:
-        return Found("nemo", path, "audio_filepath")
-    return Found("jsonl", path, column_of(list(keys), AUDIO) or "audio")
+        return DetectedForm("nemo", path, "audio_filepath")
+    return DetectedForm("jsonl", path, column_of(list(keys), AUDIO) or "audio")
 
 
 def _unknown(path: Path, why: str) -> DataError:
-    return DataError(f"{str(path)!r} {why}. It must be one of:\n{known()}")
+    return DataError(f"{str(path)!r} {why}. It must be one of:\n{supported_forms()}")

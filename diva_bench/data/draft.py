@@ -1,4 +1,4 @@
-"""A first task file for data of one's own: its rows are read once, and what their columns are is guessed and said."""
+"""Draft a task file for the user's data: its rows are read once, and the roles of the columns are guessed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from diva_bench.data.detect import PARQUET, Found
+from diva_bench.data.detect import PARQUET, DetectedForm
 from diva_bench.data.readers.forms import AUDIO, FORMS, TEXT, VOICE, column_of
 from diva_bench.data.readers.parquet import ParquetTable, split_files
 from diva_bench.errors import DataError, unknown
@@ -22,7 +22,7 @@ ANSWERS = ("answers", "answer", "references", "reference", "target")
 TRANSLATIONS = ("translation", "target_text", "translated_text")
 LABELS = ("label", "emotion", "intent", "class", "category", "sentiment", "topic", "sarcasm", "humor")
 CLUSTERS = ("cluster", "dialogue_id", "dialogue", "conversation_id", "question_id")
-"""Names that a column may have, by what it is to a task; of several the first that every row has a value in is taken."""
+"""Names of columns by role; the first one with a value in every row is used."""
 
 _MOST_LABELS = 50
 _MOST_GROUPS = 20
@@ -31,13 +31,18 @@ _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3
 
 @dataclass(slots=True)
 class Column:
-    """What the rows have in one column. `texts`: rows with text that is not blank; `lists`: with a list of such texts."""
+    """The content of one column.
+
+    Attributes:
+        texts: Number of rows with text that is not blank.
+        lists: Number of rows with a list of such texts.
+    """
 
     texts: int = 0
     lists: int = 0
     values: set[str] = field(default_factory=set)
     blank: str = ""
-    """Where the first row stands that has neither."""
+    """The place of the first row with neither."""
     unspaced: int = 0
 
     def add(self, value: Any, where: str) -> None:
@@ -53,7 +58,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is asked, and how the answers are judged."""
+    """A kind of task: prompt and scoring."""
 
     what: str
     prompt: str
@@ -79,11 +84,17 @@ TRANSLATE = Kind(
 
 @dataclass(slots=True)
 class Draft:
-    """A task as it would stand in a YAML file: `task` and `data` are its keys; `said`: what each of them was guessed from."""
+    """A draft of a task.
+
+    Attributes:
+        task: Keys of the YAML file.
+        data: Keys of its edition.
+        said: Key -> what the guess is based on.
+    """
 
     task: dict[str, Any]
     data: dict[str, Any]
-    said: dict[str, str]
+    guesses: dict[str, str]
 
     def text(self, command: str) -> str:
         """The YAML file."""
@@ -96,11 +107,15 @@ class Draft:
 
 
 def draft(
-    form: Found, name: str, path: str, *, split: str | None, reference: str | None, speech: Speech | None
+    form: DetectedForm, name: str, path: str, *, split: str | None, reference: str | None, speech: Speech | None
 ) -> Draft:
-    """The task file of the data that was found. `path`: how the file is to name it.
+    """Draft the task file of detected data.
 
-    Raises DataError where no column can be the reference, and what the reader of the data raises.
+    Args:
+        path: The path of the data as the file will give it.
+
+    Raises:
+        DataError: No column can be the reference, or the data cannot be read.
     """
     count, columns = _looked_at(form, split)
     if not count:
@@ -112,7 +127,7 @@ def draft(
 
     ident = next((n for n in (*IDS, form.audio, *AUDIO) if n in columns and _is_id(columns[n], count)), NUMBER)
     transcript, cluster = column_of(list(columns), TEXT), whole(CLUSTERS)
-    selection, kind, choices = _asked(form, columns, count, transcript, reference)
+    selection, kind, choices = _target(form, columns, count, transcript, reference)
     speaker = whole(name for name in VOICE if name != selection)
     roles = {"id": ident, "audio": form.audio, "transcript": transcript, "cluster": cluster}
     groups = [speaker] if speaker and 1 < len(columns[speaker].values) <= _MOST_GROUPS else []
@@ -127,11 +142,11 @@ def draft(
     default |= {"transcript": "text", "cluster": "cluster", "reference": selection}
     named = {role: column for role, column in roles.items() if column and column != default[role]}
     data |= {"columns": named} if named else {}
-    return Draft(task, data, _said(form, split, count, columns, roles, speaker, selection, kind, choices))
+    return Draft(task, data, _guesses(form, split, count, columns, roles, speaker, selection, kind, choices))
 
 
-def _looked_at(form: Found, split: str | None) -> tuple[int, dict[str, Column]]:
-    """(rows, name -> what is in the column); all rows are read, none is kept."""
+def _looked_at(form: DetectedForm, split: str | None) -> tuple[int, dict[str, Column]]:
+    """(number of rows, column name -> content). All rows are read, and none is kept."""
     count, columns = 0, dict[str, Column]()
     for where, values in _rows(form, split):
         for name, value in values.items():
@@ -142,7 +157,7 @@ def _looked_at(form: Found, split: str | None) -> tuple[int, dict[str, Column]]:
     return count, columns
 
 
-def _rows(form: Found, split: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _rows(form: DetectedForm, split: str | None) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if form.source != PARQUET:
         for row in FORMS[form.source].rows(form.path, split, form.audio):
             yield row.where, row.values
@@ -158,10 +173,10 @@ def _is_id(column: Column, count: int) -> bool:
     return column.texts == count == len(column.values)
 
 
-def _asked(
-    form: Found, columns: Mapping[str, Column], count: int, transcript: str, reference: str | None
+def _target(
+    form: DetectedForm, columns: Mapping[str, Column], count: int, transcript: str, reference: str | None
 ) -> tuple[str, Kind, list[str]]:
-    """(column of the reference, what is asked, the labels)."""
+    """(column of the reference, kind of task, labels)."""
     if reference is not None:
         if reference not in columns:
             raise unknown("column", reference, columns, f"{form.path} (--reference)")
@@ -183,7 +198,7 @@ def _asked(
             return _labels(name, columns[name])
     if transcript and columns[transcript].texts == count:
         return transcript, _repeat(columns[transcript]), []
-    if transcript and columns[transcript].texts:  # some rows lack it: that is what is wrong, not which column it is
+    if transcript and columns[transcript].texts:  # the column is right, but some rows have no value
         raise DataError(
             f"{columns[transcript].blank}: {transcript} is empty there or not text, and every row needs an answer: "
             f"{count - columns[transcript].texts:,} of {count:,} rows lack one. Add it, drop the row, or name another column "
@@ -207,14 +222,14 @@ def _labels(name: str, column: Column) -> tuple[str, Kind, list[str]]:
 
 
 def _repeat(column: Column) -> Kind:
-    """By characters in scripts that do not part words."""
+    """Word error rate, or character error rate for scripts without spaces between words."""
     if 2 * column.unspaced <= column.texts:
         return REPEAT
     return Kind(REPEAT.what, REPEAT.prompt, {"wer": {"unit": "char"}}, "cer", REPEAT.tokens)
 
 
-def _said(
-    form: Found,
+def _guesses(
+    form: DetectedForm,
     split: str | None,
     count: int,
     columns: Mapping[str, Column],
@@ -224,7 +239,7 @@ def _said(
     kind: Kind,
     choices: list[str],
 ) -> dict[str, str]:
-    """What was guessed, by what it is about."""
+    """The guesses, by subject."""
     of = f", split {split} of {', '.join(form.splits)}" if split else ""
     guesses = {"data": f"{form.source}: {form.path}{of}, {count:,} rows"}
     guesses |= {"clip": f"column {form.audio}", "id": f"column {roles['id']}"}
@@ -246,7 +261,7 @@ def _said(
 
 
 def name_of(path: Path) -> str:
-    """A task's name out of that of its data; of lists called as all lists are, out of their folder's."""
+    """The name of a task from the name of its data; for common names of lists, from the name of their folder."""
     words = [path.name.split(".")[0] if path.is_file() else path.name, path.parent.name, "own"]
     cleaned = [re.sub(r"[^A-Za-z0-9._-]+", "-", word).strip("-._").lower()[:48] for word in words]
     return next(word for word in cleaned if word and word not in _PLAIN)
@@ -256,6 +271,6 @@ _PLAIN = {"metadata", "manifest", "train", "test", "dev", "validation", "list", 
 
 
 def _flow(value: Any) -> str:
-    """A value on one line of YAML."""
+    """A value as YAML on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1 << 20, sort_keys=False)
     return text.removesuffix("...\n").strip()

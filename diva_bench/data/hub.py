@@ -1,7 +1,7 @@
-"""Data sets of the Hugging Face hub: what of one is on this machine, how large the rest is, and fetching it.
+"""Data sets of the Hugging Face hub: find cached files, get the size of missing ones, and download them.
 
-Files lie in the hub client's own cache, so that other programs share them. Only the parquet files of one config and
-split are fetched.
+Files are in the cache of the hub client, so that other programs share them. Only the parquet files of one config and
+split are downloaded.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from diva_bench.weights import fetch
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """One file of a repository: its path in it, and bytes."""
+    """A file of a repository: its path and its size in bytes."""
 
     path: str
     bytes: int
 
 
 def cached(data: DataSpec) -> Path | None:
-    """The folder that holds all files of the split at the revision, as far as this machine knows; None where it does not."""
+    """The folder with all files of the split at the revision, by what is known on this machine; None if files are
+    missing."""
     folder = _snapshot(data.hub) if data.hub else None
     try:
         return folder if folder is not None and split_files(folder, data.config, data.split) else None
@@ -36,22 +37,22 @@ def cached(data: DataSpec) -> Path | None:
 
 
 def revision(folder: Path) -> str:
-    """The commit that a cached folder is of; "" where the folder is not from the hub's cache."""
+    """The commit of a cached folder; "" for a folder outside the hub's cache."""
     return folder.name if folder.parent.name == "snapshots" else ""
 
 
 def remote(data: DataSpec, where: str) -> list[Remote]:
-    """The files of the split as the hub has them. Raises DataError where it cannot be asked or has none."""
+    """The files of the split on the hub. Raises DataError if the hub cannot be reached or has none."""
     import huggingface_hub
 
-    hub = _asked(data, where)
+    hub = _hub_of(data, where)
     _reachable(hub, where)
     try:
         tree = huggingface_hub.HfApi().list_repo_tree(
             hub.repo, recursive=True, revision=hub.revision, repo_type="dataset"
         )
         files = [Remote(item.path, item.size) for item in tree if isinstance(item, huggingface_hub.hf_api.RepoFile)]
-    except Exception as err:  # the client passes on the exceptions of whichever HTTP library it uses
+    except Exception as err:  # the client may raise any exception of its HTTP library
         raise _away(hub, where, err) from err
     for pattern in patterns(data.config, data.split):
         if matches := [file for file in files if _matches(file.path, pattern)]:
@@ -63,12 +64,12 @@ def remote(data: DataSpec, where: str) -> list[Remote]:
 
 
 def pull(data: DataSpec, files: Sequence[Remote], where: str, progress: Progress) -> Path:
-    """Fetch files into the hub client's cache; those that are there are not fetched again. Returns the folder."""
+    """Download files into the cache of the hub client, except those that are there. Returns the folder."""
     import huggingface_hub
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
-    hub = _asked(data, where)
-    disable_progress_bars()  # ours is there
+    hub = _hub_of(data, where)
+    disable_progress_bars()  # our bar is shown instead
     with progress.bar(f"fetching {hub.repo}", sum(f.bytes for f in files), "bytes") as bar:
         for file in files:
             try:
@@ -83,14 +84,14 @@ def pull(data: DataSpec, files: Sequence[Remote], where: str, progress: Progress
 
 
 def _matches(path: str, pattern: str) -> bool:
-    """Glob with a `*` that does not cross folders."""
+    """Whether a path matches a glob pattern in which `*` does not match a slash."""
     parts, pattern_parts = path.split("/"), pattern.split("/")
     return len(parts) == len(pattern_parts) and all(
         fnmatch(part, glob) for part, glob in zip(parts, pattern_parts, strict=True)
     )
 
 
-def _asked(data: DataSpec, where: str) -> Hub:
+def _hub_of(data: DataSpec, where: str) -> Hub:
     if data.hub is None:
         raise DataError(f"{where}: its data is not on the hub.")
     return data.hub
@@ -108,7 +109,7 @@ def _snapshot(hub: Hub) -> Path | None:
         snapshot = huggingface_hub.snapshot_download(
             hub.repo, revision=hub.revision, repo_type="dataset", local_files_only=True
         )
-    except (OSError, ValueError):  # it was never fetched, or its cache is not one
+    except (OSError, ValueError):  # it was never downloaded, or the cache is damaged
         return None
     return Path(snapshot)
 

@@ -1,6 +1,6 @@
-"""Tasks that are made in Python, of rows in memory: `Task.from_rows`, `Task.from_pandas`, `Task.from_dataset`.
+"""Tasks made in Python from rows in memory: `Task.from_rows`, `Task.from_pandas`, `Task.from_dataset`.
 
-A mistake in a setting or in a row is a UserError when the task is made. It names the setting, or the number of the row.
+A mistake in a setting or a row is a UserError when the task is made; it names the setting, or the number of the row.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Read = Callable[[str, Sequence[str]], Rows]
 
 
 class Task(TaskSpec):
-    """A task that is made in Python; `from_rows`, `from_pandas` and `from_dataset` make one."""
+    """A task made in Python by `from_rows`, `from_pandas` or `from_dataset`."""
 
     def __init__(self, *values: Any, **settings: Any) -> None:
-        """Raises SpecError: a task is not made by its class."""
+        """Raises SpecError: use one of the class methods instead."""
         raise SpecError(
             "Task(...) makes no task. Allowed: Task.from_rows(rows, prompt=..., reference=..., scorers=...), "
             "Task.from_pandas(frame, ...), Task.from_dataset(dataset, ...); db.run also takes the name of a task or the path "
@@ -40,40 +40,44 @@ class Task(TaskSpec):
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]] = (), **settings: Any) -> Task:
-        """A task of rows that are in memory.
+        """A task of rows in memory.
+
+        The same rows and settings are the same task: a run of it continues where it stopped. A clip that cannot be
+        decoded is left out for every model; a warning in the log names its row.
 
         Args:
-            rows: mappings, column -> value. A clip is a path, encoded bytes, (array, sampling rate in Hz),
-                {"array": ..., "sampling_rate": ...}, {"bytes": ...}, {"path": ...} or None; arrays are mono, shape (n,), with
-                floats in [-1, 1] or int16.
-            **settings: `prompt`, the instruction; {column} is replaced by the row's text. `reference`, the column of the
-                accepted answer or answers. `scorers`, their names, or name -> settings. Optional: `name` ("rows"),
-                `primary` (the metric that ranks: the first one of the first scorer), `system`, `choices` (labels),
-                `synonyms`, `max_new_tokens` (64), `audio`, `id`, `transcript`, `cluster` (columns, if they are not called
-                "audio", "id", "text", "cluster"), `groups` (columns that results are broken down by), `speaker` (column),
-                `fields`, `speech` ("human" or "synthetic"), `description`.
+            rows: Mappings, column -> value. A clip is a path, encoded bytes, (array, sampling rate in Hz), {"array":
+                ..., "sampling_rate":
+            ...}, {"bytes": ...}, {"path": ...} or None; arrays are mono, shape (n,), with floats in [-1, 1] or int16.
+            **settings: `prompt`, the instruction; {column} is replaced by the row's text. `reference`, the column of
+                the accepted answer or
+            answers. `scorers`, their names, or name -> settings. Optional: `name` ("rows"), `primary` (the metric that
+                ranks; default:
+            the first one of the first scorer), `system`, `choices` (labels), `synonyms`, `max_new_tokens` (64),
+                `audio`, `id`,
+            `transcript`, `cluster` (columns, if they are not called "audio", "id", "text", "cluster"), `groups`
+                (columns for
+            breakdowns), `speaker` (column), `fields`, `speech` ("human" or "synthetic"), `description`.
 
-        The same rows and settings are the same task: a run of it continues where it stopped. Other ones are another task.
-        A clip whose bytes cannot be decoded is left out for every model; a warning in the log names its row.
-
-        Raises SpecError for a setting that is missing, unknown or wrong, and DataError, with the number of the row, for
-        rows that are not as above. The first row is row 0.
+        Raises:
+            SpecError: A setting is missing, unknown or wrong.
+            DataError: A row is wrong; the message has its number. The first row is row 0.
         """
-        return cls._made("from_rows", lambda audio, text: rows_of(rows, audio, text), settings)
+        return cls._build("from_rows", lambda audio, text: rows_of(rows, audio, text), settings)
 
     @classmethod
     def from_dataset(cls, dataset: Any = None, **settings: Any) -> Task:
         """A task of a `datasets.Dataset` (one split); settings as in `from_rows`. Clips stay in the data set's own files."""
-        return cls._made("from_dataset", lambda audio, text: rows_of_dataset(dataset, audio, text), settings)
+        return cls._build("from_dataset", lambda audio, text: rows_of_dataset(dataset, audio, text), settings)
 
     @classmethod
     def from_pandas(cls, frame: Any = None, **settings: Any) -> Task:
         """A task of a pandas DataFrame; settings as in `from_rows`. The index of the frame is not read."""
-        return cls._made("from_pandas", lambda audio, text: rows_of_frame(frame, audio, text), settings)
+        return cls._build("from_pandas", lambda audio, text: rows_of_frame(frame, audio, text), settings)
 
     @classmethod
-    def _made(cls, method: str, read: Read, settings: Mapping[str, Any]) -> Task:
-        """The task. SpecError for settings that `_values` does not take, or that are not what they must be."""
+    def _build(cls, method: str, read: Read, settings: Mapping[str, Any]) -> Task:
+        """Build the task. Raises SpecError if a setting is unknown or wrong."""
         _check_names(method, settings)
         values = _values(read, **settings)
         try:
@@ -109,7 +113,7 @@ def _values(
     speech: Literal["synthetic", "human"] | None = None,
     description: str = "",
 ) -> dict[str, Any]:
-    """The fields of a TaskSpec of rows; `read` gives the rows."""
+    """The fields of a TaskSpec; `read` gives the rows."""
     columns = {"audio": audio, "id": id, "transcript": transcript, "cluster": cluster, "reference": reference}
     if wrong := next((role for role, column in columns.items() if not isinstance(column, str)), None):
         raise SpecError(
@@ -153,7 +157,7 @@ _SETTINGS = {name: p for name, p in inspect.signature(_values).parameters.items(
 
 
 def _check_names(method: str, settings: Mapping[str, Any]) -> None:
-    """SpecError for a setting that is not known, and for one that is missing."""
+    """Raises SpecError if a setting is unknown or missing."""
     allowed = f"Allowed: {', '.join(_SETTINGS)}."
     if strange := next((name for name in settings if name not in _SETTINGS), None):
         raise SpecError(f"Task.{method}: unknown setting {strange!r}.{nearest(strange, _SETTINGS)} {allowed}")
@@ -187,7 +191,8 @@ def _check_clips(task: TaskSpec) -> None:
 
 
 def _fault(encoded: bytes) -> str:
-    """Why the bytes are no whole audio file, "" where they seem to be one; only those of no known container are decoded."""
+    """Why the bytes are not a complete audio file; "" if they seem to be one. Only bytes of an unknown container are
+    decoded."""
     container = containers.look(encoded)
     if container.fault or container.name:
         return container.fault

@@ -1,4 +1,4 @@
-"""Where a task's data is on this machine, and what to say where it is not."""
+"""Find the data of a task on this machine, and say how to get missing data."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from diva_bench.errors import DataError
 from diva_bench.specs import MEMORY, TaskSpec
 
 ENVIRONMENT = "DIVA_BENCH_DATA"
-"""The data folder where --data-dir names none."""
+"""Environment variable of the data folder, used without --data-dir."""
 
 
 def data_folder(folder: Path | None) -> Path | None:
-    """The folder that holds the user's corpora. Raises DataError where one is named that does not exist."""
+    """The folder with the user's corpora. Raises DataError if the named folder does not exist."""
     named = folder or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)
     if named is not None and not named.is_dir():
         raise DataError(
@@ -26,14 +26,14 @@ def data_folder(folder: Path | None) -> Path | None:
 
 
 def locate(task: TaskSpec, data_dir: Path | None = None) -> Path | None:
-    """The folder or file of a task's data; None where it is not on this machine.
+    """The folder or file with a task's data; None if it is not on this machine.
 
-    Data of one's own (`OWN`) is where its task says. A corpus is the data folder's folder of that name (or one in it of the
-    same name), the data folder itself, a folder beside the task's YAML file, or in the hub's cache, in this order; its
-    `layout` tells whether it is the corpus.
+    The user's own data (`OWN`) is where the task file says. A corpus is searched in this order: the folder of its name
+    in the data folder (or one of the same name in it), the data folder itself, a folder beside the task file, the hub's
+    cache. Its `layout` decides whether a folder is the corpus.
     """
     if task.data.source == MEMORY:
-        return Path(task.name)  # for messages: the rows are in the task itself
+        return Path(task.name)  # only for messages; the rows are in the task itself
     if task.data.source in OWN:
         return _own(task, data_dir)
     folder = next((place for place in _places(task, data_dir) if place.exists() and _fits(task, place)), None)
@@ -41,7 +41,7 @@ def locate(task: TaskSpec, data_dir: Path | None = None) -> Path | None:
 
 
 def need(task: TaskSpec, data_dir: Path | None = None) -> Path:
-    """As `locate`; DataError says where it was looked for and how it can be had."""
+    """As `locate`. Raises DataError, which says where the data was searched and how to get it."""
     place = locate(task, data_dir)
     if place is None:
         raise DataError(_missing(task, data_dir))
@@ -49,7 +49,7 @@ def need(task: TaskSpec, data_dir: Path | None = None) -> Path:
 
 
 def how_to_get(task: TaskSpec, *, fetched: bool = False) -> str:
-    """Where the data can be had, for people; "" for what ships. `fetched`: that has been tried."""
+    """Instructions to get the data; "" for data that ships. `fetched`: a download was tried before."""
     data, lines = task.data, []
     if data.hub and not fetched:
         lines.append(f"fetch it: diva-bench pull --edition {task.edition} --task {task.name} ({data.hub.repo})")
@@ -63,7 +63,7 @@ def how_to_get(task: TaskSpec, *, fetched: bool = False) -> str:
 
 
 def _own(task: TaskSpec, data_dir: Path | None) -> Path:
-    """The file or folder itself, also where it is missing: its reader says so with the path."""
+    """The file or folder of the user's own data. It may not exist: its reader then raises with the path."""
     suffix = f".{task.data.source}" if task.data.source in ("csv", "jsonl") else ""
     beside = task.home / (task.data.path or f"{task.task}{suffix}")
     folder = data_folder(data_dir)
@@ -76,7 +76,7 @@ def _places(task: TaskSpec, data_dir: Path | None) -> list[Path]:
     name, folder = Path(task.data.path or task.task), data_folder(data_dir)
     if name.is_absolute():
         return [name]
-    # an archive that is unpacked in a folder of its own name has the corpus one level down
+    # an archive unpacked into a folder of its name has the corpus one level deeper
     below = [folder / name, folder / name / name.name, folder] if folder is not None else []
     return [*below, task.home / name] if task.data.path else below
 

@@ -178,7 +178,7 @@ class Importer:
         else:
             task = imported.without_gold(task)
             dataset, matched, clusters = _without_gold(task, options, rows)
-        task = imported.with_given(task, matched.responses, top)
+        task = imported.with_source_score(task, matched.responses, top)
         if not options.gold and GIVEN not in task.scorers:
             raise UserError("--no-gold: no row of the file has a score, so there is nothing to keep.")
         record = imported.record(sources, format, len(rows), matched.how)
@@ -226,7 +226,7 @@ class Importer:
                 place = locate(task, options.data_dir)
                 if place is not None and place.exists():
                     raise
-                scored = sum(row.given is not None for row in rows)
+                scored = sum(row.source_score is not None for row in rows)
                 hint = (
                     "--no-gold needs no data of the task, and keeps the scores that came with the answers "
                     f"({scored:,} of {len(rows):,} have one)."

@@ -50,7 +50,7 @@ class Prediction:
     first_token: bool = False
     label: str | None = None
     choices: Mapping[str, LabelScore] | None = None
-    given: float | None = None
+    source_score: float | None = None
     reference: str | None = None
     question: str | None = None
 

@@ -65,7 +65,7 @@ def _prediction(where: str, ident: str, text: str, score: str) -> Prediction:
         raise PredictionError(f"{where}: the id is empty.")
     if text.strip() == _FAILED or score == "NA":
         return Prediction(where, "", id=ident, status="error", detail=f"their run: {text[:200] or 'score NA'}")
-    return Prediction(where, text, id=ident, first_token=True, given=number(score, where))
+    return Prediction(where, text, id=ident, first_token=True, source_score=number(score, where))
 
 
 def _torn(source: AnswerFile, line: int, begun: list[str]) -> PredictionError:

@@ -95,7 +95,7 @@ def with_names(task: TaskSpec, labels: Mapping[str, str]) -> TaskSpec:
     return task.model_copy(update={"names": {name: choice for name, choice in labels.items() if key_of(name)}})
 
 
-def with_given(task: TaskSpec, responses: Iterable[Response], top: int | None) -> TaskSpec:
+def with_source_score(task: TaskSpec, responses: Iterable[Response], top: int | None) -> TaskSpec:
     """The task with the scorer of the scores that came with the answers, if any came.
 
     `top`: the score of a perfect answer at the source, see `scale`. Raises PredictionError where scores came whose scale is

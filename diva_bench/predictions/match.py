@@ -58,7 +58,7 @@ def match(
     pairs = [(ident, p) for ident, p in rows if ident not in faults]
     _check_coverage(task, ids, pairs)
     responses = {ident: reading.response(ident, p) for ident, p in pairs}
-    _check_given(list(responses.values()))
+    _check_source_scores(list(responses.values()))
     _check_labels(task, list(responses.values()))
     return Matched(
         responses=tuple(responses[s.id] for s in dataset.samples if s.id in responses),
@@ -96,7 +96,7 @@ def _check_coverage(task: TaskSpec, ids: set[str], rows: Sequence[tuple[str, Pre
     raise PredictionError("\n".join(lines))
 
 
-def _check_given(responses: Sequence[Response]) -> None:
+def _check_source_scores(responses: Sequence[Response]) -> None:
     """A score for every answer, or for none: a mean over some of them would pose as one over all."""
     without = [r.id for r in responses if r.status == "ok" and GIVEN not in r.scores]
     if without and any(r.scores for r in responses):
@@ -191,7 +191,9 @@ class _Reading:
             detail=prediction.detail,
             choices=self._scored(prediction),
             label=self.label(prediction) if prediction.status == "ok" else None,
-            scores={GIVEN: prediction.given} if prediction.given is not None and prediction.status == "ok" else {},
+            scores={GIVEN: prediction.source_score}
+            if prediction.source_score is not None and prediction.status == "ok"
+            else {},
         )
 
     def _scored(self, prediction: Prediction) -> dict[str, LabelScore] | None:
@@ -244,13 +246,13 @@ class _Reading:
             agrees = words(prediction.question) == words(sample.transcript)
             problem = f"the file asks {prediction.question[:80]!r}, the task {sample.transcript[:80]!r}"
             return "the questions", "" if agrees else problem
-        if self._choices and prediction.status == "ok" and prediction.given in (0.0, 1.0):
+        if self._choices and prediction.status == "ok" and prediction.source_score in (0.0, 1.0):
             label = self.label(prediction) if prediction.first_token else None
             if label:
                 right = label == sample.references[0]
-                text = "right" if prediction.given else "wrong"
+                text = "right" if prediction.source_score else "wrong"
                 problem = f"the file says that {label} was {text}, and the label is {sample.references[0]}"
-                return "which labels were right", "" if right == bool(prediction.given) else problem
+                return "which labels were right", "" if right == bool(prediction.source_score) else problem
         return "", ""
 
     def _same(self, other: str, sample: Sample) -> bool:

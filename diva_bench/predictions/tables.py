@@ -58,7 +58,7 @@ def _prediction(where: str, row: Mapping[str, Any], ident: Any, text: Any, score
         detail=detail if isinstance(detail, str) else "",
         label=label if isinstance(label, str) and "status" in row else None,
         choices=_choices(row.get("choices"), where),
-        given=number(score, where),
+        source_score=number(score, where),
     )
 
 

@@ -213,8 +213,8 @@ def _notes(blocks: Sequence[Block], differences: Sequence[Sequence[Difference | 
             if gap:
                 missing.setdefault((other.variant.name, gap), []).append(block.task)
     notes += [f"not compared: {name} at {', '.join(tasks)}: {gap}" for (name, gap), tasks in missing.items()]
-    judged = [run for block in blocks for run in (block.base, *block.against) if not run.gap]
-    signatures = [run.summary.signature for run in judged if run.summary]
+    scored = [run for block in blocks for run in (block.base, *block.against) if not run.gap]
+    signatures = [run.summary.signature for run in scored if run.summary]
     return notes + sorted({text for signature in signatures for text in signature.values()})
 
 

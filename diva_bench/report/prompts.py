@@ -38,7 +38,7 @@ class Family:
     runs: tuple[Run, ...]
 
     @property
-    def judged(self) -> list[RunSummary]:
+    def scored_runs(self) -> list[RunSummary]:
         """The runs that have a value of the metric that most of them are ranked by."""
         summaries = [run.summary for run in self.runs]
         return comparable([run.admitted() for run in summaries])[0] if summaries else []
@@ -123,7 +123,7 @@ def spread_table(families_of_table: Sequence[Family]) -> Table:
 
 
 def _spread(family: Family) -> list[Cell]:
-    runs = family.judged
+    runs = family.scored_runs
     missing = len(family.runs) - len(runs)
     remark = f"{missing} of {len(family.runs)} without a score" if missing else ""
     if not runs:
@@ -147,5 +147,7 @@ def _spread(family: Family) -> list[Cell]:
 
 
 def _caption(families_of_table: Sequence[Family]) -> str:
-    notes = synthetic_notes((family.edition, run.synthetic) for family in families_of_table for run in family.judged)
+    notes = synthetic_notes(
+        (family.edition, run.synthetic) for family in families_of_table for run in family.scored_runs
+    )
     return f" ({'; '.join(notes)})" if notes else ""

@@ -1,6 +1,7 @@
-"""Runs: one model's answers to one task, in a folder.
+"""Runs: the answers of one model to one task, in a folder.
 
-`Run` and `Runs` are imported when they are first used, so that a low module can import one of this package's low modules.
+`Run` and `Runs` are imported when they are first used, so that lower modules can import the lower modules of this
+package.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whose scores those are that came with imported answers: how they agree with a metric of the task, answer by answer."""
+"""Compare the scores that came with imported answers with a metric of the task, answer by answer."""
 
 from __future__ import annotations
 
@@ -14,16 +14,24 @@ from diva_bench.specs import Json
 from diva_bench.types import Floats, Row, Scorer
 
 _ALIKE = 1e-9
-_NAMED, _SAID = 20, 5  # ids of answers that a summary lists, and of those that are told
+_NAMED, _LISTED = 20, 5  # ids of differing answers in a summary, and in a message
 
 
 def agreement(
     scorers: Mapping[str, Scorer], primary: str, ids: Sequence[str], rows: Mapping[str, Sequence[Row]]
 ) -> Json | None:
-    """How the scores that came with the answers agree with a metric of the task, answer by answer (`schemas.Agreement`);
-    None where none came, or no other metric was measured. `rows`: scorer -> the statistics of every answer, of `ids`.
+    """How the scores that came with the answers agree with a metric of the task.
 
-    Of the metrics it is the one that gives most of the scores to 1e-9 (of 100), of equals the primary one.
+    The metric is the one that equals most of the scores up to 1e-9 (of 100); of equal ones the primary metric.
+
+    Args:
+        scorers: The scorers of the task.
+        primary: The primary metric.
+        ids: Ids of the answers.
+        rows: Scorer -> the statistics of every answer, in the order of `ids`.
+
+    Returns:
+        See `schemas.Agreement`; None if no scores came with the answers, or no other metric was measured.
     """
     places = [i for i, row in enumerate(rows.get(GIVEN, ())) if row]
     if not places:
@@ -51,14 +59,14 @@ def agreement(
 
 
 def in_words(agreement: Agreement) -> str:
-    """What an agreement says."""
+    """An agreement as text."""
     if agreement.whole:
         return (
             f"the scores in the file are {agreement.metric}, answer by answer ({agreement.of:,} answers, at most "
             f"{agreement.most:.1e} of 1 "
             "apart)"
         )
-    named = agreement.apart[:_SAID]
+    named = agreement.apart[:_LISTED]
     more = ", ..." if agreement.of - agreement.alike > len(named) else ""
     return (
         f"the scores in the file ({METRIC}) match no metric of this task: {agreement.alike:,} of {agreement.of:,} answers "
@@ -69,7 +77,7 @@ def in_words(agreement: Agreement) -> str:
 
 
 def _one_by_one(scorer: Scorer, rows: Sequence[Mapping[str, float]]) -> dict[str, Floats]:
-    """What every answer scores by itself: metric -> array of shape (N,); of the metrics that are means of that."""
+    """Metric -> score of every answer alone, shape (N,); only metrics that are means over answers."""
     whole = scorer.reduce(stats.totals(rows))
     alone = stats.row_by_row(*stats.stack(rows), scorer.reduce)
     return {metric: values for metric, values in alone.items() if abs(values.mean() - whole[metric]) <= 1e-6}

@@ -1,7 +1,7 @@
-"""Scored runs of one task, lined up sample by sample: what compare, trio, ablate and rank intervals start from.
+"""Scored runs of one task, aligned sample by sample, for compare, trio, ablate and rank intervals.
 
-Everything comes from the run folders: scores.jsonl has the statistics, the cluster, the groups and the references of
-every sample; run folders judged by an older version lack the last three, and then the task's data is read for them.
+The data comes from the run folders: scores.jsonl has the statistics, cluster, groups and references of every sample.
+Run folders scored by an older version have only the statistics; then the task's data is read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from diva_bench.errors import StoreError, UserError
 from diva_bench.runs import old_identity, rows, stored_task
 from diva_bench.runs.agreement import in_words
 from diva_bench.runs.records import RunSummary, comparable
-from diva_bench.runs.run import Run, asked_otherwise, other_samples, scored_otherwise
+from diva_bench.runs.run import Run, other_samples, question_differences, scoring_differences
 from diva_bench.runs.store import Json, RunFolder
 from diva_bench.scorers import rises
 from diva_bench.scorers.source_score import METRIC
@@ -32,7 +32,14 @@ from diva_bench.weights import assets
 
 @dataclass(frozen=True)
 class Sheet:
-    """Runs of one task on the same samples, in the order of the data; `clusters`, `groups` and `references` by sample."""
+    """Runs of one task on the same samples, in the order of the data.
+
+    Attributes:
+        ids: Sample ids.
+        clusters: Cluster of every sample.
+        groups: Group -> its value for every sample.
+        references: References of every sample.
+    """
 
     task: TaskSpec
     task_id: str
@@ -42,20 +49,20 @@ class Sheet:
     references: Sequence[Sequence[str]]
     runs: Sequence[Run]
     names: Sequence[str]
-    """The shortest that tell the runs apart."""
+    """The shortest names that differ between the runs."""
     rows: Sequence[Mapping[str, Sequence[Row]]]
-    """For every run scorer -> the statistics of every sample, in the order of `ids`."""
+    """For every run: scorer -> the statistics of every sample, in the order of `ids`."""
     scorers: Mapping[str, Scorer]
-    """Those by which the runs were judged and that are here in the same version and setting."""
+    """The scorers of the runs that exist here in the same version and setting."""
     left_out: Sequence[str] = ()
-    """Those by which the runs were judged and that are not."""
+    """The scorers of the runs that do not."""
 
     def reduce(self, scorer: str) -> Reduce:
         return self.scorers[scorer].reduce
 
     @cached_property
     def metrics(self) -> Mapping[str, str]:
-        """metric -> scorer, of what every run has."""
+        """Metric -> scorer, for metrics that every run has."""
         owners: dict[str, str] = {}
         for scorer in self.scorers:
             offers = [list(self._scores(rows[scorer], scorer)) for rows in self.rows]
@@ -66,8 +73,8 @@ class Sheet:
 
     @property
     def unlike(self) -> str:
-        """Why the scores that the runs came with cannot be compared: they are of different metrics, or of other weights or
-        another version of one. "" where nothing is known against it."""
+        """Why the scores from the sources of the runs cannot be compared: they are of different metrics, weights or
+        versions; "" if nothing is known against it."""
         if GIVEN not in self.scorers or len({run.summary.made_by for run in self.runs}) < 2:
             return ""
         both = zip(self.names, self.runs, strict=True)
@@ -84,15 +91,15 @@ class Sheet:
 
     @property
     def single_clusters(self) -> bool:
-        """Every sample is its own cluster: resampling clusters is resampling samples."""
+        """Whether every sample is its own cluster, so that resampling clusters is resampling samples."""
         return len(set(self.clusters)) == len(self.ids)
 
 
 def ranks(
     summaries: Sequence[RunSummary], catalog: Catalog, progress: Progress
 ) -> dict[tuple[str, str], tuple[int, int]]:
-    """(task id, run id) -> the 95 % interval of its rank, for every task that two runs or more are ranked by. A task whose
-    runs cannot be lined up sample by sample is named and left out."""
+    """(task id, run id) -> the 95 % interval of its rank, for every task with two or more ranked runs. A task whose runs
+    cannot be aligned is left out with a note."""
     intervals: dict[tuple[str, str], tuple[int, int]] = {}
     for task_id in dict.fromkeys(s.task_id for s in summaries if not s.variant):
         ranked, primary = comparable([s for s in summaries if s.task_id == task_id])
@@ -114,20 +121,21 @@ def ranks(
 
 
 def sheet(runs: Sequence[Run], catalog: Catalog, progress: Progress) -> Sheet:
-    """Read runs of one task and line them up.
+    """Read runs of one task and align them.
 
-    Raises StoreError for a run that is not complete or not scored, and UserError for runs of different tasks, samples or
-    scorers, and for a run that is given twice.
+    Raises:
+        StoreError: A run is not complete or not scored.
+        UserError: The runs have different tasks, samples or scorers, or a run is given twice.
     """
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise UserError("a run is given twice; a run does not differ from itself.")
     if gap := next((run.gap for run in runs if run.gap), ""):
         raise StoreError(gap)
     first, *others = runs
-    if differ := next((text for run in others if (text := asked_otherwise(first, run))), ""):
+    if differ := next((text for run in others if (text := question_differences(first, run))), ""):
         raise UserError(differ)
     shared = [name for name in first.summary.signature if all(name in run.summary.signature for run in others)]
-    if differ := next((text for run in others if (text := scored_otherwise(first, run))), ""):
+    if differ := next((text for run in others if (text := scoring_differences(first, run))), ""):
         raise UserError(differ)
     task = _task_of(first.folder, catalog)
     signed = {name: first.summary.signature[name] for name in shared}
@@ -160,13 +168,13 @@ def sheet(runs: Sequence[Run], catalog: Catalog, progress: Progress) -> Sheet:
 
 
 def _is_of(scorer: Scorer, signature: str) -> bool:
-    """Whether rows of a signature are those of this scorer; one that lacks its weights here can still add up what was
+    """Whether rows with this signature are from this scorer. A scorer without its weights can still sum rows that were
     measured with them."""
     return signature == scorer.signature or fnmatchcase(signature, getattr(scorer, "would_sign", "\0"))
 
 
 def _task_of(folder: RunFolder, catalog: Catalog) -> TaskSpec:
-    """The task as the catalog has it; as it is stored with the run where the catalog has another one now."""
+    """The task by the catalog; by the run if the catalog has changed it."""
     task = stored_task.task_of(folder, catalog)
     stored = rows.path_of(folder.above, folder.task_record()["hash"])
     return stored_task.recorded(folder.record()) if stored and stored_task.changed(task, folder.task_record()) else task
@@ -175,7 +183,7 @@ def _task_of(folder: RunFolder, catalog: Catalog) -> TaskSpec:
 def _facts(
     folder: RunFolder, tables: Sequence[Mapping[str, Json]], task: TaskSpec, progress: Progress
 ) -> dict[str, Json]:
-    """Sample id -> cluster, groups and references: by the stored rows, else by the scores, else by the data of the task."""
+    """Sample id -> cluster, groups and references: from the stored rows, else from the scores, else from the task's data."""
     dataset = stored_task.stored(folder)
     for table in tables if dataset is None else ():
         if all("cluster" in row for row in table.values()):
@@ -194,7 +202,7 @@ def _facts(
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """The shortest names that tell the runs apart: the model's, with its edition, else the run's, else the path."""
+    """The shortest names that differ between the runs: of the model, with its edition, of the run, or the path."""
     ways: list[Callable[[Run], str]] = [
         lambda run: run.summary.name,
         lambda run: run.summary.label,

@@ -1,18 +1,18 @@
-"""At chance or not: the primary metric of a run against the best audio-blind baseline.
+"""Compare the primary metric of a run with the best audio-blind baseline.
 
-Three baselines are measured on the same samples by the same scorer:
+Three baselines are measured on the same samples with the same scorer:
 
     constant        each label of the task, or the most common reference of an open task; the best of them
-    prior           an answer drawn by how common each is: with labels the expected score of such draws; of an open task as
-                    many seeded draws as make some 2,000 answers, for one draw of few samples is luck
-    speaker prior   what the same speaker says most often elsewhere (leave-one-out), where the data names speakers
+    prior           a random answer with the frequencies of the references: for labels the expected score; for open tasks the
+                    mean of so many seeded draws that there are about 2,000 answers, because one draw of few samples is noisy
+    speaker prior   the most common answer in the other samples of the same speaker (leave-one-out), if the data has speakers
 
-A model that cannot be told from the best of these has not been shown to hear anything.
+If a model is not significantly better than the best of them, nothing shows that it uses the audio.
 
-Of a task with more than MANY labels only the TRIED most common are tried as constants, and the prior is drawn as in an open
-task: to measure all of them would cost labels times samples. A metric that has no value for an answer that nobody gave
-(the word error rate of what a recogniser heard) has no baseline, and a scorer of a plugin that fails at such an answer
-gives none either: the run keeps its scores, and the summary says why there is no baseline.
+For a task with more than MANY labels, only the TRIED most common ones are tried as constants, and the prior is drawn as
+in an open task, because measuring all would cost labels times samples. There is no baseline for a metric without a
+value for a made-up answer (the word error rate of a recogniser inside the model), and if a plugin's scorer fails at a
+made-up answer. Then the run keeps its scores, and the summary gives the reason.
 """
 
 from __future__ import annotations
@@ -31,17 +31,25 @@ from diva_bench.stats import priors
 from diva_bench.types import LabelScore, Response, Row, Sample, Scorer
 
 MANY, TRIED = 32, 8
-"""Labels: see above."""
-_SCORED = 256  # labels: of more, a made-up answer is words alone; scores of all labels would be labels times samples
-_DRAWN = 2000  # answers
-_SURE, _NEVER = LabelScore(0.0, 1, 0.0), LabelScore(-1e9, 1, -1e9)  # nats: of the label that is said, of every other
+"""Numbers of labels, see above."""
+_SCORED = 256  # with more labels, a made-up answer has no label scores, which would cost labels times samples
+_DRAWS = 2000  # answers
+_SURE, _NEVER = (
+    LabelScore(0.0, 1, 0.0),
+    LabelScore(-1e9, 1, -1e9),
+)  # nats: of the label in the answer, and of every other one
 
 
 @dataclass(frozen=True, slots=True)
 class Chance:
-    """`scores`: baseline -> the primary metric; `best`: the baseline with the best of them; `at_chance`: whether the paired
-    95 % interval of (model - best baseline) reaches 0 or lies on its wrong side. `why`: why there is no baseline, "" where
-    there is one; then the others are {}, "" and None."""
+    """The comparison with the baselines.
+
+    Attributes:
+        scores: Baseline -> its primary metric.
+        best: The baseline with the best score.
+        at_chance: Whether the paired 95 % interval of (model - best baseline) includes 0 or is on its wrong side.
+        why: Why there is no baseline, else ""; then the other attributes are {}, "" and None.
+    """
 
     scores: Mapping[str, float]
     best: str
@@ -49,7 +57,7 @@ class Chance:
     why: str = ""
 
     def record(self) -> dict[str, object]:
-        """For summary.json."""
+        """The entries for summary.json."""
         return {
             "baseline": self.scores[self.best] if self.best else None,
             "baseline_of": self.best or None,
@@ -60,7 +68,7 @@ class Chance:
 
 
 def none(why: str = "") -> Chance:
-    """No baseline; `why` in words."""
+    """A result without a baseline; `why` is the reason."""
     return Chance({}, "", None, why)
 
 
@@ -73,7 +81,7 @@ def verdict(
     higher_is_better: bool,
     seed: int,
 ) -> Chance:
-    """Hold the rows of a model, of `samples`, against the baselines; `dataset`: what these may know."""
+    """Compare the rows of a model with the baselines. `dataset`: the data from which the baselines are made."""
     metric, sign = task.primary, 1 if higher_is_better else -1
 
     def value(measured: Sequence[Row]) -> float:
@@ -82,13 +90,11 @@ def verdict(
     try:
         baselines_ = baselines(task, dataset, samples, scorer, value, sign, seed)
         rounded = {name: round(value(measured), 9) for name, measured in baselines_.items()}
-    except (
-        Exception
-    ) as err:  # code of a plugin, at an answer that nobody gave: the run's own scores are not lost for it
+    except Exception as err:  # a plugin's scorer may fail at a made-up answer; the run keeps its own scores
         return none(f"the scorer of {metric} failed at a made-up answer ({type(err).__name__}: {err})"[:300])
     scores = {name: score for name, score in rounded.items() if math.isfinite(score)}
     if not scores:
-        return none(f"{metric} has no value for an answer that is made up without hearing the clip")
+        return none(f"{metric} has no value for an answer that is made up without the clip")
     best = max(scores, key=lambda name: sign * scores[name])
     better, worse = (rows, baselines_[best]) if higher_is_better else (baselines_[best], rows)
     gap = stats.paired(better, worse, [s.cluster for s in samples], scorer.reduce).get(metric)
@@ -125,12 +131,12 @@ def baselines(
     else:
         names = sorted(prior)
         up_to = list(accumulate(prior[name] for name in names))
-        draws = max(1, _DRAWN // len(samples))
+        draws = max(1, _DRAWS // len(samples))
         chosen_baselines["prior"] = []
-        for sample in samples:  # the first draw is that of the model `prior`
-            drawn = random.Random(f"{seed}:{sample.id}").choices(names, cum_weights=up_to, k=draws)
+        for sample in samples:  # the first draw equals that of the model `prior`
+            random_answers = random.Random(f"{seed}:{sample.id}").choices(names, cum_weights=up_to, k=draws)
             chosen_baselines["prior"].append(
-                _weighted([scorer.measure(sample, say(d, sample)) for d in drawn], [1.0] * draws)
+                _weighted([scorer.measure(sample, say(d, sample)) for d in random_answers], [1.0] * draws)
             )
     speakers = priors.of_speakers(dataset.samples, task.speaker, task.choices)
     if speakers:
@@ -143,15 +149,15 @@ def baselines(
 
 
 def _constants(labels: Sequence[str], prior: Mapping[str, float]) -> list[str]:
-    """The answers to try as the one answer to everything: the labels, in the order of the task; of many the most common
-    ones; in an open task the most common reference."""
+    """The answers that are tried for all samples: the labels in the order of the task, or the most common of many labels;
+    in an open task the most common reference."""
     if not labels:
         return [max(prior, key=lambda name: prior[name])]
     return sorted(labels, key=lambda label: -prior.get(label, 0.0))[:TRIED] if len(labels) > MANY else list(labels)
 
 
 def _weighted(cells: Sequence[Row], shares: Sequence[float]) -> Row:
-    """A sample's statistics for several answers, added up with these weights."""
+    """The weighted sum of a sample's statistics for several answers."""
     row: dict[str, float] = {}
     for cell, share in zip(cells, shares, strict=True):
         for key, amount in cell.items():
@@ -160,7 +166,7 @@ def _weighted(cells: Sequence[Row], shares: Sequence[float]) -> Row:
 
 
 def _sayer(labels: Sequence[str]) -> Callable[[str, Sample], Response]:
-    """What makes a response to a sample that says these words, and is sure of them where they are a label."""
+    """A function that makes the response with a given answer, and with certain label scores if the answer is a label."""
     scored = labels if len(labels) <= _SCORED else ()
 
     @cache

@@ -1,7 +1,7 @@
-"""What an earlier judging of a run found, kept for scorers that now lack something: weights, an interpreter, a module.
+"""Results of an earlier scoring, for scorers that now lack something: weights, an interpreter, a module.
 
-To judge again must not delete what cannot be measured again here. A stored value is kept, with the signature that it was
-made with, where it is about the same answers; of other answers it is dropped. Both are said.
+Scoring again must not delete what cannot be measured again here. A stored value stays, with its signature, if the
+answers are the same; otherwise it is dropped. A message reports both.
 """
 
 from __future__ import annotations
@@ -22,10 +22,18 @@ _COUNTS = ("n", "scored", "errors", "unsupported")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What one scorer found earlier: `metrics` and `groups` as summary.json has them, and the row of every answer, by id,
-    where scores.jsonl still has it. `agreement`: of its metric with the scores that came with imported answers. `doubt`:
-    what speaks against it, "" where nothing does."""
+class ScorerResult:
+    """The earlier result of one scorer.
+
+    Attributes:
+        signature: Its signature.
+        metrics: As in summary.json.
+        groups: As in summary.json.
+        rows: Id -> row, if scores.jsonl still has it.
+        chance: Entries of the comparison with the baselines.
+        agreement: Of its metric with the scores that came with imported answers.
+        doubt: Why it may not fit, else "".
+    """
 
     signature: str
     metrics: Mapping[str, Json]
@@ -36,8 +44,8 @@ class Found:
     doubt: str
 
 
-class Earlier:
-    """The summary and the rows that a run folder has now, before it is judged again."""
+class EarlierScores:
+    """The summary and the rows of a run folder before it is scored again."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.summary: Summary | None = None
@@ -49,13 +57,15 @@ class Earlier:
             self.summary, self._raw = checked(Summary, raw, "summary.json"), raw
             self._head, self._rows = folder.scores()
         except UnreadableRun:
-            pass  # what cannot be read is not kept
+            pass  # an unreadable result is dropped
 
-    def of(self, name: str, scorer: Scorer, answers: str, counts: Mapping[str, int]) -> Found | str | None:
-        """What a scorer found; why it is worth nothing now; None where it found nothing.
+    def of(self, name: str, scorer: Scorer, answers: str, counts: Mapping[str, int]) -> ScorerResult | str | None:
+        """The earlier result of a scorer; the reason why it is invalid now; or None if there is none.
 
-        `answers`: sha256 of the answers that are judged now; `counts`: of these, by the keys of a summary. Summaries of older
-        versions do not say which answers they are about: they are held against the counts alone.
+        Args:
+            answers: sha256 of the answers that are scored now.
+            counts: Their counts, by the keys of a summary. Summaries of older versions have no sha256: only counts are
+                compared.
         """
         signature = self.summary.signature.get(name, NOT_SCORED) if self.summary else NOT_SCORED
         metrics = {
@@ -67,7 +77,7 @@ class Earlier:
         if digest_then != answers if digest_then else any(self._raw[key] != counts[key] for key in _COUNTS):
             return "the answers have changed since it measured them"
         same = self._head.get("signature", {}).get(name) == signature and self._head.get("answers") == answers
-        return Found(
+        return ScorerResult(
             signature,
             metrics,
             {
@@ -88,16 +98,14 @@ def _owner(metric: str, entry: Mapping[str, Any]) -> str:
 
 def _doubt(answers: str | None, signature: str, scorer: Scorer) -> str:
     pattern = getattr(scorer, "would_sign", None)
-    doubts = (
-        [] if answers else ["its summary is older, so that only the number of answers shows that they are the same"]
-    )
+    doubts = [] if answers else ["its summary is older, so only the numbers of answers could be compared"]
     if pattern and not fnmatchcase(signature, pattern):
         doubts.append("it is of another version or setting of the scorer than there is now")
     return "; ".join(doubts)
 
 
-def in_words(name: str, why: str, value: Found | str | None) -> str:
-    """What is said of a scorer that lacks something."""
+def in_words(name: str, why: str, value: ScorerResult | str | None) -> str:
+    """The message about a scorer that lacks something."""
     why = " ".join(why.split()).rstrip(".")
     if isinstance(value, str):
         return f"{name} cannot be measured here ({why}); its stored value is dropped: {value}."
@@ -107,6 +115,6 @@ def in_words(name: str, why: str, value: Found | str | None) -> str:
     return f"{name} cannot be measured here ({why}); its stored value is kept: {value.signature}.{doubt}"
 
 
-def rows_of(value: Found, ids: Sequence[str]) -> list[Row]:
-    """The kept rows of these answers, in order; an empty one where there is none."""
+def rows_of(value: ScorerResult, ids: Sequence[str]) -> list[Row]:
+    """The stored rows of these answers, in order; empty ones where none is stored."""
     return [value.rows.get(ident, {}) for ident in ids]

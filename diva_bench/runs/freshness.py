@@ -1,7 +1,7 @@
-"""Whether the answers of runs are still those that were scored, without reading all of them every time.
+"""Detect answers that changed after they were scored, without reading all of them every time.
 
-The digest of a run's answers is kept in the cache folder, never in the run, beside the stamps of the files that it was
-made of (`disk.stamp`): a file is read again only where its stamp is another one. Deleting what is kept costs time alone.
+The digest of a run's answers is in the cache folder, with the stamps of their files (`disk.stamp`); a file is read
+again only if its stamp has changed. Deleting the cache costs only time.
 """
 
 from __future__ import annotations
@@ -17,16 +17,21 @@ from diva_bench.runs.records import RunSummary
 from diva_bench.runs.store import RunFolder, digest_of
 from diva_bench.specs import digest
 
-_VERSION = 1  # bump when `digest_of` would say something else about the same answers
+_VERSION = 1  # bump when `digest_of` returns something else for the same answers
 
 
 def checked(
     summaries: Sequence[RunSummary], results: Path, cache: Path, unreadable: list[str]
 ) -> tuple[list[RunSummary], int]:
-    """The runs, and how many of them have other answers, or other rows of their task, than those that were scored: such a run
-    is no longer complete, and its reason says what to do. What is not complete anyway, and summaries of older versions, which
-    do not say what they are about, stay as they are. `unreadable`: gets what is wrong with runs whose answers cannot be read,
-    which are left out."""
+    """Mark runs whose answers, or rows of their task, changed after they were scored: they are no longer complete, and
+    their reason says what to do. Runs that are incomplete, and summaries of older versions, stay as they are.
+
+    Args:
+        unreadable: Gets the faults of runs whose answers cannot be read; these runs are left out.
+
+    Returns:
+        The runs, and the number of changed ones.
+    """
     file = cache / "answers" / f"{digest([str(results.resolve()), _VERSION])[:16]}.json"
     memory = disk.read_json(file)
     memory = memory if isinstance(memory, dict) else {}
@@ -46,7 +51,7 @@ def checked(
 
 
 def _doubt(summary: RunSummary, cache: dict[str, Any]) -> str:
-    """Why the scores are known not to be those of what lies there; "" where nothing is known against them."""
+    """Why the scores do not belong to the stored answers; "" if nothing is known against it."""
     if not summary.complete:
         return ""
     again = f"run `diva-bench score {summary.folder}`"
@@ -56,10 +61,10 @@ def _doubt(summary: RunSummary, cache: dict[str, Any]) -> str:
 
 
 def _doubt_of_rows(run: RunFolder, cache: dict[str, Any], again: str) -> str:
-    """As `_doubt`, of the rows that are stored with the task."""
+    """As `_doubt`, for the rows that are stored with the task."""
     try:
         task = run.task_record()
-    except UnreadableRun:  # of schema 1, which has no rows
+    except UnreadableRun:  # schema 1 has no rows
         return ""
     path = rows.path_of(run.above, task["hash"])
     if path is None:
@@ -81,9 +86,9 @@ def _doubt_of_rows(run: RunFolder, cache: dict[str, Any], again: str) -> str:
 
 
 def _digest(folder: Path, cache: dict[str, Any]) -> str:
-    """Of the answers in a run folder: the one that is kept, if no file has changed."""
+    """Digest of the answers in a run folder, from the cache if no file has changed."""
     run, key = RunFolder(folder), str(folder.resolve())
-    stamps = run.stamps()  # before the files are read: what is written meanwhile has another stamp
+    stamps = run.stamps()  # before the files are read, so that a change in the meantime is detected
     if isinstance(entry := cache.get(key), list) and len(entry) == 2 and entry[0] == stamps:
         return str(entry[1])
     there = digest_of(run.responses())
@@ -92,7 +97,7 @@ def _digest(folder: Path, cache: dict[str, Any]) -> str:
 
 
 def _keep(file: Path, cache: dict[str, Any]) -> None:
-    """Write down what is known of the runs that are still there; where nothing can be written, it is found out again."""
+    """Save the digests of the runs that still exist. If that fails, they are computed again next time."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         disk.write_json(file, {key: value for key, value in cache.items() if Path(key).exists()})

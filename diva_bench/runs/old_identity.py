@@ -1,7 +1,7 @@
-"""Runs of older versions: by which rules they were identified until 2026-11-29, and what may be said of their questions now.
+"""Identities by the rules of older versions (until 2026-11-29), which `diva-bench migrate` needs.
 
-Then the fingerprint of the data held ids, sound and references, in the order of the file, and nothing else of the
-samples; a run's identity held no chat frame. `diva-bench migrate` moves such runs to the ids that they have now.
+Then the fingerprint of the data had only ids, audio and references, in the order of the file, and the identity of a run
+had no chat frame. `diva-bench migrate` moves such runs to their current ids.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _SHIPPED = {
     "mini/sdqa.jsonl": "32c6c273e6a0083c705c9b5bc963abe8d2613622b2a0ba8940c8011ebbc52cfe",
     "mini/urfunny.jsonl": "6a39d7d9d56dda9437f966e1dc585e02463ff58ad06f34127c257c239b54d58a",
 }
-"""Data file that ships -> hash of its ids and transcripts, which no version changed (the history of tasks/mini has it)."""
+"""Shipped data file -> hash of its ids and transcripts, which no version changed (see the history of tasks/mini)."""
 
 
 def is_former(task_record: Mapping[str, Any]) -> bool:
-    """Whether a task.json was written by the rules of before."""
+    """Whether a task.json was written by the old rules."""
     return "rules" not in task_record
 
 
 def moved(run: Path) -> str:
-    """What to do about a run folder of an older version."""
+    """The message about a run folder of an older version."""
     return (
         f"{run}: was made by an older version and has an old id. `{COMMAND} "
         f"{run.parent.parent}` moves it to its current id; no model is run."
@@ -45,17 +45,22 @@ def moved(run: Path) -> str:
 
 
 def task_hash(record: Mapping[str, Any]) -> str:
-    """What the hash of a task.json was, by what it says."""
+    """The old hash of a task.json."""
     return digest(identity(record))
 
 
 def identity(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a task.json was hashed."""
+    """The part of a task.json that was hashed."""
     return {key: record[key] for key in (*_TASK, *_MORE) if key in record}
 
 
 def run_hash(task: str, model: Mapping[str, Any], adapter_version: str) -> str:
-    """What the hash of a run.json was. `task`: the hash of its task.json; `model`: the resolved spec, as JSON."""
+    """The old hash of a run.json.
+
+    Args:
+        task: The hash of its task.json.
+        model: The resolved spec, as JSON.
+    """
     weights = {
         role: {"format": asset["format"], "files": {file["path"]: file["sha256"] for file in asset["files"]}}
         for role, asset in model["weights"].items()
@@ -75,22 +80,23 @@ def run_hash(task: str, model: Mapping[str, Any], adapter_version: str) -> str:
 
 
 def untold(task: TaskSpec, samples: Sequence[Sample], accepts: frozenset[str], shuffled: bool) -> list[str]:
-    """What the questions to one adapter take from the data that its identity said nothing of; empty where it said all."""
-    shown = set(FIELD.findall(f"{task.prompt} {task.system or ''}"))
-    columns = sorted(name for name in shown if any(name in sample.fields for sample in samples))
+    """Everything that the questions to one adapter use of the data, but that its old identity did not cover; empty if it
+    covered all."""
+    fields_in_prompt = set(FIELD.findall(f"{task.prompt} {task.system or ''}"))
+    columns = sorted(name for name in fields_in_prompt if any(name in sample.fields for sample in samples))
     return [
         *(f"the column {name!r} that the prompt shows" for name in columns),
         *(["the transcripts"] if "text" in accepts or shuffled else []),
         *(["who speaks"] if "speaker" in accepts else []),
-        *(["the clusters, which say whose clip is heard"] if shuffled else []),
+        *(["the clusters, which decide the exchange of clips"] if shuffled else []),
     ]
 
 
 def shipped(data: str | None, samples: Sequence[Sample]) -> bool:
-    """Whether the transcripts of a data file of ours are those that it has had in every version."""
-    return data in _SHIPPED and _SHIPPED[data] == spoken(samples)
+    """Whether the transcripts of a shipped data file are those of every version."""
+    return data in _SHIPPED and _SHIPPED[data] == transcripts_hash(samples)
 
 
-def spoken(samples: Sequence[Sample]) -> str:
+def transcripts_hash(samples: Sequence[Sample]) -> str:
     """Hash of ids and transcripts, in the order of the ids."""
     return digest_of_rows([sample.id, sample.transcript] for sample in sorted(samples, key=lambda s: s.id))

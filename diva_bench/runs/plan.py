@@ -1,7 +1,7 @@
-"""Which samples are asked together: sorted by audio length, cut by a budget, the finished ones dropped.
+"""Batches of samples: sorted by audio length, cut by a budget, without finished ones.
 
-Batches are always cut from the full set of samples, never from what is left: in bfloat16 an answer depends on the batch
-it was asked in, so a killed run asks its unfinished batches again whole, and ends with the answers of an unbroken one.
+Batches are always cut from the whole task, never from the rest: in bfloat16 an answer depends on its batch. So a killed
+run repeats its unfinished batches as a whole, and ends with the same answers as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ from collections.abc import Sequence, Set
 from diva_bench.decoding.parts import even
 from diva_bench.types import Sample
 
-_FLOOR = 1.0  # seconds: what a row costs at least, so that a thousand silent or text rows are not one batch
+_FLOOR = 1.0  # seconds: the minimum cost of a row, so that very many short or text rows are not one batch
 
 
 def batches(samples: Sequence[Sample], budget: float, rows: int | None = None) -> list[tuple[Sample, ...]]:
-    """Cut samples into batches of `rows` at most, or where `rows` is None into batches whose rows x longest clip stays
-    within `budget` seconds (one row is always allowed); batches cost about the same each.
+    """Cut samples into batches of about equal cost.
 
-    The longest come first: memory trouble shows in the first minute, and time left is overestimated, not underestimated.
+    The longest come first: a lack of memory shows in the first minute, and the time left is rather over- than
+    underestimated.
+
+    Args:
+        budget: Seconds: rows x longest clip of a batch, if `rows` is None. One row is always allowed.
+        rows: Largest number of rows in a batch.
     """
     ordered = sorted(samples, key=lambda s: (-s.seconds, s.id))
     parts = (
@@ -28,7 +32,7 @@ def batches(samples: Sequence[Sample], budget: float, rows: int | None = None) -
 
 
 def remaining(cut: Sequence[tuple[Sample, ...]], finished: Set[str]) -> list[tuple[Sample, ...]]:
-    """The batches in which at least one sample is not finished, whole."""
+    """The batches with at least one unfinished sample, complete."""
     return [batch for batch in cut if not all(sample.id in finished for sample in batch)]
 
 

@@ -1,4 +1,4 @@
-"""summary.json of a run as reports read it, checked, and all of a folder."""
+"""Checked summaries of runs for reports, of one run or of all runs of a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from diva_bench.tables import Score
 
 
 class MetricSummary(schemas.Metric):
-    """One metric of one run, as tables show it."""
+    """One metric of one run, as in tables."""
 
     @property
     def score(self) -> Score:
@@ -24,7 +24,7 @@ class MetricSummary(schemas.Metric):
 
 
 class RunSummary(schemas.Summary):
-    """summary.json of one run, with what tables call it."""
+    """summary.json of one run, with the names that tables use."""
 
     metrics: Mapping[str, MetricSummary]
     _folder: Path = PrivateAttr(default=Path())
@@ -32,70 +32,70 @@ class RunSummary(schemas.Summary):
 
     @property
     def folder(self) -> Path:
-        """The run folder that the summary was read from."""
+        """The run folder of the summary."""
         return self._folder
 
     @property
     def made_by(self) -> str:
-        """Whose the scores are that came with imported answers: a metric's, "another" (none of this task's, or of other
-        weights), "" where that is not known."""
+        """The metric of the scores that came with imported answers: its name, "another" (no metric of this task, or other
+        weights), or "" if unknown."""
         return "" if self.agreement is None else self.agreement.metric if self.agreement.whole else "another"
 
     @property
     def measured(self) -> bool:
-        """Whether all of its answers have a value of the primary metric."""
+        """Whether all its answers have a value of the primary metric."""
         return self.complete and self.primary in self.metrics
 
     @property
     def ranked(self) -> bool:
-        """Whether it has a rank among others: one whose model is in memory only where that was asked for."""
+        """Whether it is ranked. A run of a model in memory is ranked only on request."""
         return self.measured and (self.weights_hashed or self._admitted)
 
     def admitted(self) -> RunSummary:
-        """The same, ranked also where its model is in memory."""
+        """The same, ranked also if its model is in memory."""
         copy = self.model_copy()
         copy._folder, copy._admitted = self._folder, True
         return copy
 
     @property
     def plain(self) -> bool:
-        """Whether the task was asked as it is: all samples, its own prompt and settings, the clips as they are."""
+        """Whether the task is unchanged: all samples, its own prompt and settings, unchanged clips."""
         return self.limit is None and not (self.audio or self.variant or self.overrides)
 
     def doubted(self, reason: str) -> RunSummary:
-        """The same, no longer complete for this reason."""
+        """The same, incomplete for this reason."""
         return self.model_copy(update={"complete": False, "reason": reason})
 
     def by(self, metric: str) -> RunSummary:
-        """As one of `metric`: whether a run is at chance was found out for its primary metric only."""
+        """The same with `metric` as primary metric; whether a run is at chance is known only for its own primary metric."""
         if metric == self.primary:
             return self
         return self.model_copy(update={"primary": metric, "at_chance": None, "baseline": None})
 
     @property
     def synthetic(self) -> bool:
-        """Whether synthetic voices speak; of a summary that does not say, whether its data are of the mini edition."""
+        """Whether synthetic voices speak. If the summary does not say it, whether the data is of the mini edition."""
         return self.speech == "synthetic" if "speech" in self.model_fields_set else self.edition != "full"
 
     @property
     def name(self) -> str:
-        """The model's name, with the rule for its failures where its score rests on one."""
+        """The model's name, with the rule for its failed answers if its score depends on one."""
         return f"{self.model} (errors {self.errors_as})" if self.errors_as else self.model
 
     @property
     def label(self) -> str:
-        """The name, with the model's edition where that is not the task's."""
+        """The name, with the model's edition if it differs from the task's."""
         other = self.model_edition not in (None, self.edition)
         return f"{self.name} ({self.model_edition})" if other else self.name
 
     @property
     def dropped(self) -> int:
-        """Samples that are in scores.jsonl and in no score."""
+        """Number of samples in scores.jsonl that are in no score."""
         return self.errors if self.errors_as == "drop" else 0
 
     @property
     def title(self) -> str:
-        """The task's name, with the wording and the audio condition where they are not the plain ones."""
+        """The task's name, with prompt variant and audio condition if they are not the default."""
         how = [f"prompt {self.variant}"] if self.variant else []
         how += [self.changes] if self.overrides else []
         how += [self.audio] if self.audio else []
@@ -103,18 +103,18 @@ class RunSummary(schemas.Summary):
 
     @property
     def changes(self) -> str:
-        """What of the task was changed, in words: "changed: prompt, max_new_tokens 8"; "" for nothing."""
+        """The changed settings as text: "changed: prompt, max_new_tokens 8"; "" if there are none."""
         parts = [key if isinstance(value, str) else f"{key} {value}" for key, value in self.overrides.items()]
         return f"changed: {', '.join(parts)}" if parts else ""
 
 
 def synthetic_note(edition: str) -> str:
-    """What must stand beside every number of an edition whose clips are synthetic speech."""
+    """The note for numbers of an edition with synthetic speech."""
     return f"{edition}: synthetic speech, shows that the pipeline works, not how good a model is"
 
 
 def synthetic_notes(editions: Iterable[tuple[str, bool]]) -> list[str]:
-    """`synthetic_note` of each edition that is synthetic, once; of pairs (edition, whether its clips are synthetic)."""
+    """`synthetic_note` of each synthetic edition, once; from pairs (edition, whether its clips are synthetic)."""
     return list(dict.fromkeys(synthetic_note(edition) for edition, synthetic in editions if synthetic))
 
 
@@ -122,8 +122,11 @@ _REMEDY = "Delete it and run `diva-bench score` on the folder to write it again.
 
 
 def summary_of(raw: dict[str, Any], file: Path) -> RunSummary:
-    """The content of the summary.json `file`, checked. Raises UnreadableRun naming file and key where something is
-    missing, unknown or of a wrong type, or where the file does not lie in the folder its run was written to."""
+    """The checked content of the summary.json `file`.
+
+    Raises:
+        UnreadableRun: A key is missing, unknown or of a wrong type, or the file is not in the folder of its run.
+    """
     summary = schemas.checked(RunSummary, raw, str(file), _REMEDY)
     summary._folder, place = file.parent, located(file.parent)
     for key, value, expected in (
@@ -139,20 +142,20 @@ _OF_A_RUN = ("run.json", "summary.json", "responses*.jsonl")
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is that of one run: it has one of its files."""
+    """Whether a folder has a file of a run."""
     return any(path.is_file() for name in _OF_A_RUN for path in folder.glob(name))
 
 
 def folders_in(place: Path) -> list[Path]:
-    """The run folders in a folder of runs, in the order of their paths: on the first level below it that has one.
+    """The run folders in a folder of runs, sorted by path: those on the first level that has any.
 
-    A folder with none of a run's files is no run. A link to a run that is there as well is not a second one.
+    A folder without files of a run is skipped, and so is a link to a run that is listed too.
     """
     for level in ("*", "*/*", "*/*/*"):
         if any(place.glob(f"{level}/run.json")):
             break
     else:
-        level = "*/*"  # runs that lost their run.json
+        level = "*/*"  # runs without run.json
     folders: dict[Path, Path] = {}
     for path in sorted(path for name in _OF_A_RUN for path in place.glob(f"{level}/{name}")):
         folders.setdefault(located(path.parent), path.parent)
@@ -160,23 +163,26 @@ def folders_in(place: Path) -> list[Path]:
 
 
 def of_folder(folder: Path) -> RunSummary:
-    """One run, scored or not; UnreadableRun where its records or its summary are not what they must be. A run without
-    summary.json is still being asked, or was killed."""
+    """The summary of one run; a run without summary.json is in progress or was killed.
+
+    Raises:
+        UnreadableRun: The records or the summary are damaged.
+    """
     if not (folder / "run.json").exists() and any(path for name in _OF_A_RUN for path in folder.glob(name)):
         raise UnreadableRun(f"{folder}: run.json is missing. Restore it from a copy, or move the folder away.")
     if not (folder / "run.json").exists() or read_json(folder / "run.json").get("schema", 1) != 1:
-        RunFolder(folder).check()  # records of schema 1 had less to be held against
+        RunFolder(folder).check()  # records of schema 1 have fewer checks
     file = folder / "summary.json"
-    return summary_of(read_json(file), file) if file.exists() else _unjudged(folder / "run.json")
+    return summary_of(read_json(file), file) if file.exists() else _unscored(folder / "run.json")
 
 
 def is_of(run: RunSummary, name: str) -> bool:
-    """Whether a run is of the task of this name: with its subset, without it, or the id of the task folder."""
+    """Whether a run is of this task: its name with or without the subset, or the id of the task folder."""
     return name in (run.task, run.task_id) or run.task.startswith(f"{name}-")
 
 
 def of_tasks(runs: Sequence[RunSummary], names: Sequence[str]) -> list[RunSummary]:
-    """The runs of some tasks, see `is_of`; without names all runs. UnknownName for a name that none of the runs is of."""
+    """The runs of some tasks, see `is_of`; without names all runs. Raises UnknownName for a name without runs."""
     for name in names if runs else ():
         if not any(is_of(run, name) for run in runs):
             raise unknown("task", name, {run.task for run in runs}, "these runs")
@@ -184,7 +190,7 @@ def of_tasks(runs: Sequence[RunSummary], names: Sequence[str]) -> list[RunSummar
 
 
 def comparable(runs: Sequence[RunSummary]) -> tuple[list[RunSummary], str]:
-    """Of the runs of one task those that are ranked, and the metric that ranks them."""
+    """(the ranked runs of one task, the metric that ranks them)."""
     primaries = Counter(s.primary for s in runs if s.complete) or Counter(s.primary for s in runs)
     primary = primaries.most_common(1)[0][0]
     return [s for s in runs if s.ranked and s.primary == primary], primary
@@ -206,7 +212,7 @@ class _Model(_Part):
 
 
 class _Run(_Part):
-    """What a leaderboard needs of run.json, which has much more."""
+    """The part of run.json that a leaderboard needs."""
 
     task: _Task
     model: _Model
@@ -218,8 +224,8 @@ class _Run(_Part):
     weights_hashed: bool = True
 
 
-def _unjudged(file: Path) -> RunSummary:
-    """What run.json says of a run that has no summary."""
+def _unscored(file: Path) -> RunSummary:
+    """The summary of a run that is not scored, from its run.json."""
     run = schemas.checked(_Run, read_json(file), str(file))
     place = located(file.parent)
     values: dict[str, Any] = {
@@ -249,7 +255,7 @@ def _unjudged(file: Path) -> RunSummary:
 
 
 def flag(run: RunSummary) -> str:
-    """What speaks against taking a run's number at its face."""
+    """Remarks on a run that limit the meaning of its score."""
     main = run.metrics.get(run.primary)
     flags = [
         "imported" if run.imported else "",
@@ -269,6 +275,6 @@ def flag(run: RunSummary) -> str:
 
 
 def failures(run: RunSummary) -> str:
-    """What was done with the answers that failed at their source; "" where none did, or nothing was done."""
+    """What was done with answers that failed at their source; "" if none failed, or no rule was given."""
     done = {"wrong": "scored as empty answers", "drop": "left out"}
     return f"{run.errors} failed: {done[run.errors_as]}" if run.errors_as else ""

@@ -1,9 +1,9 @@
-"""The rows of a task on disk, once for all of its runs: rows.jsonl beside task.json.
+"""The rows of a task, stored once for all of its runs: rows.jsonl beside task.json.
 
-With them answers are scored and compared where the data of the task is not. They hold no sound, but the sha256 of every
-clip. The first line has the sha256 of the lines below it, and these say all that the fingerprint in task.json is made of: an
-edited row is noticed by one or the other. Rows of a task whose data is licensed (`access` in its YAML) are kept in the cache
-folder of this machine, not among results that may be passed on, unless that was asked for (`score --share-rows`).
+With them, answers are scored and compared without the task's data. They have no audio, but the sha256 of every clip.
+The first line has the sha256 of the other lines, and these have everything that is in the fingerprint of task.json, so
+that an edited row is detected by one or the other. Rows of licensed data (`access` in the task file) are in the cache
+folder of this machine, not among results that may be shared, unless the user asks for it (`score --share-rows`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from diva_bench import disk
-from diva_bench.data.dataset import Dataset, Fault, fingerprint_of, said_of
+from diva_bench.data.dataset import Dataset, Fault, fingerprint_of, prompt_inputs
 from diva_bench.errors import ClipError, UnreadableRun
 from diva_bench.runs import schemas
 from diva_bench.runs.schemas import SCHEMA
@@ -36,7 +36,7 @@ _NAMED = 3  # ids that a message lists
 
 @dataclass(frozen=True)
 class Rows:
-    """What a rows file holds: `samples` without sound and `covered` as in a Dataset, and the sha256 of it all."""
+    """The content of a rows file: `samples` without audio and `covered` as in a Dataset, and the sha256."""
 
     path: Path
     sha256: str
@@ -44,7 +44,7 @@ class Rows:
     covered: tuple[Sequence[object], ...]
 
     def dataset(self, task: Mapping[str, Any], run: Mapping[str, Any]) -> Dataset:
-        """The data set of a run, as its task.json, its run.json and these rows say that it was."""
+        """The data set of a run by its task.json, its run.json and these rows."""
         return Dataset(
             self.samples,
             _faults(run, "faults"),
@@ -57,8 +57,8 @@ class Rows:
         )
 
     def joined(self, data: Dataset) -> Dataset:
-        """A data set of the same rows, which brings sound, columns and groups that are not stored; of all else the stored rows
-        win."""
+        """The stored rows together with the audio, columns and groups of a data set; where both have a value, the stored
+        one is used."""
         here = {sample.id: sample for sample in data.samples}
         samples = tuple(_joined(sample, here[sample.id]) for sample in self.samples if sample.id in here)
         return replace(data, samples=samples)
@@ -77,19 +77,23 @@ def _faults(run: Mapping[str, Any], key: str) -> tuple[Fault, ...]:
 
 
 def local(task_hash: str) -> Path:
-    """The file of rows that are not to be passed on, outside of any folder of results."""
+    """The file for rows that must not be shared, outside of any results folder."""
     return assets.cache_folder() / "rows" / f"{task_hash}.jsonl"
 
 
 def path_of(task_folder: Path, task_hash: str) -> Path | None:
-    """The rows of a task, which lie beside its task.json or on this machine alone; None where there are none."""
+    """The rows of a task: beside its task.json or in the cache of this machine; None if there are none."""
     return next((path for path in (task_folder / NAME, local(task_hash)) if path.is_file()), None)
 
 
 def load(task_folder: Path, record: Mapping[str, Any]) -> Rows | None:
-    """The rows of a task; `record`: its task.json. None where none are stored.
+    """The rows of a task; None if none are stored.
 
-    Raises UnreadableRun where the file is not what was written for this task.
+    Args:
+        record: Its task.json.
+
+    Raises:
+        UnreadableRun: The file is damaged, or not of this task.
     """
     path = path_of(task_folder, str(record["hash"]))
     if path is None:
@@ -101,7 +105,7 @@ def load(task_folder: Path, record: Mapping[str, Any]) -> Rows | None:
 
 
 def digest(path: Path) -> str:
-    """The sha256 that the first line of a rows file says."""
+    """The sha256 in the first line of a rows file."""
     return str(_head(path)["sha256"])
 
 
@@ -109,9 +113,15 @@ def digest(path: Path) -> str:
 
 
 def keep(task_folder: Path, record: Mapping[str, Any], task: TaskSpec, data: Dataset, *, share: bool = False) -> str:
-    """Write the rows of a task, if they are not there; their sha256, "" where nothing is known of the samples but their ids.
+    """Write the rows of a task if they do not exist.
 
-    `record`: its task.json, in `task_folder`. `share`: among the results also where the data is licensed.
+    Args:
+        task_folder: The folder with its task.json.
+        record: Its task.json.
+        share: Store licensed rows among the results too.
+
+    Returns:
+        Their sha256; "" if only ids of the samples are known.
     """
     if not data.covered or not data.questions:
         return ""
@@ -134,7 +144,7 @@ def _chain(head: Json, lines: Iterator[Json]) -> Iterator[bytes]:
 
 
 def _head_of(record: Mapping[str, Any], task: TaskSpec, data: Dataset) -> Json:
-    """The first line. Prompt and system message stand in it where they are the same for every sample."""
+    """The first line. It has prompt and system message if they are the same for every sample."""
     rendered = {(request.prompt, request.system) for request in (build(task, s, frozenset()) for s in data.samples)}
     prompt, system = next(iter(rendered))
     state, count = hashlib.sha256(), 0
@@ -152,7 +162,8 @@ def _head_of(record: Mapping[str, Any], task: TaskSpec, data: Dataset) -> Json:
 
 
 def _lines(task: TaskSpec, data: Dataset, same_prompt: bool) -> Iterator[Json]:
-    """One line a row of the data, in its order; what is left out for every model has no more than the fingerprint covers."""
+    """One line per row of the data, in its order. A row that is left out for every model has only what the fingerprint
+    covers."""
     samples = {sample.id: sample for sample in data.samples}
     needed = _needed(task)
     for ident, clip, references, question, *_ in data.covered:
@@ -175,8 +186,8 @@ def _lines(task: TaskSpec, data: Dataset, same_prompt: bool) -> Iterator[Json]:
 
 
 def _needed(task: TaskSpec) -> list[str]:
-    """The columns that questions, baselines and scorers look at: those in the prompt, the speaker, and every text in a
-    scorer's settings, for it may be the name of one."""
+    """The columns that questions, baselines and scorers use: those in the prompt, the speaker, and all texts in scorer
+    settings, because these may be names of columns."""
     named = {text for settings in task.scorers.values() for text in settings.values() if isinstance(text, str)}
     return sorted(
         {*FIELD.findall(f"{task.prompt} {task.system or ''}"), *named, *([task.speaker] if task.speaker else [])}
@@ -205,7 +216,7 @@ def _checked(line: bytes, schema: TypeAdapter[Any], where: str, newer: bool) -> 
 
 @lru_cache(maxsize=8)
 def _read(path: Path, stamp: disk.Stamp, task_json: str) -> Rows:
-    """The file, checked against itself and against task.json. `stamp`: so that a file that changed is read again."""
+    """The checked content of the file. `stamp`: part of the cache key, so that a changed file is read again."""
     record: Json = json.loads(task_json)
     head, state = _head(path), hashlib.sha256()
     newer = head.get("schema", 1) > SCHEMA
@@ -223,7 +234,9 @@ def _read(path: Path, stamp: disk.Stamp, task_json: str) -> Rows:
             )
         seen[row["id"]] = number
         sample = None if row.get("left_out") else _sample(row, f"{path}:{number}")
-        question = [] if sample is None else said_of(record["prompt"], record["system"], head.get("speaker"), sample)
+        question = (
+            [] if sample is None else prompt_inputs(record["prompt"], record["system"], head.get("speaker"), sample)
+        )
         covered.append([row["id"], row["audio"], row["references"], row.get("note", ""), *question])
         samples += [sample] if sample else []
     _check(path, head, record, len(covered), state.hexdigest(), covered)
@@ -267,16 +280,16 @@ def _sample(row: Json, where: str) -> Sample:
 
 
 def _no_sound(ident: str) -> bytes:
-    """In place of the clip of a stored row."""
-    raise ClipError(f"{ident}: the sound of a stored row is not stored")
+    """Takes the place of the clip in a stored row."""
+    raise ClipError(f"{ident}: stored rows have no audio")
 
 
 # ---------------------------------------------------------------- stored rows and data at hand
 
 
 def differences(stored: Rows, data: Dataset) -> str:
-    """How the data on this machine differ from the stored rows: in how many samples, what, and how to use the data; "" where
-    they do not differ."""
+    """How the data on this machine differ from the stored rows: number of samples, kinds of difference, and how to use the
+    data; "" if they do not differ."""
     ours = {str(row[0]): row for row in stored.covered}
     theirs = {str(row[0]): row for row in data.covered}
     samples, here = {s.id: s for s in stored.samples}, {s.id: s for s in data.samples}
@@ -307,26 +320,28 @@ def differences(stored: Rows, data: Dataset) -> str:
 
 
 _REFRESH = "To use the data instead, delete this file, and score all runs of the task again where these data are."
-"""The remedy where the model was asked the same: clusters and groups are in no fingerprint."""
+"""The advice if the questions are the same: clusters and groups are in no fingerprint."""
 _ASK_AGAIN = "Keep this file: these answers give no scores for the changed data. For those, run the model again."
 
 
 def _named(ids: Sequence[str]) -> str:
-    """The ids of a few samples; of many the first of them, and how many there are."""
+    """Ids of samples; of many the first, and the number."""
     first = ", ".join(ids[:_NAMED])
     return f"{len(ids):,} samples, such as {first}" if len(ids) > _NAMED else first
 
 
 def _other(stored: Mapping[str, str], here: Mapping[str, str]) -> bool:
-    """Whether a group that both know has another value."""
+    """Whether a group has different values in both."""
     return any(here.get(name, value) != value for name, value in stored.items())
 
 
 def settled(task_folder: Path, record: Mapping[str, Any], task: TaskSpec, data: Dataset) -> Dataset:
-    """The data of a task that is about to be asked, with its rows stored. Where other runs of it have stored them, these count,
-    so that all runs are compared by one table; a difference is logged.
+    """The data of a task that is about to be run, with its rows stored. If other runs have stored rows, these are used, so
+    that all runs are compared by one table; a difference is logged.
 
-    Raises StoreError where they cannot be written, UnreadableRun where those that are there cannot be read.
+    Raises:
+        StoreError: The rows cannot be written.
+        UnreadableRun: Stored rows cannot be read.
     """
     stored_rows = load(task_folder, record)
     if stored_rows is None:
@@ -337,6 +352,6 @@ def settled(task_folder: Path, record: Mapping[str, Any], task: TaskSpec, data: 
 
 
 def warn(difference: str) -> None:
-    """Log a difference, if there is one: whoever changed the data expects other scores."""
+    """Log a difference, if there is one, because a user who changed the data expects other scores."""
     if difference:
         logging.getLogger("diva_bench").warning("%s", difference)

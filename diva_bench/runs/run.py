@@ -27,30 +27,35 @@ from diva_bench.weights import assets
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Per wall second of asking: `samples`, and seconds of `audio`."""
+    """Throughput per second of wall time: `samples`, and seconds of `audio`."""
 
     samples: float
     audio: float
 
 
-Asked = tuple[TaskSpec | None, Sequence[Sample], Mapping[str, Scorer]]
-"""What the answers of a run are to, and what measures them."""
+Inputs = tuple[TaskSpec | None, Sequence[Sample], Mapping[str, Scorer]]
+"""Task, samples and scorers of a run."""
 
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """One model's answers to one task, in the folder `path`, and what they are worth."""
+    """The answers of one model to one task in the folder `path`, with their scores."""
 
     path: Path
     summary: RunSummary
     changed: bool = field(default=False, compare=False)
-    """Whether other answers or rows lie there than those that were scored, when it was loaded with others."""
-    question: Asked | None = field(default=None, repr=False, compare=False)
-    """Task, samples and scorers, where the run was made in this process; None: they are looked for when they are needed."""
+    """Whether answers or rows changed after they were scored; known if the run was loaded by `load_runs`."""
+    question: Inputs | None = field(default=None, repr=False, compare=False)
+    """Task, samples and scorers if the run was made in this process; None: they are loaded when they are needed."""
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Run:
-        """The run in a folder. UserError for what is no path; UnreadableRun where its files do not hold what they must."""
+        """Open the run in a folder.
+
+        Raises:
+            UserError: `path` is not a path.
+            UnreadableRun: The files of the run are damaged.
+        """
         if not isinstance(path, str | os.PathLike):
             kind = type(path).__name__
             raise UserError(f"Run.open: {path!r} ({kind}) is not allowed. Allowed: the path of a run folder.")
@@ -73,7 +78,7 @@ class Run:
 
     @property
     def score(self) -> float | None:
-        """The primary metric, `summary.primary`; None where there is none. `summary.metrics` has all, with intervals."""
+        """The primary metric, `summary.primary`; None if there is none. `summary.metrics` has all metrics with intervals."""
         metric = self.summary.metrics.get(self.summary.primary)
         return metric.value if metric else None
 
@@ -83,13 +88,13 @@ class Run:
 
     @property
     def timing(self) -> Sequence[Mapping[str, Any]]:
-        """One record a batch: rows, audio seconds, wall seconds, and wall seconds by stage."""
+        """One record per batch: rows, audio seconds, wall seconds, and wall seconds by stage."""
         return self.folder.timing()
 
     @property
     def speed(self) -> Speed | None:
-        """Over all batches in which a model computed; None where none did (a baseline answers from a table), and where the
-        record of it cannot be read, which is no fault of the answers."""
+        """Throughput over all batches in which a model computed; None if there is none (baselines compute nothing), or if
+        the record is unreadable, which does not affect the answers."""
         try:
             computed = [batch for batch in self.timing if batch["stages"]]
         except UnreadableRun:
@@ -101,14 +106,14 @@ class Run:
 
     @property
     def date(self) -> str:
-        """When it was begun, UTC, in ISO 8601; "" where its record does not say."""
+        """When the run began, in UTC as ISO 8601; "" if unknown."""
         return str(read_json(self.path / "run.json").get("started", ""))
 
     # ---- comparing
 
     @property
     def gap(self) -> str:
-        """Why no run can be compared with this one sample by sample, and what to do; "" where one can."""
+        """Why this run cannot be compared sample by sample, and what to do; "" if it can."""
         path, summary, again = self.path, self.summary, f"Run `diva-bench score {self.path}`."
         if not (path / "summary.json").is_file():
             return f"{path}: is not scored. {again} If the run is not finished, wait for it."
@@ -127,21 +132,22 @@ class Run:
         return f"{path}: {summary.reason}." if self.changed else ""
 
     def why_not_comparable(self, other: Run) -> str:
-        """Why this run and another cannot be compared sample by sample, and what to do; "" where they can: they were asked the
-        same, scored in the same way, and have answers to the same samples."""
+        """Why this run and another cannot be compared sample by sample, and what to do; "" if they can: both have the same
+        questions, scorers and samples."""
         try:
             return (
                 self.gap
                 or other.gap
-                or asked_otherwise(self, other)
-                or scored_otherwise(self, other)
+                or question_differences(self, other)
+                or scoring_differences(self, other)
                 or other_samples(self, self.scores(), other, other.scores())
             )
         except (StoreError, UnreadableRun) as err:
             return str(err)
 
     def scores(self) -> dict[str, Any]:
-        """Sample id -> line of scores.jsonl. StoreError where it is not of the summary, or of other answers or rows."""
+        """Sample id -> line of scores.jsonl. Raises StoreError if it does not belong to the summary, the answers or the
+        rows."""
         header, table = self.folder.scores_of_now()
         again = f"Run `diva-bench score {self.path}`."
         if header["signature"] != self.summary.signature:
@@ -159,17 +165,16 @@ class Run:
     # ---- tables
 
     def table(self) -> Table:
-        """Every metric of the run."""
+        """A table of all metrics of the run."""
         return Runs([self]).table(every=True)
 
     def records(self) -> list[dict[str, Any]]:
-        """One record a sample that has an answer: id, groups, prompt, transcript, reference, answer, label (which the parser
-        read in the answer; None for none and in open tasks), status, detail, the log-likelihood (nats) of every label, every
-        metric of this answer alone, every statistic that a scorer measured. A group with the name of another column is
-        called `group.NAME`.
+        """One record per answered sample: id, groups, prompt, transcript, reference, answer, label (by the parser; None
+        for none and in open tasks), status, detail, the log-likelihood (nats) of every label, every metric of this
+        answer alone, every statistic of the scorers. A group with the name of another column becomes `group.NAME`.
 
-        Prompt, transcript and metrics are None or left out where no rows are stored with the run, and its data is not on this
-        machine or has changed. BLEU and other metrics that are no means are not the mean of theirs.
+        Prompt, transcript and metrics are None or missing if the run has no stored rows, and its data is not on this
+        machine or has changed. BLEU and other metrics are not means of their values for single answers.
         """
         header, rows = self.folder.scores() if (self.path / "scores.jsonl").is_file() else ({"signature": {}}, {})
         task, samples, scorers = self.question or self._looked_up()
@@ -178,7 +183,7 @@ class Run:
         current = {name: s for name, s in scorers.items() if s.signature == header["signature"].get(name)}
         numbers = [_metrics(of_scorers[name], scorer) for name, scorer in current.items()]
         numbers += [_statistics(name, measured) for name, measured in of_scorers.items()]
-        parser = scorer_of(task or stored_task.recorded(self.folder.record()))  # labels can be read without rows
+        parser = scorer_of(task or stored_task.recorded(self.folder.record()))  # labels can be parsed without rows
         pairs = []
         for response in self.folder.responses():
             row, sample = rows.get(response.id, {}), there.get(response.id)
@@ -200,14 +205,14 @@ class Run:
         return sorted(every, key=lambda record: order.get(record["id"], len(order)))
 
     def to_pandas(self) -> Any:
-        """A pandas DataFrame with a row for every sample that has an answer; see `records`."""
+        """A pandas DataFrame with one row per answered sample; see `records`."""
         import pandas
 
         return pandas.DataFrame(self.records())
 
-    def _looked_up(self) -> Asked:
-        """Task, samples and scorers by the stored rows and the catalog of today; by the data of today where no rows are stored,
-        and nothing where that is not the data of the run."""
+    def _looked_up(self) -> Inputs:
+        """Task, samples and scorers from the stored rows and the current catalog; without stored rows from the current
+        data; nothing if that has changed."""
         catalog, folder = Catalog(), self.folder
         try:
             task, dataset = stored_task.task_of(folder, catalog), stored_task.stored(folder)
@@ -218,7 +223,7 @@ class Run:
             if dataset.fingerprint == folder.task_record()["fingerprint"]:
                 samples = dataset.limited(self.summary.limit, self.summary.seed)
                 return task, samples, catalog.scorers(task, lenient=True)
-            why: object = f"the data of task {task.name} on this machine is not what was asked about"
+            why: object = f"the data of task {task.name} on this machine is not the data of the run"
         except UserError as err:
             why = err
         logging.getLogger("diva_bench").info("%s: no prompts, transcripts and metrics by sample: %s", self.path, why)
@@ -239,6 +244,7 @@ _COLUMNS = (
     *("task", "model", "metric", "score", "n", "edition", "limit", "date", "settings", "remarks", "errors", "seed"),
     *("samples/s", "path"),
 )
+"""Columns of `Runs.records`."""
 _RECORD = (
     *(
         "task",
@@ -259,12 +265,15 @@ _RECORD = (
 )
 """What `Runs.records` says of a run."""
 _ALWAYS = ("task", "model", "metric", "score", "n", "path")
-"""Columns that no narrow terminal leaves out; nor are errors and remarks left out, where there are any."""
+"""Columns that are shown at any width; errors and remarks are too, if there are any."""
 
 
 class Runs(list[Run]):
-    """Runs, in the order that they were asked in or lie on disk. `unreadable`: path and reason of each run that lies beside
-    them and cannot be read, one text a run."""
+    """A list of runs, in the order of the request or of their paths.
+
+    Attributes:
+        unreadable: Path and reason of each run beside them that cannot be read, one text per run.
+    """
 
     def __init__(self, runs: Iterable[Run] = (), unreadable: Iterable[str] = ()) -> None:
         super().__init__(runs)
@@ -275,7 +284,7 @@ class Runs(list[Run]):
     @overload
     def __getitem__(self, place: slice) -> Runs: ...
     def __getitem__(self, place: SupportsIndex | slice) -> Run | Runs:
-        """A run, or for a slice those runs."""
+        """A run, or the runs of a slice."""
         if isinstance(place, slice):
             return Runs(super().__getitem__(place), self.unreadable)
         return super().__getitem__(place)
@@ -286,29 +295,35 @@ class Runs(list[Run]):
         return Runs([*self, *others], [*self.unreadable, *more])
 
     def records(self, every: bool = True) -> list[dict[str, Any]]:
-        """One record a run and metric, the primary one first; a run without a score has one, with None for it. `every`
-        False: of the primary metric alone.
+        """One record per run and metric, the primary metric first; a run without a score has one record with None.
 
-        `settings`: prompt, audio condition and changes where they are not the task's own. `samples/s`: per wall second.
+        `settings` has prompt variant, audio condition and changes if they are not the default; `samples/s` is per
+        second of wall time.
+
+        Args:
+            every: False: only the primary metric.
         """
         return [record for run in self for record in list(_records(run))[: None if every else 1]]
 
     def table(self, every: bool = False) -> Table:
-        """As `records`: the numbers with their intervals, for people and for CSV."""
+        """A table of `records`, with intervals."""
         rows: list[list[Cell]] = []
         for record in self.records(every):
             value, low, high = (record[key] for key in ("score", "low", "high"))
             date = record["date"][:16].replace("T", " ")  # to the minute, UTC
             cells = {**record, "score": None if value is None else Score(value, low, high), "date": date}
             rows.append([cells[name] for name in _COLUMNS])
-        shown = (*_ALWAYS, *(name for name in ("errors", "remarks") if any(row[_COLUMNS.index(name)] for row in rows)))
-        columns = [Column(name, optional=name not in shown) for name in _COLUMNS]
+        columns_shown = (
+            *_ALWAYS,
+            *(name for name in ("errors", "remarks") if any(row[_COLUMNS.index(name)] for row in rows)),
+        )
+        columns = [Column(name, optional=name not in columns_shown) for name in _COLUMNS]
         return Table(
             "runs", columns, rows, ["score [95 % interval]; the first metric of a run is the task's primary one"]
         )
 
     def to_pandas(self) -> Any:
-        """A pandas DataFrame of `records`; without runs it has the same columns, and no row."""
+        """A pandas DataFrame of `records`. Without runs it has the same columns and no row."""
         import pandas
 
         return pandas.DataFrame(self.records(), columns=list(_RECORD))
@@ -316,8 +331,8 @@ class Runs(list[Run]):
     def to_latex(self) -> str:
         return self.table().to_latex()
 
-    def _shown(self) -> Table:
-        """The table, with the runs that cannot be read in its notes."""
+    def _with_faults(self) -> Table:
+        """The table, with the unreadable runs in its notes."""
         table = self.table()
         return replace(table, notes=[*table.notes, *(f"cannot be read, left out: {text}" for text in self.unreadable)])
 
@@ -325,10 +340,10 @@ class Runs(list[Run]):
         return f"Runs({super().__repr__()}, unreadable={self.unreadable!r})" if self.unreadable else super().__repr__()
 
     def __str__(self) -> str:
-        return str(self._shown())
+        return str(self._with_faults())
 
     def _repr_html_(self) -> str:
-        return self._shown()._repr_html_()
+        return self._with_faults()._repr_html_()
 
 
 def _records(run: Run) -> Iterator[dict[str, Any]]:
@@ -360,7 +375,7 @@ def _records(run: Run) -> Iterator[dict[str, Any]]:
 
 
 def _label(parser: Labels | None, response: Response) -> str | None:
-    """The label that the parser reads in an answer; None for none."""
+    """The label that the parser finds in an answer; None if it finds none."""
     if parser is None or response.status != "ok":
         return None
     label = parser.decided(cleaned(response))["label"]
@@ -368,13 +383,13 @@ def _label(parser: Labels | None, response: Response) -> str | None:
 
 
 def _with_groups(record: dict[str, Any], groups: Mapping[str, str], names: Set[str]) -> dict[str, Any]:
-    """A record with its groups behind the id; one whose name is `names` by another column is called `group.NAME`."""
+    """A record with its groups after the id; a group with a name in `names` becomes `group.NAME`."""
     named = {f"group.{name}" if name in names else name: value for name, value in groups.items()}
     return {"id": record["id"], **named, **record}
 
 
 def _metrics(rows: Mapping[str, Mapping[str, float]], scorer: Scorer) -> dict[str, dict[str, float]]:
-    """Sample id -> every metric of a scorer, of that answer alone."""
+    """Sample id -> every metric of a scorer, for that answer alone."""
     ids = [ident for ident, row in rows.items() if row]
     if not ids:
         return {}
@@ -383,14 +398,14 @@ def _metrics(rows: Mapping[str, Mapping[str, float]], scorer: Scorer) -> dict[st
 
 
 def _statistics(scorer: str, rows: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Sample id -> every statistic of a scorer, named after it; one that an answer lacks is 0."""
+    """Sample id -> every statistic of a scorer, with the scorer in its name; missing ones are 0."""
     keys = list(dict.fromkeys(key for row in rows.values() for key in row))
     names = {key: key if key.startswith(f"{scorer}.") else f"{scorer}.{key}" for key in keys}
     return {ident: {names[key]: row.get(key, 0.0) for key in keys} for ident, row in rows.items() if row}
 
 
-def asked_otherwise(run: Run, other: Run) -> str:
-    """What two runs were not asked alike; "" where they are of one task id."""
+def question_differences(run: Run, other: Run) -> str:
+    """How the questions of two runs differ; "" if they have the same task id."""
     first, second = run.folder.task_record(), other.folder.task_record()
     if first["hash"] == second["hash"]:
         return ""
@@ -404,17 +419,17 @@ def asked_otherwise(run: Run, other: Run) -> str:
     )
 
 
-_SHORT = 40  # characters of a value that a message quotes
+_SHORT = 40  # longest value that a message quotes, in characters
 
 
 def _differences(key: str, ours: object, theirs: object) -> Iterator[str]:
-    """What differs between two values in a task.json, by its keys; both values where they are short."""
+    """The differences between two values of a task.json, by key; with both values if they are short."""
     if ours == theirs:
         return
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
         for inner in dict.fromkeys([*ours, *theirs]):
             yield from _differences(f"{key}.{inner}", ours.get(inner), theirs.get(inner))
-    elif key == "fingerprint":  # a hash tells nobody what to do
+    elif key == "fingerprint":  # a hash does not help the user
         yield "the data (other clips or references, or one run had labels without audio)"
     elif max(len(repr(ours)), len(repr(theirs))) > _SHORT:
         yield f"another {key}"
@@ -422,8 +437,8 @@ def _differences(key: str, ours: object, theirs: object) -> Iterator[str]:
         yield f"{key} {ours!r} and {theirs!r}"
 
 
-def scored_otherwise(run: Run, other: Run) -> str:
-    """What to do where a scorer of both runs has another setting or version in each; "" where none has."""
+def scoring_differences(run: Run, other: Run) -> str:
+    """The command to run if a scorer of both runs has different settings or versions; "" if none has."""
     ours, theirs = run.summary.signature, other.summary.signature
     if all(theirs[name] == text for name, text in ours.items() if name in theirs):
         return ""
@@ -434,7 +449,7 @@ def scored_otherwise(run: Run, other: Run) -> str:
 
 
 def other_samples(run: Run, table: Mapping[str, Any], other: Run, others: Mapping[str, Any]) -> str:
-    """Which samples one of two runs has alone; "" where they have the same. `table`, `others`: their scores."""
+    """The samples that only one of two runs has; "" if they have the same. `table`, `others`: their scores."""
     only, their = sorted(table.keys() - others.keys()), sorted(others.keys() - table.keys())
     if not only and not their:
         return ""
@@ -447,11 +462,19 @@ def other_samples(run: Run, table: Mapping[str, Any], other: Run, others: Mappin
 
 
 def load_runs(paths: Iterable[Path]) -> Runs:
-    """The runs in folders, each a run's, a task's, one of runs, or one with such folders in it. A run with other answers than
-    those that were scored is incomplete, and its reason says so.
+    """Load the runs in folders.
 
-    A run in a folder of runs that cannot be read is in `unreadable`, and a warning in the log names it. Raises StoreError where
-    there is no such folder, and UnreadableRun for the folder of a run that cannot be read.
+    Args:
+        paths: Each is a run folder, a task folder, a folder of runs, or a folder with such folders.
+
+    Returns:
+        The runs. A run whose answers changed after they were scored is incomplete, and its reason says so. Unreadable
+            runs in a folder of
+        runs are in `unreadable`, and a warning in the log names them.
+
+    Raises:
+        StoreError: There is no such folder.
+        UnreadableRun: A path is the folder of a run that cannot be read.
     """
     log, runs = logging.getLogger("diva_bench"), Runs()
     for path in paths:
@@ -478,12 +501,12 @@ def load_runs(paths: Iterable[Path]) -> Runs:
 
 
 def no_folder(path: Path) -> StoreError:
-    """What to say of a folder of runs that does not exist."""
+    """The error for a folder of runs that does not exist."""
     return StoreError(f"{path}: no such folder. Give the folder that runs were written to (`output`).")
 
 
 def _unchanged(runs: Sequence[Run], place: Path, unreadable: list[str]) -> Iterator[Run]:
-    """The runs, see `unchanged.checked`."""
+    """The runs after `freshness.checked`."""
     summaries, _ = freshness.checked([run.summary for run in runs], place, assets.cache_folder(), unreadable)
     current = {summary.folder: summary for summary in summaries}
     for run in runs:
@@ -492,7 +515,7 @@ def _unchanged(runs: Sequence[Run], place: Path, unreadable: list[str]) -> Itera
 
 
 def no_changes(runs: Sequence[Run]) -> Runs:
-    """Runs that were loaded a while ago, as their files are now."""
+    """Runs that were loaded earlier, checked against their current files."""
     unreadable = list(runs.unreadable) if isinstance(runs, Runs) else []
     place = runs[0].path.parent.parent if runs else Path()
     return Runs(_unchanged(runs, place, unreadable), unreadable)

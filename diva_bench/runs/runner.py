@@ -1,8 +1,8 @@
-"""The loop: plan, prefetch, generate, append. Then score.
+"""The loop of a run: plan, prefetch, generate, append.
 
-prepare()  task + model -> Job: data loaded, identities fixed, scorers built; nothing asked, no weights touched
+prepare()  task + model -> Job: data loaded, identities fixed, scorers built; no model is run, and no weights are read
 ask()      Job + adapter -> answers in the run folder; resumes; a failure becomes an `error` row, never an answer
-judge()    run folder -> scores.jsonl and summary.json (see judge.py)
+score()    run folder -> scores.jsonl and summary.json (see scoring.py)
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from diva_bench.stats import priors
 from diva_bench.types import Adapter, Progress, Request, Response, Sample, Scorer
 
 RULES = 2
-"""Version of the rules by which questions are identified; what they were before is in old_identity.py."""
+"""Version of the rules of question identities; the older rules are in old_identity.py."""
 _AHEAD = 2  # batches decoded ahead of the model
 _READERS = 4  # threads that decode
 _FINISHED = frozenset({"ok", "unsupported"})
@@ -38,7 +38,7 @@ _FINISHED = frozenset({"ok", "unsupported"})
 
 @dataclass(frozen=True)
 class Job:
-    """One task to be asked of one model, everything fixed but the answers."""
+    """One task for one model, with everything fixed except the answers."""
 
     task: TaskSpec
     model: ModelSpec
@@ -60,28 +60,29 @@ class Job:
 
     @cached_property
     def samples(self) -> tuple[Sample, ...]:
-        """With the clips of the condition, if there is one; it is fixed for the whole data set, whatever the limit."""
+        """The samples with the clips of the audio condition. The condition is fixed for the whole data set, whatever the
+        limit."""
         whole = self.dataset
         if self.control is not None:
             whole = replace(whole, samples=perturbations.apply_to_samples(self.control, whole.samples, self.seed))
         return whole.limited(self.limit, self.seed)
 
     @property
-    def given(self) -> frozenset[str]:
-        """What the adapter gets of what it accepts: no transcript where it is the hearing that is put to the test."""
+    def adapter_inputs(self) -> frozenset[str]:
+        """The inputs that the adapter gets of those it accepts: no transcript if an audio condition tests the use of
+        audio."""
         return self.accepts - {"text"} if self.control is not None else self.accepts
 
     @property
     def condition(self) -> dict[str, Any]:
-        """In which wording, with which changes and under which audio condition the task is asked; empty for the task as it
-        is."""
+        """Prompt variant, changed settings and audio condition; empty for the unchanged task."""
         wording: dict[str, Any] = {"variant": self.task.variant} if self.task.variant else {}
         wording |= {"overrides": self.task.overrides} if self.task.overrides else {}
         return wording | ({"audio": self.control.name} if self.control is not None else {})
 
     @property
     def title(self) -> str:
-        """For people: heysquad (prompt 1, snr=10) x cascade."""
+        """A label for messages: heysquad (prompt 1, snr=10) x cascade."""
         conditions = [f"prompt {self.task.variant}"] if self.task.variant else []
         conditions += [f"changed: {', '.join(self.task.overrides)}"] if self.task.overrides else []
         conditions += [self.control.name] if self.control is not None else []
@@ -90,8 +91,8 @@ class Job:
 
     @cached_property
     def task_record(self) -> dict[str, Any]:
-        """The identity of what is asked: all that a question depends on, whoever is asked; runs with one task record are
-        comparable. A condition is part of it, and stands in the name of the folder too."""
+        """The identity of the question: everything that a question depends on, without the model. Runs with one task
+        record are comparable. The audio condition is part of it, and is in the folder name too."""
         limit = self.limit if self.limit is not None and self.limit < len(self.dataset.samples) else None
         identity = {
             "rules": RULES,
@@ -111,7 +112,7 @@ class Job:
         return {"id": named, "hash": hashed, "name": self.task.name, **identity}
 
     def task_at(self, results: Path) -> dict[str, Any]:
-        """`task_record` with the name that its folder has in `results`: older versions left the limit out of it."""
+        """`task_record` with the folder name that the task has in `results`: older versions left the limit out of it."""
         record = self.task_record
         older = f"{self._task_label}-{record['hash'][:6]}"
         if record["id"] == older or (results / record["id"] / "task.json").is_file():
@@ -121,12 +122,12 @@ class Job:
         return {**record, "id": older} if is_same else record
 
     def run_at(self, results: Path) -> dict[str, Any]:
-        """`run_record` with the name that its task's folder has in `results`."""
+        """`run_record` with the folder name that the task has in `results`."""
         return {**self.run_record, "task_id": self.task_at(results)["id"]}
 
     @property
     def _task_label(self) -> str:
-        """What the task folder's name begins with, but for the limit."""
+        """The beginning of the task folder's name, without the limit."""
         parts = [f"prompt{self.task.variant}"] if self.task.variant else []
         parts += ["changed"] if self.task.overrides else []
         parts += [self.control.slug] if self.control is not None else []
@@ -135,7 +136,7 @@ class Job:
 
     @cached_property
     def former_record(self) -> dict[str, Any]:
-        """The identity of what is asked by the rules of older versions."""
+        """The identity of the question by the rules of older versions."""
         record = {
             **self.task.asked(),
             "fingerprint": self.dataset.former,
@@ -148,19 +149,18 @@ class Job:
 
     @property
     def named(self) -> bool:
-        """Whether the run's identity is known: where a chat template is part of it, its weights have to be here."""
+        """Whether the run's identity is known: if a chat template is part of it, its weights must be on this machine."""
         return self.chat is None or self.frame is not None
 
     @property
     def label(self) -> str:
-        """What the run folder's name begins with."""
+        """The beginning of the run folder's name."""
         edition = self.model.edition
         return self.model.name if edition in (None, "mini", "full") else f"{self.model.name}-{edition}"
 
     @cached_property
     def run_record(self) -> dict[str, Any]:
-        """The identity of who is asked what: the task's, the model's, and the chat frame around every question. With it
-        what a reader of the run has to know."""
+        """The identity of the run (the task, the model, and the chat frame), with further facts for readers."""
         assert self.named, f"{self.title}: the chat frame is not known yet"
         framed = {} if self.frame is None else {"frame": self.frame}
         identity = {
@@ -191,11 +191,11 @@ class Job:
         }
 
     def reserve(self, results: Path) -> None:
-        """Make the task's folder: StoreError where nothing can be written there."""
+        """Make the task's folder. Raises StoreError if it cannot be written."""
         RunFolder.reserve(results, self.task_at(results))
 
     def settled(self, results: Path) -> Job:
-        """The job with the rows of its task stored; where they are there, they count, and a difference is logged."""
+        """The job with the rows of its task stored. Rows that are already stored are used, and a difference is logged."""
         record = self.task_at(results)
         return replace(self, dataset=rows.settled(results / str(record["id"]), record, self.task, self.dataset))
 
@@ -203,14 +203,14 @@ class Job:
         return RunFolder.create(results, self.task_at(results), self.run_at(results), shard)
 
     def path(self, results: Path) -> Path:
-        """Where the run is or would be."""
+        """The folder of the run, which may not exist."""
         return self.task_path(results) / str(self.run_record["id"])
 
     def task_path(self, results: Path) -> Path:
         return results / str(self.task_at(results)["id"])
 
     def check_former(self, results: Path) -> None:
-        """Refuse to ask again what an older version has asked in this very folder, under the id it had then."""
+        """Refuse a run that an older version has made in this folder under its old id."""
         task = self.former_record["hash"]
         run = old_identity.run_hash(task, self.model.model_dump(mode="json"), self.adapter_version)
         old = results / f"{self._task_label}-{task[:6]}" / f"{self.label}-{run[:6]}"
@@ -222,19 +222,19 @@ class Job:
             )
 
     def find(self, results: Path) -> Path | None:
-        """Where the run is or would be, also without its weights: then one that is there is known by the frame that it has
-        on record, and None is said of one that is not."""
+        """The folder of the run, which may not exist. Without weights, a stored run is found by its recorded chat frame;
+        None if there is none."""
         if self.named:
             return self.path(results)
         for file in sorted(self.task_path(results).glob(f"{self.label}-*/run.json")):
-            with contextlib.suppress(UnreadableRun):  # another run's fault
+            with contextlib.suppress(UnreadableRun):  # ignore faults of other runs
                 frame = RunFolder(file.parent).record().get("frame")
                 if isinstance(frame, str) and replace(self, frame=frame).path(results) == file.parent:
                     return file.parent
         return None
 
     def prior(self) -> Callable[[Sample], Mapping[str, float] | None]:
-        """Sample -> what its request says of how common each answer is, to adapters that accept such a thing."""
+        """Sample -> the prior for its request, for adapters that accept one."""
         if "speaker" in self.accepts:
             priors_of_samples = priors.of_speakers(self.dataset.samples, self.task.speaker, self.task.choices)
             return lambda sample: priors_of_samples.get(sample.id)
@@ -242,7 +242,7 @@ class Job:
         return lambda sample: everybody
 
     def check(self) -> None:
-        """Refuse what this model can never be asked, before a model is run."""
+        """Raises UserError if this model can never answer this task."""
         if self.chat is not None and self.chat not in self.model.weights:
             raise UserError(
                 f"model {self.model.name}: its adapter {self.model.adapter} needs weights of role {self.chat!r}; the model "
@@ -271,8 +271,8 @@ class Job:
 
 
 @dataclass(slots=True)
-class Asked:
-    """What one call of `ask` did: samples `before` it, answers got, wall seconds spent asking, audio seconds heard."""
+class Outcome:
+    """The outcome of `ask`: samples answered `before` it, new answers, wall seconds, audio seconds."""
 
     total: int
     before: int
@@ -282,11 +282,14 @@ class Asked:
     audio: float = 0.0
 
 
-def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard: Shard | None = None) -> Asked:
-    """Ask every sample that has no answer yet, in the batches that the whole set is cut into.
+def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard: Shard | None = None) -> Outcome:
+    """Run the model on every sample without an answer, in the batches of the whole task.
 
-    A batch that is not complete is asked again whole, so that in bfloat16, where answers depend on the batch, a
-    resumed run equals an unbroken one. Raises StoreError where the folder cannot be written; what was written is kept.
+    An incomplete batch is repeated as a whole, so that in bfloat16, where answers depend on the batch, a resumed run
+    equals an uninterrupted one.
+
+    Raises:
+        StoreError: The folder cannot be written; what was written is kept.
     """
     shard = shard or Shard()
     runtime = job.model.runtime
@@ -296,7 +299,7 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
     finished = {ident for ident, status in folder.statuses().items() if status in _FINISHED}
     todo = plan.remaining(cut, finished)
     total = sum(len(b) for b in cut)
-    outcome = Asked(total, before=sum(s.id in finished for b in cut for s in b))
+    outcome = Outcome(total, before=sum(s.id in finished for b in cut for s in b))
     if not todo:
         return outcome
     if outcome.before:
@@ -307,7 +310,7 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
     def split(rows: int, into: int, first: str, why: str) -> None:
         folder.event({"event": "split", "rows": rows, "into": into, "first": first, "why": why})
 
-    # closed here, not when nothing refers to it any more: a notebook keeps what an exception refers to
+    # closed here explicitly, because a notebook keeps everything that an exception refers to
     with (
         progress.bar(job.title, total, "samples", done) as bar,
         contextlib.closing(_prefetch(job, todo, prior)) as batches,
@@ -328,19 +331,19 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
 
 
 def _public(response: Response) -> Response:
-    """What is stored: a reason names no folder of this machine."""
+    """The response as it is stored, without folders of this machine in its `detail`."""
     return replace(response, detail=provenance.without_folders(response.detail)) if response.detail else response
 
 
 def _note_budget(folder: RunFolder, seconds: float, rows_of_batch: int | None) -> None:
-    """Record the batch budgets, so that a run resumed with other ones is seen to be so."""
+    """Record the batch budgets, so that a run which resumes with others is recognised."""
     budget = {"event": "budget", "seconds": seconds, **({"rows": rows_of_batch} if rows_of_batch else {})}
     if not any({k: e.get(k) for k in ("event", "seconds", "rows") if k in e} == budget for e in folder.events()):
         folder.event(budget)
 
 
 def _timing(responses: Sequence[Response], audio_seconds: float, wall: float) -> dict[str, Any]:
-    """One batch: rows, audio seconds in it, wall seconds for it, and where the adapter says they went."""
+    """The record of one batch: rows, audio seconds, wall seconds, and wall seconds by stage of the adapter."""
     stages: dict[str, float] = {}
     for response in responses:
         for stage, seconds in response.seconds.items():
@@ -359,7 +362,7 @@ def _timing(responses: Sequence[Response], audio_seconds: float, wall: float) ->
 def _prefetch(
     job: Job, todo: Sequence[tuple[Sample, ...]], prior: Callable[[Sample], Mapping[str, float] | None]
 ) -> Generator[tuple[tuple[Sample, ...], list[Request], list[Response]], None, None]:
-    """(batch, its requests, error rows of samples that could not be read); `_AHEAD` batches are decoded in advance."""
+    """(batch, its requests, error responses of samples that could not be read); `_AHEAD` batches are decoded in advance."""
 
     def build(sample: Sample) -> Request | Response:
         sound = None
@@ -367,14 +370,14 @@ def _prefetch(
             try:
                 sound = audio.decode(sample.read())
             except (OSError, ClipError) as err:
-                # the index saw this clip whole: it changed since, which is not the model's fault
+                # the clip was complete in the index and has changed since, which is not the model's fault
                 return Response(sample.id, status="error", detail=f"its clip changed since it was checked: {err}")
             if job.control is not None:
                 try:
                     sound = perturbations.apply(job.control, sound, sample.id, job.seed)
                 except ClipError as err:
                     return Response(sample.id, status="error", detail=str(err))
-        return prompt.build(job.task, sample, job.given, audio=sound, prior=prior(sample), seed=job.seed)
+        return prompt.build(job.task, sample, job.adapter_inputs, audio=sound, prior=prior(sample), seed=job.seed)
 
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
         waiting: deque[tuple[tuple[Sample, ...], list[Future[Request | Response]]]] = deque()

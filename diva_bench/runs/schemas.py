@@ -1,8 +1,8 @@
-"""What the files of a run folder may hold: one schema for each, checked whenever one is read and before one is written.
+"""Schemas of the files in a run folder. Every file is checked when it is read and before it is written.
 
-run.json, task.json, summary.json and the first line of scores.jsonl say the number of the schemas (SCHEMA) that they were
-written by; responses, timing and events go by the run.json beside them. A file without a number is of version 1. Nothing
-here opens a file: `store` does. The lines of responses.jsonl are in decoding/response.py, since adapters are held to them.
+run.json, task.json, summary.json and the first line of scores.jsonl have the number of their schemas (SCHEMA);
+responses, timing and events have that of the run.json beside them. A file without a number is of version 1. `store`
+opens the files. The schema of responses.jsonl is in decoding/response.py, because adapters must follow it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, with_config
-from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
+from typing_extensions import TypedDict  # pydantic requires this one before Python 3.12
 
 from diva_bench.errors import UnreadableRun
 from diva_bench.specs import Json, ModelSpec, Speech, digest
 from diva_bench.specs.problems import words
 
 SCHEMA = 3
-"""Bumped where a file of a run folder would hold something else. 1: rows without a round, files without a number; 2: no
-rows.jsonl, so that every scores.jsonl repeats clusters, groups and references."""
+"""Bump it when the content of a file changes. 1: rows without a round, files without a number; 2: no rows.jsonl, so that
+every scores.jsonl repeats clusters, groups and references."""
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _Count = Annotated[int, Field(ge=0)]
@@ -63,8 +63,8 @@ Event = Annotated[_Budget | _Split, Field(discriminator="event")]
 
 @with_config(_STRICT)
 class ScoresHead(TypedDict):
-    """The first line of scores.jsonl: signature by scorer, and the sha256 of the answers that were measured and of the rows
-    that they were held against; without `rows` every line has its own."""
+    """The first line of scores.jsonl: scorer -> signature, sha256 of the measured answers, and sha256 of their rows;
+    without `rows` every line has its own."""
 
     signature: dict[str, str]
     schema: NotRequired[Number]
@@ -74,8 +74,8 @@ class ScoresHead(TypedDict):
 
 @with_config(_STRICT)
 class RowsHead(TypedDict):
-    """The first line of rows.jsonl: hash of the task, number of rows and sha256 of the lines below; the column that says who
-    speaks; and prompt and system message where they are the same for all samples."""
+    """The first line of rows.jsonl: hash of the task, number of rows, sha256 of the other lines, the column of the
+    speaker, and prompt and system message if they are the same for all samples."""
 
     schema: Number
     task: str
@@ -88,8 +88,13 @@ class RowsHead(TypedDict):
 
 @with_config(_STRICT)
 class RowLine(TypedDict):
-    """Any other line of rows.jsonl: one sample, or, with `left_out`, one that no model is run on. `audio`: sha256 of the
-    clip, "" without one. `note`: how the clip was decoded, or why the sample is left out. `seconds`: length of the clip."""
+    """Another line of rows.jsonl: a sample, or with `left_out` a row on which no model is run.
+
+    Attributes:
+        audio: sha256 of the clip, "" without one.
+        note: How the clip was decoded, or why the row is left out.
+        seconds: Length of the clip.
+    """
 
     id: str
     audio: str
@@ -107,10 +112,10 @@ class RowLine(TypedDict):
 
 @lru_cache(32)
 def scores_line(scorers: tuple[str, ...]) -> TypeAdapter[Any]:
-    """The schema of the other lines of a scores.jsonl: what comparing runs needs of a sample (older versions wrote the id
-    alone), and for every scorer the statistics of its answer."""
+    """The schema of the other lines of a scores.jsonl: what a comparison needs of a sample (older versions wrote only the
+    id), and the statistics of its answer for every scorer."""
     sheet = {"cluster": NotRequired[str], "groups": NotRequired[dict[str, str]], "references": NotRequired[list[str]]}
-    # built from names that are known only now, which the functional form of TypedDict allows and mypy does not follow
+    # the keys are known only at run time, which the functional form of TypedDict allows and mypy does not support
     line = TypedDict("ScoresLine", {"id": str, **sheet, **dict.fromkeys(scorers, dict[str, float])})  # type: ignore[misc]
     return TypeAdapter(with_config(_STRICT)(line))
 
@@ -119,7 +124,7 @@ def scores_line(scorers: tuple[str, ...]) -> TypeAdapter[Any]:
 
 
 class _Record(BaseModel):
-    """A record has more than is read of it: what it ran on, what was typed."""
+    """A record has more keys than are read: hardware, command line."""
 
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
@@ -132,7 +137,7 @@ class _Record(BaseModel):
 
 
 class TaskRecord(_Record):
-    """task.json. All but the id, the hash, the name and the number is what was hashed."""
+    """task.json. Everything but id, hash, name and schema was hashed."""
 
     name: str
     edition: str
@@ -194,7 +199,7 @@ class _Part(BaseModel):
 
 
 class Metric(_Part):
-    """One metric of one run: its value, the 95 % interval, and the answers and clusters it is about."""
+    """One metric of one run: value, 95 % interval, and numbers of answers and clusters."""
 
     value: float
     low: float
@@ -204,15 +209,22 @@ class Metric(_Part):
     few_clusters: bool
     higher_is_better: bool
     scorer: str = ""
-    """Whose it is; summaries of older versions do not say."""
+    """Its scorer; missing in summaries of older versions."""
     corpus: float | None = None
-    """The metric's own value over all answers together, where `value`, a mean over answers, is not that."""
+    """The metric's value over all answers together, if `value`, a mean over answers, differs from it."""
 
 
 class Agreement(_Part):
-    """What was found out about the scores that came with imported answers: `metric`, the one of this run's that gives most
-    of them, gives `alike` of `of`; at most `most` (of 1) apart. `released`, `ours`: means of both, 0 to 100. `apart`: ids of
-    the first answers on which they differ."""
+    """Comparison of the scores that came with imported answers with `metric`, the metric of this run that equals most of
+    them.
+
+    Attributes:
+        alike: Number of equal scores.
+        of: Number of scores.
+        most: Largest difference of equal scores (of 1).
+        released, ours: Means of both, 0 to 100.
+        apart: Ids of the first answers that differ.
+    """
 
     metric: str
     alike: _Count
@@ -224,12 +236,12 @@ class Agreement(_Part):
 
     @property
     def whole(self) -> bool:
-        """The scores are those of the metric, every one."""
+        """Whether all scores equal the metric."""
         return self.alike == self.of
 
 
 class Summary(_Part):
-    """summary.json of one run, as the judge writes it. Missing and unknown keys are errors."""
+    """summary.json of one run. Missing and unknown keys are errors."""
 
     number: Number = Field(default=1, alias="schema")
     task: str
@@ -239,22 +251,22 @@ class Summary(_Part):
     edition: str
     """Edition of the task."""
     speech: Speech | None = None
-    """Of the task's data. A summary without the key is older: `synthetic` then goes by the edition."""
+    """Kind of speech in the task's data. Older summaries lack it; then `synthetic` depends on the edition."""
     model_edition: str | None
-    """A nano model is asked the mini task; a model without weights has no edition."""
+    """Models of the edition nano run the mini task; a model without weights has no edition."""
     imported: bool = False
-    """The answers were given elsewhere (`diva-bench import`)."""
+    """The answers come from another system (`diva-bench import`)."""
     weights_hashed: bool = True
-    """False: the model was given in Python, and nothing but its name and version is known of it."""
+    """False: the model was given in Python, and only its name and version are known."""
     dtype: str | None
     limit: int | None
     seed: int
     variant: int = 0
-    """The wording of the prompt: 0 the main one; a summary without the key is older, or of that."""
+    """Number of the prompt variant; 0 is the main prompt. Older summaries lack it."""
     audio: str | None = None
-    """The audio condition (`run --audio`), None for clips as they are."""
+    """The audio condition (`run --audio`); None for unchanged clips."""
     overrides: dict[str, str | int | None] = Field(default_factory=dict)
-    """What the run asked otherwise than the task says: prompt, system, max_new_tokens."""
+    """Settings of the task that the run changed: prompt, system, max_new_tokens."""
     primary: str
     repeatable: bool
     n: _Count
@@ -272,28 +284,28 @@ class Summary(_Part):
     baseline: float | None
     at_chance: bool | None
     baseline_of: str | None = None
-    """Which answer that hears nothing was the best; a summary without the key is older and knows constant ones only."""
+    """The best audio-blind baseline. Older summaries lack it and know only constant answers."""
     baselines: dict[str, float] | None = None
-    """The primary metric of each of them."""
+    """Baseline -> its primary metric."""
     no_baseline: str = ""
-    """Why there is none, where one was looked for."""
+    """Why there is no baseline."""
     partial: str = ""
-    """How the data differed from what the task says (`--allow-partial`): such a run is not complete."""
+    """How the counts of the data differ from the task (`--allow-partial`); such a run is not complete."""
     excluded: list[dict[str, str]] = Field(default_factory=list)
-    """Samples that the task itself leaves out, and why."""
+    """Samples that the task excludes, with reasons."""
     data_notes: list[str] = Field(default_factory=list)
     errors_as: Literal["wrong", "drop"] | None = None
-    """What was done with the answers that failed at their source (`import --errors`), where some did."""
+    """What was done with answers that failed at their source (`import --errors`)."""
     unjudged: dict[str, int] = Field(default_factory=dict)
-    """Scorer -> the answers on which the model it asks failed."""
+    """Scorer -> number of answers for which its model failed."""
     answers: str | None = None
-    """sha256 of the answers that this is about; None in a summary of an older version."""
+    """sha256 of the scored answers; None in summaries of older versions."""
     kept: list[str] = Field(default_factory=list)
-    """Scorers that lacked something in the last judging: their metrics are those of an earlier one, of the same answers."""
+    """Scorers that lacked something in the last scoring: their metrics are from an earlier one of the same answers."""
     lost: list[str] = Field(default_factory=list)
-    """Those whose earlier metrics were dropped, because the answers had changed."""
+    """Scorers whose earlier metrics were dropped because the answers had changed."""
     agreement: Agreement | None = None
-    """None where no scores came with the answers, or no metric of the task can be held against them."""
+    """None if no scores came with the answers, or no metric of the task can be compared with them."""
 
 
 # ---------------------------------------------------------------- checks
@@ -308,8 +320,11 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def checked(schema: type[M], raw: Mapping[str, Any], where: str, remedy: str = "") -> M:
-    """A record as its schema; UnreadableRun says where (`where`: the file), which key, and what to do. What a newer version
-    wrote is read without the keys that are not known here."""
+    """A record that was checked against its schema. Unknown keys of a newer version are left out.
+
+    Raises:
+        UnreadableRun: The message has the file (`where`), the key, and `remedy`.
+    """
     try:
         return schema.model_validate(raw)
     except (ValidationError, RecursionError) as err:
@@ -326,13 +341,13 @@ def checked(schema: type[M], raw: Mapping[str, Any], where: str, remedy: str = "
 
 
 def is_newer(raw: Mapping[str, Any]) -> bool:
-    """Whether a record says that it is of a later schema than those known here."""
+    """Whether a record has a later schema number than this version."""
     number = raw.get("schema", 1)
     return type(number) is int and number > SCHEMA
 
 
 def without_unknown(raw: Mapping[str, Any], err: ValidationError) -> Json | None:
-    """A copy of a record without the keys that its schema does not know, where nothing else is wrong with it; else None."""
+    """A copy of a record without unknown keys, if nothing else is wrong with it; else None."""
     problems_ = err.errors(include_url=False)
     if any(problem["type"] != "extra_forbidden" for problem in problems_):
         return None
@@ -344,13 +359,13 @@ def without_unknown(raw: Mapping[str, Any], err: ValidationError) -> Json | None
             for step in way:
                 place = place[step]
             del place[key]
-        except (KeyError, IndexError, TypeError):  # the way leads over one of several schemas
+        except (KeyError, IndexError, TypeError):  # the path goes through a union of schemas
             return None
     return copy
 
 
 def check_identity(task: Json, run: Json, where: str) -> None:
-    """Whether both records say what was hashed into their ids. UnreadableRun where one was edited."""
+    """Check that both records hash to their ids. Raises UnreadableRun if one was edited."""
     hashed = digest({k: v for k, v in task.items() if k not in ("id", "hash", "name", "schema")})
     if hashed != task["hash"]:
         raise UnreadableRun(f"{where}: task.json above it was edited: its hash is not that of its content. {_RESTORE}")

@@ -1,7 +1,8 @@
-"""Run folder -> scores.jsonl and summary.json: measure every answer, reduce, interval. The run's model is not asked.
+"""Score a run folder: measure every answer, reduce, compute intervals, and write scores.jsonl and summary.json. No model
+is run.
 
-Both files are derived: the same answers and the same scorers give the same bytes, whether or not the run was killed
-and resumed. Timings are not in them.
+Both files are derived: the same answers and scorers give the same bytes, whether or not the run was killed and resumed.
+They have no timings.
 """
 
 from __future__ import annotations
@@ -24,22 +25,24 @@ from diva_bench.types import CorpusScorer, Floats, Progress, Response, Row, Samp
 
 
 def score(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
-    """Measure, write scores.jsonl and summary.json, return the summary.
+    """Measure, write scores.jsonl and summary.json, and return the summary.
 
-    `error` rows are not measured, and the run is then incomplete; but for imported answers with a rule for them (see
-    `imported.ERRORS`). An `unsupported` one is measured as an empty answer.
+    Answers with status `error` are not measured, and make the run incomplete, except for imported answers with a rule
+    for them (see `imported.ERRORS`). An `unsupported` answer is measured as an empty one.
     """
     answers = {r.id: r for r in folder.responses()}
     statuses = Counter(answers[s.id].status if s.id in answers else "missing" for s in job.samples)
     rule = imported.rule(job.model) if statuses["error"] < statuses.total() - statuses["missing"] else None
-    judged = {"ok", "unsupported", "error"} if rule == "wrong" else {"ok", "unsupported"}
-    scored = [s for s in job.samples if s.id in answers and answers[s.id].status in judged]
-    scored_responses = [_as_judged(answers[s.id]) for s in scored]
+    counted_statuses = {"ok", "unsupported", "error"} if rule == "wrong" else {"ok", "unsupported"}
+    scored = [s for s in job.samples if s.id in answers and answers[s.id].status in counted_statuses]
+    scored_responses = [_as_scored(answers[s.id]) for s in scored]
     rows, missing = _measure(job, scored, scored_responses, folder, progress)
     about = digest_of(answers.values())
     counts = {"n": len(job.samples), "scored": len(scored), "errors": statuses["error"]}
-    stored_values = _found(job, folder, missing, about, counts | {"unsupported": statuses["unsupported"]}, progress)
-    stored_rows = {name: one for name, one in stored_values.items() if isinstance(one, earlier_scores.Found)}
+    stored_values = _earlier_results(
+        job, folder, missing, about, counts | {"unsupported": statuses["unsupported"]}, progress
+    )
+    stored_rows = {name: one for name, one in stored_values.items() if isinstance(one, earlier_scores.ScorerResult)}
     signatures = {
         n: stored_rows[n].signature if n in stored_rows else scorer.signature for n, scorer in job.scorers.items()
     }
@@ -53,7 +56,7 @@ def score(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     }
     unparsed = summary["metrics"].get("unparsed")
     summary["unparsed"] = round(unparsed["value"] * unparsed["n"] / 100) if unparsed else None
-    _unjudged(job, {name: mine for name, mine in rows.items() if name not in missing}, summary)
+    _count_unjudged(job, {name: mine for name, mine in rows.items() if name not in missing}, summary)
     summary |= {
         "answers": about,
         **({"lost": lost} if (lost := sorted(stored_values.keys() - stored_rows.keys())) else {}),
@@ -65,7 +68,7 @@ def score(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     _keep(job, stored_rows, summary)
     place = {s.id: i for i, s in enumerate(scored)}
     stored = rows_.path_of(folder.above, job.task_record["hash"])
-    # with `drop`, what failed is in no score, but in the list, so that the run can be compared on all others
+    # with `drop`, failed answers are in no score but in the list, so that runs can be compared on all other samples
     listed = [s for s in job.samples if s.id in place or (rule == "drop" and s.id in answers)]
     sheets = (
         {
@@ -87,7 +90,7 @@ def _agreement(
     rows: Mapping[str, Sequence[Row]],
     summary: dict[str, Any],
 ) -> None:
-    """Whose scores those are that came with imported answers, where that can be said."""
+    """Compare the scores that came with imported answers with the metrics, if possible."""
     answered = [i for i, answer in enumerate(responses) if answer.status == "ok"]
     ids = [scored[i].id for i in answered]
     if agreed := agreement(
@@ -96,15 +99,15 @@ def _agreement(
         summary["agreement"] = agreed
 
 
-def _as_judged(answer: Response) -> Response:
-    """An answer as the scorers see it: what is none is empty, and a failure that counts as wrong has the lowest score."""
+def _as_scored(answer: Response) -> Response:
+    """An answer for the scorers: without text it is empty, and a failure that counts as wrong gets the lowest score."""
     if answer.status == "ok":
         return cleaned(answer)
     return Response(answer.id, status="unsupported", scores={GIVEN: 0.0} if answer.status == "error" else {})
 
 
 def _sheet(sample: Sample) -> dict[str, Any]:
-    """What comparing runs needs of a sample whose row is not stored with the task."""
+    """The part of a sample that comparisons need if its row is not stored with the task."""
     return {
         "id": sample.id,
         "cluster": sample.cluster,
@@ -116,8 +119,10 @@ def _sheet(sample: Sample) -> dict[str, Any]:
 def _measure(
     job: Job, scored: Sequence[Sample], responses: Sequence[Response], folder: RunFolder, progress: Progress
 ) -> tuple[dict[str, list[Row]], dict[str, str]]:
-    """Scorer -> its row for every answer; and scorer -> what it lacks on this machine: then its rows are empty. Scorers that
-    ask another model have all answers at once, and come last."""
+    """(scorer -> its row for every answer, scorer -> what it lacks on this machine; its rows are then empty).
+
+    Scorers that use another model get all answers at once, after the others.
+    """
     rows: dict[str, list[Row]] = {name: [] for name in job.scorers}
     missing = {name: str(lacks) for name, scorer in job.scorers.items() if (lacks := getattr(scorer, "lacks", ""))}
     alone = {name: scorer for name, scorer in job.scorers.items() if not isinstance(scorer, WholeScorer)}
@@ -129,7 +134,7 @@ def _measure(
         if isinstance(scorer, WholeScorer):
             try:
                 new_rows = scorer.measure_all(scored, responses, folder.path, progress)
-            except AssetError as err:  # its weights cannot be fetched
+            except AssetError as err:  # its weights cannot be downloaded
                 missing[name], new_rows = str(err), [{} for _ in scored]
             if len(new_rows) != len(scored):
                 raise ScorerError(
@@ -139,15 +144,16 @@ def _measure(
     return rows, missing
 
 
-def _found(
+def _earlier_results(
     job: Job, folder: RunFolder, missing: Mapping[str, str], about: str, counts: Mapping[str, int], progress: Progress
-) -> dict[str, earlier_scores.Found | str]:
-    """Scorer that lacks something -> what it found earlier, or why that is dropped; both are said.
+) -> dict[str, earlier_scores.ScorerResult | str]:
+    """Scorer that lacks something -> its earlier result, or why that is dropped; both are reported.
 
-    Raises MissingMeans for a scorer that found nothing earlier, unless it is one that a run may do without.
+    Raises:
+        MissingMeans: A scorer has no earlier result, and a run needs it.
     """
-    before = earlier_scores.Earlier(folder) if missing else None
-    values: dict[str, earlier_scores.Found | str] = {}
+    before = earlier_scores.EarlierScores(folder) if missing else None
+    values: dict[str, earlier_scores.ScorerResult | str] = {}
     for name, why in missing.items():
         one = before.of(name, job.scorers[name], about, counts) if before else None
         if one is not None:
@@ -158,8 +164,8 @@ def _found(
     return values
 
 
-def _keep(job: Job, stored_rows: Mapping[str, earlier_scores.Found], summary: dict[str, Any]) -> None:
-    """Put what was found earlier into a summary of today."""
+def _keep(job: Job, stored_rows: Mapping[str, earlier_scores.ScorerResult], summary: dict[str, Any]) -> None:
+    """Put earlier results into a new summary."""
     if not stored_rows:
         return
     summary["kept"] = sorted(stored_rows)
@@ -170,12 +176,13 @@ def _keep(job: Job, stored_rows: Mapping[str, earlier_scores.Found], summary: di
                 values[value] |= one.groups.get(group, {}).get(value, {})
         if job.task.primary in one.metrics:
             summary |= one.chance
-        if one.agreement and not one.rows:  # what can no longer be looked at answer by answer
+        if one.agreement and not one.rows:  # single answers cannot be checked any more
             summary["agreement"] = one.agreement
 
 
-def _unjudged(job: Job, rows: Mapping[str, Sequence[Row]], summary: dict[str, Any]) -> None:
-    """Count the answers on which a model that judges failed. Where it gives the primary metric, the run is incomplete."""
+def _count_unjudged(job: Job, rows: Mapping[str, Sequence[Row]], summary: dict[str, Any]) -> None:
+    """Count the answers for which the model of a scorer failed. If that scorer has the primary metric, the run is
+    incomplete."""
     names = [name for name in rows if isinstance(job.scorers[name], WholeScorer)]
     failed = {name: n for name in names if (n := sum(not row for row in rows[name]))}
     if not failed:
@@ -206,13 +213,13 @@ def _identity(job: Job, folder: RunFolder) -> dict[str, Any]:
         "seed": job.seed,
         **job.condition,
         "primary": job.task.primary,
-        # outside float32 an answer depends on its batch: a run whose batches had to change cannot be had again
+        # outside float32 an answer depends on its batch, so a run with changed batches is not reproducible
         "repeatable": not (changed and job.model.weights and job.model.runtime.dtype != "float32"),
     }
 
 
 def _completeness(job: Job, statuses: Mapping[str, int], rule: str | None) -> dict[str, Any]:
-    """`rule`: what is done with failures, None where they make a run incomplete."""
+    """`rule`: what is done with failed answers; None if they make a run incomplete."""
     missing, errors = statuses.get("missing", 0), statuses.get("error", 0)
     unasked = "missing from the file" if job.model.adapter == imported.ADAPTER else "not asked"
     reasons = [f"{n} {what}" for n, what in ((missing, unasked), (0 if rule else errors, "failed")) if n]
@@ -238,8 +245,8 @@ def _completeness(job: Job, statuses: Mapping[str, int], rule: str | None) -> di
 def _metrics(
     job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]], responses: Sequence[Response]
 ) -> dict[str, dict[str, Any]]:
-    """Every metric with its interval, n and clusters; `corpus` beside it where a mean over answers is not what the
-    metric's own library gives for all of them together."""
+    """Every metric with interval, n and clusters; also `corpus` if the metric's own library gives another value for all
+    answers together."""
     clusters = [s.cluster for s in scored]
     out: dict[str, dict[str, Any]] = {}
     for name, scorer in job.scorers.items():
@@ -269,12 +276,12 @@ def _metrics(
 
 
 def _counted(summed: Mapping[str, Floats], prefixes: Sequence[str]) -> int:
-    """The sum of the statistics whose names begin so."""
+    """The sum of the statistics whose names have one of these prefixes."""
     return sum(int(value) for key, value in summed.items() if key.startswith(tuple(prefixes)))
 
 
 def _groups(job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """group -> value -> {n, metric: score}: every breakdown is the same sum over fewer rows."""
+    """group -> value -> {n, metric: score}: a breakdown reduces the sum over fewer rows."""
     out: dict[str, Any] = {}
     for group in job.task.groups:
         members: dict[str, list[int]] = {}
@@ -298,10 +305,10 @@ def _scores(job: Job, rows: Mapping[str, Sequence[Row]], selection: Sequence[int
 
 
 def _chance(job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """The primary score of the best answer that hears nothing, and whether the model can be told apart from it."""
+    """The comparison with the audio-blind baselines."""
     owner = _owner(job, rows)
     if owner in (None, GIVEN) or isinstance(job.scorers[owner], WholeScorer):
-        # no model is asked about a constant, and nobody gave one a score
+        # scorers that use a model, and scores from a source, have no value for a constant
         return chance.none().record()
     scorer = job.scorers[owner]
     up = rises(owner, scorer, job.task.primary)
@@ -309,7 +316,7 @@ def _chance(job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]
 
 
 def _owner(job: Job, rows: Mapping[str, Sequence[Row]]) -> str | None:
-    """The scorer that has the primary metric."""
+    """The scorer of the primary metric."""
     for name, scorer in job.scorers.items():
         if any(rows[name]) and job.task.primary in scorer.reduce(stats.totals(rows[name])):
             return name

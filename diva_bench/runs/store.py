@@ -1,20 +1,20 @@
-"""The run folder: open, append, resume, read. Knows nothing of models.
+"""The run folder: open, append, resume, read. This module does not know models.
 
-    results/covost2-de-4be1f0/          one task: comparable runs (covost2-de-limit4-f33fd8 where it is a trial on 4 samples)
-        task.json                       what was asked, hashed; write-once
-        rows.jsonl                      its samples, without sound (rows.py); write-once
+    results/covost2-de-4be1f0/          one task: comparable runs (a trial on 4 samples: covost2-de-limit4-f33fd8)
+        task.json                       identity of the question, hashed; written once
+        rows.jsonl                      its samples, without audio (rows.py); written once
         diva-9c2d71/                    one run
-            run.json                    resolved specs, versions, machine; write-once
+            run.json                    resolved specs, versions, machine; written once
             responses.jsonl             append-only, one line per sample; the last line per id wins
             timing.jsonl                one line per batch: rows, audio seconds, wall seconds
-            events.jsonl                what went another way than planned: memory, single asking
-            judge-<hash>.jsonl, ...     what another model said of the answers (scorers/reply_cache.py); append-only
-            scores.jsonl, summary.json  derived: delete them and they come back
+            events.jsonl                exceptions to the plan: lack of memory, samples run singly
+            judge-<hash>.jsonl, ...     replies of other models about the answers (scorers/reply_cache.py); append-only
+            scores.jsonl, summary.json  derived: `diva-bench score` writes them again
 
-A torn last line is cut off before the next append. One writer per file, held by a lock that a killed process loses.
-Several processes write `responses.<i>-of-<n>.jsonl` and so on; readers merge them. Where another number of processes goes
-on with a run, its lines are of the next `round`, and of an id the line of the highest round counts, in it the last: file
-times, which a copy or a touch changes, order nothing. Judging opens no file of answers for writing.
+An incomplete last line is cut off before the next append. A file has one writer, which holds a lock; a killed process
+loses it. Several processes write `responses.<i>-of-<n>.jsonl` and so on; readers merge them. If another number of
+processes continues a run, its lines are of the next `round`. For an id the line of the highest round counts, and in a
+round the last line; file times are not used, because a copy changes them. Scoring never writes to files of answers.
 """
 
 from __future__ import annotations
@@ -63,24 +63,23 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One line of the answers: its round, its status, and where it stands (number of the file, byte offset)."""
+    """One line of the answers: its round, its status, and its place (number of the file, byte offset)."""
 
     round: int
     status: str
     place: tuple[int, int]
 
     def counts_before(self, other: _Line) -> bool:
-        """Whether this line counts and the other, read before it, does not: it is of a later round, or of the same one and
-        later in the file. Older versions wrote no rounds, so two files may have one id in round 0: there an error does not
-        count before an answer, for nobody asks again what is answered."""
+        """Whether this line replaces another one that was read before it: it is of a later round, or of the same round and
+        later in the file. Older versions wrote no rounds, so two files may have one id in round 0; there an error does
+        not replace an answer, because an answered sample is never run again."""
         if self.round != other.round:
             return self.round > other.round
         return self.place[0] == other.place[0] or self.status != "error" or other.status == "error"
 
 
 def expected(path: Path) -> str:
-    """What to give in place of a path that is no run folder; of a pattern, which the shell leaves as it is where nothing
-    matches, what to do."""
+    """The advice for a path that is not a run folder; a pattern without a match gets its own advice."""
     folders = "Give folders such as results/<task>/<run>, with a run.json inside."
     if "*" not in str(path):
         return folders
@@ -88,11 +87,11 @@ def expected(path: Path) -> str:
 
 
 class RunFolder:
-    """One run on disk. Readers need no lock; a writer is used as a context manager and holds one."""
+    """One run on disk. Readers need no lock; a writer uses it as a context manager and holds one."""
 
     def __init__(self, path: Path, shard: Shard | None = None) -> None:
         self.path = path
-        """As it was given; `place` is for names."""
+        """As it was given; `place` is the absolute path."""
         self._shard = shard or Shard()
         self._lock = FileLock(path / f".lock{self._shard.suffix}")
         self._files: dict[str, FileIO] = {}
@@ -111,20 +110,21 @@ class RunFolder:
 
     @property
     def place(self) -> Path:
-        """The folder's own absolute path: its name is the run's id, the name of the folder above it is the task's."""
+        """The absolute path of the folder: its name is the run's id, and the name of its parent is the task's id."""
         return located(self.path)
 
     @property
     def above(self) -> Path:
-        """The task's folder, with task.json, as it was typed where that says it."""
+        """The task's folder with task.json, as the user typed it if possible."""
         typed = self.path.parent
         return typed if typed.resolve() == self.place.parent else self.place.parent
 
     @classmethod
     def create(cls, results: Path, task: Json, run: Json, shard: Shard | None = None) -> RunFolder:
-        """Make or find the folder of this task and run; `task` and `run` carry "id" and "hash".
+        """Make or find the folder of this task and run. Both records have "id" and "hash".
 
-        Raises StoreError where the folder cannot be written, belongs to another identity or was edited.
+        Raises:
+            StoreError: The folder cannot be written, belongs to another identity or was edited.
         """
         run = {"schema": SCHEMA, **run}
         schemas.checked(RunRecord, run, "run.json")
@@ -140,7 +140,7 @@ class RunFolder:
 
     @staticmethod
     def reserve(results: Path, task: Json) -> Path:
-        """Make or find the folder of this task; StoreError as in `create`."""
+        """Make or find the folder of this task. Raises StoreError as `create`."""
         task = {"schema": SCHEMA, **task}
         schemas.checked(TaskRecord, task, "task.json")
         path: Path = results / task["id"]
@@ -153,14 +153,16 @@ class RunFolder:
 
     @staticmethod
     def hash_of(record: Path) -> str:
-        """The hash in a task.json or run.json; UnreadableRun where it is not JSON."""
+        """The hash in a task.json or run.json. Raises UnreadableRun if it is not JSON."""
         return str(read_json(record).get("hash"))
 
     def __enter__(self) -> RunFolder:
         try:
             self._lock.acquire(timeout=0)
-            for name in self._others():  # after its own is held, so that of two that start together one sees the other
-                # not at once: those that share a run with this one look at the same moment
+            for (
+                name
+            ) in self._others():  # after taking the own lock, so that one of two simultaneous starts sees the other
+                # after a delay: processes that share the run with this one check at the same moment
                 FileLock(self.path / name).acquire(timeout=1, poll_interval=0.02).lock.release()
             self._holder.write_text(json.dumps([os.getpid(), socket.gethostname(), _now()]), encoding="utf-8")
         except Timeout as err:
@@ -175,13 +177,14 @@ class RunFolder:
         return self
 
     def _others(self) -> list[str]:
-        """Locks of processes that would share this run in another number: rounds would mix."""
+        """Locks of processes that share this run in another number, which would mix the rounds."""
         names = {path.name for pattern in (".lock", ".lock.*-of-*") for path in self.path.glob(pattern)}
         return sorted(name for name in names if _sharers(name) != self._shard.count)
 
     @property
     def _holder(self) -> Path:
-        """Who holds the lock: not in the lock's own file, which every try to take it empties."""
+        """The file with the holder of the lock. It is not the lock file itself, because every attempt to lock empties
+        that."""
         return self.path / f"{_HOLDER}{self._shard.suffix}"
 
     def __exit__(
@@ -201,7 +204,7 @@ class RunFolder:
     # ---- writing
 
     def append(self, responses: Sequence[Response], timing: Json | None) -> None:
-        """Add one batch: its answers, flushed, then its timing, if it took any."""
+        """Append one batch: its answers, flushed, then its timing, if it has one."""
         if self._round is None:
             self._round = self._next_round()
         mark = {"round": self._round} if self._round else {}
@@ -210,11 +213,11 @@ class RunFolder:
             self._write("timing", [timing], schemas.TIMING)
 
     def event(self, event: Json) -> None:
-        """Record what went another way than planned."""
+        """Record an exception to the plan."""
         self._write("events", [event], schemas.EVENT)
 
     def _next_round(self) -> int:
-        """The round of lines written now: that of this number of processes, if it was the last to write, else a new one."""
+        """The round of new lines: the last round if this number of processes wrote it, else a new one."""
         ours, others = -1, -1
         for path in self._shards("responses"):
             last = max((row.get("round", 0) for _, row in _read_answers(path, self._newer)), default=-1)
@@ -236,7 +239,7 @@ class RunFolder:
             raise cannot_write(self._file(name), err) from err
 
     def write_scores(self, header: Json, rows: Iterable[Json]) -> None:
-        """Replace scores.jsonl, aside and renamed."""
+        """Replace scores.jsonl atomically."""
         path = self.path / "scores.jsonl"
         head = line_of(_fit({"schema": SCHEMA, **header}, schemas.SCORES_HEAD, path))
         schema = schemas.scores_line(tuple(sorted(header["signature"])))
@@ -262,7 +265,8 @@ class RunFolder:
     # ---- reading
 
     def check(self) -> None:
-        """UnreadableRun where run.json or task.json is not what its schema says, was edited, or is of another folder."""
+        """Raises UnreadableRun if run.json or task.json do not fit their schema, were edited, or belong to another
+        folder."""
         if self._records is not None:
             return
         if not any(path.is_file() for name in _OF_A_RUN for path in self.path.glob(name)):
@@ -287,11 +291,11 @@ class RunFolder:
         self._records = task, run
 
     def record(self) -> Json:
-        """run.json, checked."""
+        """The checked run.json."""
         return self._both()[1]
 
     def task_record(self) -> Json:
-        """task.json, checked."""
+        """The checked task.json."""
         return self._both()[0]
 
     def _both(self) -> tuple[Json, Json]:
@@ -303,8 +307,8 @@ class RunFolder:
         return read_json(self.path / "summary.json")
 
     def scores(self) -> tuple[Json, dict[str, Json]]:
-        """The first line of scores.jsonl (`schemas.ScoresHead`), and measured rows by sample id. UnreadableRun where the file
-        is missing or not that."""
+        """(first line of scores.jsonl (`schemas.ScoresHead`), sample id -> row). Raises UnreadableRun if the file is
+        missing or damaged."""
         path = self.path / "scores.jsonl"
         again = f"Run `diva-bench score {self.path}` to write it again."
         lines = read_lines(path, again)
@@ -317,7 +321,8 @@ class RunFolder:
         return header, {row["id"]: row for row in rows}
 
     def scored_rows(self) -> str:
-        """sha256 of the task's rows that the scores are by; "" where there are no scores, or each has a row of its own."""
+        """sha256 of the task's rows with which the run was scored; "" if there are no scores, or each score has its own
+        row."""
         if not (self.path / "scores.jsonl").is_file():
             return ""
         line = next(read_lines(self.path / "scores.jsonl"), (0, 0, b"{}"))[2]
@@ -328,7 +333,7 @@ class RunFolder:
         return str(head.get("rows", "")) if isinstance(head, dict) else ""
 
     def scores_of_now(self) -> tuple[Json, dict[str, Json]]:
-        """As `scores`; UnreadableRun where the answers that lie here are not the ones that were measured."""
+        """As `scores`. Raises UnreadableRun if the answers changed after they were scored."""
         header, rows = self.scores()
         if header.get("answers", about := digest_of(self.responses())) != about:
             raise UnreadableRun(
@@ -347,7 +352,8 @@ class RunFolder:
         return {ident: line.status for ident, line in self._counting().items()}
 
     def responses(self) -> Iterator[Response]:
-        """The answer that counts, of every id. Two passes, so that memory holds offsets, not answers."""
+        """The answer that counts, for every id. The files are read twice, so that memory holds offsets instead of
+        answers."""
         counts = {line.place for line in self._counting().values()}
         for number, path in enumerate(self._shards("responses")):
             for offset, row in _read_answers(path, self._newer):
@@ -355,15 +361,14 @@ class RunFolder:
                     yield from_json(row)
 
     def stamps(self) -> list[list[str | int]]:
-        """Name and stamp (`disk.stamp`) of every file of answers, as JSON has them: where these are the same, the answers
-        are."""
+        """Name and stamp (`disk.stamp`) of every file of answers, as in JSON; with equal stamps the answers are the same."""
         try:
             return [[path.name, *stamp(path)] for path in self._shards("responses")]
         except OSError as err:
             raise UnreadableRun(f"{err.filename}: cannot be read ({err.strerror}). Is this a run folder?") from err
 
     def answers(self, ids: Set[str]) -> dict[str, Response]:
-        """The answers that count of these ids: memory holds no others."""
+        """The answers that count for these ids; memory holds no others."""
         return {response.id: response for response in self.responses() if response.id in ids}
 
     def _counting(self) -> dict[str, _Line]:
@@ -382,12 +387,12 @@ class RunFolder:
                 yield parsed(line, schema, f"{path}:{number}", _REMOVE, newer=self._newer)
 
     def _shards(self, name: str) -> list[Path]:
-        """All processes' files, by name."""
+        """The files of all processes, by name."""
         return sorted([*self.path.glob(f"{name}.jsonl"), *self.path.glob(f"{name}.*-of-*.jsonl")])
 
 
 def _count(path: Path) -> int:
-    """How many processes wrote the file and its like: 2 of responses.0-of-2.jsonl."""
+    """Number of processes that wrote this set of files: 2 for responses.0-of-2.jsonl."""
     number = path.name.removesuffix(".jsonl").rpartition("-of-")[2]
     return int(number) if number.isdecimal() else 1
 
@@ -396,13 +401,13 @@ _HOLDER = ".lock-holder"
 
 
 def _sharers(lock: str) -> int:
-    """How many processes share a run, by the name of the lock of one: 2 of .lock.0-of-2."""
+    """Number of processes that share a run, from the name of a lock: 2 for .lock.0-of-2."""
     number = lock.rpartition("-of-")[2]
     return int(number) if number.isdecimal() else 1
 
 
 def _held_by(lock: Path) -> str:
-    """Who holds a lock, in words; "" where that is not known."""
+    """The holder of a lock as text; "" if unknown."""
     suffix = lock.name.removeprefix(".lock")
     try:
         pid, host, since = json.loads((lock.parent / f"{_HOLDER}{suffix}").read_text(encoding="utf-8"))
@@ -418,9 +423,8 @@ def _now() -> str:
 
 
 def located(path: Path) -> Path:
-    """A run folder's absolute path, from which names may be taken: "." and "../diva-9c2d71" have none of their own, and a
-    link may be called otherwise than the run. A link to where the run was moved, away from its task.json, keeps its name.
-    """
+    """The absolute path of a run folder, for names: "." and "../diva-9c2d71" do not end in one, and a link may have
+    another name than the run. A link to a run that was moved away from its task.json keeps its name."""
     real, typed = path.resolve(), Path(os.path.abspath(path))
     return real if (real.parent / "task.json").is_file() else typed.parent.resolve() / typed.name
 
@@ -431,7 +435,7 @@ _REMOVE = "Remove that line to continue."
 
 
 def read_json(path: Path) -> Json:
-    """A JSON object from disk; UnreadableRun where it is missing or not one."""
+    """A JSON object from disk. Raises UnreadableRun if it is missing or not a JSON object."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as err:
@@ -444,7 +448,7 @@ def read_json(path: Path) -> Json:
 
 
 def _write_once(path: Path, record: Json) -> None:
-    """Write a record, or check that the one on disk has the same identity."""
+    """Write a record, or check that the stored one has the same identity."""
     if path.exists():
         there = read_json(path).get("hash")
         if there != record["hash"]:
@@ -459,8 +463,8 @@ def _write_once(path: Path, record: Json) -> None:
 
 
 def _open_for_append(path: Path) -> FileIO:
-    """Open for appending, after cutting off a torn last line."""
-    file = path.open("ab+", buffering=0)  # nothing left to flush when a full disk closes it
+    """Open for appending, after cutting off an incomplete last line."""
+    file = path.open("ab+", buffering=0)  # unbuffered, so that nothing is left to flush when the disk is full
     end = file.tell()
     while end > 0:
         start = max(0, end - 65536)
@@ -475,12 +479,12 @@ def _open_for_append(path: Path) -> FileIO:
 
 
 LONGEST = 1 << 24
-"""Bytes of a line: more is no answer and no row, and would fill the memory."""
+"""Bytes of the longest line; a longer one is neither an answer nor a row, and would fill the memory."""
 
 
 def read_lines(path: Path, remedy: str = "Is this a run folder?") -> Iterator[tuple[int, int, bytes]]:
-    """(number from 1, byte offset, bytes) of every whole line; a torn last line is not there yet. UnreadableRun for a line of
-    more than LONGEST bytes."""
+    """(number from 1, byte offset, bytes) of every complete line; an incomplete last line is skipped. Raises UnreadableRun
+    for a line of more than LONGEST bytes."""
     offset, number = 0, 0
     try:
         with path.open("rb") as file:
@@ -497,7 +501,7 @@ def read_lines(path: Path, remedy: str = "Is this a run folder?") -> Iterator[tu
 
 
 def _read_answers(path: Path, newer: bool) -> Iterator[tuple[int, Json]]:
-    """(byte offset, row) of every answer. A status that nobody knows is an error: counted, not scored, asked again."""
+    """(byte offset, row) of every answer. An unknown status becomes an error: counted, not scored, and run again."""
     for number, offset, line in read_lines(path):
         row = parsed(line, ANSWER, f"{path}:{number}", _REMOVE, newer=newer)
         if row["status"] not in STATUSES:
@@ -507,8 +511,12 @@ def _read_answers(path: Path, newer: bool) -> Iterator[tuple[int, Json]]:
 
 
 def parsed(line: bytes, schema: TypeAdapter[Any], where: str, remedy: str, *, newer: bool = False) -> Any:
-    """A line as its schema. `newer`: a newer version wrote it, so that keys that are not known here are left out; a line that
-    says a schema of its own need not be told."""
+    """A line that was checked against its schema.
+
+    Args:
+        newer: A newer version wrote it, so unknown keys are left out. A line with a schema number of its own does not
+            need this.
+    """
     try:
         return schema.validate_json(line)
     except ValidationError as err:
@@ -523,7 +531,7 @@ def parsed(line: bytes, schema: TypeAdapter[Any], where: str, remedy: str, *, ne
 
 
 def _fit(row: Json, schema: TypeAdapter[Any], path: Path) -> Json:
-    """The row, if it is one that will be read again; StoreError before it is written if not."""
+    """The row, if it can be read again. Raises StoreError before it is written otherwise."""
     try:
         schema.validate_python(row)
     except ValidationError as err:
@@ -537,7 +545,7 @@ def line_of(row: Json) -> bytes:
 
 
 def digest_of(responses: Iterable[Response]) -> str:
-    """sha256 of answers, in the order of their ids: all of them that can be judged, and nothing of when they were given."""
+    """sha256 of all answers that can be scored, in the order of their ids; times and speed are not part of it."""
     return digest([to_json(response) for response in sorted(responses, key=lambda r: r.id)])
 
 

@@ -1,7 +1,7 @@
-"""What the answers of a stored run are to: the task as it was asked, with today's scorers, and its samples.
+"""The task and the samples of a stored run.
 
-A run folder says all of it: task.json, the task in run.json, and the rows. The catalog is asked for the scorers and texts
-that the task has now; where it has no such task, or has changed it, the task of run.json stands.
+A run folder has them: task.json, the task in run.json, and the rows. Scorers and texts come from the current task in
+the catalog; if the catalog has no such task, or has changed it, from run.json.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from diva_bench.runs.store import RunFolder
 from diva_bench.specs import MEMORY, TaskSpec, prompt
 from diva_bench.specs.problems import words
 
-_NOT_ASKED = ("names", "overrides", "home", "rows")
+_NOT_IN_SPEC = ("names", "overrides", "home", "rows")
 
 
 def task_of(folder: RunFolder, catalog: Catalog) -> TaskSpec:
-    """The task of a run as the catalog has it now, in the prompt variant that it was asked in; with the scorer of the scores
-    that came with them, if the answers were imported. The task that run.json has on record, where the catalog has none."""
+    """The task of a run by the catalog, in the prompt variant of the run, or by run.json if the catalog has no such task.
+    For imported answers it has the scorer of their scores."""
     record = folder.record()
     try:
         return of_catalog(folder, catalog)
@@ -37,7 +37,7 @@ def task_of(folder: RunFolder, catalog: Catalog) -> TaskSpec:
 
 
 def of_catalog(folder: RunFolder, catalog: Catalog) -> TaskSpec:
-    """The task of a run as the catalog has it now. UserError where it has no such task."""
+    """The task of a run by the catalog. Raises UserError if it has no such task."""
     task_record, record = folder.task_record(), folder.record()
     if imported.is_imported(record):
         return imported.task_of(catalog, record)
@@ -52,11 +52,11 @@ def of_catalog(folder: RunFolder, catalog: Catalog) -> TaskSpec:
 
 
 def recorded(record: Mapping[str, Any]) -> TaskSpec:
-    """The task that a run.json has on record: all of it but the rows."""
+    """The task in a run.json, without rows."""
     more = {"overrides": record.get("overrides", {}), "home": Path()}
     if imported.is_imported(record):
         more["names"] = record["model"]["args"].get("labels", {})
-    values = {key: value for key, value in record["task"].items() if key not in _NOT_ASKED}
+    values = {key: value for key, value in record["task"].items() if key not in _NOT_IN_SPEC}
     try:
         return TaskSpec.model_validate(values | more)
     except ValidationError as err:
@@ -64,14 +64,14 @@ def recorded(record: Mapping[str, Any]) -> TaskSpec:
 
 
 def changed(task: TaskSpec, task_record: Mapping[str, Any]) -> list[str]:
-    """What of a task is not as it was asked, by the keys of a task.json; none of it where nothing is."""
+    """The keys of a task.json that differ from the task; empty if nothing has changed."""
     now = task.asked()
     keys = [*now, *(["variant"] if "variant" in task_record else [])]
     return sorted(key for key in dict.fromkeys(keys) if now.get(key) != task_record.get(key))
 
 
 def stored(folder: RunFolder) -> Dataset | None:
-    """The samples of a run by its stored rows; None where none are stored."""
+    """The samples of a run from its stored rows; None if none are stored."""
     task_record = folder.task_record()
     stored_rows = rows.load(folder.above, task_record)
     return stored_rows.dataset(task_record, folder.record()) if stored_rows else None

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from diva_bench import audio, disk
-from diva_bench.data.detect import PARQUET, Found, detect, known
+from diva_bench.data.detect import PARQUET, DetectedForm, detect, supported_forms
 from diva_bench.data.readers import forms as listings
 from diva_bench.data.readers.forms import AUDIO, TEXT, VOICE, Sound, column_of
 from diva_bench.data.readers.parquet import torn
@@ -29,7 +29,7 @@ from diva_bench.types import Audio
 _SILENT = 1e-4  # peak amplitude below which a clip holds nothing to learn from
 _BATCH = 64  # rows of a parquet file in memory at a time
 _HUB_TOO = "\n  hub:owner/name, hub:owner/name:config or hub:owner/name:config:split"
-FORMS = known() + _HUB_TOO
+FORMS = supported_forms() + _HUB_TOO
 """What a source may be, a line each."""
 _HUB = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(:(?P<config>[^:]*))?(:(?P<split>[^:]+))?")
 _HUB_TIMEOUT = 10.0  # seconds to wait for the revision of a data set
@@ -120,14 +120,14 @@ def _rows(source: str) -> Iterator[Row]:
     return _parquet(_files(source)) if form.source == PARQUET else _listed(form)
 
 
-def _found(source: str) -> Found:
+def _found(source: str) -> DetectedForm:
     """What sort of local source this is."""
     if not source.strip():
         raise DataError(f"training data: the name is empty. It must be one of:\n{FORMS}")
     try:
         return detect(Path(source).expanduser())
     except DataError as err:
-        raise DataError(f"training data {err}{_HUB_TOO if str(err).endswith(known()) else ''}") from err
+        raise DataError(f"training data {err}{_HUB_TOO if str(err).endswith(supported_forms()) else ''}") from err
 
 
 def _files(source: str) -> list[Path]:
@@ -140,7 +140,7 @@ def _files(source: str) -> list[Path]:
     return disk.listed(form.path, "train-*.parquet") or disk.listed(form.path, "*.parquet")
 
 
-def _split(form: Found) -> str | None:
+def _split(form: DetectedForm) -> str | None:
     """train where there are several splits."""
     if len(form.splits) > 1 and "train" not in form.splits:
         raise DataError(
@@ -149,7 +149,7 @@ def _split(form: Found) -> str | None:
     return "train" if "train" in form.splits else next(iter(form.splits), None)
 
 
-def _listed(form: Found) -> Iterator[Row]:
+def _listed(form: DetectedForm) -> Iterator[Row]:
     """Rows of a listing of any form. `id` is the row's own, else the name of the listing and the line."""
     seen: dict[str, str] = {}
     for row in listings.FORMS[form.source].rows(form.path, _split(form), form.audio):

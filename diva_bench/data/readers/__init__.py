@@ -1,9 +1,9 @@
-"""Where the rows of a task come from. A reader turns what its owners ship (parquet, a corpus folder, jsonl) into rows of
-one shape; dataset.py checks, indexes and counts them. Readers decode no audio and drop nothing without saying so.
+"""Readers of data sets. A reader turns the published files of a data set (parquet, a corpus folder, jsonl) into rows of
+one form.
 
-A reader is a function `read(folder, task) -> Iterator[Raw]`: `folder` is what `data.locate` found (a folder of the
-corpus; for jsonl the file), `task.data` says which split, configuration and columns. It raises DataError where the
-layout or the columns are not the owners'; how many rows there must be, `data.load` checks.
+dataset.py checks, indexes and counts the rows. Readers decode no audio and never drop rows silently. A reader is a
+function `read(folder, task) -> Iterator[Raw]`, in which `folder` is the result of `data.locate`. It raises DataError if
+the layout or the columns are not those of the published data set; `data.load` checks the number of rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from diva_bench.errors import unknown
 from diva_bench.specs import MEMORY, TaskSpec
 
 OWN = ("csv", "jsonl", "audiofolder", "common_voice", "arrow", "kaldi", "nemo", "lhotse")
-"""Forms of data of one's own, which lie where the task's YAML file says; see `diva_bench.data.readers.forms`."""
+"""Formats of the user's own data, whose place is in the task file; see `diva_bench.data.readers.forms`."""
 READERS = {
     **dict.fromkeys(OWN, "diva_bench.data.readers.forms:read"),
     "covost": "diva_bench.data.readers.covost:read",
@@ -37,15 +37,19 @@ READERS = {
 """What `source:` of a task's data may say."""
 
 ABSENT: Stamp = (-1,)
-"""Of a file that is not there."""
+"""Stamp of a file that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClipSource:
-    """Where the encoded bytes of one clip are. `name` is unique within the data set and tells the container where the
-    bytes do not (its suffix); `read` raises OSError where they cannot be had. `stamp` (of the file, or of the archive or
-    table that holds it, and of what that points to) tells whether what the index remembers still holds. `label`: what
-    messages call it, where that is not its name.
+    """Where the encoded bytes of one clip are.
+
+    Attributes:
+        name: Unique in the data set; gives the place in the container, if there is one.
+        read: Returns the bytes; raises OSError or ValueError.
+        stamp: Stamp of the file or table with the clip, and of the file that it points to; shows whether the index is
+            still valid.
+        label: Name in messages, if it differs from `name`.
     """
 
     name: str
@@ -55,16 +59,21 @@ class ClipSource:
 
     @property
     def shown(self) -> str:
-        """What messages call it."""
+        """The name in messages."""
         return self.label or self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """One row as its owners have it. `where` is "file:line" or "file, row 7", for messages. `values`: column -> value; the
-    columns of the roles (id, cluster, transcript, reference) by the names that the task's `columns` give them, by
-    default `id`, `cluster`, `text` and the task's `reference`. `clip` is None where the data at hand has no sound for
-    the row. `fault`: why nobody can be asked about it, "" where one can.
+    """One row of a data set.
+
+    Attributes:
+        where: "file:line" or "file, row 7", for messages.
+        values: Column -> value. The columns of the roles (id, cluster, transcript, reference) have the names that the
+            task's `columns`
+        give, by default `id`, `cluster`, `text` and the task's `reference`.
+        clip: None if the data at hand has no audio for the row.
+        fault: Why the row cannot be used, else "".
     """
 
     where: str
@@ -77,7 +86,7 @@ Reader = Callable[[Path, TaskSpec], Iterator[Raw]]
 
 
 def reader(name: str) -> Reader:
-    """A reader by the name that a task's `source` gives; its module is imported when it is first needed."""
+    """A reader by the name in a task's `source`; its module is imported when it is needed."""
     if name not in READERS:
         raise unknown("data source", name, READERS)
     module, _, function = READERS[name].partition(":")
@@ -85,13 +94,13 @@ def reader(name: str) -> Reader:
 
 
 def file_clip(folder: Path, name: str) -> ClipSource:
-    """The clip in the file `folder/name`, which need not exist: what is missing is found when the clips are looked at."""
+    """The clip in the file `folder/name`. It may not exist: that is detected when the clips are checked."""
     path, file_stamp = locate(folder, name)
     return ClipSource(name, partial(read_plain, path), file_stamp)
 
 
 def locate(folder: Path, name: str) -> tuple[Path, Stamp]:
-    """The file `folder/name`, in whichever spelling it is there, and its stamp."""
+    """The path of the file `folder/name` in its spelling on the disk, and its stamp."""
     for written in _spellings(name):
         path = folder / written
         try:
@@ -102,8 +111,8 @@ def locate(folder: Path, name: str) -> tuple[Path, Stamp]:
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """A file's name as a manifest has it; where there is no such file, in the other Unicode form (archives made on a Mac
-    have letters and accents apart), and with the separators of Windows turned."""
+    """A file name as the manifest has it, then its other Unicode form (archives made on a Mac separate letters and
+    accents), then with Windows separators replaced."""
     yield name
     for turned in dict.fromkeys((name, name.replace("\\", "/"))):
         yield from (normalize(form, turned) for form in ("NFC", "NFD"))

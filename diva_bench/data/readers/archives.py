@@ -1,9 +1,8 @@
-"""What is inside a zip or tar file, without trusting it.
+"""Read members of zip and tar files, which are not trusted.
 
-Members are listed and checked before any is read: a name that leads out of the archive, a link, a device, a name given
-twice, or a size that no clip has makes the whole archive refused, by name. A member is never read beyond its declared
-size. Zip and plain tar are read in place; a compressed tar has no way to its middle, so it is unpacked once, into the
-cache.
+All members are checked before any is read. An archive is refused if a name leads out of it, a member is a link or a
+device, a name occurs twice, or a size is too large for a clip. A member is never read beyond its declared size. Zip and
+plain tar are read in place; a compressed tar allows no random access, so it is unpacked once, into the cache.
 """
 
 from __future__ import annotations
@@ -28,31 +27,40 @@ from diva_bench.errors import DataError
 from diva_bench.specs import digest
 
 MEMBER_LIMIT = 1 << 30
-"""Bytes of the largest member: MELD's longest wrongly cut clip is some 50 MB."""
+"""Bytes of the largest member; the longest wrongly cut clip of MELD is about 50 MB."""
 TOTAL_LIMIT = 1 << 38
 """Bytes of all members together."""
 RATIO_LIMIT = 200
-"""Times that a member may be larger than what it is packed in, above RATIO_FROM: video and sound hardly shrink."""
+"""Largest ratio of unpacked to packed size, for members above RATIO_FROM; video and audio hardly shrink."""
 RATIO_FROM = 1 << 24
 _TOO_MUCH = "The archive is not what the owners ship, or it is damaged: get it again."
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file in an archive: `name` with forward slashes, `size` in bytes, unpacked; `stamp` of the archive, and of the
-    file that it was unpacked into."""
+    """A file in an archive.
+
+    Attributes:
+        name: With forward slashes.
+        size: Unpacked bytes.
+        stamp: Of the archive, and of the file into which it was unpacked.
+    """
 
     name: str
     size: int
     stamp: Stamp
     read: Callable[[], bytes]
-    """Raises OSError where this one is damaged, or not as long as the archive says."""
+    """Raises OSError if the member is damaged, or its length is not the declared one."""
 
 
 def members(path: Path, cache: Path) -> dict[str, Member]:
-    """Name -> member of every file in the archive, in its order. `cache`: where a compressed tar is unpacked.
+    """Name -> member of every file in the archive, in its order.
 
-    Raises DataError on an archive that cannot be read, and on one that is refused.
+    Args:
+        cache: Folder into which a compressed tar is unpacked.
+
+    Raises:
+        DataError: The archive cannot be read, or is refused.
     """
     if path.name.endswith(".zip"):
         return _in_zip(path)
@@ -67,7 +75,7 @@ def members(path: Path, cache: Path) -> dict[str, Member]:
 def _in_zip(path: Path) -> dict[str, Member]:
     try:
         held = stamp(path)
-        archive = zipfile.ZipFile(path)  # stays open: its list of members is read once, its members by several threads
+        archive = zipfile.ZipFile(path)  # stays open: several threads read its members
     except (OSError, zipfile.BadZipFile, ValueError) as err:
         raise DataError(f"{path}: cannot be read as a zip file ({err}).") from err
     checks = _Checks(path)
@@ -86,13 +94,13 @@ def _in_zip(path: Path) -> dict[str, Member]:
 
 
 def _ordinary(mode: int) -> bool:
-    return stat.S_IFMT(mode) in (0, stat.S_IFREG)  # many tools write no file type at all
+    return stat.S_IFMT(mode) in (0, stat.S_IFREG)  # many tools write no file type
 
 
 def _read_zip(path: Path, archive: zipfile.ZipFile, name: str, length: int) -> bytes:
     try:
         with archive.open(name) as stream:
-            content = stream.read(length + 1)  # where it is longer than declared it is not read on
+            content = stream.read(length + 1)  # never read more than one byte beyond the declared length
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as err:
         raise OSError(errno.EIO, f"damaged in the archive: {err}", f"{path}: {name}") from err
     if len(content) != length:
@@ -148,9 +156,9 @@ def _read_at(path: Path, name: str, offset: int, length: int) -> bytes:
 
 
 def unpacked(path: Path, cache: Path) -> Path:
-    """The folder that holds the files of a compressed tar, unpacked now if this archive (by path and stamp) never was.
+    """The folder with the files of a compressed tar. It is unpacked now if this archive (by path and stamp) never was.
 
-    Files are written by their checked names, without owner, mode or time, and the folder gets its name when all are there.
+    Files are written under their checked names, without owner, mode or time; the folder is renamed when it is complete.
     """
     held = stamp(path)
     key = digest([str(path.resolve()), *held])[:16]
@@ -164,7 +172,7 @@ def unpacked(path: Path, cache: Path) -> Path:
         try:
             os.replace(aside, folder)
         except OSError:
-            if not folder.is_dir():  # else another process was faster
+            if not folder.is_dir():  # otherwise another process was faster
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -176,7 +184,7 @@ def _unpack(path: Path, folder: Path, packed: int) -> None:
         with _open_tar(path, "r:gz") as archive:
             _write_members(path, archive, folder, packed)
             rest: Any = archive.fileobj
-            while rest.read(CHUNK):  # gzip's checksum stands behind the last member, and nothing else looks there
+            while rest.read(CHUNK):  # read to the end, because gzip's checksum is after the last member
                 pass
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as err:
         raise DataError(f"{path}: cannot be read as a tar file ({err}). {_TOO_MUCH}") from err
@@ -213,7 +221,7 @@ def _in_folder(folder: Path, archive: Stamp) -> dict[str, Member]:
 
 
 class _Checks:
-    """What every member has to pass, whatever holds it."""
+    """The checks that every member must pass, for all kinds of archives."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -221,7 +229,8 @@ class _Checks:
         self.total = 0
 
     def add(self, name: str, length: int, packed: int, kind: str) -> None:
-        """Note a member of `length` bytes that takes `packed` (0: not known) in the archive; `kind`: what is wrong with it."""
+        """Check a member of `length` bytes that takes `packed` bytes in the archive (0: unknown). `kind`: what is wrong
+        with its type."""
         where = f"{self._path}: member {name!r}"
         parts = PurePosixPath(name).parts
         if not parts or ".." in parts or name.startswith("/") or "\\" in name or "\0" in name or ":" in parts[0]:
@@ -229,7 +238,7 @@ class _Checks:
         if kind:
             raise DataError(f"{where} is refused: it is {kind}; only plain files are read. {_TOO_MUCH}")
         if name in self.sizes:
-            raise DataError(f"{where} stands in the archive twice. {_TOO_MUCH}")
+            raise DataError(f"{where} occurs twice in the archive. {_TOO_MUCH}")
         if length > MEMBER_LIMIT:
             raise DataError(f"{where} is refused: {size(length)}; the limit is {size(MEMBER_LIMIT)}. {_TOO_MUCH}")
         if packed and length > RATIO_FROM and length > RATIO_LIMIT * packed:

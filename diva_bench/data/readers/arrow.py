@@ -1,4 +1,4 @@
-"""A folder that `datasets.save_to_disk` wrote: one data set, or several splits."""
+"""Reader of folders from `datasets.save_to_disk`: one data set, or several splits."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from diva_bench.data.readers.forms import Row, Sound, numbered
 from diva_bench.disk import listed, stamp
 from diva_bench.errors import DataError, one_line
 
-_BATCH = 512  # rows turned into Python objects at a time
+_BATCH = 512  # rows that are converted to Python objects at once
 
 
 def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
-    """Every row; the sound stays on the disk until it is read. Labels that are stored as numbers get their names."""
+    """Every row; audio stays on the disk until it is read. Labels that are stored as numbers become their names."""
     import datasets
 
     folder = _folder(path, split)
@@ -54,7 +54,7 @@ def _load(folder: Path) -> Any:
 
     try:
         return datasets.load_from_disk(str(folder))
-    except Exception as err:  # there is no common base: OSError, ValueError, KeyError, ArrowException, ...
+    except Exception as err:  # there is no common base class: OSError, ValueError, KeyError, ArrowException, ...
         raise DataError(
             f"{folder}: cannot be read as what save_to_disk wrote ({one_line(err)}). Save it again."
         ) from err
@@ -65,7 +65,7 @@ def files(path: Path, split: str | None) -> list[Path]:
 
 
 def splits(path: Path) -> list[str]:
-    """The splits of a folder; none where it is one data set."""
+    """The splits of a folder; empty for a single data set."""
     listing = path / "dataset_dict.json"
     if not listing.is_file():
         return []
@@ -94,7 +94,7 @@ def _same(clip: ClipSource) -> ClipSource:
 
 
 def _cell(cells: Any, number: int, audio: str, folder: Path) -> bytes:
-    """The encoded bytes of one row's sound: its own, or those of the file that it names."""
+    """The encoded bytes of the audio of one row: its own, or those of the file that it names."""
     cell = cells[number][audio]
     encoded = cell.get("bytes") if isinstance(cell, dict) else cell
     if isinstance(encoded, bytes):

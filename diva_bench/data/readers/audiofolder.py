@@ -1,4 +1,4 @@
-"""A folder of clips as the Hub's AudioFolder has it: a table of metadata with `file_name`, or a folder for each label."""
+"""Reader of the Hub's AudioFolder: a metadata table with `file_name`, or one folder per label."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ LABEL = "label"
 
 
 def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
-    """Every row of the metadata, or every clip with the name of its folder as `label`. Of several tables (one a split, in
-    folders of their own) all, each row with the name of its folder as `split`. Names of clips count from their table."""
+    """Every row of the metadata, or every clip with the name of its folder as `label`. Several tables (one folder per
+    split) are read one after another, with the name of the folder as `split`. Clip names are relative to their table."""
     root = _root(path, split)
     tables = _tables(root)
     entries = (row for table in tables for row in _listed(table, audio)) if tables else _labelled(root, audio)
@@ -38,17 +38,17 @@ def files(path: Path, split: str | None) -> list[Path]:
 
 
 def has_tables(path: Path) -> bool:
-    """Whether a folder has metadata, in itself or in its folders."""
+    """Whether the folder or one of its subfolders has metadata."""
     return bool(_tables(path))
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder has clips in folders of their labels."""
+    """Whether the folder has subfolders with clips, one per label."""
     return any(folder != path for folder, _ in _clips(path))
 
 
 def splits(path: Path) -> list[str]:
-    """The folders that have metadata of their own; none where the folder itself has it."""
+    """The subfolders with metadata; empty if the folder itself has metadata."""
     return [table.parent.name for table in _tables(path) if table.parent != path]
 
 
@@ -102,7 +102,7 @@ def _labelled(root: Path, audio: str) -> Iterator[tuple[str, Path, dict[str, Any
 
 
 def _clips(root: Path) -> Iterator[tuple[Path, str]]:
-    """(folder, name) of every clip, in the order of their names."""
+    """(folder, name) of every clip, sorted by name."""
     for folder, inner, names in os.walk(root):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         for name in sorted(names):

@@ -1,4 +1,4 @@
-"""Common Voice as shipped: SPLIT.tsv, and the clips in clips/ beside it."""
+"""Reader of Common Voice as published: SPLIT.tsv, and the clips in clips/."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from diva_bench.disk import listed
 from diva_bench.errors import DataError
 
 COLUMNS = ("path", "sentence", "client_id")
-"""What Common Voice calls audio, text and voice."""
+"""The columns of audio, text and voice in Common Voice."""
 
 
 def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
-    """Every row of the split's table (train where none is named). Quotes are literal and fields of any length; `id` is the
-    clip's place below the folder."""
+    """Every row of the split's table (default: train). Quotes are literal, and fields have any length; `id` is the path of
+    the clip in the folder."""
     [file] = files(path, split)
     if not (file.parent / "clips").is_dir():
         raise DataError(

@@ -1,5 +1,5 @@
-"""What readers of corpora share: the clips of a folder by the stem of their names (in folders or in an archive, as video
-or as the sound that the user made of it)"""
+"""Shared by readers of corpora: the clips of a folder or archive by the stem of their names, as video or as extracted
+audio."""
 
 from __future__ import annotations
 
@@ -15,23 +15,28 @@ from diva_bench.errors import DataError
 from diva_bench.weights import assets
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".mp4", ".mkv", ".webm", ".avi")
-"""What a clip may be; where a clip is there in several forms, the first of these is taken: sound before video."""
+"""Suffixes of clips; of several files for one clip the first suffix in this order is used: audio before video."""
 
 
 @dataclass
 class Clips:
-    """`found`: stem -> clip. `stray`: names of files that a corpus ships and that are clips of no row."""
+    """The clips of a corpus.
 
-    found: dict[str, ClipSource] = field(default_factory=dict)
+    Attributes:
+        found: Stem -> clip.
+        stray: Names of files that the corpus ships but no row uses.
+    """
+
+    by_stem: dict[str, ClipSource] = field(default_factory=dict)
     stray: list[str] = field(default_factory=list)
 
     def of(self, stem: str, expected: str) -> ClipSource | None:
-        """The clip of one row: None where there are no clips at all, else one that may be missing (`expected`: its name)."""
-        return (self.found.get(stem) or absent(expected)) if self.found else None
+        """The clip of one row; None if there are no clips at all. The clip may not exist; `expected` is then its name."""
+        return (self.by_stem.get(stem) or absent(expected)) if self.by_stem else None
 
 
 def one(folder: Path, patterns: tuple[str, ...], what: str) -> Path:
-    """The one file below `folder` that matches; the first pattern that any file matches decides. DataError else."""
+    """The only file below `folder` that matches; the first pattern with a match decides. Raises DataError otherwise."""
     for pattern in patterns:
         matches = [p for p in listed(folder, pattern) if p.is_file()]
         if len(matches) > 1:
@@ -42,7 +47,7 @@ def one(folder: Path, patterns: tuple[str, ...], what: str) -> Path:
 
 
 def absent(name: str) -> ClipSource:
-    """A clip that should be there and is not: a fault of its row."""
+    """A clip that should exist and does not: a fault of its row."""
 
     def read() -> bytes:
         raise FileNotFoundError(2, "No such file or directory", name)
@@ -51,13 +56,18 @@ def absent(name: str) -> ClipSource:
 
 
 def find(folder: Path, accept: Callable[[PurePosixPath], bool | None], archives: tuple[str, ...] = ()) -> Clips:
-    """Every clip below `folder` that is `accept`, judged by its path there: yes, no, or None for a stray file.
+    """Every clip below `folder` for which `accept` returns true.
 
-    `archives`: glob patterns below `folder`; what matches is looked into where no clip is found in a folder. Raises
-    DataError where a clip is there twice in the same form, and what an archive is refused for.
+    Args:
+        folder: The corpus.
+        accept: Path below `folder` -> True, False, or None for a stray file.
+        archives: Glob patterns of archives below `folder`, which are searched if no folder has clips.
+
+    Raises:
+        DataError: A clip exists twice in the same form, or an archive is refused.
     """
     clips = _chosen(folder, _in_folders(folder), accept)
-    if clips.found:
+    if clips.by_stem:
         return clips
     packed = sorted({path for pattern in archives for path in listed(folder, pattern) if path.is_file()})
     return _chosen(folder, (clip for path in packed for clip in _in_archive(folder, path)), accept)
@@ -67,7 +77,7 @@ def _in_folders(folder: Path) -> Iterator[tuple[PurePosixPath, ClipSource]]:
     for root, inner, names in os.walk(folder):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
         for name in sorted(names):
-            if name.startswith(".") or not name.lower().endswith(SUFFIXES):  # ._name: what macOS leaves behind
+            if name.startswith(".") or not name.lower().endswith(SUFFIXES):  # macOS writes files ._name
                 continue
             below = Path(root, name).relative_to(folder).as_posix()
             yield PurePosixPath(below), file_clip(folder, below)
@@ -91,11 +101,11 @@ def _chosen(
         if verdict is None:
             clips.stray.append(str(path))
         elif verdict:
-            other = clips.found.setdefault(path.stem, clip)
+            other = clips.by_stem.setdefault(path.stem, clip)
             if other is not clip and _rank(other.name) == _rank(clip.name):
                 raise DataError(f"{folder}: clip {path.stem} is there twice: {other.name} and {clip.name}. Remove one.")
             if _rank(clip.name) < _rank(other.name):
-                clips.found[path.stem] = clip
+                clips.by_stem[path.stem] = clip
     return clips
 
 

@@ -1,8 +1,9 @@
-"""CoVoST 2, English into 15 languages (Wang et al., arXiv 2007.10310).
+"""Reader of CoVoST 2, English into 15 languages (Wang et al., arXiv 2007.10310).
 
-Two forms: the owners' (`covost_v2.en_de.test.tsv`, which get_covost_splits.py makes of their table and Common Voice's, and
-Common Voice's clips/), and parquet of the hub with the same columns (fixie-ai/covost2, WillHeld/covost2). `config` is
-the pair, en_de. Clips are named by Common Voice, so that both give the same ids. The cluster is the speaker (client_id).
+Two formats: the published tables (`covost_v2.en_de.test.tsv`, which get_covost_splits.py makes from their table and
+that of Common Voice, and the clips/ of Common Voice), and parquet on the hub with the same columns (fixie-ai/covost2,
+WillHeld/covost2). `config` is the language pair, en_de. Clips have the names of Common Voice, so that both formats give
+the same ids. The cluster is the speaker (client_id).
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from diva_bench.specs import TaskSpec
 
 _TSV = ("path", "sentence", "translation", "client_id")
 _PARQUET = ("client_id", "audio", "sentence", "translation", "id")
-_SPLITS = {"validation": ("dev", "validation")}  # what the hub calls validation is dev in the owners' files
-_WITHDRAWN = "REMOVE"  # what translators wrote over sentences that should go; some were left
+_SPLITS = {"validation": ("dev", "validation")}  # "validation" on the hub is "dev" in the published files
+_WITHDRAWN = "REMOVE"  # translators marked sentences for removal with this word; some are still in the data
 
 
 def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
-    """Every sentence of a split. A translation that is empty or withdrawn is a fault of its row."""
+    """Every sentence of a split. An empty or withdrawn translation is a fault of its row."""
     pair, split = task.data.config or "", task.data.split or "test"
     names = [f"covost_v2.{pair}.{name}.tsv" for name in _SPLITS.get(split, (split,))]
     path_of_table = next((path for name in names for path in listed(folder, f"**/{name}")), None)
@@ -40,14 +41,14 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
 
 
 def _clips(tsv: Path, folder: Path) -> Path | None:
-    """The folder of Common Voice's clips: beside the table, above it, or anywhere in the data folder's first levels."""
+    """The clips folder of Common Voice: beside the table, above it, or in the first levels of the data folder."""
     near = [place / "clips" for place in (tsv.parent, *tsv.parents[:3]) if place.is_relative_to(folder)]
     near += sorted(path for pattern in ("*/clips", "*/*/clips") for path in listed(folder, pattern))
     return next((path for path in near if path.is_dir()), None)
 
 
 def _tsv(path: Path, clips: Path | None) -> Iterator[Raw]:
-    """Common Voice's quotes are literal."""
+    """Rows of a Common Voice table, in which quotes are literal."""
     table = textfile.DelimitedTable(textfile.lines(path), str(path), literal=True)
     table.need(_TSV)
     for number, values in table:

@@ -1,4 +1,4 @@
-"""The forms in which people have speech of their own, one reader each, for tasks and for `train --data` alike.
+"""Formats of the user's own speech data, one reader each, for tasks and for `train --data`.
 
 csv            a table with a header, commas or tabs; a column names the clip
 jsonl          one JSON object a line; a key names the clip
@@ -9,8 +9,8 @@ kaldi          a data folder of Kaldi: wav.scp, text, and where there are any se
 nemo           a manifest of NeMo: JSON lines with audio_filepath
 lhotse         cuts of Lhotse as JSON lines, or a folder with its recordings and supervisions
 
-A reader gives rows one at a time and looks at no clip. Clips lie where the listing says: a path is absolute, or counts
-from the folder of the listing. What is no path (a command, an address, a place in an archive) is refused, never followed.
+A reader yields rows one at a time and reads no clip. The path of a clip is absolute, or relative to the folder of the
+listing. Anything other than a path (a command, an address, a place in an archive) is refused.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from diva_bench.specs.rows import NUMBER
 AUDIO = ("audio", "file_name", "audio_filepath", "audio_path", "path", "file", "wav", "filename")
 TEXT = ("text", "sentence", "transcription", "transcript", "normalized_text")
 VOICE = ("voice", "speaker_id", "client_id", "speaker")
-"""Names that a column may have, by role; of several the first that is there is taken."""
+"""Names of columns by role; the first one that exists is used."""
 
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -39,20 +39,20 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """Where the sound of one row is; nothing is looked at before it is asked for. `name`: unique within the data set."""
+    """Where the audio of one row is; nothing is read before `read` is called. `name` is unique in the data set."""
 
     name: str
     clip: Callable[[], ClipSource]
     """For a data set's index."""
 
     def read(self) -> bytes:
-        """The encoded bytes; OSError or ValueError where they cannot be had."""
+        """The encoded bytes. Raises OSError or ValueError if they cannot be read."""
         return self.clip().read()
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a listing: `where` is "file:line"; `sound` is None where the row has none."""
+    """A row of a listing. `where` is "file:line"; `sound` is None if the row has no audio."""
 
     where: str
     values: Mapping[str, Any]
@@ -61,8 +61,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """`module` has `rows(path, split, audio)`, the rows of a listing, and `files(path, split)`, those that list them.
-    `audio`: the column of the clip where nobody names another."""
+    """A format of listings.
+
+    Attributes:
+        module: Has `rows(path, split, audio)`, which yields the rows, and `files(path, split)`, the files that list
+            them.
+        what: Description for messages.
+        audio: The default column of the clip.
+    """
 
     module: str
     audio: str
@@ -93,14 +99,14 @@ FORMS = {
 
 
 def read(path: Path, task: TaskSpec) -> Iterator[Raw]:
-    """The rows of a task whose `source` is one of the forms."""
+    """The rows of a task whose `source` is one of these formats."""
     form = FORMS[task.data.source]
     for row in form.rows(path, task.data.split, task.data.columns.get("audio", form.audio)):
         yield Raw(row.where, row.values, row.sound.clip() if row.sound else None)
 
 
 def file_sound(folder: Path, name: str) -> Sound:
-    """The sound in the file `folder/name`, which need not exist. An address is not followed."""
+    """The audio in the file `folder/name`, which may not exist. An address is not followed."""
     return Sound(name, partial(_no_address, name) if _ADDRESS.match(name) else partial(file_clip, folder, name))
 
 
@@ -112,7 +118,7 @@ def _no_address(name: str) -> ClipSource:
 
 
 def named(value: Any, where: str, column: str) -> str | None:
-    """The name of a clip's file in a row; None where the row has none. DataError where it is no text."""
+    """The file name of a row's clip; None if the row has none. Raises DataError if it is not text."""
     if value is None or value == "":
         return None
     if not isinstance(value, str):
@@ -121,10 +127,10 @@ def named(value: Any, where: str, column: str) -> str | None:
 
 
 def numbered(values: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """A row with its running number, unless a column has that name."""
+    """A row with its number, unless a column has that name."""
     return {NUMBER: str(number), **values}
 
 
 def column_of(names: Mapping[str, Any] | list[str], allowed: tuple[str, ...]) -> str:
-    """The first of the allowed names that is there; "" where none is."""
+    """The first allowed name that exists; "" if none does."""
     return next((name for name in allowed if name in names), "")

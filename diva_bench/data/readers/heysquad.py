@@ -1,8 +1,9 @@
-"""HeySQuAD, human voices (Wu et al., arXiv 2304.13689): spoken SQuAD questions with the passage they were asked about.
+"""Reader of HeySQuAD, human voices (Wu et al., arXiv 2304.13689): spoken SQuAD questions with their passages.
 
-Two forms: the hub's parquet (yijingwu/HeySQuAD_human, or fixie-ai's copy: audio, question, context, answers, id, ...), and
-the JSON of the owners' repository, labels alone, in the form of SQuAD. The JSON beside the parquet adds which article
-a passage is from. The cluster is the passage: its questions share what a model knows of it.
+Two formats: parquet on the hub (yijingwu/HeySQuAD_human, or the copy of fixie-ai: audio, question, context, answers,
+id, ...), and the JSON of the authors' repository in SQuAD format, which has only labels. With the JSON beside the
+parquet, rows also have the article of their passage. The cluster is the passage, because its questions depend on the
+same knowledge.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _COLUMNS = ("audio", "question", "context", "answers", "id")
 
 
 def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
-    """Every question; `answerable` is true where it has an answer, `article` names the Wikipedia article."""
+    """Every question. `answerable` is true if it has an answer; `article` is the Wikipedia article."""
     labels = _labels(folder)
     if folder.is_dir() and split_files(folder, task.data.config, task.data.split):
         articles = {values["id"]: values["article"] for _, values in _json(labels)} if labels else {}
@@ -63,7 +64,7 @@ def _json(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         articles = tree["data"]
         for number, article in enumerate(articles, start=1):
-            # titles are cut short in this file, and may so be the same
+            # this file truncates titles, so that different ones may be equal
             name = f"{number:02}: {article['title']}"
             for paragraph in article["paragraphs"]:
                 for question in paragraph["qas"]:

@@ -1,13 +1,13 @@
-"""IEMOCAP as USC ships it: the folder IEMOCAP_full_release.
+"""Reader of IEMOCAP as published: the folder IEMOCAP_full_release.
 
-    Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav
-    Session1/dialog/transcriptions/Ses01F_impro01.txt    Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.
-    Session1/dialog/EmoEvaluation/Ses01F_impro01.txt     [6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]
+    Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav Session1/dialog/transcriptions/Ses01F_impro01.txt
+    Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me. Session1/dialog/EmoEvaluation/Ses01F_impro01.txt     [6.2901 -
+    8.2357]\tSes01F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]
 
-In EmoEvaluation each such line has the majority label and is followed by what the single evaluators said (lines that begin
-with C- or A-), which is not read. The 4-class convention counts exc (excited) as hap; `emotion` is the owners' label,
-`label` and `paper_label` are the words of the tasks, "" outside the four. An id says it all: session 01, the side that wears
-the markers (F), the dialogue, and who speaks (F or M), so that `Ses01F_impro01_M000` is spoken by the man of session 1.
+In EmoEvaluation such a line has the majority label; the lines of single evaluators after it (beginning with C- or A-)
+are not read. The 4-class convention counts exc (excited) as hap. `emotion` is the published label; `label` and
+`paper_label` are the words of the tasks, "" for other emotions. An id has session (01), the actor with motion-capture
+markers (F), dialogue, and speaker (F or M): `Ses01F_impro01_M000` is spoken by the man of session 1.
 
 Columns: id, text, emotion, label, paper_label, session, dialogue, speaker, gender, setting.
 """
@@ -28,7 +28,7 @@ from diva_bench.textfile import lines
 SESSIONS = ("1", "2", "3", "4", "5")
 EMOTIONS = ("ang", "dis", "exc", "fea", "fru", "hap", "neu", "oth", "sad", "sur", "xxx")
 """Labels of the evaluators' majority; xxx: they had none."""
-_WORDS = {  # label, and the word that the DiVA paper's code offered (its first token was scored)
+_WORDS = {  # label, and the word in the code of the DiVA paper (which scored its first token)
     "ang": ("angry", "Anger"),
     "exc": ("happy", "Happiness"),
     "hap": ("happy", "Happiness"),
@@ -36,12 +36,12 @@ _WORDS = {  # label, and the word that the DiVA paper's code offered (its first 
     "sad": ("sad", "Sadness"),
 }
 _TURN = re.compile(r"^\[\d[\d.]* - \d[\d.]*\]\t(?P<id>\S+)\t(?P<emotion>\S+)\t\[")
-_SAID = re.compile(r"^(?P<id>Ses\w+)\s*(?:\[[^\]]*\])?\s*:\s*(?P<text>.*\S)")
+_UTTERANCE = re.compile(r"^(?P<id>Ses\w+)\s*(?:\[[^\]]*\])?\s*:\s*(?P<text>.*\S)")
 _ID = re.compile(r"^(?P<dialogue>Ses0(?P<session>[1-5])[FM]_(?P<setting>impro|script)\w*)_(?P<gender>[FM])\d{3}$")
 
 
 def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
-    """One row for every evaluated utterance: session by session, dialogues by name, utterances as their file has them."""
+    """One row for every evaluated utterance: by session, then by dialogue name, then in the order of the file."""
     there = [session for session in SESSIONS if (folder / f"Session{session}").is_dir()]
     if not there:
         raise DataError(f"{folder}: has none of the folders Session1 to Session5; this is not IEMOCAP_full_release.")
@@ -62,7 +62,7 @@ def _sheets(folder: Path) -> list[Path]:
 
 
 def _dialogue(sheet: Path, script: Path, clips: Clips) -> Iterator[Raw]:
-    transcripts = {m["id"]: m["text"] for m in (_SAID.match(line) for _, line in lines(script)) if m}
+    transcripts = {m["id"]: m["text"] for m in (_UTTERANCE.match(line) for _, line in lines(script)) if m}
     turns = 0
     for number, line in lines(sheet):
         turn = _TURN.match(line)

@@ -1,4 +1,4 @@
-"""A data folder of Kaldi: wav.scp (recordings), text, and where there are any segments, utt2spk, spk2gender, utt2lang."""
+"""Reader of Kaldi data folders: wav.scp (recordings), text, and optionally segments, utt2spk, spk2gender, utt2lang."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from diva_bench.errors import DataError
 _IN_ARCHIVE = re.compile(r"\.ark$|:\d+(\[.*\])?$")
 _GAP = re.compile(r"[ \t]+")
 Parts = dict[str, tuple[str, float, float | None]]
-"""Utterance -> (recording, start, length or None: to its end), seconds."""
+"""Utterance -> (recording, start, length or None: to its end), in seconds."""
 _OF_UTTERANCES = {"utt2spk": "speaker", "utt2lang": "language", "utt2gender": "gender"}
 
 
 def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
-    """Every utterance of `text`, in its order, then those that have sound and no text. Columns: id, text, audio, and
-    speaker, language, gender where there are such files."""
+    """Every utterance of `text` in its order, then those with audio but without text. Columns: id, text, audio, and if
+    there are such files speaker, language, gender."""
     folder = path / split if split else path
     recordings = _recordings(folder / "wav.scp")
     parts = _segments(folder / "segments", recordings)
@@ -76,7 +76,7 @@ def _recordings(file: Path) -> dict[str, str]:
 
 
 def _segments(file: Path, recordings: dict[str, str]) -> Parts | None:
-    """The parts that the utterances are; None where there is no such file."""
+    """The segment of every utterance; None if there is no such file."""
     if not file.is_file():
         return None
     segments: Parts = {}
@@ -114,7 +114,7 @@ def _pairs(file: Path) -> dict[str, str]:
 
 
 def _fields(file: Path) -> Iterator[tuple[int, str, str]]:
-    """(line, first word, the rest) of every line that is not blank."""
+    """(line number, first word, rest) of every line that is not blank."""
     for number, line in textfile.lines(file):
         ident, *rest = _GAP.split(line.strip(" \t\r\n"), maxsplit=1)
         if ident:

@@ -1,4 +1,5 @@
-"""Lhotse: cuts as JSON lines, or a folder with recordings*.jsonl and supervisions*.jsonl; each may be packed with gzip."""
+"""Reader of Lhotse: cuts as JSON lines, or a folder with recordings*.jsonl and supervisions*.jsonl; gzip files are
+allowed."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ _OF_A_SUPERVISION = ("text", "speaker", "language", "gender")
 
 
 def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
-    """A row a cut; of a folder, a row a supervision. Columns: id, text (of several supervisions joined by spaces), speaker,
-    language, gender, audio, and what stands in `custom`."""
+    """One row per cut; for a folder, one per supervision. Columns: id, text (several supervisions are joined with spaces),
+    speaker, language, gender, audio, and the keys of `custom`."""
     cuts = _cuts(path) if path.is_file() else _supervised(path)
     for number, (where, cut, recording, supervisions) in enumerate(cuts):
         sound = _sound(path if path.is_dir() else path.parent, cut, recording, where)
@@ -50,7 +51,8 @@ def _cuts(path: Path) -> Iterator[tuple[str, Json, Json, list[Json]]]:
 
 
 def _supervised(folder: Path) -> Iterator[tuple[str, Json, Json, list[Json]]]:
-    """The supervisions of a folder, each with its recording. All recordings are held, for supervisions come in any order."""
+    """The supervisions of a folder, each with its recording. All recordings are in memory, because supervisions have any
+    order."""
     listing, supervisions = (_only(folder, kind) for kind in _KINDS)
     recordings: dict[str, Json] = {}
     for line, recording in textfile.json_rows(textfile.lines(listing, packed=True), str(listing)):

@@ -1,13 +1,13 @@
-"""MELD as its owners ship it: MELD.Raw, unpacked, or its tables alone.
+"""Reader of MELD as published: MELD.Raw, unpacked, or only its tables.
 
     train_sent_emo.csv  dev_sent_emo.csv  test_sent_emo.csv
     train_splits/dia0_utt0.mp4  dev_splits_complete/...  output_repeated_splits_test/...
 
-A table lists what is said in order; a row's clip is dia<Dialogue_ID>_utt<Utterance_ID>, its id here as well. Clips are found
-in every folder below whose name has the name of the split in it, as mp4 or as the sound that somebody made of it, and, where
-there are none, in <split>.tar.gz. The test archive also holds final_videos_test* files, which belong to no line: they are
-rows with `in_table` false, so that they are counted where a task asks for the others. Texts are taken as they are: some have
-cp1252 characters that were read as Latin 1 when the table was made.
+A table lists utterances in order; the clip and the id of a row are dia<Dialogue_ID>_utt<Utterance_ID>. Clips are
+searched in every folder with the name of the split in its name, as mp4 or as extracted audio, and if there are none, in
+<split>.tar.gz. The test archive also has final_videos_test* files, which belong to no row of the table: they become
+rows with `in_table` false, so that they are counted as left out. Texts are not changed: some have cp1252 characters
+that were read as Latin 1 when the table was made.
 
 Columns: id, text, label, paper_label, speaker, dialogue, season, sentiment, in_table.
 """
@@ -33,18 +33,18 @@ _CLIP = re.compile(r"^dia\d+_utt\d+$")
 
 
 def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
-    """One row for every line of the split's table, in its order; then one for every clip of no line."""
+    """One row for every line of the split's table, in its order; then one for every clip without a line."""
     split = task.data.split or "test"
     if split not in FOLDERS:
         raise DataError(f"task {task.name}: MELD has no split {split!r}; it has {', '.join(FOLDERS)}.")
     table = one(folder, (f"**/{split}_sent_emo.csv", f"*{split}_sent_emo.csv"), f"table of MELD's {split} split")
 
-    def wanted(path: PurePosixPath) -> bool | None:
+    def accepts(path: PurePosixPath) -> bool | None:
         if split not in _splits(path):
             return False
         return True if _CLIP.match(path.stem) else None
 
-    clips = find(folder, wanted, (f"**/{split}.tar.gz",))
+    clips = find(folder, accepts, (f"**/{split}.tar.gz",))
     rows = DelimitedTable(lines(table), str(table))
     rows.need(COLUMNS)
     for number, row in rows:
@@ -69,7 +69,7 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
 
 
 def _splits(path: PurePosixPath) -> set[str]:
-    """The splits that the innermost folder (or archive) with the name of one names."""
+    """The splits in the name of the innermost folder (or archive) that names one."""
     for part in reversed(path.parts[:-1]):
         named = {split for split in FOLDERS if split in part.lower()}
         if named:

@@ -1,4 +1,4 @@
-"""Rows of a task that was made in Python (`Task.from_rows`): they are in the task itself, and on no disk."""
+"""Reader of the rows of a task made in Python (`Task.from_rows`); they are in the task itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diva_bench.specs.rows import Sound
 
 
 def read(path: Path, task: TaskSpec) -> Iterator[Raw]:
-    """The rows in their order. DataError for a task that is known by its record alone."""
+    """The rows in their order. Raises DataError if only the record of the task exists."""
     if task.rows is None:
         raise DataError(
             f"task {task.name}: its rows were given in Python and are not on disk. Make the task again and pass it: "
@@ -24,7 +24,7 @@ def read(path: Path, task: TaskSpec) -> Iterator[Raw]:
 
 
 def _clip(sound: Sound, label: str) -> ClipSource:
-    """By its content, so that what was once found out about it holds for ever; a file by its stamp."""
+    """A clip in memory is identified by its content, so that its index entry stays valid; a file by its stamp."""
     if sound.read is None:
         return file_clip(Path("/"), sound.name)
     return ClipSource(sound.name, sound.read, (), label)

@@ -1,9 +1,9 @@
-"""MUStARD as its owners ship it: sarcasm_data.json and the utterances' videos.
+"""Reader of MUStARD as published: sarcasm_data.json and the videos of the utterances.
 
     sarcasm_data.json            {"1_60": {"utterance": ..., "speaker": "SHELDON", "show": "BBT", "sarcasm": true, ...}, ...}
-    utterances_final/1_60.mp4    in a folder, or in the zip (mmsd_raw_data.zip); or the sound that somebody made of it
+    utterances_final/1_60.mp4    in a folder, or in the zip (mmsd_raw_data.zip); or as extracted audio
 
-The videos of the context (context_final/1_60_c.mp4) are not read: as in the paper, the utterance is heard alone.
+The videos of the context (context_final/1_60_c.mp4) are not read: as in the paper, models get only the utterance.
 
 Columns: id, text, label, paper_label, show, speaker, show_speaker.
 """
@@ -24,7 +24,7 @@ _KEYS = {"utterance": str, "speaker": str, "show": str, "sarcasm": bool}
 
 
 def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
-    """One row for every utterance, in the order of the JSON."""
+    """One row per utterance, in the order of the JSON."""
     file = one(folder, ("**/sarcasm_data.json", "*sarcasm_data.json"), "labels of MUStARD")
     rows = _rows(file)
     clips = find(folder, lambda path: path.stem in rows, ("**/*.zip",))

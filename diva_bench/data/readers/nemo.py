@@ -1,4 +1,4 @@
-"""A manifest of NeMo: JSON lines with audio_filepath, duration (seconds) and text; with `offset`, a part of a file."""
+"""Reader of NeMo manifests: JSON lines with audio_filepath, duration (seconds) and text; with `offset`, a part of a file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from diva_bench.errors import DataError
 
 
 def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
-    """Every line. As NeMo has it, a clip is `duration` seconds from `offset` (0 where there is none): the whole file where
-    that is all of it."""
+    """Every line. A clip has `duration` seconds from `offset` (default 0); if that is the whole file, the file itself is
+    used."""
     for number, (line, values) in enumerate(textfile.json_rows(textfile.lines(path), str(path))):
         where = f"{path}:{line}"
         name = named(values.get(audio), where, audio)

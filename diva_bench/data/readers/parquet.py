@@ -1,7 +1,7 @@
-"""Parquet as the Hugging Face hub stores it: text columns are read at once, sound is read by row group when it is asked for.
+"""Reader of parquet as on the Hugging Face hub: text columns are read at once, audio by row group when it is needed.
 
-`read` is the reader for any such table; the corpora that come as parquet build on `ParquetTable`. No `datasets`, no torchcodec:
-an Audio column is a struct of bytes and path.
+`read` is the reader for any such table; readers of corpora in parquet use `ParquetTable`. It does not need `datasets`
+or torchcodec: an Audio column is a struct of bytes and path.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from diva_bench.disk import listed, read_plain, stamp
 from diva_bench.errors import DataError, one_line
 from diva_bench.specs import TaskSpec
 
-_BATCH = 512  # rows of the text columns turned into Python objects at a time
-_KEPT = 128 * 2**20  # bytes of sound kept of the row groups read last; one group is kept whatever its size
-_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\b")  # how the hub's tools number the files of a split
+_BATCH = 512  # rows of the text columns that are converted to Python objects at once
+_CACHE_BYTES = 128 * 2**20  # bytes of audio in the cache of row groups; the last group stays whatever its size
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\b")  # numbers of a split's files by the tools of the hub
 
 
 def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
-    """Every row of a split. Columns are as they are; `row` is added, the running number, for tables that have no id."""
+    """Every row of a split with its columns, and the running number `row` for tables without an id."""
     table = ParquetTable.find(folder, task)
     column = task.data.columns.get("audio", "audio")
     table.need([column])
@@ -37,8 +37,14 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: `number` counts through all files; `place` is (file, row group, row in the group); `beside`: column of sound
-    -> the name of a file, which its cells may give in place of bytes."""
+    """One row of a table.
+
+    Attributes:
+        number: Number over all files.
+        place: (file, row group, row in the group).
+        values: Column -> value.
+        beside: Audio column -> name of a file, which a cell may give in place of bytes.
+    """
 
     table: ParquetTable
     number: int
@@ -48,7 +54,7 @@ class Row:
     beside: Mapping[str, str]
 
     def clip(self, column: str) -> ClipSource:
-        """The cell of an Audio column, unread."""
+        """The clip in an Audio column; it is not read yet."""
         file, group, index = self.place
         path = self.table.files[file]
         name = f"{path.relative_to(self.table.folder).as_posix()}:{self.number}:{column}"
@@ -67,7 +73,7 @@ class ParquetTable:
 
     @classmethod
     def find(cls, folder: Path, task: TaskSpec) -> ParquetTable:
-        """The table of a task's config and split; DataError says what was looked for."""
+        """The table of a task's config and split. Raises DataError, which lists the patterns that were searched."""
         if folder.is_file():
             return cls(folder.parent, (folder,))
         files = split_files(folder, task.data.config, task.data.split)
@@ -78,7 +84,7 @@ class ParquetTable:
 
     @cached_property
     def columns(self) -> list[str]:
-        """Names of the columns; the same in every file, or DataError."""
+        """The names of the columns. Raises DataError if files differ."""
         names = [list(_open(file).schema_arrow.names) for file in self.files]
         for file, other in zip(self.files, names, strict=True):
             if other != names[0]:
@@ -88,14 +94,14 @@ class ParquetTable:
         return names[0]
 
     def need(self, names: Sequence[str]) -> None:
-        """Raises DataError where a column is missing."""
+        """Raises DataError if a column is missing."""
         if lacks := [name for name in names if name not in self.columns]:
             raise DataError(
                 f"{self.files[0]}: column {lacks[0]!r} is missing; the columns are {', '.join(self.columns)}."
             )
 
     def rows(self, sound: Sequence[str]) -> Iterator[Row]:
-        """Every row, without the columns that hold `sound`."""
+        """Every row, without the audio columns `sound`."""
         names, number = [name for name in self.columns if name not in sound], 0
         for position, file in enumerate(self.files):
             table = _open(file)
@@ -111,7 +117,7 @@ class ParquetTable:
 
 
 def patterns(config: str | None, split: str | None) -> list[str]:
-    """Where a repository of the hub has the parquet files of a split, most particular first."""
+    """Glob patterns of the parquet files of a split in a hub repository, the most specific first."""
     name = split or ""
     heads = [f"{config}/", f"data/{config}/"] if config else ["data/", ""]
     named = [pattern for head in heads for pattern in (f"{head}{name}-*.parquet", f"{head}{name}/*.parquet")]
@@ -120,14 +126,15 @@ def patterns(config: str | None, split: str | None) -> list[str]:
 
 
 def split_files(folder: Path, config: str | None, split: str | None) -> list[Path]:
-    """The files of a split, in order; none where there are none. Files of other splits are not taken.
+    """The files of a split, in order, without files of other splits; empty if there are none.
 
-    Raises DataError where some of numbered files are missing.
+    Raises:
+        DataError: Some of the numbered files are missing.
     """
     for pattern in patterns(config, split):
         files = listed(folder, pattern)
         if split and not pattern.endswith((f"{split}-*.parquet", f"{split}/*.parquet")):
-            files = [file for file in files if not _SHARD.search(file.name)]  # those belong to some other split
+            files = [file for file in files if not _SHARD.search(file.name)]  # these belong to another split
         if files:
             _all_there(files)
             return files
@@ -157,7 +164,7 @@ def _open(file: Path) -> Any:
 
 
 def _names_files(table: Any, column: str) -> bool:
-    """Whether the cells of a column of sound have a `path`."""
+    """Whether the cells of an audio column have a `path`."""
     import pyarrow
 
     kind = table.schema_arrow.field(column).type
@@ -183,22 +190,22 @@ def torn(file: Path, err: Exception) -> DataError:
 
 
 class _Groups:
-    """The columns of sound of the row groups read last. Threads share it; one reads a group while the others wait."""
+    """A cache of the audio columns of the latest row groups. Threads share it; while one reads a group, the others wait."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Path, int, str], Any] = OrderedDict()
+        self._arrays: OrderedDict[tuple[Path, int, str], Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, file: Path, group: int, column: str) -> Any:
         """A pyarrow array of the column's cells."""
         key = (file, group, column)
         with self._lock:
-            if key not in self._kept:
-                self._kept[key] = self._read(*key)
-                while len(self._kept) > 1 and sum(cells.nbytes for cells in self._kept.values()) > _KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(key)
-            return self._kept[key]
+            if key not in self._arrays:
+                self._arrays[key] = self._read(*key)
+                while len(self._arrays) > 1 and sum(cells.nbytes for cells in self._arrays.values()) > _CACHE_BYTES:
+                    self._arrays.popitem(last=False)
+            self._arrays.move_to_end(key)
+            return self._arrays[key]
 
     @staticmethod
     def _read(file: Path, group: int, column: str) -> Any:
@@ -214,7 +221,7 @@ _GROUPS = _Groups()
 
 
 def _cell(file: Path, group: int, index: int, column: str) -> bytes:
-    """The encoded bytes in one cell; OSError where it holds none."""
+    """The encoded bytes in one cell. Raises OSError if there are none."""
     cell = _GROUPS.get(file, group, column)[index].as_py()
     encoded = cell.get("bytes") if isinstance(cell, Mapping) else cell
     if isinstance(encoded, bytes):

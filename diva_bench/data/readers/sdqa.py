@@ -1,9 +1,10 @@
-"""SD-QA, English (Faisal et al., arXiv 2109.12072): one set of TyDi questions, read aloud in 11 dialects.
+"""Reader of SD-QA, English (Faisal et al., arXiv 2109.12072): one set of TyDi questions, spoken in 11 dialects.
 
-Three forms: parquet with a column of sound for each dialect (WillHeld/SD-QA), the owners' repository (dev/eng/usa/wav_eng/,
-metadata.csv, ...), and the part of it in VoiceBench (hlt-lab/voicebench, a file for each dialect, one answer a question).
-A subset is a dialect, and its ids are the questions'; all together they are question-dialect. The cluster is the question.
-Few people speak each dialect: what looks like a dialect may be a person.
+Three formats: parquet with an audio column per dialect (WillHeld/SD-QA), the authors' repository (dev/eng/usa/wav_eng/,
+metadata.csv, ...), and the part of it in VoiceBench (hlt-lab/voicebench, a file per dialect, one answer per question).
+A subset is a dialect, and its ids are those of the questions; in the whole set an id is question-dialect. The cluster
+is the question. Each dialect has few speakers, so that a difference between dialects may be a difference between
+speakers.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from diva_bench.errors import DataError
 from diva_bench.specs import TaskSpec
 
 DIALECTS = ("aus", "gbr", "ind_n", "ind_s", "irl", "kenya", "nga", "nzl", "phl", "usa", "zaf")
-_NO_ANSWER = "-1"  # what the owners write where TyDi has no answer
+_NO_ANSWER = "-1"  # in the published data: TyDi has no answer
 _UNKNOWN = "not known"
 _VOICEBENCH = "sd-qa"
 
 
 def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
-    """Every question in the subset's dialect, or in all. `answerable`: true where TyDi has an answer."""
+    """Every question in the subset's dialect, or in all. `answerable` is true if TyDi has an answer."""
     split = task.data.split or "test"
     dialects = [task.subset] if task.subset in DIALECTS else list(DIALECTS)
     if (folder / split / "eng").is_dir():
@@ -187,8 +188,8 @@ def _listed(value: Any) -> list[str]:
 
 
 def _spans(row: Mapping[str, Any]) -> list[str]:
-    """The answers of one TyDi row, shortest annotation first in each: byte spans of the article's text. Sorted, as the
-    owners' own script (sdqa_triples_from_jsonl.py) has them."""
+    """The answers of one TyDi row from byte spans of the article, the shortest annotation of each annotator first. Sorted
+    as in the authors' script sdqa_triples_from_jsonl.py."""
     text = row["document_plaintext"].encode()
     candidates = row["passage_answer_candidates"]
     spans = []

@@ -1,4 +1,4 @@
-"""Part of a recording as a clip: a stretch of time, or one channel, cut out when it is read."""
+"""A part of a recording as a clip: a time span or one channel, which is cut out when the clip is read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FLOAT = 3  # format code of WAV
 
 
 def seconds_of(value: Any, where: str) -> float | None:
-    """A time in seconds as somebody wrote it; None where nothing is written. DataError where it is none."""
+    """A time in seconds; None if it is empty. Raises DataError if it is not a time."""
     if value is None:
         return None
     try:
@@ -43,9 +43,13 @@ def seconds_of(value: Any, where: str) -> float | None:
 def part_of(
     folder: Path, name: str, start: float, seconds: float | None, channel: int | None = None, *, or_whole: bool = False
 ) -> Sound:
-    """`seconds` (None: all that is left) of the file `folder/name` from `start`; `channel`: that one alone, counted from 0.
+    """A part of the file `folder/name`.
 
-    `or_whole`: a file that libsndfile cannot read is taken whole; else it is one that no part can be cut out of.
+    Args:
+        start: Seconds.
+        seconds: Length; None: up to the end.
+        channel: Only this channel, counted from 0.
+        or_whole: A file that libsndfile cannot read is used as a whole; otherwise it is an error.
     """
     stretch = f"from {start:g} s" + ("" if seconds is None else f" for {seconds:g} s")
     label = f"{name} {stretch}" + ("" if channel is None else f", channel {channel}")
@@ -58,7 +62,7 @@ def part_of(
 
 
 def _cut(path: Path, start: float, seconds: float | None, channel: int | None, or_whole: bool) -> bytes:
-    """The file's own bytes where the part is all of it, else a WAV of float32: the same bytes for the same file, always."""
+    """The bytes of the file if the part is all of it, else a float32 WAV. The same file always gives the same bytes."""
     if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device may have no end
         raise OSError(errno.EINVAL, "is no file", str(path))
     try:
@@ -100,7 +104,7 @@ def _samples(file: Any, start: float, seconds: float | None, channel: int | None
 
 
 def _wav(samples: NDArray[np.float32], rate: int) -> bytes:
-    """A WAV of float32. Not by libsndfile: it writes the time of day into such files, and no clip would have its own bytes."""
+    """A float32 WAV. libsndfile writes the time into such files, so that the same clip would have different bytes."""
     data = np.ascontiguousarray(samples, dtype="<f4").tobytes()
     channels = samples.shape[1]
     head = struct.pack("<4sIHHIIHH", b"fmt ", 16, _FLOAT, channels, rate, rate * channels * 4, channels * 4, 32)

@@ -1,4 +1,4 @@
-"""A table of one's own: a header, a row a clip, with commas or tabs between the fields."""
+"""Reader of the user's tables: a header, then one row per clip, with commas or tabs between the fields."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from diva_bench.data.readers.forms import Row, file_sound, named, numbered
 
 
 def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
-    """Every row, its values as text. The audio column names a file relative to the table, or absolute."""
+    """Every row, with its values as text. The audio column has a path, absolute or relative to the table."""
     table = textfile.DelimitedTable(textfile.lines(path), str(path))
     table.need([audio], "`columns: {audio: NAME}` names another.")
     for number, (line, values) in enumerate(table):

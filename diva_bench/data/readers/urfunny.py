@@ -1,15 +1,15 @@
-"""UR-FUNNY, version 2, as its owners ship it: three pickles and the videos.
+"""Reader of UR-FUNNY, version 2, as published: three pickles and the videos.
 
-    data_folds.pkl         {"train": [id, ...], "dev": [...], "test": [...]}
-    humor_label_sdk.pkl    {id: 1 or 0, ...}    1: the audience laughed after the punchline
-    language_sdk.pkl       {id: {"punchline_sentence": ..., "context_sentences": [...], "punchline_intervals": ..., ...}, ...}
-    urfunny2_videos.zip    <id>.mp4; or a folder of them, or the sound that somebody made of them
+    data_folds.pkl         {"train": [id, ...], "dev": [...], "test": [...]} humor_label_sdk.pkl    {id: 1 or 0, ...}
+    1: the audience laughed after the punchline language_sdk.pkl       {id: {"punchline_sentence": ...,
+    "context_sentences": [...], "punchline_intervals": ..., ...}, ...} urfunny2_videos.zip    <id>.mp4; or a folder of
+    them, or of extracted audio
 
-The pickles are read by `diva_bench.weights.unpickle`, which runs nothing. A clip is heard whole: as far as we know it
-is the context and the punchline, so `text` is both. **Known fault**: the label is the audience's laughter, and a clip
-that runs on into it gives the answer away; the intervals of the words would allow a cut after the last one, which the
-paper did not make and neither do we. No file says which talk or whose a clip is, so that every clip is a cluster of
-its own and intervals are too narrow by what the clips of one talk have in common.
+`diva_bench.weights.unpickle` reads the pickles without running code. A clip is used as a whole: as far as we know it
+has the context and the punchline, so `text` has both. **Known fault**: the label is the laughter of the audience, which
+some clips contain. The word intervals would allow a cut before it; the paper did not cut, and neither do we. No file
+names the talk or the speaker of a clip, so every clip is its own cluster, and intervals are too narrow if clips of one
+talk are similar.
 
 Columns: id, text, punchline, context, label, paper_label, fold.
 """
@@ -45,7 +45,7 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
         label = labels.get(ident)
         if label not in (0, 1):
             raise DataError(f"{where}: {label_place.name} says {label!r}; a label is 0 or 1.")
-        punchline, context = _said(language.get(ident), f"{where}: {language_place.name}")
+        punchline, context = _sentences(language.get(ident), f"{where}: {language_place.name}")
         values = {
             "id": ident,
             "text": f"{context} {punchline}".strip(),
@@ -73,7 +73,7 @@ def _ident(value: Any, place: Path) -> str:
     return str(value)
 
 
-def _said(entry: Any, where: str) -> tuple[str, str]:
+def _sentences(entry: Any, where: str) -> tuple[str, str]:
     """Punchline and context of one clip."""
     if not isinstance(entry, dict):
         raise DataError(f"{where} has no entry for it.")
