@@ -16,7 +16,7 @@ from diva_bench.adapters.echo import Echo
 from diva_bench.catalog import Catalog
 from diva_bench.errors import DataError, SpecError, StoreError, UnknownName
 from diva_bench.scorers.llm_judge import PROMPTS, Judge
-from diva_bench.scorers.reply_cache import Kept, key
+from diva_bench.scorers.reply_cache import ReplyCache, key
 from diva_bench.types import Response, Sample, Scorer, Silent, WholeScorer
 
 SHORT = "Q {question} R {reference} A {answer}"
@@ -273,16 +273,16 @@ def test_the_shipped_prompts_show_all_three(specs: Path, scale: str) -> None:
 
 
 def test_a_torn_last_line_is_cut_off_and_the_rest_is_known(tmp_path: Path) -> None:
-    with Kept(tmp_path, "judge", {"a": 1}) as kept:
+    with ReplyCache(tmp_path, "judge", {"a": 1}) as kept:
         kept.add([{"id": "x", "key": "k", "reply": "é"}])
     whole = kept.path.read_bytes()
     kept.path.write_bytes(whole + b'{"id": "y", "key"')
-    with Kept(tmp_path, "judge", {"a": 1}) as again:
+    with ReplyCache(tmp_path, "judge", {"a": 1}) as again:
         assert set(again.rows) == {"k"}
         again.add([{"id": "z", "key": "l", "reply": "no"}])
     assert kept.path.read_bytes() == whole + b'{"id": "z", "key": "l", "reply": "no"}\n'
     kept.path.write_bytes(whole[:5])  # torn in the first line
-    with Kept(tmp_path, "judge", {"a": 1}) as fresh:
+    with ReplyCache(tmp_path, "judge", {"a": 1}) as fresh:
         assert fresh.rows == {}
     assert whole.startswith(kept.path.read_bytes())
 
@@ -292,18 +292,18 @@ def test_a_torn_last_line_is_cut_off_and_the_rest_is_known(tmp_path: Path) -> No
     [
         ('{"judge": {"a": 1}}\nnonsense\n', r"jsonl:2: is not valid JSON \(.*Remove that line to continue."),
         ('{"judge": {"a": 1}}\n[1]\n', "jsonl:2: expected a JSON object"),
-        ('{"judge": {"a": 2}}\n', "jsonl:1: is about {'judge': {'a': 2}}, not {'judge': {'a': 1}}"),
+        ('{"judge": {"a": 2}}\n', "jsonl:1: has replies of {'judge': {'a': 2}}, not of {'judge': {'a': 1}}"),
     ],
 )
 def test_a_file_that_is_not_what_it_should_be_is_told(tmp_path: Path, text: str, message: str) -> None:
-    path = Kept(tmp_path, "judge", {"a": 1}).path
+    path = ReplyCache(tmp_path, "judge", {"a": 1}).path
     path.write_text(text)
-    with pytest.raises(StoreError, match=message), Kept(tmp_path, "judge", {"a": 1}):
+    with pytest.raises(StoreError, match=message), ReplyCache(tmp_path, "judge", {"a": 1}):
         pass
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="cannot be written"), Kept(tmp_path / "none", "judge", {}):
+    with pytest.raises(StoreError, match="cannot be written"), ReplyCache(tmp_path / "none", "judge", {}):
         pass
 
 

@@ -1,7 +1,9 @@
-"""Scorers by name, what every metric means, and what a scorer may give. Importing this imports no metric library.
+"""Scorers by name, the meaning of every metric, and checks of what a scorer returns. Importing this module imports no
+metric library.
 
-Statistics of an answer are finite Python numbers by name; scores are finite, in the shape of the sums, and on the scale of
-their metric. A scorer that gives anything else, a plugin's say, is named with the sample or the metric.
+Statistics of an answer are finite Python numbers by name. Scores are finite, have the shape of the sums, and are on the
+scale of their metric. If a scorer (of a plugin, for example) returns anything else, the message names it with the
+sample or the metric.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ BUILTIN = {
     "qa": "diva_bench.scorers.qa:QA",
     "labels": "diva_bench.scorers.labels:Labels",
     "wer": "diva_bench.scorers.asr:Wer",
-    "given": "diva_bench.scorers.source_score:Given",
+    "given": "diva_bench.scorers.source_score:SourceScore",
     "adherence": "diva_bench.scorers.adherence:Adherence",
     "pedants": "diva_bench.scorers.pedants:Pedants",
     "sentence_bleu": "diva_bench.scorers.translation:SentenceBleu",
@@ -36,13 +38,13 @@ BUILTIN = {
 
 Args = dict[str, Any]
 NOT_SCORED = "not scored, "
-"""What stands in the signature of a scorer that cannot score here, before the reason and what to do."""
+"""Part of the signature of a scorer that cannot score here; the reason and the advice follow it."""
 PREDICTED = "predicted_"
-"""What the names of the metrics begin with that are the histogram of the predicted labels."""
+"""Prefix of the metrics that are the histogram of the predicted labels."""
 
 
 Ends = tuple[float | None, float | None]
-"""The least and the most that something can be; None: nothing holds it there."""
+"""The lowest and the highest value; None: no limit."""
 
 
 def range_in_words(low: float | None, high: float | None) -> str:
@@ -53,7 +55,7 @@ def range_in_words(low: float | None, high: float | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One number a scorer gives. `needs`: what must be there for it beside an answer in words."""
+    """One metric of a scorer. `needs`: what it needs besides an answer as text."""
 
     scorer: str
     name: str
@@ -82,7 +84,7 @@ _JUDGE = "second model as judge"
 _HEARD: Args = {"high": None, "higher_is_better": False, "needs": "model that writes a transcript"}
 
 METRICS = (
-    Metric("bleu", "bleu", "corpus BLEU as sacreBLEU counts it; setting: tokenize"),
+    Metric("bleu", "bleu", "corpus BLEU by sacreBLEU; setting: tokenize"),
     Metric("chrf", "chrf2", "character n-gram F2 of sacreBLEU; needs no tokenizer"),
     Metric("chrf", "chrf++", "chrF2 with word 1- and 2-grams; setting: word_order 2, or [0, 2] for both"),
     Metric(
@@ -90,20 +92,20 @@ METRICS = (
     ),
     Metric("qa", "contains", "an accepted answer is in the reply, as whole words"),
     Metric("qa", "em", "the reply is an accepted answer, word for word (SQuAD)"),
-    Metric("qa", "f1", "words shared with the nearest accepted answer (SQuAD)"),
+    Metric("qa", "f1", "F1 of the words shared with the most similar accepted answer (SQuAD)"),
     Metric(
         "pedants",
         "pedants",
         "P(right) by the PEDANTS classifier of April 2024, averaged: the paper's QA score. Its released answers to HeySQuAD "
         "get 46.22 for Qwen 2 Audio, as published, and 51.52 for DiVA, whose published 55.17 are by other weights. An empty "
-        "answer gets 28.9, the question said back 47.3",
+        "answer gets 28.9, the repeated question 47.3",
     ),
     Metric("pedants", "pedants_rate", "answers with such a P of at least .5; setting: threshold"),
     Metric("labels", "accuracy", "share of correct labels", needs=_CHOICES),
     Metric("labels", "weighted_f1", "F1 of each label, weighted by its share of the gold labels", needs=_CHOICES),
     Metric("labels", "macro_f1", "F1 of each label, averaged over the labels", needs=_CHOICES),
-    Metric("labels", "uar", "recall of each label, averaged: 100 / number of labels by chance", needs=_CHOICES),
-    Metric("labels", "mcc", "Matthews correlation: 0 by chance", low=-100, needs=_CHOICES),
+    Metric("labels", "uar", "recall of each label, averaged; chance level: 100 / number of labels", needs=_CHOICES),
+    Metric("labels", "mcc", "Matthews correlation; chance level: 0", low=-100, needs=_CHOICES),
     Metric("labels", "binary_f1", "F1 of one label; setting: positive", needs=_CHOICES),
     Metric("labels", "accuracy_norm", "accuracy by nats per token of the label", needs=_SCORED),
     Metric("labels", "accuracy_first", "accuracy by the label's first token alone", needs=_SCORED),
@@ -111,7 +113,7 @@ METRICS = (
     Metric("labels", "binary_f1_first", "binary_f1 by the label's first token alone", needs=_SCORED),
     Metric("labels", "accuracy_text", "accuracy by the label found in the reply", needs=_CHOICES),
     Metric("labels", "unparsed", "replies in which no one label is found", higher_is_better=False, needs=_CHOICES),
-    Metric("labels", "predicted_<label>", "share of answers for which this decided, correct or not", needs=_CHOICES),
+    Metric("labels", "predicted_<label>", "share of answers with this predicted label, correct or not", needs=_CHOICES),
     Metric("wer", "wer", "word errors per 100 words; setting: of", high=None, higher_is_better=False),
     Metric("wer", "cer", "the same for characters; setting: unit char", high=None, higher_is_better=False),
     Metric("wer", "wer_heard", "WER of the model's own transcript, beside wer; setting: of [text, heard]", **_HEARD),
@@ -121,13 +123,19 @@ METRICS = (
     Metric("llm_judge", "judge", "verdict of another model of the catalog; settings: model, scale", needs=_JUDGE),
     Metric("llm_judge", "judge_unparsed", "its replies without a verdict", higher_is_better=False, needs=_JUDGE),
     Metric("given", "released", "mean of the scores that came with imported answers; setting: top", needs="import"),
-    Metric("adherence", "right_language", "answers in the language asked for; setting: language"),
+    Metric("adherence", "right_language", "answers in the requested language; setting: language"),
     Metric("adherence", "one_sentence", "answers that are one sentence; setting: form sentence"),
     Metric("adherence", "one_word", "answers that are one word; setting: form word"),
     Metric("adherence", "no_remark", "answers of no more sentences than the reference; setting: form translation"),
     Metric("adherence", "answer_words", "words of an answer, on average", high=None, higher_is_better=False),
     Metric("adherence", "answer_characters", "the same for zh and ja", high=None, higher_is_better=False),
-    Metric("adherence", "transcribes", "answers that repeat the words spoken", higher_is_better=False, needs=_SPOKEN),
+    Metric(
+        "adherence",
+        "transcribes",
+        "answers that are a transcript of the question",
+        higher_is_better=False,
+        needs=_SPOKEN,
+    ),
     Metric("adherence", "refused", "refusals (by a list of phrases)", higher_is_better=False),
     Metric("adherence", "empty", "answers without a word", higher_is_better=False),
     Metric(
@@ -143,18 +151,18 @@ METRICS = (
 )
 
 DIAGNOSTIC = tuple(m.name for m in METRICS if m.scorer == "adherence")
-"""Metrics that say how a model answers, not how well: see `diva-bench diagnose`."""
+"""Metrics of how a model answers, not of how well; see `diva-bench diagnose`."""
 _RISES = {(m.scorer, m.name): m.higher_is_better for m in METRICS}
 
 
 def rises(name: str, scorer: Scorer, metric: str) -> bool:
-    """Whether more of a metric is better: as METRICS has it; of one that is not listed, as its scorer says of all of its
-    metrics but those in `falls`, if it has that."""
+    """Whether a higher value of a metric is better: by METRICS; for other metrics by the scorer, with `falls` as its
+    exceptions."""
     return _RISES.get((name, metric), scorer.higher_is_better and metric not in getattr(scorer, "falls", ()))
 
 
 def cleaned(response: Response) -> Response:
-    """A response as scorers see it: without reasoning and special tokens, and without a word where it is `unsupported`."""
+    """A response for scorers: without reasoning and special tokens, and without text if it is `unsupported`."""
     if response.status == "unsupported":
         return Response(response.id, status="unsupported")
     text = cleaning.clean(response.text)
@@ -166,16 +174,17 @@ def cleaned(response: Response) -> Response:
 
 
 def answer(response: Response) -> str:
-    """The words to judge, cleaned. An `error` has no answer and must not come here."""
+    """The cleaned text of an answer. Raises ValueError for an `error`, which has no answer."""
     if response.status == "error":
         raise ValueError(f"response {response.id} is an error ({response.detail}): errors are not scored")
     return cleaned(response).text
 
 
 def settings(scorer: str, task: TaskSpec, arguments: Mapping[str, Any], allowed: Mapping[str, tuple[Any, ...]]) -> Args:
-    """The settings of a scorer, checked: for every name its allowed values, the default first.
+    """The checked settings of a scorer. `allowed`: setting -> its allowed values, the default first.
 
-    Raises SpecError for an unknown name or value; says what was allowed and what is nearest.
+    Raises:
+        SpecError: A name or value is unknown; the message has the allowed ones and the nearest one.
     """
     where = f"task {task.name}: scorers.{scorer}"
     for name, value in arguments.items():
@@ -189,9 +198,12 @@ def settings(scorer: str, task: TaskSpec, arguments: Mapping[str, Any], allowed:
 
 
 class Absent:
-    """Stands in place of a scorer that cannot be built on this machine, so that a stored run is scored by the others. It
-    measures nothing. `lacks`: what is missing and how to have it; the judge then keeps what an earlier judging of the
-    same answers found, if there was one."""
+    """Takes the place of a scorer that cannot be built on this machine, so that a stored run is scored by the others. It
+    measures nothing.
+
+    Attributes:
+        lacks: What is missing and how to get it. The results of an earlier scoring of the same answers stay.
+    """
 
     higher_is_better = True
     reads_answers = False
@@ -207,27 +219,31 @@ class Absent:
         return {}
 
 
-# ---------------------------------------------------------------- what a scorer gives is checked
+# ---------------------------------------------------------------- checks of what a scorer returns
 
 _ROUNDING: Final = 1e-6
-"""How far a score may lie outside its scale: sums of thousands of statistics are that exact."""
+"""Rounding error that a score may have beyond its scale, from sums of thousands of statistics."""
 _LISTED: Final[Mapping[tuple[str, str], Ends]] = {(m.scorer, m.name): (m.low, m.high) for m in METRICS}
 
 
 def scale(name: str, scorer: Scorer, metric: str) -> Ends:
-    """The least and the most that a metric can be: as METRICS has it; of one that is not listed, as its scorer says in
-    `ranges`, metric -> (least, most), if it has that, else 0 to 100. None: nothing holds it there."""
+    """The lowest and highest value of a metric: by METRICS; for other metrics by the scorer's `ranges`, metric -> (lowest,
+    highest), else 0 to 100. None: no limit."""
     if (name, metric) in _LISTED:
         return _LISTED[name, metric]
-    if name == "hf_evaluate":  # metrics of anybody's
+    if name == "hf_evaluate":  # foreign metrics have unknown scales
         return None, None
     ends: Ends = getattr(scorer, "ranges", {}).get(metric, (0, 100))
     return ends
 
 
 def check_row(task: str, name: str, sample: str, row: dict[str, float]) -> dict[str, float]:
-    """The statistics of one answer, their names shared by all rows: of 200,000 answers the names would take more than the
-    numbers. Raises ScorerError where they are not finite Python numbers by name."""
+    """The statistics of one answer, with names that all rows share: for 200,000 answers the names would need more memory
+    than the numbers.
+
+    Raises:
+        ScorerError: They are not finite Python numbers by name.
+    """
     wrong = f"row {row!r}, not a dict" if not isinstance(row, dict) else ""
     for key, value in row.items() if isinstance(row, dict) else ():
         if not isinstance(key, str):
@@ -242,8 +258,8 @@ def check_row(task: str, name: str, sample: str, row: dict[str, float]) -> dict[
 
 
 def checked_reduce(task: str, name: str, scorer: Scorer) -> Callable[[Mapping[str, Floats]], dict[str, Floats]]:
-    """`reduce` of a scorer, which raises ScorerError where it does not give finite numbers on the scale of their metric, in
-    the shape of the sums."""
+    """`reduce` of a scorer with checks: it raises ScorerError if it does not return finite numbers on the scale of their
+    metric, in the shape of the sums."""
 
     def reduce(totals: Mapping[str, Floats]) -> dict[str, Floats]:
         scores, shape = scorer.reduce(totals), np.shape(next(iter(totals.values()), 0.0))
@@ -260,7 +276,7 @@ def checked_reduce(task: str, name: str, scorer: Scorer) -> Callable[[Mapping[st
 
 
 def _strange(metric: object, values: object, shape: tuple[int, ...], ends: Ends) -> str:
-    """What is wrong with the values of one metric; "" where nothing is."""
+    """What is wrong with the values of one metric; "" if nothing is."""
     if not isinstance(metric, str):
         return f"a metric named {metric!r}, which is no string"
     array = np.asarray(values)

@@ -1,11 +1,11 @@
-"""Does an answer do what was asked? Right language, one sentence or word, no transcript, no refusal, no loop.
+"""Does an answer follow the instruction? Right language, one sentence or word, no transcript, no refusal, no loop.
 
-The ablations of the DiVA paper turn on this: translations are in the right language in 1.4 % with distillation alone and
-in 74 % with both losses; without the alignment, answers run to 45 words instead of 18. Shares are in per cent of all
-answers, lengths in words. Nothing here looks at whether an answer is right: see the task's own scorers.
+The ablations of the DiVA paper depend on this: translations are in the right language in 1.4 % with distillation alone
+and in 74 % with both losses; without the alignment, answers have 45 words instead of 18. Shares are in per cent of all
+answers, lengths in words. Whether an answer is right is measured by other scorers.
 
-What cannot be seen without a language model: fluent nonsense. `looping`, `compressible` and `repeated_4grams` find text
-that repeats itself, nothing else.
+Fluent nonsense cannot be detected without a language model: `looping`, `compressible` and `repeated_4grams` only find
+repetitions.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from diva_bench.types import Floats, Response, Sample
 VERSION = 2
 
 TRANSCRIBES = 0.3
-"""Word error rate against the words spoken, up to which an answer is taken for a transcript of them. Whisper base reads the
-hardest speech at hand with 0.35. Of the released HeySQuAD answers this finds 0 of DiVA's and 2 of Qwen 2 Audio's 1,002; the
-paper's authors, by eye, 0 and 2 of 50 (Qwen Audio 15, SALMONN 4)."""
+"""Largest word error rate against the question at which an answer counts as its transcript. Whisper base has 0.35 on the
+hardest speech at hand. In the released HeySQuAD answers this finds 0 of DiVA's and 2 of Qwen 2 Audio's 1,002; the
+paper's authors found, by eye, 0 and 2 of 50 (Qwen Audio 15, SALMONN 4)."""
 SPOKEN = 3
-"""Words: of anything shorter, an answer that says the same may well be an answer."""
+"""Words: a shorter question may be repeated by a correct answer."""
 COMPRESSION = 2.4
-"""zlib ratio above which Whisper takes its own text for a loop (compression_ratio_threshold of its transcribe.py)."""
+"""zlib ratio above which Whisper treats its text as a loop (compression_ratio_threshold of its transcribe.py)."""
 COMPRESSIBLE = 50
-"""Characters: a shorter text has no ratio worth a thought."""
+"""Characters: for shorter texts the ratio has no meaning."""
 REPEATS, LOOP = 3, 8
-"""A phrase said so many times on end, that is so many words in all, is a loop. Ours: no reference of the mini tasks and none
-of 37,174 English training texts has one."""
-_PERIOD = 64  # words: the longest phrase that is looked for; answers are a few hundred words long
+"""A phrase that is repeated REPEATS times in a row, with LOOP words in all, is a loop. Our own definition: no reference of
+the mini tasks and none of 37,174 English training texts has one."""
+_PERIOD = 64  # words of the longest phrase that is searched; answers have a few hundred words
 
 _SPACELESS = re.compile(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
 _FORMS = {"sentence": "one_sentence", "word": "one_word", "translation": "no_remark"}
 """Setting `form` -> metric."""
 _TRANSLATION = frozenset({"bleu", "chrf", "sentence_bleu", "comet"})
-"""Scorers that make a task one of translation, whatever its form."""
-_CHARACTERS = ("ja", "zh")  # languages whose length is counted in characters
+"""Scorers that make a task a translation task, whatever its form."""
+_CHARACTERS = ("ja", "zh")  # languages in which length is counted in characters
 _ORDINALS = ("de", "et", "lv", "sl", "tr")  # languages that write "3." for 3rd
-# none begins within a run of marks: where a run ends no sentence, each of its marks would be tried to its end
+# a match never begins inside a run of marks, which would make the search quadratic
 _END = re.compile(r"(?<![.!?…])[.!?…]+[\"'”’»)\]]*\s+|[。！？]+[」』”’）]*\s*|(?<![.!?])[.!?]*؟\s*|\n+")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:mr|mrs|ms|dr|prof|rev|pres|st|mt|sr|jr|vs|etc|e\.g|i\.e|no|gen|sen|rep|capt|lt|col|approx|dept|inc|ltd|co|u\.s|a\.m|p\.m|"
@@ -63,19 +63,22 @@ _QUESTION = frozenset((*_WH, *_AUXILIARIES))
 
 
 class Adherence:
-    """Settings: `language`, the one asked for, or "subset" for the one that the task's subset is called after (zh-CN: zh);
-    `form`, what one answer was to be: "sentence", "word", "translation" (no more
-    sentences than the reference has) or none; `transcribes`, false for a task that asks for the transcript.
+    """Follows-the-instruction metrics: empty, refused, transcribes (if the data set has transcripts), looping,
+    compressible, truncated (if tokens were counted or reasoning was shown; reasoning without an end is truncated),
+    repeated_4grams, answer_words (answer_characters in zh and ja), right_language, one_sentence, one_word or no_remark.
 
-    Metrics: empty, refused, transcribes (where the data set has transcripts), looping, compressible, truncated (where
-    tokens were counted, or reasoning was shown: it is, if that has no end), repeated_4grams, answer_words
-    (answer_characters in zh and ja), right_language, one_sentence, one_word or no_remark. An `unsupported` answer is an
-    empty one. Statistics: counts under "adh.".
+    An `unsupported` answer is an empty one. Statistics: counts with the prefix "adh.".
+
+    Settings:
+    - `language`: the requested language, or "subset" for the language in the name of the task's subset (zh-CN: zh).
+    - `form`: the requested form: "sentence", "word", "translation" (at most as many sentences as the reference), or
+      none.
+    - `transcribes`: false for a task that asks for the transcript.
     """
 
     higher_is_better = False
     counted: Final = {"transcribes": ("adh.transcribes.n",), "truncated": ("adh.truncated.n",)}
-    """Metric -> the statistics whose sum is its n, where that is not all answers that have a row."""
+    """Metric -> the statistics whose sum is its n, if that is not the number of rows."""
 
     def __init__(self, task: TaskSpec, **args: Any) -> None:
         allowed = {
@@ -84,7 +87,7 @@ class Adherence:
             "transcribes": (True, False),
         }
         options = settings("adherence", task, args, allowed)
-        self._language = _asked(task) if options["language"] == "subset" else options["language"]
+        self._language = _requested_language(task) if options["language"] == "subset" else options["language"]
         self.form: str | None = options["form"]
         self._transcribes: bool = options["transcribes"]
         self._translation = self.form == "translation" or not _TRANSLATION.isdisjoint(task.scorers)
@@ -107,7 +110,7 @@ class Adherence:
         text = answer(response)
         words = tokens(text)
         row: dict[str, float] = {"adh.n": 1.0, "adh.length": float(len(words))}
-        seen = {
+        features = {
             "empty": not words,
             "refused": refusals.refuses(text),
             "looping": loops(words),
@@ -115,23 +118,24 @@ class Adherence:
         }
         if self._language:
             row["adh.lang.n"] = 1.0
-            seen["lang"] = language.is_in(text, self._language) and self._translates(text, sample)
+            features["lang"] = language.is_in(text, self._language) and self._translates(text, sample)
         if self.form:
             row["adh.form.n"] = 1.0
-            seen["form"] = self._keeps_form(text, sample)
+            features["form"] = self._keeps_form(text, sample)
         if self._transcribes and sample.transcript:
             row["adh.transcribes.n"] = 1.0
-            seen["transcribes"] = transcribes(text, sample)
+            features["transcribes"] = transcribes(text, sample)
         if "new" in response.tokens or response.reasoning:
             row["adh.truncated.n"] = 1.0
-            seen["truncated"] = response.tokens.get("new", 0) >= self._limit or response.reasoning == "cut off"
+            features["truncated"] = response.tokens.get("new", 0) >= self._limit or response.reasoning == "cut off"
         grams = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]
         row |= {"adh.4grams": float(len(grams)), "adh.4grams.again": float(len(grams) - len(set(grams)))}
-        row |= {f"adh.{name}": 1.0 for name, true in seen.items() if true}
+        row |= {f"adh.{name}": 1.0 for name, true in features.items() if true}
         return {key: value for key, value in row.items() if value}
 
     def _translates(self, text: str, sample: Sample) -> bool:
-        """Not so where a translation has no letter ("12!"), unless a reference has none either: no language can be told."""
+        """False for a translation without a letter ("12!"), unless a reference has none either, because such a text has no
+        language."""
         if not self._translation or language.lettered(text):
             return True
         return not all(language.lettered(reference) for reference in sample.references)
@@ -157,7 +161,7 @@ class Adherence:
         return scores
 
 
-def _asked(task: TaskSpec) -> str:
+def _requested_language(task: TaskSpec) -> str:
     code = (task.subset or "").split("-")[0]
     if code not in language.SCRIPTS:
         raise SpecError(
@@ -176,13 +180,13 @@ def _share(totals: Mapping[str, Floats], part: str, whole: str) -> Floats:
 
 
 def tokens(text: str) -> tuple[str, ...]:
-    """Words after BASIC, every Han and kana character one of its own."""
+    """Words after BASIC, with every Han and kana character as a word."""
     return words(_SPACELESS.sub(r" \1 ", text))
 
 
 def sentences(text: str, lang: str | None = None) -> int:
-    """How many sentences a text has: parts with a letter or digit in them, cut behind final punctuation that white space
-    follows, and at line ends. Initials, titles and, in languages that write them so, ordinals ("am 3. Mai") end none."""
+    """Number of sentences: parts with a letter or digit, split after final punctuation before white space, and at line
+    ends. Initials, titles and, in languages that write them so, ordinals ("am 3. Mai") do not end a sentence."""
     return len(split(text, lang))
 
 
@@ -201,11 +205,13 @@ def split(text: str, lang: str | None = None) -> list[str]:
 
 
 def transcribes(text: str, sample: Sample) -> bool:
-    """Whether an answer, or one sentence of it, is the words spoken, give or take TRANSCRIBES word errors per word.
+    """Whether an answer, or one of its sentences, is a transcript of the question, with at most TRANSCRIBES word errors
+    per word.
 
-    A question that comes back as a statement ("The Nile flows through Cairo." for "Which river flows through Cairo?") has
-    few errors and is an answer: to be its transcript, a text must have the question's own question words and, where one of
-    them or a verb opens it, begin with the same word; and it must not have an accepted answer that was not spoken.
+    An answer may repeat the question as a statement ("The Nile flows through Cairo." for "Which river flows through
+    Cairo?") with few errors. So a transcript must have the question words of the question and, if the question begins
+    with one or with a verb, begin with the same word; and it must not contain an accepted answer that is not in the
+    question.
     """
     spoken = words(sample.transcript or "")
     if len(spoken) < SPOKEN:
@@ -225,7 +231,7 @@ def _same(answer_words: tuple[str, ...], spoken: tuple[str, ...], references: Se
 
 
 def loops(words: Sequence[str]) -> bool:
-    """Whether a phrase of up to 64 words comes REPEATS times on end or more, LOOP words in all or more."""
+    """Whether a phrase of up to 64 words occurs at least REPEATS times in a row, with at least LOOP words in all."""
     numbers = {token: i for i, token in enumerate(dict.fromkeys(words))}
     coded = np.array([numbers[token] for token in words], dtype=np.int64)
     return any(
@@ -241,8 +247,8 @@ def _longest(true: np.ndarray[Any, np.dtype[np.bool_]]) -> int:
 
 
 def compression(text: str) -> float:
-    """Length over zlib-compressed length, as Whisper has it, but with the characters of the text numbered first: in UTF-8 a
-    Tamil letter is three bytes of which two say nothing, and plain Tamil passes for a loop. 0 for a short text."""
+    """Length divided by zlib-compressed length, as in Whisper, but with the characters of the text numbered first: in
+    UTF-8 a Tamil letter has three bytes of which two repeat, and plain Tamil would count as a loop. 0 for a short text."""
     if len(text) < COMPRESSIBLE:
         return 0.0
     numbers = {character: i for i, character in enumerate(dict.fromkeys(text))}

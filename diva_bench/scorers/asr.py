@@ -1,7 +1,7 @@
 """Word and character error rate: 100 (substitutions + deletions + insertions) / length of the reference, by jiwer.
 
-0 and up, lower is better, above 100 where more is wrong than was said. Summed over answers before it is divided. Both
-sides go through the `basic` normaliser.
+Lower is better; the rate can exceed 100. Errors and lengths are summed over answers before the division. Both sides are
+normalised with `basic`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from diva_bench.types import Floats, Response, Sample
 
 
 class Wer:
-    """`unit`: word (metric "wer") or char (metric "cer", for languages without spaces; white space is not counted).
+    """Word or character error rate. Without the needed texts an answer has no statistics. Statistics: wer.errors,
+    wer.length (units of the reference); with both sources also wer.n answers, and wer.heard.errors, ....
 
-    `of`: text, the answer against the sample's references (the one with the lowest rate counts); heard, what a recogniser
-    inside the model heard against the words spoken; or [text, heard], both: what was heard is then the metric "wer_heard"
-    ("cer_heard"). Where either is not there, an answer has no statistics of it.
-    Statistics: wer.errors, wer.length (units of the reference); of both, also wer.n answers, and wer.heard.errors, ....
+    Settings:
+    - `unit`: word (metric "wer") or char (metric "cer", for languages without spaces; white space is not counted).
+    - `of`: "text" compares the answer with the sample's references (the one with the lowest rate counts); "heard"
+      compares the transcript of a recogniser inside the model with the gold transcript; [text, heard] does both, and
+      the second metric is "wer_heard" ("cer_heard").
     """
 
     higher_is_better = False
@@ -59,7 +61,7 @@ class Wer:
         return row
 
     def _align(self, reference: str, hypothesis: str) -> tuple[int, int]:
-        """Errors of the best alignment, and the length of the reference."""
+        """(errors of the best alignment, length of the reference)."""
         result: jiwer.WordOutput | jiwer.CharacterOutput
         if self._words:
             result = jiwer.process_words(BASIC(reference), BASIC(hypothesis))
@@ -69,8 +71,8 @@ class Wer:
         return errors, result.hits + result.substitutions + result.deletions
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
-        """Those of "wer" or "cer", and "wer_heard" or "cer_heard", that have statistics. Where no reference has a word,
-        the rate is 100 per inserted word, as jiwer has it."""
+        """ "wer" or "cer", and "wer_heard" or "cer_heard", if they have statistics. If no reference has a word, the rate is
+        100 per inserted word, as in jiwer."""
         return {
             self._metrics[source]: self._rate(totals, key)
             for source, key in self._keys.items()

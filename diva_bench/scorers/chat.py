@@ -1,14 +1,18 @@
-"""What a chat model writes around its answer: taken out of a text before the label parser reads it.
+"""Remove what a chat model writes around its answer, before the label parser reads the text.
 
-English, but for signs. In doubt more is taken out: a text without a label is unparsed, which is counted and shown.
+The rules are for English, except for signs. In doubt more is removed: a text without a label is unparsed, which is
+counted and shown.
 
 1.  Signs: what is struck out (~~positive~~), crossed (❌) or left unticked ("[ ] positive").
-2.  Courtesy: offers, regrets, and what the model says of itself ("I'd be happy to help", "to be honest", "as a neutral AI").
-3.  Unheard: it has no sound, cannot hear, or asks for the file. Nothing counts then but what follows a "but".
-4.  Words of others, and clauses that deny what they hold: "others say ...", "you might expect ...", "I disagree that ...".
+2.  Courtesy: offers, regrets, and remarks of the model about itself ("I'd be happy to help", "to be honest", "as a
+    neutral AI").
+3.  No audio: the model says that it has no audio, cannot hear, or asks for the file. Then only a part after "but"
+    counts.
+4.  Opinions of others, and clauses that deny their content: "others say ...", "you might expect ...", "I disagree that
+    ...".
 5.  Minor parts: "although ..." in front, "(initially ...)", "mostly negative, with a hint of positive".
-6.  Questions without an answer behind them ("Is it positive?").
-7.  Taken back: what stands in the paragraph before "But it is not.", "It is the opposite.", "I disagree.".
+6.  Questions without an answer after them ("Is it positive?").
+7.  Withdrawn statements: the part of a paragraph before "But it is not.", "It is the opposite.", "I disagree.".
 """
 
 from __future__ import annotations
@@ -104,7 +108,7 @@ _BUT = re.compile(r"\b(?:but|however|nevertheless|nonetheless)\b", re.IGNORECASE
 _MAYBE = re.compile(r"\b(?:" + "|".join(sorted(negation.MAYBE)) + r")\b", re.IGNORECASE)
 
 _REST = r"(?:(?!\b(?:but|however|yet)\b|,\s*(?:now|it|this|that|the|he|she|i|so|we)\b)[^.;!?\n])*"
-"""To the end of the sentence, or to where it says something of its own."""
+"""Up to the end of the sentence, or to the model's own statement."""
 _YES_NO = r"(?:yes|no|yeah|yep|nope|nah|yup)\b"
 _SAYS = r"(?:said|says?|answer(?:s|ed)?|repl(?:y|ies|ied)|respond(?:s|ed)?|shout(?:s|ed)?|whisper(?:s|ed)?|told \w+|tells \w+)"
 _THINK = (
@@ -207,12 +211,12 @@ _CONCLUDES = _any(
     r"|sentiment|emotion)\b)\b",
 )
 _ENDS = re.compile(r"[.!?;]\s|\n")
-_BRIEF = 3  # words: "No, I disagree." takes nothing back
-_SHORT = 7  # words: so few name a label rather than talk about it
+_BRIEF = 3  # words; "No, I disagree." withdraws nothing
+_SHORT = 7  # words; such a short text names a label instead of discussing it
 
 
 def plain(text: str) -> str:
-    """A text without what names no label, by the rules above. May be empty."""
+    """A text without the parts that name no label, by the rules above. It may be empty."""
     text = text.translate(APOSTROPHES)
     text = _COURTESY.sub(" ", _SIGNS.sub(" ", text))
     unheard = [match.end() for match in _UNHEARD.finditer(_QUOTED.sub(lambda m: "\x00" * len(m[0]), text))]
@@ -222,18 +226,18 @@ def plain(text: str) -> str:
     text = _OTHERS.sub(lambda m: m[0] if _HEDGED.match(m[0]) else " ", text)
     text = _QUESTION.sub(" ", _MOSTLY.sub(r"\1", _MINOR.sub(" ", text)))
     paragraphs = re.split(r"(\n\s*\n)", text)
-    return "".join(_kept(paragraph) for paragraph in paragraphs)
+    return "".join(_after_withdrawal(paragraph) for paragraph in paragraphs)
 
 
-def _kept(paragraph: str) -> str:
-    """What stands behind the last words of a paragraph that take back what stands before them."""
+def _after_withdrawal(paragraph: str) -> str:
+    """The part of a paragraph after the last phrase that withdraws what is before it."""
     ends = [match.end() for match in _TAKEN_BACK.finditer(paragraph)]
     return paragraph[ends[-1] :] if ends and len(paragraph[: ends[-1]].split()) > _BRIEF else paragraph
 
 
 def opening(text: str, read: Callable[[str], str | None], is_label: Callable[[str], bool]) -> str | None:
-    """The label that the first line of a text consists of ("Negative.", "Sentiment: Negative"), where paragraphs follow that
-    explain it; None where there is none, or where these paragraphs come to another one. `read`: the label of a text."""
+    """The label that is the whole first line of a text ("Negative.", "Sentiment: Negative") before explaining paragraphs;
+    None if there is none, or if these paragraphs name another one. `read`: text -> its label."""
     head = _HEAD.match(text)
     if head is None or not is_label(head["value"]):
         return None

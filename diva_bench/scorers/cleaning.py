@@ -1,7 +1,7 @@
-"""What a server leaves around an answer: reasoning, special tokens of a chat template, a role header. None of it is the
-answer, so that every scorer sees the text without it, and says so in its signature (`SIGNATURE`).
+"""Remove what a server leaves around an answer: reasoning, special tokens of a chat template, a role header. Every scorer
+gets the cleaned text, and has the version of this step in its signature (`SIGNATURE`).
 
-The raw answer stays as it is in the run folder. A text without any of these comes back as it was, to the last byte.
+The run folder keeps the raw answer. A text without any of these is returned unchanged.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 
 VERSION = 1
-"""Bumped when a text would be cleaned otherwise."""
+"""Bump it when the result for a text changes."""
 SIGNATURE = f"answer:clean.v{VERSION}"
 
 _REASONING = r"(?:[a-z_]+:)?(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad)"
@@ -36,7 +36,7 @@ _SPECIAL = re.compile(
     r"|\[/?inst\]|<</?sys>>|\[(?:bos|eos|pad)\]|<extra_id_\d+>|<unused\d+>",
     re.IGNORECASE,
 )
-# the whole prompt said back: from a header of the system or the user to the first of the assistant
+# the repeated prompt: from a header of the system or the user to the first header of the assistant
 _ECHO = re.compile(
     r"\s*(?:<s>|<bos>|<\|begin_of_text\|>|<\|endoftext\|>|\s)*"
     r"(?:<\|im_start\|>\s*(?:system|user)|<\|start_header_id\|>\s*(?:system|user)|<start_of_turn>user|<\|(?:system|user)\|>|\[inst\])"
@@ -47,25 +47,28 @@ _ECHO = re.compile(
 _ROLE = re.compile(r"\s*(?:<\|)?assistant(?:\|>)?[ \t]*(?::|\r?\n)\s*")
 
 
-_NESTED = 100  # tokens within tokens: nobody's answer, and no reason to work for hours
+_NESTED = 100  # limit of nested tokens, so that a malicious text cannot take hours
 
 
 @lru_cache(1 << 12)
 def clean(text: str) -> str:
-    """The answer in what a model sent.
+    """The answer in the output of a model.
 
-    1. Reasoning goes: all between an opening and a closing tag (<think>, <thinking>, [THINK], <|channel|>analysis, ...),
-       and all before a closing tag that nothing opens (the template may have opened it). Reasoning that is never closed
-       leaves an empty answer: see `unfinished`.
-    2. A prompt that is said back goes, up to the assistant's header.
-    3. What follows the token that ends the turn goes (<|im_end|>, </s>, <|eot_id|>, <end_of_turn>, ...).
-    4. Other special tokens go, with the role name that a header has; so does "assistant:" at the start.
+    1. Reasoning is removed: everything between an opening and a closing tag (<think>, <thinking>, [THINK],
+    <|channel|>analysis, ...), and everything before a closing tag without an opening one (the template may contain
+    that). Reasoning without an end leaves an empty answer: see `unfinished`.
+
+    2. A repeated prompt is removed, up to the header of the assistant.
+
+    3. Everything after the token that ends the turn is removed (<|im_end|>, </s>, <|eot_id|>, <end_of_turn>, ...).
+
+    4. Other special tokens are removed, with the role name in a header; so is "assistant:" at the beginning.
     """
     for _ in range(_NESTED):
         text_once = _once(text)
         if text_once == text:
             break
-        text = text_once  # what was taken out may have stood inside another token
+        text = text_once  # removing a token may form a new one
     return text
 
 
@@ -84,17 +87,17 @@ def _once(text: str) -> str:
 
 
 def unfinished(text: str) -> bool:
-    """Whether a text ends within its reasoning: the model was cut off before it answered."""
+    """Whether a text ends inside its reasoning: the model was cut off before it answered."""
     return _answer(text) is None
 
 
 def reasons(text: str) -> bool:
-    """Whether a text shows its reasoning, finished or not."""
+    """Whether a text contains reasoning, finished or not."""
     return _TAG.search(text) is not None or _CHANNEL.search(text) is not None
 
 
 def _answer(text: str) -> str | None:
-    """The text without its reasoning; None where that has no end."""
+    """The text without its reasoning; None if the reasoning has no end."""
     channels = list(_CHANNEL.finditer(text))
     if channels:
         last = channels[-1]
@@ -110,6 +113,6 @@ def _answer(text: str) -> str | None:
             inside = True
             continue
         if not inside:
-            parts.clear()  # it was opened before the text begins
+            parts.clear()  # the opening tag was before the beginning of the text
         start, inside = tag.end(), False
     return None if inside else "".join([*parts, text[start:]])

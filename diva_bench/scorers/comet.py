@@ -1,20 +1,20 @@
-"""COMET: a neural metric reads the words spoken, the answer and the reference, and says how good a translation it is.
+"""COMET: a neural metric that scores a translation from the source transcript, the answer and the reference.
 
-Rei et al. 2020 (arXiv 2009.09025), 2022 (wmt22-comet-da). Off unless a task or `diva-bench score --scorer` names it:
+Rei et al. 2020 (arXiv 2009.09025), 2022 (wmt22-comet-da). It is used only if a task or `diva-bench score --scorer` names it:
 
     scorers:
-      comet: {checkpoint: /models/wmt22-comet-da/checkpoints/model.ckpt}   # or {revision: COMMIT}, of the Hub's cache
+      comet: {checkpoint: /models/wmt22-comet-da/checkpoints/model.ckpt}   # or {revision: COMMIT} in the Hub's cache
 
-unbabel-comet 2.2.7 needs numpy < 2, transformers < 5 and huggingface_hub < 1, so it cannot stand in one environment with
-diva-bench; its torchmetrics wants pkg_resources, which setuptools 81 dropped. It runs as a process of its own, in the
-interpreter that DIVA_BENCH_COMET_PYTHON names:
+unbabel-comet 2.2.7 needs numpy < 2, transformers < 5 and huggingface_hub < 1, so it cannot be installed in the
+environment of diva-bench; its torchmetrics needs pkg_resources, which setuptools 81 removed. It runs in its own
+process, with the interpreter in DIVA_BENCH_COMET_PYTHON:
 
     python -m venv comet-env && comet-env/bin/pip install unbabel-comet==2.2.7 "setuptools<81"
     export DIVA_BENCH_COMET_PYTHON=$PWD/comet-env/bin/python
 
-Weights are never fetched unasked (2.3 GB). Nothing is normalised: case, punctuation and script are what COMET reads.
-Scores are kept in the run folder (`comet-<hash>.jsonl`): a killed scoring goes on, scoring again asks only for what
-changed.
+Weights (2.3 GB) are downloaded only by the user. Texts are not normalised, because COMET uses case, punctuation and
+script. Scores are cached in the run folder (`comet-<hash>.jsonl`): a killed scoring continues, and scoring again
+computes only changed answers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ import yaml
 from diva_bench.disk import Stamp, sha256, stamp
 from diva_bench.errors import AssetError, DataError, MissingMeans, SpecError, UserError
 from diva_bench.scorers import answer, settings
-from diva_bench.scorers.reply_cache import Kept, key
+from diva_bench.scorers.reply_cache import ReplyCache, key
 from diva_bench.specs import TaskSpec
 from diva_bench.stats import dense, ratio
 from diva_bench.types import Floats, Progress, Response, Sample
@@ -45,18 +45,21 @@ INSTALL: Final = (
     'python -m venv comet-env && comet-env/bin/pip install unbabel-comet==2.2.7 "setuptools<81" && '
     f"export {PYTHON}=$PWD/comet-env/bin/python"
 )
-_CHUNK = 512  # answers per request to the process: what a kill can cost
-_TAIL = 1500  # characters of the process's last words that an error shows
+_CHUNK = 512  # answers per request to the process; a killed scoring loses at most so many
+_TAIL = 1500  # characters of the process's last output in an error message
 
 
 class Comet:
-    """comet: the mean of COMET's scores, times 100. Most models stay within 0 and 100, but nothing holds them there.
+    """comet: the mean of COMET's scores, times 100. Most models stay within 0 and 100, but there is no limit.
 
-    Settings: `checkpoint`, a file model.ckpt with hparams.yaml in the folder above its own (relative to the task's
-    YAML); or `model` (default Unbabel/wmt22-comet-da) at a Hub `revision` (a commit) that is in the Hub's cache; `batch`,
-    answers per batch: COMET's layer norms look at the batch, so the last digits depend on it. An empty or `unsupported`
-    answer scores 0 and COMET is not asked, for it gives empty ones tens of points. Statistics: comet.n, and the sum of
-    comet.score (unscaled).
+    An empty or `unsupported` answer scores 0 without COMET, which gives empty answers tens of points. Statistics:
+    comet.n, and the sum of comet.score (unscaled).
+
+    Settings:
+    - `checkpoint`: a file model.ckpt with hparams.yaml in the folder above its own (relative to the task file).
+    - `model` (default Unbabel/wmt22-comet-da) and `revision` (a commit): a model in the Hub's cache, instead of
+      `checkpoint`.
+    - `batch`: answers per batch. COMET's layer norms depend on the batch, so the last digits do too.
     """
 
     higher_is_better = True
@@ -83,7 +86,7 @@ class Comet:
             self._checkpoint = _cached(str(options["model"]), str(options["revision"]), self._where)
             weights = f"{options['model']}@{options['revision']}"
         _encoder(self._checkpoint, self._where)
-        self._asked = {"weights": weights, "unbabel-comet": version, "batch": self._batch}
+        self._settings = {"weights": weights, "unbabel-comet": version, "batch": self._batch}
         self.signature = f"comet|{weights}|batch:{self._batch}|norm:none|empty:0|unbabel-comet:{version}"
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
@@ -95,7 +98,7 @@ class Comet:
         self, samples: Sequence[Sample], responses: Sequence[Response], folder: Path, progress: Progress
     ) -> list[dict[str, float]]:
         rows = [self._texts(s, answer(r)) for s, r in zip(samples, responses, strict=True)]
-        with Kept(folder, "comet", self._asked) as cache:
+        with ReplyCache(folder, "comet", self._settings) as cache:
             new = {
                 k: (s.id, row)
                 for s, row in zip(samples, rows, strict=True)
@@ -107,7 +110,7 @@ class Comet:
         return [{"comet.n": 1.0} | ({"comet.score": score} if score else {}) for score in scores]
 
     def _texts(self, sample: Sample, text: str) -> dict[str, str]:
-        """What COMET reads about one answer; empty for an empty answer."""
+        """The input of COMET for one answer; empty for an empty answer."""
         if sample.transcript is None:
             raise DataError(
                 f"sample {sample.id} has no transcript, and {self._where} takes the words spoken as its source (the data's "
@@ -117,7 +120,7 @@ class Comet:
             raise DataError(f"sample {sample.id} has {len(sample.references)} references; {self._where} takes one.")
         return {"src": sample.transcript, "mt": text, "ref": sample.references[0]} if text.strip() else {}
 
-    def _ask(self, new: Mapping[str, tuple[str, dict[str, str]]], cache: Kept, progress: Progress) -> None:
+    def _ask(self, new: Mapping[str, tuple[str, dict[str, str]]], cache: ReplyCache, progress: Progress) -> None:
         keys = list(new)
         progress.note(f"loading COMET from {self._checkpoint} in {self._python}")
         with (
@@ -142,7 +145,7 @@ def _key(row: Mapping[str, str]) -> str:
 
 
 class _Process:
-    """comet_child.py at work: a context manager that ends it."""
+    """A context manager that runs comet_child.py."""
 
     def __init__(self, python: str, checkpoint: Path, batch: int) -> None:
         self._command = [python, str(Path(__file__).with_name("comet_child.py")), str(checkpoint), str(batch)]
@@ -156,7 +159,10 @@ class _Process:
             stderr=self._errors,
             text=True,
             encoding="utf-8",
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},  # what is missing is told, not fetched, nor waited for
+            env={
+                **os.environ,
+                "HF_HUB_OFFLINE": "1",
+            },  # offline, so that a missing file is an error instead of a download
         )
         try:
             self._reply()
@@ -176,10 +182,10 @@ class _Process:
             self._process.stdin.write(json.dumps(rows) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # it has died: its last words are read below
+            pass  # it has died; its last output is read below
         scores = [float(score) for score in self._reply()["scores"]]
         if len(scores) != len(rows) or not all(map(math.isfinite, scores)):
-            raise UserError(f"COMET gave {len(scores)} scores for {len(rows)} answers, or one that is no number.")
+            raise UserError(f"COMET gave {len(scores)} scores for {len(rows)} answers, or one that is not a number.")
         return scores
 
     def _reply(self) -> dict[str, Any]:
@@ -192,7 +198,7 @@ class _Process:
             words = self._errors.read().strip()[-_TAIL:]
             raise UserError(
                 f"COMET failed in {self._command[0]}: {reply.get('error') or f'it ended ({self._process.returncode})'}. What "
-                f"was scored before is kept. Its last words: {words or 'none'}"
+                f"was scored before is kept. Its last output: {words or 'none'}"
             )
         return reply
 
@@ -202,7 +208,7 @@ class _Process:
 
 @lru_cache
 def _version(python: str) -> str:
-    """Of unbabel-comet in that interpreter. UserError says how to have it."""
+    """Version of unbabel-comet in that interpreter. Raises UserError with the installation command."""
     code = "from importlib.metadata import version; print(version('unbabel-comet'))"
     try:
         done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=True)
@@ -216,7 +222,7 @@ def _version(python: str) -> str:
 
 @lru_cache
 def _hash(path: Path, stamp: Stamp) -> str:
-    """Hash of a checkpoint, once per stamp: a task with subsets builds its scorers many times."""
+    """Hash of a checkpoint, cached by stamp: a task with subsets builds its scorers many times."""
     return sha256(path)
 
 
@@ -233,9 +239,10 @@ def _local(path: Path, where: str) -> Path:
 
 
 def _encoder(checkpoint: Path, where: str) -> None:
-    """Its tokenizer and config are not in the checkpoint: they are a folder, or a Hub repository in the Hub's cache.
+    """Check that the encoder's tokenizer and config, which are not in the checkpoint, are a folder or in the Hub's cache.
 
-    Raises AssetError where they are not here: COMET itself would wait for the Hub, or fail without a word about it.
+    Raises:
+        AssetError: They are missing. COMET itself would wait for the Hub, or fail without a clear message.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -253,7 +260,7 @@ def _encoder(checkpoint: Path, where: str) -> None:
 
 
 def _cached(model: str, revision: str, where: str) -> Path:
-    """The checkpoint of a Hub model in the Hub's own cache; nothing is fetched."""
+    """The checkpoint of a model in the Hub's cache; nothing is downloaded."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 

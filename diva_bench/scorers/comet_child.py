@@ -1,8 +1,8 @@
-"""Runs COMET in an interpreter of its own: `python comet_child.py CHECKPOINT BATCH`.
+"""Run COMET in its own interpreter: `python comet_child.py CHECKPOINT BATCH`.
 
-Standard library and unbabel-comet only: diva-bench is not installed where this runs. stdin: a line of JSON per request,
-a list of {"src", "mt", "ref"}. stdout: a line of JSON per reply: {"ready": true} first, then {"scores": [...]} in order or
-{"error": why}. What the libraries print goes to stderr.
+It needs only the standard library and unbabel-comet, because diva-bench is not installed there. stdin: one JSON line
+per request, a list of {"src", "mt", "ref"}. stdout: one JSON line per reply: first {"ready": true}, then {"scores":
+[...]} in order, or {"error": why}. Output of the libraries goes to stderr.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main(checkpoint: str, batch: int) -> None:
         from comet import load_from_checkpoint  # type: ignore[import-not-found]
 
         model = load_from_checkpoint(checkpoint)
-    except Exception as err:  # one of its packages does not fit another, or the encoder's tokenizer is not here
+    except Exception as err:  # packages do not fit each other, or the encoder's tokenizer is missing
         reply({"error": f"{type(err).__name__}: {err}"})
         return
     reply({"ready": True})

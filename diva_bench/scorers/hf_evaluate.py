@@ -6,16 +6,16 @@
           - {metric: rouge, path: ../evaluate/metrics/rouge, keys: [rougeL], args: {use_stemmer: true}}
           - {metric: exact_match, revision: v0.4.6, args: {ignore_case: true}}
 
-One metric may stand there without `metrics:`, as {hf_evaluate: {metric: rouge, ...}}. The library's package has no metric
-in it. `path` names the module in a checkout of github.com/huggingface/evaluate, or your own, and needs no network; without
-it the module comes from the Hub at `revision`. A hash of its code is in the signature. To name a module is to run its code,
-also by `diva-bench validate`: read what a stranger's task names.
+A single metric does not need `metrics:`: {hf_evaluate: {metric: rouge, ...}}. The package of the library contains no
+metric. `path` is the module in a checkout of github.com/huggingface/evaluate, or your own, and needs no network;
+without it the module comes from the Hub at `revision`. A hash of its code is in the signature. A named module is
+executed, also by `diva-bench validate`, so read the modules in tasks of others first.
 
-What is reported is the mean over answers of the metric of each single answer, since only sums can be resampled. For
-metrics of answers (exact_match, rouge, bertscore, meteor, squad) that is the metric itself. For those of a corpus (bleu,
-chrf, wer, f1 of labels) it is not: `corpus` in summary.json has the library's own value over all answers, without an
-interval, and our own scorers (bleu, chrf, wer, labels) have the exact value with one. A metric that cannot be had of one
-answer (a correlation) is refused.
+The score is the mean over the values of single answers, because only sums can be resampled. For metrics of answers
+(exact_match, rouge, bertscore, meteor, squad) that is the metric itself. For corpus metrics (bleu, chrf, wer, f1 of
+labels) it is not: `corpus` in summary.json has the library's value over all answers, without an interval, and our own
+scorers (bleu, chrf, wer, labels) have the exact value with an interval. A metric without a value for one answer (a
+correlation) is refused.
 """
 
 from __future__ import annotations
@@ -67,12 +67,18 @@ _INPUTS = ("predictions", "references", "sources")
 
 
 class HFEvaluate:
-    """Settings of each metric: `metric`, its name; `path` or `revision` and `config`, what `evaluate.load` takes; `name`,
-    what it is called here (default: `metric`); `keys` of its result (default: the only one, or the one named as the
-    metric); `args` of its `compute`; `scale`, what its values are multiplied by, 100 or 1; `higher_is_better`; `corpus`,
-    whether its value over all answers is computed too.
+    """Metrics of the `evaluate` library. Statistics: hf.<name>#n answers, and the sum of values under the name of each
+    metric.
 
-    Statistics: hf.<name>#n answers, and under each metric's own name the sum of its values.
+    Settings of each metric:
+    - `metric`: its name.
+    - `path`, or `revision` and `config`: for `evaluate.load`.
+    - `name`: its name here (default: `metric`).
+    - `keys`: of its result (default: the only one, or the one named as the metric).
+    - `args`: for its `compute`.
+    - `scale`: factor of its values, 100 or 1.
+    - `higher_is_better`.
+    - `corpus`: whether its value over all answers is computed too.
     """
 
     def __init__(self, task: TaskSpec, **args: Any) -> None:
@@ -111,11 +117,11 @@ class HFEvaluate:
 
 
 def _checked(values: object, task: TaskSpec, where: str) -> dict[str, Any]:
-    """The settings of one metric with its defaults; SpecError where one is unknown or of a wrong kind."""
+    """The settings of one metric with defaults. Raises SpecError if one is unknown or of a wrong type."""
     if not isinstance(values, dict):
         raise SpecError(f"{where} is {values!r}; it is the settings of one metric: {{metric: NAME, ...}}.")
-    known_values = {**_DEFAULTS, **{k: v for k, v in values.items() if k in _DEFAULTS}}
-    allowed = {k: (100, 1) if k == "scale" else (v,) for k, v in known_values.items()}
+    checked_values = {**_DEFAULTS, **{k: v for k, v in values.items() if k in _DEFAULTS}}
+    allowed = {k: (100, 1) if k == "scale" else (v,) for k, v in checked_values.items()}
     checked_values = settings("hf_evaluate", task, values, allowed)
     if checked_values["metric"] is None:
         raise SpecError(f"{where} needs `metric`, the name of a metric of the evaluate library.")
@@ -146,7 +152,7 @@ class _Metric:
         self._options = self._fitting(task)
         self._choices = task.choices or ()
         self._labels = Labels(task) if _is_label(self._options[0]["predictions"]) else None
-        self._seen: dict[str, dict[str, float]] = {}  # labels and short answers come again and again
+        self._cache: dict[str, dict[str, float]] = {}  # cache, because labels and short answers repeat
         fixed = {k: options[k] for k in ("config", "keys", "args", "scale", "higher_is_better")}
         labels = f"|{self._labels.signature}" if self._labels else ""
         self.signature = (
@@ -174,15 +180,13 @@ class _Metric:
             module = evaluate.load(str(place), **how)
         except ImportError as err:
             raise MissingMeans(f"{self._where} needs packages that are not installed: {err}.") from err
-        except Exception as err:  # a metric's module is anybody's code, and the Hub client has errors of its own
+        except Exception as err:  # a metric's module is foreign code, and the Hub client has its own exceptions
             hub = (
                 " The evaluate package has no metric in it, so a name alone needs the Hub. Without a network: "
                 f"{CHECKOUT} where there is one, then path: evaluate/metrics/{options['metric']}."
             )
             hint = "" if options["path"] else hub
-            kind = (
-                SpecError if options["path"] else MissingMeans
-            )  # a module that is here is wrong; one that is not is missing
+            kind = SpecError if options["path"] else MissingMeans  # a local module is wrong; one of the Hub is missing
             raise kind(f"{self._where} cannot be loaded ({type(err).__name__}: {err}).{hint}") from err
         takes = inspect.signature(module._compute).parameters
         names = [name for name in takes if name not in _INPUTS]
@@ -192,7 +196,7 @@ class _Metric:
         return module
 
     def _fitting(self, task: TaskSpec) -> list[dict[str, Any]]:
-        """The ways in which the metric takes its inputs (it may have several) that a task can serve."""
+        """The input formats of the metric (it may have several) that the task can provide."""
         features = self._module.features
         options = [dict(o) for o in (features if isinstance(features, list) else [features])]
         usable = [o for o in options if set(o) <= set(_INPUTS)]
@@ -210,14 +214,14 @@ class _Metric:
     # ---- measuring
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
-        prediction, references = self._said(sample, response), list(sample.references)
+        prediction, references = self._prediction(sample, response), list(sample.references)
         key = digest([prediction, references, sample.transcript])
-        if key not in self._seen:
-            self._seen[key] = self._measure(sample, prediction, references)
-        return self._seen[key]
+        if key not in self._cache:
+            self._cache[key] = self._measure(sample, prediction, references)
+        return self._cache[key]
 
     def _measure(self, sample: Sample, prediction: str | int, references: list[str]) -> dict[str, float]:
-        """Of several references, where the metric takes one, the best counts, each key for itself."""
+        """If there are several references and the metric takes one, the best value counts, for each key separately."""
         option = self._option(len(references))
         each = [references] if _several(option["references"]) else [[r] for r in references]
         results = [self._compute(option, [sample], [prediction], [some]) for some in each]
@@ -231,11 +235,11 @@ class _Metric:
         return {self._n: 1.0} | {name: value for name, value in zip(self.names, values, strict=True) if value}
 
     def _option(self, references: int) -> dict[str, Any]:
-        """The first that takes so many references, else the first."""
+        """The first format that takes this number of references, else the first."""
         return next((o for o in self._options if references == 1 or _several(o["references"])), self._options[0])
 
-    def _said(self, sample: Sample, response: Response) -> str | int:
-        """The prediction: words, or the number of the label decided on, -1 where the answer names none."""
+    def _prediction(self, sample: Sample, response: Response) -> str | int:
+        """The prediction: text, or the number of the predicted label, -1 if the answer names none."""
         if self._labels is None:
             return answer(response)
         self._labels.check(sample)
@@ -249,7 +253,7 @@ class _Metric:
         predictions: Sequence[str | int],
         references: Sequence[list[str]],
     ) -> list[float]:
-        """The unscaled value of each name, of these answers together."""
+        """The unscaled value of each name for these answers together."""
         squad = isinstance(option["predictions"], Mapping)
         shaped = [self._reference(option["references"], r, s) for r, s in zip(references, samples, strict=True)]
         inputs: dict[str, Any] = {
@@ -262,19 +266,19 @@ class _Metric:
             inputs["sources"] = [_source(s, self._where) for s in samples]
         try:
             result = self._module.compute(**inputs, **self._args)
-        except Exception as err:  # anybody's code
+        except Exception as err:  # foreign code
             raise SpecError(f"{self._where} failed at {samples[0].id} ({type(err).__name__}: {err}).") from err
         return self._values(result)
 
     def _reference(self, feature: Any, references: list[str], sample: Sample) -> Any:
         if self._labels is not None:
-            return self._choices.index(references[0])  # Labels.check saw to it that there is one, of the choices
-        if isinstance(feature, Mapping):  # SQuAD's own shape
+            return self._choices.index(references[0])  # Labels.check has verified that it is one of the choices
+        if isinstance(feature, Mapping):  # the format of SQuAD
             return {"id": sample.id, "answers": {"text": references, "answer_start": [0] * len(references)}}
         return references if _several(feature) else references[0]
 
     def _values(self, result: Mapping[str, Any] | None) -> list[float]:
-        """The values wanted; a list (bertscore gives one per answer) counts as its mean where it is asked for."""
+        """The values of the selected keys; a list (bertscore gives one value per answer) counts as its mean."""
         numbers: dict[str, float] = {}
         for key, value in (result or {}).items():
             flat = np.asarray(value) if not isinstance(value, (str, Mapping)) else np.asarray([])
@@ -297,12 +301,12 @@ class _Metric:
         return {name: self._scale * ratio(sums[..., i], totals[self._n]) for i, name in enumerate(self.names)}
 
     def corpus(self, samples: Sequence[Sample], responses: Sequence[Response]) -> dict[str, float]:
-        """Nothing where it was not wanted, and where answers have several references but the metric takes one."""
+        """Empty if it was not requested, and if answers have several references but the metric takes one."""
         counts = {len(s.references) for s in samples}
         option = self._option(max(counts, default=1))
         if not self._corpus or not samples or (counts != {1} and not _several(option["references"])):
             return {}
-        predictions = [self._said(s, r) for s, r in zip(samples, responses, strict=True)]
+        predictions = [self._prediction(s, r) for s, r in zip(samples, responses, strict=True)]
         values = self._compute(option, samples, predictions, [list(s.references) for s in samples])
         scores = {name: self._scale * value for name, value in zip(self.names, values, strict=True)}
         return {name: value for name, value in scores.items() if math.isfinite(value)}
@@ -324,7 +328,7 @@ def _is_label(feature: Any) -> bool:
 
 
 def _several(feature: Any) -> bool:
-    """Whether a feature of references holds all of an answer's: a list, or SQuAD's own shape."""
+    """Whether a feature holds all references of an answer: a list, or the format of SQuAD."""
     return isinstance(feature, Mapping) or hasattr(feature, "feature")
 
 
@@ -335,7 +339,7 @@ def _source(sample: Sample, where: str) -> str:
 
 
 def _files(module: Any) -> list[Path]:
-    """The Python files of a metric: evaluate has copied them into a folder of their own."""
+    """The Python files of a metric, which evaluate has copied into a folder."""
     return sorted(Path(inspect.getfile(type(module))).parent.glob("*.py"))
 
 
@@ -349,12 +353,12 @@ def _code(module: Any) -> str:
 
 @cache
 def _owners() -> Mapping[str, list[str]]:
-    """Module -> the packages that have it. It reads the files of all that is installed: once."""
+    """Module -> the packages that contain it. Cached, because it reads the files of all installed packages."""
     return packages_distributions()
 
 
 def _versions(module: Any) -> list[str]:
-    """evaluate's version and that of every package that the metric's files import."""
+    """The versions of evaluate and of every package that the metric's files import."""
     owners = _owners()
     names = {"evaluate"}
     for file in _files(module):
@@ -363,5 +367,5 @@ def _versions(module: Any) -> list[str]:
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names.add(node.module.partition(".")[0])
-    packages = {owners[name][0] for name in names if name in owners} - {"datasets"}  # only carries the inputs
+    packages = {owners[name][0] for name in names if name in owners} - {"datasets"}  # only passes the inputs on
     return [f"{name}:{version(name)}" for name in sorted(packages)]

@@ -1,29 +1,33 @@
-"""Which one label of a closed set a text names: the strict parser of label tasks, of judges and of imported answers.
+"""The strict label parser: which label of a closed set a text names, for label tasks, LLM judges and imported answers.
 
-In doubt between a label and none, none: such an answer is unparsed, which is counted and shown.
+In doubt between a label and none, the result is none: such an answer is unparsed, which is counted and shown.
 
-1.  Cleaned. `chat` takes out what names no label. Words are compared whole, case folded, after NFKC, without vowel signs. Of JSON
-    with one key such as "answer" or "label", its value is read; behind "answer:" or "the final answer is", what follows.
-2.  Found. The longest label wins. In scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Korean) it is found
-    inside a sentence where `script.whole` sees no longer word; one such character only where it stands alone. One Latin
-    letter is no article and no pronoun ("A dog"). Signs right at a letter tell labels apart (C, C++; A+, A-).
-3.  Offered. Labels in a list behind "options", "one of", "between", or before a question mark name none.
-4.  Not known. "I don't know", "cannot determine": no label, unless a "but" follows with one that is not only possible. "I'm
-    not sure" alone takes no guess back.
-5.  Denied in front. A negation (`negation`, about 40 languages) denies what follows, to the end of its clause: a full stop, a
-    "but" or "because", a colon or a new line behind something denied, a comma there unless the list goes on to an "or", a new
-    subject and verb. "I don't think ..." denies the clause that follows.
-6.  Denied behind. A negation behind its label denies it where the language has it so (değil, ない, 않), where the label is its
-    subject ("sarcasm is absent"), and where it ends the clause ("sarcastic it is not", "sarcasm-free"). A clause of nothing
-    but a denial denies the one before it ("Sarcastic? No.", "I don't think so"). What denies something in front denies
-    nothing behind. Of "sarcastic or not" nothing is said.
-7.  Labels that deny. A word of denial that is a label (negative, false, none, not X) denies no other. A yes or no is a label
-    where it stands by itself or opens the text; before a noun "no" denies it, and is a label if the noun is one ("no
-    sarcasm"). It denies what it answers: behind a question mark, and, if it is only a name for its label, behind a colon.
-8.  Taken back. "I first thought sad, but ..."; part of a longer label behind "not only" ("very happy, not just happy").
-9.  Decided. A yes or no that opens the text decides, unless another one stands by itself. Else exactly one label must be
-    left: two and more, none, or one that is both said and denied are None.
-10. Contrary. Where only plain denials are left and their contrary is a label ("not sarcastic", "non-humorous"), that is named.
+1.  Cleaning. `chat` removes what names no label. Whole words are compared, case folded, after NFKC, without vowel
+    signs. Of JSON with one key such as "answer" or "label", its value is read; after "answer:" or "the final answer
+    is", the rest.
+2.  Matching. The longest label wins. In scripts without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese, Korean) a
+    label matches inside a sentence if `script.whole` finds no longer word; a single such character only if it stands
+    alone. A single Latin letter must not be an article or pronoun ("A dog"). Signs next to a letter distinguish labels
+    (C, C++; A+, A-).
+3.  Offered labels. Labels in a list after "options", "one of", "between", or before a question mark do not count.
+4.  Unknown. "I don't know", "cannot determine": no label, unless a "but" follows with a label that is not only
+    possible. "I'm not sure" alone does not withdraw a guess.
+5.  Negation before a label. A negation (`negation`, about 40 languages) denies what follows, to the end of its clause:
+    a full stop, a "but" or "because", a colon or a new line after something denied, a comma there unless the list goes
+    on to an "or", a new subject and verb. "I don't think ..." denies the clause that follows.
+6.  Negation after a label. It denies the label if the language puts it there (değil, ない, 않), if the label is its
+    subject ("sarcasm is absent"), and if it ends the clause ("sarcastic it is not", "sarcasm-free"). A clause that is
+    only a denial denies the one before it ("Sarcastic? No.", "I don't think so"). A negation that denies something
+    after it denies nothing before it. "Sarcastic or not" says nothing.
+7.  Labels that are negations. A negation that is a label (negative, false, none, not X) denies no other label. A yes or
+    no is a label if it stands alone or opens the text; before a noun "no" denies it, and is a label if the noun is one
+    ("no sarcasm"). It denies what it answers: after a question mark, and, if it is only a synonym of its label, after a
+    colon.
+8.  Withdrawn. "I first thought sad, but ..."; part of a longer label after "not only" ("very happy, not just happy").
+9.  Decision. A yes or no that opens the text decides, unless another one stands alone. Otherwise exactly one label must
+    remain: two or more, none, or a label that is both stated and denied give None.
+10. Opposites. If only plain denials remain and their opposite is a label ("not sarcastic", "non-humorous"), that one
+    counts.
 """
 
 from __future__ import annotations
@@ -50,19 +54,19 @@ from diva_bench.scorers.label_tokens import (
 )
 
 VERSION: Final = 4
-"""Bumped when the same text would be read otherwise."""
+"""Bump it when the result for a text changes."""
 SIGNATURE: Final = f"parser:v{VERSION}.{negation.VERSION}.{script.VERSION}"
 
-_HARD = re.compile(r"[:()=>→—–‒―：（）]|--|\s-|-\s")  # a list ends here, too
+_HARD = re.compile(r"[:()=>→—–‒―：（）]|--|\s-|-\s")  # a list also ends here
 _UNITED = re.compile(r"[/|]")
 _ASKS = re.compile(r"[?？؟]")
 _QUOTED = re.compile(r"[\"“”„«»「『]")
 _ENDS = re.compile(
     r"[!?？؟…;:：=>→。]|[)\]],|\.(?!\s*\Z)|\n[ \t]*\r?\n|" + WRAP
-)  # no list of labels goes on behind these
+)  # no list of labels continues after these
 _SHORT = 3  # words of a member of a list
-_NEAR = 8  # words between "options" and the first of them
-_SPACED = frozenset({"thai", "lao", "khmer", "burmese"})  # where a space parts clauses and not words
+_NEAR = 8  # words between "options" and the first option
+_SPACED = frozenset({"thai", "lao", "khmer", "burmese"})  # scripts in which a space separates clauses, not words
 
 _FORWARD, _BACKWARD = phrases(negation.FORWARD), phrases(negation.BACKWARD)
 _IDIOMS, _MERELY = phrases(negation.IDIOMS), phrases(negation.MERELY)
@@ -75,7 +79,7 @@ _LONGEST_NO = max(len(key) for key in _NO.table)
 
 @dataclass(slots=True)
 class Mention:
-    """A label that stands in a text: tokens `start` to `end`."""
+    """A label in a text: tokens `start` to `end`."""
 
     start: int
     end: int
@@ -83,9 +87,9 @@ class Mention:
     label: str
     denied: bool = False
     contrary: bool = False
-    """Denied in plain words, so that its contrary is said: "not sarcastic", and not "hardly sarcastic"."""
+    """Denied in plain words, so that its opposite is stated: "not sarcastic", but not "hardly sarcastic"."""
     answers: bool = False
-    """It is a yes or a no that stands by itself."""
+    """It is a yes or a no that stands alone."""
 
 
 @dataclass(slots=True)
@@ -101,17 +105,17 @@ class _Scope:
     aside: bool = False
     """Between two commas: "not, I think, happy"."""
     opened: bool = False
-    """Behind "think", "say", ...: the clause that is denied has no verb yet."""
+    """After "think", "say", ...: the denied clause has no verb yet."""
 
 
 class Parser:
-    """Finds the one label that a text names, or None, by the rules above."""
+    """Finds the label that a text names, or None, by the rules above."""
 
     def __init__(self, choices: Sequence[str], synonyms: Mapping[str, str]) -> None:
         self._labels = LabelPhrases(choices, synonyms)
 
     def parse(self, text: str) -> str | None:
-        """The label, as it stands among the choices."""
+        """The label, in its spelling among the choices."""
         plain_text = chat.plain(value(text))
         return chat.opening(plain_text, self._read, self._labels.is_label) or self._read(plain_text)
 
@@ -127,20 +131,20 @@ class Parser:
 
 
 class _Reading:
-    """One text, read once from left to right (what denies what follows), then looked at again from its negations back."""
+    """One text: read from left to right for negations that deny what follows, then from its negations backwards."""
 
     def __init__(self, labels: LabelPhrases, words: Sequence[Token], tail: str) -> None:
         self._labels, self._words, self._tail = labels, words, tail
         self._texts = [token.text for token in words]
         self._japanese = any(script.script(t[0]) in ("hiragana", "katakana") for t in self._texts)
         self._mentions: list[Mention] = []
-        self._negations: list[tuple[int, int, _Scope]] = []  # start, end, and what it denies
+        self._negations: list[tuple[int, int, _Scope]] = []  # (start, end, what it denies)
         self._behind: list[tuple[int, int]] = []  # negations that deny what precedes them
         self._unknowing: list[tuple[int, int]] = []
         self._breaks: set[int] = set()
         self._buts: list[int] = []
-        self._ends: list[int] = []  # where the words end that break a clause
-        self._merely: set[int] = set()  # where a "not only" ends
+        self._ends: list[int] = []  # ends of words that break a clause
+        self._merely: set[int] = set()  # ends of "not only"
         self._scope: _Scope | None = None
         self._tentative: list[tuple[Mention, _Scope]] = []  # "no sarcasm": the label no, if it denies something
         self._joins: set[int] = set()  # tokens of an "or" or "nor"
@@ -149,13 +153,13 @@ class _Reading:
 
     @property
     def named(self) -> bool:
-        """Whether any label was found, denied or not."""
+        """Whether any label occurs, denied or not."""
         return bool(self._mentions)
 
     def label(self) -> str | None:
         self._forward()
         self._leave_offered()
-        if self._unknowing and not self._known_after_all():
+        if self._unknowing and not self._stated_after_all():
             return None
         decided, label = self._leading()
         if decided:
@@ -174,15 +178,15 @@ class _Reading:
         return contraries.pop() if len(contraries) == 1 else None
 
     def _gap(self, i: int) -> str:
-        """What stands before token i, or behind the last one."""
+        """The text before token i, or after the last token."""
         return self._words[i].gap if i < len(self._words) else self._tail
 
-    def _found(self, i: int) -> tuple[int, str]:
+    def _label_at(self, i: int) -> tuple[int, str]:
         """(length of the label at token i, that label); (0, "") for none."""
-        return self._labels.found(self._words, self._texts, i, self._tail, self._japanese)
+        return self._labels.match(self._words, self._texts, i, self._tail, self._japanese)
 
     def _parted(self, i: int) -> bool:
-        """Whether a clause ends before token i; the text ends so, too."""
+        """Whether a clause ends before token i; the end of the text counts too."""
         return i >= len(self._words) or parts_clauses(self._gap(i))
 
     # ---- from left to right
@@ -216,8 +220,8 @@ class _Reading:
         self._mentions = [m for m in self._mentions if all(m is not t or s.denied for t, s in self._tentative)]
 
     def _at(self, i: int) -> tuple[str, int, str]:
-        """(what begins at token i, how many tokens it has, which label it is): the longest; of equals the first."""
-        size, label = self._found(i)
+        """(kind of what begins at token i, its number of tokens, its label): the longest match; of equal ones the first."""
+        size, label = self._label_at(i)
         sizes = {
             "idiom": _IDIOMS.at(self._texts, i),
             "label": size,
@@ -233,7 +237,7 @@ class _Reading:
         elif kind == "label" and self._labels.is_spoken(self._texts[i : i + size]) and not self._answers(i, size):
             kind = "negation" if sizes["negation"] == size else "word"
         if kind == "negation" and sizes["break"] == sizes[kind] and self._scope and self._scope.denied:
-            kind = "break"  # Swedish "utan": without, and "but" behind a negation
+            kind = "break"  # Swedish "utan": "without", but "but" after a negation
         return (kind, sizes[kind], label) if sizes[kind] else ("word", 1, "")
 
     def _negation_at(self, i: int) -> int:
@@ -250,7 +254,7 @@ class _Reading:
         return size
 
     def _clause_before(self, i: int, most: int) -> list[str]:
-        """Up to `most` tokens before token i, of its own clause."""
+        """Up to `most` tokens before token i, in its clause."""
         words: list[str] = []
         while len(words) < most and i > 0 and not self._parted(i):
             i -= 1
@@ -263,7 +267,7 @@ class _Reading:
         return size if size and (not attached or self._words[i].touches) else 0
 
     def _unknowing_at(self, i: int) -> int:
-        """Length of an "I don't know"; one of somebody else, in quotes, or before "why" says nothing of the label."""
+        """Length of an "I don't know" at token i. One of another person, in quotes, or before "why" does not count."""
         size = _UNKNOWING.at(self._texts, i) or self._unable_at(i)
         before = self._clause_before(i, 5)
         start = i - len(before)
@@ -272,7 +276,7 @@ class _Reading:
         return 0 if quoted or reason or negation.OTHERS & set(before) else size
 
     def _unable_at(self, i: int) -> int:
-        """Length of "nobody can tell", "haven't any idea": a negation, and shortly behind it a word of knowing."""
+        """Length of "nobody can tell", "haven't any idea" at token i: a negation, and soon after it a verb of knowing."""
         if not (self._texts[i] in negation.UNABLE or self._texts[i].endswith("n't")) or _IDIOMS.at(self._texts, i):
             return 0
         for j in range(i + 1, min(i + 5, len(self._texts))):
@@ -283,18 +287,18 @@ class _Reading:
         return 0
 
     def _opens(self, i: int) -> bool:
-        """Whether only such words as "answer" stand before token i."""
+        """Whether only words such as "answer" are before token i."""
         return all(text in negation.HEADS for text in self._texts[:i])
 
     def _answers(self, i: int, size: int) -> bool:
-        """Whether the label at token i is a yes or a no that stands by itself, or opens the text."""
+        """Whether the label at token i is a yes or a no that stands alone or opens the text."""
         key, end = tuple(self._texts[i : i + size]), i + size
         if key not in _YES.table and key not in _NO.table:
             return False
         if self._parted(end) or end in self._joins or self._texts[end] in negation.AND:
             return True
         following = (self._texts[end],)
-        named = self._found(end)[0] > 0
+        named = self._label_at(end)[0] > 0
         if (named and (following in _YES.table or following in _NO.table)) or self._texts[end] == "because":
             return True
         if i and self._texts[i - 1] in negation.NAMED and not self._parted(i) and not named:
@@ -318,7 +322,7 @@ class _Reading:
                 mention.answers = self._scope.own = True
                 self._tentative.append((mention, self._scope))
         elif " ".join(key) in negation.WIDE and {"of", "nor"} & set(self._texts[i + size : i + size + 8]):
-            self._negate(i, size)  # "neither happy nor sad", where neither is a label
+            self._negate(i, size)  # "neither happy nor sad", if "neither" is a label
 
     def _negate(self, i: int, size: int) -> None:
         phrase = " ".join(self._texts[i : i + size])
@@ -339,10 +343,10 @@ class _Reading:
         self._negations.append((i, i + size, self._scope))
         opens = i == 0 or self._parted(i) or bool(self._ends and self._ends[-1] == i)
         if opens and self._parted(i + size) and tuple(self._texts[i : i + size]) in _NO.table:
-            self._scope = None  # an answer by itself: "No, she is happy"
+            self._scope = None  # an answer that stands alone: "No, she is happy"
 
     def _or_before(self, i: int) -> bool:
-        """Whether an "or" stands shortly before token i, in its clause: sarcastic or not, may or may not be sarcastic."""
+        """Whether an "or" is shortly before token i in its clause: "sarcastic or not", "may or may not be sarcastic"."""
         return any(j in self._joins for j in range(i - len(self._clause_before(i, 3)), i))
 
     def _break(self, i: int, size: int) -> None:
@@ -357,7 +361,7 @@ class _Reading:
             self._buts.append(i)
 
     def _word(self, i: int) -> None:
-        """A word that is nothing else: it may end what is denied, or widen it."""
+        """Any other word: it may end or extend what is denied."""
         scope, text = self._scope, self._texts[i]
         if scope is None:
             return
@@ -388,7 +392,7 @@ class _Reading:
         return any(word in negation.VERBS for word in self._texts[i + 1 : i + 4])
 
     def _line_ends(self, i: int) -> bool:
-        """Whether a new line, or a space of Thai, before token i ends what is denied."""
+        """Whether a new line, or a space in Thai, before token i ends what is denied."""
         if not self._scope or not self._scope.denied or {i - 1, i} & self._joins:
             return False
         gap = self._gap(i)
@@ -410,13 +414,13 @@ class _Reading:
         return scope.denied > 0 or self._clause_at(i) or (label and scope.words > 0)
 
     def _subject_before(self, i: int) -> bool:
-        """Whether token i stands right behind a negation that says something of a label before it: joy is ruled out: ..."""
+        """Whether token i follows a negation of a label before it: "joy is ruled out: ..."."""
         start, end, _ = self._negations[-1]
         first = self._clause_start(start)
         return end == i and self._texts[start - 1] in negation.VERBS and any(m.start >= first for m in self._mentions)
 
     def _listed(self, i: int, wide: bool) -> bool:
-        """Whether a list goes on at token i: short members, and an "or" before the last."""
+        """Whether a list continues at token i: short members, and an "or" before the last."""
         length = 0
         for j in range(i, min(i + 40, len(self._texts))):
             if j > i and STRONG.search(self._gap(j)):
@@ -435,10 +439,10 @@ class _Reading:
                 return False
         return wide
 
-    # ---- what counts
+    # ---- labels that count
 
     def _leave_offered(self) -> None:
-        """Leave out labels in lists of what could be answered."""
+        """Drop labels in lists of possible answers."""
         runs: list[list[Mention]] = []
         closing = False
         for mention in self._mentions:
@@ -457,7 +461,8 @@ class _Reading:
         self._mentions = [m for m in self._mentions if m.start not in offered]
 
     def _joined(self, i: int, end: int) -> str:
-        """How a label that ends before token i and one at `end` are members of one list: by a "word", a "sign", or not, ""."""
+        """How a label that ends before token i and one at `end` are joined in a list: "word", "sign", or "" if they are
+        not."""
         between = range(i, end)
         if len(between) > 4 or any(_ENDS.search(self._gap(j)) for j in range(i, end + 1)):
             return ""
@@ -466,7 +471,7 @@ class _Reading:
         return "sign" if all(len(self._texts[j]) == 1 for j in between) else ""
 
     def _offers(self, start: int) -> bool:
-        """Whether an "options" stands shortly before token `start`."""
+        """Whether an "options" is shortly before token `start`."""
         for i in range(start - 1, max(start - 1 - _NEAR, -1), -1):
             if _OFFERS.at(self._texts, i) or (i == 0 and self._texts[i] == "of"):
                 return True
@@ -474,8 +479,8 @@ class _Reading:
                 return False
         return False
 
-    def _known_after_all(self) -> bool:
-        """Whether a label is named though the answer is said not to be known: behind a "but", and not only as possible."""
+    def _stated_after_all(self) -> bool:
+        """Whether a label is stated although the answer is called unknown: after a "but", and not only as possible."""
         start, end = self._unknowing[-1]
         conceded = negation.CONCEDES & set(self._clause_before(start, 8))
         if conceded:
@@ -488,7 +493,7 @@ class _Reading:
         return True
 
     def _leading(self) -> tuple[bool, str | None]:
-        """(whether the text opens with a yes or no that is a label, that label; None where another one stands by itself)."""
+        """(whether the text opens with a yes or no that is a label, that label; None if another one stands alone)."""
         answers = [m for m in self._mentions if m.answers and not m.denied]
         if not answers or not self._opens(answers[0].start) or _ASKS.search(self._gap(answers[0].end)):
             return False, None
@@ -496,14 +501,14 @@ class _Reading:
         return True, labels.pop() if len(labels) == 1 else None
 
     def _take_back(self) -> None:
-        """Deny what a clause with "at first" says, where a "but" with a label follows."""
+        """Deny the labels in a clause with "at first" if a "but" with a label follows."""
         last = max((m.start for m in self._mentions if not m.denied), default=-1)
         for i in range(len(self._texts)):
             place = bisect_right(self._buts, i) if _ONCE.at(self._texts, i) else len(self._buts)
             if place < len(self._buts) and self._buts[place] <= last:
                 self._deny(self._clause_start(i), self._buts[place], plain=False)
 
-    # ---- from a negation back
+    # ---- from negations backwards
 
     def _backward(self) -> None:
         for start, end in self._behind:
@@ -526,7 +531,7 @@ class _Reading:
         self._deny_before_clauses()
 
     def _deny(self, first: int, end: int, nearest: str = "", *, plain: bool = True) -> None:
-        """Deny the labels among the tokens from `first` to before `end`; with `nearest`, only one that ends there."""
+        """Deny the labels in the tokens from `first` to before `end`; with `nearest`, only one that ends there."""
         for i in range(bisect_left(self._mentions, first, key=lambda m: m.start), len(self._mentions)):
             mention = self._mentions[i]
             if mention.start >= end:
@@ -546,7 +551,8 @@ class _Reading:
         return i
 
     def _deny_subject(self, i: int, needs_verb: bool = False) -> None:
-        """Deny a label that is the subject of what token i denies: sarcasm is not, sarcasm isn't, sarcasm is absent."""
+        """Deny a label that is the subject of the negation at token i: "sarcasm is not", "sarcasm isn't", "sarcasm is
+        absent"."""
         verb = needs_verb or not self._texts[i].endswith(("n't", "nt", "not"))
         j = i
         while j > 0 and not self._parted(j):
@@ -560,7 +566,7 @@ class _Reading:
             j -= 1
 
     def _deny_before_clauses(self) -> None:
-        """A clause that is a denial and nothing else denies the clause before it; behind a question mark, the question."""
+        """A clause that is only a denial denies the clause before it; after a question mark, the question."""
         starts = [i for i in range(len(self._texts)) if i == 0 or self._parted(i)]
         denials = dict([(s, e) for s, e, scope in self._negations if not scope.denied] + self._behind)
         named = {m.start: m for m in self._mentions}
@@ -576,8 +582,12 @@ class _Reading:
                 question = start
 
     def _only_denies(self, start: int, end: int, denials: Mapping[int, int], named: Mapping[int, Mention]) -> bool:
-        """Whether tokens `start` to `end` are a denial and nothing else; behind a full stop only one that begins with it.
-        `denials`: start -> end of every negation that denies nothing in front; `named`: where labels begin."""
+        """Whether tokens `start` to `end` are only a denial; after a full stop only one that begins with it.
+
+        Args:
+            denials: start -> end of every negation that denies nothing after it.
+            named: Where labels begin.
+        """
         gap = self._gap(start)
         is_question = bool(_ASKS.search(gap))
         full_stop = bool(STRONG.search(gap)) and not is_question

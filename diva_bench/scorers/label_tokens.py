@@ -1,4 +1,4 @@
-"""A text as the label parser compares it: its words, what stands between them, and the labels among them."""
+"""A text for the label parser: its words, the gaps between them, and the labels in it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from diva_bench.text import APOSTROPHES
 STRONG = re.compile(r"[.!?;…\n\r\u2028\u2029。！？｡؟۔।॥։]")
 WEAK = re.compile(r"[,:()/|=>→—–‒―、，：（）・،؛]|--|\s-|-\s")
 VALUE = re.compile(r"[:：=]")
-"""Signs that end a sentence, signs that may part clauses, and those before a value."""
+"""Signs that end a sentence, signs that may separate clauses, and signs before a value."""
 _NUMBER = re.compile(r"[+\-]?\d+(?:[.,]\d+)+|(?<![^\W_])-\d+")
 _WRAPPED = re.compile(r"(?<=[^\W\d_])(?<!\? [Nn]o)[ \t]*\r?\n(?=[a-z])(?![^\n:=]{0,40}[:=])")
 WRAP = "\v"
-"""In a gap: a line that ends within a sentence, and so parts no clauses, but ends what has been denied."""
-_SIGNS = r"[+\-#*%&@<>=~^°$€£¥]+"  # that can tell two labels apart: C++ and C#, A+ and A-
+"""In a gap: a line break inside a sentence, which does not separate clauses but ends what is denied."""
+_SIGNS = r"[+\-#*%&@<>=~^°$€£¥]+"  # can distinguish two labels: C++ and C#, A+ and A-
 _LEAD, _TRAIL = re.compile(_SIGNS + r"\Z"), re.compile(_SIGNS)
 _ANSWER_KEYS = frozenset(
     ("answer", "final_answer", "label", "emotion", "sentiment", "class", "category", "prediction", "result", "choice")
@@ -35,8 +35,13 @@ _LIGHT = re.compile("[\u064b-\u0652\u0670\u0640\u0591-\u05c7\u0307]")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One word, or one character of a script without spaces. `gap`: what stands between it and the token before; `raw`: as
-    it was written; `touches`: whether nothing, no space either, parts it from the token before."""
+    """One word, or one character of a script without spaces.
+
+    Attributes:
+        gap: The text between the previous token and this one.
+        raw: Its spelling in the text.
+        touches: Whether nothing separates it from the previous token, not even a space.
+    """
 
     text: str
     gap: str
@@ -48,7 +53,7 @@ class Token:
 
 
 def value(text: str) -> str:
-    """The text, or of a JSON object that has one answer among its keys, that."""
+    """The text; if it is a JSON object with one answer among its keys, that answer."""
     fenced = _FENCE.match(text)
     body = (fenced[1] if fenced else text).strip()
     if not body.startswith("{"):
@@ -62,8 +67,8 @@ def value(text: str) -> str:
 
 
 def tokens(text: str) -> tuple[list[Token], str]:
-    """(the tokens of a text, what follows the last one). NFKC, typographic apostrophes as "'", case folded, format characters
-    dropped; 3.5 and -1 are one token, "l'ironie" is two."""
+    """(tokens of a text, the rest after the last one). NFKC, typographic apostrophes as "'", case folded, without format
+    characters; 3.5 and -1 are one token, "l'ironie" is two."""
     text = _WRAPPED.sub(WRAP, unicodedata.normalize("NFKC", text.translate(APOSTROPHES)).replace("−", "-"))
     text = "".join(c for c in text if unicodedata.category(c) != "Cf")
     result: list[Token] = []
@@ -83,7 +88,7 @@ def tokens(text: str) -> tuple[list[Token], str]:
 
 
 def _word_end(text: str, start: int) -> int:
-    """Where the word that begins at `start` ends; `start` itself if none does."""
+    """End of the word that begins at `start`; `start` itself if there is none."""
     number = _NUMBER.match(text, start)
     if number:
         return number.end()
@@ -98,7 +103,7 @@ def _in_word(character: str) -> bool:
 
 
 def _parts(word: str) -> list[str]:
-    """A word as tokens: cut in scripts without spaces, and behind an article or pronoun that has lost its vowel."""
+    """A word as tokens: split in scripts without spaces, and after an article or pronoun with an apostrophe."""
     head, apostrophe, rest = word.partition("'")
     if apostrophe and rest and head.casefold() in negation.ELISIONS:
         return [head, *_parts(rest)]
@@ -106,12 +111,12 @@ def _parts(word: str) -> list[str]:
 
 
 def parts_clauses(gap: str) -> bool:
-    """Whether what stands between two tokens ends a clause."""
+    """Whether the gap between two tokens ends a clause."""
     return bool(WEAK.search(gap) or STRONG.search(gap))
 
 
 def touching(words: Sequence[Token], place: int, step: int) -> list[str]:
-    """The tokens next to a place, in the order of the text, up to the first gap (ten of them: no rule looks further)."""
+    """The tokens next to a place, in the order of the text, up to the first gap, at most ten."""
     result: list[str] = []
     i = place - 1 if step < 0 else place
     while 0 <= i < len(words) and len(result) < 10:
@@ -124,13 +129,13 @@ def touching(words: Sequence[Token], place: int, step: int) -> list[str]:
 
 
 def key_of(phrase: str) -> tuple[str, ...]:
-    """What a phrase is compared by; () where it has no letter or digit."""
+    """The form in which a phrase is compared; () if it has no letter or digit."""
     return tuple(token.text for token in tokens(phrase)[0])
 
 
 def signs_of(phrase: str) -> tuple[str, str, str]:
-    """The signs right before the first letter or digit of a phrase, right behind the last one, and between its words: of C++
-    ("", "++", "")."""
+    """The signs before the first letter or digit of a phrase, after the last one, and between its words: ("", "++", "")
+    for C++."""
     words, tail = tokens(phrase.strip())
     lead, trail = _LEAD.search(words[0].gap if words else ""), _TRAIL.match(tail)
     return lead[0] if lead else "", trail[0] if trail else "", _inner(words)
@@ -141,14 +146,14 @@ def _inner(words: Sequence[Token]) -> str:
 
 
 class Phrases:
-    """Phrases of tokens, each with a value; the longest one that stands at a place is found."""
+    """Phrases of tokens, each with a value; the longest one at a place matches."""
 
     def __init__(self) -> None:
         self.table: dict[tuple[str, ...], str] = {}
-        self._longest: dict[str, int] = {}  # of the phrases that begin with a word
+        self._longest: dict[str, int] = {}  # first word -> length of its longest phrase
 
     def add(self, phrase: str, value: str) -> tuple[str, ...]:
-        """The key of a phrase; () where it has no letter or digit. What was there before stays."""
+        """The key of a phrase; () if it has no letter or digit. An existing entry stays."""
         key = key_of(phrase)
         if key:
             self.table.setdefault(key, value)
@@ -173,7 +178,7 @@ _ANSWERS, _LEADS = phrases(negation.ANSWERS), phrases(negation.LEADS)
 
 
 def answer_start(words: Sequence[Token]) -> int:
-    """Where the answer begins that a text announces: behind the last "final answer", else behind the first "answer"."""
+    """Where an announced answer begins: after the last "final answer", else after the first "answer"."""
     texts = [token.text for token in words]
     for table, places in ((_LEADS, range(len(texts) - 1, -1, -1)), (_ANSWERS, range(len(texts)))):
         for i in places:
@@ -184,13 +189,13 @@ def answer_start(words: Sequence[Token]) -> int:
 
 
 class LabelPhrases:
-    """The labels of a task and their other names, as they are found in a text. SpecError: two of them are the same there."""
+    """The labels of a task and their synonyms as phrases. Raises SpecError if two of them are equal."""
 
     def __init__(self, choices: Sequence[str], synonyms: Mapping[str, str]) -> None:
         self._labels: Phrases = Phrases()
         self._forms: dict[tuple[str, ...], dict[tuple[str, str, str], str]] = {}  # key -> signs at its ends -> label
-        self._loose: set[tuple[str, ...]] = set()  # labels with a sign inside, which a text may part likewise
-        self._names: set[tuple[str, ...]] = set()  # labels that are called otherwise
+        self._loose: set[tuple[str, ...]] = set()  # labels with a sign inside
+        self._names: set[tuple[str, ...]] = set()  # synonyms of labels
         for phrase, label in [(c, c) for c in choices] + list(synonyms.items()):
             key = self._labels.add(phrase, label)
             if not key:
@@ -204,11 +209,11 @@ class LabelPhrases:
                 self._loose.add(key)
             if key[0] == "non" and len(key) > 1:
                 self._labels.add("non" + " ".join(key[1:]), label)
-        self._spoken: set[tuple[str, ...]] = set()  # a yes and a no of other languages
+        self._spoken: set[tuple[str, ...]] = set()  # yes and no in other languages
         self._add_spoken()
 
     def _add_spoken(self) -> None:
-        """Where yes and no are labels, or names of two, every yes and no of `negation` is another name of them."""
+        """If yes and no are labels or synonyms of two labels, every yes and no in `negation` is another synonym."""
         labels_of_words = [self._labels.table.get((word,)) for word in ("yes", "no")]
         if None in labels_of_words or labels_of_words[0] == labels_of_words[1]:
             return
@@ -221,27 +226,33 @@ class LabelPhrases:
     def is_label(self, text: str) -> bool:
         """Whether a text is a label and nothing else."""
         words, tail = tokens(text)
-        return bool(words) and self.found(words, [t.text for t in words], 0, tail, japanese=False)[0] == len(words)
+        return bool(words) and self.match(words, [t.text for t in words], 0, tail, japanese=False)[0] == len(words)
 
     def is_spoken(self, key: Sequence[str]) -> bool:
-        """Whether a key is a yes or a no that the task does not name."""
+        """Whether a key is a yes or a no that the task does not list."""
         return tuple(key) in self._spoken
 
     def is_name(self, key: tuple[str, ...]) -> bool:
-        """Whether a key is not what its label is called among the choices."""
+        """Whether a key is a synonym, not the label itself."""
         return key in self._names
 
     def contrary(self, key: tuple[str, ...]) -> str | None:
-        """The label that says no more than that this one is denied."""
+        """The label that means only that this one is denied."""
         ways = ((word, *key) for word in ("not", "non", "no", "不", "kein", "nicht"))
         joined = ("non" + key[0], *key[1:])
         return next((self._labels.table[way] for way in (*ways, joined) if way in self._labels.table), None)
 
-    def found(
+    def match(
         self, words: Sequence[Token], texts: Sequence[str], start: int, tail: str, japanese: bool
     ) -> tuple[int, str]:
-        """(length of the label at token `start`, that label); (0, "") for none. `texts`: of the words; `tail`: what follows the
-        last one; `japanese`: there is kana in the text."""
+        """(length of the label at token `start`, that label); (0, "") for none.
+
+        Args:
+            words: The tokens.
+            texts: Their texts.
+            tail: The text after the last one.
+            japanese: Whether the text has kana.
+        """
         size = self._labels.at(texts, start)
         while size:
             key = tuple(texts[start : start + size])
@@ -253,8 +264,12 @@ class LabelPhrases:
         return 0, ""
 
     def _by_signs(self, run: Sequence[Token], after: str, goes_on: bool) -> tuple[str | None, bool]:
-        """(the label of a run of tokens by the signs that touch it, whether there are any). `after`: what follows the run;
-        `goes_on`: whether another token does."""
+        """(the label of a run of tokens by the signs that touch it, whether there are any signs).
+
+        Args:
+            after: The text after the run.
+            goes_on: Whether another token follows.
+        """
         key = tuple(token.text for token in run)
         forms = self._forms.get(key) or {("", "", ""): self._labels.table[key]}
         leads, trails = ("".join(form[side] for form in forms) for side in (0, 1))

@@ -1,15 +1,15 @@
-"""Classification: one label out of the task's choices, by log-likelihood and by what the answer says.
+"""Classification: choose one of the task's labels, by log-likelihood or by the text of the answer.
 
-Each answer is decided in up to four ways, kept apart as confusion counts:
+Each answer is decided in up to four ways, with a confusion matrix for each:
 
-    label   the one that counts: the choice with the highest log-likelihood of all its tokens, or what the setting
-            `decide` says; for a model that scores no choices, the label found in its text
+    label   the one that counts: the choice with the highest log-likelihood of all its tokens, or as the setting `decide`
+            says; for a model without label scores, the label found in its text
     norm    the highest log-likelihood per token
-    first   the highest log-likelihood of the first token alone (what DiVA-Eval does)
-    text    the label found in the text by the strict parser
+    first   the highest log-likelihood of the first token (as in DiVA-Eval)
+    text    the label that the strict parser finds in the text
 
-Equal log-likelihoods: the choice that stands first in the task. An `unsupported` response, and a text in which no one
-label is found, count as wrong: predicted "unparsed", a label of nobody.
+Of equal log-likelihoods the first choice of the task wins. An `unsupported` response, and a text without a label, count
+as wrong: their predicted label is "unparsed".
 """
 
 from __future__ import annotations
@@ -40,14 +40,17 @@ _SCORES: dict[str, Callable[[LabelScore], float]] = {
 }
 KINDS = (*_SCORES, "text")
 HISTOGRAM = 100
-"""Labels: of a task with more, the share of each among the decisions is not a metric of its own."""
+"""Largest number of labels for which the share of each predicted label is a metric."""
 _DECIDE = {"total": "label", "norm": "norm", "first": "first"}
 
 
 class Labels:
-    """Settings: `positive`, the label whose F1 is `binary_f1`; `decide`, the log-likelihood by which a label is chosen:
-    of all its tokens (total), per token (norm), or of its first token (first: the DiVA paper, whose code takes the
-    largest logit among the labels' first tokens). Statistics: "<kind>:<gold>><predicted>", counts.
+    """Classification metrics. Statistics: "<kind>:<gold>><predicted>", counts.
+
+    Settings:
+    - `positive`: the label of `binary_f1`.
+    - `decide`: the log-likelihood that chooses the label: of all its tokens (total), per token (norm), or of its first
+      token (first: the code of the DiVA paper takes the largest logit among the labels' first tokens).
     """
 
     higher_is_better = True
@@ -78,12 +81,13 @@ class Labels:
         parser = f"{PARSER}|table:{table}"
         self.signature = f"labels|ties:first|{parser}{positive}{decide}"
         self.counted = {"accuracy_norm": ("norm:",), "accuracy_text": ("text:",), "unparsed": ("text:",)}
+        """Metric -> prefixes of the statistics whose sum is its n: imported answers may be partly labels and partly text."""
         self.counted |= dict.fromkeys(("accuracy_first", "weighted_f1_first", "binary_f1_first"), ("first:",))
         """Metric -> how the statistics begin whose sum is its n: of imported answers some may come as labels, others as
         text."""
 
     def check(self, sample: Sample) -> None:
-        """Raises DataError for a sample that has not one gold label, out of the choices."""
+        """Raises DataError if a sample does not have exactly one gold label among the choices."""
         if len(sample.references) != 1 or sample.references[0] not in self._places:
             raise DataError(
                 f"sample {sample.id}: a label task needs one reference out of {', '.join(self._choices)}; "
@@ -95,12 +99,12 @@ class Labels:
         return {f"{kind}:{sample.references[0]}>{label}": 1.0 for kind, label in self.decided(response).items()}
 
     def decided(self, response: Response) -> dict[str, str]:
-        """Kind -> the label that was decided on, or "unparsed"; "label" is always there."""
+        """Kind -> predicted label, or "unparsed"; "label" is always there."""
         label = self._parser.parse(answer(response))
         if response.status == "unsupported":
-            # Which kinds of metrics this model has cannot be seen here; `reduce` drops those that never had a label.
+            # Which kinds this model has is unknown here; `reduce` drops those without any label.
             return dict.fromkeys(KINDS, UNPARSED)
-        if response.label is not None:  # imported: chosen by the first token of each label
+        if response.label is not None:  # imported answer, chosen by the first token of each label
             return dict.fromkeys(("label", "first"), response.label or UNPARSED)
         if response.choices is None:
             return dict.fromkeys(("label", "text"), label or UNPARSED)
@@ -111,11 +115,11 @@ class Labels:
         scores = [score(label_scores[label]) for label in self._choices if label in label_scores]
         if label_scores.keys() != self._places.keys() or math.isnan(sum(scores)):
             raise DataError(f"response {response.id}: needs a log-likelihood for each of {', '.join(self._choices)}.")
-        return self._choices[scores.index(max(scores))]  # of equals, the first
+        return self._choices[scores.index(max(scores))]  # of equal scores the first
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
-        """0 to 100 but mcc (-100 to 100). Those in _norm and _first only where labels were scored. `predicted_<label>`:
-        the share of answers for which this decided, correct or not; what they lack to 100 named no label."""
+        """Scores from 0 to 100, except mcc (-100 to 100). Metrics with _norm and _first exist only if labels were scored.
+        `predicted_<label>` is the share of answers with this predicted label; the rest up to 100 named no label."""
         if not totals:
             return {}
         decided = self._counts(totals)
@@ -147,10 +151,10 @@ class Labels:
         return {name: np.asarray(100 * score) for name, score in scores.items()}
 
     def _counts(self, totals: Mapping[str, Floats]) -> dict[str, Counts]:
-        """Kind -> what its confusion counts add up to; "label" is always there.
+        """Kind -> its confusion counts; "label" is always there.
 
-        Of K x K pairs of labels only those that occur are looked at; of more than HISTOGRAM labels, too, only those that
-        occur, and the positive one.
+        Only pairs of labels that occur are stored, and with more than HISTOGRAM labels only labels that occur, and the
+        positive one.
         """
         pairs: dict[str, list[tuple[str, str, str]]] = {"label": []}
         for key in totals:
@@ -166,9 +170,10 @@ class Labels:
 
 
 def parser_of(task: TaskSpec) -> Parser:
-    """The parser of a task with choices. What the source of imported answers means by a word goes before what the task does.
+    """The parser of a task with choices. Synonyms from the source of imported answers come before those of the task.
 
-    Raises SpecError for words that stand for two labels.
+    Raises:
+        SpecError: A word stands for two labels.
     """
     own = {(key_of(name), signs_of(name)) for name in task.names}
     synonyms = {
@@ -178,7 +183,7 @@ def parser_of(task: TaskSpec) -> Parser:
 
 
 def scorer_of(task: TaskSpec) -> Labels | None:
-    """What decides on a label in a task that has choices, with the settings of the task; None in an open one."""
+    """The label scorer of a task with choices, with its settings; None for an open task."""
     return Labels(task, **(task.scorers.get("labels") or {})) if task.choices else None
 
 
@@ -187,8 +192,8 @@ def scorer_of(task: TaskSpec) -> Labels | None:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of k of the K choices how often each was the gold label, was decided on, and both: (k, ...); the others never were.
-    Of all together how often no choice was decided on: (...). `places`: label -> which of the k it is."""
+    """Confusion counts of k of the K choices: how often each was gold, predicted, and both, shapes (k, ...); the other
+    choices never occur. `none`: how often no choice was predicted, (...). `places`: label -> its index in k."""
 
     gold: Floats
     predicted: Floats
@@ -201,7 +206,7 @@ class Counts:
 def _margins(
     totals: Mapping[str, Floats], pairs: Sequence[tuple[str, str, str]], places: Mapping[str, int], choices: int
 ) -> Counts:
-    """`pairs`: (statistic, gold label, the one decided on)."""
+    """`pairs`: (statistic, gold label, predicted label)."""
     count = len(places)
     shape = np.shape(next(iter(totals.values())))
     table = np.stack([totals[key] for key, _, _ in pairs]) if pairs else np.zeros((0, *shape))
@@ -220,7 +225,7 @@ def _margins(
 
 
 def _added(table: Floats, places: NDArray[np.intp], count: int) -> Floats:
-    """The rows of `table` (F, ...) added up by place: (count, ...)."""
+    """The rows of `table` (F, ...) summed by place: (count, ...)."""
     rows = len(places)
     adds = csr_array((np.ones(rows), (places, np.arange(rows))), shape=(count, rows))
     return np.asarray(adds @ table.reshape(rows, math.prod(table.shape[1:]))).reshape(count, *table.shape[1:])
@@ -232,13 +237,13 @@ def accuracy(counts: Counts) -> Floats:
 
 
 def f1(counts: Counts) -> Floats:
-    """F1 of every choice that is kept, (k, ...): 2 right / (gold + predicted), 0 for a choice that is in neither
-    (scikit-learn's f1_score(average=None, labels=choices, zero_division=0))."""
+    """F1 of every stored choice, (k, ...): 2 right / (gold + predicted), 0 for a choice in neither (scikit-learn's
+    f1_score(average=None, labels=choices, zero_division=0))."""
     return ratio(2 * counts.right, counts.gold + counts.predicted)
 
 
 def macro_f1(counts: Counts) -> Floats:
-    """F1 of every choice, all alike; that of a choice that never occurs is 0 (f1_score(average="macro", labels=choices))."""
+    """Mean F1 over all choices; 0 for a choice that never occurs (f1_score(average="macro", labels=choices))."""
     return np.asarray(f1(counts).sum(axis=0) / counts.choices)
 
 
@@ -248,14 +253,14 @@ def weighted_f1(counts: Counts) -> Floats:
 
 
 def uar(counts: Counts) -> Floats:
-    """Unweighted average recall over the choices that occur among the gold labels (balanced_accuracy_score)."""
+    """Unweighted average recall over the gold labels that occur (balanced_accuracy_score)."""
     occur = (counts.gold > 0).sum(axis=0).astype(np.float64)
     return ratio(ratio(counts.right, counts.gold).sum(axis=0), occur)
 
 
 def mcc(counts: Counts) -> Floats:
-    """Matthews correlation of several classes (Gorodkin 2004), "unparsed" being one more predicted class; 0 where the
-    gold labels or the predictions are all the same (matthews_corrcoef)."""
+    """Matthews correlation of several classes (Gorodkin 2004), with "unparsed" as another predicted class; 0 if all gold
+    labels or all predictions are equal (matthews_corrcoef)."""
     n, right = counts.gold.sum(axis=0), counts.right.sum(axis=0)
     covariance = right * n - (counts.gold * counts.predicted).sum(axis=0)
     squares = (counts.predicted**2).sum(axis=0) + counts.unparsed**2

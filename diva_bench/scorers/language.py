@@ -1,17 +1,17 @@
-"""Which language a text is in: the script of its letters first, then py3langid on what a script leaves open.
+"""Language identification: first by the script of the letters, then, if that is ambiguous, by py3langid.
 
-py3langid (Barbaresi, a naive Bayes classifier over byte n-grams, after langid.py by Lui and Baldwin 2012) is asked for
-one out of `LANGUAGES` instead of all 140 it knows: on short texts the many languages that nobody asks for win by chance.
-Right answers, in per cent, on runs of n words cut from English sentences (n = 2, 3, 4, 5, 6: 6,793 to 1,660 runs) and from
-German ones (245 to 60 runs):
+py3langid (Barbaresi, a naive Bayes classifier over byte n-grams, after langid.py by Lui and Baldwin 2012) chooses among
+`LANGUAGES` instead of its 140 languages, because on short texts one of the many others often wins by chance. Accuracy
+in per cent on runs of n words from English sentences (n = 2, 3, 4, 5, 6: 6,793 to 1,660 runs) and German ones (245 to
+60 runs):
 
     words                            2     3     4     5     6
     en, out of `LANGUAGES`          76    93    95   99.5  99.8
     de, out of `LANGUAGES`          92    98    99   100   100
     en, out of all 140              63    84    91    98   99.4
 
-Of 37,174 English sentences 75 are called another language, as are 3 of 192 right answers to the mini questions: mostly
-names ("Leonardo da Vinci painted the Mona Lisa."). Simplified and traditional Chinese are not told apart.
+Of 37,174 English sentences 75 are assigned another language, and of 192 correct answers to the mini questions 3: mostly
+names ("Leonardo da Vinci painted the Mona Lisa."). Simplified and traditional Chinese are not distinguished.
 """
 
 from __future__ import annotations
@@ -41,37 +41,35 @@ SCRIPTS = {
     "tr": "LATIN",
     "zh": "HAN",
 }
-"""The languages that can be asked for, the 15 targets of CoVoST 2 and English, with the script each is written in. KANA
-stands for Japanese as it is written: Han and kana together."""
+"""The languages that a task can request (the 15 targets of CoVoST 2, and English) with their scripts. KANA stands for
+Japanese: Han and kana together."""
 
-# Others that models answer in. Near twins of a target (ms of id, da and no of sv, hr of sl, az of tr) are left out: a
-# short sentence is told from its twin no better than by a coin.
+# Other languages of models' answers. Close relatives of a target (ms of id, da and no of sv, hr of sl, az of tr) are left out,
+# because short sentences of both cannot be distinguished.
 _OTHERS = ("el", "es", "fr", "he", "hi", "it", "ko", "nl", "pl", "pt", "ru", "th", "uk", "vi")
 LANGUAGES = (*SCRIPTS, *_OTHERS)
 
-SHORT = (
-    4  # words: of fewer, only the language asked for and English are weighed against each other (2 words: 95 % right)
-)
-_ALONE = {"TAMIL": "ta", "HAN": "zh", "MONGOLIAN": "mn"}  # scripts that one language here is written in
+SHORT = 4  # words; for fewer, only the requested language and English are compared (2 words: 95 % correct)
+_ALONE = {"TAMIL": "ta", "HAN": "zh", "MONGOLIAN": "mn"}  # scripts of only one language here
 _NAMES = ("LATIN", "CYRILLIC", "ARABIC", "TAMIL", "GREEK", "HEBREW", "DEVANAGARI", "HANGUL", "THAI", "MONGOLIAN")
 _HAN = ("CJK", "IDEOGRAPHIC")
 _KANA = ("HIRAGANA", "KATAKANA")
-_NOTHING = -1e38  # below every score: what py3langid gives a text without a feature
-_JAPANESE = 0.05  # share of kana among Han and kana from which a text is Japanese; Chinese has none
+_NOTHING = -1e38  # below every score; py3langid gives it to a text without features
+_JAPANESE = 0.05  # minimum share of kana among Han and kana in Japanese; Chinese has none
 
 
-_VERSION = 2  # bumped when a text would be taken for another language
+_VERSION = 2  # bump when the language of a text changes
 
 
 def signature() -> str:
-    """Which py3langid, and of how many languages it chooses."""
+    """The version of py3langid, and the number of languages."""
     return f"v{_VERSION}|py3langid:{version('py3langid')}|of:{len(LANGUAGES)}"
 
 
 @cache
 def script_of(character: str) -> str:
-    """The script of a letter or mark: a name of Unicode ("LATIN"), "HAN", "KANA", "OTHER"; "" for what is no letter, and for
-    a mark that any script may have."""
+    """The script of a letter or mark: a Unicode name ("LATIN"), "HAN", "KANA", "OTHER"; "" for other characters, and for
+    marks of any script."""
     name = unicodedata.name(character, "")
     if unicodedata.category(character)[0] not in "LM" or name.startswith(("COMBINING", "VARIATION")):
         return ""
@@ -83,8 +81,8 @@ def script_of(character: str) -> str:
 
 
 def scripts(text: str) -> Counter[str]:
-    """How many letters of a text are of which script; letters of full or half width, or of Arabic in its written forms, count
-    as what they stand for."""
+    """Script -> number of letters in a text. Full-width and half-width letters and Arabic presentation forms count as the
+    letters that they stand for."""
     counts = Counter(script_of(c) for c in unicodedata.normalize("NFKC", text))
     del counts[""]
     return counts
@@ -93,10 +91,10 @@ def scripts(text: str) -> Counter[str]:
 def is_in(text: str, language: str) -> bool:
     """Whether a text is in `language`, a key of SCRIPTS.
 
-    The script that most letters are of must be the language's; what Tamil, Han, kana or the Mongolian script do not decide,
-    py3langid does. Of fewer than SHORT words it chooses between the language and English alone, and where English is asked
-    for, Latin letters will do. A text of numbers alone ("1989.") is in any language, one without letter or number in none; where
-    numbers will not do, see `lettered`.
+    The script of most letters must be that of the language. If the script is not that of one language (Tamil, Han,
+    kana, Mongolian are), py3langid decides. For fewer than SHORT words it chooses only between the language and
+    English, and for English, Latin letters are enough. A text with only numbers ("1989.") is in any language, one
+    without letters and numbers in none; see `lettered` for tasks in which numbers are not enough.
     """
     text = unicodedata.normalize("NFKC", text)
     counts = scripts(text)
@@ -119,7 +117,7 @@ def lettered(text: str) -> bool:
 
 
 def _main_script(counts: Counter[str]) -> str:
-    """The script of most letters; Han counts as KANA where there is kana among it."""
+    """The script of most letters; Han counts as KANA if the text has kana."""
     east = counts["HAN"] + counts["KANA"]
     rest = {script: n for script, n in counts.items() if script not in ("HAN", "KANA")}
     if east > max(rest.values(), default=0):
@@ -128,10 +126,10 @@ def _main_script(counts: Counter[str]) -> str:
 
 
 def identify(text: str, among: tuple[str, ...] = LANGUAGES) -> str:
-    """The likeliest of some languages; English for a text in which py3langid finds nothing to go by ("I", "Oslo").
+    """The most likely of some languages; English for a text without features ("I", "Oslo").
 
-    No random numbers: the same text gives the same language. Scores are float32, so two languages that are equal to six
-    digits may change places between machines.
+    It is deterministic. Scores are float32, so two languages that are equal to six digits may change places between
+    machines.
     """
     language, score = _identifier(among).classify(text)
     return str(language) if score > _NOTHING else "en"
@@ -140,13 +138,13 @@ def identify(text: str, among: tuple[str, ...] = LANGUAGES) -> str:
 @cache
 def _identifier(among: tuple[str, ...]) -> Any:
     identifier = copy(_model())
-    identifier.set_languages(list(among))  # replaces the copy's tables, leaves the model's alone
+    identifier.set_languages(list(among))  # changes only the copy, not the model
     return identifier
 
 
 @cache
 def _model() -> Any:
-    """0.6 s the first time: the model is in the package, compressed."""
+    """Loading takes 0.6 s: the model is in the package, compressed."""
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE)

@@ -1,18 +1,18 @@
-"""An LLM judge: another model of the catalog reads question, reference and answer, and says whether the answer is right.
+"""An LLM judge: another model of the catalog gets question, reference and answer, and decides whether the answer is right.
 
-No shipped task uses it. Judges disagree with people and with each other, a larger one is kinder to its own family, an
-answer can talk to its judge, and the same judge with another prompt is another metric. Nothing of it is a default here:
+No shipped task uses it. Judges disagree with people and with each other, prefer models of their own family, can be
+influenced by an answer, and with another prompt are another metric. It must be requested:
 
     scorers:
       llm_judge: {model: oracle, edition: full}        # or: diva-bench score RUN --scorer 'llm_judge: {model: oracle}'
 
-The judge must accept "text"; the filled prompt is the whole user turn, without a system message, decoded greedily. Every
-reply is kept in the run folder (`judge-<hash>.jsonl`: id, hash of the prompt, reply, verdict, model); scoring again asks
-only for what is not there. A reply that names no one verdict is counted (`judge_unparsed`) and never guessed at; a
-failure of the judge is no verdict: the answer is left out of the score's n, counted, and asked again next time.
-While a run is asked, its own model is still in memory when the judge is loaded: on one GPU, judge afterwards with `score`.
-A later `score` or `run` without --scorer writes a summary without `judge` again; the replies stay.
-Zheng et al. 2023 (arXiv 2306.05685) on judges and their biases.
+The judge must accept "text"; the prompt is the whole user turn, without a system message, decoded greedily. Every reply
+is stored in the run folder (`judge-<hash>.jsonl`: id, hash of the prompt, reply, verdict, model); scoring again runs
+the judge only for missing replies. A reply without a clear verdict is counted (`judge_unparsed`) and never guessed; a
+failure of the judge is not a verdict: the answer is left out of the score's n, counted, and tried again next time.
+During a run, the run's own model is still in memory when the judge is loaded: on one GPU, use `score` afterwards. A
+later `score` or `run` without --scorer writes a summary without `judge`; the replies stay. Source on judges and their
+biases: Zheng et al. 2023 (arXiv 2306.05685).
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from diva_bench.scorers import answer, settings
 from diva_bench.scorers.cleaning import clean
 from diva_bench.scorers.label_parser import SIGNATURE as PARSER
 from diva_bench.scorers.label_parser import Parser
-from diva_bench.scorers.reply_cache import Kept, key
+from diva_bench.scorers.reply_cache import ReplyCache, key
 from diva_bench.specs import Edition, ModelSpec, TaskSpec, digest, prompt
 from diva_bench.stats import dense, ratio
 from diva_bench.types import Adapter, Floats, Progress, Request, Response, Sample
 
 PROMPT_VERSION: Final = 1
-"""Bumped when a default prompt changes."""
+"""Bump it when a default prompt changes."""
 _ABOUT = """\
 You grade answers to spoken questions.
 
@@ -53,7 +53,7 @@ PROMPTS: Final = {
     + "How well does the answer agree with an accepted answer? 1: wrong or no answer. 2: mostly wrong. 3: partly right. "
     "4: right with flaws. 5: right. Reply with the digit alone.",
 }
-"""scale -> default prompt. {reference}: all accepted answers, with " / " between them."""
+"""scale -> default prompt. {reference}: all accepted answers, joined by " / "."""
 _FIELDS = ("question", "reference", "answer")
 _VERDICTS: Final[dict[str, dict[str, float]]] = {
     "yes-no": {"yes": 1.0, "no": 0.0},
@@ -64,7 +64,7 @@ _ROWS = 8  # prompts per batch; outside float32 a reply may depend on it
 
 
 class Models(Protocol):
-    """What the judge needs of the catalog, which lies above all scorers and hands itself down: names, and a loader."""
+    """The part of the catalog that the judge needs. The catalog is in a higher layer, so it is passed in."""
 
     def model(self, name: str, edition: Edition) -> ModelSpec: ...
     def adapter(self, name: str) -> type[Adapter]: ...
@@ -72,25 +72,30 @@ class Models(Protocol):
 
 
 class Judge:
-    """judge: scale yes-no, the share of answers judged correct; scale 1-5, the mean grade with 1 as 0 and 5 as 100. Over the
-    answers whose verdict could be read. judge_unparsed: the share of replies without one.
+    """judge: with scale yes-no the share of answers judged correct; with scale 1-5 the mean grade, 1 as 0 and 5 as 100;
+    over answers with a clear verdict. judge_unparsed: the share of replies without one. An empty or `unsupported`
+    answer is wrong without running the judge. Statistics: judge.n replies, judge.read verdicts, judge.sum their values,
+    0 to 1.
 
-    Settings: `model`, a name of the catalog; `edition` (default: the task's); `scale`; `prompt`, with {answer} and, if
-    wanted, {question} (the words spoken) and {reference}; `max_new_tokens` of the reply. An empty or `unsupported` answer
-    is wrong without asking. Statistics: judge.n replies, judge.read verdicts, judge.sum their worth, 0 to 1.
+    Settings:
+    - `model`: a name of the catalog.
+    - `edition`: of the judge (default: the task's).
+    - `scale`: yes-no or 1-5.
+    - `prompt`: with {answer} and optionally {question} (the transcript) and {reference}.
+    - `max_new_tokens`: of the reply.
     """
 
     higher_is_better = True
     asks_model = True
     counted: Final = {"judge": ("judge.read",)}
-    """Metric -> the statistics whose sum is its n, where that is not all answers that have a row."""
+    """Metric -> the statistics whose sum is its n, if that is not the number of rows."""
 
     def __init__(self, task: TaskSpec, *, models: Models, **args: Any) -> None:
         self._where = f"task {task.name}: scorers.llm_judge"
         options = dict(args)
         name, edition = options.pop("model", None), options.pop("edition", task.edition)
         template, room = options.pop("prompt", None), options.pop("max_new_tokens", 16)
-        # the settings of free value are checked here, those of few values by `settings`
+        # settings with free values are checked here, the others by `settings`
         allowed: dict[str, tuple[Any, ...]] = {"model": (name,), "edition": (edition,), "scale": tuple(_VERDICTS)}
         allowed |= {"prompt": (template,), "max_new_tokens": (room,)}
         self._scale = str(settings("llm_judge", task, options, allowed)["scale"])
@@ -106,7 +111,7 @@ class Judge:
             self._model = models.model(name, edition)
         except AssetError as err:
             raise MissingMeans(f"{self._where}: {err}") from err
-        except (KeyError, TypeError) as err:  # a YAML value that is no name
+        except (KeyError, TypeError) as err:  # a YAML value that is not a name
             raise SpecError(f"{self._where}: model {name!r}, edition {edition!r}: {err}.") from err
         adapter = models.adapter(self._model.adapter)
         if "text" not in adapter.accepts:
@@ -130,7 +135,7 @@ class Judge:
             return PROMPTS[self._scale]
         if not isinstance(template, str):
             raise SpecError(f"{self._where}.prompt is {template!r}; it is text with {{answer}} in it.")
-        prompt.fill(template, dict.fromkeys(_FIELDS, ""), self._where)  # an unknown field is told now
+        prompt.fill(template, dict.fromkeys(_FIELDS, ""), self._where)  # raises now if a field is unknown
         if "{answer}" not in template:
             raise SpecError(
                 f"{self._where}.prompt does not show the judge the answer: put {{answer}} into it (and {{question}} and "
@@ -138,7 +143,7 @@ class Judge:
             )
         return template
 
-    # ---- asking
+    # ---- running the judge
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
         raise SpecError(
@@ -155,8 +160,8 @@ class Judge:
             "scale": self._scale,
             "prompt": self._template,
         }
-        with Kept(folder, "judge", {**settings, "max_new_tokens": self._room}) as cache:
-            new: dict[str, list[str]] = {}  # what to ask -> the samples it is about
+        with ReplyCache(folder, "judge", {**settings, "max_new_tokens": self._room}) as cache:
+            new: dict[str, list[str]] = {}  # prompt -> its samples
             for sample, turn in zip(samples, turns, strict=True):
                 if turn and key(turn) not in cache.rows:
                     new.setdefault(turn, []).append(sample.id)
@@ -171,7 +176,7 @@ class Judge:
         return [dict(row) for row in rows]
 
     def _turn(self, sample: Sample, text: str) -> str:
-        """The prompt about one answer, "" for an answer that says nothing."""
+        """The prompt about one answer; "" for an answer without text."""
         if not text.strip():
             return ""
         if sample.transcript is None and "{question}" in self._template:
@@ -182,7 +187,7 @@ class Judge:
         fields = {"question": sample.transcript or "", "reference": " / ".join(sample.references), "answer": text}
         return prompt.fill(self._template, fields, self._where)
 
-    def _ask(self, new: Mapping[str, Sequence[str]], cache: Kept, progress: Progress) -> None:
+    def _ask(self, new: Mapping[str, Sequence[str]], cache: ReplyCache, progress: Progress) -> None:
         adapter = self._models.load(self._model, progress)
         turns = list(new)
         try:
@@ -201,12 +206,12 @@ class Judge:
             adapter.close()
 
     def _replies(self, adapter: Adapter, turns: Sequence[str]) -> list[Response]:
-        """One response per prompt; of one that failed an `error`, which is no verdict."""
+        """One response per prompt; a failed one is an `error`, which is not a verdict."""
         requests = [Request(key(t)[:16], prompt="", transcript=t, max_new_tokens=self._room) for t in turns]
         return generate(adapter, requests, self._model.adapter)
 
     def _lines(self, turn: str, ids: Sequence[str], reply: Response) -> list[dict[str, Any]]:
-        """What is kept: one line per sample. A failure has no key, so it is on record but nobody's verdict."""
+        """The stored lines: one per sample. A failure has no key, so it is recorded but not used as a verdict."""
         if reply.status != "ok":
             return [{"id": i, "failed": reply.detail or reply.status, "model": self._identity[:8]} for i in ids]
         line = {"key": key(turn), "reply": reply.text, "verdict": self._parser.parse(clean(reply.text))}
@@ -224,7 +229,7 @@ class Judge:
         return {"judge.n": 1.0, "judge.read": 1.0} | ({"judge.sum": worth} if worth else {})
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
-        """{"judge", "judge_unparsed"}: each 0 to 100. No "judge" where there is no verdict at all."""
+        """{"judge", "judge_unparsed"}: each 0 to 100. "judge" is missing if there is no verdict."""
         if not totals:
             return {}
         counts = dense(totals, ["judge.n", "judge.read", "judge.sum"])

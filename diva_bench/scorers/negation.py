@@ -1,8 +1,8 @@
-"""Words that deny, that join, that end what is denied, and that say that nothing is known: the tables of the label parser.
+"""Tables of the label parser: words that deny, that join, that end a denied part, and that say that the answer is unknown.
 
-Closed tables, one block for each language, signed by `VERSION`; tests/test_label_tables.py tries every entry. A word that
-means something else in another language is left out (nu, tak, en, noch, heb, pole). Every entry is compared as whole tokens,
-see `label_tokens.tokens`. The sets of single words at the end are English but for a few.
+The tables are closed, with one block per language, and signed by `VERSION`; tests/test_label_tables.py tests every
+entry. A word with another meaning in another language is left out (nu, tak, en, noch, heb, pole). Entries are compared
+as whole tokens, see `label_tokens.tokens`. The sets of single words at the end are mostly English.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 VERSION = 3
-"""Bumped when an entry comes or goes."""
+"""Bump it when an entry is added or removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +19,22 @@ class Language:
     """The entries of one language, each field with "|" between them."""
 
     before: str = ""
-    """What follows is denied, up to the end of the clause."""
+    """Words that deny what follows, up to the end of the clause."""
     behind: str = ""
-    """What precedes is denied, back to the beginning of the clause."""
+    """Words that deny what precedes, back to the beginning of the clause."""
     idioms: str = ""
-    """They look as if they denied and deny nothing."""
+    """Phrases that look like negations but deny nothing."""
     but: str = ""
-    """A clause begins that stands against what was said."""
+    """Words that begin a contrasting clause."""
     because: str = ""
-    """A clause begins: nothing before it denies what comes."""
+    """Words that begin a clause and so end a negation."""
     joins: str = ""
-    """"Or" and "nor": what denies the first member of a list denies all."""
+    """"Or" and "nor": a negation of the first member of a list denies all members."""
     yes: str = ""
     no: str = ""
-    """Answers to a question of yes or no."""
+    """Answers to a yes-no question."""
     unknowing: str = ""
-    """They say that the answer is not known."""
+    """Phrases which say that the answer is unknown."""
 
 
 LANGUAGES: Final[dict[str, Language]] = {
@@ -406,19 +406,19 @@ KNOWING = entries(
     """know|knows|knowing|known|tell|telling|idea|clue|determine|determined|determinable|decide|decided|deciding|judge|ascertain|
     assess|assessed|listen|access|process|help|answer|hear anything|hear the|hear you|hear any audio"""
 )
-"""Shortly behind a word of UNABLE or one in n't they say that the answer is not known: nobody can tell."""
+"""Shortly after a word of UNABLE or one in n't they say that the answer is unknown: nobody can tell."""
 _CANNOT = "can't|cannot|cant|can not|couldn't|could not|unable to|not able to|impossible to|not possible to|hard to|difficult to"
 UNKNOWING = (*_all("unknowing"), *_each(_CANNOT + "|isn't possible to|no way to", "say"))
 SOFT = _words("so only just simply rather yet still instead")
-"""Breaks that break a clause only behind a comma, or where something has been denied: it is not just happy."""
+"""Words that break a clause only after a comma, or after something denied: it is not just happy."""
 CONCEDES = _words("although though while whilst obwohl aunque")
-"""What they open ends at the next sign: although I cannot tell for sure, it is sad."""
+"""Words that begin a part which ends at the next sign: although I cannot tell for sure, it is sad."""
 AND = _words("and und et y e och og и і ve dan và")
 MAYBE = _words("maybe perhaps possibly could might may vielleicht quizás quizá forse talvez")
 MERELY = frozenset(
     {"not only", "not just", "not merely", "not simply", "nicht nur", "pas seulement", "no solo", "non solo"}
 )
-"""What follows is said too; where it is part of a longer label, that is the answer: very happy, not just happy."""
+"""What follows is stated too; if it is part of a longer label, that label is the answer: very happy, not just happy."""
 ONCE = (
     *_each(
         "first|at first|initially|originally|first i|at first i|initially i|i first|i initially",
@@ -427,28 +427,28 @@ ONCE = (
     *entries("""at first|initially|originally|first glance|first impression|first instinct|going to say|would have said|
         on the surface|zuerst|auf den ersten blick|anfangs|d'abord|à première vue|al principio|a primera vista"""),
 )
-"""A clause with one of them is taken back by the "but" behind it: I first thought it was sad, but it is angry."""
+"""A "but" after a clause with one of them withdraws that clause: I first thought it was sad, but it is angry."""
 OFFERS = (
     *_each("options|choices|labels|categories|classes|possibilities|alternatives|candidates", "are|include"),
     *entries("""options|choices|labels|categories|classes|possibilities|alternatives|candidates|between|out of|one of|choose from|
         choose|optionen|möglichkeiten|auswahl|zwischen|choix|opciones|entre|opzioni|tra|opções|选项|選項|選択肢|선택지"""),
 )
-"""Two labels and more behind one of them are what could be answered: the options are happy, sad."""
+"""Two or more labels after one of them are possible answers: the options are happy, sad."""
 ANSWERS = entries("answer|antwort|réponse|respuesta|risposta|resposta|答案|回答|답|정답")
-"""Behind the first of them and a colon or "is" stands the answer."""
+"""The answer follows the first of them and a colon or "is"."""
 LEADS = ("final answer", "final label", "final decision")
-"""Behind the last of them, whatever was said before."""
+"""The answer follows the last of them, whatever is before it."""
 EXCEPTIONS = frozenset({"other than", "except", "except for", "apart from"})
-"""Behind a negation they lift it: nothing other than joy."""
+"""After a negation they cancel it: nothing other than joy."""
 WIDE = frozenset({"neither", "none"})
-"""They deny a whole list, however its members are parted, until an "or" or "nor" announces the last one."""
+"""They deny a whole list, however its members are separated, until an "or" or "nor" before the last one."""
 COMPARED = {
     "than": _words("more rather"),
     "als": _words("eher mehr"),
     "que": _words("plutôt más"),
     "che": _words("più"),
 }
-"""Word -> which of others before it makes it deny: more happy than sad."""
+"""Word -> the earlier words with which it denies: more happy than sad."""
 UNSURE = _words(
     """
     hardly barely scarcely rarely seldom doubt doubts doubtful unlikely unsure uncertain undecided whether ob kaum 是否
@@ -456,14 +456,14 @@ UNSURE = _words(
     sicher unbedingt immer sûr toujours seguro siempre
     """
 )
-"""Negators, and words in the scope of one, with which a denial says nothing of the contrary."""
+"""Negators, and words in the scope of one, with which a denial does not imply the opposite."""
 OPENERS = _words(
     """
     think believe say call consider describe feel find that as classify label see hear guess suppose claim argue judge deem
     regard agree dass glaube finde que creo che penso
     """
 )
-"""Behind them a clause begins that is still denied."""
+"""They begin a clause that is still denied."""
 VERBS = _words(
     """
     is are was were be being been sounds seems appears sound seem appear feels has have does do did would could can might may
@@ -477,7 +477,7 @@ SUBJECTS = _words(
     """
 )
 OTHERS = SUBJECTS - _words("i we it this that there es il on") | _words("speaker's he's she's they're customer caller")
-"""Who does not know is not who answers: he has no idea."""
+"""Here another person does not know, not the one who answers: he has no idea."""
 CONTRACTIONS = _words(
     "it's he's she's they're that's there's i'd i'm i'll he'd she'd we'd you'd this's they'd speaker's c'est"
 )
@@ -486,14 +486,14 @@ AUXILIARIES = VERBS | _words(
     """had should will must really clearly certainly definitely simply probably just also label word emotion
     sentiment tone answer mood feeling reading"""
 )
-"""What may stand between a subject and what denies it: sarcasm is certainly absent."""
+"""Words that may be between a subject and its negation: sarcasm is certainly absent."""
 PREDICATES = _words(
     """
     absent missing lacking nonexistent unlikely excluded inappropriate wrong incorrect false impossible inapplicable improbable
     doubtful negligible nil zero 0 none negative
     """
 )
-"""They deny their subject (sarcasm is absent), and as a clause of their own the one before (sarcastic: false)."""
+"""They deny their subject (sarcasm is absent), and as a separate clause the one before (sarcastic: false)."""
 FILLERS = _words(
     """
     really at all quite exactly so think believe it is i do does the case here this that he she they speaker be way chance of
@@ -501,25 +501,25 @@ FILLERS = _words(
     could might may would can maybe perhaps possibly
     """
 )
-"""A clause of these and a negation denies what was said or asked before it: I don't think so."""
+"""A clause of these and a negation denies the statement or question before it: I don't think so."""
 VALUES = frozenset(NO) | _words("false 0")
-"""Names for a label that deny what they are the value of: sarcastic: no."""
+"""Synonyms of a label that deny the key before them: sarcastic: no."""
 PREFIXES = frozenset({"un", "anti"})
-"""Negations only where a hyphen joins them to what they deny."""
+"""Negations only if a hyphen joins them to the denied word."""
 CLAUSE_STARTS = _words("他 她 它 这 這 该 該")
-"""Here a Chinese clause begins, whatever its verb."""
+"""They begin a Chinese clause, whatever its verb."""
 HEADS = _words(
     """
     answer final label response result output prediction classification category the is my ans option 答案 回答 結果 结果 답 정답
     antwort réponse respuesta risposta resposta
     """
 )
-"""What may stand before an answer that comes first: the final answer is."""
+"""Words that may be before an answer at the beginning of a text: the final answer is."""
 CLAUSE_HEADS = SUBJECTS | VERBS | _words("the a an not isn't doesn't don't aren't wasn't") | CONTRACTIONS
-"""What goes on behind a "no" that is an answer and not an article: no the speaker is, no it isn't."""
+"""Words that may follow a "no" that is an answer and not an article: no the speaker is, no it isn't."""
 NAMED = _words("a an the hard clear definite firm big strong resounding ein un klares")
-"""What stands before a "no" that is a noun: it's a no from me."""
+"""Words before a "no" that is a noun: it's a no from me."""
 ELISIONS = _words("l d j m t s n c qu jusqu lorsqu puisqu quoiqu un dell all nell dall sull quest")
-"""Words that lose their vowel before another one: l'ironie."""
+"""Words that lose their vowel before another word: l'ironie."""
 NO_NOUNS = _words("is was because seems would must best or and")
-"""Behind "A" they show that it is a letter and no article."""
+"""After "A" they show that it is a letter and not an article."""

@@ -1,10 +1,10 @@
-"""PEDANTS: the probability that an answer is right, by a small classifier over words (Li et al. 2024, arXiv
-2402.11161; github.com/zli12321/qa_metrics). In numpy alone: no scikit-learn, no download while scoring.
+"""PEDANTS: the probability that an answer is right, by a small classifier over words (Li et al. 2024, arXiv 2402.11161;
+github.com/zli12321/qa_metrics). It needs only numpy: no scikit-learn, and no download while scoring.
 
-It is what the DiVA paper scores questions with (SALT-NLP/DiVA-Eval, eval/qa_eval.py: `CFMatcher.get_scores`), and it
-depends on the version of its weights. With those of April 2024 (commit 86c01fc: `pedants-2024-04`) this scorer gives
-all 1,002 scores that were released for Qwen 2 Audio on HeySQuAD, to the last bit, mean .4622. For DiVA it gives .5152
-on the released answers: the released .5517 came of other weights, so the paper's table mixes versions.
+The DiVA paper scores questions with it (SALT-NLP/DiVA-Eval, eval/qa_eval.py: `CFMatcher.get_scores`). The score depends
+on the version of its weights. With those of April 2024 (commit 86c01fc: `pedants-2024-04`) this scorer reproduces all
+1,002 released scores of Qwen 2 Audio on HeySQuAD bit by bit, mean .4622. For the released answers of DiVA it gives
+.5152; the published .5517 is from other weights, so the paper's table mixes versions.
 
 For one accepted answer, with norm(t) = t in lower case, ASCII punctuation deleted, a, an, the dropped:
 
@@ -13,11 +13,11 @@ For one accepted answer, with norm(t) = t in lower case, ASCII punctuation delet
     overlap  of the sets of words of norm(answer) and norm(reference), S shared: F1, S / reference, S / answer
     P        1 / (1 + exp(w . [words, overlap] + b))
 
-Of several accepted answers the most probable counts. P is no share of right answers, and its zero is not 0: over the
-1,002 questions of HeySQuAD an empty answer has a mean of .289, "I don't know." the same, the question itself said back
-.473, the accepted answer .921; answers of Qwen 2 Audio that do not contain an accepted one have .420. Read it beside
-`contains`. Later versions of the package also take an answer for right that has the reference somewhere in it ("no" in
-"know"); these weights, as the paper used them, come without that.
+With several accepted answers the largest P counts. P is not a share of right answers, and a useless answer does not get
+0: over the 1,002 questions of HeySQuAD the mean is .289 for an empty answer and for "I don't know.", .473 for the
+repeated question, .921 for the accepted answer, and .420 for answers of Qwen 2 Audio without an accepted answer. Read
+it beside `contains`. Later versions of the package also count an answer as right if the reference is anywhere in it
+("no" in "know"); the version of the paper does not.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from diva_bench.types import Floats, Response, Sample
 from diva_bench.weights.from_pedants import Weights, load
 
 WEIGHTS = "pedants-2024-04"
-_VERSION = 2  # bumped when the same weights would give another number
-_CACHED = 1 << 16  # texts: questions and references come back with every model, dialect and constant answer
+_VERSION = 2  # bump when the same weights give another number
+_CACHED = 1 << 16  # texts in the cache: questions and references repeat for every model, dialect and constant answer
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 # The two modules differ on what a letter is (a combining mark, "²", "½"). The package drops articles with regex;
 # scikit-learn's vectorizer finds words with re.
@@ -52,14 +52,18 @@ _WORD = re.compile(r"\b\w\w+\b")
 
 
 class Pedants:
-    """Settings: `weights`, their name; `threshold`, the P from which an answer counts as right in pedants_rate;
-    `question`, the field that has the question (default: the transcript of the sample).
+    """The PEDANTS score. Statistics: pedants.n, and the sums pedants.p and pedants.right. An `unsupported` response has P
+    0; an empty answer gets the P of the classifier.
 
-    `folders`: name of weights -> where they are, None where they are not on this machine. Then nothing is measured,
-    `lacks` and `signature` say what is missing; a signature of these settings would match `would_sign`.
+    Settings:
+    - `weights`: their name.
+    - `threshold`: the P from which an answer counts as right in pedants_rate.
+    - `question`: the field with the question (default: the transcript of the sample).
 
-    Statistics: pedants.n, and the sums pedants.p and pedants.right. An
-    `unsupported` response has P 0; an empty answer what the classifier gives it.
+    Attributes:
+        lacks: What is missing if the weights (`folders`: name -> folder or None) are not on this machine. Then nothing
+            is measured.
+        would_sign: Pattern of the signature with these settings if the weights were here.
     """
 
     higher_is_better = True
@@ -84,7 +88,7 @@ class Pedants:
 
     @staticmethod
     def needs(args: Mapping[str, Any]) -> tuple[str, ...]:
-        """The weights that these settings take."""
+        """The weights for these settings."""
         return (str(args.get("weights", WEIGHTS)),)
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
@@ -120,19 +124,19 @@ class Pedants:
 
 
 class Classifier:
-    """P(right) by one version of the weights. Keeps what it has worked out of references and questions."""
+    """P(right) by one version of the weights, with caches for references and questions."""
 
     def __init__(self, weights: Weights) -> None:
         self.weights = weights
         self._column = {word: i for i, word in enumerate(weights.vocabulary)}
-        self._known = lru_cache(_CACHED)(self._columns)
+        self._cached_columns = lru_cache(_CACHED)(self._columns)
 
     def probability(self, text: str, reference: str, question: str) -> float:
-        """That the answer `text` means `reference`."""
+        """The probability that the answer `text` means `reference`."""
         weights, reference = self.weights, normalised(reference)
         counts = Counter(self._columns(text))
         for text_tokens in (_FRAME, reference, normalised(question)):
-            counts.update(self._known(text_tokens))
+            counts.update(self._cached_columns(text_tokens))
         columns = np.fromiter(sorted(counts), dtype=np.int64)
         tfidf = np.array([counts[c] for c in columns.tolist()]) * weights.idf[columns]
         x = float(tfidf @ weights.coef[columns]) / (float(np.sqrt(tfidf @ tfidf)) or 1.0)
@@ -140,7 +144,7 @@ class Classifier:
         return 1 / (1 + math.exp(x)) if x < 0 else math.exp(-x) / (1 + math.exp(-x))
 
     def _columns(self, text: str) -> list[int]:
-        """Column of every word that the vocabulary has."""
+        """The column of every word in the vocabulary."""
         columns = (self._column.get(word) for word in tokens(text))
         return [column for column in columns if column is not None]
 
@@ -149,7 +153,7 @@ _FRAME = "[CLS] [SEP] [SEP] [SEP]"
 
 
 def tokens(text: str) -> list[str]:
-    """The words of a text as scikit-learn's TfidfVectorizer finds them: in lower case, of two and more letters or digits."""
+    """The words of a text as in scikit-learn's TfidfVectorizer: lower case, two or more letters or digits."""
     return _WORD.findall(text.lower())
 
 
@@ -160,7 +164,7 @@ def normalised(text: str) -> str:
 
 
 def _overlap(text: str, reference: str) -> tuple[float, float, float]:
-    """Of the sets of words: F1, shared / words of the reference, shared / words of the answer (the package calls these
+    """For the sets of words: F1, shared / words of the reference, shared / words of the answer (the package calls the last
     two precision and recall)."""
     answer_words, reference_words = set(normalised(text).split()), set(reference.split())
     shared = len(answer_words & reference_words)

@@ -1,5 +1,5 @@
-"""Which metrics the scorers of a task can give, found out before a model is run: from a made-up answer that has all that
-an answer can have."""
+"""Find the metrics that the scorers of a task return, before a model is run, by scoring a made-up answer that has every
+field."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from diva_bench.specs import TaskSpec
 from diva_bench.types import LabelScore, Response, Row, Sample, Scorer, WholeScorer
 
 ENOUGH = 20
-"""Samples that show what a scorer gives."""
+"""Number of samples that are scored for it."""
 
 
 def check_primary(task: TaskSpec, scorers: Mapping[str, Scorer], samples: Sequence[Sample]) -> None:
-    """Raises UnknownName where no scorer of the task can give its `primary`, and what a scorer says of a sample that it
-    cannot judge. A scorer whose metrics cannot be known (another package's, which asks a model) may give any."""
+    """Check that a scorer of the task returns its `primary` metric. A scorer with unknown metrics (of another package,
+    which uses a model) may return any.
+
+    Raises:
+        UnknownName: No scorer returns it.
+        UserError: A scorer refuses a sample.
+    """
     offers: set[str] = set()
     for name, scorer in scorers.items():
         metrics = _listed(name) if _silent(scorer) else _measured(name, scorer, task, samples)
@@ -30,8 +35,8 @@ def check_primary(task: TaskSpec, scorers: Mapping[str, Scorer], samples: Sequen
 
 
 def first_metric(task: TaskSpec, scorers: Mapping[str, Scorer], samples: Sequence[Sample]) -> str:
-    """The metric that ranks where a task names none: the first one that its first scorer gives, in the order of METRICS.
-    SpecError where that cannot be known."""
+    """The primary metric of a task that names none: the first metric of its first scorer, in the order of METRICS. Raises
+    SpecError if that is unknown."""
     name, scorer = next(iter(scorers.items()), ("", None))
     metrics = set()
     if scorer is not None:
@@ -43,12 +48,12 @@ def first_metric(task: TaskSpec, scorers: Mapping[str, Scorer], samples: Sequenc
 
 
 def _silent(scorer: Scorer) -> bool:
-    """Whether a made-up answer tells nothing: another model would have to be asked, or weights are missing."""
+    """Whether a made-up answer shows nothing, because another model or missing weights would be needed."""
     return isinstance(scorer, WholeScorer) or scorer.signature.find(NOT_SCORED) >= 0
 
 
 def _listed(name: str) -> set[str] | None:
-    """The metrics of a built-in scorer, by the table of metrics; None for any other's."""
+    """The metrics of a built-in scorer by METRICS; None for other scorers."""
     return {metric.name for metric in METRICS if metric.scorer == name} or None
 
 
@@ -58,12 +63,12 @@ def _measured(name: str, scorer: Scorer, task: TaskSpec, samples: Sequence[Sampl
         return set(scorer.reduce(stats.totals(rows))) if rows else _listed(name)
     except UserError:
         raise
-    except Exception:  # another package's code, which need not understand a made-up answer: a real one tells
+    except Exception:  # a foreign scorer may fail at a made-up answer; a real answer will show its metrics
         return None
 
 
 def _made_up(task: TaskSpec, sample: Sample) -> Response:
-    """An answer with words, scores of the labels, what was heard, counts of tokens, and a score that came with it."""
+    """A response with text, label scores, transcript, token counts, and a score from a source."""
     text = sample.references[0]
     scores = {c: LabelScore(-1.0 if c == text else -2.0, 1, -1.0 if c == text else -2.0) for c in task.choices or ()}
     return Response(

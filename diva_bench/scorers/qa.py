@@ -1,7 +1,7 @@
 """Short answers to questions: contains, exact match and token F1 (SQuAD v1.1, Rajpurkar et al. 2016), 0 to 100.
 
-Texts are compared as `short` reads them. With several accepted answers (references) the best one counts. Exact match
-punishes a whole sentence, `contains` favours a long one: read them together.
+Texts are normalised by `short`. With several accepted answers (references) the best one counts. Exact match punishes
+answers in whole sentences, and `contains` favours long ones, so read both.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ _METRICS = ("contains", "em", "f1")
 
 
 class QA:
-    """contains: some reference's tokens stand in the answer as consecutive whole tokens ("no" is not in "know"); an answer
-    that is the reference always counts. em: the answer's tokens are a reference's. f1: 2 P R / (P + R) over tokens as a bag.
-    Means over answers.
+    """Metrics, as means over answers:
+    - contains: the tokens of a reference occur in the answer one after another ("no" is not in "know"); an answer that
+      equals the reference always counts.
+    - em: the answer's tokens equal those of a reference.
+    - f1: 2 P R / (P + R) over bags of tokens.
 
-    em and f1 are those of the SQuAD script for plain English; `short` says where they differ. An empty answer is never right,
-    and a right one (em) has an f1 of 1. No settings. Statistics: qa.n, and the sums of qa.contains, qa.em, qa.f1.
+    em and f1 equal those of the SQuAD script for plain English; `short` lists the differences. An empty answer is never
+    right, and an exact match has an f1 of 1. No settings. Statistics: qa.n, and the sums of qa.contains, qa.em, qa.f1.
     """
 
     higher_is_better = True
@@ -40,11 +42,11 @@ class QA:
             return row
         reading = short.read(text)
         references = [short.read(reference) for reference in sample.references]
-        held = [short.contains(text, reading, accepted) for accepted in references]
+        contained = [short.contains(text, reading, accepted) for accepted in references]
         scores = {
-            "qa.contains": float(any(held)),
+            "qa.contains": float(any(contained)),
             "qa.em": float(any(short.exact(reading, accepted) for accepted in references)),
-            "qa.f1": max(_f1(reading, accepted, there) for accepted, there in zip(references, held, strict=True)),
+            "qa.f1": max(_f1(reading, accepted, there) for accepted, there in zip(references, contained, strict=True)),
         }
         return row | {name: score for name, score in scores.items() if score}
 
@@ -56,14 +58,14 @@ class QA:
         return {m: 100 * ratio(sums[..., i + 1], sums[..., 0]) for i, m in enumerate(_METRICS)}
 
 
-def _f1(reading: short.Reading, accepted: short.Reading, held: bool) -> float:
-    """Token F1 of the SQuAD v1.1 script: 0 where nothing is shared. `held`: whether the answer contains the reference, which
-    a reference of nothing but articles or signs must do to have any."""
+def _f1(reading: short.Reading, accepted: short.Reading, contained: bool) -> float:
+    """Token F1 of the SQuAD v1.1 script: 0 without shared tokens. `held`: whether the answer contains the reference, which
+    is required for a reference of only articles or signs."""
     if short.exact(reading, accepted):
         return 1.0
     hypothesis, reference = reading.plain, accepted.plain
     if not reference:
-        if not held:
+        if not contained:
             return 0.0
         # "The answer is A" has as many words as "The answer is B"
         hypothesis, reference = (

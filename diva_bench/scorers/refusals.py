@@ -1,8 +1,8 @@
-"""Words that refuse: what assistants say in place of an answer. A list, versioned; changing it moves numbers.
+"""Phrases with which assistants refuse to answer. The list has a version, because changing it changes scores.
 
-A refusal names what is refused (help, an answer, a translation) or who refuses (an AI): "I'm sorry, I can't come
-tonight" is something that people say, and a translation of it, or its transcript, is no refusal. "I don't know" is an
-answer. English, German, Chinese and Japanese: models mostly refuse in English, whatever language was asked for.
+A refusal names the refused thing (help, an answer, a translation) or an AI: "I'm sorry, I can't come tonight" is an
+ordinary sentence, whose translation or transcript is not a refusal. "I don't know" is an answer. Languages: English,
+German, Chinese and Japanese, because models mostly refuse in English, whatever language was requested.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PATTERNS = (
 )
 _REFUSES = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS), re.DOTALL)
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ´`′", "'"))
-_OPENING = 200  # characters: who refuses says so at once
+_OPENING = 200  # characters; a refusal is at the beginning
 
 
 def refuses(text: str) -> bool:

@@ -1,9 +1,9 @@
-"""What another model said of a run's answers, kept beside them: `judge-<hash>.jsonl`, `comet-<hash>.jsonl`.
+"""Replies of another model about a run's answers, stored in the run folder: `judge-<hash>.jsonl`, `comet-<hash>.jsonl`.
 
-Append-only. The first line says who was asked and how; each other line is about one answer. The hash in the name is that
-of the first line, so that another model or another prompt has a file of its own. A torn last line is cut off before the
-next append. A row is found by its `key`, a hash of all that the model read: a changed answer has another key and is asked
-about again, two samples with the same words are asked about once. Writers hold the lock of the run folder.
+The file is append-only. The first line has the model and its settings, and every other line is about one answer. The
+hash in the name is that of the first line, so that another model or prompt has another file. An incomplete last line is
+cut off before the next append. A row has the `key` of the model's input: a changed answer has another key and is asked
+about again, and two samples with the same text once. Writers hold the lock of the run folder.
 """
 
 from __future__ import annotations
@@ -23,24 +23,30 @@ from diva_bench.specs import Json, digest
 
 
 def key(*texts: str) -> str:
-    """Hash of what a model reads about one answer."""
+    """Hash of the model's input about one answer."""
     return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()
 
 
-class Kept:
-    """One such file; a context manager while rows are added."""
+class ReplyCache:
+    """One file of replies; a context manager while rows are added."""
 
     def __init__(self, folder: Path, kind: str, settings: Mapping[str, Any]) -> None:
-        """`kind`: first part of the file's name. `settings`: JSON-able, all that decides what is said."""
+        """Args:
+        folder: The run folder.
+        kind: First part of the file's name.
+        settings: JSON values that decide the replies.
+        """
         self._head: Json = {kind: dict(settings)}
         self.path = folder / f"{kind}-{digest(dict(settings))[:8]}.jsonl"
         self._file: FileIO | None = None
         self.rows: dict[str, Json] = {}
-        """key -> the last row about it."""
+        """key -> the last row with this key."""
 
-    def __enter__(self) -> Kept:
+    def __enter__(self) -> ReplyCache:
         try:
-            self._file = self.path.open("ab+", buffering=0)  # nothing left to flush when a full disk closes it
+            self._file = self.path.open(
+                "ab+", buffering=0
+            )  # unbuffered, so that nothing is left to flush when the disk is full
             self._read(self._file)
         except OSError as err:
             self.__exit__(None, None, None)
@@ -60,7 +66,7 @@ class Kept:
             self.add([self._head])
         elif lines[0] != self._head:
             raise StoreError(
-                f"{self.path}:1: is about {lines[0]}, not {self._head}. Move the file away to have the answers judged again."
+                f"{self.path}:1: has replies of {lines[0]}, not of {self._head}. Move the file away to score the answers again."
             )
         self.rows = {row["key"]: row for row in lines[1:] if "key" in row}
 
@@ -72,7 +78,7 @@ class Kept:
             self._file = None
 
     def add(self, rows: Sequence[Json]) -> None:
-        """Append rows, in one write, and know them from now on."""
+        """Append rows in one write, and add them to `rows`."""
         if self._file is None:
             raise ValueError(f"{self.path.name} is not open")
         text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)

@@ -1,8 +1,8 @@
-"""Scripts without spaces between words: what a token is there, and where a word may begin and end.
+"""Scripts without spaces between words: their tokens, and where a word may begin and end.
 
-Chinese, Japanese, Thai, Lao, Khmer, Burmese and Tibetan are cut into characters with their marks; Korean puts spaces
-between words, but a word carries its particles and endings, so that it is cut into syllables. Where words meet cannot be
-told without a dictionary. What can be told is where they cannot: see `whole`.
+Chinese, Japanese, Thai, Lao, Khmer, Burmese and Tibetan are split into characters with their marks. Korean has spaces
+between words, but a word includes its particles and endings, so it is split into syllables. Word boundaries cannot be
+found without a dictionary; `whole` finds places that cannot be one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import cache
 
 VERSION = 1
-"""Bumped when a text would be cut otherwise."""
+"""Bump it when the tokens of a text change."""
 
 _RANGES = (
     ("han", 0x3005, 0x3007),
@@ -33,8 +33,8 @@ _RANGES = (
     ("hangul", 0x3130, 0x318F),
     ("hangul", 0xAC00, 0xD7FF),
 )
-_LEADING_VOWELS = frozenset("เแโใไເແໂໃໄ")  # written before the consonant that they follow in speech
-# what a Korean noun or the stem of a verb made of one goes on with: particles, the copula, "to do", "to become"
+_LEADING_VOWELS = frozenset("เแโใไເແໂໃໄ")  # written before the consonant after which they are spoken
+# continuations of a Korean noun or of a verb made from one: particles, the copula, "to do", "to become"
 _ENDINGS = tuple(
     re.findall(
         r"\S+",
@@ -42,13 +42,13 @@ _ENDINGS = tuple(
         "하 합 해 했 한 함 할 히 되 된 됨 될 돼 됐 스러 스럽 롭 로운 적 님 들 뿐 밖 조차 마저 이나 나 라 이라 란 이란 지만",
     )
 )
-# Han characters that stand as a word of their own before another in Japanese; any other single one makes a compound
+# Han characters that are a separate word before another one in Japanese; any other single one forms a compound
 _JAPANESE_WORDS = frozenset("今超皆彼私僕俺君時人方者的度毎各最")
 
 
 @cache
 def script(character: str) -> str:
-    """The script of a character that is written without spaces; "" for every other character."""
+    """The script of a character, if it is written without spaces; "" for other characters."""
     code = ord(character)
     if unicodedata.category(character)[0] not in "LMN":
         return ""
@@ -61,8 +61,8 @@ def spaceless(text: str) -> bool:
 
 
 def cut(word: str) -> list[str]:
-    """A run of letters, marks and digits as tokens: runs of other scripts whole, characters of these ones one by one,
-    each with the marks that follow it."""
+    """A run of letters, marks and digits as tokens: whole runs of other scripts, single characters of these scripts, each
+    with the marks after it."""
     pieces: list[str] = []
     before = ""
     for character in word:
@@ -77,12 +77,15 @@ def cut(word: str) -> list[str]:
 
 
 def whole(before: Sequence[str], run: Sequence[str], after: Sequence[str], *, japanese: bool = False) -> bool:
-    """Whether a run of tokens may be words of their own: `before` and `after` are the tokens that touch it, without a
-    space or a sign between.
+    """Whether a run of tokens may be separate words. It is not: within katakana; from the second syllable of a Korean word
+    on, or before anything but a particle or an ending; after a Thai or Lao vowel that is written first; in Japanese
+    next to a single Han character with which it forms a compound (大喜び, 不愉快, 幸福感).
 
-    No: within katakana; from the second syllable of a Korean word on, or where it goes on with anything but a particle or
-    an ending; behind a Thai or Lao vowel that is written first; in Japanese next to a single Han character with which it
-    makes a compound (大喜び, 不愉快, 幸福感). `japanese`: the text has kana.
+    Args:
+        before: Tokens that touch the run from the left, without a space or a sign between.
+        run: The tokens.
+        after: Tokens that touch it from the right.
+        japanese: The text has kana.
     """
     first, last = script(run[0][0]), script(run[-1][0])
     if before and (previous := script(before[-1][0])):
@@ -103,7 +106,7 @@ def whole(before: Sequence[str], run: Sequence[str], after: Sequence[str], *, ja
 
 
 def _alone(tokens: Sequence[str]) -> bool:
-    """Whether the first token is a single Han character that is no word of its own."""
+    """Whether the first token is a single Han character that is not a word by itself."""
     if tokens[0] in _JAPANESE_WORDS:
         return False
     return len(tokens) < 2 or script(tokens[1][0]) != "han"

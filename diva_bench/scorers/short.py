@@ -1,20 +1,21 @@
-"""What two short answers are compared by: the normalisation of the SQuAD v1.1 script, carried over to text it was not made for.
+"""Normalisation of short answers: that of the SQuAD v1.1 script, extended to other kinds of text.
 
-For plain English it is that script's `normalize_answer`, word for word: lower case, ASCII punctuation deleted, a, an, the
-dropped. What differs, and why:
+For plain English it equals `normalize_answer` of that script: lower case, without ASCII punctuation, without a, an,
+the. Differences:
 
-    signs       Typographic quotes, dashes, dots and full-width forms are read as what ASCII has for them; other punctuation parts
-                words; composed and decomposed letters are the same; format characters vanish.
+    signs       Typographic quotes, dashes, dots and full-width forms become ASCII; other punctuation separates words;
+                composed and decomposed letters are equal; format characters are removed.
     numbers     1,000 is 1000, 3,5 is 3.5, .5 is 0.5. A sign inside a number stays: 3.5 is not 35, 9/11 not 911, -5 not 5.
-    C++, A-     A plus or hash right behind a letter or digit stays, and a minus behind one letter or two capitals: C++ is not C,
-                A- not A, AB- not AB, 18+ not 18. Not the hyphen of "A- Paris", which begins a line, nor one behind a longer word.
-    scripts     Without spaces between words (zh, ja, th, lo, km, my, bo) and in Korean, a token is a character with its marks, as
-                in the scripts of MLQA and KorQuAD. So 東京 contains 京: where words meet cannot be told without a dictionary,
-                and `script.whole` refuses only what it can see.
-    nothing     A reference of which the script leaves nothing ("A", "The", "+") keeps its words, then its signs.
+    C++, A-     A plus or hash after a letter or digit stays, and a minus after one letter or two capitals: C++ is not C,
+                A- not A, AB- not AB, 18+ not 18. The hyphen of "A- Paris" at the beginning of a line is removed, and so is
+                one after a longer word.
+    scripts     In scripts without spaces between words (zh, ja, th, lo, km, my, bo) and in Korean, a token is a character
+                with its marks, as in the scripts of MLQA and KorQuAD. So 東京 contains 京: word boundaries need a
+                dictionary, and `script.whole` excludes only some places.
+    nothing     A reference that the script would empty ("A", "The", "+") keeps its words, else its signs.
 
-`spread` is the reading for `contains`, which the script does not have: "London/Paris" is two words there, a percent or dollar
-sign is a word that "percent" and "dollars" are too.
+`spread` is the form for `contains`, which the script does not have: there "London/Paris" is two words, and a percent or
+dollar sign equals the word "percent" or "dollars".
 """
 
 from __future__ import annotations
@@ -30,23 +31,23 @@ from diva_bench.scorers import script
 from diva_bench.text import APOSTROPHES
 
 VERSION: Final = 3
-"""Bumped when a text would be read otherwise."""
+"""Bump it when the normalisation of a text changes."""
 SIGNATURE: Final = f"norm:squad.v{VERSION}.{script.VERSION}"
 
 _ARTICLES = frozenset({"a", "an", "the"})
 _ASCII = frozenset(string.punctuation)
 _QUOTES = frozenset("“”„‟«»‹›‚‛″❝❞")
-_KEPT = {
+_PLACEHOLDERS = {
     sign: chr(0xF8D0 + i) for i, sign in enumerate("./:-,+#")
-}  # signs that are part of a word, until all others are gone
+}  # placeholders of signs inside words while other signs are removed
 _MINUS = chr(0xF8CF)
-_SPACES = "\u00a0\u202f\u2009'"  # that some put between thousands
+_SPACES = "\u00a0\u202f\u2009'"  # separators of thousands
 
 _THOUSANDS = re.compile(rf"(?<![\w.,])\d{{1,3}}(?:(?:,\d{{2,3}})*,\d{{3}}|(?:[{_SPACES}]\d{{3}})+)(?!\d)")
 _DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d)")
 _BARE_POINT = re.compile(r"(?<![\w.])\.(?=\d)")
 _IN_NUMBER = re.compile(r"(?<=\d)[./:\-](?=\d)")
-_WIDE = re.compile(r"(?<=\d)[．，：／－](?=\d)")  # of full width; elsewhere they part words
+_WIDE = re.compile(r"(?<=\d)[．，：／－](?=\d)")  # full-width forms, which separate words elsewhere
 _NEGATIVE = re.compile(r"(?<![\w.)\]])-(?=\d)|\bminus (?=\d)", re.IGNORECASE)
 _ATTACHED = re.compile(r"(?<=[^\W_])[+#]+(?!\w)|(?:(?<=\b[^\W\d_])|(?<=\b[A-Z]{2}))-(?![\w\-])")
 _BULLET = re.compile(r"^(\W*[^\W\d_])- +(?=\w)", re.MULTILINE)
@@ -64,14 +65,20 @@ _SPELLED = (
 )
 _UNITS = dict(zip("%$€£¥₹", map(chr, range(0xF8E0, 0xF8E6)), strict=True))
 _RUN_ON = re.compile(r"(?<=[^\W\d_])/(?=[^\W\d_])|--+|(?<=[^\W\d_A-Z])[.!?,;:](?=[A-Z])")
-_SENTENCE = frozenset(".,;:!?'\"()-*_`")  # signs that any sentence may have
+_SENTENCE = frozenset(".,;:!?'\"()-*_`")  # ordinary signs of a sentence
 _VERBS = "is|was|because|seems|would|must|or|and"
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The tokens of one text. `plain`: as the script has them; `full`: with the articles; `signs`: with the punctuation;
-    `spread`: for `contains`, each with whether it touches the one before."""
+    """The tokens of one text.
+
+    Attributes:
+        plain: As in the SQuAD script.
+        full: With articles.
+        signs: With punctuation.
+        spread: For `contains`: (token, whether it touches the previous one).
+    """
 
     plain: tuple[str, ...]
     full: tuple[str, ...]
@@ -81,7 +88,7 @@ class Reading:
 
 @lru_cache(1 << 14)
 def read(text: str) -> Reading:
-    """A text as it is compared."""
+    """The normalised forms of a text."""
     folded = _folded(text)
     full = _tokens(folded)
     spread = _tokens(_RUN_ON.sub(" ", _with_units(folded)))
@@ -94,7 +101,7 @@ def read(text: str) -> Reading:
 
 
 def exact(reading: Reading, reference: Reading) -> bool:
-    """Whether an answer is the reference, neither of them nothing."""
+    """Whether an answer equals the reference; false if both are empty."""
     if reference.plain:
         return reading.plain == reference.plain
     if reference.full:
@@ -103,7 +110,7 @@ def exact(reading: Reading, reference: Reading) -> bool:
 
 
 def contains(text: str, reading: Reading, reference: Reading) -> bool:
-    """Whether the reference stands in an answer, `text`, as consecutive whole tokens."""
+    """Whether the tokens of the reference occur in the answer `text` one after another."""
     if exact(reading, reference):
         return True
     if reference.plain:
@@ -112,7 +119,7 @@ def contains(text: str, reading: Reading, reference: Reading) -> bool:
         return _no_article(reference.full[0], _folded(text))
     run, tokens = (reference.full, reading.full) if reference.full else (reference.signs, reading.signs)
     if not run or _SENTENCE.issuperset(run):
-        return False  # a full stop stands in every answer
+        return False  # every answer may have a full stop
     return any(tokens[i : i + len(run)] == run for i in range(len(tokens) - len(run) + 1))
 
 
@@ -130,8 +137,8 @@ def _stands(tokens: tuple[tuple[str, bool], ...], run: tuple[str, ...]) -> bool:
 
 
 def _no_article(word: str, text: str) -> bool:
-    """Whether a word such as "A" stands in a text as an answer: no word follows it, or it is a capital inside a sentence, or
-    one that a verb follows ("A is right")."""
+    """Whether a word such as "A" in a text is an answer: no word follows it, it is a capital inside a sentence, or a verb
+    follows it ("A is right")."""
     alone = rf"\b{word}\b(?!['’]\w)(?=[\s*_\"]*(?:$|\n|[^\w\s*_\"'#(+]))"
     capital = rf"(?<![.!?\n] )(?<![.!?\n])(?<!^)\b{word.capitalize()}\b(?= \w)"
     verb = rf"\b{word.capitalize()}\b(?=[*_\"]* (?:{_VERBS})\b)"
@@ -142,7 +149,7 @@ def _no_article(word: str, text: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    """Signs as ASCII has them, case kept."""
+    """The text with ASCII signs; case is kept."""
     text = unicodedata.normalize("NFC", text.translate(APOSTROPHES))
     text = _WIDE.sub(lambda m: unicodedata.normalize("NFKC", m[0]), text)
     text = _THOUSANDS.sub(lambda m: re.sub(rf"[,{_SPACES}]", "", m[0]), text)
@@ -170,7 +177,7 @@ def _plain(character: str) -> str:
 
 
 def _with_units(text: str) -> str:
-    """Percent and currency signs as words behind their numbers, as they are where they are spelled."""
+    """Percent and currency signs as words after their numbers, as if they were spelled out."""
     text = _PERCENT.sub(f" {_UNITS['%']}", text)
     for spelled, sign in _SPELLED:
         text = spelled.sub(rf"\1 {_UNITS[sign]}", text)
@@ -178,15 +185,16 @@ def _with_units(text: str) -> str:
 
 
 def _tokens(text: str) -> list[tuple[str, bool]]:
-    """(token, whether it touches the one before): ASCII punctuation is deleted but inside numbers and right behind letters."""
+    """(token, whether it touches the previous one). ASCII punctuation is deleted, except inside numbers and after
+    letters."""
     text = _NEGATIVE.sub(_MINUS, _BARE_POINT.sub("0.", _DECIMAL_COMMA.sub(".", text)))
-    text = _IN_NUMBER.sub(lambda m: _KEPT[m[0]], text)
+    text = _IN_NUMBER.sub(lambda m: _PLACEHOLDERS[m[0]], text)
     text = _BULLET.sub(r"\1 ", text)
-    text = _ATTACHED.sub(lambda m: "".join(_KEPT[c] for c in m[0]), text)
+    text = _ATTACHED.sub(lambda m: "".join(_PLACEHOLDERS[c] for c in m[0]), text)
     text = "".join(c for c in text if c not in _ASCII)
     text = unicodedata.normalize("NFC", text.casefold()).replace(
         "i\u0307", "i"
-    )  # Turkish: a capital İ is two characters then
+    )  # the Turkish capital İ becomes two characters
     result: list[tuple[str, bool]] = []
     for word in text.split():
         parts = script.cut(word) if script.spaceless(word) else [word]

@@ -1,7 +1,7 @@
-"""released: the mean of the scores that came with imported answers, 0 to 100; nothing is scored again.
+"""released: the mean of the scores that came with imported answers, 0 to 100; nothing is measured again.
 
-It is what the answers' source says of them: by another version of a metric, another judge, another split. Beside our own
-metrics it shows how far the two are apart.
+The source may have used another version of a metric, another LLM judge, or another split; beside our own metrics this
+score shows the difference.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from diva_bench.stats import dense, ratio
 from diva_bench.types import Floats, Response, Sample
 
 NAME = "given"
-"""Of the score in `Response.scores`, and of this scorer."""
+"""Key of the score in `Response.scores`, and name of this scorer."""
 METRIC = "released"
 ROUNDING = 1e-9
-"""Relative: a perfect sentence BLEU is often 100.00000000000004."""
+"""Relative rounding error: a perfect sentence BLEU is often 100.00000000000004."""
 
 
-class Given:
-    """Setting: `top`, the score of a perfect answer at its source: 1 (probabilities, right or wrong) or 100 (BLEU).
-    An answer without a score is left out, and so is an `error` (but see `imported.ERRORS`). Statistics: given.n and the
-    sum given.score, 0 to 100."""
+class SourceScore:
+    """The mean of the scores from the source of the answers. Answers without a score are left out, and so are errors (but
+    see `imported.ERRORS`). Statistics: given.n and the sum given.score, 0 to 100.
+
+    Setting: `top`, the score of a perfect answer at the source: 1 (probabilities, right or wrong) or 100 (BLEU).
+    """
 
     higher_is_better = True
     reads_answers = False
@@ -43,7 +45,7 @@ class Given:
         return {"given.n": 1.0, "given.score": score * 100 / self._top}
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
-        """{"released"}: 0 to 100; nothing where no answer has a score."""
+        """{"released"}: 0 to 100; empty if no answer has a score."""
         if not totals:
             return {}
         sums = dense(totals, ["given.n", "given.score"])

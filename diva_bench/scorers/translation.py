@@ -1,11 +1,10 @@
-"""BLEU and chrF by sacreBLEU: its statistics for one answer, its formula for the sum, its signature for the number.
+"""BLEU and chrF by sacreBLEU: its statistics for one answer, its formula for the sum, and its signature.
 
-Post 2018 (sacreBLEU), Papineni et al. 2002 (BLEU), Popović 2015 and 2017 (chrF2, chrF++). Case-sensitive, nothing is
-normalised. Both range from 0 to 100. Corpus scores: sentence scores are averaged by
-`SentenceBleu` alone, which the DiVA paper reports.
+Post 2018 (sacreBLEU), Papineni et al. 2002 (BLEU), Popović 2015 and 2017 (chrF2, chrF++). Case-sensitive, without
+normalisation. Both range from 0 to 100 and are corpus scores; only `SentenceBleu`, the score in the DiVA paper,
+averages sentence scores.
 
-The tokenizer is named, never guessed from a language code: sacreBLEU takes "zh-CN" for a language it does not know and
-falls back to 13a without a word.
+The tokenizer is a setting and not guessed from a language code: for "zh-CN" sacreBLEU silently falls back to 13a.
 """
 
 from __future__ import annotations
@@ -27,16 +26,19 @@ from diva_bench.types import Floats, Response, Sample
 _ORDERS = range(1, 5)
 # sacreBLEU's spm, flores101 and flores200 tokenizers download a model when they are built, so they are not here.
 _TOKENIZERS = ("13a", "zh", "ja-mecab", "ko-mecab", "char", "intl", "none")
-# How many references every sample has, part of sacreBLEU's signature, which must be known before anything is measured.
+# The number of references of every sample, which is part of sacreBLEU's signature and must be known before measuring.
 _REFERENCES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, "var")
 
 
 class Bleu:
     """Corpus BLEU-4: 100 BP exp(mean of log precisions), smoothing "exp", no effective order.
 
-    Settings: `tokenize`; `references`, how many every sample has ("var": differs).
     Statistics: bleu.c1..c4 matched n-grams, bleu.t1..t4 n-grams of the hypothesis, bleu.sys and bleu.ref lengths in
-    tokens (of several references the nearest in length).
+    tokens (with several references that of the closest length).
+
+    Settings:
+    - `tokenize`: a tokenizer of sacreBLEU.
+    - `references`: the number of references of every sample, or "var".
     """
 
     higher_is_better = True
@@ -74,14 +76,14 @@ class Bleu:
 
 
 class SentenceBleu:
-    """The mean of one BLEU per sentence: what the DiVA paper calls BLEU (arXiv 2410.02678; SALT-NLP/DiVA-Eval,
-    eval/translation_eval.py). It is there to be put beside the paper's numbers and beside no others.
+    """The mean of one BLEU per sentence, which the DiVA paper calls BLEU (arXiv 2410.02678; SALT-NLP/DiVA-Eval,
+    eval/translation_eval.py). Use it only to compare with the numbers of the paper.
 
-    Every sentence is scored as a corpus of its own, smoothing "exp", without effective order: a sentence of fewer than four
-    tokens scores 0 even if it is right, and a long sentence counts as much as a short one. One and the same output has been
-    seen to score 42 in corpus BLEU and 18 here.
+    Every sentence is scored as a corpus, smoothing "exp", without effective order: a sentence of fewer than four tokens
+    scores 0 even if it is right, and a long sentence counts as much as a short one. The same output can have 42 in
+    corpus BLEU and 18 here.
 
-    The paper's code takes sacreBLEU's tokenizer for the language code before the hyphen: `tokenize: zh` for zh-CN,
+    The paper's code chooses sacreBLEU's tokenizer by the language code before the hyphen: `tokenize: zh` for zh-CN,
     `ja-mecab` for ja, `13a` for every other target of CoVoST 2 (ar, ca, cy, de, et, fa, id, lv, mn, sl, sv-SE, ta, tr).
 
     Settings: `tokenize` and `references`, as for BLEU. Statistics: sentence_bleu.n, and the sum sentence_bleu.score.
@@ -119,7 +121,7 @@ def _bleu(matched: Floats, possible: Floats, hypothesis: Floats, reference: Floa
 
 
 def sacre_bleu(scorer: str, task: TaskSpec, args: Mapping[str, Any]) -> tuple[BLEU, int | str]:
-    """sacreBLEU's BLEU with a scorer's settings `tokenize` and `references`, and how many references are expected."""
+    """(sacreBLEU's BLEU with a scorer's settings `tokenize` and `references`, number of expected references)."""
     options = settings(scorer, task, args, {"tokenize": _TOKENIZERS, "references": _REFERENCES})
     try:
         return BLEU(tokenize=options["tokenize"]), options["references"]
@@ -133,11 +135,11 @@ def sacre_bleu(scorer: str, task: TaskSpec, args: Mapping[str, Any]) -> tuple[BL
 
 class Chrf:
     """Corpus chrF2 (`word_order` 0), chrF++ (2), or both ([0, 2]): the F-score, beta 2, of the mean precision and the mean
-    recall over character 1- to 6-grams, and with chrF++ word 1- and 2-grams. Orders that hypothesis or reference lack
-    are left out.
+    recall over character 1- to 6-grams, and for chrF++ word 1- and 2-grams. Orders without n-grams in hypothesis or
+    reference are left out.
 
     Settings: `word_order`; `references`, as for BLEU. Statistics: chrf.h, chrf.r, chrf.m (chrf++.h, ...) and order:
-    n-grams of the hypothesis, of the reference, of both (of several references the one with the best F-score).
+    n-grams of the hypothesis, of the reference, and of both (with several references those of the best F-score).
     """
 
     higher_is_better = True
@@ -158,14 +160,14 @@ class Chrf:
         references = [[r] for r in checked(sample, self._references, "chrf")]
         row: dict[str, float] = {}
         for name, chrf in self._metrics.items():
-            # sacreBLEU has no public door to these counts; its own significance tests take this one too
+            # sacreBLEU has no public function for these counts; its own significance tests use this one
             counts = chrf._extract_corpus_statistics([answer(response)], references)[0]
             counts_by_key = {key: float(count) for key, count in zip(self._keys[name], counts, strict=True) if count}
             row |= {self._keys[name][1]: 0.0} | counts_by_key
         return row
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
-        """{"chrf2", "chrf++"}, those asked for, 0 to 100, exact as for BLEU."""
+        """{"chrf2", "chrf++"}, as requested, 0 to 100, exact as for BLEU."""
         return {name: self._score(name, totals) for name in self._metrics} if totals else {}
 
     def _score(self, name: str, totals: Mapping[str, Floats]) -> Floats:
@@ -187,7 +189,7 @@ def _chrf(counts: Floats, beta: int) -> Floats:
 
 
 def sacre_signature(metric: Metric, references: int | str) -> str:
-    """sacreBLEU's own signature, which knows the number of references only once something has been scored."""
+    """sacreBLEU's signature, with the number of references, which sacreBLEU itself knows only after scoring."""
     empty: list[list[Any]] = [["", ""], ["", None]] if references == "var" else [[""]] * int(references)
     metric.corpus_score(["", ""][: len(empty[0])], empty)
     return str(metric.get_signature())

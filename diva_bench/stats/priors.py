@@ -1,4 +1,4 @@
-"""What an audio-blind baseline knows: the frequency of each answer, and the other answers of a speaker."""
+"""Priors of audio-blind baselines: the frequency of each answer, and the other answers of a speaker."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ Shares = dict[str, float]
 
 
 def speaker_of(sample: Sample, column: str | None) -> str | None:
-    """Who speaks: the group or the field of that name; None where the sample has neither."""
+    """The speaker: the group or field with this name; None if the sample has neither."""
     return (sample.groups.get(column) or sample.fields.get(column)) if column else None
 
 
 def of_speakers(samples: Sequence[Sample], column: str | None, choices: Sequence[str] | None) -> Mapping[str, Shares]:
-    """Sample id -> share of each label among the other samples of the same speaker (leave-one-out); a label without a
-    share is not among them. The shares of a sample are counted when they are asked for.
+    """Sample id -> share of each label in the other samples of the same speaker (leave-one-out), without labels of share
+    0. The shares of a sample are computed when they are used.
 
-    Of a speaker without another sample, and where nobody is named: among all other samples. Empty for a task without
-    choices and for data in which no sample has a speaker, or all have the same.
+    For a speaker with one sample, and without a speaker, all other samples are used. Empty for a task without choices,
+    and if no sample has a speaker, or all have the same.
     """
     speakers = [speaker_of(sample, column) for sample in samples]
     if not choices or len({name for name in speakers if name}) < 2:
@@ -29,7 +29,7 @@ def of_speakers(samples: Sequence[Sample], column: str | None, choices: Sequence
 
 
 class _Speakers(Mapping[str, Shares]):
-    """Shares that are counted anew at every look: all at once would be labels times samples."""
+    """Shares that are computed at every access: all at once would need labels times samples."""
 
     def __init__(self, samples: Sequence[Sample], speakers: Sequence[str | None]) -> None:
         self._everybody = Counter(sample.references[0] for sample in samples)
@@ -53,8 +53,8 @@ class _Speakers(Mapping[str, Shares]):
 
 
 def most_common(shares: Mapping[str, float], order: Sequence[str]) -> str:
-    """The label with the largest share; of equals the one that stands last in `order`, which of two labels is by custom
-    the unmarked one (yes, no). A fixed rule: to break ties by what the others say would, with one sample left out of
-    balanced labels, always be wrong."""
+    """The label with the largest share; of equal ones the last in `order`, which of two labels is usually the unmarked one
+    (yes, no). The rule is fixed, because with one sample left out of balanced labels, a rule by the other answers would
+    always be wrong."""
     largest = max(shares.values(), default=0.0)
     return next((label for label in reversed(order) if label in shares and shares[label] == largest), order[-1])

@@ -1,13 +1,13 @@
 """Cluster bootstrap over additive statistics: intervals, paired differences with p-values, Holm.
 
-Everything here works on sums. One answer gives a sparse row of numbers; rows of one cluster (question, sentence,
-dialogue, speaker: what makes answers depend on each other) are added up; a resample draws as many clusters as there
-are, with replacement, and adds those up; `reduce` turns any sum into scores. So the corpus score is computed anew on
-every resample, never averaged over items. Method: Koehn 2004 (bootstrap of corpus metrics), Liu and Peng 2020
-(arXiv 1912.09508, blocks in place of items); percentile interval, 95 %.
+All functions work on sums. An answer has a sparse row of numbers. Rows of one cluster (question, sentence, dialogue,
+speaker: answers in a cluster depend on each other) are summed. A resample draws C of C clusters with replacement and
+sums them, and `reduce` computes scores from any sum. So the corpus score is computed for every resample, not averaged
+over items. Sources: Koehn 2004 (bootstrap of corpus metrics), Liu and Peng 2020 (arXiv 1912.09508, blocks in place of
+items); percentile interval, 95 %.
 
-Rows are kept sparse: of a task with many labels an answer has a few of very many statistics, and what is drawn from them
-is reduced portion by portion, so that memory grows neither with N K nor with B K.
+Rows are sparse, because with many labels an answer has few of very many statistics, and resamples are reduced in
+portions, so that memory grows neither with N K nor with B K.
 
 Shapes: N answers, C clusters, K statistics, B resamples.
 """
@@ -27,12 +27,14 @@ from threadpoolctl import threadpool_limits
 from diva_bench.types import Floats, Row, T
 
 RESAMPLES = 10_000
-SEED = 12345  # sacreBLEU's own, see its README
+SEED = 12345  # the default of sacreBLEU, see its README
 LEVEL = 0.95
-FEW_CLUSTERS = 20  # below it a cluster bootstrap is known to be too narrow (Cameron, Gelbach and Miller 2008)
+FEW_CLUSTERS = 20  # with fewer, intervals are too narrow (Cameron, Gelbach and Miller 2008)
 
-_BLOCK = 64  # resamples per random stream; part of the definition of the draw: changing it changes every interval
-_DIGITS = 9  # intervals, and differences held against 0, are rounded to 1e-9: last bits differ between processors
+_BLOCK = 64  # resamples per random stream; changing it changes every interval
+_DIGITS = (
+    9  # intervals, and differences compared with 0, are rounded to 1e-9, because last bits differ between processors
+)
 _PORTION = 1 << 22  # numbers (32 MiB) that one portion of sums may hold
 
 Reduce = Callable[[Mapping[str, Floats]], Mapping[str, Floats]]
@@ -40,7 +42,7 @@ Reduce = Callable[[Mapping[str, Floats]], Mapping[str, Floats]]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Both ends of a 95 % percentile interval, on the scale of the score."""
+    """The ends of a 95 % percentile interval, on the scale of the score."""
 
     low: float
     high: float
@@ -65,13 +67,13 @@ class Estimate:
 
     @property
     def few_clusters(self) -> bool:
-        """The interval is optimistic: too few clusters to resample."""
+        """Whether there are too few clusters to resample, so that the interval is too narrow."""
         return self.clusters < FEW_CLUSTERS
 
 
 @dataclass(frozen=True, slots=True)
 class Difference(Estimate):
-    """A paired difference of scores; `p`: two-sided, of the hypothesis that there is none."""
+    """A paired difference of scores. `p`: two-sided p-value of no difference."""
 
     p: float
 
@@ -80,7 +82,7 @@ class Difference(Estimate):
 
 
 def stack(rows: Sequence[Row]) -> tuple[list[str], csr_array]:
-    """Rows as (keys, matrix): keys sorted, shape (K,); matrix sparse, (N, K), 0 where a row has no such key."""
+    """(keys, sorted, shape (K,); sparse matrix (N, K), 0 for a missing key)."""
     keys = sorted(set(chain.from_iterable(rows)))
     column = {key: i for i, key in enumerate(keys)}
     ends = np.cumsum([0, *map(len, rows)])
@@ -90,12 +92,12 @@ def stack(rows: Sequence[Row]) -> tuple[list[str], csr_array]:
 
 
 def side_by_side(tables: Sequence[csr_array]) -> csr_array:
-    """Tables of the same rows as one, (N, K1 + K2 + ...)."""
+    """Tables of the same rows joined by columns, (N, K1 + K2 + ...)."""
     return csr_array(hstack(tables, format="csr")) if tables else csr_array((0, 0))
 
 
 def unstack(keys: Sequence[str], sums: Floats) -> dict[str, Floats]:
-    """Sums of shape (..., K) as what `reduce` takes: key -> array of shape (...)."""
+    """Sums of shape (..., K) in the form for `reduce`: key -> array of shape (...)."""
     return {key: sums[..., i] for i, key in enumerate(keys)}
 
 
@@ -111,19 +113,19 @@ def total(matrix: csr_array) -> Floats:
 
 
 def dense(totals: Mapping[str, Floats], keys: Sequence[str]) -> Floats:
-    """The statistics `keys` of some totals as one array of shape (..., len(keys)); a missing one is 0."""
+    """The statistics `keys` as one array of shape (..., len(keys)); a missing one is 0."""
     zero = np.zeros(np.shape(next(iter(totals.values()), 0.0)))
     return np.stack([totals.get(key, zero) for key in keys], axis=-1)
 
 
 def ratio(above: Floats, below: Floats) -> Floats:
-    """above / below, and 0 where `below` is 0."""
+    """above / below, and 0 if `below` is 0."""
     return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=np.not_equal(below, 0))
 
 
 def cluster_sums(matrix: csr_array, clusters: Sequence[str]) -> csr_array:
-    """Rows (N, K) added up by cluster: (C, K), clusters in the order of their names, so that the order of the rows does
-    not matter to what is drawn later."""
+    """Rows (N, K) summed by cluster: (C, K), with clusters sorted by name, so that draws do not depend on the order of
+    rows."""
     count = matrix.shape[0]
     if len(clusters) != count:
         raise ValueError(f"{count} rows but {len(clusters)} cluster names")
@@ -135,15 +137,15 @@ def cluster_sums(matrix: csr_array, clusters: Sequence[str]) -> csr_array:
 def in_portions(
     count: int, width: int, score: Callable[[int, int], Mapping[str, Floats]], multiple: int = 1
 ) -> dict[str, Floats]:
-    """`score(first, last)` of rows 0 to `count`, joined: metric -> (count,). A portion has so many rows, a `multiple` of
-    some number, that an array of them by `width` stays small."""
+    """`score(first, last)` for rows 0 to `count`, joined: metric -> (count,). The size of a portion is a multiple of
+    `multiple`, and such that an array (portion, width) stays small."""
     step = max(multiple, _PORTION // max(width, 1) // multiple * multiple)
     parts = [score(first, min(first + step, count)) for first in range(0, max(count, 1), step)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def row_by_row(keys: Sequence[str], matrix: csr_array, reduce: Reduce) -> dict[str, Floats]:
-    """What `reduce` makes of every row of (N, K) alone: metric -> (N,)."""
+    """`reduce` of every row of (N, K) alone: metric -> (N,)."""
     return in_portions(
         matrix.shape[0],
         len(keys),
@@ -167,14 +169,14 @@ def resampled(
 
 
 def resample(sums: Floats | csr_array, resamples: int = RESAMPLES, seed: int = SEED, first: int = 0) -> Floats:
-    """Draw C of C clusters with replacement, B times, and add up their sums: (C, K) -> (B, K); from draw `first` on, a
-    multiple of 64.
+    """Draw C of C clusters with replacement, B times, and sum them: (C, K) -> (B, K); starting at draw `first`, a multiple
+    of 64.
 
-    A draw is C uniform indices; a block of draws is a sparse matrix with one 1 per index, and its product with `sums`
-    adds the drawn rows. Every block has a PCG64 stream of its own, numbered from the seed, so the numbers depend
-    neither on the machine nor on the number of threads, the first draws do not depend on B, and two systems with the
-    same clusters get the same draws. Sums are bit for bit the same everywhere: whole numbers are added exactly in any
-    order, so there BLAS may have them; others are added one after another.
+    A draw is C uniform indices. A block of draws is a sparse matrix with a 1 per index, and its product with `sums`
+    adds the drawn rows. Every block has its own PCG64 stream, numbered from the seed. So the numbers do not depend on
+    the machine or the number of threads, the first draws do not depend on B, and two systems with the same clusters get
+    the same draws. Sums are bit-identical everywhere: whole numbers are added exactly in any order, so BLAS adds them;
+    other numbers are added one after another.
 
     Cost: B C random 32-bit numbers and B C K additions, on all cores; memory: 64 C counts per core, never B C. See
     benchmarks/bootstrap.py.
@@ -198,18 +200,18 @@ def resample(sums: Floats | csr_array, resamples: int = RESAMPLES, seed: int = S
 
 
 def in_threads(work: Callable[[int], T], count: int) -> list[T]:
-    """`work` of 0 to count - 1, on all cores, in order; for work that releases the GIL. BLAS has one thread in each: left
-    to itself it would start as many again, which wait for each other."""
-    # 8: beyond it the blocks in flight outgrow the caches
+    """`work` of 0 to count - 1, on all cores, in order, for work that releases the GIL. BLAS gets one thread in each,
+    because more threads would only wait for each other."""
+    # 8: with more, the blocks do not fit into the CPU caches
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(os.cpu_count() or 1, 8, count or 1)) as pool:
         return list(pool.map(work, range(count)))
 
 
 def _adder(sums: Floats | csr_array) -> Callable[[csr_array], Floats]:
-    """The fastest way to add drawn rows of `sums` that gives the same bits as adding them one after another.
+    """The fastest method to add drawn rows of `sums` with the same bits as adding them one after another.
 
-    Confusion counts are mostly zeros: skipping them is 10 times as fast. N-gram counts are not, but whole: how often
-    each cluster was drawn, times the counts, is one matrix product, 2 to 5 times as fast as adding index by index.
+    Confusion counts are mostly zeros: skipping these is 10 times as fast. N-gram counts are not, but they are whole
+    numbers: one matrix product of draw counts and sums is 2 to 5 times as fast as adding by index.
     """
     sparse = csr_array(sums)
     if sparse.count_nonzero() < sparse.shape[0] * sparse.shape[1] / 4:
@@ -221,7 +223,7 @@ def _adder(sums: Floats | csr_array) -> Callable[[csr_array], Floats]:
 
 
 def interval(values: Floats) -> Interval:
-    """Percentile interval of resampled scores, shape (B,): the 2.5 and 97.5 % quantiles, linear between neighbours."""
+    """Percentile interval of resampled scores, shape (B,): the 2.5 and 97.5 % quantiles, interpolated linearly."""
     low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(round(float(low), _DIGITS), round(float(high), _DIGITS))
 
@@ -231,8 +233,8 @@ def bootstrap(
 ) -> dict[str, Estimate]:
     """Every score of `reduce` with its interval.
 
-    Rows without any statistic do not take part and are not in `n`. One cluster gives an interval without width:
-    see `Estimate.few_clusters`.
+    Rows without statistics are left out and not counted in `n`. One cluster gives an interval without width, see
+    `Estimate.few_clusters`.
     """
     keep = [i for i, row in enumerate(rows) if row]
     keys, matrix = stack([rows[i] for i in keep])
@@ -254,10 +256,17 @@ def paired(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> dict[str, Difference]:
-    """Score of `rows` minus score of `others`, for every score that both have; both are drawn by the same resamples.
+    """Score of `rows` minus score of `others`, for every score that both have; both use the same resamples.
 
-    `rows[i]` and `others[i]` are two systems' statistics of the same sample, which lies in `clusters[i]`. A pair in
-    which either has no statistic does not take part. The p-values are of single comparisons: see `holm`.
+    Args:
+        rows: Statistics of one system by sample.
+        others: Statistics of the other system for the same samples.
+        clusters: Cluster of each sample.
+        reduce: Computes scores from sums.
+
+    Returns:
+        Metric -> difference. Samples for which one system has no statistics are left out. The p-values are not
+            adjusted: see `holm`.
     """
     if len(rows) != len(others):
         raise ValueError(f"paired rows must be of the same samples: {len(rows)} and {len(others)} rows")
@@ -283,8 +292,8 @@ def paired(
 def two_sided(draws: Floats) -> float:
     """Bootstrap p-value of resampled differences, shape (B,): twice the share on the rarer side of 0.
 
-    A draw of exactly 0 counts for both sides, and the point itself as one more draw (Davison and Hinkley 1997, 4.11), so
-    that p is never 0: at least 2 / (B + 1). It is below 0.05 where the 95 % interval leaves out 0, give or take a draw.
+    A draw of exactly 0 counts for both sides, and the point estimate as one more draw (Davison and Hinkley 1997, 4.11),
+    so that p is at least 2 / (B + 1). It is below 0.05 if the 95 % interval excludes 0, up to one draw.
     """
     rounded = np.round(draws, _DIGITS)
     rarer = 1 + min(np.count_nonzero(rounded <= 0), np.count_nonzero(rounded >= 0))
@@ -292,10 +301,10 @@ def two_sided(draws: Floats) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """p-values of one family, adjusted so that calling those below 0.05 real is wrong anywhere in the family with a
-    probability of at most 0.05, however they depend on each other (Holm 1979, step-down). Order is kept.
+    """Adjusted p-values of one family (Holm 1979, step-down), in the same order: the probability of any false rejection at
+    0.05 in the family is at most 0.05, for any dependence.
 
-    The i-th smallest of m (from 0) is multiplied by m - i; none may be below a smaller one's, nor above 1.
+    The i-th smallest of m (from 0) is multiplied by m - i; none is smaller than that of a smaller p, or above 1.
     """
     strange = [p for p in ps if not 0 <= p <= 1]
     if strange:
