@@ -89,7 +89,7 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     (db.import_predictions, {"format": "xml"}, "format: 'xml' (str) is not allowed. Allowed: 'auto', 'jsonl'"),
     (db.import_predictions, {"format": 3}, "format: 3 (int) is not allowed"),
     (db.import_predictions, {"columns": ["id"]}, "columns: ['id'] (list) is not allowed. Allowed: a mapping of text, role"),
-    (db.import_predictions, {"columns": {"row": "x"}}, "columns: 'row' is no role. Allowed: id, text, score"),
+    (db.import_predictions, {"columns": {"row": "x"}}, "columns: 'row' is not a role. Allowed: id, text, score"),
     (db.import_predictions, {"labels": {"a": 3}}, "labels: {'a': 3} (dict) is not allowed. Allowed: a mapping of text"),
     (db.import_predictions, {"only": 3}, "only: 3 (int) is not allowed. Allowed: text, or None"),
     (db.import_predictions, {"top": 10}, "top: 10 (int) is not allowed. Allowed: None, 1, 100"),

@@ -150,7 +150,7 @@ def test_an_id_that_is_given_twice_is_an_error_that_names_both_places(source: st
         table.write_text(table.read_text() + table.read_text().splitlines(keepends=True)[1])
     else:
         (folder / "data_folds.pkl").write_bytes(pickle.dumps({"test": [200, 201, 200]}))
-    with pytest.raises(DataError, match=r"id '(dia0_utt0|200)' stands in .* already; ids must be unique"):
+    with pytest.raises(DataError, match=r"id '(dia0_utt0|200)' is already used in .*; ids must be unique"):
         load(full(source), folder, tmp_path, allow_partial=True)
 
 

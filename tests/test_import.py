@@ -292,7 +292,7 @@ def test_log_likelihoods_of_our_own_responses_are_kept() -> None:
         ({"task": "quizz"}, "Did you mean 'quiz'"),
         ({"task": "covost2", "edition": "mini"}, "covost2 is several tasks; import into one of covost2-de"),
         ({"edition": "mini"}, "unknown edition 'mini'"),
-        ({"columns": "ident=x"}, "'ident' is no role. Allowed: id, text, score"),
+        ({"columns": "ident=x"}, "'ident' is not a role. Allowed: id, text, score"),
         ({"columns": "id"}, "expected NAME=VALUE"),
         (
             {"columns": "id=my id,text=model, output"},

@@ -207,7 +207,7 @@ def test_nothing_is_written_where_any_row_is_wrong_and_all_wrong_rows_are_named(
         "4 cannot be imported; nothing was written",
         "m.csv:3: task quiz has 6 samples; these answers do not fit it",
         "m.csv:4: unknown task 'quizz'. Did you mean 'quiz'",
-        "m.csv:5: model good at task quiz stands in m.csv:2 already",
+        "m.csv:5: model good at task quiz is also in m.csv:2",
         "m.csv:6: covost2 is several tasks; import into one of covost2-de",
         "or write {subset} in the file's name",
     ):

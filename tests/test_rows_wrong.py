@@ -128,7 +128,7 @@ def test_a_task_needs_rows(make: Any) -> None:
             {"choices": ["yes", "no"], "scorers": "labels"},
             "row 1: answer is 'maybe'; task rows allows",
         ),
-        ({"id": "r0"}, {}, "row 1: id 'r0' stands in task rows, row 0 already"),
+        ({"id": "r0"}, {}, "row 1: id 'r0' is already used in task rows, row 0"),
         ({"id": ""}, {}, "row 1: the id must be a string that is not empty"),
         ({"text": ["a"]}, {}, "row 1: the transcript (text) is ['a'], not text"),
         ({"who": {"a": 1}}, {"groups": ["who"]}, "row 1: the group 'who' is {'a': 1}"),

@@ -237,7 +237,7 @@ def test_an_edited_model_in_memory_that_is_not_asked_again_is_warned_of(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     db.run(Rather(), task, output="mine")
     [said] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert "model rather was not asked: a model of this name and version ('1') has given all 3 answers before" in said
+    assert "model rather was not run: a model of this name and version ('1') has given all 3 answers before" in said
     assert "give it another `version`, or delete that folder." in said
     caplog.clear()
     db.run("echo", task, output="mine")

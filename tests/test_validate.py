@@ -179,7 +179,7 @@ def test_a_prompt_that_shows_the_words_spoken_is_right_and_noted(tmp_path):
     done = call(tmp_path, "validate", file.name)
     assert done.returncode == 0, done.stderr
     assert (
-        "toy, edition mini: the prompt shows {text}, the words spoken: a model could answer without the audio"
+        "toy, edition mini: the prompt shows {text}, the transcript: a model could answer without the audio"
         in done.stdout
     )
 

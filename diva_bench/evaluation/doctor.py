@@ -1,6 +1,6 @@
-"""What this machine has, and how far a model's answers depend on their batch, for `diva-bench doctor`.
+"""Facts about this machine, and how much a model's answers depend on their batch, for `diva-bench doctor`.
 
-Imports torch; takes two or three seconds. Sizes are in bytes.
+It imports torch, which takes two or three seconds. Sizes are in bytes.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from diva_bench.weights.assets import occupied
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "soundfile", "sacrebleu", "huggingface_hub")
 LITTLE_MEMORY = 8_000_000_000
-"""The mini edition's LLM peaks at about 5 GB while it is converted and 4 GB while it answers, beside all else."""
+"""Bytes. The LLM of the mini edition needs about 5 GB while it is converted and 4 GB while it answers."""
 CGROUP = Path("/sys/fs/cgroup/memory.max")
-"""The limit of a container, which the system's own count of memory does not know of."""
+"""File with the memory limit of a container, which the memory count of the system does not include."""
 PROBES = 16
-"""Samples that `flips` asks: at least two batches of every size."""
+"""Samples that `flips` runs: at least two batches of every size."""
 BATCHES = (4, 8)
 """Batch sizes that `flips` compares with 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One place where a model can run. `name` is what --device takes."""
+    """A device on which a model can run. `name` is the value for --device."""
 
     name: str
     description: str
@@ -50,7 +50,8 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that is there or not. `detail`: version, path, or what is lost without it and how to get it."""
+    """A part that is installed or missing. `detail`: its version or path, or what does not work without it and how to
+    install it."""
 
     name: str
     ok: bool
@@ -63,23 +64,23 @@ class Machine:
     system: str
     versions: dict[str, str]
     devices: tuple[Device, ...]
-    """The one that `--device auto` takes comes first."""
+    """The first one is the choice of `--device auto`."""
     cores: int
     threads: int
-    """Of `cores`, which are those that this process may use, torch computes with so many."""
+    """Threads of torch; `cores` are those that this process may use."""
     memory_bytes: int
     memory_free_bytes: int
     cache: Path
     cache_bytes: int
     disk_free_bytes: int
     checks: tuple[Check, ...]
-    """Audio formats and optional helpers."""
+    """Audio formats and optional programs."""
     problems: tuple[str, ...]
-    """What is in the way of a run, each with what to do; empty if nothing is."""
+    """Problems that prevent a run, each with the remedy."""
 
 
 def look(cache: Path) -> Machine:
-    """Look at everything. `cache`: the folder that weights are kept in; it need not exist."""
+    """Collect all facts. `cache`: the cache folder, which may not exist."""
     import torch
 
     total, free = memory()
@@ -102,7 +103,7 @@ def look(cache: Path) -> Machine:
 
 
 def machine(cache: Path) -> list[list[str]]:
-    """What `look` finds as rows (what, found), problems last."""
+    """The facts of `look` as rows (name, value), problems last."""
     now = look(cache)
     return [
         ["python", now.python],
@@ -123,9 +124,9 @@ def machine(cache: Path) -> list[list[str]]:
 def flips(
     adapter: Adapter, task: TaskSpec, samples: Sequence[Sample], progress: Progress
 ) -> list[tuple[int, int, int]]:
-    """(batch size, answers that differ from those given one at a time, answers) for each of BATCHES.
+    """(batch size, answers that differ from those at batch size 1, number of answers) for each of BATCHES.
 
-    In float32 none should differ; in a shorter format a near tie between two tokens may fall the other way.
+    In float32 none should differ; in shorter formats a near tie between two tokens may be decided differently.
     """
     hears = "audio" in adapter.accepts
     requests = [
@@ -136,14 +137,16 @@ def flips(
     def ask(batch: int) -> list[str]:
         starts = range(0, len(requests), batch)
         shown = progress.track(starts, f"asking in batches of {batch}", total=len(starts))
-        return [_said(r) for start in shown for r in generate(adapter, requests[start : start + batch], "doctor")]
+        return [
+            _answer_text(r) for start in shown for r in generate(adapter, requests[start : start + batch], "doctor")
+        ]
 
     alone = ask(1)
     return [(n, sum(a != b for a, b in zip(alone, ask(n), strict=True)), len(alone)) for n in BATCHES]
 
 
-def _said(response: Response) -> str:
-    """What was answered; UserError where asking failed: no answer is not the same answer."""
+def _answer_text(response: Response) -> str:
+    """The answer. Raises UserError after a failure, because a missing answer cannot be compared."""
     if response.status == "error":
         raise UserError(f"asking about sample {response.id} failed: {response.detail}. Its batches cannot be compared.")
     return response.text
@@ -155,7 +158,7 @@ def cores() -> int:
 
 
 def memory() -> tuple[int, int]:
-    """(total, free) bytes of memory, within a container's limit where there is one; free is 0 where unknown."""
+    """(total, free) bytes of memory, within the limit of a container if there is one; free is 0 if unknown."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     lines = _lines(Path("/proc/meminfo"))
     free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)
@@ -188,7 +191,7 @@ def _audio_formats() -> list[Check]:
 
 
 def _japanese() -> Check:
-    """The tokenizer without which there is no BLEU for Japanese."""
+    """The tokenizer for BLEU in Japanese."""
     name = "Japanese BLEU (MeCab)"
     try:
         tokenizer: Any = import_module("sacrebleu.tokenizers.tokenizer_ja_mecab")
@@ -225,12 +228,12 @@ def _problems(now: Machine) -> tuple[str, ...]:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
+    """The folder, or the nearest parent that exists."""
     return next(place for place in (folder, *folder.parents) if place.is_dir())
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a file of the system, none where there is no such file."""
+    """The lines of a system file; empty if there is no such file."""
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Which edition of the data is asked (`--edition`), and of which edition every model is (`--model-edition`)."""
+"""Choose the edition of the data (`--edition`) and of every model (`--model-edition`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from diva_bench.weights import assets
 
 @dataclass(frozen=True, slots=True)
 class Editions:
-    """What was chosen: the edition of the data, and of every model (of one that has no editions: the data's)."""
+    """The editions of the data and of every model (for a model without editions that of the data)."""
 
     data: Edition
     models: dict[str, Edition] = field(default_factory=dict)
@@ -35,11 +35,15 @@ def choose(
     data_dir: Path | None = None,
     resolved: Edition | None = None,
 ) -> Editions:
-    """The editions that a run is about. What is chosen for the user is said in one line each.
+    """The editions of a run. Every automatic choice is reported in one line.
 
-    `tasks`: names as they are given, suites among them: what they stand for depends on the edition. `edition` "nano" is
-    short for the mini data and nano models. `resolved`: that of tasks which are given as specs; it decides where no name
-    is given. UnknownName where a task or a model has no such edition.
+    Args:
+        tasks: Names as given, with suites, because their tasks depend on the edition.
+        edition: "nano" stands for mini data and nano models.
+        resolved: The edition of tasks that are given as specs; it decides if there are no names.
+
+    Raises:
+        UnknownName: A task or a model does not have the edition.
     """
     if edition == "nano":
         model_edition = model_edition or "nano"
@@ -52,7 +56,7 @@ def choose(
 
 
 def _of_data(catalog: Catalog, tasks: Sequence[str], choice: str, progress: Progress, data_dir: Path | None) -> Edition:
-    """auto: full where all of its data is on this machine, else mini, else the only one there is."""
+    """auto: full if all its data is on this machine, else mini, else the only edition."""
     have = {task: catalog.task_editions(task) for task in tasks}
     common = [edition for edition in ("full", "mini") if all(edition in editions for editions in have.values())]
     if choice != "auto":
@@ -75,7 +79,7 @@ def _of_data(catalog: Catalog, tasks: Sequence[str], choice: str, progress: Prog
 
 
 def _all_here(catalog: Catalog, tasks: Sequence[str], progress: Progress, data_dir: Path | None) -> bool:
-    """Whether the full data of every task is on this machine and can be heard; of what is here in part a note."""
+    """Whether the full data of every task is on this machine and has audio; partial data gets a note."""
     leaves = [catalog.task(leaf, "full") for task in tasks for leaf in catalog.subsets(task, "full")]
     absent = [task.name for task in leaves if not place.locate(task, data_dir)]
     unheard = "" if absent else next(filter(None, (data.unheard(task, data_dir) for task in leaves)), "")
@@ -89,9 +93,13 @@ def _all_here(catalog: Catalog, tasks: Sequence[str], progress: Progress, data_d
 def of_model(
     catalog: Catalog, model: str, data: Edition, choice: Edition | None, progress: Progress, *, fetch: bool
 ) -> Edition:
-    """The edition of one model: the one that is wanted, else the data's, else mini, else the only one.
+    """The edition of one model: the requested one, else that of the data, else mini, else the only one.
 
-    `fetch`: the full model is taken though its weights have to be fetched. UnknownName where it lacks the wanted one.
+    Args:
+        fetch: Choose the full model even if its weights must be downloaded.
+
+    Raises:
+        UnknownName: The model does not have the requested edition.
     """
     editions = catalog.model_editions(model)
     if not editions:

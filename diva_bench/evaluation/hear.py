@@ -1,4 +1,4 @@
-"""Clips without references: the transcript that a model writes of each, and its answer."""
+"""Transcripts and answers of models for clips without references."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ from diva_bench.types import Adapter, Progress, Request, Response
 class Reply:
     """The answer of one model to one clip.
 
-    `clip`: its file as it was named. `seconds`: its length, 0 where it cannot be decoded. `took`: wall time of the answer
-    in seconds; None where the model gave none. `response`: its status and text; `heard`, the transcript that the model
-    wrote on its way, is None for a model that writes none.
+    Attributes:
+        clip: Its file, as it was given.
+        model: Name of the model.
+        seconds: Length of the clip, 0 if it cannot be decoded.
+        took: Wall time of the answer in seconds; None if there is no answer.
+        response: Status and text; `heard` is the transcript of a recogniser inside the model, if it has one.
     """
 
     clip: str
@@ -32,7 +35,7 @@ class Reply:
 
 
 def check_takes_audio(model: str, accepts: Collection[str]) -> None:
-    """UserError for a model that does not take audio; `accepts`: what its adapter takes."""
+    """Raises UserError if a model does not take audio. `accepts`: the inputs of its adapter."""
     if "audio" not in accepts:
         takes = ", ".join(sorted(accepts)) or "nothing"
         raise UserError(
@@ -41,9 +44,10 @@ def check_takes_audio(model: str, accepts: Collection[str]) -> None:
 
 
 def files(paths: Sequence[Path]) -> list[Path]:
-    """The clips: files as they are named, and of folders every audio file in and below them, by name.
+    """The clips: files as they are given, and every audio file in and below given folders, sorted by name.
 
-    Raises UserError where a path does not exist, or a folder has no audio file.
+    Raises:
+        UserError: A path does not exist, or a folder has no audio file.
     """
     clips: list[Path] = []
     for path in paths:
@@ -64,7 +68,7 @@ def _is_clip(path: Path) -> bool:
 def requests(
     clips: Sequence[Path], prompt: str, system: str | None, max_new_tokens: int
 ) -> tuple[list[Request], list[Response]]:
-    """(what a model is asked, errors of clips that cannot be decoded); ids are the paths."""
+    """(requests for a model, error responses of clips that cannot be decoded); ids are the paths."""
     requests_: list[Request] = []
     faults: list[Response] = []
     for path in clips:
@@ -82,9 +86,9 @@ def requests(
 def replies(
     adapter: Adapter, model: str, requests: Sequence[Request], faults: Sequence[Response], progress: Progress
 ) -> Iterator[Reply]:
-    """A reply to every request, then one for every clip that cannot be decoded, `faults`.
+    """A reply to every request, then one for every clip in `faults`.
 
-    Clips are asked one at a time: the time of each is its own, and no answer depends on another clip.
+    Clips are run one at a time, so that each has its own time and no answer depends on other clips.
     """
     with progress.bar(f"hear x {model}", len(requests), "clips") as bar:
         for request in requests:
@@ -99,7 +103,7 @@ def replies(
 
 
 def table(clips: Sequence[Path], rows: Sequence[Reply], prompt: str) -> Table:
-    """One row a reply, in the order of `clips`; seconds are the length of the clip, answer_seconds the wall time."""
+    """One row per reply, in the order of `clips`; `seconds` is the length of the clip, `answer_seconds` the wall time."""
     order = {str(path): place for place, path in enumerate(clips)}
     cells: list[list[Cell]] = [
         [
@@ -124,7 +128,8 @@ def table(clips: Sequence[Path], rows: Sequence[Reply], prompt: str) -> Table:
 def record(seconds: float, target: Path, progress: Progress) -> Path:
     """Record the default microphone into a WAV file, 16 kHz mono.
 
-    Raises UserError where the package sounddevice is not installed, or there is no microphone.
+    Raises:
+        UserError: The package sounddevice is not installed, or there is no microphone.
     """
     import soundfile
 
@@ -132,7 +137,7 @@ def record(seconds: float, target: Path, progress: Progress) -> Path:
         import sounddevice
     except ImportError as err:
         raise UserError("--record needs the package sounddevice: pip install 'diva-bench[record]'.") from err
-    except OSError as err:  # the package is there, the system's PortAudio is not
+    except OSError as err:  # the package is installed, but not PortAudio
         raise UserError(f"--record needs the library PortAudio ({err}): apt install libportaudio2.") from err
     frames = round(seconds * audio.RATE)
     try:

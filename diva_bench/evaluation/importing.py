@@ -1,4 +1,4 @@
-"""Answers of another system or harness -> a run folder that is scored, ranked and compared as any."""
+"""Import answers of another system as a run folder, which is scored, ranked and compared like any other."""
 
 from __future__ import annotations
 
@@ -26,16 +26,18 @@ from diva_bench.types import Progress, Response
 from diva_bench.weights import assets
 
 SUBSET = "{subset}"
-"""In the name of a file: one file for each subset of the task."""
+"""In the name of a file: stands for every subset of the task."""
 
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """The command line of `import`, or one row of a manifest.
+    """The options of `import`, or one row of a manifest.
 
-    `gold`: whether the task's own labels are at hand. `top`: a perfect score, 1 or 100; None: as the task or
-    the format says. `errors`: what to do with answers that failed at their source (`imported.ERRORS`); None: nothing, the
-    run is not ranked. `subsets`: which subset of the task each of the files is of, where they are all of one task.
+    Attributes:
+        gold: Whether gold labels of the task are available.
+        top: The score of a perfect answer, 1 or 100; None: as the task or the format defines it.
+        errors: What is done with answers that failed at their source (`imported.ERRORS`); None: the run is not ranked.
+        subsets: The subset of the task for each file, if they are all imported into one task.
     """
 
     files: list[Path]
@@ -57,7 +59,7 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A run that could be written: everything was read and fits."""
+    """A run that can be written: everything was read and fits."""
 
     job: Job
     matched: Matched
@@ -68,10 +70,17 @@ class Ready:
 def import_entries(
     entries: Sequence[tuple[str, Import]], catalog: Catalog, progress: Progress, command: str
 ) -> tuple[list[Run], list[str]]:
-    """Import everything or nothing: the runs, and the files of subsets that are not there. `entries`: where each stands
-    (file:line of a manifest, "" for a single one), and what it is. `command`: how the import was started.
+    """Import everything or nothing.
 
-    Raises PredictionError that names every entry that cannot be imported, before anything is written.
+    Args:
+        entries: (place, options) of each set of answers; the place is file:line of a manifest, or "" for a single set.
+        command: How the import was started.
+
+    Returns:
+        The runs, and the files of subsets that do not exist.
+
+    Raises:
+        PredictionError: It names every entry that cannot be imported. Nothing was written.
     """
     importer = Importer(catalog, progress, command)
     imports: list[tuple[str, Import]] = []
@@ -98,8 +107,8 @@ def _placed(where: str, err: UserError) -> str:
 
 
 def _faults(importer: Importer, imports: Sequence[tuple[str, Import]]) -> list[str]:
-    """What is wrong with any of them. Everything is read and matched, and nothing of it is kept: the answers of many
-    systems need not fit into memory at once."""
+    """The faults of all entries. Everything is read and matched, but not kept, because the answers of many systems may not
+    fit into memory."""
     problems: list[str] = []
     seen: dict[tuple[str, str], str] = {}
     for where, options in imports:
@@ -111,16 +120,16 @@ def _faults(importer: Importer, imports: Sequence[tuple[str, Import]]) -> list[s
         other = seen.setdefault((str(job.task_record["id"]), job.model.name), where)
         if other != where:
             problems.append(
-                f"{where}: model {job.model.name} at task {job.task.name} stands in {other} already. The files of one set of "
+                f"{where}: model {job.model.name} at task {job.task.name} is also in {other}. The files of one set of "
                 "answers go into one row (file: part-*.jsonl); two sets of answers need two model names."
             )
     return problems
 
 
 def expanded(options: Import, catalog: Catalog) -> tuple[list[Import], list[str]]:
-    """`options` for every task that is meant, and the files that are not there. "{subset}" in the name of a file stands
-    for each subset of the task: each is an import of its own (covost2, sdqa-all), or all are one (sdqa: the ids are then
-    followed by the subset's name, as the task's are)."""
+    """(`options` for every task, files that do not exist). "{subset}" in the name of a file stands for every subset of the
+    task: each becomes an import (covost2, sdqa-all), or all become one (sdqa; then ids end in the subset's name, as
+    those of the task do)."""
     edition = cast(Edition, options.edition)
     names = catalog.subsets(options.task, edition)
     if not any(SUBSET in str(file) for file in options.files):
@@ -154,14 +163,14 @@ def expanded(options: Import, catalog: Catalog) -> tuple[list[Import], list[str]
 
 
 class Importer:
-    """Prepares and keeps runs; the data of a task is read once."""
+    """Prepares and writes runs; the data of a task is read once."""
 
     def __init__(self, catalog: Catalog, progress: Progress, command: str) -> None:
         self.catalog, self.progress, self.command = catalog, progress, command
         self._gold: dict[tuple[str, str, Path | None], data.Dataset] = {}
 
     def prepare(self, options: Import) -> Ready:
-        """Read the files and match them with the task. Nothing is written; UserError says what does not fit."""
+        """Read the files and match them with the task. Nothing is written. Raises UserError if something does not fit."""
         if options.clusters is not None and options.gold:
             raise UserError("--clusters goes with --no-gold: with gold labels the clusters are the task's.")
         task = self.catalog.task(options.task, cast(Edition, options.edition))
@@ -203,7 +212,7 @@ class Importer:
         return Ready(job, matched, format, options)
 
     def keep(self, ready: Ready) -> Run:
-        """Write the run and judge it."""
+        """Write the run and score it."""
         matched, progress = ready.matched, self.progress
         job = ready.job.settled(ready.options.output)
         _report(ready, progress)
@@ -216,7 +225,7 @@ class Importer:
         return Run.of(folder.path, summary)
 
     def _labels(self, task: TaskSpec, options: Import, rows: Sequence[Prediction]) -> data.Dataset:
-        """The task's samples; where they are not on this machine it is said what could be done without."""
+        """The task's samples. If they are not on this machine, the error says what is possible without them."""
         key = (task.name, task.edition, options.data_dir)
         if key not in self._gold:
             try:
@@ -242,14 +251,16 @@ _PAIR = re.compile(rf"""\s*({_QUOTED}|[^,="\s][^,=]*)\s*=\s*({_QUOTED}|[^,"\s][^
 
 
 def pairs(text: str | Mapping[str, str] | None, option: str, allowed: Sequence[str] = ()) -> dict[str, str]:
-    """ "a=x,b=y" as a mapping; a side in double quotes may have commas and "=" in it, and "" for a quote.
+    """ "a=x,b=y" as a mapping; a side in double quotes may contain commas and "=", and "" for a quote.
 
-    Raises UserError where the text is anything else, names a key twice or one that is not allowed."""
+    Raises:
+        UserError: The text has another form, or a key is repeated or not allowed.
+    """
     parts = list(text.items()) if isinstance(text, Mapping) else _split(text or "", option)
     mapping: dict[str, str] = {}
     for key, value in parts:
         if allowed and key not in allowed:
-            raise UserError(f"{option}: {key!r} is no role. Allowed: {', '.join(allowed)}.")
+            raise UserError(f"{option}: {key!r} is not a role. Allowed: {', '.join(allowed)}.")
         if key in mapping:
             raise UserError(f"{option}: {key!r} is given twice.")
         mapping[key] = value
@@ -263,7 +274,7 @@ def _split(text: str, option: str) -> Iterator[tuple[str, str]]:
         if pair is None:
             raise UserError(
                 f"{option} {text!r}: expected NAME=VALUE, with commas between them; found {text[at:].strip()!r}. A name or "
-                'value with a comma or "=" in it stands in double quotes, as in text="model, output".'
+                'value with a comma or "=" must be in double quotes, as in text="model, output".'
             )
         yield _unquoted(pair[1]), _unquoted(pair[2])
         at = pair.end()
@@ -287,7 +298,7 @@ def _sources(files: Sequence[Path]) -> list[AnswerFile]:
 def _rows(
     sources: Sequence[AnswerFile], options: Import, reading: predictions.ReadOptions
 ) -> tuple[str, list[Prediction]]:
-    """(format, all rows); those of files that are each of one subset have its name behind their ids."""
+    """(format, all rows). In files of single subsets the name of the subset is added to the ids."""
     if not options.subsets:
         return predictions.read(sources, options.format, reading)
     formats, rows = set(), []
@@ -305,7 +316,7 @@ def _rows(
 def _without_gold(
     task: TaskSpec, options: Import, rows: Sequence[Prediction]
 ) -> tuple[data.Dataset, Matched, dict[str, str] | None]:
-    """The file's own ids as the data, and the clusters where they are not the ids."""
+    """The ids of the file as the data, the matched rows, and the clusters if they differ from the ids."""
     cluster_of = None
     if options.clusters is not None:
         columns = predictions.ReadOptions({"id": "id", "text": "cluster"})
@@ -316,7 +327,7 @@ def _without_gold(
 
 
 def _report(ready: Ready, progress: Progress) -> None:
-    """What was read and what is lacking, before anything is written."""
+    """Report what was read and what is missing, before anything is written."""
     job, matched = ready.job, ready.matched
     failed = [r.id for r in matched.responses if r.status == "error"]
     progress.note(
@@ -349,7 +360,7 @@ def _report(ready: Ready, progress: Progress) -> None:
 
 
 def _write(folder: RunFolder, responses: Sequence[Response], progress: Progress) -> None:
-    """Only what is not there yet: the run is of this very file."""
+    """Write only answers that do not exist yet: the run is of this very file."""
     there = folder.statuses()
     fresh = [response for response in responses if response.id not in there]
     if there and not fresh:

@@ -1,10 +1,10 @@
-"""What `diva_bench.run` and `diva-bench run` do: resolve, check, fetch, ask, score.
+"""The work of `diva_bench.run` and `diva-bench run`: resolve, check, download, run, score.
 
 prepare   models and tasks -> Jobs: specs valid, data read, scorers built, model and task compatible; nothing is written
-ready     the run folders are made, devices checked, weights fetched
-run_jobs  every Job is asked what has no answer yet, then scored
+ready     the run folders are made, devices checked, weights downloaded
+run_jobs  every Job is run for samples without an answer, then scored
 
-Nothing here prints or ends the process: a mistake of the user is a UserError, news goes to a Progress.
+Nothing here prints or ends the process: a mistake of the user is a UserError, and notes go to a Progress.
 """
 
 from __future__ import annotations
@@ -37,16 +37,21 @@ from diva_bench.specs.problems import words
 from diva_bench.types import Adapter, Progress, Sample
 from diva_bench.weights import assets
 
-_ANNOUNCED = 10  # samples left out that are named one by one
+_ANNOUNCED = 10  # left-out samples that are named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How models are asked and where their runs are kept. `None` leaves a setting to the model or the task.
+    """How models are run, and where runs are stored. `None` leaves a setting to the model or the task.
 
-    `edition` of the data, `model_edition` of the models. `limit`: number of samples. `batch_seconds`: padded audio seconds
-    that an encoder reads at once. `batch_rows`: samples that are answered together. `audio`: conditions as
-    `perturbations.parse` reads them. `prompts`: number of prompt variants.
+    Attributes:
+        edition: Of the data.
+        model_edition: Of the models.
+        limit: Number of samples.
+        batch_seconds: Seconds of audio, with padding, that an encoder reads at once.
+        batch_rows: Samples that are answered together.
+        audio: Audio conditions, see `perturbations.parse`.
+        prompts: Number of prompt variants.
     """
 
     edition: str = "auto"
@@ -67,7 +72,7 @@ class Settings:
     max_new_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        """UserError for a value that no setting has."""
+        """Raises UserError if a value is not allowed."""
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 listing = ", ".join(repr(one) for one in allowed)
@@ -86,7 +91,7 @@ class Settings:
             raise UserError("prompt is empty. Allowed: text.")
 
     def changed(self) -> str:
-        """The settings that are not the defaults, as arguments in a call."""
+        """The settings that differ from the defaults, as arguments of a call."""
         every = ((field.name, getattr(self, field.name), field.default) for field in fields(self))
         shown = {
             name: str(value) if isinstance(value, Path) else value for name, value, default in every if value != default
@@ -99,7 +104,7 @@ _CHOICES: Mapping[str, tuple[str | None, ...]] = {
     "model_edition": (None, "full", "mini", "nano"),
     "dtype": (None, "float32", "bfloat16", "float16"),
 }
-_MOST = 2**32  # beyond what any setting may be; not infinity, which no batch has
+_MOST = 2**32  # the upper bound of every setting; infinity is not allowed
 _KINDS: Mapping[str, tuple[Any, float | None, str]] = {
     "limit": (int, 1, "a number of samples, from 1; None for all"),
     "seed": (int, 0, "a whole number, from 0 to 4294967295"),
@@ -117,15 +122,15 @@ _KINDS: Mapping[str, tuple[Any, float | None, str]] = {
 
 
 ModelLike = str | ModelSpec | Adapter
-"""The model: a name or YAML file, a resolved spec, or a model in memory, which has a `name` too."""
+"""A model: a name or YAML file, a resolved spec, or a model in memory, which has a `name` too."""
 TaskLike = str | TaskSpec
-"""The task: a name or YAML file, or a resolved task."""
+"""A task: a name or YAML file, or a resolved task."""
 
 
 def editions_of(
     catalog: Catalog, models: Sequence[ModelLike], tasks: Sequence[TaskLike], settings: Settings, progress: Progress
 ) -> Editions:
-    """The editions that the settings stand for."""
+    """The editions for the settings."""
     return choose(
         catalog,
         dict.fromkeys(model for model in models if isinstance(model, str)),
@@ -149,13 +154,15 @@ def prepare(
     resolved: Mapping[str, ModelSpec] | None = None,
     editions: Editions | None = None,
 ) -> list[Job]:
-    """Every (model, task) pair as a Job, in every wording and audio condition that was asked for: specs valid, scorers
-    built, data checked, the two compatible.
+    """Every (model, task) pair as a Job, for every prompt variant and audio condition: specs valid, scorers built, data
+    checked, model and task compatible.
 
-    `command`: what the run record says of how the run was started. `resolved`: specs of models that the catalog cannot
-    resolve, because their weights are not on this machine. `editions`: where they are chosen already.
+    Args:
+        command: How the run was started, for the run record.
+        resolved: Specs of models that the catalog cannot resolve because their weights are not on this machine.
+        editions: The editions, if they were chosen before.
     """
-    data_folder(settings.data_dir)  # told also where no task reads it
+    data_folder(settings.data_dir)  # raises even if no task reads it
     controls = dict.fromkeys(perturbations.parse(text) for text in settings.audio)
     conditions: list[perturbations.Control | None] = [*controls] or [None]
     selection = editions or editions_of(catalog, models, tasks, settings, progress)
@@ -190,7 +197,7 @@ def prepare(
 
 
 def _tasks(catalog: Catalog, tasks: Sequence[TaskLike], selection: Editions, progress: Progress) -> list[TaskSpec]:
-    """The tasks behind names, and those that are given as specs. UserError for two of one name."""
+    """The tasks behind names, and those given as specs. Raises UserError if two have the same name."""
     names = [task for task in tasks if isinstance(task, str)]
     if any(name in catalog.suites() for name in names):
         for problem in catalog.problems:
@@ -206,7 +213,7 @@ def _tasks(catalog: Catalog, tasks: Sequence[TaskLike], selection: Editions, pro
 
 
 def _with_primary(catalog: Catalog, task: TaskSpec, samples: Sequence[Sample]) -> TaskSpec:
-    """The task, whose primary metric its scorers give; one that names none is ranked by the first that they give."""
+    """The task with a primary metric that its scorers return; if it names none, the first one."""
     scorers = catalog.scorers(task)
     if not task.primary:
         return task.model_copy(update={"primary": primary.first_metric(task, scorers, samples)})
@@ -221,7 +228,8 @@ def _candidates(
     settings: Settings,
     resolved: Mapping[str, ModelSpec],
 ) -> list[tuple[ModelSpec, Adapter | None, Json]]:
-    """Every model as (spec, the model itself if it is in memory, what its training took). UserError for two of one name."""
+    """Every model as (spec, the model itself if it is in memory, its training record). Raises UserError if two have the
+    same name."""
     candidates: dict[str, tuple[ModelSpec, Adapter | None, Json]] = {}
     for model in dict.fromkeys(model if isinstance(model, str) else id(model) for model in models):
         candidate = model if isinstance(model, str) else next(one for one in models if id(one) == model)
@@ -242,8 +250,8 @@ def _candidates(
 
 
 def spec_of(adapter: Adapter) -> ModelSpec:
-    """The spec of a model in memory: of who it is, no more is known than its name; with its version that is its identity.
-    SpecError for a name that no folder can have."""
+    """The spec of a model in memory. Its name and version are its identity. Raises SpecError if the name cannot be that of
+    a folder."""
     try:
         return ModelSpec.model_validate(
             {
@@ -264,7 +272,7 @@ def spec_of(adapter: Adapter) -> ModelSpec:
 
 
 def _load(task: TaskSpec, settings: Settings, progress: Progress) -> data.Dataset:
-    """The data of a task, all of which its prompts can be filled with; what is not asked is announced."""
+    """The data of a task, checked to have everything for its prompts; left-out samples are announced."""
     dataset = data.load(
         task, assets.cache_folder(), progress, data_dir=settings.data_dir, allow_partial=settings.allow_partial
     )
@@ -274,7 +282,7 @@ def _load(task: TaskSpec, settings: Settings, progress: Progress) -> data.Datase
 
 
 def _announce(task: str, dataset: data.Dataset, progress: Progress) -> None:
-    """What is not asked, and why; of many samples the first few, all are in run.json."""
+    """Announce left-out samples with reasons, at most the first few; all are in run.json."""
     for note in (*dataset.notes, *([f"PARTIAL, left out of all tables: {dataset.partial}"] if dataset.partial else [])):
         progress.note(f"{task}: {note}")
     for fault in dataset.excluded:
@@ -287,16 +295,16 @@ def _announce(task: str, dataset: data.Dataset, progress: Progress) -> None:
 
 
 def training_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run keeps of a training.json: its settings and what it took, as far as the record has them."""
+    """The part of a training.json that a run stores: settings and compute, as far as they are recorded."""
     return {key: record[key] for key in ("config", "compute") if isinstance(record.get(key), dict)}
 
 
 def with_settings(model: ModelSpec, settings: Settings) -> ModelSpec:
-    """The spec with what the settings say about device, dtype and batches."""
+    """The spec with device, dtype and batches from the settings."""
     changes: dict[str, Any] = {}
     if settings.device is not None:
         changes["device"] = settings.device
-    if settings.dtype is not None and model.weights:  # a baseline computes nothing in any dtype
+    if settings.dtype is not None and model.weights:  # a baseline has no dtype
         changes["dtype"] = settings.dtype
     if settings.batch_seconds is not None:
         changes["batch_seconds"] = settings.batch_seconds
@@ -306,8 +314,8 @@ def with_settings(model: ModelSpec, settings: Settings) -> ModelSpec:
 
 
 def framed(catalog: Catalog, jobs: Sequence[Job]) -> list[Job]:
-    """The jobs, those with the chat frame whose weights are on this machine. AssetError where a chat template cannot take
-    what a task asks."""
+    """The jobs, with the chat frame if the weights are on this machine. Raises AssetError if a chat template does not fit
+    a task."""
     return [_framed(catalog, job) for job in jobs]
 
 
@@ -315,16 +323,18 @@ def _framed(catalog: Catalog, job: Job) -> Job:
     if job.chat is None:
         return job
     asset = job.model.weights[job.chat]
-    spec = catalog.has("weights", asset.name)  # a stored run may have weights that nobody names any more
+    spec = catalog.has("weights", asset.name)  # a stored run may have weights that the catalog no longer has
     folder = assets.locate(asset, spec.path.parent if spec else Path())
     return replace(job, frame=chat.frame(folder, bool(job.task.system))) if folder else job
 
 
 def ready(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Progress) -> list[Job]:
-    """Jobs that can be asked: their folders made, their weights fetched, and with these the chat frames known that are part
-    of their identity.
+    """Make jobs ready to run: make folders, download weights, and render the chat frames, which are part of their
+    identity.
 
-    Raises StoreError where nothing can be written, and UserError where a device is missing, before anything is fetched.
+    Raises:
+        StoreError: A folder cannot be written. Nothing was downloaded.
+        UserError: A device is not available. Nothing was downloaded.
     """
     for job in jobs:
         job.check_former(output)
@@ -339,16 +349,16 @@ def ready(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Progres
     return ready_jobs
 
 
-# ---------------------------------------------------------------- asking
+# ---------------------------------------------------------------- running
 
 
 def run_jobs(
     catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Progress, shard: Shard | None = None
 ) -> list[Run] | None:
-    """Ask what has no answer yet, score. None where another process has the last word. `jobs`: as `ready` gives them."""
+    """Run samples without an answer, then score. `jobs`: from `ready`. None if another process scores."""
     shard = shard or Shard()
     finished: list[Run] = []
-    with keeping(lambda: kept(jobs, output)), contextlib.ExitStack() as stack:
+    with keeping(lambda: stored_answers(jobs, output)), contextlib.ExitStack() as stack:
 
         def load(model: ModelSpec) -> Adapter:
             if _hears_twice(jobs):
@@ -383,8 +393,8 @@ def _hears_twice(jobs: Sequence[Job]) -> bool:
 def _ask_all(
     load: Callable[[ModelSpec], Adapter], jobs: Sequence[Job], output: Path, progress: Progress, shard: Shard
 ) -> list[Run]:
-    """All jobs of one model: it is loaded once, and only if there is something left to ask. Each is scored when it is
-    asked, unless other processes still ask their share of it."""
+    """Run all jobs of one model. It is loaded once, and only if something is left to run. Each job is scored after it was
+    run, unless other processes still run their share."""
     model = jobs[0].model
     loaded: Adapter | None = None
     finished: list[Run] = []
@@ -401,15 +411,16 @@ def _ask_all(
             if shard.count == 1:
                 finished.append(_score(job, output, shard, progress))
     finally:
-        if loaded is not None and jobs[0].adapter is None:  # a model that was given stays its owner's
+        if loaded is not None and jobs[0].adapter is None:  # a model in memory belongs to the caller
             loaded.close()
     return finished
 
 
 def _warn_of_stored(job: Job, folder: RunFolder) -> None:
-    """A model in memory is known by name and version alone: that it was edited, nobody can see."""
+    """Warn that stored answers of a model in memory are used: only its name and version are known, so a changed model is
+    not detected."""
     logging.getLogger("diva_bench").warning(
-        "%s: model %s was not asked: a model of this name and version (%r) has given all %d answers before, in %s. If you have "
+        "%s: model %s was not run: a model of this name and version (%r) has given all %d answers before, in %s. If you have "
         "changed the model, give it another `version`, or delete that folder.",
         job.task.name,
         job.model.name,
@@ -430,8 +441,7 @@ def _score(job: Job, output: Path, shard: Shard, progress: Progress) -> Run:
 
 
 def _meet() -> None:
-    """Wait until every process has asked its share. One that dies ends all of them (torchrun sees to that); the same
-    command goes on from there."""
+    """Wait until every process has run its share. If one dies, torchrun ends all; the same command then resumes."""
     import torch.distributed as processes
 
     processes.init_process_group("gloo", timeout=timedelta(days=30))
@@ -439,8 +449,8 @@ def _meet() -> None:
     processes.destroy_process_group()
 
 
-def kept(jobs: Sequence[Job], results: Path) -> str:
-    """How many answers of some jobs are on disk, and what to do to get the others."""
+def stored_answers(jobs: Sequence[Job], results: Path) -> str:
+    """A message with the number of stored answers, and how to get the others."""
     samples = sum(len(job.samples) for job in jobs)
     answers = sum(len(RunFolder(job.path(results)).statuses()) for job in jobs)
     where = str(jobs[0].path(results)) if len(jobs) == 1 else str(results)
@@ -449,11 +459,11 @@ def kept(jobs: Sequence[Job], results: Path) -> str:
 
 @contextlib.contextmanager
 def keeping(report: Callable[[], str]) -> Iterator[None]:
-    """Where a signal stops the block: `report` tells what of the work is kept, "" for nothing."""
+    """Context that adds a note when a signal stops the block: `report` says what is kept, "" for nothing."""
     try:
         yield
     except KeyboardInterrupt as err:
-        with contextlib.suppress(Exception):  # a second fault must not hide that the command was stopped
+        with contextlib.suppress(Exception):  # a second error must not hide the signal
             if note := report():
                 err.add_note(note)
         raise
@@ -463,10 +473,11 @@ def keeping(report: Callable[[], str]) -> Iterator[None]:
 
 
 def shard_of_process(environment: Mapping[str, str]) -> Shard:
-    """Which share of the plan is ours: torchrun and `accelerate launch --multi_gpu` set RANK and WORLD_SIZE, and where to
-    meet.
+    """The share of this process. torchrun and `accelerate launch --multi_gpu` set RANK and WORLD_SIZE, and the address of
+    the master.
 
-    Raises UserError where they are set, but not where to meet: it would be found out when all is asked.
+    Raises:
+        UserError: They are set without an address; this would otherwise show only at the end of the run.
     """
     shard = Shard(_number(environment, "RANK", 0), _number(environment, "WORLD_SIZE", 1))
     if not 0 <= shard.index < shard.count:

@@ -1,8 +1,8 @@
 """Move runs of older versions to their current ids; no model is run.
 
-A run moves only where its question is known to be the one that is asked now; all else stays and is named with the reason.
-It is copied aside, its records are written anew, the copy gets its place in one step, and then the old folder goes: killed
-at any moment, the same command goes on.
+A run moves only if its question is known to equal the current one; other runs stay, and a note gives the reason. The
+run is copied, its records are rewritten, the copy is renamed atomically, and then the old folder is deleted. After a
+kill at any moment, the same command continues.
 """
 
 from __future__ import annotations
@@ -33,21 +33,27 @@ from diva_bench.types import Progress
 from diva_bench.weights import assets
 
 ASIDE = ".migrating"
-"""Folder beside the tasks' own, for what is on its way."""
+"""Folder beside the task folders, for runs that are being moved."""
 
 
 def migrate(
     catalog: Catalog, results: Path, progress: Progress, *, vouched: bool = False, data_dir: Path | None = None
 ) -> Iterator[tuple[Path, Path | None]]:
-    """Move every run of an older version in `results`; gives (its folder, its new folder) of each, with None where it stays.
+    """Move every run of an older version in `results`.
 
-    Why a run stays is a note. `vouched`: the user says that what the old ids do not cover has not changed. Raises StoreError
-    where there is no such folder, or another command works in it.
+    Args:
+        vouched: The user confirms that everything outside the old ids is unchanged.
+
+    Yields:
+        (folder of the run, its new folder, or None if it stays). A note says why a run stays.
+
+    Raises:
+        StoreError: There is no such folder, or another command works in it.
     """
     if not results.is_dir():
         raise StoreError(f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.")
     with _alone(results):
-        shutil.rmtree(results / ASIDE, ignore_errors=True)  # of a command that was killed: copies, and what has moved
+        shutil.rmtree(results / ASIDE, ignore_errors=True)  # left by a killed command: copies, and runs that were moved
         for task in [path.parent for path in sorted(results.glob("*/task.json"))]:
             if not old_identity.is_former(read_json(task / "task.json")):
                 continue
@@ -67,7 +73,7 @@ def migrate(
 
 @contextmanager
 def _alone(results: Path) -> Iterator[None]:
-    """One such command at a time."""
+    """Lock against other commands of this kind."""
     lock = assets.cache_folder() / "locks" / f"migrate-{digest(str(results.resolve()))[:12]}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -77,11 +83,11 @@ def _alone(results: Path) -> Iterator[None]:
         raise StoreError(f"{results}: another `{old_identity.COMMAND}` is at work there. Wait for it.") from err
 
 
-# ---------------------------------------------------------------- is it the same question?
+# ---------------------------------------------------------------- comparing the questions
 
 
 def _examined(catalog: Catalog, folder: RunFolder, progress: Progress, vouched: bool, data_dir: Path | None) -> Job:
-    """The Job of a run of an older version, with the identity that it has now. UserError says why it has none."""
+    """The Job of a run of an older version, with its current identity. Raises UserError if it has none."""
     task_record, record, where = folder.task_record(), folder.record(), folder.path
     if (
         old_identity.run_hash(old_identity.task_hash(task_record), record["model"], record["adapter_version"])
@@ -111,7 +117,7 @@ def _examined(catalog: Catalog, folder: RunFolder, progress: Progress, vouched: 
 
 
 def _framed(catalog: Catalog, job: Job, where: Path) -> Job:
-    """With the chat frame, which must be the one that an older version rendered."""
+    """The job with its chat frame, which must equal that of the older version."""
     [framed_job] = framed(catalog, [job])
     if not framed_job.named:
         asset = job.model.weights[job.chat or ""]
@@ -131,15 +137,15 @@ def _framed(catalog: Catalog, job: Job, where: Path) -> Job:
 
 
 def _llm(job: Job) -> Path:
-    """Folder of the weights with the chat template, which are here."""
+    """Folder of the weights with the chat template, which is on this machine."""
     folder = assets.locate(job.model.weights[job.chat or ""], Path())
     assert folder is not None
     return folder
 
 
 def _check_untold(job: Job, record: Json, accepts: frozenset[str], where: Path, vouched: bool) -> None:
-    """What the old id says nothing of must be known to be as it was: data that ships, one commit of a data set of the hub, or
-    the user's word."""
+    """Everything outside the old id must be unchanged: the data ships, is one commit of a data set of the hub, or the user
+    vouches for it."""
     shuffled = job.control is not None and job.control.kind == "shuffled"
     untold = old_identity.untold(job.task, job.samples, accepts, shuffled)
     ours = job.task.home.resolve() == (builtin_folder() / "tasks").resolve()
@@ -154,7 +160,7 @@ def _check_untold(job: Job, record: Json, accepts: frozenset[str], where: Path, 
 
 
 def _check_lengths(job: Job, folder: RunFolder, accepts: frozenset[str]) -> None:
-    """Prompts and transcripts must have as many tokens as the stored answers say that they had."""
+    """Prompts and transcripts must have the token counts of the stored answers."""
     if job.frame is None:
         return
     tokenizer = chat.tokenizer_of(_llm(job))
@@ -185,7 +191,7 @@ def _check_lengths(job: Job, folder: RunFolder, accepts: frozenset[str]) -> None
 
 
 def _move(run: Path, job: Job, results: Path, vouched: bool) -> Path:
-    """The folder under its new id; the old one is gone then."""
+    """Move the folder to its new id; the old folder is deleted."""
     target = job.path(results)
     old = read_json(run / "run.json")
     came = {"moved_from": f"{run.parent.name}/{run.name}", **({"data_unchanged": "vouched"} if vouched else {})}
@@ -205,7 +211,7 @@ def _move(run: Path, job: Job, results: Path, vouched: bool) -> Path:
 
 
 def _copy(run: Path, target: Path, job: Job, record: Json) -> None:
-    """Made aside with its new records, flushed, and put into its place in one step."""
+    """Copy with new records, flush, and rename atomically."""
     results = target.parent.parent
     making = results / ASIDE / "new" / target.name
     shutil.rmtree(making, ignore_errors=True)
@@ -220,7 +226,7 @@ def _copy(run: Path, target: Path, job: Job, record: Json) -> None:
 
 
 def _same_answers(run: Path, target: Path) -> None:
-    """Whether a run that is already there is this one: moved before, by a command that was killed."""
+    """Check that an existing folder is the same run, moved before by a killed command."""
     names = {path.name for folder in (run, target) for path in folder.glob("responses*.jsonl")}
     if any(not (f / name).is_file() for f in (run, target) for name in names) or any(
         (run / name).read_bytes() != (target / name).read_bytes() for name in names
@@ -229,7 +235,7 @@ def _same_answers(run: Path, target: Path) -> None:
 
 
 def _rename_summary(path: Path, task: Mapping[str, Any], run: Mapping[str, Any]) -> None:
-    """Its ids, nothing else; a summary that cannot be read is left out: `diva-bench score` writes it."""
+    """Change only the ids. An unreadable summary is dropped: `diva-bench score` writes it."""
     if not path.is_file():
         return
     try:
@@ -246,7 +252,7 @@ def _write(path: Path, record: Mapping[str, Any], sort: bool = False) -> None:
 
 
 def _drop(folder: Path, results: Path) -> None:
-    """Remove a folder: out of sight in one step, then bit by bit."""
+    """Delete a folder: first rename it, then remove its files."""
     gone = results / ASIDE / "old" / folder.name
     gone.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(gone, ignore_errors=True)
@@ -256,7 +262,7 @@ def _drop(folder: Path, results: Path) -> None:
 
 @contextmanager
 def _locked(run: Path) -> Iterator[None]:
-    """Nobody writes the run meanwhile."""
+    """Lock the run against writers."""
     with ExitStack() as held:
         for path in {run / ".lock", *run.glob(".lock*")}:
             try:

@@ -1,10 +1,10 @@
 """Score the answers of stored runs again, without the model.
 
 score       a stored run is measured, reduced and written again
-job_of      the Job that a stored run came from: by the rows that are stored with it, else by the data on this machine
-stored_job  the same with its task and data as they are now, whatever was asked
+job_of      the Job of a stored run: from the rows that are stored with it, else from the data on this machine
+stored_job  the same with the current task and data, even if they have changed
 
-Nothing here prints or ends the process: a mistake of the user is a UserError, news goes to a Progress.
+Nothing here prints or ends the process: a mistake of the user is a UserError, and notes go to a Progress.
 """
 
 from __future__ import annotations
@@ -39,15 +39,21 @@ def score(
     *,
     share: bool = False,
 ) -> Run:
-    """Measure, reduce and store again what the answers of a run are worth. `more`: scorers beside the task's own, this time.
-    `share`: store the rows of the task among the results even if its data is licensed.
+    """Score the answers of a run again and store the result.
 
-    The task and the rows that are stored with the run count; where the task or the data on this machine differ, that is
-    noted. Raises OtherQuestion where no rows are stored, and the task or its data have changed since the run was asked;
-    UnreadableRun where the run's files do not hold what they must.
+    The task and the rows that are stored with the run are used; a note reports differences to the task or the data on
+    this machine.
+
+    Args:
+        more: Additional scorers for this scoring.
+        share: Store the rows of the task among the results even if its data is licensed.
+
+    Raises:
+        OtherQuestion: No rows are stored, and the task or its data have changed since the model was run.
+        UnreadableRun: The files of the run are damaged.
     """
     folder = RunFolder(path)
-    folder.timing()  # unreadable lines are told before anything is written
+    folder.timing()  # raises for unreadable lines before anything is written
     job = job_of(catalog, folder, progress, more, data_dir, look=True)
     if imported.needs_data(folder.record()):
         primary.check_primary(job.task, job.scorers, job.samples[: primary.ENOUGH])
@@ -65,11 +71,14 @@ def job_of(
     *,
     look: bool = False,
 ) -> Job:
-    """The Job a stored run came from, with the scorers the catalog has now, and `more` of them.
+    """The Job of a stored run, with the current scorers of the catalog, and `more`.
 
-    By the stored rows, where there are some; `look`: the data on this machine is then read, too, for columns and groups
-    that are not stored, and what differs is noted. Raises StoreError where none are stored, and the task or its data have
-    changed since, in anything that would have changed the question.
+    Args:
+        look: Also read the data on this machine, for columns and groups that are not stored, and report differences.
+
+    Raises:
+        StoreError: No rows are stored, and the task or its data have changed in something that would change the
+            question.
     """
     task_record = folder.task_record()
     if old_identity.is_former(task_record):
@@ -94,14 +103,13 @@ def stored_job(
     more: Mapping[str, Json] | None = None,
     data_dir: Path | None = None,
 ) -> Job:
-    """The model of a stored run, and its task and data as they are now: `job_of` without the check that they are still
-    what was asked."""
+    """The model of a stored run with its current task and data: `job_of` without the check that they are unchanged."""
     task = task_of(folder, catalog)
     return _job(catalog, folder, task, _data_of(folder, task, progress, data_dir), more)
 
 
 def _data_of(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: Path | None) -> data.Dataset:
-    """The data of a stored run's task as it is now."""
+    """The current data of a stored run's task."""
     if imported.is_imported(folder.record()):
         return imported.dataset_of(folder.record(), folder.responses, task, progress, data_dir)
     partial = "partial" in folder.task_record()
@@ -144,12 +152,12 @@ def _stored(
     data_dir: Path | None,
     look: bool,
 ) -> Job:
-    """The Job of a run by the rows that are stored with it."""
+    """The Job of a run from the rows that are stored with it."""
     task_record, record = folder.task_record(), folder.record()
     dataset = stored_rows.dataset(task_record, record)
     try:
         task = of_catalog(folder, catalog)
-    except UserError as err:  # no YAML of it here, so that nobody can say where its data would be
+    except UserError as err:  # there is no task file here, so the place of its data is unknown
         if not isinstance(err, UnknownName):
             progress.note(f"{folder.path}: the task that is stored with the run counts: {err}")
         task, look = recorded(record), False
@@ -174,7 +182,7 @@ def _stored(
 
 
 def _at_hand(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: Path | None) -> data.Dataset | None:
-    """The data of a task, where it is on this machine; what is wrong with data that is there is noted."""
+    """The data of a task if it is on this machine; a note reports its faults."""
     try:
         return _data_of(folder, task, progress, data_dir)
     except UserError as err:
@@ -187,7 +195,7 @@ def _at_hand(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: Pa
 
 
 def _with_groups(task: TaskSpec, dataset: data.Dataset, stored_rows: rows.Rows, progress: Progress) -> TaskSpec:
-    """The task, broken down by the groups that its samples have."""
+    """The task with the groups that its samples have."""
     missing = [group for group in task.groups if any(group not in sample.groups for sample in dataset.samples)]
     if not missing:
         return task

@@ -1,4 +1,4 @@
-"""Weights that scorers take: fetched by `pull`, or taken from a file that the user has. A run goes on without them."""
+"""Weights of scorers: downloaded by `pull`, or taken from a file of the user. A run works without them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from diva_bench.weights import assets
 
 
 def install(catalog: Catalog, files: Sequence[Path], progress: Progress) -> dict[str, Path]:
-    """Make ready the weights that files of the user belong to; gives name -> folder.
+    """Install weights from files of the user. Returns name -> folder.
 
-    Raises AssetError for a file that does not exist, or whose sha256 no weights of the catalog have.
+    Raises:
+        AssetError: A file does not exist, or its sha256 is not that of known weights.
     """
     folders: dict[str, Path] = {}
     for file in files:
@@ -40,7 +41,8 @@ def _owner(catalog: Catalog, file: Path) -> tuple[AssetSpec, Path]:
 
 
 def fetch(catalog: Catalog, tasks: Iterable[TaskSpec], progress: Progress) -> tuple[dict[str, Path], list[str]]:
-    """The weights of the tasks' scorers: name -> folder, and the names of those that could not be had, each with a note."""
+    """(name -> folder of the weights of the tasks' scorers, names of those that are not available; each of them gets a
+    note)."""
     folders: dict[str, Path] = {}
     missing: list[str] = []
     for name in dict.fromkeys(name for task in tasks for name in catalog.scorer_weights(task)):

@@ -1,7 +1,7 @@
 """Check a YAML file and everything that it refers to.
 
-For a task the data is read and the scorers are built: what would stop a run, or spoil its numbers, is told before a model is
-run.
+For a task, the data is read and the scorers are built, so that everything that would stop a run, or falsify its scores,
+is reported before a model is run.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from diva_bench.stats import priors
 from diva_bench.types import Progress
 from diva_bench.weights import assets
 
-_NAMED = 5  # samples that cannot be used and are named one by one
+_NAMED = 5  # unusable samples that are named
 
 
 def validate(
     catalog: Catalog, file: Path, progress: Progress, data_dir: Path | None = None
 ) -> tuple[list[str], list[str]]:
-    """(what a YAML file is, in lines; what is wrong with it). Raises UserError where it cannot be read."""
+    """(description of a YAML file in lines, its faults). Raises UserError if it cannot be read."""
     kind, entry = check_file(file)
     notes, problems = [f"a valid {kind}: {entry.spec.name}"], []
     if isinstance(entry.spec, TaskFile):
@@ -52,12 +52,12 @@ def validate(
 
 
 def _check_model(catalog: Catalog, file: Path) -> list[str]:
-    """The editions whose connector has to be trained first; raises UserError for what is wrong."""
+    """The editions whose connector must be trained first. Raises UserError for faults."""
     untrained = []
     for name in catalog.model_editions(str(file)) or ["mini"]:
         try:
             catalog.adapter_for(catalog.model(str(file), name))
-        except AssetError:  # all else that it names is right: see Catalog.model
+        except AssetError:  # everything else in it is valid: see Catalog.model
             untrained.append(str(name))
     return untrained
 
@@ -66,13 +66,13 @@ def _check_model(catalog: Catalog, file: Path) -> list[str]:
 
 
 def _leaves(catalog: Catalog, file: Path, spec: TaskFile, edition: Edition) -> list[str]:
-    """Every run name that a task file stands for in one edition."""
+    """Every runnable task of a task file in one edition."""
     subsets = catalog.subsets(str(file), edition)
     return list(dict.fromkeys([*subsets, *(catalog.subsets(f"{spec.name}-all", edition) if spec.subsets else [])]))
 
 
 def _check_task(catalog: Catalog, task: TaskSpec, progress: Progress, data_dir: Path | None) -> list[str]:
-    """What is there of a task, in lines; none where its data is not here. Raises UserError for what is wrong with it."""
+    """Facts about a task in lines; empty if its data is not on this machine. Raises UserError for faults."""
     scorers = catalog.scorers(task)
     reader(task.data.source)
     title = f"{task.name}, edition {task.edition}"
@@ -81,7 +81,7 @@ def _check_task(catalog: Catalog, task: TaskSpec, progress: Progress, data_dir: 
     dataset = data.load(task, assets.cache_folder(), progress, data_dir=data_dir)
     prompt.check(task, dataset.samples)
     primary.check_primary(task, scorers, dataset.samples)
-    notes, shown = _told(task, dataset)
+    notes, shown = _prompt_leaks(task, dataset)
     problems = [*_lost(dataset), *notes, *_unnamed_choices(task, dataset), *_wrong_contrasts(task, dataset)]
     if problems:
         raise DataError("\n".join(f"{title}: {problem}" for problem in problems))
@@ -92,7 +92,7 @@ def _check_task(catalog: Catalog, task: TaskSpec, progress: Progress, data_dir: 
 
 
 def _lost(dataset: Dataset) -> list[str]:
-    """Samples that cannot be used."""
+    """A message about samples that cannot be used."""
     if not dataset.faults:
         return []
     named = "; ".join(f"{fault.id}: {fault.reason}" for fault in dataset.faults[:_NAMED])
@@ -104,9 +104,9 @@ def _lost(dataset: Dataset) -> list[str]:
     ]
 
 
-def _told(task: TaskSpec, dataset: Dataset) -> tuple[list[str], list[str]]:
-    """Fields of the prompt that are the answer, which is wrong; and those that are the words spoken, for which there may be a
-    reason. By what is in them, whatever they are called."""
+def _prompt_leaks(task: TaskSpec, dataset: Dataset) -> tuple[list[str], list[str]]:
+    """(faults, notes): prompt fields that contain the answer are faults; prompt fields that contain the transcript get a
+    note, because there may be a reason for them. Decided by their content, not by their names."""
     texts = (task.prompt, task.system or "", *task.prompts)
     answers, words = [], []
     for name in dict.fromkeys(name for text in texts for name in FIELD.findall(text)):
@@ -118,12 +118,12 @@ def _told(task: TaskSpec, dataset: Dataset) -> tuple[list[str], list[str]]:
                 f"model could answer without the audio. Remove it from the prompt, or name another `reference`."
             )
         elif having and all(sample.fields[name] == sample.transcript for sample in having):
-            words.append(f"the prompt shows {{{name}}}, the words spoken: a model could answer without the audio")
+            words.append(f"the prompt shows {{{name}}}, the transcript: a model could answer without the audio")
     return answers, words
 
 
 def _unnamed_choices(task: TaskSpec, dataset: Dataset) -> list[str]:
-    """Prompts that do not tell a model which answers are allowed."""
+    """Prompts that do not list the allowed answers."""
     problems = []
     for number in range(1 + len(task.prompts) if task.choices else 0):
         request = prompt.build(prompt.variant(task, number), dataset.samples[0], frozenset())
@@ -138,7 +138,7 @@ def _unnamed_choices(task: TaskSpec, dataset: Dataset) -> list[str]:
 
 
 def _names(text: str, choice: str) -> bool:
-    """Whether a text has a choice as a word of its own; in a script without spaces, anywhere."""
+    """Whether a text contains a choice as a word; in a script without spaces, anywhere."""
     edge = r"\b" if choice.isascii() and choice[:1].isalnum() and choice[-1:].isalnum() else ""
     return re.search(f"{edge}{re.escape(choice)}{edge}", text, re.IGNORECASE) is not None
 
@@ -148,7 +148,7 @@ def _wrong_contrasts(task: TaskSpec, dataset: Dataset) -> list[str]:
     problems = []
     for group, value in task.contrast.items():
         values = sorted({sample.groups[group] for sample in dataset.samples if group in sample.groups})
-        alone = task.subset is not None and len(values) == 1  # one accent of several: there is nothing to compare in it
+        alone = task.subset is not None and len(values) == 1  # a subset with one value has nothing to compare
         if values and value not in values and not alone:
             problems.append(
                 f"`contrast`: no row has the {group} {value!r}.{nearest(value, values)} Available: {', '.join(values)}."
@@ -157,7 +157,7 @@ def _wrong_contrasts(task: TaskSpec, dataset: Dataset) -> list[str]:
 
 
 def _notes(task: TaskSpec, dataset: Dataset) -> list[str]:
-    """What is not wrong, but good to know."""
+    """Notes that are not faults."""
     notes = []
     if task.data.speech is None:
         notes.append(

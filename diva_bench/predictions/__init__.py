@@ -1,9 +1,9 @@
-"""Answers that were given elsewhere: files of other systems and harnesses -> predictions of one shape.
+"""Predictions of other systems and harnesses: their files become predictions of one form.
 
-One module per family of formats; each format is a pair of functions, `fits_<format>(source, options)`, which looks at the content
-(never at the name) and says whether this is it, and `read_<format>(source, options)`, which gives every row or raises
-PredictionError with the place. What stands in a file is data: nothing is run, no path in it is opened.
-`match.py` brings predictions together with the samples of a task.
+One module per family of formats. A format is a pair of functions: `fits_<format>(source, options)` recognises it by the
+content, never by the name, and `read_<format>(source, options)` returns every row or raises PredictionError with the
+place. The content of a file is only data: nothing is executed, and no path in it is opened. `match.py` matches
+predictions with the samples of a task.
 """
 
 from __future__ import annotations
@@ -34,11 +34,15 @@ FORMATS = {  # name -> module
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One row of a file, before it is known which sample it is about. `where`: "file:line" or "file, sample 3".
+    """One row of a file, before its sample is known.
 
-    `id`: the row's own id, None where it has none; `row`: its position in the data, from 0, None where that is not known.
-    `first_token`: the text is the first token of a label, chosen among those of all labels. `given`: the score that came
-    with the answer. `reference`, `question`: what the file says was right and was asked; used to check the order of rows.
+    Attributes:
+        where: "file:line" or "file, sample 3".
+        id: The row's own id, None if it has none.
+        row: Its position in the data, from 0; None if unknown.
+        first_token: The text is the first token of a label, chosen among those of all labels.
+        source_score: The score that came with the answer.
+        reference, question: The reference and the question in the file, to check the order of rows.
     """
 
     where: str
@@ -57,15 +61,20 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """`columns`: role (id, text, score) -> column, for jsonl and csv. `only`: which of several answers to one sample is
-    meant: a filter of lm-eval and lmms-eval, an epoch of inspect."""
+    """Options of readers.
+
+    Attributes:
+        columns: Role (id, text, score) -> column, for jsonl and csv.
+        only: Which of several answers to a sample is imported: a filter of lm-eval and lmms-eval, an epoch of inspect.
+    """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     only: str | None = None
 
 
 class AnswerFile:
-    """One file, read once. PredictionError where it cannot be read, is too large, or is not what is asked of it."""
+    """One file, which is read once. Raises PredictionError if it cannot be read, is too large, or has another format than
+    requested."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -77,12 +86,12 @@ class AnswerFile:
 
     @cached_property
     def sha256(self) -> str:
-        """Of its bytes: what names the file in records."""
+        """Of its bytes; it identifies the file in records."""
         return hashlib.sha256(self.data).hexdigest()
 
     @property
     def zipped(self) -> bool:
-        """Whether it begins as a zip archive does."""
+        """Whether it begins like a zip archive."""
         return self.data.startswith(b"PK\x03\x04")
 
     @cached_property
@@ -99,7 +108,7 @@ class AnswerFile:
         return textfile.json_value(self.text, str(self.path), PredictionError, mend=True)
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(where, object) of every line that is not blank: JSON lines."""
+        """(place, object) of every line of JSON lines that is not blank."""
         rows = textfile.json_rows(textfile.split(self.text), str(self.path), PredictionError, mend=True)
         return ((f"{self.path}:{number}", row) for number, row in rows)
 
@@ -109,7 +118,7 @@ class AnswerFile:
 
     @cached_property
     def first(self) -> dict[str, Any]:
-        """The first row as an object; empty where the file is not JSON lines."""
+        """The first row as an object; empty if the file is not JSON lines."""
         if self.zipped or not self.text.lstrip().startswith("{"):
             return {}
         try:
@@ -121,7 +130,7 @@ class AnswerFile:
 def reader(
     format: str,
 ) -> tuple[Callable[[AnswerFile, ReadOptions], bool], Callable[[AnswerFile, ReadOptions], list[Prediction]]]:
-    """(fits, read) of a format; UnknownName names the nearest."""
+    """(fits, read) of a format. Raises UnknownName."""
     if format not in FORMATS:
         raise unknown("format", format, ["auto", *FORMATS])
     module, name = import_module(FORMATS[format]), format.replace("-", "_")
@@ -132,7 +141,7 @@ def reader(
 
 
 def detect(source: AnswerFile, options: ReadOptions) -> str:
-    """The one format that a file's content fits; PredictionError where none or several do."""
+    """The format of a file by its content. Raises PredictionError if none or several fit."""
     fitting = [name for name in FORMATS if reader(name)[0](source, options)]
     if len(fitting) == 1:
         return fitting[0]
@@ -148,9 +157,10 @@ def detect(source: AnswerFile, options: ReadOptions) -> str:
 
 
 def read(sources: Sequence[AnswerFile], format: str, options: ReadOptions) -> tuple[str, list[Prediction]]:
-    """(format, all rows of all files in the order given). Several files are one set of answers: shards of one format.
+    """(format, all rows of all files in the given order). Several files are one set of answers: parts in one format.
 
-    Raises PredictionError on a file that is not whole and right, and where files differ in format.
+    Raises:
+        PredictionError: A file is incomplete or wrong, or files differ in format.
     """
     formats = [detect(s, options) if format == "auto" else format for s in sources]
     if len(set(formats)) > 1:
@@ -170,7 +180,7 @@ def read(sources: Sequence[AnswerFile], format: str, options: ReadOptions) -> tu
 
 
 def number(value: Any, where: str) -> float | None:
-    """A score as it stands in a file; None for an absent one (empty, null, NA). PredictionError for anything else."""
+    """A score from a file; None if it is absent (empty, null, NA). Raises PredictionError for anything else."""
     if value is None or (isinstance(value, str) and value.strip() in ("", "NA", "nan", "NaN", "None")):
         return None
     try:

@@ -2,14 +2,14 @@
 
 voicebench   github.com/MatthewCYM/VoiceBench, main.py: <model>-<subset>-<split>-<modality>.jsonl; each line is the data's row
              without its audio (`prompt`, the question in words; `reference`, one right answer, in sd-qa) and `response`.
-             result-*.jsonl of its api_judge.py has `score` as well, the judge's three votes: not taken, judge yourself.
-             A later version leaves out items whose generation failed: such a file is one of other rows, which the check
-             of the references finds.
+             result-*.jsonl of its api_judge.py has `score` as well, three votes of an LLM judge, which are not imported.
+             A later version leaves out items whose generation failed: then the rows do not match, which the check
+             of the references detects.
 audiobench   github.com/AudioLLMs/AudioBench, log/<model>/<dataset>.json: a list of {`text`, the instruction, drawn anew for
              every item; `answer`, the reference as a sentence; `task_type`; `model_prediction`}; and
              <dataset>_<metric>_score.json: an object whose `details` has {`question`, `reference`, `model_prediction`,
-             `judge_response`, `rate_score`, `success`}. Published logs keep the first 20 details only. The judge's rating
-             is not taken.
+             `judge_response`, `rate_score`, `success`}. Published logs keep the first 20 details only. The rating of
+             the LLM judge is not imported.
 
 Rows are matched by their position, checked against the reference; voicebench without one, against the question.
 """

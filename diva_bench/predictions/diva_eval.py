@@ -32,7 +32,7 @@ def fits_diva_eval(source: AnswerFile, options: ReadOptions) -> bool:
 
 def read_diva_eval(source: AnswerFile, options: ReadOptions) -> list[Prediction]:
     rows: list[Prediction] = []
-    begun: list[str] = []  # lines of a row that is not whole yet
+    begun: list[str] = []  # lines of an incomplete row
     start = 0
     for number_, line in enumerate(source.text.split("\n"), start=1):
         if not begun and not line.strip():
@@ -53,7 +53,7 @@ def read_diva_eval(source: AnswerFile, options: ReadOptions) -> list[Prediction]
 
 
 def _parts(row: str) -> tuple[str, str, str] | None:
-    """Id, text and score of a whole row: the text ends at the last closing mark."""
+    """(id, text, score) of a complete row: the text ends at the last closing mark."""
     ident, opened, rest = row.partition(_OPEN)
     text, closed, score = rest.rpartition(_CLOSE)
     whole = ident and opened and closed and "\n" not in ident + score and "[" not in score

@@ -1,9 +1,9 @@
-"""Runs made of imported answers: their task, their model record, and their samples again when they are scored anew.
+"""Runs from imported answers: their task, their model record, and their samples for scoring again.
 
-A run folder like any other, but for this: the model's adapter is "imported", which nobody can ask; its args say of what
-file (sha256) and how it was read, so that another file is another run; `imported` in run.json names the files. The scores
-that came with the answers are one more scorer, `given`. Without gold labels ("scores only") that is the only one, and the
-task is one of its own: named <task>-scores-only, its samples the ids of the file.
+Such a run folder differs from others in this: the adapter is "imported", which cannot be run; its args have the sha256
+of the files and how they were read, so that other files are another run; `imported` in run.json names the files. Scores
+that came with the answers get the scorer `given`. Without gold labels ("scores only") that is the only scorer, and the
+task is <task>-scores-only, with the ids of the file as samples.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from diva_bench.weights import assets
 
 ADAPTER = "imported"
 VERSION = "1"
-"""Bump when the same file would be read into other answers."""
+"""Bump it when the same file gives other answers."""
 ERRORS = {
     "wrong": "scored as an empty answer, and its released score as 0",
     "drop": "left out of the scores",
 }
-"""What may be done with an answer that failed at its source, in place of keeping the run out of every ranking."""
+"""What can be done with answers that failed at their source; without a rule the run is not ranked."""
 _NO_GOLD = "scores only"
-_ALONE = "-scores-only"  # behind the name of a task without gold labels
+_ALONE = "-scores-only"  # suffix of the name of a task without gold labels
 _TOPS = {"diva-eval": {"labels": 1, "qa": 1, "pedants": 1, "bleu": 100, "chrf": 100, "sentence_bleu": 100}}
-"""Format -> scorer of the task's primary metric -> what a perfect answer gets in such a file."""
+"""Format -> scorer of the task's primary metric -> score of a perfect answer in such a file."""
 
 
 def model(
@@ -55,9 +55,11 @@ def model(
     subsets: Sequence[str] = (),
     errors: str | None = None,
 ) -> ModelSpec:
-    """Who gave the answers: all that decides what was read is in its identity, no path is.
+    """The model record of imported answers. Its identity has everything that decides how the files were read, and no path.
 
-    `subsets`: of what each file is, where each is of one. `errors`: one of ERRORS, where answers failed at their source.
+    Args:
+        subsets: The subset of each file, if each is of one subset.
+        errors: One of ERRORS.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise UserError(
@@ -84,22 +86,25 @@ def model(
 
 
 def record(sources: Sequence[AnswerFile], format: str, rows: int, matched: str) -> dict[str, Any]:
-    """`imported` of run.json."""
+    """The entry `imported` of run.json."""
     files = [{"name": source.path.name, "sha256": source.sha256, "bytes": len(source.data)} for source in sources]
     return {"files": files, "format": format, "rows": rows, "matched": matched}
 
 
 def with_names(task: TaskSpec, labels: Mapping[str, str]) -> TaskSpec:
-    """The task with what the answers' source calls its choices, for the label parser; a name without a letter, such as "+",
-    is compared with whole answers alone, when they are imported."""
+    """The task with the source's names of its choices, for the label parser. A name without a letter, such as "+", is only
+    compared with whole answers during the import."""
     return task.model_copy(update={"names": {name: choice for name, choice in labels.items() if key_of(name)}})
 
 
 def with_source_score(task: TaskSpec, responses: Iterable[Response], top: int | None) -> TaskSpec:
-    """The task with the scorer of the scores that came with the answers, if any came.
+    """The task with the scorer of the scores that came with the answers, if there are any.
 
-    `top`: the score of a perfect answer at the source, see `scale`. Raises PredictionError where scores came whose scale is
-    not known, and for scores below 0 or above it.
+    Args:
+        top: The score of a perfect answer at the source, see `scale`.
+
+    Raises:
+        PredictionError: The scale of the scores is unknown, or scores are outside it.
     """
     scores = [r.scores[GIVEN] for r in responses if GIVEN in r.scores]
     if not scores:
@@ -120,9 +125,9 @@ def with_source_score(task: TaskSpec, responses: Iterable[Response], top: int | 
 
 
 def scale(task: TaskSpec, format: str, top: int | None) -> int | None:
-    """What a perfect answer gets at the source of its score: as `top`, else as the task says (`given: {top: 1}` among its
-    scorers), else as is known of the format's own harness; None where nothing is known. Never by the scores themselves:
-    a system that is right in nothing would have a scale of its own."""
+    """The score of a perfect answer at the source: `top`, else by the task (`given: {top: 1}` among its scorers), else by
+    the format; None if unknown. It is never guessed from the scores, because a system without right answers would then
+    have another scale."""
     written: int | None = (task.scorers.get(GIVEN) or {}).get("top")
     if top is not None or written is not None:
         return top if top is not None else written
@@ -134,7 +139,7 @@ def scale(task: TaskSpec, format: str, top: int | None) -> int | None:
 
 
 def without_gold(task: TaskSpec) -> TaskSpec:
-    """The task of runs that have nothing but the scores they came with."""
+    """The task of runs that have only the scores from their source."""
     changes: dict[str, Any] = {
         "name": f"{task.name}{_ALONE}",
         "choices": None,
@@ -146,11 +151,13 @@ def without_gold(task: TaskSpec) -> TaskSpec:
 
 
 def ids_as_data(predictions: Sequence[Prediction], clusters: Mapping[str, str] | None, task: TaskSpec) -> Dataset:
-    """The ids of a file as samples: partial data, where the task says that there are more or fewer.
+    """The ids of a file as samples; partial data if the task has another number of rows.
 
-    `clusters`: id -> unit of resampling; None: each id is its own.
+    Args:
+        clusters: id -> cluster; None: each id is its own cluster.
 
-    Raises PredictionError for an id that stands twice or has no cluster.
+    Raises:
+        PredictionError: An id occurs twice or has no cluster.
     """
     ids = [str(p.id) for p in predictions]
     if any(p.id is None for p in predictions):
@@ -165,7 +172,7 @@ def ids_as_data(predictions: Sequence[Prediction], clusters: Mapping[str, str] |
 
 
 def _dataset(clusters: Mapping[str, str], task: TaskSpec) -> Dataset:
-    """Sorted by id, so that the order of a file makes no other task."""
+    """Sorted by id, so that the order of a file does not change the task."""
     samples = tuple(Sample(ident, (_NO_GOLD,), cluster) for ident, cluster in sorted(clusters.items()))
     most, name = task.data.rows, task.name.removesuffix(_ALONE)
     partial = ""
@@ -177,11 +184,11 @@ def _dataset(clusters: Mapping[str, str], task: TaskSpec) -> Dataset:
     return Dataset(samples, (), fingerprint, partial=partial, former=fingerprint, questions=False)
 
 
-# ---------------------------------------------------------------- again
+# ---------------------------------------------------------------- scoring again
 
 
 def rule(spec: ModelSpec) -> str | None:
-    """What a run does with answers that failed at their source, one of ERRORS; None: it is not ranked then."""
+    """What a run does with answers that failed at their source, one of ERRORS; None: it is not ranked."""
     return spec.args.get("errors") if spec.adapter == ADAPTER else None
 
 
@@ -191,12 +198,12 @@ def is_imported(record: Mapping[str, Any]) -> bool:
 
 
 def needs_data(record: Mapping[str, Any]) -> bool:
-    """Whether the run has gold labels beyond what is in its own folder."""
+    """Whether the run needs gold labels from outside its folder."""
     return "clusters" not in record.get("imported", {})
 
 
 def task_of(catalog: Catalog, record: Mapping[str, Any]) -> TaskSpec:
-    """The task of an imported run as the catalog has it now, with the scorer of its own scores."""
+    """The task of an imported run by the catalog, with the scorer of its own scores."""
     stored = record["task"]
     if not needs_data(record):
         try:
@@ -210,8 +217,8 @@ def task_of(catalog: Catalog, record: Mapping[str, Any]) -> TaskSpec:
 
 
 def whole_task(catalog: Catalog, record: Mapping[str, Any], task: TaskSpec) -> TaskSpec:
-    """The task that scores without gold labels were imported for, with its choices and scorers; `task` itself where the
-    catalog has it no more. `record`: run.json."""
+    """The task for which scores without gold labels were imported, with its choices and scorers; `task` itself if the
+    catalog no longer has it. `record`: run.json."""
     try:
         whole = catalog.task(task.name.removesuffix(_ALONE), task.edition)
     except UserError:
@@ -226,8 +233,11 @@ def dataset_of(
     progress: Progress,
     data_dir: Path | None = None,
 ) -> Dataset:
-    """The samples of an imported run: no clip is needed. `record`: run.json; `data_dir` is not in it, so it is given again.
-    Without gold labels the samples are those of the run's own `responses`."""
+    """The samples of an imported run; clips are not needed. Without gold labels they come from the run's own `responses`.
+
+    Args:
+        record: run.json. It does not have `data_dir`, which must be given again.
+    """
     if needs_data(record):
         return data.load(task, assets.cache_folder(), progress, data_dir=data_dir, need_audio=False)
     clusters = record["imported"]["clusters"] or {}

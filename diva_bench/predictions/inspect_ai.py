@@ -31,7 +31,7 @@ from diva_bench.errors import PredictionError
 from diva_bench.predictions import AnswerFile, Prediction, ReadOptions
 
 _MEMBER = 256 << 20  # bytes of one unpacked sample
-_ALL = 4 << 30  # bytes of all of them: a small archive may unpack to anything
+_ALL = 4 << 30  # bytes of all samples, because a small archive may unpack to any size
 _CHUNK = 1 << 20
 _ZSTD = 93  # zipfile.ZIP_ZSTANDARD from Python 3.14 on
 _SAMPLE = re.compile(r"samples/.+_epoch_\d+\.json")  # an id may have slashes
@@ -45,7 +45,7 @@ def fits_inspect(source: AnswerFile, options: ReadOptions) -> bool:
         except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
             return False
         return "header.json" in names or "_journal/start.json" in names
-    if not source.text.lstrip().startswith("{") or source.first:  # an object on one line is JSON lines as well
+    if not source.text.lstrip().startswith("{") or source.first:  # an object on one line is also JSON lines
         tree: Any = source.first
     else:
         try:
@@ -57,7 +57,7 @@ def fits_inspect(source: AnswerFile, options: ReadOptions) -> bool:
 
 def read_inspect(source: AnswerFile, options: ReadOptions) -> list[Prediction]:
     samples = _unpacked(source) if source.zipped else _listed(source)
-    # by place, so that of two members of one name the last one counts; a sample is large, what is said in it is not
+    # by place, so that the last member of a name counts; samples are large, but their answers are not
     predictions = {where: (_epoch(sample, where), _prediction(sample, where)) for where, sample in samples}
     if not predictions and source.zipped:
         raise PredictionError(
@@ -87,7 +87,7 @@ def _listed(source: AnswerFile) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _unpacked(source: AnswerFile) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The samples of an .eval archive; members are read in memory, never written, and no more than `_ALL` bytes."""
+    """The samples of an .eval archive. Members are read in memory, never written, and at most `_ALL` bytes."""
     budget = _ALL
     try:
         with zipfile.ZipFile(io.BytesIO(source.data)) as archive:
@@ -99,21 +99,21 @@ def _unpacked(source: AnswerFile) -> Iterator[tuple[str, dict[str, Any]]]:
                     raise PredictionError(f"{where}: samples in several parts are not read. {_CONVERT}")
                 limit = min(_MEMBER, budget)
                 data = b"" if member.file_size > limit else _content(source, archive, member, limit)
-                if max(len(data), member.file_size) > limit:  # the size in the directory may lie
+                if max(len(data), member.file_size) > limit:  # the size in the directory may be wrong
                     raise PredictionError(f"{where}: unpacks to more than {limit:,} bytes; refused.")
                 budget -= len(data)
                 text = textfile.decode(data, where, PredictionError)
                 yield where, _sample(textfile.json_value(text, where, PredictionError, mend=True), where)
     except (zipfile.BadZipFile, zlib.error, EOFError) as err:
         raise PredictionError(f"{source.path}: is not a whole zip archive ({err}). Was the file cut off?") from err
-    except (NotImplementedError, RuntimeError) as err:  # a compression this Python does not have, or a password
+    except (NotImplementedError, RuntimeError) as err:  # an unsupported compression, or a password
         raise PredictionError(f"{source.path}: cannot be unpacked ({err}). {_CONVERT}") from err
-    except (OSError, ValueError) as err:  # a name or a size in the directory that cannot be
+    except (OSError, ValueError) as err:  # an impossible name or size in the directory
         raise PredictionError(f"{source.path}: is not a right zip archive ({err}).") from err
 
 
 def _content(source: AnswerFile, archive: zipfile.ZipFile, member: zipfile.ZipInfo, limit: int) -> bytes:
-    """What is packed in a member, and no more than `limit` + 1 bytes of it. BadZipFile where it is damaged."""
+    """The unpacked content of a member, at most `limit` + 1 bytes. Raises BadZipFile if it is damaged."""
     if member.compress_type != _ZSTD or member.flag_bits & 1:  # encrypted: zipfile refuses it
         with archive.open(member) as file:
             return file.read(limit + 1)
@@ -175,7 +175,7 @@ def _reason(error: Any) -> str:
 
 
 def _completion(output: dict[str, Any], sample: dict[str, Any]) -> str | None:
-    """What the model said; None where the log has no answer."""
+    """The text of the answer; None if the log has none."""
     choices = output.get("choices")
     content: Any = None
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
@@ -190,7 +190,7 @@ def _completion(output: dict[str, Any], sample: dict[str, Any]) -> str | None:
 
 
 def _attached(text: Any, sample: dict[str, Any]) -> str:
-    """A text, or what `attachments` keeps for it."""
+    """A text, or its entry in `attachments`."""
     content, attachments = str(text or ""), sample.get("attachments")
     if content.startswith("attachment://") and isinstance(attachments, dict):
         return str(attachments.get(content.removeprefix("attachment://"), content))

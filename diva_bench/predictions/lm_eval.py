@@ -7,12 +7,12 @@ lm-eval     lm-evaluation-harness 0.4 with --log_samples, samples_<task>_<date>.
 lmms-eval   its fork for images and sound, <date>_samples_<task>.jsonl: the same without `doc` and `arguments`, with `input`;
             `resps` is left out where it equals `filtered_resps`.
 
-The answer is the raw one (`resps`), since our scorers parse for themselves; with --only FILTER it is what that filter left
-(`filtered_resps`). Where a task ran with several filters, a sample has a row for each, and --only must say which.
-A multiple-choice task has one [log-likelihood, is greedy] per request: the answer is the continuation of the highest;
-the numbers themselves are not kept, for a log has no token counts. lmms-eval writes a failed request as an empty answer:
-from the log it cannot be told from a model that said nothing.
-Rows are matched by `doc.id` where that is an id of the task, else by `doc_id`, checked against `target`.
+The raw answer (`resps`) is imported, because our scorers parse answers themselves; with --only FILTER the output of
+that filter (`filtered_resps`). If a task ran with several filters, a sample has a row for each, and --only must choose
+one. A multiple-choice task has one [log-likelihood, is greedy] per request: the answer is the continuation with the
+highest log-likelihood; the numbers are not imported, because a log has no token counts. lmms-eval writes a failed
+request as an empty answer, which cannot be distinguished from a model without output. Rows are matched by `doc.id` if
+that is an id of the task, else by `doc_id`, checked against `target`.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _answer(value: Any, row: Json, where: str) -> tuple[str | None, str]:
     pairs = [_pair(entry) for entry in value] if isinstance(value, list) else []
     scored = [pair for pair in pairs if pair is not None]
     if scored and len(scored) == len(pairs):
-        if any(map(math.isnan, scored)):  # no label can be said to be the likeliest
+        if any(map(math.isnan, scored)):  # no label is the most likely one
             return None, "a log-likelihood is not a number"
         return _best(scored, row, where), ""
     texts = list(_texts(value))
@@ -104,7 +104,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _pair(value: Any) -> float | None:
-    """The log-likelihood of [[log-likelihood, is greedy]] or [log-likelihood, is greedy], whose items a log may have as text."""
+    """The log-likelihood in [[log-likelihood, is greedy]] or [log-likelihood, is greedy]; numbers may be text in a log."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not (isinstance(value, list) and len(value) == 2 and str(value[1]) in ("True", "False")):
@@ -116,13 +116,13 @@ def _pair(value: Any) -> float | None:
 
 
 def _best(scores: list[float], row: Json, where: str) -> str:
-    """The continuation with the highest log-likelihood; of equals the first."""
+    """The continuation with the highest log-likelihood; of equal ones the first."""
     arguments = row.get("arguments")
     labels: list[str] = []
     if isinstance(arguments, dict):
         calls = [arguments.get(f"gen_args_{i}") for i in range(len(scores))]
         labels = [str(call["arg_1"]).strip() for call in calls if isinstance(call, dict) and "arg_1" in call]
-    elif isinstance(arguments, list):  # as it stands before the tracker renames it
+    elif isinstance(arguments, list):  # the format before the tracker renames it
         labels = [str(call[1]).strip() for call in arguments if isinstance(call, list) and len(call) > 1]
     if len(labels) != len(scores):
         raise PredictionError(

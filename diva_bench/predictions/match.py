@@ -1,8 +1,8 @@
-"""Predictions + the samples of a task -> responses, in the order of the data; nothing is guessed.
+"""Match predictions with the samples of a task: responses in the order of the data, without guessing.
 
-Which sample a row is about: its id, where any id of the file is one of the task's; else its row number, checked against
-what the file says of the right answer (`reference`, or whether a label was right), or of the question. A sample without
-a row is missing: the run is then incomplete. A row about no sample, or two about one, is an error.
+A row is matched by its id, if any id of the file is one of the task's; otherwise by its row number, checked against the
+file's reference (or whether a label was right) or question. A sample without a row is missing, and the run is then
+incomplete. A row without a sample, or two rows for one sample, are an error.
 """
 
 from __future__ import annotations
@@ -23,14 +23,21 @@ from diva_bench.specs import TaskSpec
 from diva_bench.text import contains, words
 from diva_bench.types import LabelScore, Response, Sample
 
-_SHOWN = 10  # ids listed of a kind
+_SHOWN = 10  # ids of one kind that a message lists
 
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """`responses` in the order of the data. `missing`: ids of samples without a row. `left_out`: ids of rows about samples
-    that the task leaves out for every model. `how`: what the rows were matched by. `nameless`: rows that name no label;
-    `unparsed`: rows of free text in which the scorer will find none."""
+    """The result of matching.
+
+    Attributes:
+        responses: In the order of the data.
+        missing: Ids of samples without a row.
+        left_out: Ids of rows about samples that the task leaves out for every model.
+        how: By what the rows were matched.
+        nameless: Number of rows that name no label.
+        unparsed: Number of free texts in which the scorer will find no label.
+    """
 
     responses: tuple[Response, ...]
     missing: tuple[str, ...]
@@ -43,10 +50,15 @@ class Matched:
 def match(
     task: TaskSpec, dataset: Dataset, predictions: Sequence[Prediction], labels: Mapping[str, str] | None = None
 ) -> Matched:
-    """`labels`: what a file calls a choice -> the choice.
+    """Match the rows of a file with the samples.
 
-    Raises PredictionError where rows are extra or doubled (with counts and the first ten), where no row can be told to be
-    about any sample, and where row numbers and references do not go together.
+    Args:
+        labels: Name in the file -> choice.
+
+    Raises:
+        PredictionError: Rows are extra or repeated (with counts and the first ten), no row can be matched, or row
+            numbers and references do
+        not fit each other.
     """
     ids = {sample.id for sample in dataset.samples}
     faults = {fault.id for fault in (*dataset.faults, *dataset.excluded)}
@@ -71,7 +83,7 @@ def match(
 
 
 def listed(ids: Sequence[str]) -> str:
-    """The first ten, and how many more."""
+    """The first ten ids, and the number of others."""
     more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
     return ", ".join(ids[:_SHOWN]) + more
 
@@ -97,7 +109,7 @@ def _check_coverage(task: TaskSpec, ids: set[str], rows: Sequence[tuple[str, Pre
 
 
 def _check_source_scores(responses: Sequence[Response]) -> None:
-    """A score for every answer, or for none: a mean over some of them would pose as one over all."""
+    """Either every answer has a score or none: a mean over some of them would look like one over all."""
     without = [r.id for r in responses if r.status == "ok" and GIVEN not in r.scores]
     if without and any(r.scores for r in responses):
         raise PredictionError(
@@ -107,7 +119,7 @@ def _check_source_scores(responses: Sequence[Response]) -> None:
 
 
 def _check_labels(task: TaskSpec, responses: Sequence[Response]) -> None:
-    """Labels that mostly name no choice are those of another task, not wrong answers."""
+    """If most labels name no choice, the file is for another task."""
     nameless = [r.text.strip() for r in responses if r.label == ""]
     if 2 * len(nameless) > len(responses):
         texts = list(dict.fromkeys(nameless))
@@ -123,8 +135,8 @@ def _check_labels(task: TaskSpec, responses: Sequence[Response]) -> None:
 def _by_position(
     dataset: Dataset, predictions: Sequence[Prediction], reading: _Reading
 ) -> tuple[list[tuple[str, Prediction]], str]:
-    """Rows in the order of the data; or of its sorted ids, where what the file says of every row fits only that (so are
-    the released outputs for MUStARD: its owners' JSON is in another order)."""
+    """Rows in the order of the data, or of its sorted ids if only that order fits every row (so are the released outputs
+    for MUStARD, because the published JSON has another order)."""
     unplaced = [p for p in predictions if p.row is None]
     if unplaced:
         raise PredictionError(
@@ -155,7 +167,7 @@ def _placed(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> lis
 
 
 def _checked(samples: Sequence[Sample], predictions: Sequence[Prediction], reading: _Reading) -> tuple[str, str]:
-    """(what the order was checked against, the first row that does not fit; "" where all do)."""
+    """(what the order was checked against, the first row that does not fit, "" if all do)."""
     checks: set[str] = set()
     for prediction in predictions:
         sample = samples[prediction.row or 0]
@@ -168,7 +180,7 @@ def _checked(samples: Sequence[Sample], predictions: Sequence[Prediction], readi
 
 
 class _Reading:
-    """What a row says, for one task."""
+    """Reads rows for one task."""
 
     def __init__(self, task: TaskSpec, labels: Mapping[str, str]) -> None:
         self._choices = task.choices or ()
@@ -197,7 +209,7 @@ class _Reading:
         )
 
     def _scored(self, prediction: Prediction) -> dict[str, LabelScore] | None:
-        """The log-likelihoods of the choices, for a label task; all of them, or the row is wrong."""
+        """The log-likelihoods of the choices of a label task; all of them, or the row is an error."""
         if prediction.choices is None or not self._choices:
             return None
         if set(prediction.choices) != set(self._choices) or not all(
@@ -210,9 +222,8 @@ class _Reading:
         return dict(prediction.choices)
 
     def label(self, prediction: Prediction) -> str | None:
-        """The choice that a row took by its source's own account: as --labels names it, or as the one choice whose first
-        token it is. "" where that names no choice; None: the answer is free text, which the scorer parses, with the names of
-        --labels among its synonyms."""
+        """The chosen label by the source: by --labels, or the only choice with this first token. "" if it is none of the
+        choices; None: the answer is free text, which the scorer parses with the names of --labels as synonyms."""
         if self._parser is None:
             return None
         if prediction.label is not None:
@@ -220,7 +231,7 @@ class _Reading:
         answer = clean(prediction.text)
         text = answer.strip().casefold()
         if text in self._labels and (prediction.first_token or self._parser.parse(answer) != self._labels[text]):
-            return self._labels[text]  # "+": not a word, so no synonym either
+            return self._labels[text]  # "+" is not a word, so it cannot be a synonym
         if not prediction.first_token:
             return None
         for table in ({c: c for c in self._choices}, self._synonyms):
@@ -230,7 +241,7 @@ class _Reading:
         return self._parser.parse(answer) or ""
 
     def unparsed(self, response: Response) -> bool:
-        """Whether an answer to a label task is text alone, and names no one choice."""
+        """Whether an answer to a label task is only text, and the parser finds no label in it."""
         if self._parser is None or response.status != "ok" or response.label is not None or response.choices:
             return False
         return self._parser.parse(clean(response.text)) is None
@@ -256,7 +267,7 @@ class _Reading:
         return "", ""
 
     def _same(self, other: str, sample: Sample) -> bool:
-        """A reference may stand in a sentence ("The speaker's tone sounds anger.") or, for labels, be a synonym or a number."""
+        """A reference may be in a sentence ("The speaker's tone sounds anger."), or for labels be a synonym or a number."""
         if self._parser is not None:
             if other.strip().isdigit() and int(other) < len(self._choices):
                 return self._choices[int(other)] == sample.references[0]

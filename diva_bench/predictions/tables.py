@@ -2,9 +2,9 @@
 
 jsonl   one object a line: `id` (text or whole number), `text` (or `answer`, or `prediction`). Optional, as in the
         responses.jsonl of our own run folders: `status` (ok, unsupported, error) and `detail`; `choices`, label ->
-        [log-likelihood in nats, tokens, log-likelihood of the first token]; `scores.given`; and, only beside a `status`
-        (elsewhere a column of this name is often the right answer), `label`, the choice that was taken. An error row may
-        be followed by a later row of the same id, which then counts, as in a run folder.
+        [log-likelihood in nats, tokens, log-likelihood of the first token]; `scores.given`; and, only with a `status`
+        (otherwise such a column is often the right answer), `label`, the chosen label. A later row replaces
+        an error row with the same id, as in a run folder.
 csv     a header row and the columns `id`, `text` and `status`; comma or tab, as the header has it; quoted as RFC 4180 says.
 
 Other names: --columns id=NAME,text=NAME; a score that came with the answers: --columns score=NAME (NA or empty: none).
