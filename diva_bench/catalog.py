@@ -42,6 +42,7 @@ from diva_bench.types import Adapter, Progress, Scorer
 from diva_bench.weights import assets
 
 ADAPTERS = {
+    "asr": "diva_bench.adapters.asr:Asr",
     "baseline": "diva_bench.adapters.baseline:Baseline",
     "speaker-prior": "diva_bench.adapters.baseline:SpeakerPrior",
     "cascade": "diva_bench.adapters.cascade:Cascade",

@@ -1,6 +1,6 @@
 """How long each stage of a batch takes: encode or transcribe, prefill, labels, decode.
 
-Stages, as runs record them: `encode`, the speech encoder and the connector; `transcribe`, the recogniser of a cascade;
+Stages, as runs record them: `encode`, the speech encoder and the connector; `transcribe`, the recogniser of a cascade or one alone;
 `reuse`, either of them read back from the memo; `prefill`, reading the prompts; `labels`, scoring labels; `decode`,
 writing the answers.
 """

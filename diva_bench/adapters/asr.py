@@ -1,0 +1,42 @@
+"""Whisper alone: the answer is the transcript. For tasks whose references are the spoken words, scored by word error rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diva_bench.decoding.answer import in_order, unheard
+from diva_bench.decoding.memo import ENCODED
+from diva_bench.decoding.phases import Clock
+from diva_bench.decoding.whisper import WINDOW_SECONDS, Whisper
+from diva_bench.specs import ModelSpec
+from diva_bench.types import Request, Response
+
+
+class Asr:
+    """A recogniser without a language model. It reads the audio only; prompt, system message and length limit do not
+    change its answers."""
+
+    accepts = frozenset({"audio"})
+    version = "1"
+    splits_audio = True
+    settings: Mapping[str, Any] = {}
+    roles = ("asr",)
+
+    def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
+        self._asr = Whisper.load(paths["asr"], device, spec.runtime.dtype)
+
+    def generate(self, requests: Sequence[Request]) -> list[Response]:
+        """The transcript as `text` and as `heard`."""
+        return in_order(requests, unheard(WINDOW_SECONDS), self._ask)
+
+    def _ask(self, requests: list[Request]) -> list[Response]:
+        clock, hits = Clock(self._asr.device), ENCODED.hits
+        transcripts = ENCODED.transcribe(self._asr, [r.audio.samples for r in requests if r.audio is not None])
+        clock.lap("reuse" if ENCODED.hits > hits else "transcribe")
+        share = {stage: seconds / len(requests) for stage, seconds in clock.seconds.items()}
+        return [Response(r.id, t, heard=t, seconds=share) for r, t in zip(requests, transcripts, strict=True)]
+
+    def close(self) -> None:
+        del self._asr
