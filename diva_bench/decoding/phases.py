@@ -1,8 +1,8 @@
 """How long each stage of a batch takes: encode or transcribe, prefill, labels, decode.
 
-Stages, as runs record them: `encode`, the speech encoder and the connector; `transcribe`, the recogniser of a cascade or one alone;
-`reuse`, either of them read back from the memo; `prefill`, reading the prompts; `labels`, scoring labels; `decode`,
-writing the answers.
+Stages, as runs record them: `encode`, the speech encoder and the connector; `transcribe`, the recogniser of a cascade or a
+recogniser alone; `reuse`, either of them read back from the memo; `prefill`, reading the prompts; `labels`, scoring labels;
+`decode`, writing the answers.
 """
 
 from __future__ import annotations
