@@ -31,7 +31,7 @@ from bootstrap import ROWS, WORDS, task
 from scipy.sparse import csr_array
 
 from diva_bench.scorers.translation import Bleu
-from diva_bench.stats import resampling, significance
+from diva_bench.stats import differences, resampling
 from diva_bench.types import Floats, Response, Sample
 
 SPEAKERS = 5_000
@@ -86,8 +86,8 @@ def resampling_times(systems: list[list[dict[str, float]]]) -> None:
     draws = took(lambda: [words.random_raw(ROWS * 32) for _ in range(resampling.RESAMPLES // 64)])
     names = [f"{i:05}" for i in range(ROWS)]
     reduce = Bleu(task()).reduce
-    whole = took(lambda: resampling.paired(*systems, names, reduce))
-    swaps = took(lambda: significance.randomisation(*systems, names, reduce))
+    whole = took(lambda: differences.paired(*systems, names, reduce))
+    swaps = took(lambda: differences.randomisation(*systems, names, reduce))
     for what, (wall, cpu) in {
         "adding up, by index (before)": before,
         "adding up, now": after,

@@ -31,6 +31,7 @@ from diva_bench.runs import Run
 from diva_bench.runs.aligned import Sheet, sheet
 from diva_bench.runs.store import RunFolder
 from diva_bench.scorers.adherence import Adherence
+from diva_bench.stats import FEW_NOTE
 from diva_bench.tables import Score, cut_to
 from diva_bench.types import Silent
 
@@ -102,6 +103,21 @@ def test_below_20_clusters_a_difference_has_a_jackknife_interval_and_a_warning(
         any("intervals are too narrow" in note for note in t(found).notes) for t in (scores_table, differences_table)
     ]
     assert warned == [few, few]
+
+
+@pytest.mark.parametrize(("clusters", "star"), [(4, False), (5, False), (6, True)])
+def test_few_clusters_get_a_star_only_where_swaps_of_clusters_agree(results: Path, clusters: int, star: bool) -> None:
+    """The first run has every answer of the first samples right, the other none: each bootstrap resample says so, too."""
+    sheet = cut(lined(results, "good", "bad"), 2 * clusters)
+    parts = ("qa.contains", "qa.em", "qa.f1")
+    answers = [[{"qa.n": 1.0} | dict.fromkeys(parts, hit)] * (2 * clusters) for hit in (1.0, 0.0)]
+    found = differences_table(compare(replace(sheet, rows=[{"qa": one} for one in answers]), ["contains"]))
+    (row,) = found.rows
+    cells = dict(zip((column.name for column in found.columns), row, strict=True))
+    assert cells["p"] == cells["p (Holm)"] == pytest.approx(2 / 2**clusters)
+    assert isinstance(cells["difference"], Score)
+    assert cells["difference"].mark == ("* " if star else "")
+    assert FEW_NOTE in found.notes
 
 
 @pytest.mark.parametrize(("clusters", "has_interval"), [(4, False), (5, True)])

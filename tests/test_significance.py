@@ -18,7 +18,7 @@ from statsmodels.stats.multitest import multipletests
 from diva_bench import stats
 from diva_bench.scorers.labels import Labels
 from diva_bench.scorers.translation import Bleu
-from diva_bench.stats import significance
+from diva_bench.stats import differences, significance
 from diva_bench.types import Floats, Row
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -64,7 +64,7 @@ def test_only_metrics_that_every_system_has_are_lined_up() -> None:
     likely = [scorer.measure(sample("yes"), scored([-1, -2], ("yes", "no"), "no"))]
     spoken = [scorer.measure(sample("yes"), said("yes"))]
     found = significance.line_up([likely, spoken], ["a"], scorer.reduce, resamples=9)
-    swaps = significance.randomisation(likely, spoken, ["a"], scorer.reduce)
+    swaps = differences.randomisation(likely, spoken, ["a"], scorer.reduce)
     parts = significance.influence(likely, spoken, scorer.reduce)
     for names in (found.point, swaps, parts):
         assert "accuracy" in names
@@ -184,42 +184,42 @@ def test_with_few_clusters_all_swaps_are_looked_at(seed: int) -> None:
     rng = np.random.default_rng(seed)
     ours, theirs = rows_of(rng.random(24)), rows_of(rng.random(24) - 0.2)
     clusters = [str(i % 8) for i in range(24)]
-    found = significance.randomisation(ours, theirs, clusters, mean)["mean"]
-    assert found == significance.Randomised(enumerated(ours, theirs, clusters, mean)["mean"], 256, True)
+    found = differences.randomisation(ours, theirs, clusters, mean)["mean"]
+    assert found == differences.Randomised(enumerated(ours, theirs, clusters, mean)["mean"], 256, True)
     first, second, scorer = translations(seed, 20)
     groups = [str(i % 6) for i in range(20)]
-    exact = significance.randomisation(first, second, groups, scorer.reduce)["bleu"]
+    exact = differences.randomisation(first, second, groups, scorer.reduce)["bleu"]
     assert (exact.p, exact.exact) == (enumerated(first, second, groups, scorer.reduce)["bleu"], True)
 
 
 def test_drawn_swaps_come_near_to_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, scorer = translations(7, 12)
     exact = enumerated(first, second, singles(12), scorer.reduce)["bleu"]
-    monkeypatch.setattr(significance, "EXACT", 0)
-    found = significance.randomisation(first, second, singles(12), scorer.reduce)["bleu"]
+    monkeypatch.setattr(differences, "EXACT", 0)
+    found = differences.randomisation(first, second, singles(12), scorer.reduce)["bleu"]
     assert not found.exact
     assert found.p == pytest.approx(exact, abs=4 * (exact * (1 - exact) / found.trials) ** 0.5 + 2e-4)
 
 
 def test_clusters_that_do_not_differ_do_not_count_and_a_sure_lead_has_the_smallest_p() -> None:
-    same = significance.randomisation(rows_of([1] * 50), rows_of([1] * 50), singles(50), mean)["mean"]
-    assert same == significance.Randomised(1.0, 1, True)
-    three = significance.randomisation(rows_of([1] * 50), rows_of([0] * 3 + [1] * 47), singles(50), mean)["mean"]
-    assert three == significance.Randomised(2 / 8, 8, True)
-    sure = significance.randomisation(rows_of([1] * 50), rows_of([0] * 50), singles(50), mean, trials=999)["mean"]
-    assert sure == significance.Randomised(1 / 1000, 999, False)
+    same = differences.randomisation(rows_of([1] * 50), rows_of([1] * 50), singles(50), mean)["mean"]
+    assert same == differences.Randomised(1.0, 1, True)
+    three = differences.randomisation(rows_of([1] * 50), rows_of([0] * 3 + [1] * 47), singles(50), mean)["mean"]
+    assert three == differences.Randomised(2 / 8, 8, True)
+    sure = differences.randomisation(rows_of([1] * 50), rows_of([0] * 50), singles(50), mean, trials=999)["mean"]
+    assert sure == differences.Randomised(1 / 1000, 999, False)
 
 
 def test_without_an_effect_small_randomisation_p_values_are_as_rare_as_they_claim() -> None:
     rng, clusters = np.random.default_rng(5), [str(i // 2) for i in range(60)]
     nothing = [rng.normal(0, 1, (2, 60)) for _ in range(200)]
-    ps = [significance.randomisation(rows_of(a), rows_of(b), clusters, mean, trials=199)["mean"].p for a, b in nothing]
+    ps = [differences.randomisation(rows_of(a), rows_of(b), clusters, mean, trials=199)["mean"].p for a, b in nothing]
     assert 0.02 < np.mean(np.array(ps) <= 0.05) < 0.09
     assert 0.4 < np.mean(np.array(ps) <= 0.5) < 0.6
 
 
 def test_swaps_are_the_same_on_every_machine_and_unlike_the_bootstraps_draws() -> None:
-    blocks = [significance._swaps(11, 100, stats.SEED, block) for block in range(2)]
+    blocks = [differences._swaps(11, 100, stats.SEED, block) for block in range(2)]
     assert [block.shape for block in blocks] == [(64, 11), (36, 11)]
     assert blocks[0][:2].astype(int).tolist() == [[0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 1], [0, 1, 0, 0, 0, 0, 1, 1, 0, 1, 1]]
     assert blocks[1][0].astype(int).tolist() == [1, 1, 1, 1, 1, 1, 0, 1, 0, 0, 1]

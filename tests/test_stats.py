@@ -5,8 +5,9 @@ import pytest
 from scipy.sparse import csr_array
 from scoring import said, sample, sentences, task
 
+from diva_bench import stats
 from diva_bench.scorers.translation import Bleu
-from diva_bench.stats import resampling
+from diva_bench.stats import differences, resampling, significance
 
 
 def mean(totals):
@@ -167,13 +168,13 @@ def test_a_corpus_metric_is_computed_anew_on_every_resample() -> None:
 
 def test_a_system_differs_from_itself_by_exactly_nothing() -> None:
     rows = rows_of(np.random.default_rng(0).random(30))
-    found = resampling.paired(rows, rows, [str(i) for i in range(30)], mean, resamples=200)["mean"]
+    found = stats.paired(rows, rows, [str(i) for i in range(30)], mean, resamples=200)["mean"]
     assert (found.value, found.low, found.high) == (0, 0, 0)
 
 
 def test_a_constant_lead_has_no_spread_since_both_are_drawn_alike() -> None:
     values = np.random.default_rng(0).normal(50, 10, 30)
-    found = resampling.paired(rows_of(values + 2), rows_of(values), [str(i) for i in range(30)], mean)["mean"]
+    found = stats.paired(rows_of(values + 2), rows_of(values), [str(i) for i in range(30)], mean)["mean"]
     assert (found.value, found.low, found.high) == pytest.approx((2, 2, 2), abs=1e-6)
     alone = resampling.bootstrap(rows_of(values), [str(i) for i in range(30)], mean)["mean"]
     assert alone.high - alone.low > 5
@@ -183,7 +184,7 @@ def test_the_difference_is_that_of_the_two_bootstraps() -> None:
     rng = np.random.default_rng(1)
     ours, theirs = rng.random(40), rng.random(40)
     clusters = [str(i // 2) for i in range(40)]
-    found = resampling.paired(rows_of(ours), rows_of(theirs), clusters, mean, resamples=300)["mean"]
+    found = stats.paired(rows_of(ours), rows_of(theirs), clusters, mean, resamples=300)["mean"]
     drawn = []
     for values in (ours, theirs):
         keys, matrix = resampling.stack(rows_of(values))
@@ -195,13 +196,13 @@ def test_the_difference_is_that_of_the_two_bootstraps() -> None:
 
 
 def test_pairs_where_one_side_has_nothing_do_not_take_part() -> None:
-    found = resampling.paired(rows_of([5, 7, 9]), [*rows_of([1, 1]), {}], list("abc"), mean, resamples=50)["mean"]
+    found = stats.paired(rows_of([5, 7, 9]), [*rows_of([1, 1]), {}], list("abc"), mean, resamples=50)["mean"]
     assert (found.value, found.n) == (5, 2)
 
 
 def test_pairs_must_be_of_the_same_samples() -> None:
     with pytest.raises(ValueError, match="paired rows must be of the same samples: 2 and 1 rows"):
-        resampling.paired(rows_of([1, 2]), rows_of([1]), ["a", "b"], mean)
+        stats.paired(rows_of([1, 2]), rows_of([1]), ["a", "b"], mean)
 
 
 # ---------------------------------------------------------------- p-values
@@ -220,30 +221,76 @@ def test_pairs_must_be_of_the_same_samples() -> None:
     ],
 )
 def test_a_p_value_is_twice_the_share_on_the_rarer_side_of_zero(drawn: list[float], p: float) -> None:
-    assert resampling.two_sided(np.array(drawn)) == pytest.approx(p)
+    assert differences.two_sided(np.array(drawn)) == pytest.approx(p)
 
 
 def test_a_paired_p_value_is_of_the_draws_of_the_interval() -> None:
     rng = np.random.default_rng(3)
     ours, theirs, clusters = rng.random(40), rng.random(40) - 0.1, [str(i // 2) for i in range(40)]
-    found = resampling.paired(rows_of(ours), rows_of(theirs), clusters, mean, resamples=300)["mean"]
+    found = stats.paired(rows_of(ours), rows_of(theirs), clusters, mean, resamples=300)["mean"]
     keys, matrix = resampling.stack(rows_of(ours - theirs))
     drawn = mean(resampling.unstack(keys, resampling.resample(resampling.cluster_sums(matrix, clusters), 300)))["mean"]
-    assert found.p == resampling.two_sided(drawn)
-    swapped = resampling.paired(rows_of(theirs), rows_of(ours), clusters, mean, resamples=300)["mean"]
+    assert found.p == differences.two_sided(drawn)
+    swapped = stats.paired(rows_of(theirs), rows_of(ours), clusters, mean, resamples=300)["mean"]
     assert swapped.p == found.p
 
 
 def test_a_system_against_itself_has_p_one_and_a_sure_lead_the_smallest_there_is() -> None:
     values, clusters = np.random.default_rng(0).normal(50, 10, 30), [str(i) for i in range(30)]
-    assert resampling.paired(rows_of(values), rows_of(values), clusters, mean, resamples=199)["mean"].p == 1
-    assert resampling.paired(rows_of(values + 2), rows_of(values), clusters, mean, resamples=199)["mean"].p == 0.01
+    assert stats.paired(rows_of(values), rows_of(values), clusters, mean, resamples=199)["mean"].p == 1
+    assert stats.paired(rows_of(values + 2), rows_of(values), clusters, mean, resamples=199)["mean"].p == 0.01
+
+
+@pytest.mark.parametrize(
+    ("clusters", "p"),
+    [
+        (1, 1.0),  # 2 / 2**1: one cluster tells nothing
+        (4, 2 / 16),
+        (6, 2 / 64),
+        (13, 2 / 2**13),
+        (19, 2 / 10_001),  # drawn swaps: the one seen, and at most a few of 10,000
+        (20, 2 / 10_001),  # enough clusters: of the bootstrap alone
+    ],
+)
+def test_with_few_clusters_p_is_not_below_that_of_swapping_whole_clusters(clusters: int, p: float) -> None:
+    """All clusters have a difference of one sign, so every resample has, too."""
+    names = [str(i // 2) for i in range(2 * clusters)]
+    better = rows_of([60.0 + i % 5 for i in range(2 * clusters)])
+    worse = rows_of([50.0] * (2 * clusters))
+    found = stats.paired(better, worse, names, mean)["mean"]
+    assert found.p == pytest.approx(p, abs=3e-4)
+    assert found.low > 0
+    assert found.sure is (clusters > 5)
+    lined = significance.line_up([better, worse], names, mean).difference("mean", 0, 1)
+    assert lined.p == found.p
+
+
+def test_with_few_clusters_the_larger_p_counts_whichever_it_is() -> None:
+    rng, names = np.random.default_rng(1), [str(i % 9) for i in range(36)]
+    for _ in range(20):
+        values = rng.normal(1, 3, 36), rng.normal(0, 3, 36)
+        ours, theirs = map(rows_of, values)
+        keys, matrix = resampling.stack(rows_of(values[0] - values[1]))
+        sums = resampling.resample(resampling.cluster_sums(matrix, names), resampling.RESAMPLES)
+        drawn = differences.two_sided(mean(resampling.unstack(keys, sums))["mean"])
+        swaps = differences.randomisation(ours, theirs, names, mean)["mean"].p
+        assert stats.paired(ours, theirs, names, mean)["mean"].p == pytest.approx(max(drawn, swaps))
+
+
+def test_without_an_effect_few_clusters_are_seldom_called_different() -> None:
+    rng, names = np.random.default_rng(5), [str(i // 5) for i in range(40)]
+    ps = []
+    for _ in range(200):
+        shift = np.repeat(rng.normal(0, 3, 8), 5)  # what makes a cluster's answers depend on each other
+        ours, theirs = rows_of(rng.normal(0, 1, 40) + shift), rows_of(rng.normal(0, 1, 40))
+        ps.append(stats.paired(ours, theirs, names, mean, resamples=199)["mean"].p)
+    assert np.mean(np.array(ps) <= 0.05) < 0.08
 
 
 def test_without_an_effect_small_p_values_are_as_rare_as_they_claim() -> None:
     rng, clusters = np.random.default_rng(5), [str(i) for i in range(60)]
     nothing = [rng.normal(0, 1, (2, 60)) for _ in range(200)]
-    ps = [resampling.paired(rows_of(a), rows_of(b), clusters, mean, resamples=199)["mean"].p for a, b in nothing]
+    ps = [stats.paired(rows_of(a), rows_of(b), clusters, mean, resamples=199)["mean"].p for a, b in nothing]
     assert 0.02 < np.mean(np.array(ps) <= 0.05) < 0.1
     assert 0.4 < np.mean(np.array(ps) <= 0.5) < 0.6
 

@@ -17,7 +17,7 @@ from diva_bench.diva.config import PRESETS, TrainConfig
 from diva_bench.errors import DataError, UserError
 from diva_bench.evaluation.jobs import Settings
 from diva_bench.specs import Edition, ModelSpec, Runtime
-from diva_bench.stats import holm
+from diva_bench.stats import FEW_CLUSTERS, FEW_NOTE, holm
 from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Row
 from diva_bench.weights import assets
@@ -215,7 +215,10 @@ def _differences(record: dict[str, Any]) -> Table:
         f"difference to {first}, paired by clip",
         columns,
         rows,
-        [f"* p below 0.05 after Holm over {family} comparisons"],
+        [
+            f"* p below 0.05 after Holm over {family} comparisons",
+            *([FEW_NOTE] if any(entry["kl"]["clusters"] < FEW_CLUSTERS for entry in selection.values()) else []),
+        ],
     )
 
 

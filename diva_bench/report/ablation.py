@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diva_bench.runs.records import RunSummary, flag, synthetic_notes
-from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, Reduce, holm, paired
+from diva_bench.stats import FEW_NOTE, RESAMPLES, SEED, Difference, Reduce, holm, paired
 from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Row
 
@@ -202,7 +202,7 @@ def _notes(blocks: Sequence[Block], differences: Sequence[Sequence[Difference | 
         ]
     notes += _better(blocks)
     if any(c.few_clusters for c in compared):
-        notes.append(f"fewer than {FEW_CLUSTERS} clusters: intervals are too narrow and p too small")
+        notes.append(FEW_NOTE)
     if any(v.compute for b in blocks for v in (b.base.variant, *(o.variant for o in b.against))):
         notes.append(
             "training of the connector: examples: clips seen; PFLOP: 1e15 operations; device s: device-seconds"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from diva_bench.predictions.imported import ERRORS
 from diva_bench.report.ablation import SURE, Block, Outcome, changed, title
 from diva_bench.runs.records import MetricSummary, flag
-from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, holm
+from diva_bench.stats import FEW_NOTE, RESAMPLES, SEED, Difference, holm
 from diva_bench.tables import Cell, Column, Score, Table
 
 
@@ -96,7 +96,7 @@ def _notes(parts: Sequence[Part]) -> list[str]:
     notes += [_task(part) for part in parts]
     few = [part.block.task for part in parts if any(d and d.few_clusters for d in part.differences)]
     if few:
-        notes.append(f"fewer than {FEW_CLUSTERS} clusters, so that intervals are too narrow: {', '.join(few)}")
+        notes.append(f"{FEW_NOTE} ({', '.join(few)})")
     for other in (outcome.variant for outcome in parts[0].block.against):
         if base.config is not None and other.config is not None:
             notes.append(f"{other.name}: {changed(base, other)}")

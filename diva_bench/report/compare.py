@@ -19,8 +19,9 @@ from diva_bench.runs.records import failures, flag
 from diva_bench.scorers import DIAGNOSTIC, PREDICTED
 from diva_bench.scorers.labels import UNPARSED, Labels, scorer_of
 from diva_bench.scorers.source_score import METRIC
-from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, Estimate, Interval, holm, significance
-from diva_bench.stats.significance import Lineup, McNemar, Randomised
+from diva_bench.stats import FEW_CLUSTERS, FEW_NOTE, RESAMPLES, SEED, Difference, Estimate, Interval, holm, significance
+from diva_bench.stats.differences import Randomised, randomisation
+from diva_bench.stats.significance import Lineup, McNemar
 from diva_bench.tables import Cell, Column, Score, Table, cut_to
 from diva_bench.types import Floats, Response
 
@@ -116,8 +117,8 @@ def _pairs(
     reduce = sheet.reduce(scorer)
     keep = [i for i, both in enumerate(zip(ours, theirs, strict=True)) if all(both)]
     pair_rows = [ours[i] for i in keep], [theirs[i] for i in keep]
-    swapped = significance.randomisation(ours, theirs, sheet.clusters, reduce)
-    singly = swapped if sheet.single_clusters else significance.randomisation(ours, theirs, sheet.ids, reduce)
+    swapped = randomisation(ours, theirs, sheet.clusters, reduce)
+    singly = swapped if sheet.single_clusters else randomisation(ours, theirs, sheet.ids, reduce)
     few = significance.jackknife(ours, theirs, sheet.clusters, reduce) if clustered.clusters < FEW_CLUSTERS else {}
     koehn = significance.sacrebleu_bootstrap(*pair_rows, reduce) if scorer in ("bleu", "chrf") else {}
     items = [significance.by_item(rows, reduce) for rows in pair_rows]
@@ -173,7 +174,7 @@ def scores_table(comparison: Comparison) -> Table:
         notes.append(
             f"{len(sheet.ids) - size.n} of {len(sheet.ids)} samples are in no score here, because some run has no value for them"
         )
-    notes += _few_note(size)
+    notes += [f"fewer than {FEW_CLUSTERS} clusters: intervals are too narrow"] if size.few_clusters else []
     notes += [f"{m}: lower is better" for m in comparison.metrics if not sheet.rises(m)]
     notes += [f"{name}: {run.path}" for name, run in named]
     notes += [sheet.runs[0].summary.signature[name] for name in sheet.scorers]
@@ -215,7 +216,7 @@ def differences_table(comparison: Comparison) -> Table:
         f"p: two-sided, of the cluster resamples, at least {2 / (RESAMPLES + 1):.4f}; p (Holm): adjusted for the "
         f"{len(comparison.pairs)} of this table; * p (Holm) below 0.05",
         "detectable: minimum detectable difference (80 % power, p < 0.05); none where the two runs never differ",
-        *_few_note(size),
+        *([FEW_NOTE] if size.few_clusters else []),
     ]
     return Table(_title(comparison, "differences"), columns, rows, notes)
 
@@ -410,9 +411,3 @@ def _title(comparison: Comparison, what: str) -> str:
 
 def _score(estimate: Estimate, mark: str = "") -> Score:
     return Score(estimate.value, estimate.low, estimate.high, mark)
-
-
-def _few_note(estimate: Estimate) -> list[str]:
-    if not estimate.few_clusters:
-        return []
-    return [f"{estimate.clusters} clusters, fewer than {FEW_CLUSTERS}: intervals are too narrow and p too small"]

@@ -10,7 +10,7 @@ from diva_bench.errors import StoreError
 from diva_bench.runs.records import synthetic_notes
 from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job
-from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, Reduce, paired, totals
+from diva_bench.stats import FEW_NOTE, RESAMPLES, SEED, Difference, Reduce, paired, totals
 from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Row
 
@@ -78,7 +78,7 @@ def _verdict(job: Job, ours: Measured, difference: Difference | None) -> str:
     if difference is None or job.control is None or ours.run is None:
         return ""
     worse = -difference.value if ours.run.summary.metrics[job.task.primary].higher_is_better else difference.value
-    sure = difference.low > 0 or difference.high < 0
+    sure = difference.sure
     direction = ("worse" if worse > 0 else "better") if sure else "no difference seen"
     if job.control.wordless and not (sure and worse > 0):
         direction = "no sign of listening"
@@ -137,5 +137,5 @@ def _notes(jobs: Sequence[Job], differences: Sequence[Difference]) -> list[str]:
             "for silence or noise a model may give one answer to every sample, which alone lowers an F1"
         )
     if any(d.few_clusters for d in differences):
-        notes.append(f"fewer than {FEW_CLUSTERS} clusters: intervals are too narrow and p too small")
+        notes.append(FEW_NOTE)
     return notes

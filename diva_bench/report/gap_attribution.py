@@ -13,7 +13,7 @@ from diva_bench.errors import UserError
 from diva_bench.runs.aligned import Sheet
 from diva_bench.runs.records import failures, synthetic_notes
 from diva_bench.runs.run import Run
-from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED, Difference, holm, significance
+from diva_bench.stats import FEW_NOTE, RESAMPLES, SEED, Difference, holm, significance
 from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Floats
 
@@ -165,7 +165,7 @@ def _gaps(attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence
     notes += [f"{m}: lower is better; its differences are turned, so that above 0 is better, too" for m in downs]
     few = sorted({t.task for t in attributions if t.lost.few_clusters})
     if few:
-        notes.append(f"fewer than {FEW_CLUSTERS} clusters, so that intervals are too narrow: {', '.join(few)}")
+        notes.append(f"{FEW_NOTE} ({', '.join(few)})")
     notes += dict.fromkeys(f for t in attributions for f in t.failures)
     notes += [f"no complete run of {who}: {', '.join(tasks)}" for who, tasks in missing.items()]
     notes += dict.fromkeys(s for t in attributions for s in t.signatures)

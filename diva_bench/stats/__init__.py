@@ -1,17 +1,16 @@
 """Statistics: additive sums and their cluster bootstrap, tests between systems, and audio-blind priors."""
 
+from diva_bench.stats.differences import FEW_NOTE, Difference, paired
 from diva_bench.stats.resampling import (
     FEW_CLUSTERS,
     RESAMPLES,
     SEED,
-    Difference,
     Estimate,
     Interval,
     Reduce,
     bootstrap,
     dense,
     holm,
-    paired,
     ratio,
     row_by_row,
     stack,
@@ -21,6 +20,7 @@ from diva_bench.stats.resampling import (
 
 __all__ = [
     "FEW_CLUSTERS",
+    "FEW_NOTE",
     "RESAMPLES",
     "SEED",
     "Difference",

@@ -71,13 +71,6 @@ class Estimate:
         return self.clusters < FEW_CLUSTERS
 
 
-@dataclass(frozen=True, slots=True)
-class Difference(Estimate):
-    """A paired difference of scores. `p`: two-sided p-value of no difference."""
-
-    p: float
-
-
 # ---------------------------------------------------------------- rows and sums
 
 
@@ -245,59 +238,6 @@ def bootstrap(
         name: Estimate(float(value), interval(draws[name]), n=len(keep), clusters=sums.shape[0])
         for name, value in point.items()
     }
-
-
-def paired(
-    rows: Sequence[Row],
-    others: Sequence[Row],
-    clusters: Sequence[str],
-    reduce: Reduce,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
-) -> dict[str, Difference]:
-    """Score of `rows` minus score of `others`, for every score that both have; both use the same resamples.
-
-    Args:
-        rows: Statistics of one system by sample.
-        others: Statistics of the other system for the same samples.
-        clusters: Cluster of each sample.
-        reduce: Computes scores from sums.
-
-    Returns:
-        Metric -> difference. Samples for which one system has no statistics are left out. The p-values are not
-            adjusted: see `holm`.
-    """
-    if len(rows) != len(others):
-        raise ValueError(f"paired rows must be of the same samples: {len(rows)} and {len(others)} rows")
-    keep = [i for i, pair in enumerate(zip(rows, others, strict=True)) if all(pair)]
-    (keys, matrix), (other_keys, other_matrix) = stack([rows[i] for i in keep]), stack([others[i] for i in keep])
-    both = side_by_side([matrix, other_matrix])
-    sums = cluster_sums(both, [clusters[i] for i in keep])
-
-    def differences(summed: Floats) -> dict[str, Floats]:
-        ours = reduce(unstack(keys, summed[..., : len(keys)]))
-        theirs = reduce(unstack(other_keys, summed[..., len(keys) :]))
-        return {name: ours[name] - theirs[name] for name in ours if name in theirs}
-
-    draws = resampled(sums, differences, resamples, seed)
-    return {
-        name: Difference(
-            float(value), interval(draws[name]), n=len(keep), clusters=sums.shape[0], p=two_sided(draws[name])
-        )
-        for name, value in differences(total(both)).items()
-    }
-
-
-def two_sided(draws: Floats) -> float:
-    """Bootstrap p-value of resampled differences, shape (B,): twice the share on the rarer side of 0.
-
-    A draw of exactly 0 counts for both sides, and the point estimate as one more draw (Davison and Hinkley 1997, 4.11),
-    so that p is at least 2 / (B + 1). It is below 0.05 if the 95 % interval excludes 0, up to one draw.
-    """
-    rounded = np.round(draws, _DIGITS)
-    rarer = 1 + min(np.count_nonzero(rounded <= 0), np.count_nonzero(rounded >= 0))
-    return min(1.0, 2 * rarer / (len(draws) + 1))
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -1,5 +1,5 @@
-"""Tests and planning: several systems on the same samples, McNemar, approximate randomisation, jackknife, minimum
-detectable difference, ranks, gaps between groups.
+"""Tests and planning: several systems on the same samples, McNemar, jackknife, minimum detectable difference, ranks,
+gaps between groups.
 
 All functions are for scores of sums, as in resampling.py: a corpus metric is computed from every sum.
 Shapes: N answers, C clusters, K statistics, B resamples or trials, S systems.
@@ -11,41 +11,34 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 from scipy import special  # scipy.stats, which has the same tests, takes half a second to import
 from scipy.sparse import csr_array
 
+from diva_bench.stats.differences import ALIKE, Difference, cautious, own, two_sided
 from diva_bench.stats.resampling import (
     LEVEL,
     RESAMPLES,
     SEED,
-    Difference,
     Estimate,
     Interval,
     Reduce,
     cluster_sums,
     in_portions,
-    in_threads,
     interval,
     resampled,
     row_by_row,
     side_by_side,
     stack,
     total,
-    two_sided,
     unstack,
 )
 from diva_bench.types import Floats, Row
 
 POWER = 0.8
-EXACT = 13  # clusters; up to it all 2^C swaps are computed, which are fewer than the random trials
 
-_BLOCK = 64  # trials per random stream; changing it changes p-values, as in resampling.py
-_SWAPS = 1  # first part of the stream numbers, so that streams differ from those of the bootstrap
 _DIGITS = 9  # as in resampling.py
-_ALIKE = 1e-9  # points; smaller differences are rounding errors
 
 # ---------------------------------------------------------------- several systems with the same resamples
 
@@ -63,6 +56,10 @@ class Lineup:
     drawn: Mapping[str, Floats]
     n: int
     clusters: int
+    rows: Sequence[Sequence[Row]]
+    names: Sequence[str]
+    reduce: Reduce
+    """`rows`: of every system. `names`: the cluster of each sample."""
 
     def score(self, metric: str, system: int) -> Estimate:
         value = float(self.point[metric][system])
@@ -72,7 +69,9 @@ class Lineup:
         """Score of `first` minus score of `second`, as `stats.paired`."""
         draws = self.drawn[metric][first] - self.drawn[metric][second]
         value = float(self.point[metric][first] - self.point[metric][second])
-        return Difference(value, interval(draws), self.n, self.clusters, p=two_sided(draws))
+        ps = {metric: two_sided(draws)}
+        p = cautious(ps, self.rows[first], self.rows[second], self.names, self.reduce)[metric]
+        return Difference(value, interval(draws), self.n, self.clusters, p)
 
     def standard_error(self, metric: str, first: int, second: int) -> float:
         """Standard error of the paired difference: the standard deviation of its resamples."""
@@ -98,8 +97,9 @@ def line_up(
         raise ValueError(f"systems must be of the same samples: {sorted(sizes)} rows, {len(clusters)} cluster names")
     keep = [i for i in range(len(clusters)) if all(rows[i] for rows in systems)]
     names = [clusters[i] for i in keep]
-    tables = [_sums([rows[i] for i in keep], names) for rows in systems]
-    return _lined(tables, reduce, len(keep), resamples, seed)
+    used = [[rows[i] for i in keep] for rows in systems]
+    point, drawn, count = _drawn([_sums(rows, names) for rows in used], reduce, resamples, seed)
+    return Lineup(point, drawn, len(keep), count, used, names, reduce)
 
 
 _Table = tuple[list[str], csr_array, Floats]  # keys, sums by cluster (C, K), their total (K,)
@@ -110,8 +110,11 @@ def _sums(rows: Sequence[Row], clusters: Sequence[str]) -> _Table:
     return keys, cluster_sums(matrix, clusters), total(matrix)
 
 
-def _lined(tables: Sequence[_Table], reduce: Reduce, n: int, resamples: int, seed: int) -> Lineup:
-    """`tables`: one per system, with the same clusters."""
+def _drawn(
+    tables: Sequence[_Table], reduce: Reduce, resamples: int, seed: int
+) -> tuple[dict[str, Floats], dict[str, Floats], int]:
+    """Scores (S,) and resampled scores (S, B) of every metric, and the number of clusters. `tables`: one per system, with
+    the same clusters."""
     together = side_by_side([sums for _, sums, _ in tables])
     edges = np.cumsum([0, *(len(keys) for keys, _, _ in tables)])
 
@@ -124,7 +127,7 @@ def _lined(tables: Sequence[_Table], reduce: Reduce, n: int, resamples: int, see
         return {name: np.stack([one[name] for one in values]) for name in shared}
 
     point = scores(np.concatenate([whole for _, _, whole in tables]))
-    return Lineup(point, resampled(together, scores, resamples, seed), n, together.shape[0])
+    return point, resampled(together, scores, resamples, seed), together.shape[0]
 
 
 def rank_intervals(draws: Floats, *, higher_is_better: bool = True) -> list[tuple[int, int]]:
@@ -159,7 +162,7 @@ def influence(rows: Sequence[Row], others: Sequence[Row], reduce: Reduce) -> dic
         ours, theirs = reduce(left), reduce(right)
         return {name: ours[name] - theirs[name] for name in ours if name in theirs}
 
-    observed = differences(_own(rows, keys, first), _own(others, keys, second))
+    observed = differences(own(rows, keys, first), own(others, keys, second))
 
     def swapped(start: int, stop: int) -> dict[str, Floats]:
         moved = change[start:stop].toarray()
@@ -172,7 +175,7 @@ def influence(rows: Sequence[Row], others: Sequence[Row], reduce: Reduce) -> dic
 def is_binary(items: Floats, score: float) -> bool:
     """Whether a metric is a share of right answers: each answer alone has 0 or 100, and `score` is their mean. Accuracy
     is; weighted F1 is not, although it is 0 or 100 for one answer."""
-    return bool(len(items) and np.isin(items, (0.0, 100.0)).all() and abs(items.mean() - score) < _ALIKE)
+    return bool(len(items) and np.isin(items, (0.0, 100.0)).all() and abs(items.mean() - score) < ALIKE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,94 +196,6 @@ def mcnemar(first: Floats, second: Floats) -> McNemar:
     ours, theirs = np.asarray(first) > 0, np.asarray(second) > 0
     only = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
     return McNemar(*only, p=min(1.0, 2 * float(special.bdtr(min(only), sum(only), 0.5))))
-
-
-# ---------------------------------------------------------------- approximate randomisation
-
-
-@dataclass(frozen=True, slots=True)
-class Randomised:
-    """`p`: two-sided; `trials`: number of swaps; `exact`: whether these are all swaps."""
-
-    p: float
-    trials: int
-    exact: bool
-
-
-def randomisation(
-    rows: Sequence[Row],
-    others: Sequence[Row],
-    clusters: Sequence[str],
-    reduce: Reduce,
-    *,
-    trials: int = RESAMPLES,
-    seed: int = SEED,
-) -> dict[str, Randomised]:
-    """Paired approximate randomisation (Noreen 1989; Riezler and Maxwell 2005), for every metric that both have.
-
-    If the systems were equal, the answers of any cluster could be swapped between them. A trial swaps each cluster with
-    probability 1/2 and computes both corpus scores from the swapped sums. p is the share of trials with a difference of
-    at least the observed one, which counts as a trial, so p > 0. Clusters with equal sums have no effect; if at most
-    `EXACT` others are left, all swaps are computed, and p is exact.
-    """
-    if len(rows) != len(others):
-        raise ValueError(f"paired rows must be of the same samples: {len(rows)} and {len(others)} rows")
-    keep = [i for i, pair in enumerate(zip(rows, others, strict=True)) if all(pair)]
-    keys, both = stack([*(rows[i] for i in keep), *(others[i] for i in keep)])
-    if not keys:
-        return {}
-    names = [clusters[i] for i in keep]
-    ours, theirs = cluster_sums(both[: len(keep)], names), cluster_sums(both[len(keep) :], names)
-    first, second = total(ours), total(theirs)
-    shared = set(reduce(_own(rows, keys, first))) & set(reduce(_own(others, keys, second)))
-    change = _changed(theirs - ours)
-    count = change.shape[0]
-    exact = count <= EXACT
-    observed = _gaps(keys, first, second, reduce, shared)
-
-    looked = 2**count if exact else trials
-
-    def larger(block: int) -> dict[str, int]:
-        swap = _every_swap(count, block) if exact else _swaps(count, trials, seed, block)
-        moved = swap @ change
-        differences = _gaps(keys, first + moved, second - moved, reduce, shared)
-        return {name: int(np.count_nonzero(gap >= observed[name] - _ALIKE)) for name, gap in differences.items()}
-
-    counts = in_threads(larger, -(-looked // _BLOCK))
-    add = 0 if exact else 1  # all swaps include the observed one; random ones may not
-    return {name: Randomised((sum(c[name] for c in counts) + add) / (looked + add), looked, exact) for name in observed}
-
-
-def _own(rows: Sequence[Row], keys: Sequence[str], sums: Floats) -> dict[str, Floats]:
-    """The statistics of one system, so that `reduce` returns no metric for which it has none."""
-    has = set(chain.from_iterable(rows))
-    return {key: value for key, value in unstack(keys, sums).items() if key in has}
-
-
-def _gaps(keys: Sequence[str], first: Floats, second: Floats, reduce: Reduce, names: set[str]) -> dict[str, Floats]:
-    """Absolute differences of both scores."""
-    ours, theirs = reduce(unstack(keys, first)), reduce(unstack(keys, second))
-    return {name: np.asarray(np.abs(ours[name] - theirs[name])) for name in ours if name in names}
-
-
-def _changed(change: csr_array) -> Floats | csr_array:
-    """The rows that are not all 0, sparse if that makes multiplication with swaps faster."""
-    change.eliminate_zeros()
-    rows = change[np.flatnonzero(np.diff(change.indptr))]
-    return rows if rows.nnz < rows.shape[0] * rows.shape[1] / 4 else rows.toarray()
-
-
-def _every_swap(clusters: int, block: int) -> Floats:
-    """A block of all swaps (at most `_BLOCK`, C), as zeros and ones."""
-    swaps = np.arange(block * _BLOCK, min((block + 1) * _BLOCK, 2**clusters))
-    return (swaps[:, None] >> np.arange(clusters) & 1).astype(np.float64)
-
-
-def _swaps(clusters: int, trials: int, seed: int, block: int) -> Floats:
-    """A block of trials (at most `_BLOCK`, C), as zeros and ones; every block has its own stream, as in `resample`."""
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(_SWAPS, block))))
-    words = np.frombuffer(rng.bytes(_BLOCK * -(-clusters // 8)), np.uint8).reshape(_BLOCK, -1)
-    return np.unpackbits(words, axis=1, count=clusters)[: trials - block * _BLOCK].astype(np.float64)
 
 
 # ---------------------------------------------------------------- standard errors and detectable differences
@@ -358,7 +273,7 @@ def gaps(
     *,
     resamples: int = RESAMPLES,
     seed: int = SEED,
-) -> dict[str, dict[str, Difference]]:
+) -> dict[str, dict[str, Estimate]]:
     """Value of a group -> metric -> its score minus that of `reference`, on the clusters that have both.
 
     The same questions exist in every accent, so resamples draw questions with both answers, and the difficulty of a
@@ -382,8 +297,13 @@ def gaps(
         if shared:
             sides = [[i for i in side if clusters[i] in shared] for side in (at[value], at[reference])]
             tables = [_sums([rows[i] for i in side], [clusters[i] for i in side]) for side in sides]
-            lineup = _lined(tables, reduce, len(sides[0]), resamples, seed)
-            result[value] = {name: lineup.difference(name, 0, 1) for name in lineup.point}
+            point, drawn, count = _drawn(tables, reduce, resamples, seed)
+            result[value] = {
+                name: Estimate(
+                    float(both[0] - both[1]), interval(drawn[name][0] - drawn[name][1]), len(sides[0]), count
+                )
+                for name, both in point.items()
+            }
     return result
 
 
@@ -412,5 +332,5 @@ def sacrebleu_bootstrap(
         difference = abs(float(observed[0][name] - observed[1][name]))
         gap = np.abs(scores[0][name] - scores[1][name])
         above = np.count_nonzero(gap - gap.mean() > difference)
-        p_values[name] = (above + 1) / (samples + 1) if difference > _ALIKE else 1.0
+        p_values[name] = (above + 1) / (samples + 1) if difference > ALIKE else 1.0
     return p_values
