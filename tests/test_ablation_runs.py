@@ -165,7 +165,7 @@ def test_failures_that_a_rule_counts_are_marked(run: Command) -> None:
         (("--runs", "base"), "ablate --runs needs a base and others"),
         (("--runs", "base", "goood"), "unknown run folder, model or run 'goood' in results. Did you mean 'good'?"),
         (("--runs", "base", "base"), "is given twice"),
-        (("--runs", "base", "good", "-o", "nowhere"), "base: is no run folder, and nowhere has no runs"),
+        (("--runs", "base", "good", "-o", "nowhere"), "base: is not a run folder, and nowhere has no runs"),
         (("--runs", "base", "good", "-t", "quizz"), "unknown task 'quizz' in the runs of base. Did you mean 'quiz'?"),
         (
             ("--runs", "base", "good", "--metric", "contians"),

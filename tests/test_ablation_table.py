@@ -97,7 +97,7 @@ def test_other_samples_or_settings_are_not_compared() -> None:
     assert strange.summary is not None
     changed = strange.summary.model_copy(update={"signature": {"share": "share|version:2"}})
     found = block(outcome("a", [1, 1, 1]), fewer, Outcome(strange.variant, "", changed, strange.rows))
-    assert found.gaps == ["other samples than the base's", "scored with other settings than the base"]
+    assert found.gaps == ["its samples differ from those of the base", "scored with other settings than the base"]
     assert found.differences() == [None, None]
 
 

@@ -22,7 +22,7 @@ from diva_bench import audio
 from diva_bench.audio import fingerprint
 from diva_bench.cli.contamination import contamination_command
 from diva_bench.errors import DataError, UserError
-from diva_bench.report.contamination import ContaminationSearch, Near, as_record, counts_table, found_table
+from diva_bench.report.contamination import ContaminationSearch, Near, as_record, counts_table, matches_table
 from diva_bench.text import BASIC
 from diva_bench.training.sources import Example
 from diva_bench.types import Audio, Sample, Silent
@@ -196,7 +196,7 @@ def test_every_kind_is_found_once_and_the_strictest_is_named() -> None:
     ]
     search, lines = ContaminationSearch({"a": chosen, "b": chosen[:1]}, Silent()), []
     search.scan(iter(rows), "train", Silent(), lines.append)
-    kinds = {(item.task, item.id): item.kinds for item in search.report.found}
+    kinds = {(item.task, item.id): item.kinds for item in search.report.matched}
     names = [sample.id for sample in chosen]
     assert kinds == {
         ("a", names[0]): ["file"],
@@ -218,8 +218,8 @@ def test_tables_and_json_say_the_same() -> None:
     search.scan(rows, "train", Silent(), lambda line: None)
     table = counts_table(search.report, ["train"])
     assert table.rows == [["a", 12, 0, 0, 0, 1, 0, 1, pytest.approx(100 / 12)]]
-    assert any("5 training rows read, 5 of them hold a sample" in note for note in table.notes)
-    pairs = found_table(search.report)
+    assert any("5 training rows read, 5 of them match a sample" in note for note in table.notes)
+    pairs = matches_table(search.report)
     assert len(pairs.rows) == 3
     assert any(note.startswith("2 more pairs") for note in pairs.notes)
     whole = as_record(search.report, ["train"], 1.0)
@@ -234,7 +234,7 @@ def test_samples_without_clip_and_words_are_counted_and_nothing_at_all_is_an_err
     assert any("1 samples have no transcript" in note for note in counts_table(search.report, ["t"]).notes)
     with pytest.raises(DataError, match=r"a: no sample has a clip or a transcript: nothing can be compared"):
         ContaminationSearch({"a": [bare]}, Silent())
-    with pytest.raises(DataError, match="no sample has a transcript, and texts alone were to be compared"):
+    with pytest.raises(DataError, match="no sample has a transcript, and only texts were to be compared"):
         ContaminationSearch({"a": [bare]}, Silent(), sound=False)
 
 
@@ -246,7 +246,7 @@ def test_what_was_found_by_few_words_alone_is_counted_and_texts_alone_leave_no_c
     search.scan([Example(text, b"", text, "") for text in said], "train", Silent(), lambda line: None)
     assert (search.report.rows, search.report.leaking, search.report.silent) == (2, 2, 0)
     notes = counts_table(search.report, ["train"]).notes
-    assert "1 samples were found by a text of fewer than 4 words alone" in notes
+    assert "1 samples match only by a text of fewer than 4 words" in notes
     assert not any("cannot be decoded" in note for note in notes)
 
 
@@ -295,7 +295,7 @@ def test_every_format_can_be_read(
     if form == "json":
         assert json.loads(out)["tasks"]["toy"]["found"] >= 1
     elif form == "csv":
-        assert out.splitlines()[0] == "task,sample,kind,closeness,training row,the sample says,the training row says"
+        assert out.splitlines()[0] == "task,sample,kind,closeness,training row,text of the sample,text of the training row"
     else:
         assert "q001" in out
 
@@ -339,4 +339,4 @@ def test_no_clip_of_the_mini_translation_is_in_speech_of_people() -> None:
     rows = (row for _, row in zip(range(100), sources.read(str(SPEECH)), strict=False))
     search.scan(rows, str(SPEECH), Silent(), lambda line: None)
     assert search.report.rows == 100
-    assert search.report.found == []
+    assert search.report.matched == []

@@ -55,7 +55,7 @@ def test_the_committed_runs_are_of_the_data_that_ships(load):
         task = catalog.task(stored["name"], stored["edition"])
         data = load(task)
         assert (data.former if is_former(stored) else data.fingerprint) == stored["fingerprint"], path
-        assert task.asked().items() <= stored.items(), path
+        assert task.identity().items() <= stored.items(), path
         seen += 1
     assert seen == 9
 

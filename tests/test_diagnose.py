@@ -53,14 +53,14 @@ def emotions() -> list[Sample]:
     return [sample(r["label"], id=r["id"], transcript=r["text"]) for r in EMOTIONS]
 
 
-def patient(
+def run_signs(
     spec: TaskSpec, samples: Sequence[Sample], texts: Sequence[str], label: str = "diva", new: int = 9, **more: object
-) -> d.Patient:
+) -> d.RunSigns:
     responses = [replace(said(t, tokens={"new": new}), id=s.id) for s, t in zip(samples, texts, strict=True)]
     answers = Answers(spec, samples, responses)
     scorer = Adherence(spec, **SETTINGS[spec.name])
     known = {"task_id": spec.name, "adapter": label, "llm": "llm", "signature": scorer.signature}
-    return d.Patient(label=label, answers=answers, counts=counted(answers, scorer), **(known | more))
+    return d.RunSigns(label=label, answers=answers, counts=counted(answers, scorer), **(known | more))
 
 
 def right_answers() -> list[str]:
@@ -95,7 +95,7 @@ FAILURES = {
 @pytest.mark.parametrize("failure", list(FAILURES))
 def test_a_run_made_to_fail_in_one_way_shows_that_sign(failure: str) -> None:
     spec, samples, texts, sign = FAILURES[failure]
-    (found,) = d.diagnose([patient(spec, samples, texts)])
+    (found,) = d.diagnose([run_signs(spec, samples, texts)])
     assert verdicts(found)[sign] == "fits"
 
 
@@ -108,7 +108,7 @@ def test_a_run_made_to_fail_in_one_way_shows_that_sign(failure: str) -> None:
     ],
 )
 def test_right_answers_show_none(spec: TaskSpec, samples: list[Sample], texts: list[str]) -> None:
-    (found,) = d.diagnose([patient(spec, samples, texts)])
+    (found,) = d.diagnose([run_signs(spec, samples, texts)])
     assert verdicts(found) == {}
     if spec is EMOTION:
         assert found.reading == [
@@ -120,7 +120,7 @@ def test_right_answers_show_none(spec: TaskSpec, samples: list[Sample], texts: l
 
 
 def test_answers_stopped_by_the_limit_are_cut_off() -> None:
-    (found,) = d.diagnose([patient(QA, questions(), right_answers(), new=64)])
+    (found,) = d.diagnose([run_signs(QA, questions(), right_answers(), new=64)])
     assert verdicts(found) == {"cut off": "fits"}
     assert found.reading == ["cut off: see the examples"]
 
@@ -144,33 +144,33 @@ def test_answers_stopped_by_the_limit_are_cut_off() -> None:
 )
 def test_the_reading_is_the_paper_s(texts: list[str], reading: str) -> None:
     scorer_sees_words = [sample(r["de"], id=r["id"], transcript=r["text"]) for r in SENTENCES]
-    (found,) = d.diagnose([patient(GERMAN, scorer_sees_words, texts)])
+    (found,) = d.diagnose([run_signs(GERMAN, scorer_sees_words, texts)])
     assert found.reading[0] == reading
 
 
 def test_a_run_that_hears_nothing_is_not_blamed_on_a_loss() -> None:
     loop = "die Frau der Frau " * 8
-    (found,) = d.diagnose([patient(GERMAN, sentences(), [loop] * 48, at_chance=True)])
+    (found,) = d.diagnose([run_signs(GERMAN, sentences(), [loop] * 48, at_chance=True)])
     assert found.reading == [
         "no sign that it gets the words, its score is at chance; beside that: repeats itself, all the same"
     ]
 
 
 def test_what_the_oracle_does_too_is_the_llm_s_own() -> None:
-    runs = [patient(GERMAN, sentences(), LOOPING, label) for label in ("diva", "cascade", "oracle")]
+    runs = [run_signs(GERMAN, sentences(), LOOPING, label) for label in ("diva", "cascade", "oracle")]
     ours, cascade, oracle = d.diagnose(runs)
     assert (ours.reference, cascade.reference, oracle.reference) == (runs[2], runs[2], None)
     shared = "the reference shows these signs too, so they are not its own: repeats itself"
     assert ours.reading == ["none of the signs", shared]
     assert oracle.reading == ["repeats itself"]
-    others = [patient(GERMAN, sentences(), [r["de"] for r in SENTENCES], "oracle", llm="another"), runs[0]]
+    others = [run_signs(GERMAN, sentences(), [r["de"] for r in SENTENCES], "oracle", llm="another"), runs[0]]
     assert [found.reference for found in d.diagnose(others)] == [None, None]
-    fewer = patient(GERMAN, sentences()[:40], LOOPING[:40], "oracle")
+    fewer = run_signs(GERMAN, sentences()[:40], LOOPING[:40], "oracle")
     assert [found.reference for found in d.diagnose([fewer, runs[0]])] == [None, None]
 
 
 def test_answers_without_a_word_are_in_no_wrong_language() -> None:
-    (found,) = d.diagnose([patient(GERMAN, sentences(), [""] * 40 + [r["de"] for r in SENTENCES[40:]])])
+    (found,) = d.diagnose([run_signs(GERMAN, sentences(), [""] * 40 + [r["de"] for r in SENTENCES[40:]])])
     share = {f.sign.name: (f.estimate.value, f.estimate.n) for f in found.findings}
     assert (share["wrong language"], share["wrong form"], share["says nothing"][1]) == ((0, 8), (0, 8), 48)
     assert found.reading[0] == "incoherence (says nothing), no sign of poor adherence: points to the distillation"
@@ -178,20 +178,20 @@ def test_answers_without_a_word_are_in_no_wrong_language() -> None:
 
 @pytest.mark.parametrize(("spec", "samples", "threshold"), [(QA, questions(), 25), (EMOTION, emotions(), 85)])
 def test_open_answers_are_alike_sooner_than_labels(spec: TaskSpec, samples: list[Sample], threshold: float) -> None:
-    (found,) = d.diagnose([patient(spec, samples, ["sad"] * 48)])
+    (found,) = d.diagnose([run_signs(spec, samples, ["sad"] * 48)])
     assert [f.threshold for f in found.findings if f.sign.name == "all the same"] == [threshold]
 
 
 def test_few_answers_make_a_perhaps_of_a_fits() -> None:
     texts = ["The sentence is in English now." if i % 2 else r["de"] for i, r in enumerate(SENTENCES)][:6]
-    (found,) = d.diagnose([patient(GERMAN, sentences()[:6], texts)])
+    (found,) = d.diagnose([run_signs(GERMAN, sentences()[:6], texts)])
     assert verdicts(found)["wrong language"] == "perhaps"
     assert found.reading[0].startswith("no sign is certain; possible signs: wrong language")
 
 
 def test_a_sign_counts_what_it_says() -> None:
     texts = [r["de"] for r in SENTENCES[:36]] + [r["text"] for r in SENTENCES[36:]]
-    (found,) = d.diagnose([patient(GERMAN, sentences(), texts)])
+    (found,) = d.diagnose([run_signs(GERMAN, sentences(), texts)])
     share = {f.sign.name: f.estimate.value for f in found.findings}
     assert share["wrong language"] == 25
     assert share["transcribes"] == 25
@@ -222,7 +222,7 @@ def test_the_label_that_counts_is_the_one_that_the_task_decides_on(decide: str) 
 def test_questions_of_one_cluster_may_have_one_answer() -> None:
     twins = [replace(s, id=f"{s.id}-{accent}") for s in questions()[:24] for accent in ("usa", "gbr")]
     answers = [text for text in right_answers()[:24] for _ in range(2)]
-    (found,) = d.diagnose([patient(QA, twins, answers)])
+    (found,) = d.diagnose([run_signs(QA, twins, answers)])
     assert verdicts(found) == {}
     assert found.findings[0].estimate.clusters == 24
 
@@ -232,7 +232,7 @@ def test_questions_of_one_cluster_may_have_one_answer() -> None:
 
 def failing() -> list[d.Diagnosis]:
     good = [r["de"] for r in SENTENCES]
-    return d.diagnose([patient(GERMAN, sentences(), LOOPING), patient(GERMAN, sentences(), good, "oracle")])
+    return d.diagnose([run_signs(GERMAN, sentences(), LOOPING), run_signs(GERMAN, sentences(), good, "oracle")])
 
 
 def test_runs_stand_side_by_side_with_examples_that_nobody_picked() -> None:
@@ -249,7 +249,7 @@ def test_runs_stand_side_by_side_with_examples_that_nobody_picked() -> None:
 
 
 def test_what_every_sign_is_stands_once_and_last() -> None:
-    other = d.diagnose([patient(QA, questions(), right_answers())])
+    other = d.diagnose([run_signs(QA, questions(), right_answers())])
     tables = d.tables([*failing(), *other], 0)
     said = [sum(note.startswith("fits its own clip: ") for note in table.notes) for table in tables]
     assert said == [0, 1]
@@ -289,7 +289,7 @@ def test_a_sign_that_the_reference_shows_as_surely_is_inherited(
 
 def test_eight_clusters_are_too_few_to_be_sure() -> None:
     few = [replace(s, cluster=f"c{i % 8}") for i, s in enumerate(sentences())]
-    (found,) = d.diagnose([patient(GERMAN, few, LOOPING)])
+    (found,) = d.diagnose([run_signs(GERMAN, few, LOOPING)])
     assert verdicts(found)["repeats itself"] == "perhaps"
 
 
@@ -347,7 +347,7 @@ def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
 
 def test_the_published_mini_runs_of_heysquad_show_no_sign() -> None:
     from diva_bench.catalog import Catalog
-    from diva_bench.cli.diagnose import _labels, _patient
+    from diva_bench.cli.diagnose import _labels, _run_signs
     from diva_bench.cli.progress import Terminal
     from diva_bench.evaluation.rescoring import job_of
     from diva_bench.runs.store import RunFolder
@@ -355,7 +355,7 @@ def test_the_published_mini_runs_of_heysquad_show_no_sign() -> None:
     paths = [p for m in ("diva", "cascade", "oracle") for p in (ROOT / "results/mini").glob(f"heysquad-*/{m}-*")]
     folders = [RunFolder(path) for path in paths]
     names = _labels(folders)
-    runs = [_patient(job_of(Catalog(), f, Terminal()), f, names[f.path], Catalog()) for f in folders]
+    runs = [_run_signs(job_of(Catalog(), f, Terminal()), f, names[f.path], Catalog()) for f in folders]
     ours, cascade, oracle = d.diagnose(runs)
     assert [run.label for run in runs] == ["diva", "cascade", "oracle"]
     assert verdicts(ours) == verdicts(cascade) == verdicts(oracle) == {}

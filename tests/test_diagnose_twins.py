@@ -11,7 +11,18 @@ from typing import Any
 import pytest
 from answer_files import diva_eval, load, only, two_tasks
 from scoring import said, sample, task
-from test_diagnose import EMOTIONS, GERMAN, QA, QUESTIONS, SENTENCES, emotions, patient, questions, sentences, verdicts
+from test_diagnose import (
+    EMOTIONS,
+    GERMAN,
+    QA,
+    QUESTIONS,
+    SENTENCES,
+    emotions,
+    questions,
+    run_signs,
+    sentences,
+    verdicts,
+)
 
 from diva_bench.cli.diagnose import diagnose_command
 from diva_bench.report import diagnose as d
@@ -89,14 +100,14 @@ TWINS = {
 @pytest.mark.parametrize("twin", list(TWINS))
 def test_a_twin_of_every_released_variant_is_recognised(twin: str) -> None:
     spec, samples, texts, reading = TWINS[twin]
-    (found,) = d.diagnose([patient(spec, samples, texts)])
+    (found,) = d.diagnose([run_signs(spec, samples, texts)])
     assert found.reading[0] == reading
 
 
 def test_right_answers_of_every_mini_language_do_not_repeat_themselves() -> None:
     texts = [r[lang] for r in SENTENCES for lang in r if lang not in ("id", "audio", "voice", "cluster")]
     samples = [sample("x", id=f"s{i}") for i in range(len(texts))]
-    (found,) = d.diagnose([patient(GERMAN, samples, texts)])
+    (found,) = d.diagnose([run_signs(GERMAN, samples, texts)])
     assert "repeats itself" not in verdicts(found)
     share = next(f.estimate.value for f in found.findings if f.sign.name == "repeats itself")
     assert share == 0
@@ -111,7 +122,7 @@ def labelled(right: int, count: int, spec: TaskSpec = YES_NO) -> d.Diagnosis:
     samples = [sample(labels[i % 2], id=f"s{i:04}", transcript=f"line {i}") for i in range(count)]
     turn = {labels[0]: labels[1], labels[1]: labels[0]}
     texts = [s.references[0] if i < right else turn[s.references[0]] for i, s in enumerate(samples)]
-    (found,) = d.diagnose([patient(spec, samples, texts)])
+    (found,) = d.diagnose([run_signs(spec, samples, texts)])
     return found
 
 
@@ -143,7 +154,7 @@ def test_what_right_answers_have_in_common_is_no_collapse(golds: list[str], spec
     answers = Answers(spec, samples, [said(gold) for gold in golds])
     same = next(s for s in SIGNS if s.name == "all the same")
     assert threshold_of(same, answers) == pytest.approx(threshold)
-    (found,) = d.diagnose([patient(spec, samples, golds)])
+    (found,) = d.diagnose([run_signs(spec, samples, golds)])
     assert "all the same" not in verdicts(found)
 
 
@@ -155,7 +166,7 @@ def reasons(
 ) -> dict[str, str]:
     answers = Answers(spec, samples, responses)
     scorer = Adherence(spec, **settings)
-    return d.Patient("x", spec.name, "diva", "", answers, counted(answers, scorer)).unmeasured
+    return d.RunSigns("x", spec.name, "diva", "", answers, counted(answers, scorer)).unmeasured
 
 
 def test_a_task_that_asks_for_nothing_in_particular_has_its_signs_named_as_not_measured() -> None:
@@ -187,7 +198,7 @@ def test_one_cluster_alone_says_nothing_of_hearing() -> None:
 
 
 def test_every_word_on_a_sign_is_for_readers_and_none_points_to_source_code() -> None:
-    found = d.diagnose([patient(spec, samples, texts) for spec, samples, texts, _ in TWINS.values()])
+    found = d.diagnose([run_signs(spec, samples, texts) for spec, samples, texts, _ in TWINS.values()])
     notes = " ".join(note for table in d.tables(found, 0) for note in table.notes)
     assert ".py" not in notes
     assert "perhaps hears" not in notes
@@ -238,5 +249,5 @@ def test_of_an_import_without_gold_the_form_that_the_task_asks_for_is_measured(
     load(diva_eval("outs.txt", rows), gold=False)
     run = diagnosed(capsys)
     assert run["reading"][0].startswith("poor adherence (wrong form), coherent")
-    assert run["examples"][0]["said"] == "(not known here)"
+    assert run["examples"][0]["said"] == "(unknown)"
     assert {"wrong language", "wrong form"} <= {sign["sign"] for sign in run["signs"]}

@@ -48,7 +48,7 @@ def test_the_trio_command_finds_the_runs_by_the_names_of_the_models(results: Pat
     (row,) = gaps["rows"]
     assert (row["task"], row["metric"], row["n"]) == ("toy", "contains", 60)
     assert row["total"]["value"] == pytest.approx(row["bad"] - row["oracle"])
-    assert row["total"]["value"] == pytest.approx(row["end to end"]["value"] - row["recogniser lost"]["value"])
+    assert row["total"]["value"] == pytest.approx(row["end to end"]["value"] - row["recogniser loss"]["value"])
     assert samples["rows"][0]["n"] == 60
     shown = command(results, "trio", "results", *names, "--path", ".", width=80).stdout
     assert "recogniser" in shown
@@ -83,7 +83,7 @@ def test_several_runs_of_one_model_are_not_picked_from(results: Path, tmp_path: 
     record = json.loads((twin / "run.json").read_text()) | {"adapter_version": "another"}
     model = ModelSpec.model_validate(record["model"])
     known = json.loads((run.parent / "task.json").read_text())["hash"]
-    record["hash"] = digest({"task": known, "model": model.asked(), "adapter_version": "another"})
+    record["hash"] = digest({"task": known, "model": model.identity(), "adapter_version": "another"})
     record["id"] = f"good-{record['hash'][:6]}"
     (twin / "run.json").write_text(json.dumps(record))
     summary = json.loads((twin / "summary.json").read_text()) | {"run_id": record["id"]}

@@ -213,8 +213,8 @@ def test_compare_shows_the_label_that_was_decided_on_and_the_words(capsys: pytes
     assert compare_command(runs, [], 6, [], "csv", [Path("specs")], every=True) == 0
     shown = [line.split(",") for line in capsys.readouterr().out.splitlines() if line.startswith("m")]
     assert {line[0]: line[3:] for line in shown if len(line) == 5 and line[0] in ("m0", "m1", "m2")} == {
-        "m0": ["anger; says: mad", "hm"],
-        "m1": ["joy; says: it is joy", "anger"],
+        "m0": ["anger; text: mad", "hm"],
+        "m1": ["joy; text: it is joy", "anger"],
         "m2": ["neutral", "anger"],
     }
 

@@ -238,7 +238,7 @@ def test_nothing_is_written_where_any_row_is_wrong_and_all_wrong_rows_are_named(
             ["file,task,model", "{subset}.jsonl,quiz,x"],
             "m.csv:2: {subset} in {subset}.jsonl stands for nothing: task quiz",
         ),
-        (["file,task,model", "a.jsonl,quiz,a/b"], "m.csv:2: --model-name 'a/b': letters, digits"),
+        (["file,task,model", "a.jsonl,quiz,a/b"], "m.csv:2: --model-name 'a/b': a name has at most 64 letters, digits"),
         (["file,task,model"], "m.csv: has no rows"),
         (["file,task,model", "a.jsonl,quiz"], "m.csv:2: 2 fields, but the header has 3"),
         ([""], "m.csv: is empty"),

@@ -180,16 +180,18 @@ def test_whatever_is_wrong_with_a_value_is_said_in_our_words(name: str) -> None:
                 continue
             value = changed(right, way, new)
             for problem in wrong(schema, value):
-                said = f"{problems.dotted(problems.place(problem, value))}: {problems.said(problem)}"
+                said = f"{problems.dotted(problems.place(problem, value))}: {problems.message(problem)}"
                 seen[problem["type"]] = said.partition(" (found ")[0]
     assert len(seen) > 5
-    assert seen.keys() <= problems.SAID.keys(), "each kind of error has words of its own"
+    assert seen.keys() <= problems.MESSAGES.keys(), "each kind of error has words of its own"
     assert not [said for said in seen.values() if FOREIGN.search(said)], seen
 
 
 @pytest.mark.parametrize("kind", get_args(ErrorType))
 def test_no_kind_of_error_is_told_in_pydantics_words(kind: str) -> None:
-    said = problems.said({"type": kind, "loc": ("a",), "msg": "Input should be a valid _Named", "input": 5, "ctx": {}})
+    said = problems.message(
+        {"type": kind, "loc": ("a",), "msg": "Input should be a valid _Named", "input": 5, "ctx": {}}
+    )
     assert said
     assert not FOREIGN.search(said)
 

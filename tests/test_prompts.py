@@ -70,10 +70,10 @@ def test_the_main_prompt_is_asked_as_if_there_were_no_paraphrases():
     task = catalog.task("iemocap", "mini")
     bare = task.model_copy(update={"prompts": ()})
     assert prompt.variant(task, 0) is task
-    assert task.asked() == bare.asked()
-    assert "variant" not in task.asked()
+    assert task.identity() == bare.identity()
+    assert "variant" not in task.identity()
     other = prompt.variant(task, 2)
-    assert other.asked()["variant"] == 2
+    assert other.identity()["variant"] == 2
     assert other.prompt == task.prompts[1]
     assert sorted(other.choices or ()) == sorted(task.choices or ())
 

@@ -183,10 +183,10 @@ def test_sixteen_bit_samples_are_what_their_file_has(place: Path) -> None:
 
 
 BAD: list[tuple[Any, str]] = [
-    (3, "rows: 3 (int) is no list of rows. Allowed: an iterable of mappings"),
+    (3, "rows: 3 (int) is not a list of rows. Allowed: an iterable of mappings"),
     ([], "rows: there are none"),
-    ([3], "row 0: 3 (int) is no mapping"),
-    ([{3: "x"}], "row 0: the column 3 is no text"),
+    ([3], "row 0: 3 (int) is not a mapping"),
+    ([{3: "x"}], "row 0: the column 3 is not text"),
     ([{"audio": 3, "answer": "x"}], "row 0: audio is 3 (int). Allowed: a path; encoded bytes"),
     (
         [{"audio": (wave(0), "fast"), "answer": "x"}],
@@ -257,7 +257,7 @@ def test_rows_without_ids_are_numbered() -> None:
 def test_a_frame_of_pandas_is_the_same_task_as_its_rows() -> None:
     frame = pandas.DataFrame(rows())
     assert identity(db.Task.from_pandas(frame, **SETTINGS)) == identity(task())
-    with pytest.raises(db.UserError, match=r"from_pandas: a list is no pandas\.DataFrame"):
+    with pytest.raises(db.UserError, match=r"from_pandas: a list is not a pandas\.DataFrame"):
         db.Task.from_pandas(rows(), **SETTINGS)
 
 
@@ -269,5 +269,5 @@ def test_a_data_set_of_the_datasets_library_is_the_same_task_as_its_rows() -> No
     assert identity(db.Task.from_dataset(stored, **SETTINGS)) == identity(db.Task.from_rows(same, **SETTINGS))
     with pytest.raises(db.UserError, match=r"name a split: dataset\['train'\]"):
         db.Task.from_dataset(datasets.DatasetDict({"train": stored}), **SETTINGS)
-    with pytest.raises(db.UserError, match=r"a list is no datasets\.Dataset"):
+    with pytest.raises(db.UserError, match=r"a list is not a datasets\.Dataset"):
         db.Task.from_dataset(rows(), **SETTINGS)

@@ -24,7 +24,7 @@ def records(model: str = "m"):
     spec = ModelSpec(
         name=model, edition=None, adapter="echo", args={}, weights={}, runtime=Runtime(), training=None, **words
     )
-    hashed = digest({"task": task["hash"], "model": spec.asked(), "adapter_version": "1"})
+    hashed = digest({"task": task["hash"], "model": spec.identity(), "adapter_version": "1"})
     run = {"id": f"{model}-{hashed[:6]}", "hash": hashed, "task_id": task["id"], "adapter_version": "1"}
     run |= {"limit": None, "seed": 0, "fingerprint": "f" * 64, "model": spec.model_dump(mode="json")}
     return task, run | {"task": {"name": "t", "edition": "mini", "primary": "contains", "scorers": {}}}

@@ -15,7 +15,7 @@ from diva_bench.cli.show import print_table, print_tables
 from diva_bench.cli.streams import check_file, say_json, write_file
 from diva_bench.errors import UserError
 from diva_bench.printable import as_json
-from diva_bench.report.contamination import ContaminationSearch, as_record, counts_table, found_table
+from diva_bench.report.contamination import ContaminationSearch, as_record, counts_table, matches_table
 from diva_bench.specs import Edition
 from diva_bench.training import sources
 from diva_bench.types import Sample
@@ -63,13 +63,13 @@ def contamination_command(
     if format == "json":
         say_json(whole)
     elif format == "csv":
-        print_table(found_table(report, None), "csv")
+        print_table(matches_table(report, None), "csv")
     else:
         shown = [counts_table(report, train)]
-        if report.found:
-            shown.append(found_table(report) if format == "rich" else found_table(report, None))
+        if report.matched:
+            shown.append(matches_table(report) if format == "rich" else matches_table(report, None))
         print_tables(shown, format)
-    return 1 if report.found else 0
+    return 1 if report.matched else 0
 
 
 def _samples(

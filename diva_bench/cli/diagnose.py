@@ -12,7 +12,7 @@ from diva_bench.cli.streams import say_json
 from diva_bench.errors import StoreError, UnreadableRun
 from diva_bench.evaluation.rescoring import job_of
 from diva_bench.predictions import imported
-from diva_bench.report.diagnose import Patient, as_record, diagnose, long_table, tables
+from diva_bench.report.diagnose import RunSigns, as_record, diagnose, long_table, tables
 from diva_bench.report.signs import Answers, counted
 from diva_bench.runs.records import RunSummary
 from diva_bench.runs.run import Run
@@ -41,20 +41,20 @@ def diagnose_command(
     folders = [RunFolder(path) for path in {located(path): path for path in reversed(runs)}.values()][::-1]
     names = _labels(folders)
     shown = progress.track(folders, "reading runs", total=len(folders))
-    patients: list[Patient] = []
+    all_signs: list[RunSigns] = []
     unreadable: list[str] = []
     for folder in shown:
         try:
             job = job_of(catalog, folder, progress, data_dir=data_dir)
-            patients.append(_patient(job, folder, names[folder.place], catalog))
+            all_signs.append(_run_signs(job, folder, names[folder.place], catalog))
         except UnreadableRun as err:
             unreadable.append(str(err))
     unreadable = list(dict.fromkeys(unreadable))  # a fault of a task is reported for each of its runs
-    if not patients:
+    if not all_signs:
         raise UnreadableRun("\n".join(unreadable))
     for problem in unreadable:
         progress.note(problem)
-    diagnoses = diagnose(patients)
+    diagnoses = diagnose(all_signs)
     csv = output is not None and output.suffix == ".csv"
     write_tables([long_table(diagnoses)] if csv else tables(diagnoses, examples), output)
     if format == "json":
@@ -73,7 +73,7 @@ def _labels(folders: Sequence[RunFolder]) -> dict[Path, str]:
     return {place: name if places.count((place.parent, name)) == 1 else place.name for place, name in names.items()}
 
 
-def _patient(job: Job, folder: RunFolder, label: str, catalog: Catalog) -> Patient:
+def _run_signs(job: Job, folder: RunFolder, label: str, catalog: Catalog) -> RunSigns:
     """Count the signs of a run by the current rules. A run that was imported with scores but without gold labels keeps its
     task."""
     responses = {r.id: r for r in folder.responses()}
@@ -88,7 +88,7 @@ def _patient(job: Job, folder: RunFolder, label: str, catalog: Catalog) -> Patie
     summary = _summary(folder, responses.values())
     main = summary.metrics.get(summary.primary) if summary else None
     llm = job.model.weights.get("llm")
-    return Patient(
+    return RunSigns(
         label=f"{label} (errors {summary.errors_as})" if summary and summary.errors_as else label,
         task_id=folder.place.parent.name,
         adapter=job.model.adapter,

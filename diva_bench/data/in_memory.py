@@ -85,7 +85,7 @@ class Task(TaskSpec):
         except ValidationError as err:
             problem = err.errors(include_url=False)[0]
             key = problems.dotted(problems.place(problem)).removeprefix("decode.").removeprefix("data.")
-            raise SpecError(f"task {values['name']!r}: {key}: {problems.said(problem)}.") from err
+            raise SpecError(f"task {values['name']!r}: {key}: {problems.message(problem)}.") from err
         prompt.check(task, data.check(task))
         _check_clips(task)
         return task

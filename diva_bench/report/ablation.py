@@ -1,7 +1,7 @@
-"""The ablation table: what every variant of a model gains or loses at every task, and what its training took.
+"""The ablation table: the difference of every variant of a model at every task, and the compute of its training.
 
-Runs come in loaded; nothing is read or asked here. Two runs are compared sample by sample (stats.paired), and all
-comparisons of a table are one family for Holm: whoever looks at twenty differences finds one below 0.05 by chance.
+Runs are passed in; nothing is read or run here. Two runs are compared sample by sample (stats.paired), and all
+comparisons of a table are one family for Holm, because of twenty differences one is below 0.05 by chance.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Row
 
 SURE = 0.05
-"""Below it a p-value, adjusted for the whole table, gets its mark."""
+"""A p-value below it, adjusted for the whole table, is marked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A model and the record of its training: `config` and `compute` of `training` in run.json, or of training.json; None
-    where it has none."""
+    """A model and its training record: `config` and `compute` of `training` in run.json or of training.json; None if there
+    is no record."""
 
     name: str
     description: str
@@ -33,9 +33,11 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a variant's run of one task is worth: `rows`, the statistics behind `metric` by sample id.
+    """A variant's run of one task.
 
-    `gap`: why it cannot be compared, "" where it can: it then has a summary and rows.
+    Attributes:
+        rows: Statistics behind `metric`, by sample id.
+        gap: Why it cannot be compared, else "": then it has a summary and rows.
     """
 
     variant: Variant
@@ -46,9 +48,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One task: the base's outcome and those of the variants, in the order of the table.
+    """One task: the runs of the base and of the variants, in the order of the table.
 
-    `clusters`: sample id -> cluster. `reduce`: of the scorer that has `metric`.
+    Attributes:
+        clusters: Sample id -> cluster.
+        reduce: Of the scorer that has `metric`.
     """
 
     task: str
@@ -65,13 +69,13 @@ class Block:
 
     @property
     def gaps(self) -> list[str]:
-        """For every variant why it is not compared with the base, "" where it is."""
+        """For every variant why it is not compared with the base, else ""."""
         ours = f"{self.base.variant.name}: {self.base.gap}" if self.base.gap else ""
         return [ours or other.gap or self._mismatch(other) for other in self.against]
 
     def _mismatch(self, other: Outcome) -> str:
         if other.rows.keys() != self.base.rows.keys():
-            return "other samples than the base's"
+            return "its samples differ from those of the base"
         signed = [
             run.summary.signature.get(self.scorer) if self.scorer else run.summary.signature
             for run in (self.base, other)
@@ -80,7 +84,7 @@ class Block:
         return "scored with other settings than the base" if signed[0] != signed[1] else ""
 
     def differences(self) -> list[Difference | None]:
-        """Variant minus base in `metric`, for every variant; None where it is not compared."""
+        """Variant minus base in `metric`, for every variant; None if it is not compared."""
         ids = sorted(self.base.rows)
         clusters, base = [self.clusters[i] for i in ids], [self.base.rows[i] for i in ids]
         return [
@@ -90,10 +94,10 @@ class Block:
 
 
 def changed(base: Variant, other: Variant) -> str:
-    """The settings of training in which two connectors differ: "distill 1 -> 0, align_steps 2200 -> 0".
+    """The training settings in which two connectors differ: "distill 1 -> 0, align_steps 2200 -> 0".
 
-    A setting that one of the records lacks (it is older) says nothing; the seed is named only where nothing else
-    differs. Without two records, or without a difference, what the variant says of itself.
+    A setting that is missing in an older record is ignored; the seed is named only if nothing else differs. Without two
+    records, or without a difference, the description of the variant.
     """
     if base.config is None or other.config is None:
         return other.description
@@ -110,7 +114,7 @@ def _setting(value: Any) -> str:
 
 
 def ablation_table(blocks: Sequence[Block]) -> Table:
-    """One group of rows per task: the base, then every variant with its difference to it."""
+    """A group of rows per task: the base, then every variant with its difference."""
     differences = [block.differences() for block in blocks]
     adjusted = iter(holm([d.p for row_differences in differences for d in row_differences if d]))
     rows: list[list[Cell]] = []
@@ -146,7 +150,7 @@ def _row(
     adjusted: float | None = None,
     remark: str = "",
 ) -> list[Cell]:
-    """`remark`: what to say where the run has no score, or a variant no difference."""
+    """`remark`: the reason for a missing score or difference."""
     main = outcome.summary.metrics[block.metric] if outcome.summary and not outcome.gap else None
     absent = main is None or (outcome is not block.base and difference is None)
     doubts = flag(outcome.summary) if outcome.summary and not absent else ""
@@ -167,7 +171,7 @@ def _row(
 
 
 def _compute(variant: Variant) -> list[Cell]:
-    """Clips seen, floating-point operations (1e15), seconds of all devices; None for what no record says."""
+    """(clips seen, floating-point operations in 1e15, device-seconds); None for missing values."""
     record = variant.compute or {}
     flops = record.get("flops")
     total = sum(flops.values()) if isinstance(flops, Mapping) else flops
@@ -180,7 +184,7 @@ def _compute(variant: Variant) -> list[Cell]:
 
 
 def title(blocks: Sequence[Block]) -> str:
-    """What is compared with what, and what must stand beside every number of it."""
+    """The compared models, and the captions that belong to all numbers."""
     base = blocks[0].base.variant
     captions = [f"{base.edition} models"] if base.edition else []
     captions += synthetic_notes((block.edition, block.synthetic) for block in blocks)
@@ -219,7 +223,7 @@ def _notes(blocks: Sequence[Block], differences: Sequence[Sequence[Difference | 
 
 
 def _better(blocks: Sequence[Block]) -> list[str]:
-    """Which way is better, for every metric and the tasks it is of."""
+    """Whether higher or lower is better, for every metric with its tasks."""
     ways: dict[tuple[str, str], list[str]] = {}
     for block in blocks:
         for run in (block.base, *block.against):

@@ -1,4 +1,4 @@
-"""The ablation table of a base and its variants: which runs it needs, and one block of rows for each task."""
+"""The runs for the ablation table of a base and its variants, with one block of rows per task."""
 
 from __future__ import annotations
 
@@ -33,10 +33,14 @@ def blocks_of(
     shard: Shard | None = None,
     command: str = "",
 ) -> list[Block] | None:
-    """One block for each task: the base, the first of `models`, and its variants. None where another process has the table.
+    """One block per task: the base (the first of `models`) and its variants. None if another process makes the table.
 
-    `ask`: run what is missing; False: use only stored runs, also those of models whose weights are not on this machine.
-    `metric`: None for the primary metric of each task. Raises UserError for a mistake, before a model is run.
+    Args:
+        ask: Run what is missing; False: use only stored runs, also of models whose weights are not on this machine.
+        metric: None for the primary metric of each task.
+
+    Raises:
+        UserError: A mistake. No model was run.
     """
     output = settings.output
     jobs = _jobs(catalog, models, tasks, settings, progress, ask, command)
@@ -81,7 +85,7 @@ def _jobs(
 ) -> list[Job]:
     editions = editions_of(catalog, models, tasks, settings, progress)
     resolved: dict[str, ModelSpec] = {}
-    if not ask:  # published runs can be compared without the connectors of their models
+    if not ask:  # published runs can be compared without the weights of their models
         resolved = {
             model: _published(model, edition, settings, why)
             for model, edition in editions.models.items()
@@ -91,9 +95,11 @@ def _jobs(
 
 
 def _published(model: str, edition: Edition, settings: Settings, untrained: str) -> ModelSpec:
-    """A model as its runs under --output have it, where its weights are not on this machine.
+    """A model as recorded in its runs under --output, if its weights are not on this machine.
 
-    Raises AssetError where there is no such run, UserError where its runs are of more than one connector or dtype.
+    Raises:
+        AssetError: There is no such run.
+        UserError: The runs are of several connectors or dtypes.
     """
     name = check_file(Path(model))[1].spec.name if model.endswith((".yaml", ".yml")) else model
     published: dict[str, tuple[ModelSpec, Path]] = {}
@@ -128,7 +134,7 @@ def _model_of(path: Path) -> ModelSpec:
 
 
 def _by_task(jobs: Sequence[Job]) -> list[list[Job]]:
-    """The jobs of every task, the base's first, as `prepare` made them."""
+    """The jobs of every task, that of the base first."""
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         group = groups.setdefault(job.task.name, [])
@@ -160,7 +166,7 @@ def _block(
 
 
 def _owner(job: Job, metric: str) -> str | None:
-    """The scorer of a task that has the metric: a built-in one by the table of metrics, any other by what it gives."""
+    """The scorer of a task that has the metric: by METRICS for a built-in scorer, otherwise by what it returns."""
     listed = {m.scorer for m in METRICS if m.name == metric}
     return next(
         (n for n in job.scorers if n in listed), next((n for n in job.scorers if metric in _names(job, n)), None)
@@ -168,7 +174,7 @@ def _owner(job: Job, metric: str) -> str | None:
 
 
 def _names(job: Job, *scorers: str) -> list[str]:
-    """The metrics that scorers give for an answer without words; those that ask a model are in METRICS and not asked."""
+    """The metrics that scorers return for an empty answer; scorers that use a model are in METRICS and are not run."""
     sample = job.samples[0]
     blank = Response(sample.id, status="unsupported")
     scorers_of_job = [job.scorers[name] for name in scorers or job.scorers]
@@ -177,7 +183,7 @@ def _names(job: Job, *scorers: str) -> list[str]:
 
 
 def _outcome(job: Job, metric: str, owner: str | None, variant: Variant, results: Path) -> Outcome:
-    """One run as it lies on disk, or why it cannot be compared."""
+    """A stored run, or why it cannot be compared."""
     path = job.find(results)
     if path is None or not (path / "run.json").is_file():
         return Outcome(variant, "never asked")
@@ -211,7 +217,7 @@ def _outcome(job: Job, metric: str, owner: str | None, variant: Variant, results
 
 
 def variant(catalog: Catalog, model: ModelSpec, runs: Sequence[Path] = ()) -> Variant:
-    """A model with the record of its training: from one of its runs, else from beside its connector."""
+    """A model with its training record, from one of its runs or from the folder of its connector."""
     stored = (RunFolder(run).record().get("training") for run in runs if (run / "run.json").is_file())
     record = next((r for r in stored if isinstance(r, dict)), None)
     parts = training_of(catalog.training(model) if record is None else record)

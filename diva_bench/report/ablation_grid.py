@@ -1,5 +1,5 @@
-"""The ablation table of a paper: a row for each model, the base first, and for each task its score, its difference to the
-base with its interval, and p. Of runs that lie on disk, wherever their answers came from.
+"""The ablation table for a paper: a row per model, the base first, and for each task its score, the difference to the base
+with interval, and p. It works on stored runs, also imported ones.
 
 All differences of the table are one family for Holm, as in `ablation`.
 """
@@ -18,7 +18,7 @@ from diva_bench.tables import Cell, Column, Score, Table
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One task, compared: a block without its rows, and for every variant the difference, or why there is none."""
+    """One compared task: a block without its rows, and for every variant the difference, or why there is none."""
 
     block: Block
     differences: Sequence[Difference | None]
@@ -26,7 +26,7 @@ class Part:
 
 
 def compared(block: Block) -> Part:
-    """The differences of a block; its rows, which are as many as there are answers, are let go."""
+    """The differences of a block. Its rows, one per answer, are dropped."""
     bare = replace(
         block,
         base=replace(block.base, rows={}),
@@ -37,7 +37,7 @@ def compared(block: Block) -> Part:
 
 
 def grid(parts: Sequence[Part]) -> Table:
-    """One row per model. The blocks have the same models in the same order."""
+    """One row per model. All blocks have the same models in the same order."""
     adjusted = iter(holm([d.p for part in parts for d in part.differences if d]))
     cells = [_cells(part, [next(adjusted) if d else None for d in part.differences]) for part in parts]
     base, *others = [outcome.variant.name for outcome in _outcomes(parts[0])]
@@ -53,8 +53,8 @@ def grid(parts: Sequence[Part]) -> Table:
 
 
 def own_gaps(part: Part) -> list[tuple[Outcome, str]]:
-    """The runs of a task that are not compared for a reason of their own, and the reason. Where the base has one, nothing is
-    compared, and it is said of the base alone."""
+    """(run, reason) for runs of a task that are not compared because of themselves. If the base cannot be compared, only
+    the base is listed."""
     base = part.block.base
     if base.gap:
         return [(base, base.gap), *((other, other.gap) for other in part.block.against if other.gap)]
@@ -114,7 +114,7 @@ def _notes(parts: Sequence[Part]) -> list[str]:
 
 
 def _task(part: Part) -> str:
-    """Which metric of how many samples, and which way is better."""
+    """The metric, the number of samples, and whether higher or lower is better."""
     block = part.block
     metrics = [main for outcome in _outcomes(part) if (main := _metric(outcome, block.metric))]
     if not metrics:
@@ -126,7 +126,7 @@ def _task(part: Part) -> str:
 
 
 def _flags(parts: Sequence[Part]) -> list[str]:
-    """What speaks against taking a number at its face, and why some are lacking: each once, with the models and tasks."""
+    """Remarks on numbers, and reasons for missing ones: each once, with its models and tasks."""
     who_by_note: dict[str, dict[str, list[str]]] = {}
     rules = set()
     for part in parts:

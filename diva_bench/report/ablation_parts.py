@@ -1,4 +1,4 @@
-"""The ablation table of stored runs, also of imported ones: which runs, which metric, one column for each task."""
+"""The ablation table of stored runs, also imported ones: choose the runs and the metric, one column per task."""
 
 from __future__ import annotations
 
@@ -35,10 +35,15 @@ def parts_of(
     progress: Progress,
     unreadable: list[str],
 ) -> list[Part]:
-    """The columns of the table. `words`: run folders, or names of models or runs in `results`; the first is the base.
-    `metrics`: names, or TASK=NAME. `unreadable`: gets the problem of each run in `results` that cannot be read.
+    """The columns of the table. A note names what is not shown.
 
-    Raises UserError for a name that is not known and for a metric that no run has. What is not shown is a note.
+    Args:
+        words: Run folders, or names of models or runs in `results`; the first is the base.
+        metrics: Names, or TASK=NAME.
+        unreadable: Gets the fault of each run in `results` that cannot be read.
+
+    Raises:
+        UserError: A name is unknown, or no run has a metric.
     """
     models = chosen(words, results, unreadable)
     for problem in unreadable:
@@ -66,11 +71,14 @@ def parts_of(
 
 
 def chosen(words: Sequence[str], results: Path, unreadable: list[str]) -> list[Model]:
-    """The rows of the table, in the order given. Folders of one model, each of another task, are one row. `unreadable`: gets
-    what is wrong with runs in `results` that cannot be read.
+    """The rows of the table, in the given order. Folders of one model with different tasks are one row.
 
-    Raises UserError for what is neither a run folder nor a name in `results`, for a name that several runs of one task have,
-    and for a run that is given twice.
+    Args:
+        unreadable: Gets the faults of runs in `results` that cannot be read.
+
+    Raises:
+        UserError: A word is neither a run folder nor a name in `results`, several runs of one task have the name, or a
+            run is given twice.
     """
     models: dict[str, Model] = {}
     stored_summaries: list[RunSummary] | None = None
@@ -99,21 +107,21 @@ def chosen(words: Sequence[str], results: Path, unreadable: list[str]) -> list[M
 
 
 def _in(results: Path, unreadable: list[str]) -> list[RunSummary]:
-    """The runs of a folder, none where there is no such folder."""
+    """The runs of a folder; empty if there is no such folder."""
     runs = load_runs([results]) if results.is_dir() else Runs()
     unreadable += runs.unreadable
     return [run.summary for run in runs]
 
 
 def _named(word: str, summaries: Sequence[RunSummary], results: Path) -> list[RunSummary]:
-    """The runs of a model in the results folder, one for each task."""
+    """The runs of a model in the results folder, one per task."""
     matches = [run for run in summaries if word in (run.model, run.name, run.label)]
     matches = [run for run in matches if run.plain]
     matches = matches or [run for run in summaries if word == run.run_id]
     if not matches:
         if not summaries:
             raise StoreError(
-                f"{word}: is no run folder, and {results} has no runs. Give run folders (results/<task>/<run>), or the names "
+                f"{word}: is not a run folder, and {results} has no runs. Give run folders (results/<task>/<run>), or the names "
                 "of models and their results folder with --output."
             )
         raise unknown(
@@ -137,7 +145,8 @@ def _asked(run: RunSummary, tasks: Sequence[str]) -> bool:
 
 
 def _columns(models: Sequence[Model], tasks: Sequence[str]) -> list[str]:
-    """The task ids of the table: those of `tasks`, in that order; without any those of the base that another one has, too."""
+    """The task ids of the table: those of `tasks`, in that order; without `tasks` those of the base that another model has
+    too."""
     base = models[0]
     order = [run.task_id for name in tasks for run in base.runs.values() if _asked(run, [name])]
     columns = list(dict.fromkeys(order if tasks else base.runs))
@@ -152,7 +161,7 @@ def _columns(models: Sequence[Model], tasks: Sequence[str]) -> list[str]:
 
 
 def _metrics(words: Sequence[str]) -> dict[str, list[str]]:
-    """Task ("" for any) -> the metrics asked for."""
+    """Task ("" for any) -> requested metrics."""
     metrics: dict[str, list[str]] = {}
     for text in words:
         task, equals, metric = text.rpartition("=")
@@ -163,8 +172,8 @@ def _metrics(words: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _metric(metrics: Mapping[str, Sequence[str]], lineup: Sheet) -> str:
-    """The metric of one task: the first that is asked for and there is, else the primary one; a task that has none of those
-    asked for is compared by the first of them, and so by none."""
+    """The metric of one task: the first requested one that exists, else the primary one. A task with requested metrics of
+    its own, none of which exists, gets the first of them, and so no comparison."""
     own = [
         m
         for name, named in metrics.items()
@@ -176,7 +185,7 @@ def _metric(metrics: Mapping[str, Sequence[str]], lineup: Sheet) -> str:
 
 
 def _check_metrics(names_by_task: Mapping[str, Sequence[str]], parts: Sequence[Part]) -> None:
-    """UnknownName for a metric or a task that no column is of: it is a typing error."""
+    """Raises UnknownName for a metric or a task without a column, which is a typing error."""
     tasks = {part.block.task for part in parts}
     runs = [outcome.summary for part in parts for outcome in (part.block.base, *part.block.against) if outcome.summary]
     there = {metric for run in runs for metric in run.metrics}
@@ -219,7 +228,7 @@ def _part(
 
 
 def _read(model: Model, base_run: RunSummary, catalog: Catalog, progress: Progress) -> Sheet | str:
-    """A run of what the base was asked and its rows, or why there are none."""
+    """A run with the question of the base and its rows, or why there are none."""
     run = model.runs.get(base_run.task_id)
     if run is None:
         other = [run.task_id for run in model.runs.values() if run.task == base_run.task]

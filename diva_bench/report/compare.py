@@ -1,7 +1,7 @@
-"""`compare`: two or more runs of one task, sample by sample: what differs, how surely, where, and in which answers.
+"""`compare`: two or more runs of one task, sample by sample: differences, their uncertainty, groups, and single answers.
 
-Everything is a view of stored rows. The tables: scores, differences, tests (companions of the interval that make other
-assumptions), differences by group, gaps between groups, and the samples that differ most.
+All tables are made from stored rows: scores, differences, tests (with other assumptions than the interval), differences
+by group, gaps between groups, and the samples with the largest differences.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from diva_bench.stats.significance import Lineup, McNemar
 from diva_bench.tables import Cell, Column, Score, Table, cut_to
 from diva_bench.types import Floats, Response
 
-_MOST_VALUES = 24  # values of a group, beyond which a table by value says nothing
-_FEWEST = 5  # clusters below which a group's score has no interval: it would be far too narrow
+_MOST_VALUES = 24  # a group with more values gets no table
+_FEWEST = 5  # with fewer clusters a group's score has no interval, which would be far too narrow
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One metric of two runs, by their places in the sheet."""
+    """One metric of two runs, given by their places in the sheet."""
 
     metric: str
     first: int
     second: int
     clustered: Difference
     alone: Difference
-    """Every sample drawn by itself (iid)."""
+    """With every sample resampled by itself (iid)."""
     standard_error: float
     few: Interval | None
-    """The jackknife interval, where there are few clusters."""
+    """The jackknife interval, if there are few clusters."""
     mcnemar: McNemar | None
     by_cluster: Randomised
     by_sample: Randomised
@@ -50,7 +50,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Everything that was computed. `scores` and `alone`: (metric, run) -> the score with its interval."""
+    """All results. `scores` and `alone`: (metric, run) -> the score with its interval."""
 
     sheet: Sheet
     metrics: Sequence[str]
@@ -59,14 +59,15 @@ class Comparison:
     ranks: Mapping[tuple[str, int], tuple[int, int]]
     pairs: Sequence[Pair]
     adjusted: Sequence[float]
-    """Holm over all pairs and metrics."""
+    """p-values after Holm over all pairs and metrics."""
 
 
 def chosen(sheet: Sheet, names: Sequence[str]) -> list[str]:
-    """The metrics to compare: those named, else of two runs all that say how well they answer, and of more the primary one,
-    which is first.
+    """The metrics to compare: those named; otherwise for two runs all quality metrics, and for more the primary one, which
+    is first.
 
-    Raises UnknownName for a metric that not every run has.
+    Raises:
+        UnknownName: A run does not have a metric.
     """
     there = [name for name in sheet.metrics if not name.startswith(PREDICTED)]
     for name in names:
@@ -104,7 +105,7 @@ def compare(sheet: Sheet, metrics: Sequence[str]) -> Comparison:
 
 
 def _same_draws(sheet: Sheet) -> bool:
-    """Whether drawing clusters is drawing samples, and both in the same order, so that the draws are the same."""
+    """Whether resampling clusters equals resampling samples in the same order, so that the draws are equal."""
     by_cluster, by_id = (sorted(range(len(sheet.ids)), key=names.__getitem__) for names in (sheet.clusters, sheet.ids))
     return sheet.single_clusters and by_cluster == by_id
 
@@ -166,7 +167,7 @@ def scores_table(comparison: Comparison) -> Table:
     notes = [
         f"{size.n} samples in {size.clusters} clusters, the largest has {100 * share:.2g} % of them",
         f"score [95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]; "
-        "iid: the same with every sample drawn by itself, which is too narrow where samples depend on each other",
+        "iid: the same with every sample resampled by itself, which is too narrow if samples depend on each other",
     ]
     notes += ["rank: 95 % interval of the rank among these runs, over the same resamples"] if many else []
     notes += [f"{name}: {failures(run.summary)}" for name, run in named if failures(run.summary)]
@@ -185,7 +186,7 @@ def scores_table(comparison: Comparison) -> Table:
         and any(run.summary.made_by == "another" for run in sheet.runs)
     ):
         notes.append(
-            f"{METRIC}: by a metric, or by weights of one, that are not here; whether all runs have the same is not known"
+            f"{METRIC}: from a metric, or weights of one, that are not here; whether they are the same for all runs is unknown"
         )
     if sheet.left_out:
         notes.append(
@@ -196,7 +197,7 @@ def scores_table(comparison: Comparison) -> Table:
 
 
 def differences_table(comparison: Comparison) -> Table:
-    """One row per metric and pair: the difference, its two intervals, p, and what could have been found."""
+    """One row per metric and pair: the difference, its two intervals, p, and the minimum detectable difference."""
     rows: list[list[Cell]] = []
     for pair, adjusted in zip(comparison.pairs, comparison.adjusted, strict=True):
         mark = "* " if adjusted < 0.05 else ""
@@ -212,17 +213,17 @@ def differences_table(comparison: Comparison) -> Table:
     ]
     size = comparison.pairs[0].clustered
     notes = [
-        "difference: paired by sample [95 % interval: cluster bootstrap]; iid: every sample drawn by itself",
+        "difference: paired by sample [95 % interval: cluster bootstrap]; iid: every sample resampled by itself",
         f"p: two-sided, of the cluster resamples, at least {2 / (RESAMPLES + 1):.4f}; p (Holm): adjusted for the "
         f"{len(comparison.pairs)} of this table; * p (Holm) below 0.05",
-        "detectable: minimum detectable difference (80 % power, p < 0.05); none where the two runs never differ",
+        "detectable: minimum detectable difference (80 % power, p < 0.05); none if the two runs never differ",
         *([FEW_NOTE] if size.few_clusters else []),
     ]
     return Table(_title(comparison, "differences"), columns, rows, notes)
 
 
 def tests_table(comparison: Comparison) -> Table:
-    """One row per metric and pair: tests that make other assumptions than the interval."""
+    """One row per metric and pair: tests with other assumptions than the interval."""
     rows: list[list[Cell]] = []
     for pair in comparison.pairs:
         exact = pair.mcnemar
@@ -251,7 +252,7 @@ def tests_table(comparison: Comparison) -> Table:
     if any(pair.sacrebleu is not None for pair in comparison.pairs):
         notes.append(
             f"sacreBLEU: p of its paired bootstrap (--paired-bs, 1000 resamples, seed {SEED}), iid by segment; 1 for equal "
-            "scores, where its own formula gives 0.0010 to two systems that are the same"
+            "scores, where its own formula gives 0.0010 for two identical systems"
         )
     if any(pair.few for pair in comparison.pairs):
         notes.append(
@@ -264,10 +265,13 @@ def tests_table(comparison: Comparison) -> Table:
 
 
 def groups_tables(comparison: Comparison, references: Mapping[str, str]) -> list[Table]:
-    """By the first metric: the differences in every value of every group, and the gaps of values that the same clusters
-    have. `references`: group -> the value that the others are held against.
+    """By the first metric: differences for every value of every group, and gaps between values on the same clusters.
 
-    Raises UnknownName for a group or a value that there is not.
+    Args:
+        references: Group -> the value with which the others are compared.
+
+    Raises:
+        UnknownName: There is no such group or value.
     """
     sheet, metric = comparison.sheet, comparison.metrics[0]
     for group, value in references.items():
@@ -284,7 +288,7 @@ def groups_tables(comparison: Comparison, references: Mapping[str, str]) -> list
 
 
 def _by_group(comparison: Comparison, metric: str, groups: Mapping[str, Sequence[str]]) -> Table:
-    """The scores in every value of every group, and with two runs their difference."""
+    """The scores for every value of every group, and with two runs their difference."""
     sheet, scorer = comparison.sheet, comparison.sheet.metrics[metric]
     two = len(sheet.runs) == 2
     rows: list[list[Cell]] = []
@@ -294,12 +298,12 @@ def _by_group(comparison: Comparison, metric: str, groups: Mapping[str, Sequence
             clusters = [sheet.clusters[i] for i in at]
             part = [[rows_[scorer][i] for i in at] for rows_ in sheet.rows]
             lineup = significance.line_up(part, clusters, sheet.reduce(scorer))
-            if not lineup.n:  # some run failed on all of them
+            if not lineup.n:  # a run failed on all of them
                 rows.append([group, value, 0, 0, *[None] * (len(sheet.runs) + two)])
                 continue
-            found_here = [lineup.score(metric, i) for i in range(len(sheet.runs))]
-            found_here += [lineup.difference(metric, 0, 1)] if two else []
-            cells = [_score(e) if lineup.clusters >= _FEWEST else Score(e.value) for e in found_here]
+            scores_here = [lineup.score(metric, i) for i in range(len(sheet.runs))]
+            scores_here += [lineup.difference(metric, 0, 1)] if two else []
+            cells = [_score(e) if lineup.clusters >= _FEWEST else Score(e.value) for e in scores_here]
             rows.append([group, value, lineup.n, lineup.clusters, *cells])
     columns = [Column("group"), Column("value"), Column("n"), Column("clusters", optional=True)]
     columns += [Column(name) for name in sheet.names] + ([Column("difference")] if two else [])
@@ -344,15 +348,17 @@ def items_table(
     answers: Sequence[Mapping[str, Response]],
     cut: int | None,
 ) -> Table:
-    """The samples at `places`, by what they add to the difference of the first two runs, `parts` (N,).
+    """The samples at `places`, with their contributions to the difference of the first two runs, `parts` (N,).
 
-    `answers`: for each run, sample id -> answer. `cut`: see `cut_to`.
+    Args:
+        answers: For each run, sample id -> answer.
+        cut: See `cut_to`.
     """
     sheet, metric = comparison.sheet, comparison.metrics[0]
     labels = scorer_of(sheet.task)
     rows: list[list[Cell]] = []
     for i in places:
-        replies = [_said(one.get(sheet.ids[i]), labels) for one in answers]
+        replies = [_answer_text(one.get(sheet.ids[i]), labels) for one in answers]
         texts = [cut_to(text, cut) for text in (" / ".join(sheet.references[i]), *replies)]
         rows.append([sheet.ids[i], float(parts[i]), *texts])
     names = list(sheet.names[:2])
@@ -362,8 +368,8 @@ def items_table(
 
 
 def parts_of(comparison: Comparison) -> Floats:
-    """What every sample adds to the difference of the first two runs by the first metric, (N,); 0 for one that does not
-    take part."""
+    """The contribution of every sample to the difference of the first two runs by the first metric, (N,); 0 for samples
+    that are left out."""
     sheet, metric = comparison.sheet, comparison.metrics[0]
     scorer = sheet.metrics[metric]
     ours, theirs = (rows_[scorer] for rows_ in sheet.rows[:2])
@@ -375,8 +381,8 @@ def parts_of(comparison: Comparison) -> Floats:
 
 
 def most(parts: Floats, count: int) -> list[int]:
-    """Places of the largest parts: half of them above 0, half below, more of one side where the other has too few; those
-    that add nothing are never among them."""
+    """Places of the largest contributions: half of them above 0, half below, more of one side if the other has too few;
+    never those of 0."""
     order = np.argsort(-np.abs(parts), kind="stable")
     above = [int(i) for i in order if parts[i] > 0]
     below = [int(i) for i in order if parts[i] < 0]
@@ -385,14 +391,14 @@ def most(parts: Floats, count: int) -> list[int]:
     return [*above[: count - len(lowest)], *lowest]
 
 
-def _said(response: Response | None, labels: Labels | None) -> str:
-    """An answer as it was judged: the label that was decided on, where the task has labels, and the words."""
+def _answer_text(response: Response | None, labels: Labels | None) -> str:
+    """An answer as it was scored: the predicted label, if the task has labels, and the text."""
     if response is None or response.status != "ok":
         return f"({response.status})" if response else "-"
     label = labels.decided(response)["label"] if labels else UNPARSED
     if label == UNPARSED:
         return response.text or "(nothing)"
-    return label if response.text.strip() in ("", label) else f"{label}; says: {response.text}"
+    return label if response.text.strip() in ("", label) else f"{label}; text: {response.text}"
 
 
 def _who(comparison: Comparison, pair: Pair) -> list[Cell]:

@@ -1,4 +1,5 @@
-"""Does the model listen? Every run under an audio condition beside the run of the same model on the clips as they are."""
+"""Does the model use the audio? Every run under an audio condition beside the run of the same model on the unchanged
+clips."""
 
 from __future__ import annotations
 
@@ -17,8 +18,13 @@ from diva_bench.types import Row
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A run by its primary metric: `rows`, the statistics of every sample by id, and `reduce` of the scorer that has the
-    metric. `gap`: why it cannot be compared, "" where it can."""
+    """A run by its primary metric.
+
+    Attributes:
+        rows: Sample id -> statistics.
+        reduce: Of the scorer that has the metric.
+        gap: Why it cannot be compared, else "".
+    """
 
     run: Run | None = None
     gap: str = ""
@@ -27,7 +33,7 @@ class Measured:
 
 
 def listening_table(jobs: Sequence[Job], results: Path) -> Table:
-    """One row per job that has a condition, all of which have been asked; their plain runs are looked for in `results`."""
+    """One row per job with a condition; all were run. Their runs without a condition are searched in `results`."""
     controlled = [job for job in jobs if job.control is not None]
     rows: list[list[Cell]] = []
     differences: list[Difference] = []
@@ -74,7 +80,7 @@ def _row(job: Job, ours: Measured, plain: Measured, difference: Difference | Non
 
 
 def _verdict(job: Job, ours: Measured, difference: Difference | None) -> str:
-    """What the difference says, in a few words."""
+    """The meaning of the difference in a few words."""
     if difference is None or job.control is None or ours.run is None:
         return ""
     worse = -difference.value if ours.run.summary.metrics[job.task.primary].higher_is_better else difference.value
@@ -88,7 +94,7 @@ def _verdict(job: Job, ours: Measured, difference: Difference | None) -> str:
 
 
 def _measured(job: Job, results: Path) -> Measured:
-    """A job's run as it lies on disk, or why it cannot be compared."""
+    """A job's stored run, or why it cannot be compared."""
     path = job.path(results)
     if not (path / "run.json").is_file():
         none = "no run without --audio in this folder; the same command without it makes one"
@@ -101,12 +107,12 @@ def _measured(job: Job, results: Path) -> Measured:
         return Measured(run, f"{how}incomplete, {run.summary.reason}")
     try:
         rows = run.scores()
-    except StoreError as err:  # of an earlier run: no reason to end the command that made this one
+    except StoreError as err:  # a fault of an earlier run must not end this command
         return Measured(run, str(err))
     if rows.keys() == {s.id for s in job.samples}:
         for name, scorer in job.scorers.items():
             if run.summary.signature.get(name) != scorer.signature:
-                continue  # scored in another way than now: not to be held against a run that is scored now
+                continue  # scored by another version, so not comparable with a new run
             mine = {ident: row[name] for ident, row in rows.items()}
             if job.task.primary in scorer.reduce(totals([row for row in mine.values() if row])):
                 return Measured(run, "", mine, scorer.reduce)
@@ -114,7 +120,7 @@ def _measured(job: Job, results: Path) -> Measured:
 
 
 def _difference(job: Job, ours: Measured, plain: Measured) -> Difference:
-    """Score under the condition minus score of the clips as they are, paired by sample."""
+    """Score under the condition minus score on the unchanged clips, paired by sample."""
     assert ours.reduce is not None
     pairs = [(ours.rows[s.id], plain.rows[s.id], s.cluster) for s in job.samples]
     first, second, clusters = zip(*pairs, strict=True)

@@ -1,10 +1,10 @@
-"""What goes wrong in runs, by their stored answers: signs with numbers, the oracle's beside them, examples, a reading.
+"""Signs of failure in the stored answers of runs: numbers, those of a reference run, examples, and an interpretation.
 
-The reading is the paper's: poor adherence (wrong language, transcripts, form) points to the alignment loss, incoherence
-(loops, nothing at all) to the distillation loss. It is an analogy, no proof: in the paper's ablations distillation alone
-gave 1.4 % of translations in the right language where both losses gave 74 %, and alignment alone the lowest scores. What
-the LLM also does when it is given the words (an `oracle`, else a `cascade` run with the same LLM among the runs) is its
-own and not the connector's.
+The interpretation is that of the paper: poor adherence (wrong language, transcripts, form) points to the alignment
+loss, incoherence (loops, empty answers) to the distillation loss. It is an analogy, not a proof: in the paper's
+ablations distillation alone gave 1.4 % of translations in the right language where both losses gave 74 %, and alignment
+alone the lowest scores. Signs that the same LLM also shows when it gets the words (an `oracle` run, else a `cascade`
+run with the same LLM) are not caused by the connector.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from diva_bench.stats import RESAMPLES, Difference, Estimate, bootstrap, dense, 
 from diva_bench.tables import Cell, Column, Score, Table, cut_to
 from diva_bench.types import Floats, Row
 
-_WORDS = ("oracle", "cascade")  # adapters that give their LLM words: they have no losses to blame
+_WORDS = ("oracle", "cascade")  # adapters that give words to their LLM; they have no training losses
 _OTHERS = ("refuses", "cut off", "all the same", "one character")  # signs that point to neither loss
-_WIDE, _SOLID = 72, 28  # columns of a text in a table, and of one without a space to break it at
+_WIDE, _SOLID = 72, 28  # characters of a text in a table, and of one without spaces
 
 
 @dataclass(frozen=True)
-class Patient:
-    """One run: its answers and, for every sign, its number for each of them."""
+class RunSigns:
+    """One run: its answers, and the statistics of every sign for each of them."""
 
     label: str
     task_id: str
     adapter: str
     llm: str
-    """What tells its LLM from others; "" where it has none."""
+    """Identifies its LLM; "" if it has none."""
     answers: Answers
     counts: Mapping[str, Sequence[float | None]]
     score: tuple[str, Score] | None = None
@@ -62,8 +62,12 @@ class Patient:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One sign of one run. `threshold` in per cent. `known`: what the run's reference (see Diagnosis) shows more of, or as
-    much: run minus reference."""
+    """One sign of one run.
+
+    Attributes:
+        threshold: In per cent.
+        known: Difference to the run's reference (see Diagnosis): run minus reference.
+    """
 
     sign: Sign
     estimate: Estimate
@@ -73,7 +77,7 @@ class Finding:
 
     @property
     def inherited(self) -> bool:
-        """The reference shows it as well: no interval tells the run's share from a share that is no larger."""
+        """Whether the reference shows the sign too: the run's share is not significantly larger."""
         if self.known is None or not self.verdict:
             return False
         return self.known.low <= 0 if self.sign.above else self.known.high >= 0
@@ -81,44 +85,46 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """`reference`: the run of the same task, with the same LLM, that is given the words; None where there is none."""
+    """`reference`: the run of the same task and LLM that gets the words; None if there is none."""
 
-    patient: Patient
+    run_signs: RunSigns
     findings: Sequence[Finding]
-    reference: Patient | None = None
+    reference: RunSigns | None = None
     reading: Sequence[str] = field(default=())
 
 
-def diagnose(patients: Sequence[Patient]) -> list[Diagnosis]:
-    """Every run with its signs, and with the run among the others that it is held against."""
-    return [_diagnosis(patient, _reference(patient, patients)) for patient in patients]
+def diagnose(all_signs: Sequence[RunSigns]) -> list[Diagnosis]:
+    """Every run with its signs, and with its reference among the other runs."""
+    return [_diagnosis(run_signs, _reference(run_signs, all_signs)) for run_signs in all_signs]
 
 
-def _reference(patient: Patient, among: Sequence[Patient]) -> Patient | None:
+def _reference(run_signs: RunSigns, among: Sequence[RunSigns]) -> RunSigns | None:
     """The oracle with the same LLM on the same samples, else the cascade."""
-    same = [p for p in among if p is not patient and p.task_id == patient.task_id and p.llm == patient.llm and p.llm]
+    same = [
+        p for p in among if p is not run_signs and p.task_id == run_signs.task_id and p.llm == run_signs.llm and p.llm
+    ]
     rank = {"oracle": 0, "cascade": 1}
-    better = [p for p in same if rank.get(p.adapter, 9) < rank.get(patient.adapter, 9)]
-    better = [p for p in better if [s.id for s in p.answers.samples] == [s.id for s in patient.answers.samples]]
+    better = [p for p in same if rank.get(p.adapter, 9) < rank.get(run_signs.adapter, 9)]
+    better = [p for p in better if [s.id for s in p.answers.samples] == [s.id for s in run_signs.answers.samples]]
     return min(better, key=lambda p: (rank[p.adapter], p.label), default=None)
 
 
-def _diagnosis(patient: Patient, reference: Patient | None) -> Diagnosis:
-    findings = [_finding(patient, sign, reference) for sign in SIGNS if sign.name in patient.counts]
-    return Diagnosis(patient, findings, reference, _reading(patient, findings))
+def _diagnosis(run_signs: RunSigns, reference: RunSigns | None) -> Diagnosis:
+    findings = [_finding(run_signs, sign, reference) for sign in SIGNS if sign.name in run_signs.counts]
+    return Diagnosis(run_signs, findings, reference, _reading(run_signs, findings))
 
 
-def _finding(patient: Patient, sign: Sign, reference: Patient | None) -> Finding:
-    estimate = bootstrap(patient.rows(sign.name), patient.clusters, _share)["share"]
-    threshold, labels = threshold_of(sign, patient.answers), bool(patient.answers.task.choices)
+def _finding(run_signs: RunSigns, sign: Sign, reference: RunSigns | None) -> Finding:
+    estimate = bootstrap(run_signs.rows(sign.name), run_signs.clusters, _share)["share"]
+    threshold, labels = threshold_of(sign, run_signs.answers), bool(run_signs.answers.task.choices)
     reference_share = None
     if reference is not None and sign.name in reference.counts:
-        reference_share = paired(patient.rows(sign.name), reference.rows(sign.name), patient.clusters, _share).get(
+        reference_share = paired(run_signs.rows(sign.name), reference.rows(sign.name), run_signs.clusters, _share).get(
             "share"
         )
     verdict = _verdict(sign, estimate, threshold)
     if sign.name == DEAF and labels and estimate.low > 0:
-        verdict = ""  # above chance: it hears something, however far from all
+        verdict = ""  # above chance, so it uses the audio at least partly
     return Finding(sign, estimate, threshold, verdict, reference_share)
 
 
@@ -128,56 +134,56 @@ def _share(totals: Mapping[str, Floats]) -> dict[str, Floats]:
 
 
 def _verdict(sign: Sign, estimate: Estimate, threshold: float) -> Verdict:
-    """Few clusters make an interval too narrow to be sure of anything."""
+    """The verdict on one sign. With few clusters an interval is too narrow to be certain."""
     sure: Verdict = "perhaps" if estimate.few_clusters else "fits"
     if sign.above:
         return sure if estimate.low >= threshold else "perhaps" if estimate.value >= threshold else ""
     return sure if estimate.high <= threshold else "perhaps" if estimate.low <= 0 else ""
 
 
-# ---------------------------------------------------------------- the reading
+# ---------------------------------------------------------------- the interpretation
 
 
-def _reading(patient: Patient, findings: Sequence[Finding]) -> list[str]:
-    """What the signs that fit, and are not the LLM's own, say together.
+def _reading(run_signs: RunSigns, findings: Sequence[Finding]) -> list[str]:
+    """The interpretation of the signs that the run shows and that are not those of its LLM.
 
-    A run that shows no sign of hearing is not read further, unless it is silent: what a model says that has heard nothing
-    tells little of either loss.
+    For a run without a sign of using the audio there is no further interpretation, unless its answers are empty:
+    answers that ignore the audio say little about the losses.
     """
     fits = [f.sign.name for f in findings if f.verdict == "fits" and not f.inherited]
     lines: list[str] = []
-    if patient.adapter in _WORDS:
+    if run_signs.adapter in _WORDS:
         lines += [name for name in fits if name != DEAF]
     elif DEAF not in fits or "says nothing" in fits:
         lines += _of_losses(fits)
     if DEAF in fits:
         others = [name for name in fits if name in _OTHERS or (not lines and name not in (DEAF, "off the subject"))]
         lines.append(
-            _deafness(next(f for f in findings if f.sign.name == DEAF), patient)
-            + (", its score is at chance" if patient.at_chance else "")
+            _deafness(next(f for f in findings if f.sign.name == DEAF), run_signs)
+            + (", its score is at chance" if run_signs.at_chance else "")
             + (f"; beside that: {', '.join(dict.fromkeys(others))}" if others else "")
         )
-    elif patient.adapter not in _WORDS:
+    elif run_signs.adapter not in _WORDS:
         if "off the subject" in fits:
             lines.append("it uses the audio, but loses many of the words (none of the paper's signatures)")
         lines += [f"{name}: see the examples" for name in fits if name in _OTHERS]
     if not lines:
         unsure = [f.sign.name for f in findings if f.verdict == "perhaps" and not f.inherited]
         measured = (
-            f"none of the {len(findings)} signs that were measured" if patient.unmeasured else "none of the signs"
+            f"none of the {len(findings)} signs that were measured" if run_signs.unmeasured else "none of the signs"
         )
         lines.append(f"no sign is certain; possible signs: {', '.join(unsure)}" if unsure else measured)
     inherited = [f.sign.name for f in findings if f.inherited]
     if inherited:
         lines.append(f"the reference shows these signs too, so they are not its own: {', '.join(inherited)}")
-    if patient.unmeasured:
-        lines.append(f"not measured: {', '.join(patient.unmeasured)}")
+    if run_signs.unmeasured:
+        lines.append(f"not measured: {', '.join(run_signs.unmeasured)}")
     return lines
 
 
-def _deafness(finding: Finding, patient: Patient) -> str:
-    """How little of what is said the answers show."""
-    if patient.answers.task.choices:
+def _deafness(finding: Finding, run_signs: RunSigns) -> str:
+    """How little the answers depend on the question."""
+    if run_signs.answers.task.choices:
         return "no sign that it uses the audio: its labels fit its own clips no better than other clips"
     if finding.estimate.low > 0:
         return "it gets few of the words"
@@ -185,7 +191,7 @@ def _deafness(finding: Finding, patient: Patient) -> str:
 
 
 def _of_losses(fits: Sequence[str]) -> list[str]:
-    """Which of the paper's two ablations the signs are like."""
+    """Which of the paper's two ablations the signs resemble."""
     points = {s.name: s.points for s in SIGNS}
     adherence, coherence = (
         ", ".join(name for name in fits if points[name] == point) for point in ("alignment", "distillation")
@@ -203,36 +209,36 @@ def _of_losses(fits: Sequence[str]) -> list[str]:
 
 
 def tables(diagnoses: Sequence[Diagnosis], examples: int) -> list[Table]:
-    """For every task, its runs side by side; then examples of what fits."""
+    """For every task a table of its runs side by side; then examples of the signs."""
     tasks = _tasks(diagnoses)
     tables_by_task = [
-        _side_by_side([d for d in diagnoses if d.patient.task_id == task], task == tasks[-1]) for task in tasks
+        _side_by_side([d for d in diagnoses if d.run_signs.task_id == task], task == tasks[-1]) for task in tasks
     ]
     shown = _examples(diagnoses, examples) if examples else None
     return tables_by_task + ([shown] if shown and shown.rows else [])
 
 
 def _tasks(diagnoses: Sequence[Diagnosis]) -> list[str]:
-    return list(dict.fromkeys(d.patient.task_id for d in diagnoses))
+    return list(dict.fromkeys(d.run_signs.task_id for d in diagnoses))
 
 
 def _side_by_side(diagnoses: Sequence[Diagnosis], last: bool) -> Table:
-    """Signs by runs; under the last table, what every sign is."""
-    present = [s for s in SIGNS if any(s.name in d.patient.counts for d in diagnoses)]
+    """Signs by runs; below the last table the meaning of every sign."""
+    present = [s for s in SIGNS if any(s.name in d.run_signs.counts for d in diagnoses)]
     rows: list[list[Cell]] = []
     for sign in present:
         findings = [next((f for f in d.findings if f.sign is sign), None) for d in diagnoses]
         threshold = next(f.threshold for f in findings if f)
         limit = f"{'>=' if sign.above else '<='} {threshold:.3g}"
         rows.append([sign.share or sign.name, *(_cell(f) for f in findings), limit])
-    metrics = dict.fromkeys(d.patient.score[0] for d in diagnoses if d.patient.score)
+    metrics = dict.fromkeys(d.run_signs.score[0] for d in diagnoses if d.run_signs.score)
     for metric in metrics:
         scores: list[Cell] = [
-            d.patient.score[1] if d.patient.score and d.patient.score[0] == metric else None for d in diagnoses
+            d.run_signs.score[1] if d.run_signs.score and d.run_signs.score[0] == metric else None for d in diagnoses
         ]
         rows.append([metric, *scores, ""])
-    columns = [Column("% of answers"), *(Column(d.patient.label) for d in diagnoses), Column("counts from")]
-    return Table(f"signs of failure, {diagnoses[0].patient.task_id}", columns, rows, _notes(diagnoses, last))
+    columns = [Column("% of answers"), *(Column(d.run_signs.label) for d in diagnoses), Column("counts from")]
+    return Table(f"signs of failure, {diagnoses[0].run_signs.task_id}", columns, rows, _notes(diagnoses, last))
 
 
 def _cell(finding: Finding | None) -> Cell:
@@ -244,31 +250,31 @@ def _cell(finding: Finding | None) -> Cell:
 
 
 def _notes(diagnoses: Sequence[Diagnosis], last: bool) -> list[str]:
-    first = diagnoses[0].patient
-    readings = [f"{d.patient.label}: {'; '.join(d.reading)}" for d in diagnoses]
+    first = diagnoses[0].run_signs
+    readings = [f"{d.run_signs.label}: {'; '.join(d.reading)}" for d in diagnoses]
     marks = (
         "* the run shows the sign: the whole 95 % interval is beyond the threshold; ? perhaps: only the value is, or there "
         "are few clusters; = the run shows it, and so does its reference"
     )
     lacks: dict[str, list[str]] = {}
     for d in diagnoses:
-        for sign, why in d.patient.unmeasured.items():
-            lacks.setdefault(f"{sign}: {why}", []).append(d.patient.label)
+        for sign, why in d.run_signs.unmeasured.items():
+            lacks.setdefault(f"{sign}: {why}", []).append(d.run_signs.label)
     unmeasured = [f"not measured{_of(who, len(diagnoses))}: {what}" for what, who in lacks.items()]
-    references = [f"reference of {d.patient.label}: {d.reference.label}" for d in diagnoses if d.reference]
+    references = [f"reference of {d.run_signs.label}: {d.reference.label}" for d in diagnoses if d.reference]
     missing = [
-        d.patient.label for d in diagnoses if d.patient.llm and not d.reference and d.patient.adapter != "oracle"
+        d.run_signs.label for d in diagnoses if d.run_signs.llm and not d.reference and d.run_signs.adapter != "oracle"
     ]
     if missing:
         references.append(
-            f"no oracle or cascade with the same LLM beside {', '.join(missing)}: what is the LLM's own is not known"
+            f"no oracle or cascade with the same LLM for {', '.join(missing)}: which signs come from the LLM is unknown"
         )
     failed = [
-        f"{d.patient.label}: {d.patient.failed} samples without an answer, left out"
+        f"{d.run_signs.label}: {d.run_signs.failed} samples without an answer, left out"
         for d in diagnoses
-        if d.patient.failed
+        if d.run_signs.failed
     ]
-    counts = sorted({(len(d.patient.answers.samples), len(set(d.patient.clusters))) for d in diagnoses})
+    counts = sorted({(len(d.run_signs.answers.samples), len(set(d.run_signs.clusters))) for d in diagnoses})
     numbers = [
         f"n: {' or '.join(f'{n} answers, {c} clusters' for n, c in counts)}; cluster bootstrap, {RESAMPLES:,} resamples",
         "wrong language, wrong form, off the subject: among answers with at least one word",
@@ -276,7 +282,7 @@ def _notes(diagnoses: Sequence[Diagnosis], last: bool) -> list[str]:
     meaning = [_meaning(s) for s in SIGNS] if last else []
     task = first.answers.task
     synthetic = synthetic_notes([(task.edition, task.data.speech == "synthetic")])
-    signatures = list(dict.fromkeys(d.patient.signature for d in diagnoses))
+    signatures = list(dict.fromkeys(d.run_signs.signature for d in diagnoses))
     return [*readings, marks, *unmeasured, *references, *failed, *numbers, *meaning, *signatures, *synthetic]
 
 
@@ -291,13 +297,15 @@ def _meaning(sign: Sign) -> str:
 
 
 def _examples(diagnoses: Sequence[Diagnosis], limit: int) -> Table:
-    """Answers that show a sign, the first ones by id: nobody picked them."""
-    columns = [Column("run"), Column("sign"), Column("sample"), Column("what was said"), Column("the answer")]
+    """Answers that show a sign, the first ones by id, so that they are not selected."""
+    columns = [Column("run"), Column("sign"), Column("sample"), Column("question"), Column("answer")]
     rows: list[list[Cell]] = []
     for d in diagnoses:
         for shown in examples_of(d, limit):
             name = (
-                d.patient.label if len(_tasks(diagnoses)) == 1 else f"{d.patient.answers.task.name} {d.patient.label}"
+                d.run_signs.label
+                if len(_tasks(diagnoses)) == 1
+                else f"{d.run_signs.answers.task.name} {d.run_signs.label}"
             )
             rows.append([name, shown["sign"], shown["id"], _cut(shown["said"]), _cut(shown["answer"])])
     return Table(
@@ -310,16 +318,16 @@ def _examples(diagnoses: Sequence[Diagnosis], limit: int) -> Table:
 
 def examples_of(diagnosis: Diagnosis, limit: int) -> list[dict[str, str]]:
     """`limit` answers for every sign that fits or may fit."""
-    answers, examples = diagnosis.patient.answers, []
+    answers, examples = diagnosis.run_signs.answers, []
     for finding in diagnosis.findings:
         if not finding.verdict:
             continue
-        values = diagnosis.patient.counts[finding.sign.name]
+        values = diagnosis.run_signs.counts[finding.sign.name]
         shows = [i for i, v in enumerate(values) if v is not None and (v > 0 if finding.sign.above else v <= 0)]
         for i in sorted(shows, key=lambda i: answers.samples[i].id)[:limit]:
             sample, response = answers.samples[i], answers.responses[i]
             question = sample.transcript or f"[{sample.references[0]}]"
-            shown_question = question if answers.gold else "(not known here)"
+            shown_question = question if answers.gold else "(unknown)"
             examples.append(
                 {"sign": finding.sign.name, "id": sample.id, "said": shown_question, "answer": response.text}
             )
@@ -335,7 +343,7 @@ def _cut(text: str) -> str:
 
 
 def long_table(diagnoses: Sequence[Diagnosis]) -> Table:
-    """One row per run and sign: what CSV gets."""
+    """One row per run and sign, for CSV."""
     names = ("task", "run", "sign", "share", "n", "clusters", "threshold", "verdict", "inherited", "minus reference")
     rows: list[list[Cell]] = []
     for d in diagnoses:
@@ -343,18 +351,23 @@ def long_table(diagnoses: Sequence[Diagnosis]) -> Table:
             e, k = f.estimate, f.known
             share, reference_score = Score(e.value, e.low, e.high), Score(k.value, k.low, k.high) if k else None
             verdict = [f.threshold, f.verdict, str(f.inherited).lower(), reference_score]
-            rows.append([d.patient.task_id, d.patient.label, f.sign.name, share, e.n, e.clusters, *verdict])
+            rows.append([d.run_signs.task_id, d.run_signs.label, f.sign.name, share, e.n, e.clusters, *verdict])
     return Table("signs", [Column(name) for name in names], rows)
 
 
 def as_record(diagnoses: Sequence[Diagnosis], examples: int) -> dict[str, Any]:
-    """All of it, with `examples` answers for every sign that fits or may fit."""
+    """Everything as JSON, with `examples` answers for every sign that fits or may fit."""
     runs: list[dict[str, Any]] = []
     table = json.loads(long_table(diagnoses).to_json())["rows"]
     for d in diagnoses:
-        signs = [r for r in table if (r["task"], r["run"]) == (d.patient.task_id, d.patient.label)]
+        signs = [r for r in table if (r["task"], r["run"]) == (d.run_signs.task_id, d.run_signs.label)]
         reference = d.reference.label if d.reference else None
-        head = {"task": d.patient.task_id, "run": d.patient.label, "reference": reference, "reading": list(d.reading)}
-        missing = {"not measured": d.patient.unmeasured}
+        head = {
+            "task": d.run_signs.task_id,
+            "run": d.run_signs.label,
+            "reference": reference,
+            "reading": list(d.reading),
+        }
+        missing = {"not measured": d.run_signs.unmeasured}
         runs.append(head | {"signs": signs} | missing | {"examples": examples_of(d, examples)})
     return {"runs": runs}

@@ -1,7 +1,8 @@
-"""`trio`: for every task the oracle (gold transcript), the cascade (recogniser) and an end-to-end model around the same
-LLM in one row, with the gap attributed: what the recogniser lost, what going end to end gains or loses over the cascade.
+"""`trio`: for every task one row with the oracle (gold transcript), the cascade (recogniser) and an end-to-end model
+around the same LLM, and the parts of the gap: the loss of the recogniser, and the difference of the end-to-end model to
+the cascade.
 
-All three are differences of the same samples, so they add up: total = end to end - recogniser lost.
+All differences are on the same samples, so they add up: total = end to end - recogniser loss.
 """
 
 from __future__ import annotations
@@ -22,26 +23,27 @@ SURE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Samples, by the metric of each alone; of right or wrong answers, better is right where the other is wrong."""
+    """Numbers of samples, by the metric of each sample alone. For right or wrong answers, better means right where the
+    other is wrong."""
 
     lost: int
-    """The oracle better than the cascade."""
+    """The oracle is better than the cascade."""
     back: int
-    """Of those, the model better than the cascade."""
+    """Of these, the model is better than the cascade."""
     helped: int
-    """The cascade better than the oracle."""
+    """The cascade is better than the oracle."""
     gained: int
-    """The model better than the cascade."""
+    """The model is better than the cascade."""
     worse: int
-    """The cascade better than the model."""
+    """The cascade is better than the model."""
     right: int | None
-    """All three right; None where answers are not right or wrong."""
+    """All three are right; None if answers are not right or wrong."""
     wrong: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class GapAttribution:
-    """One task and one end-to-end model. The differences are turned so that above 0 is better for what stands first."""
+    """One task and one end-to-end model. The sign of differences is such that above 0 is better for the first run."""
 
     task: str
     edition: str
@@ -64,8 +66,12 @@ class GapAttribution:
 
 
 def find(runs: Sequence[Run], name: str) -> Run | None:
-    """The run of a model, given by its name, its name with edition ("diva (nano)") or its run id, among the runs of one
-    task; None where it has none that is complete. Raises UserError where there are several."""
+    """The complete run of a model among the runs of one task, by its name, its name with edition ("diva (nano)") or its
+    run id; None if there is none.
+
+    Raises:
+        UserError: There are several.
+    """
     matches = [r for r in runs if name in (r.model, r.summary.label, r.summary.run_id) and r.summary.ranked]
     if len({r.summary.run_id for r in matches}) > 1:
         raise UserError(
@@ -76,7 +82,7 @@ def find(runs: Sequence[Run], name: str) -> Run | None:
 
 
 def attribute(sheet: Sheet) -> GapAttribution:
-    """Attribute the gap of one task; the runs of `sheet` are the oracle, the cascade and the model, in this order."""
+    """Attribute the gap of one task. The runs of `sheet` are the oracle, the cascade and the model, in this order."""
     metric = sheet.task.primary
     owners = sheet.metrics
     if metric not in owners:
@@ -89,7 +95,7 @@ def attribute(sheet: Sheet) -> GapAttribution:
         return lineup.difference(metric, first, second) if up else lineup.difference(metric, second, first)
 
     point = [float(v) for v in lineup.point[metric]]
-    # A label is right or wrong, whatever is made of all of them together; of one answer, MCC is always 0.
+    # A label is right or wrong, whatever the corpus metric is; MCC of one answer is always 0.
     single = "accuracy" if scorer == "labels" else metric
     rows_in_all = [i for i in range(len(sheet.ids)) if all(system[i] for system in rows)]
     each = [significance.by_item([system[i] for i in rows_in_all], reduce)[single] for system in rows]
@@ -118,7 +124,7 @@ def attribute(sheet: Sheet) -> GapAttribution:
 
 
 def count(each: Sequence[Floats], binary: bool) -> Counts:
-    """`each`: the oracle's, the cascade's and the model's metric of every sample, (N,); higher is better."""
+    """`each`: the metric of every sample for the oracle, the cascade and the model, (N,); higher is better."""
     oracle, cascade, model = each
     missing, gained = oracle > cascade, model > cascade
     return Counts(
@@ -138,7 +144,7 @@ def count(each: Sequence[Floats], binary: bool) -> Counts:
 def gap_tables(
     attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence[str]] | None = None
 ) -> list[Table]:
-    """The gaps, and the samples behind them. `missing`: what there is no run of -> the tasks."""
+    """The gaps, and the numbers of samples behind them. `missing`: models without a run -> the tasks."""
     return [_gaps(attributions, missing or {}), _samples(attributions)]
 
 
@@ -152,7 +158,7 @@ def _gaps(attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence
         rows.append([t.task, t.metric, *([t.model] if several else []), *t.scores, *gaps, t.lost.n, t.lost.clusters])
     columns = [Column("task"), Column("metric", optional=True), *([Column("model")] if several else [])]
     columns += [Column("oracle"), Column("cascade"), Column("its" if several else attributions[0].model)]
-    columns += [Column("recogniser lost"), Column("end to end"), Column("total", optional=several)]
+    columns += [Column("recogniser loss"), Column("end to end"), Column("total", optional=several)]
     columns += [Column("n", optional=True), Column("clusters", optional=True)]
     notes = [
         "recogniser loss: oracle - cascade; end to end: model - cascade; total: model - oracle, which is end to end minus "
@@ -162,7 +168,10 @@ def _gaps(attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence
     ]
     notes += ["its: the score of the model"] if several else []
     downs = sorted({t.metric for t in attributions if not t.rises})
-    notes += [f"{m}: lower is better; its differences are turned, so that above 0 is better, too" for m in downs]
+    notes += [
+        f"{m}: lower is better; the sign of its differences is changed, so that above 0 is better here too"
+        for m in downs
+    ]
     few = sorted({t.task for t in attributions if t.lost.few_clusters})
     if few:
         notes.append(f"{FEW_NOTE} ({', '.join(few)})")

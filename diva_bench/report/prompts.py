@@ -1,7 +1,7 @@
-"""How much a score depends on the wording: runs of one model that differ in nothing but the prompt and the label order.
+"""How much a score depends on the prompt variant: runs of one model that differ only in prompt and label order.
 
-Read from what lies on disk (task.json, run.json, summary.json): a spread is of all wordings that were asked, complete
-ones only, and says how many there were.
+Read from stored records (task.json, run.json, summary.json). A spread is over all complete variants, and their number
+is shown.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _OF_THE_WORDING = (
     "choices",
     "variant",
     "questions",
-)  # keys of task.json in which wordings may differ
+)  # keys of task.json in which prompt variants may differ
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One model's runs of one task in several wordings, by number."""
+    """One model's runs of one task in several prompt variants, by number."""
 
     task: str
     edition: str
@@ -39,20 +39,21 @@ class Family:
 
     @property
     def scored_runs(self) -> list[RunSummary]:
-        """The runs that have a value of the metric that most of them are ranked by."""
+        """The runs with a value of the most frequent primary metric."""
         summaries = [run.summary for run in self.runs]
         return comparable([run.admitted() for run in summaries])[0] if summaries else []
 
 
 def families(runs: Iterable[Run]) -> list[Family]:
-    """Runs grouped by what they have in common; only groups of more than one wording.
+    """Runs grouped by what they have in common; only groups with more than one prompt variant.
 
-    Raises UnreadableRun where a record cannot be read.
+    Raises:
+        UnreadableRun: A record cannot be read.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.path):
         task, record = run.folder.task_record(), run.folder.record()
-        if "prompt" in record.get("overrides", {}):  # another prompt than the task's is no wording of it
+        if "prompt" in record.get("overrides", {}):  # a changed prompt is not a variant of the task's prompt
             continue
         rest = digest({key: value for key, value in task.items() if key not in _OF_THE_WORDING})
         groups.setdefault((rest, _model(record)), []).append(run)
@@ -61,11 +62,11 @@ def families(runs: Iterable[Run]) -> list[Family]:
 
 
 def _model(record: Json) -> str:
-    """The identity of who was asked, as a run's own."""
+    """The identity of a run's model."""
     raw = record.get("model")
     try:
-        identity: Any = ModelSpec.model_validate(raw).asked()
-    except ValidationError:  # another version's: it is then only like itself
+        identity: Any = ModelSpec.model_validate(raw).identity()
+    except ValidationError:  # of another version, so it equals only itself
         identity = raw
     return digest([identity, record.get("adapter_version"), record.get("frame")])
 
@@ -82,7 +83,7 @@ def _family(group: Sequence[Run]) -> Family:
 
 
 def wordings_table(families_of_table: Sequence[Family]) -> Table:
-    """One row per wording: its score, what was asked, the labels in their order."""
+    """One row per prompt variant: its score, the prompt, and the labels in their order."""
     rows: list[list[Cell]] = []
     for family in families_of_table:
         for run in family.runs:
@@ -95,12 +96,14 @@ def wordings_table(families_of_table: Sequence[Family]) -> Table:
             score = main.score if main else None
             rows.append([family.task, summary.label, summary.variant, score, summary.scored, remark, " ".join(lines)])
     columns = [Column(name) for name in ("task", "model", "prompt", "score [95 %]", "n", "remarks")]
-    notes = ["prompt 0 is the task's own; after a prompt, its labels in the order in which they were offered"]
-    return Table(f"wordings{_caption(families_of_table)}", [*columns, Column("wording", optional=True)], rows, notes)
+    notes = ["prompt 0 is the task's own; the labels follow the prompt, in their order"]
+    return Table(
+        f"prompt variants{_caption(families_of_table)}", [*columns, Column("text", optional=True)], rows, notes
+    )
 
 
 def spread_table(families_of_table: Sequence[Family]) -> Table:
-    """One row per task and model: the main prompt's score beside mean and spread over the wordings."""
+    """One row per task and model: the score of the main prompt beside mean and spread over the variants."""
     rows = [_spread(family) for family in families_of_table]
     columns = [
         Column("task"),

@@ -108,7 +108,7 @@ class Answers:
     def texts(self) -> list[str]:
         """What was answered: the label that was decided on, as the task scores it, else the words, "" where unsupported."""
         labels = scorer_of(self.task)
-        return [_said(r, labels) for r in self.responses]
+        return [_answer_text(r, labels) for r in self.responses]
 
     @cached_property
     def worded(self) -> list[bool]:
@@ -123,12 +123,12 @@ class Answers:
         clusters: dict[str, set[str]] = {}
         for sample, pieces in zip(self.samples, words, strict=True):
             clusters.setdefault(sample.cluster, set()).update(pieces)
-        seen = Counter(piece for pieces in clusters.values() for piece in pieces)
+        counts = Counter(piece for pieces in clusters.values() for piece in pieces)
         most = max(2.0, _COMMON * len(clusters))
-        return [frozenset(p for p in pieces if seen[p] <= most) for pieces in words]
+        return [frozenset(p for p in pieces if counts[p] <= most) for pieces in words]
 
 
-def _said(response: Response, labels: Labels | None) -> str:
+def _answer_text(response: Response, labels: Labels | None) -> str:
     response = cleaned(response)
     label = labels.decided(response)["label"] if labels else UNPARSED
     return answer(response) if label == UNPARSED else label

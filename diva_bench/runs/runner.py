@@ -96,7 +96,7 @@ class Job:
         limit = self.limit if self.limit is not None and self.limit < len(self.dataset.samples) else None
         identity = {
             "rules": RULES,
-            **self.task.asked(),
+            **self.task.identity(),
             "fingerprint": self.dataset.fingerprint,
             "questions": prompt.questions(self.task, self.dataset.samples) if self.dataset.questions else None,
             "limit": limit,
@@ -138,7 +138,7 @@ class Job:
     def former_record(self) -> dict[str, Any]:
         """The identity of the question by the rules of older versions."""
         record = {
-            **self.task.asked(),
+            **self.task.identity(),
             "fingerprint": self.dataset.former,
             "limit": self.task_record["limit"],
             "seed": self.seed,
@@ -165,7 +165,7 @@ class Job:
         framed = {} if self.frame is None else {"frame": self.frame}
         identity = {
             "task": self.task_record["hash"],
-            "model": self.model.asked(),
+            "model": self.model.identity(),
             "adapter_version": self.adapter_version,
             **framed,
         }

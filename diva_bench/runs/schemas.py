@@ -374,7 +374,9 @@ def check_identity(task: Json, run: Json, where: str) -> None:
     except ValidationError as err:
         raise UnreadableRun(f"{where}/run.json: model.{words(err)}. {_RESTORE}") from err
     framed = {"frame": run["frame"]} if run.get("frame") is not None else {}
-    hashed = digest({"task": task["hash"], "model": model.asked(), "adapter_version": run["adapter_version"], **framed})
+    hashed = digest(
+        {"task": task["hash"], "model": model.identity(), "adapter_version": run["adapter_version"], **framed}
+    )
     if hashed != run["hash"]:
         raise UnreadableRun(f"{where}: run.json was edited: its hash is not that of its content. {_RESTORE}")
     differ = [key for key in ("limit", "seed", "fingerprint") if run[key] != task[key]]

@@ -65,7 +65,7 @@ def recorded(record: Mapping[str, Any]) -> TaskSpec:
 
 def changed(task: TaskSpec, task_record: Mapping[str, Any]) -> list[str]:
     """The keys of a task.json that differ from the task; empty if nothing has changed."""
-    now = task.asked()
+    now = task.identity()
     keys = [*now, *(["variant"] if "variant" in task_record else [])]
     return sorted(key for key in dict.fromkeys(keys) if now.get(key) != task_record.get(key))
 

@@ -120,7 +120,7 @@ class Judge:
                 'name a model whose adapter accepts "text", such as oracle.'
             )
         day = {"today": TODAY} if hasattr(adapter, "chat") else {}
-        self._identity = digest({**self._model.asked(), "adapter_version": adapter.version, **day})
+        self._identity = digest({**self._model.identity(), "adapter_version": adapter.version, **day})
         shipped = f"v{PROMPT_VERSION}" if template is None else "own"
         template_hash = digest(self._template)[:8]
         self.signature = (

@@ -1,8 +1,8 @@
-"""The YAML schemas: what a task, a model and a weights file may say, and the hashes that identify them.
+"""The schemas of YAML files for tasks, models and weights, and the hashes that identify them.
 
-A YAML file is data: no code, no dotted paths, no environment look-ups; unknown keys are errors with file, line, the
-allowed names and the nearest one. A `TaskFile` or `ModelFile` is what stands in the file; a `TaskSpec` or `ModelSpec`
-is what is left when one subset and one edition are chosen: flat, frozen, and hashable.
+A YAML file is data: no code, no dotted paths, no environment variables. An unknown key is an error with file, line, the
+allowed names and the nearest one. A `TaskFile` or `ModelFile` is the content of a file; a `TaskSpec` or `ModelSpec` is
+one subset and edition of it: flat, frozen, and hashable.
 """
 
 from diva_bench.specs.data import ROLES, DataChange, DataSpec, Hub, Speech

@@ -1,4 +1,4 @@
-"""What the YAML of a model and of its weights may say, and the hash that identifies a model."""
+"""The schemas of models and weights, and the hash that identifies a model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Source(Spec):
-    """One place a file can be had from; exactly one of hf, pypi, url, file is given."""
+    """A place from which a file can be obtained; exactly one of hf, pypi, url, file is given."""
 
     hf: str | None = None
     """Hub repository and file: "owner/repo/path/in/repo" (add `revision`)."""
@@ -37,7 +37,7 @@ class Source(Spec):
     file: str | None = None
     """A path: absolute, or relative to the YAML file."""
     sha256: Sha256 | None = None
-    """The hash of this source's bytes where it differs from the file's own."""
+    """The hash of this source's bytes if it differs from the file's own."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Source:
@@ -57,7 +57,7 @@ class AssetFile(Spec):
     path: FileName
     """Its name in the asset's folder."""
     sha256: Sha256 | None = None
-    """None where nobody could state it: then the asset has `content`, and `bytes` is about right."""
+    """None if unknown: then the asset has `content`, and `bytes` is approximate."""
     bytes: Whole = Field(gt=0)
     sources: tuple[Source, ...] = Field(min_length=1)
     """Tried in order."""
@@ -75,7 +75,7 @@ class AssetSpec(Spec):
     instead: dict[FileName, Sha256] = Field(default_factory=dict)
     """Name -> sha256 of files that hold all that `files` hold, for users who have one (`diva-bench pull --weights-file`)."""
     content: Sha256 | None = None
-    """With format pedants: what the converted weights must hash to, whichever files they come from."""
+    """For the format pedants: the hash of the converted weights, from whichever files."""
 
     @model_validator(mode="after")
     def _can_be_checked(self) -> AssetSpec:
@@ -101,11 +101,12 @@ class Runtime(Spec):
     """Padded audio seconds that an encoder reads at once."""
     batch_rows: Whole = Field(default=64, ge=1)
     """Samples that are asked together, by an adapter that cuts their audio into parts of `batch_seconds` itself: their
-    answers are decoded side by side, and a step costs about as much for 64 rows as for one where weights are what is read."""
+    answers are decoded side by side, and a step costs about as much for 64 rows as for one where weights are what is
+    read."""
 
 
 class Training(Spec):
-    """What it took to train, for tables; every number is somebody's statement, see `source`."""
+    """What the training needed, for tables; the numbers are from `source`."""
 
     source: str
     audio_hours: Number | None = None
@@ -124,13 +125,13 @@ class ModelEdition(Spec):
 
 
 class ModelFile(Spec):
-    """A model as it stands in `models/<name>.yaml`."""
+    """The content of `models/<name>.yaml`."""
 
     name: Name
     adapter: Name | None = None
     extends: Name | None = None
-    """Another model, one level: its args, weights and runtime are taken over and overlaid, and so are its editions: those
-    that this model lists, all where it lists none."""
+    """Another model (one level), whose args, weights, runtime and editions are the defaults. The model has the editions
+    that it lists, or all if it lists none."""
     description: str
     citation: str = ""
     licence: str = ""
@@ -152,7 +153,7 @@ class ModelSpec(Spec):
 
     name: Name
     edition: Edition | None
-    """None where the model has no weights and so no editions."""
+    """None for a model without weights, which has no editions."""
     adapter: Name
     description: str
     citation: str
@@ -163,12 +164,12 @@ class ModelSpec(Spec):
     training: Training | None
 
     def __init__(self, **values: Any) -> None:
-        """Raises SpecError for a value that is missing or wrong."""
+        """Raises SpecError if a value is missing or wrong."""
         try:
             super().__init__(**values)
         except ValidationError as err:
             problem = err.errors(include_url=False)[0]
-            key, what = problems.dotted(problems.place(problem)), problems.said(problem)
+            key, what = problems.dotted(problems.place(problem)), problems.message(problem)
             raise SpecError(
                 f"db.ModelSpec: {key}: {what}. db.run also takes the name of a model or its YAML file."
             ) from err
@@ -178,11 +179,12 @@ class ModelSpec(Spec):
 
     @property
     def hashed(self) -> bool:
-        """Whether the identity has all of the model: not of one that was given in Python, which has a name and a version."""
+        """Whether the identity covers the model completely. A model given in Python has only a name and a version."""
         return self.adapter != IN_MEMORY
 
-    def asked(self) -> Json:
-        """What determines the answers: adapter, args, the bytes of the weights and the dtype; not device, batch or paths."""
+    def identity(self) -> Json:
+        """Everything that determines the answers: adapter, args, the bytes of the weights and the dtype; not device, batch
+        or paths."""
         files = {
             role: {"format": asset.format, "files": {f.path: f.sha256 for f in asset.files}}
             for role, asset in self.weights.items()
@@ -198,4 +200,4 @@ class ModelSpec(Spec):
 
     @property
     def hash(self) -> str:
-        return digest(self.asked())
+        return digest(self.identity())

@@ -1,6 +1,6 @@
-"""What pydantic finds wrong with a value, in words of our own: of YAML files, of stored records and of their lines.
+"""Validation errors of pydantic in our own words, for YAML files, stored records and their lines.
 
-Pydantic's words name Python's types and our classes. Here every kind of error has what was allowed instead.
+pydantic's messages name Python types and our classes. Here every kind of error says what is allowed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from diva_bench.errors import nearest
 
 _NUMBER, _WHOLE, _TRUTH = "must be a number", "must be a whole number", "must be true or false"
 _TEXT, _LIST, _KEYS = "must be text", "must be a list", "must be a mapping (key: value)"
-SAID: Mapping[str, str] = {
+MESSAGES: Mapping[str, str] = {
     "missing": "is missing",
     "extra_forbidden": "is not a known key",
     "string_type": _TEXT,
@@ -50,7 +50,7 @@ SAID: Mapping[str, str] = {
     "model_attributes_type": _KEYS,
     "dataclass_type": _KEYS,
     "typed_dict_type": _KEYS,
-    "invalid_key": "has a key that is no text",
+    "invalid_key": "has a key that is not text",
     "union_tag_invalid": "must have {discriminator} as one of {expected_tags}",
     "union_tag_not_found": "must have the key {discriminator}",
     "path_type": "must be the path of a file or folder",
@@ -60,7 +60,7 @@ SAID: Mapping[str, str] = {
     "value_error": "{error}",
     "assertion_error": "{error}",
 }
-"""Type of a pydantic error -> what to say of the value, with what the error's context has in braces."""
+"""Type of a pydantic error -> message, with values from the error's context in braces."""
 
 _NAME = "must begin with a letter or digit, and have only letters, digits, '.', '_' and '-'"
 PATTERNS: Mapping[str, str] = {
@@ -75,26 +75,26 @@ PATTERNS: Mapping[str, str] = {
 }
 """Regular expression of a field -> the rule as text."""
 
-_LONGEST = 80  # characters of a value that are shown
+_LONGEST = 80  # longest value in a message, in characters
 _QUOTED = re.compile(r"'([^']*)'")
 _KEY = "[key]"
-"""How pydantic marks that a key of a mapping is meant, not its value."""
+"""pydantic's mark for an error in a key of a mapping."""
 
 
 def words(err: ValidationError) -> str:
-    """The first problem, with the key that it is at: "tokens.new: must be a whole number (found 'x')"."""
+    """The first error with its key: "tokens.new: must be a whole number (found 'x')"."""
     problem = err.errors(include_url=False)[0]
     key = dotted(place(problem))
-    return f"{key}: {said(problem)}" if key else said(problem)
+    return f"{key}: {message(problem)}" if key else message(problem)
 
 
-def said(problem: Mapping[str, Any]) -> str:
-    """What is wrong with a value and what is allowed, without the key and without a full stop. `problem`: one of
+def message(problem: Mapping[str, Any]) -> str:
+    """What is wrong with a value and what is allowed, without the key and the full stop. `problem`: an element of
     `ValidationError.errors()`."""
     kind, context = problem["type"], dict(problem.get("ctx") or {})
     context["allowed"] = PATTERNS.get(context.get("pattern", ""), "has characters that are not allowed here")
-    words = SAID.get(kind, "is not allowed here").format_map(_Plain(context))
-    whole = kind == "value_error" and isinstance(problem["input"], Mapping)  # what it is about, the error names itself
+    words = MESSAGES.get(kind, "is not allowed here").format_map(_Plain(context))
+    whole = kind == "value_error" and isinstance(problem["input"], Mapping)  # the error names its subject itself
     if kind in ("missing", "extra_forbidden") or whole:
         return words.removesuffix(".")
     word = problem["input"] if kind == "literal_error" else None
@@ -103,15 +103,15 @@ def said(problem: Mapping[str, Any]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as it is written in JSON or YAML, cut where it is long."""
+    """A value as in JSON or YAML, cut if it is long."""
     plain = {None: "nothing", True: "true", False: "false"}
     text = plain[value] if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
 
 
 def place(problem: Mapping[str, Any], raw: Any = None) -> tuple[str | int, ...]:
-    """The keys that lead to the value, without what pydantic adds of its own: [key], and the members of a union, which are
-    known by `raw`, the whole value, not having them."""
+    """The keys that lead to the value, without parts that pydantic adds: [key], and members of unions, which do not occur
+    in `raw`, the whole value."""
     keys: list[str | int] = []
     last = len(problem["loc"]) - 1
     for number, part in enumerate(problem["loc"]):
@@ -136,7 +136,7 @@ def _has(raw: Any, part: str | int) -> bool:
 
 
 class _Plain(dict[str, Any]):
-    """The context of an error for `format_map`: nothing is missing, and numbers are plain."""
+    """The context of an error for `format_map`: missing keys have a default, and numbers are short."""
 
     def __missing__(self, key: str) -> str:
         return "another"

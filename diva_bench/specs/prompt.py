@@ -1,4 +1,4 @@
-"""Task + Sample -> Request: plain {field} substitution. And the committed wordings that a task can be asked in."""
+"""Task + Sample -> Request, with plain {field} substitution; and the prompt variants of a task."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from diva_bench.types import Audio, Request, Sample
 
 
 def fill(template: str, fields: Mapping[str, str], where: str) -> str:
-    """Replace every {field}; SpecError names the field that is missing and those there are."""
+    """Replace every {field}. Raises SpecError, which names a missing field and the available ones."""
 
     def value(match: re.Match[str]) -> str:
         key = match.group(1)
@@ -28,7 +28,7 @@ def fill(template: str, fields: Mapping[str, str], where: str) -> str:
 
 
 def check(task: TaskSpec, samples: Iterable[Sample]) -> None:
-    """Raises SpecError where a sample lacks a field that the prompt, or one of its other wordings, asks for."""
+    """Raises SpecError if a sample lacks a field of the prompt or of a prompt variant."""
     texts = [task.prompt, task.system or "", *task.prompts]
     fields = {name for text in texts for name in FIELD.findall(text)} - task.fields.keys()
     fields -= {"choices"} if task.choices else set()
@@ -49,7 +49,7 @@ def build(
     prior: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> Request:
-    """What an adapter that `accepts` these things is asked about one sample; it gets nothing else."""
+    """The request about one sample, with only the inputs that the adapter `accepts`."""
     fields = {**task.fields, **sample.fields}
     if task.choices:
         fields.setdefault("choices", ", ".join(task.choices))
@@ -68,17 +68,17 @@ def build(
 
 
 def questions(task: TaskSpec, samples: Sequence[Sample]) -> str:
-    """sha256 of what every sample's prompt and system message say, as rendered, in the order of ids."""
+    """sha256 of the rendered prompts and system messages of all samples, in the order of ids."""
     requests = (build(task, sample, frozenset()) for sample in sorted(samples, key=lambda s: s.id))
     return digest_of_rows([request.id, request.prompt, request.system] for request in requests)
 
 
-# ---------------------------------------------------------------- wordings
+# ---------------------------------------------------------------- prompt variants
 
 
 def changed(task: TaskSpec, text: str | None, system: str | None, max_new_tokens: int | None) -> TaskSpec:
-    """The task with another prompt, system message ("": none) or length of answers; None leaves one as it is. What differs
-    from the task's own is in `TaskSpec.overrides`."""
+    """The task with another prompt, system message ("": none) or limit of answer tokens; None keeps the task's.
+    `TaskSpec.overrides` has the changes."""
     values = {
         "prompt": task.prompt if text is None else text,
         "system": task.system if system is None else system or None,
@@ -89,7 +89,7 @@ def changed(task: TaskSpec, text: str | None, system: str | None, max_new_tokens
 
 
 def again(task: TaskSpec, overrides: Mapping[str, Any]) -> TaskSpec:
-    """The task with what a run changed of it, as its run.json says."""
+    """The task with the changes in a run.json."""
     if not overrides:
         return task
     changes: dict[str, Any] = {key: overrides[key] for key in ("prompt", "system") if key in overrides}
@@ -97,12 +97,12 @@ def again(task: TaskSpec, overrides: Mapping[str, Any]) -> TaskSpec:
         length = {"max_new_tokens": overrides["max_new_tokens"]}
         changes["decode"] = task.decode.model_copy(update=length)
     if "prompt" in overrides:
-        changes["prompts"] = ()  # its paraphrases are of another prompt
+        changes["prompts"] = ()  # its prompt variants belong to another prompt
     return task.model_copy(update={**changes, "overrides": dict(overrides)})
 
 
 def variants(task: TaskSpec, count: int) -> list[TaskSpec]:
-    """The first `count` wordings of a task, the main one first. UserError where it has fewer."""
+    """The first `count` prompt variants of a task, the main prompt first. Raises UserError if there are fewer."""
     have = 1 + len(task.prompts)
     if count > have:
         raise UserError(
@@ -113,10 +113,13 @@ def variants(task: TaskSpec, count: int) -> list[TaskSpec]:
 
 
 def variant(task: TaskSpec, number: int) -> TaskSpec:
-    """Wording `number` of a task: 0 the task itself, else its paraphrase of that number, with the labels in another order.
+    """Prompt variant `number` of a task: 0 is the task itself, other numbers a paraphrase with another order of labels.
 
-    The order is that of {choices} in the prompt and of the choices (which decides ties of scores). It is fixed by the
-    task's name and the number: no order comes again before all have come. UserError where there is no such paraphrase.
+    The order is that of {choices} in the prompt and of the choices (which decides ties of scores). It depends only on
+    the task's name and the number; all orders occur before one repeats.
+
+    Raises:
+        UserError: There is no such variant.
     """
     if number == 0:
         return task
@@ -127,7 +130,7 @@ def variant(task: TaskSpec, number: int) -> TaskSpec:
 
 
 def label_orders(choices: tuple[str, ...], count: int, seed: str) -> list[tuple[str, ...]]:
-    """`count` orders of labels, the given one first; every order comes equally often, give or take one."""
+    """`count` orders of labels, the given one first; all orders occur equally often, up to one."""
     orders, draw = [choices], 0
     while len(orders) < count:
         draws = tuple(sorted(choices, key=lambda c: hashlib.sha256(f"{seed}:{draw}:{c}".encode()).digest()))

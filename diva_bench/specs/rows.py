@@ -1,4 +1,4 @@
-"""Rows of a task that is made in Python, in one shape whatever they came from, with their clips as bytes or files."""
+"""Rows of a task made in Python, in one form whatever their source, with clips as bytes or files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from diva_bench.errors import DataError, one_line
 from diva_bench.types import RATES
 
 NUMBER = "row"
-"""The column that every row gets: its running number, for rows without an id."""
+"""The column with the number of the row, for rows without an id."""
 AUDIO_FORMS = (
     "a path; encoded bytes (WAV, FLAC, MP3, ...); (array, sampling rate in Hz); "
     '{"array": ..., "sampling_rate": ...}; {"bytes": ...}; {"path": ...}; a diva_bench Audio; or None'
@@ -28,8 +28,12 @@ _DTYPES = ("float16", "float32", "float64", "int16", "int32")
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """The clip of one row. `name`: the path of its file, or the sha256 of its bytes, which `read` gives then. `encoded`: the
-    bytes themselves, where they are in memory."""
+    """The clip of one row.
+
+    Attributes:
+        name: The path of its file, or the sha256 of its bytes if `read` returns them.
+        encoded: The bytes, if they are in memory.
+    """
 
     name: str
     read: Callable[[], bytes] | None = None
@@ -38,7 +42,7 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: column -> value, with the running number; `sound` is None where it has none."""
+    """One row: column -> value, with its number; `sound` is None if it has no clip."""
 
     values: Mapping[str, Any]
     sound: Sound | None
@@ -55,14 +59,19 @@ class Rows:
 
 
 def rows_of(table: Any, audio: str, text: Sequence[str]) -> Rows:
-    """`table`: an iterable of mappings, column -> value. `audio`: the column of the clip. `text`: columns whose numbers are
-    read as text (ids, references).
+    """Convert rows.
 
-    Raises DataError where a row, or its clip, is not what it may be.
+    Args:
+        table: An iterable of mappings, column -> value.
+        audio: The column of the clip.
+        text: Columns whose numbers become text (ids, references).
+
+    Raises:
+        DataError: A row or its clip has a wrong form.
     """
     if isinstance(table, str | bytes | Mapping) or not isinstance(table, Iterable):
         raise DataError(
-            f"rows: {_kind(table)} is no list of rows. Allowed: an iterable of mappings, column -> value; "
+            f"rows: {_kind(table)} is not a list of rows. Allowed: an iterable of mappings, column -> value; "
             "Task.from_pandas takes a DataFrame, Task.from_dataset a datasets.Dataset."
         )
     rows = tuple(_row(number, values, audio, text) for number, values in enumerate(table))
@@ -72,21 +81,21 @@ def rows_of(table: Any, audio: str, text: Sequence[str]) -> Rows:
 
 
 def rows_of_frame(frame: Any, audio: str, text: Sequence[str]) -> Rows:
-    """As `rows_of`, of a pandas DataFrame; its index is not read."""
+    """As `rows_of`, for a pandas DataFrame; its index is not read."""
     import pandas
 
     if not isinstance(frame, pandas.DataFrame):
-        raise DataError(f"from_pandas: {_kind(frame)} is no pandas.DataFrame.")
+        raise DataError(f"from_pandas: {_kind(frame)} is not a pandas.DataFrame.")
     if twice := [str(name) for name in frame.columns[frame.columns.duplicated()]]:
         raise DataError(
             f"from_pandas: the frame has more than one column {', '.join(map(repr, dict.fromkeys(twice)))}. Give every column "
-            "a name of its own."
+            "a unique name."
         )
     return rows_of(_with_whole_numbers(frame).to_dict("records"), audio, text)
 
 
 def _with_whole_numbers(frame: Any) -> Any:
-    """The frame; columns of whole numbers with gaps, which pandas stores as floats, hold whole numbers again."""
+    """The frame, with whole numbers in columns that pandas stores as floats because of missing values."""
     import pandas
 
     whole = [
@@ -100,15 +109,15 @@ def _with_whole_numbers(frame: Any) -> Any:
 
 
 def rows_of_dataset(dataset: Any, audio: str, text: Sequence[str]) -> Rows:
-    """As `rows_of`, of a `datasets.Dataset`: clips stay where the data set has them, labels that are stored as numbers get
-    their names."""
+    """As `rows_of`, for a `datasets.Dataset`: clips stay in the files of the data set, and labels that are stored as
+    numbers become their names."""
     import datasets
 
     if isinstance(dataset, datasets.DatasetDict):
         raise DataError(f"from_dataset: name a split: dataset[{sorted(dataset)[0]!r}], one of {', '.join(dataset)}.")
     if not isinstance(dataset, datasets.Dataset):
         raise DataError(
-            f"from_dataset: {_kind(dataset)} is no datasets.Dataset; Task.from_rows takes any iterable of rows."
+            f"from_dataset: {_kind(dataset)} is not a datasets.Dataset; Task.from_rows takes any iterable of rows."
         )
     if isinstance(dataset.features.get(audio), datasets.Audio):
         dataset = dataset.cast_column(audio, datasets.Audio(decode=False))
@@ -119,7 +128,7 @@ def rows_of_dataset(dataset: Any, audio: str, text: Sequence[str]) -> Rows:
         for name, kind in labels.items():
             row[name] = kind.int2str(row[name]) if isinstance(row[name], int) and row[name] >= 0 else None
         encoded = _encoded(row.get(audio))
-        if encoded is not None:  # its bytes stay in the data set's own file
+        if encoded is not None:  # its bytes stay in the file of the data set
             row[audio] = Sound(_sha256(encoded), partial(_cell, dataset, number, audio))
         return row
 
@@ -134,16 +143,16 @@ def _encoded(cell: Any) -> bytes | None:
 def _cell(dataset: Any, number: int, audio: str) -> bytes:
     encoded = _encoded(dataset[number][audio])
     if encoded is None:
-        raise OSError(0, f"column {audio} of row {number} holds no sound any more")
+        raise OSError(0, f"column {audio} of row {number} has no audio any more")
     return encoded
 
 
 def _row(number: int, values: Any, audio: str, text: Sequence[str]) -> Row:
     where = f"row {number}"
     if not isinstance(values, Mapping):
-        raise DataError(f"{where}: {_kind(values)} is no mapping, column -> value.")
+        raise DataError(f"{where}: {_kind(values)} is not a mapping, column -> value.")
     if strange := [name for name in values if not isinstance(name, str)]:
-        raise DataError(f"{where}: the column {strange[0]!r} is no text; columns have names.")
+        raise DataError(f"{where}: the column {strange[0]!r} is not text; columns have names.")
     sound = sound_of(values.get(audio), where, audio)
     columns = {name: _plain(value) for name, value in values.items() if name != audio}
     for name in text:
@@ -152,7 +161,7 @@ def _row(number: int, values: Any, audio: str, text: Sequence[str]) -> Row:
 
 
 def _plain(value: Any) -> Any:
-    """A cell in Python's own types; what pandas and numpy write for nothing (NaN, NaT, NA) is None."""
+    """A cell as a Python value; missing values of pandas and numpy (NaN, NaT, NA) become None."""
     if isinstance(value, np.ndarray):
         return [_plain(one) for one in value.tolist()]
     if isinstance(value, list | tuple):
@@ -165,7 +174,7 @@ def _plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> Any:
-    """Numbers as text; a float that is a whole number is written without a point."""
+    """Numbers as text; a float that is a whole number has no decimal point."""
     if isinstance(value, list):
         return [_text(one) for one in value]
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -177,7 +186,7 @@ def _text(value: Any) -> Any:
 
 
 def sound_of(value: Any, where: str, column: str) -> Sound | None:
-    """The clip of a cell, see AUDIO_FORMS; None where it is empty. DataError for anything else."""
+    """The clip of a cell, see AUDIO_FORMS; None if it is empty. Raises DataError for anything else."""
     value = None if isinstance(value, float) and math.isnan(value) else value
     if value is None or isinstance(value, Sound):
         return value
@@ -203,7 +212,7 @@ def _wave(value: Any) -> tuple[Any, Any]:
         return value
     if hasattr(value, "samples") and hasattr(value, "rate"):  # diva_bench.types.Audio
         return value.samples, value.rate
-    if hasattr(value, "get_all_samples"):  # torchcodec, which `datasets` decodes with; (channels, n)
+    if hasattr(value, "get_all_samples"):  # the decoder of `datasets`, torchcodec; (channels, n)
         sound = value.get_all_samples()
         return np.asarray(sound.data).mean(axis=0), sound.sample_rate
     return None, None
@@ -236,13 +245,13 @@ def _wav(array: Any, rate: Any, where: str) -> bytes:
 
 
 _OVERSHOOT = 2.0
-"""Largest float that is taken: resampling and lossy codecs overshoot full scale, 1, by less."""
+"""Largest allowed float: resampling and lossy codecs exceed full scale, 1, by less."""
 _QUIETEST = 1 << 16
-"""Of 32 bit integers: a clip whose largest value is below it is next to silence at full scale, 2**31; it has 16 bit values."""
+"""For 32-bit integers: a smaller peak is almost silent at full scale, 2**31, so the clip has 16-bit values."""
 
 
 def _check_scale(wave: np.ndarray[Any, Any], where: str) -> None:
-    """DataError for samples that are none, not finite, or not on the scale of their type."""
+    """Raises DataError if samples are missing, not finite, or not on the scale of their type."""
     if not len(wave):
         raise DataError(f"{where}: an array without samples. Give None for a row without a clip.")
     peak = max(abs(float(wave.max())), abs(float(wave.min())))
@@ -268,6 +277,6 @@ def _sha256(encoded: bytes) -> str:
 
 
 def _kind(value: Any) -> str:
-    """What a value is, for messages: "3 (int)"; long ones by their type alone."""
+    """A value for messages: "3 (int)"; for long values only the type."""
     text = repr(value) if isinstance(value, str | int | float | bool | None) else ""
     return f"{text} ({type(value).__name__})" if 0 < len(text) < 60 else f"a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""What all schemas share: strict values, names, and the canonical hash of a value."""
+"""Shared by all schemas: strict values, names, and the canonical hash of a value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
 
 
 class Spec(BaseModel):
-    """What all schemas share: nothing can be changed, unknown keys are errors, a field's docstring is its description."""
+    """Base of all schemas: immutable, unknown keys are errors, and the docstring of a field is its description."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -23,17 +23,17 @@ class Spec(BaseModel):
 Whole = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]
 Truth = Annotated[bool, Strict()]
-"""Of a YAML file each is what was written: `true` is no 1, "1" is no number, and 1 is not true."""
+"""Values of YAML files are not converted: `true` is not 1, "1" is not a number, and 1 is not true."""
 
 
 def digest(value: Any) -> str:
-    """sha256 of the canonical JSON of a value: sorted keys, no spaces, UTF-8; half a surrogate pair, which JSON can say
-    and UTF-8 cannot, has a hash too."""
+    """sha256 of the canonical JSON of a value: sorted keys, no spaces, UTF-8. Half a surrogate pair, which JSON can
+    contain and UTF-8 cannot, has a hash too."""
     return hashlib.sha256(_canonical(value)).hexdigest()
 
 
 def digest_of_rows(rows: Iterable[Any]) -> str:
-    """`digest` of a list of which no more than one row is in memory as JSON."""
+    """`digest` of a list, with at most one row in memory as JSON."""
     state = hashlib.sha256(b"[")
     for number, row in enumerate(rows):
         state.update(b"," * (number > 0) + _canonical(row))

@@ -1,4 +1,4 @@
-"""What the YAML of a task may say, and the hash that identifies a task."""
+"""The schema of tasks, and the hash that identifies a task."""
 
 from __future__ import annotations
 
@@ -28,56 +28,57 @@ class Decode(Spec):
 
 
 class Subset(Spec):
-    """What one subset of a task changes."""
+    """The changes of one subset of a task."""
 
     editions: dict[Edition, DataChange] | None = None
-    """The editions that have it, and what it changes in their data; None: all the task has, and nothing."""
+    """The editions that have it, with its changes to their data; None: all editions of the task, without changes."""
     reference: str | None = None
     fields: dict[str, str] = Field(default_factory=dict)
     scorers: dict[str, Json] | None = None
 
 
 class TaskFile(Spec):
-    """A task as it stands in `tasks/<name>.yaml`."""
+    """The content of `tasks/<name>.yaml`."""
 
     name: Name
     version: Whole = Field(gt=0)
-    """Bumped whenever a change moves numbers."""
+    """Bump it when a change moves scores."""
     description: str
     citation: str = ""
     licence: str = ""
     suites: tuple[str, ...] = ()
     """Names that select this task together with others: emotion, qa, ..."""
     prompt: str
-    """The instruction; {field} is replaced by the subset's fields and the sample's own."""
+    """The instruction; {field} is replaced by a field of the subset or the sample."""
     prompts: tuple[str, ...] = ()
-    """Paraphrases of it, for `run --prompts`: the same fields, other words. Changing one changes nothing of `prompt`'s runs."""
+    """Paraphrases of it, for `run --prompts`, with the same fields. They are not part of the identity of runs with
+    `prompt`."""
     system: str | None = None
     choices: tuple[str, ...] | None = None
-    """Labels to choose from; their log-likelihoods are scored and a free answer is parsed."""
+    """The labels. Their log-likelihoods are scored, and free answers are parsed for them."""
     synonyms: dict[str, str] = Field(default_factory=dict)
-    """Closed table of other words that the strict parser takes for a label."""
+    """Synonyms of labels for the strict parser."""
     decode: Decode = Decode()
     reference: str = "reference"
     """The column of the accepted answer or answers."""
     groups: tuple[str, ...] = ()
-    """Columns that results are broken down by."""
+    """Columns for breakdowns of results."""
     contrast: dict[str, str] = Field(default_factory=dict)
-    """Group -> the value that `compare` holds its other values against (accent: usa)."""
+    """Group -> the value with which `compare` compares its other values (accent: usa)."""
     speaker: str | None = None
-    """The column that says who speaks, where there is one: for the baseline that knows nothing else."""
+    """The column of the speaker, if there is one, for the baseline that knows only the speaker."""
     scorers: dict[str, Json]
     """Scorer -> its settings."""
     primary: str
     """The metric that ranks."""
     why: str = ""
-    """Why that one does."""
+    """The reason for this metric."""
     fields: dict[str, str] = Field(default_factory=dict)
     subsets: dict[str, Subset] = Field(default_factory=dict)
     whole: Truth = False
-    """With subsets: the task's name means all rows at once, and the subsets are parts of it."""
+    """With subsets: the task's name means all rows together, and the subsets are parts of them."""
     default: tuple[str, ...] = ()
-    """With subsets and without `whole`: those that the task's name stands for; empty: all."""
+    """With subsets and without `whole`: the subsets that the task's name stands for; empty: all."""
     editions: dict[Edition, DataSpec] = Field(min_length=1)
 
     @field_validator("prompt", "prompts", "system")
@@ -87,7 +88,7 @@ class TaskFile(Spec):
             if not text.strip():
                 raise ValueError("must not be empty")
             rest, before = FIELD.sub("", text), ""
-            while rest != before:  # JSON that an answer is to have
+            while rest != before:  # JSON in the prompt
                 rest, before = _JSON.sub("", rest), rest
             if "{" in rest or "}" in rest:
                 raise ValueError(
@@ -147,7 +148,7 @@ class TaskSpec(Spec):
     name: Name
     """With its subset: covost2-de."""
     task: Name
-    """Without it: covost2."""
+    """Without its subset: covost2."""
     subset: str | None
     edition: Edition
     version: Whole
@@ -158,7 +159,7 @@ class TaskSpec(Spec):
     prompt: str
     prompts: tuple[str, ...] = ()
     variant: Whole = 0
-    """Which of its wordings this is: 0 the main prompt, else a paraphrase, see `diva_bench.specs.prompt.variant`."""
+    """Number of the prompt variant: 0 the main prompt, else a paraphrase, see `diva_bench.specs.prompt.variant`."""
     system: str | None
     choices: tuple[str, ...] | None
     synonyms: dict[str, str]
@@ -173,18 +174,19 @@ class TaskSpec(Spec):
     fields: dict[str, str]
     data: DataSpec
     names: dict[str, str] = Field(default_factory=dict, exclude=True)
-    """What the source of imported answers calls a choice (`import --labels`). In the identity of the run, through its model,
-    and in no signature: else two sources could not be compared."""
+    """Names of choices in the source of imported answers (`import --labels`). They are in the identity of the run, through
+    its model, and in no signature, because otherwise two sources could not be compared."""
     overrides: Json = Field(default_factory=dict, exclude=True)
-    """What a run asks otherwise than the task says: prompt, system, max_new_tokens. Their values are in `asked` in any case."""
+    """Settings of the task that a run changes: prompt, system, max_new_tokens. Their values are in `identity` in any
+    case."""
     home: Path = Field(exclude=True)
     """Folder of the YAML file; not part of any hash."""
     rows: InstanceOf[Rows] | None = Field(default=None, exclude=True, repr=False)
-    """Of a task that was made in Python. The fingerprint of its data says which they are."""
+    """Rows of a task made in Python. The fingerprint of its data identifies them."""
 
-    def asked(self) -> Json:
-        """What determines the questions as far as the task file does: with what the samples bring (`Job.task_record`) it is
-        the task's identity. Scorers, description and citation are not in it: they can change without asking anybody again."""
+    def identity(self) -> Json:
+        """The part of the question identity that comes from the task file; `Job.task_record` adds the data. Scorers,
+        description and citation are not in it, because they can change without running the model again."""
         keys = ["task", "subset", "edition", "version", "prompt", "system", "choices", "decode", "fields"]
         keys += ["variant"] if self.variant else []
         return {k: self.model_dump(mode="json")[k] for k in keys}

@@ -211,7 +211,7 @@ def _explain(
         return f"{where}: unknown key {key!r}.{nearest(str(keys[-1]), allowed)} Allowed here: {', '.join(allowed)}."
     if problem["type"] == "missing":
         return f"{where}: key {key!r} is missing."
-    explanation = problems.said(problem)
+    explanation = problems.message(problem)
     if problem["type"] == "string_type":
         explanation += "; put it in quotes"
     if problem["type"] == "model_type":
