@@ -295,7 +295,9 @@ def test_every_format_can_be_read(
     if form == "json":
         assert json.loads(out)["tasks"]["toy"]["found"] >= 1
     elif form == "csv":
-        assert out.splitlines()[0] == "task,sample,kind,closeness,training row,text of the sample,text of the training row"
+        assert (
+            out.splitlines()[0] == "task,sample,kind,closeness,training row,text of the sample,text of the training row"
+        )
     else:
         assert "q001" in out
 

@@ -288,7 +288,7 @@ def test_log_likelihoods_of_our_own_responses_are_kept() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_name": "a/b"}, "--model-name 'a/b': letters, digits"),
+        ({"model_name": "a/b"}, "--model-name 'a/b': a name has at most 64 letters, digits"),
         ({"task": "quizz"}, "Did you mean 'quiz'"),
         ({"task": "covost2", "edition": "mini"}, "covost2 is several tasks; import into one of covost2-de"),
         ({"edition": "mini"}, "unknown edition 'mini'"),

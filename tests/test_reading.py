@@ -63,7 +63,7 @@ def test_blanks_are_dropped_and_repeats_merged(
     made = connector(sharpness=0.2)
     virtual = says(made, embeddings, labels, near)
     [found] = reading.read(made, virtual, torch.tensor([len(labels)]), embeddings)
-    assert (found.tokens, found.kept.tolist()) == (tokens, kept)
+    assert (found.tokens, found.positions.tolist()) == (tokens, kept)
     [given], _ = reading.contents(made, virtual, torch.tensor([len(labels)]), embeddings)
     assert torch.equal(given, virtual[0, kept])
 

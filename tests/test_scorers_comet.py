@@ -112,7 +112,7 @@ def test_answers_go_in_chunks_and_scoring_again_asks_only_what_changed(
     [
         ("crash", r"it ended \(7\).*out of memory, they say"),
         ("raise", "RuntimeError: cannot read this"),
-        ("nan", "or one that is no number"),
+        ("nan", "or one that is not a number"),
     ],
 )
 def test_a_comet_that_fails_is_told_and_what_was_scored_is_kept(

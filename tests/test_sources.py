@@ -221,7 +221,7 @@ def test_the_mini_tasks_are_manifests(file):
     [
         ('{"audio": ', r"is not valid JSON \(.+\)"),
         ("[1]", r"expected a JSON object, found an array"),
-        ("{}", r"found no keys; every row must have a clip .* Mend or drop the row\."),
+        ("{}", r"found no keys; every row must have a clip .* Correct or remove the row\."),
         ('{"audio": "a.wav", "text": null}', r"found audio \(str\), text \(NoneType\); every row"),
         (
             '{"audio": "a.wav", "text": "x", "id": "first"}',

@@ -1,4 +1,4 @@
-"""What oracle, cascade and DiVA share: spoken content, as text tokens or virtual tokens, in; responses out."""
+"""Shared by oracle, cascade and DiVA: from spoken content, as text tokens or virtual tokens, to responses."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from diva_bench.types import Request, Response
 
 @dataclass(frozen=True, slots=True)
 class Framed:
-    """One prompt. `before`: token ids ahead of the content; `whole`: all of it as embeddings (n, E)."""
+    """One prompt. `before`: token ids before the content; `whole`: the prompt as embeddings (n, E)."""
 
     request: Request
     before: tuple[int, ...]
     whole: Tensor
     content: int
-    """How many of the n positions are spoken content."""
+    """Number of positions of spoken content."""
 
 
 def frame(llm: LLM, request: Request, content: Tensor) -> Framed:
-    """Framing ids, content (m, E), framing ids."""
+    """The prompt: template ids, content (m, E), template ids."""
     before, after = llm.frame(request.prompt, request.system)
     whole = torch.cat([llm.embed(before), content.to(llm.embeddings), llm.embed(after)])
     return Framed(request, tuple(before), whole, len(content))
@@ -37,10 +37,12 @@ def frame(llm: LLM, request: Request, content: Tensor) -> Framed:
 def answer(
     llm: LLM, requests: Sequence[Request], contents: Sequence[Tensor], clock: Clock, kind: str = "text"
 ) -> list[Response]:
-    """Label scores where a request has choices, and a free answer for every request, from one reading of the prompts.
+    """Label scores for requests with choices, and an answer for every request, from one pass over the prompts.
 
-    contents: per request (m, E) embeddings; `kind` names them in the token counts. `clock` holds the seconds spent on
-    the batch so far; what each response gets of all of them is an equal share.
+    Args:
+        contents: Per request (m, E) embeddings.
+        clock: Has the seconds of the batch so far; every response gets an equal share of all of them.
+        kind: Name of the content in the token counts.
     """
     responses: dict[int, Response] = {}
     framed = [(k, frame(llm, r, c)) for k, (r, c) in enumerate(zip(requests, contents, strict=True))]
@@ -59,7 +61,7 @@ def answer(
 
 
 def _settings(request: Request) -> tuple[tuple[str, ...] | None, int, float]:
-    """What a batch has to have in common."""
+    """The settings that all requests of a batch share."""
     return request.choices, request.max_new_tokens, request.temperature
 
 
@@ -84,20 +86,20 @@ def _ask(llm: LLM, group: Sequence[Framed], clock: Clock, kind: str) -> list[Res
 
 
 def _shared(befores: Sequence[tuple[int, ...]]) -> int:
-    """How many ids all of them begin with."""
-    low, high = min(befores), max(befores)  # whatever these two share, all that sort between them share
+    """Number of ids with which all of them begin."""
+    low, high = min(befores), max(befores)  # all that sort between these two share their common prefix
     return next((k for k, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
 
 
 def _seed(request: Request) -> int:
-    """A stream of its own for every request, whatever batch it is in."""
+    """The seed of a request, independent of its batch."""
     return int.from_bytes(hashlib.sha256(f"{request.seed}:{request.id}".encode()).digest()[:8], "big") >> 1
 
 
 def in_order(
     requests: Sequence[Request], refuse: Callable[[Request], str], ask: Callable[[list[Request]], list[Response]]
 ) -> list[Response]:
-    """`ask` for all requests but those that `refuse` gives a reason for: they are `unsupported`, never silently cut."""
+    """`ask` for all requests, except those for which `refuse` gives a reason: these are `unsupported`, and never cut."""
     reasons = [refuse(r) for r in requests]
     can = [r for r, reason in zip(requests, reasons, strict=True) if not reason]
     answers = iter(ask(can) if can else [])
@@ -108,7 +110,7 @@ def in_order(
 
 
 def unheard(limit: float) -> Callable[[Request], str]:
-    """Why a model that hears `limit` seconds cannot take a request's audio; "" if it can."""
+    """A function that tells why a model with a limit in seconds cannot take a request's audio; "" if it can."""
 
     def reason(request: Request) -> str:
         if request.audio is None:

@@ -1,7 +1,7 @@
-"""The chat frame: what a model's chat template puts around a question.
+"""The chat frame: the text of a chat template around a question.
 
-Some templates (Llama 3.2, Granite) write the day into the system turn. Asked so, one run would have two prompts on two
-days; here every template is told the same day, the one that Llama's own takes where it is told none.
+Some templates (Llama 3.2, Granite) write the date into the system turn, so that one run would have different prompts on
+two days. Here every template gets the same date, the default of Llama's template.
 """
 
 from __future__ import annotations
@@ -16,17 +16,21 @@ from diva_bench.errors import AssetError, one_line
 
 _TODAY = datetime(2024, 7, 26, tzinfo=UTC)
 TODAY = "26 Jul 2024"
-"""As templates that ask for a `date_string` have it."""
-_LETTERS = ascii_letters.replace("s", "")  # %s is the time in seconds where the machine stands, no day
-_MARK = "DIVABENCHSPOKENHERE"  # stands for what was said while the template is rendered
+"""In the format of templates with a `date_string`."""
+_LETTERS = ascii_letters.replace("s", "")  # %s is a time zone dependent time in seconds, not a date
+_MARK = "DIVABENCHSPOKENHERE"  # takes the place of the spoken content while the template is rendered
 
 
 def around(tokenizer: Any, prompt: str, system: str | None, with_date: bool = True) -> tuple[str, str]:
-    """The text before and after what was said: the rendered template, cut where a mark stands for it. The instruction
-    stands in the user's turn, before what was said.
+    """(text before, text after the spoken content) of the rendered template. The instruction is in the user's turn, before
+    the content.
 
-    `tokenizer`: of transformers. `with_date`: the day; False as older versions rendered it, by the clock. AssetError where the
-    template takes no such turns, or does not show the user's words once.
+    Args:
+        tokenizer: Of transformers.
+        with_date: Use the fixed date; False: the clock, as older versions did.
+
+    Raises:
+        AssetError: The template does not accept these turns, or does not contain the user's words exactly once.
     """
     turns = [{"role": "user", "content": f"{prompt}\n\n{_MARK}" if prompt else _MARK}]
     if system:
@@ -35,12 +39,12 @@ def around(tokenizer: Any, prompt: str, system: str | None, with_date: bool = Tr
     try:
         text = tokenizer.apply_chat_template(
             turns,
-            chat_template=(_told_the_day() if with_date else "") + tokenizer.get_chat_template(),
+            chat_template=(_fixed_date() if with_date else "") + tokenizer.get_chat_template(),
             tokenize=False,
             add_generation_prompt=True,
             **({"date_string": TODAY} if with_date else {}),
         )
-    except Exception as err:  # a template is a program of its own: TemplateError, TypeError, ...
+    except Exception as err:  # a template is a program and may raise anything: TemplateError, TypeError, ...
         what = "a system message and a question" if system else "a question"
         raise AssetError(
             f"{name}: its chat template refuses {what} ({one_line(err)}). "
@@ -53,9 +57,9 @@ def around(tokenizer: Any, prompt: str, system: str | None, with_date: bool = Tr
 
 
 @lru_cache(maxsize=1)
-def _told_the_day() -> str:
-    """A macro that hides the clock of transformers' `strftime_now`: on one day, what a format says is a replacement of
-    letters. (A function of ours does not reach the template: what it is given is made plain data first.)"""
+def _fixed_date() -> str:
+    """A macro that replaces `strftime_now` of transformers: for a fixed date, formatting is a replacement of letters.
+    (Functions of ours do not reach the template, because its arguments are converted to plain data.)"""
     texts = {f"%{flag}{letter}": _TODAY.strftime(f"%{flag}{letter}") for letter in _LETTERS for flag in ("", "-")}
     date_texts = {code: text for code, text in texts.items() if text and not text.startswith("%")}
     replaced = "".join(f"|replace({code!r}, {text!r})" for code, text in {"%%": "\0", **date_texts, "\0": "%"}.items())
@@ -64,10 +68,12 @@ def _told_the_day() -> str:
 
 @lru_cache(maxsize=64)
 def frame(folder: Path, system: bool, with_date: bool = True) -> str:
-    """The template of the LLM in `folder` as rendered around a question, with names in place of what a task says:
-    "<|user|>{prompt}\\n\\n{speech}<|assistant|>", with `system` also "{system}". Reads the tokenizer, not the weights.
+    """The rendered template of the LLM in `folder` around a question, with names in place of texts:
+    "<|user|>{prompt}\\n\\n{speech}<|assistant|>", with `system` also "{system}". It reads the tokenizer, not the
+    weights.
 
-    Raises AssetError where the tokenizer cannot be read, and as `around` does.
+    Raises:
+        AssetError: The tokenizer cannot be read, or as `around`.
     """
     before, after = around(tokenizer_of(folder), "{prompt}", "{system}" if system else None, with_date)
     return f"{before}{{speech}}{after}"
@@ -75,7 +81,7 @@ def frame(folder: Path, system: bool, with_date: bool = True) -> str:
 
 @lru_cache(maxsize=2)
 def tokenizer_of(folder: Path) -> Any:
-    """The tokenizer of the model in a folder; AssetError where it cannot be read."""
+    """The tokenizer of the model in a folder. Raises AssetError if it cannot be read."""
     from transformers import AutoTokenizer
 
     try:

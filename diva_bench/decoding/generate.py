@@ -1,8 +1,8 @@
-"""What an adapter answers, whatever happens: the one rule for all who ask a model.
+"""Call an adapter: one error policy for all callers.
 
-A batch that runs out of memory is halved. Any other failure of a batch: its requests are asked one by one, so that one
-cannot take others with it. A request that fails alone gets an `error` response with the reason, never an answer; so does
-one whose response is not what an adapter may give.
+A batch that runs out of memory is halved. After any other failure of a batch its requests are run one by one, so that a
+bad one does not affect others. A request that fails alone gets an `error` response with the reason, never an answer; so
+does one with an invalid response.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from diva_bench.decoding.response import problem_of
 from diva_bench.types import Adapter, Request, Response
 
 _OOM_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
-_LONGEST = 500  # characters of a reason
+_LONGEST = 500  # longest reason, in characters
 
 Split = Callable[[int, int, str, str], None]
-"""Told when a batch of so many requests is cut into parts of so many: (rows, rows of a part, first id, why)."""
+"""Called when a batch is split: (rows, rows of a part, first id, reason)."""
 
 
 def generate(
     adapter: Adapter, requests: Sequence[Request], name: str, split: Split = lambda *_: None
 ) -> list[Response]:
-    """One response per request, in their order. `name`: the adapter's, for messages."""
+    """One response per request, in their order. `name`: of the adapter, for messages."""
     if not requests:
         return []
     try:
         return _checked(requests, adapter.generate(requests), name)
-    except Exception as err:  # whatever a model raises becomes an `error` row with its reason, never an answer
+    except Exception as err:  # any exception of a model becomes an `error` row with its reason, never an answer
         too_large = isinstance(err, MemoryError) or any(word in str(err).lower() for word in _OOM_WORDS)
         reason = provenance.without_folders(f"{type(err).__name__}: {err}".strip())[:_LONGEST]
     finally:
@@ -43,7 +43,7 @@ def generate(
 
 
 def _checked(requests: Sequence[Request], responses: Sequence[Response], name: str) -> list[Response]:
-    """The adapter's contract: one response per request, same order, of the types and values that can be stored."""
+    """Check the adapter's contract: one response per request, in order, with types and values that can be stored."""
     if not isinstance(responses, list | tuple) or not all(isinstance(r, Response) for r in responses):
         kinds = ", ".join(sorted({type(r).__name__ for r in responses})) if isinstance(responses, list | tuple) else ""
         raise TypeError(
@@ -57,7 +57,7 @@ def _checked(requests: Sequence[Request], responses: Sequence[Response], name: s
 
 
 def _checked_one(request: Request, response: Response, name: str) -> Response:
-    """The response, or an error that says what is wrong with it: what cannot be stored is no answer."""
+    """The response, or an error that says what is wrong with it."""
     problem = problem_of(response)
     if not problem and response.status == "ok" and request.choices is not None:
         scores = response.choices or {}

@@ -1,7 +1,7 @@
-"""Memory of freed tensors goes back to the system.
+"""Return freed memory to the system.
 
-Batches of speech have many shapes. The allocator of glibc keeps what they free, in pieces that the next shape does not
-fit: after 14,000 clips of up to 15 s an encoder held 11 GB, of which it used less than one.
+Batches of speech have many shapes. The allocator of glibc keeps freed memory in pieces that do not fit the next shape:
+after 14,000 clips of up to 15 s an encoder held 11 GB and used less than one.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 
 def release() -> None:
-    """Give free memory of this process back, where the C library can (glibc; elsewhere nothing happens). About 5 ms:
-    call it once a batch, not once a tensor."""
+    """Return free memory of this process, if the C library can (glibc). It takes about 5 ms: call it once per batch, not
+    once per tensor."""
     if library := _glibc():
         library.malloc_trim(0)
 

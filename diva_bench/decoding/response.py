@@ -1,4 +1,4 @@
-"""What a response may hold, whether an adapter gives it or a line of responses.jsonl has it: its schema, to JSON and back."""
+"""The schema of a response, from an adapter or from a line of responses.jsonl, and its conversion to and from JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
-from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
+from typing_extensions import TypedDict  # pydantic requires this one before Python 3.12
 
 from diva_bench.specs import Json
 from diva_bench.specs.problems import words
@@ -21,8 +21,12 @@ _Seconds = Annotated[float, Field(ge=0)]
 
 @with_config(_STRICT)
 class Answer(TypedDict):
-    """A line of responses.jsonl. `status` is one of STATUSES; a line with another is read as an error, so that it is counted
-    and asked again. `choices`: label -> log-likelihood of all its tokens, their number, log-likelihood of the first."""
+    """A line of responses.jsonl.
+
+    Attributes:
+        status: One of STATUSES. A line with another status is read as an error, so that it is counted and run again.
+        choices: Label -> [log-likelihood of all its tokens, their number, log-likelihood of the first].
+    """
 
     id: str
     status: str
@@ -41,8 +45,8 @@ STAGES: TypeAdapter[Any] = TypeAdapter(dict[str, _Seconds], config=_STRICT)
 
 
 def problem_of(response: Response) -> str:
-    """Why a response cannot be stored, in words; "" where it can. What an adapter gives is checked by this before it counts
-    as an answer."""
+    """Why a response cannot be stored; "" if it can. Responses of adapters are checked with it before they count as
+    answers."""
     try:
         row, seconds = to_json(response), dict(response.seconds)
         if strange := _foreign(row) or _foreign(seconds, "seconds"):
@@ -51,14 +55,14 @@ def problem_of(response: Response) -> str:
         STAGES.validate_python(seconds)
     except ValidationError as err:
         return words(err)
-    except Exception as err:  # an adapter may give anything
+    except Exception as err:  # an adapter may return anything
         return f"{type(err).__name__}: {err}"
     return "" if response.status in STATUSES else f"status: {response.status!r} is none of {', '.join(STATUSES)}"
 
 
 def _foreign(value: Any, where: str = "") -> str:
-    """Which part of a value is neither text nor a Python number, so that JSON cannot hold it; "" where none is. Schemas let
-    NumPy's numbers pass."""
+    """The part of a value that is neither text nor a Python number and so cannot be JSON; "" if there is none. Schemas
+    accept numbers of NumPy."""
     if isinstance(value, dict | list | tuple):
         parts = value.items() if isinstance(value, dict) else enumerate(value)
         return next(filter(None, (_foreign(v, f"{where}.{k}".lstrip(".")) for k, v in parts)), "")
@@ -68,7 +72,7 @@ def _foreign(value: Any, where: str = "") -> str:
 
 
 def _whole(text: Any) -> Any:
-    """A text without half surrogate pairs, which a model may emit and UTF-8 has not; anything else as it is."""
+    """A text without half surrogate pairs, which a model may emit and UTF-8 cannot encode; other values are unchanged."""
     return text.encode("utf-8", "replace").decode("utf-8") if isinstance(text, str) else text
 
 

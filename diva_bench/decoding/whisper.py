@@ -1,9 +1,9 @@
 """Whisper: log-mel features, the encoder on a window of the clip's own length, and greedy transcription.
 
-Written out here rather than called in transformers because its encoder takes 30 s windows only, and because the DiVA
-connector is the same decoder block with queries for tokens. Weight names are transformers' own.
+It is implemented here, because the encoder of transformers accepts only windows of 30 s, and because the DiVA connector
+is the same decoder block with queries instead of tokens. Weights have the names of transformers.
 
-B batch, S waveform samples, M mel frames (10 ms), T encoder positions (20 ms), N tokens, D width, H heads,
+Shapes: B batch, S waveform samples, M mel frames (10 ms), T encoder positions (20 ms), N tokens, D width, H heads,
 V vocabulary.
 """
 
@@ -26,10 +26,10 @@ from diva_bench.errors import AssetError
 RATE = 16_000  # Hz
 HOP = 160  # samples per mel frame
 PER_POSITION = 2 * HOP  # samples per encoder position: the second convolution has stride 2
-WINDOW_SECONDS = 30.0  # what Whisper was trained to hear at once
+WINDOW_SECONDS = 30.0  # the window in Whisper's training
 FULL = int(WINDOW_SECONDS * RATE)
 _N_FFT = 400
-_SHORTEST = 1600  # samples (0.1 s): shorter clips are padded with silence, the transform needs something to look at
+_SHORTEST = 1600  # samples (0.1 s); shorter clips are padded with silence for the transform
 _MULTILINGUAL = 51865  # vocabulary entries: English-only models have fewer (whisper/model.py, is_multilingual)
 _ENCODE_ROWS = 8  # windows of 30 s that are encoded at once
 _CROSS_BYTES = 2 << 30
@@ -69,7 +69,7 @@ class Attention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Pre-norm transformer block; with `cross`, a decoder block that also looks at encoder states."""
+    """Pre-norm transformer block; with `cross`, a decoder block with cross-attention to encoder states."""
 
     def __init__(self, width: int, heads: int, ffn: int, cross: bool) -> None:
         super().__init__()
@@ -197,7 +197,7 @@ class Whisper:
         return prompt, end
 
     def vocabulary(self) -> dict[str, int]:
-        """Token -> id, for whoever matches two vocabularies."""
+        """Token -> id, to match two vocabularies."""
         return dict(self._tokenizer.get_vocab())
 
     def mel(self, wave: Wave, samples: int) -> Tensor:
@@ -220,7 +220,7 @@ class Whisper:
         return self.encoder(mel, None if full else mask), mask
 
     def features(self, waves: Sequence[Wave], full: bool = False) -> tuple[Tensor, Tensor]:
-        """What the encoder reads: mel (B, bins, 2 T) in the model's dtype and mask (B, T)."""
+        """Input of the encoder: mel (B, bins, 2 T) in the model's dtype and mask (B, T)."""
         lengths = [-(-max(len(w), _SHORTEST) // PER_POSITION) for w in waves]
         longest = max(lengths)
         if longest > FULL // PER_POSITION:
@@ -257,7 +257,8 @@ class Whisper:
         return self.decode(torch.cat(states))
 
     def _decode_rows(self) -> int:
-        """How many clips of 30 s are decoded together: what their keys and values to the encoder's states take is bounded."""
+        """How many clips of 30 s are decoded together: what their keys and values to the encoder's states take is
+        bounded."""
         size = self.config
         positions = 2 * (FULL // PER_POSITION) * int(size["d_model"]) * int(size["decoder_layers"])
         return max(1, _CROSS_BYTES // (positions * self.dtype.itemsize))

@@ -1,8 +1,8 @@
-"""The connector on disk: connector.safetensors, config.json, training.json. Nothing pickled.
+"""The connector on disk: connector.safetensors, config.json, training.json. Nothing is pickled.
 
-Matrices are stored as int8 with one float32 scale per row, everything else as float16: Whisper base's decoder fits in
-27 MB. What the format costs in score is in training.json beside the scores. With 16 bits, all is float16: for weights
-that come from elsewhere, whose scores nobody has measured in int8.
+Matrices are stored as int8 with one float32 scale per row, everything else as float16: Whisper base's decoder takes 27
+MB. training.json has the loss in score by this format. With 16 bits everything is float16, for weights from elsewhere
+whose scores in int8 are unknown.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from diva_bench.diva.model import AnyConnector, build
 from diva_bench.errors import AssetError
 
 WINDOW = "30 s"  # under encoder.window of config.json; else the encoder sees the clip's own length
-ENCODER = "encoder.safetensors"  # beside the three where Whisper's encoder was trained too
+ENCODER = "encoder.safetensors"  # a further file if Whisper's encoder was trained too
 _SCALE = ".scale"  # suffix of the row scales of an int8 matrix
-_EXACT = "vocabulary."  # prefix of what decides which token a virtual token says: kept in float32
+_EXACT = "vocabulary."  # prefix of the weights that assign tokens to virtual tokens, stored in float32
 
 
 def pack(state: dict[str, Tensor], bits: Literal[8, 16] = 8) -> dict[str, Tensor]:
-    """float32 state dict -> int8 matrices with float32 row scales, float16 for the rest; with 16 bits, float16 for all but
-    what decides which token a virtual token says."""
+    """float32 state dict -> int8 matrices with float32 row scales, float16 for the rest; with 16 bits float16 for
+    everything, except the weights that assign tokens to virtual tokens."""
     out: dict[str, Tensor] = {}
     for name, tensor in state.items():
         value = tensor.detach().float().cpu()
         if bits == 8 and value.ndim == 2 and name != "query_tokens":
-            # not float16: projection weights of 1e-4 have scales of 1e-6, where float16 keeps two digits or none
+            # not float16: projection weights of 1e-4 have scales of 1e-6, for which float16 has at most two digits
             scale = (value.abs().amax(1) / 127).clamp(min=1e-12)
             out[name] = (value / scale[:, None]).round().clamp(-127, 127).to(torch.int8)
             out[name + _SCALE] = scale
@@ -55,7 +55,7 @@ def unpack(stored: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fingerprint(part: Whisper | Tensor) -> str:
-    """Sixteen hex digits that tell a Whisper, or an LLM by its input embeddings, whatever type they were loaded in."""
+    """Sixteen hex digits that identify a Whisper, or an LLM by its input embeddings, in whatever dtype they were loaded."""
     some = part[:16] if isinstance(part, Tensor) else part.encoder.conv1.weight
     as_stored = some.detach().cpu().to(torch.bfloat16).contiguous().view(torch.int16)
     return hashlib.sha256(as_stored.numpy().tobytes()).hexdigest()[:16]
@@ -68,8 +68,13 @@ def save(
     training: dict[str, Any],
     bits: Literal[8, 16] = 8,
 ) -> None:
-    """Write the three files. `about`: under `encoder` and `llm` the names and fingerprints of what it was trained
-    between, which `fits` compares; `training`: the record of the run; `bits`: of a matrix, as `pack` has it."""
+    """Write the three files.
+
+    Args:
+        about: Names and fingerprints of `encoder` and `llm` in the training, which `fits` compares.
+        training: The record of the training.
+        bits: Of a matrix, see `pack`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     save_file(pack(connector.state_dict(), bits), folder / "connector.safetensors")
     config = {"connector": asdict(connector.config), **about}
@@ -78,12 +83,12 @@ def save(
 
 
 def save_encoder(encoder: nn.Module, folder: Path) -> None:
-    """The weights of a trained encoder, float16, under transformers' names without "model.encoder."."""
+    """Store the weights of a trained encoder as float16, under transformers' names without "model.encoder."."""
     save_file({k: v.detach().half().cpu().contiguous() for k, v in encoder.state_dict().items()}, folder / ENCODER)
 
 
 def load_encoder(folder: Path, whisper: Whisper) -> None:
-    """Put a trained encoder's weights into a Whisper, where the folder has any. Raises AssetError where they do not fit."""
+    """Load a trained encoder's weights into a Whisper, if the folder has them. Raises AssetError if they do not fit."""
     if not (folder / ENCODER).exists():
         return
     try:
@@ -94,7 +99,7 @@ def load_encoder(folder: Path, whisper: Whisper) -> None:
 
 
 def load(folder: Path) -> AnyConnector:
-    """Raises AssetError where a file is missing, damaged, or does not fit its config."""
+    """Load a connector. Raises AssetError if a file is missing, damaged, or does not fit its config."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         connector = build(sizes(config["connector"]))
@@ -105,16 +110,19 @@ def load(folder: Path) -> AnyConnector:
 
 
 def sizes(stored: dict[str, Any]) -> ConnectorConfig:
-    """`connector` of a config.json, whenever it was written: `queries` was the number of learned queries before there were
-    time queries."""
+    """`connector` of a config.json of any version: before there were time queries, `queries` was the number of learned
+    queries."""
     if isinstance(stored["queries"], int):
         stored = {**stored, "queries": "learned", "max_queries": stored["queries"]}
     return ConnectorConfig(**stored)
 
 
 def fits(folder: Path, encoder: Whisper, llm_embeddings: Tensor) -> bool:
-    """Whether the encoder is to see a full 30 s window. Raises AssetError where the connector was trained between other
-    models than these: of the same widths it would load, and answer nonsense."""
+    """Whether the encoder must get a full 30 s window.
+
+    Raises:
+        AssetError: The connector was trained with other models. With the same widths it would load, and give nonsense.
+    """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         trained = {part: (config[part]["weights"], config[part]["fingerprint"]) for part in ("encoder", "llm")}

@@ -1,13 +1,14 @@
-"""What a training costs: FLOPs by formula before it runs, and a ledger of what it did while it runs.
+"""The cost of a training: FLOPs by formula before it runs, and a ledger of its computation while it runs.
 
-FLOPs are those of matrix products, convolutions and attention, one multiply-add being 2, as torch's FlopCounterMode
-counts them (tests/test_compute.py holds the formulas to it); norms, activations, softmax and the optimiser are left
-out. Attention counts as the whole rectangle of queries x keys, also where it is causal, and its backward pass as twice
-its forward one: kernels that skip the masked half or recompute the scores are counted as if they did not. Unless it is
-stated, all is per clip (B = 1), without the padding of a batch. Arguments may be means over clips; attention grows with
-the square, so that means slightly understate clips of unequal length.
+FLOPs are those of matrix products, convolutions and attention; a multiply-add counts 2, as in torch's FlopCounterMode
+(tests/test_compute.py compares the formulas with it). Norms, activations, softmax and the optimiser are left out.
+Attention counts as the full rectangle of queries x keys, also if it is causal, and its backward pass as twice its
+forward pass, whatever a kernel skips or recomputes. Unless stated otherwise, numbers are per clip (B = 1), without the
+padding of a batch. Arguments may be means over clips; because attention is quadratic, means slightly underestimate
+clips of unequal length.
 
-T encoder positions (20 ms), Q queries, D width of Whisper, E width of the LLM, V vocabulary, N transcript tokens.
+Shapes: T encoder positions (20 ms), Q queries, D width of Whisper, E width of the LLM, V vocabulary, N transcript
+tokens.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from diva_bench.diva.config import ConnectorConfig, TrainConfig, connector_confi
 Parts = dict[str, float]
 """FLOPs by part, always these four."""
 PARTS = ("encoder", "teacher", "student", "connector")
+"""FLOPs by part, always these four."""
 
 _POSITIONS_PER_SECOND = 50  # two hops of 10 ms: the second convolution has stride 2
-_WINDOW_POSITIONS = 1500  # of the 30 s that Whisper hears at once
+_WINDOW_POSITIONS = 1500  # in the 30 s window of Whisper
 _CONVOLUTION = 3  # taps of both of Whisper's convolutions
 
 
@@ -64,7 +66,7 @@ class LLMShape:
 
     @classmethod
     def from_config(cls, config: Any) -> LLMShape:
-        """`config`: of transformers. Not every family writes down its key heads or the width of a head."""
+        """`config`: of transformers. Some families do not store their number of key heads or the width of a head."""
         width, heads = config.hidden_size, config.num_attention_heads
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
         head_width = getattr(config, "head_dim", None) or width // heads
@@ -81,17 +83,17 @@ LLAMA_3_8B = LLMShape(width=4096, layers=32, heads=32, kv_heads=8, head_width=12
 
 
 def _linear(rows: float, inputs: float, outputs: float) -> float:
-    """(rows, inputs) @ (inputs, outputs): also one of the two products of its backward pass."""
+    """(rows, inputs) @ (inputs, outputs); also one of the two products of its backward pass."""
     return 2.0 * rows * inputs * outputs
 
 
-def _attention(rows: float, seen: float, width: float) -> float:
-    """Scores and their sum over values; `width` of all heads together."""
-    return 2 * _linear(rows, width, seen)
+def _attention(rows: float, keys: float, width: float) -> float:
+    """Attention scores and the sums over values; `width` of all heads together."""
+    return 2 * _linear(rows, width, keys)
 
 
 def encoder_forward(shape: WhisperShape, positions: float) -> float:
-    """Of T = `positions`: the first convolution runs over 2T mel frames."""
+    """T = `positions`; the first convolution runs over 2T mel frames."""
     width = shape.width
     block = 4 * _linear(positions, width, width) + _attention(positions, positions, width)
     block += 2 * _linear(positions, width, shape.ffn)
@@ -100,7 +102,7 @@ def encoder_forward(shape: WhisperShape, positions: float) -> float:
 
 
 def encoder_backward(shape: WhisperShape, positions: float) -> float:
-    """Where the encoder is trained: gradients of all weights and inputs, but for the mel frames'."""
+    """If the encoder is trained: gradients of all weights and inputs, except the mel frames."""
     return 2 * encoder_forward(shape, positions) - _first_convolution(shape, positions)
 
 
@@ -109,13 +111,13 @@ def _first_convolution(shape: WhisperShape, positions: float) -> float:
 
 
 def virtual_tokens(config: ConnectorConfig, positions: float) -> float:
-    """Q of a clip of T = `positions`."""
+    """Q of a clip with T = `positions`."""
     return config.max_queries if config.queries == "learned" else math.ceil(positions / config.stride)
 
 
 def connector_forward(config: ConnectorConfig, positions: float) -> float:
-    """qformer over T = `positions`, or mlp, whose cost with learned queries does not depend on T: it resamples to Q x
-    stack positions."""
+    """A qformer over T = `positions`, or an mlp, whose cost with learned queries does not depend on T, because it
+    resamples to Q x stack positions."""
     queries, width = virtual_tokens(config, positions), config.width
     if config.kind == "mlp":
         return _reads_states(config, positions) + _linear(queries, config.ffn, config.llm_width)
@@ -123,18 +125,18 @@ def connector_forward(config: ConnectorConfig, positions: float) -> float:
     block += _attention(queries, queries, width) + _attention(queries, positions, width)
     projection = _linear(queries, width, config.llm_width)
     if config.queries == "time":
-        projection += _linear(queries, config.stride * width, width)  # of the frames of a stretch
+        projection += _linear(queries, config.stride * width, width)  # of the frames of a segment
     return _reads_states(config, positions) + config.layers * block + projection
 
 
 def connector_backward(config: ConnectorConfig, positions: float, train_encoder: bool = False) -> float:
-    """Gradients of all weights and inputs; of the encoder's states only where the encoder is trained too."""
+    """Gradients of all weights and inputs; of the encoder's states only if the encoder is trained too."""
     both = 2 * connector_forward(config, positions)
     return both if train_encoder else both - _reads_states(config, positions)
 
 
 def _reads_states(config: ConnectorConfig, positions: float) -> float:
-    """The matrices whose input is the encoder's states: keys and values of cross-attention, or the mlp's first."""
+    """The matrices whose input is the encoder's states: keys and values of cross-attention, or the first one of the mlp."""
     if config.kind == "mlp":
         side = config.stack if config.queries == "learned" else config.stride
         return _linear(virtual_tokens(config, positions), side * config.width, config.ffn)
@@ -143,27 +145,27 @@ def _reads_states(config: ConnectorConfig, positions: float) -> float:
 
 def vocabulary_cost(config: ConnectorConfig, positions: float, classes: float) -> float:
     """Alignment ce or ctc, forward and backward: the logits of every virtual token over `classes` tokens and the blank,
-    whose gradient goes to both sides, and the mean embedding that a virtual token is pulled to, which has none."""
+    whose gradient goes to both sides, and the mean embedding to which a virtual token is pulled, which has no gradient."""
     return 4 * _linear(virtual_tokens(config, positions), config.llm_width, classes + 1)
 
 
 def llm_forward(shape: LLMShape, new: float, past: float = 0, logits: float = 0) -> float:
-    """`new` positions behind `past` cached ones; the output matrix at `logits` of them."""
+    """`new` positions after `past` cached ones; the output matrix at `logits` of them."""
     return _llm_matrices(shape, new) + _llm_attention(shape, new, past) + output_matrix(shape, logits)
 
 
 def llm_backward(shape: LLMShape, new: float, past: float = 0, logits: float = 0) -> float:
-    """To the inputs only: no weight has a gradient, so a matrix costs one product, as forward.
+    """Only to the inputs: no weight has a gradient, so a matrix costs one product, as in the forward pass.
 
-    Attention costs two for each of its two. Cached keys and values need no gradient, but autograd makes it for the
-    whole rectangle, and then cuts it at the torch.cat that put old and new together: no saving there.
+    Attention costs two products for each of its two. Cached keys and values need no gradient, but autograd computes it
+    for the full rectangle and drops it at the torch.cat of old and new: nothing is saved.
     """
     return _llm_matrices(shape, new) + 2 * _llm_attention(shape, new, past) + output_matrix(shape, logits)
 
 
 def llm_recompute(shape: LLMShape, new: float, past: float = 0) -> float:
-    """What checkpointing of every layer adds: a forward pass, but for each layer's last matrix. Nothing of the backward
-    pass needs its result, and torch's checkpoint stops as soon as it has what is needed."""
+    """The extra cost of checkpointing every layer: a forward pass without the last matrix of each layer, whose result the
+    backward pass does not need."""
     last = shape.layers * _linear(new, shape.ffn, shape.width)
     return llm_forward(shape, new, past) - last
 
@@ -186,7 +188,8 @@ def _llm_attention(shape: LLMShape, new: float, past: float) -> float:
 
 
 def connector_of(config: TrainConfig, whisper: WhisperShape, llm: LLMShape) -> ConnectorConfig:
-    """The connector a run trains, in the sizes of Whisper's decoder, which are its encoder's; an mlp takes its ffn."""
+    """The connector of a training, with the sizes of Whisper's decoder, which equal those of its encoder; an mlp has its
+    ffn."""
     return connector_config(
         config, width=whisper.width, heads=whisper.heads, ffn=whisper.ffn, positions=_WINDOW_POSITIONS,
         llm_width=llm.width,
@@ -202,7 +205,7 @@ class Work:
     llm: LLMShape
     connector: ConnectorConfig
     clip_seconds: float
-    """Of the clip as it is, not of the window that the encoder sees."""
+    """Of the clip, not of the encoder's window."""
     transcript_tokens: float
     """N."""
     prefix: int
@@ -216,11 +219,16 @@ class Work:
 
 
 def step_flops(work: Work, clips: int, *, runs_llm: bool, cached: bool = True) -> Parts:
-    """One training step on so many clips.
+    """One training step.
 
-    cached: as diva_bench/training does it. The teacher's states come from the disk (unless instructions take turns), with
-    `cache_states` the encoder's too, and the student's constant prefix is kept as keys and values. Else a plain loop:
-    all of it for every clip.
+    Args:
+        clips: Number of clips.
+        runs_llm: Whether the step runs the LLM.
+        cached: As diva_bench/training does it: the teacher's states come from the disk (unless instructions alternate),
+            with `cache_states` the
+        encoder's too, and the student's constant prefix is stored as keys and values. False: a plain loop that computes
+            everything for
+        every clip.
     """
     parts, positions, trained = dict.fromkeys(PARTS, 0.0), work.encoder_positions, work.config.train_encoder
     parts["connector"] = connector_forward(work.connector, positions)
@@ -233,7 +241,7 @@ def step_flops(work: Work, clips: int, *, runs_llm: bool, cached: bool = True) -
         parts["encoder"] += encoder_backward(work.whisper, positions)
     if runs_llm:
         parts["student"] = _student(work, cached)
-        if work.connector.alignment == "ctc":  # which virtual tokens are kept is read over the whole vocabulary
+        if work.connector.alignment == "ctc":  # the choice of virtual tokens uses the whole vocabulary
             parts["student"] += _linear(
                 virtual_tokens(work.connector, positions), work.llm.width, work.llm.vocabulary + 1
             )
@@ -241,10 +249,12 @@ def step_flops(work: Work, clips: int, *, runs_llm: bool, cached: bool = True) -
             parts["teacher"] = _teacher(work)
         elif not work.config.stores_teacher:
             parts["teacher"] = _teacher_behind_prefix(work)
-            if work.config.distill_positions:  # the answers' prefix is read once a step; that of the states is kept
+            if (
+                work.config.distill_positions
+            ):  # the answers' prefix is computed once per step; that of the states is stored
                 parts["teacher"] += llm_forward(work.llm, work.prefix) / clips
         if work.config.distillation == "kl":
-            # losses.kl_divergence recomputes both distributions in the backward pass; only states are ever cached
+            # losses.kl_divergence recomputes both distributions in the backward pass; only states are cached
             matrix = output_matrix(work.llm, 1 + work.config.distill_positions)
             parts["teacher"] += 2 * matrix
             parts["student"] += 3 * matrix
@@ -252,19 +262,19 @@ def step_flops(work: Work, clips: int, *, runs_llm: bool, cached: bool = True) -
 
 
 def candidates(work: Work, clips: int) -> float:
-    """Tokens in the vocabulary of a step (training/run.py), as if none was drawn twice."""
+    """Tokens in the vocabulary of a step (training/run.py), if none were drawn twice."""
     draws = work.config.negatives + work.config.negatives // 6
     return min(work.llm.vocabulary, draws + clips * work.transcript_tokens)
 
 
 def _teacher(work: Work) -> float:
-    """The prompt and as much of the answer as is distilled, read at once; the output matrix only chooses its tokens."""
+    """The prompt and the distilled part of the answer in one pass; the output matrix only chooses the tokens."""
     further = work.config.distill_positions
     return llm_forward(work.llm, work.prefix + work.transcript_tokens + work.suffix + further, logits=further)
 
 
 def _teacher_behind_prefix(work: Work) -> float:
-    """A greedy answer is made, where one is distilled, and read; the template's beginning is kept."""
+    """A greedy answer is generated, if one is distilled, and read; the beginning of the template is stored."""
     further = work.config.distill_positions
     new = work.transcript_tokens + work.suffix + further
     answer = llm_forward(work.llm, new - 1, work.prefix, logits=further) if further else 0.0
@@ -276,22 +286,22 @@ def _student(work: Work, cached: bool) -> float:
     ctc = work.connector.alignment == "ctc"
     content = work.transcript_tokens if ctc else virtual_tokens(work.connector, work.encoder_positions)
     new, past = content + work.suffix + work.config.distill_positions, work.prefix
-    if work.config.checkpointing or not cached:  # transformers does not checkpoint behind cached keys and values
+    if work.config.checkpointing or not cached:  # transformers cannot checkpoint with cached keys and values
         new, past = past + new, 0
     cost = llm_forward(work.llm, new, past) + llm_backward(work.llm, new, past)
     return cost + (llm_recompute(work.llm, new, past) if work.config.checkpointing else 0.0)
 
 
 def plain_over_cached(work: Work, *, runs_llm: bool) -> float:
-    """How many times the FLOPs of a cached step a plain one has, without the first pass that fills the caches: what a
-    ratio of measured throughputs is to be compared with."""
+    """FLOPs of a plain step divided by those of a cached step, without the first pass that fills the caches, to compare
+    with measured throughputs."""
     plain, cached = (step_flops(work, 1, runs_llm=runs_llm, cached=c) for c in (False, True))
     return sum(plain.values()) / sum(cached.values())
 
 
 def first_pass_flops(work: Work, unique_clips: int) -> Parts:
-    """Filling the caches: the encoder once per clip and augmented copy, the prefix once, and behind it the teacher once
-    per clip, as if no two had one text; a greedy answer to distil is first made and then read."""
+    """Filling the caches: the encoder once per clip and augmented copy, the prefix once, and after it the teacher once per
+    clip, if all texts differ; a greedy answer for distillation is first generated and then read."""
     parts = dict.fromkeys(PARTS, 0.0)
     if work.config.cache_states:
         copies = unique_clips * (1 + work.config.variants)
@@ -304,7 +314,7 @@ def first_pass_flops(work: Work, unique_clips: int) -> Parts:
 
 
 def run_flops(work: Work, unique_clips: int, *, cached: bool = True) -> Parts:
-    """All steps and, if cached, the first pass; looks at the held-out clips are left out."""
+    """All steps and, if cached, the first pass; evaluations on held-out clips are left out."""
     config = work.config
     total = first_pass_flops(work, unique_clips) if cached else dict.fromkeys(PARTS, 0.0)
     for first, end in ((0, config.align_steps), (config.align_steps, config.steps)):
@@ -318,20 +328,20 @@ def run_flops(work: Work, unique_clips: int, *, cached: bool = True) -> Parts:
 
 
 # The training code: levanter, branch will/distill, via.py and config/via_commonvoice.yaml. Page: diva-audio.github.io
-PAPER_PREFIX, PAPER_SUFFIX = 5, 5  # tokens of Llama 3's template around the clip (via.py)
+PAPER_PREFIX, PAPER_SUFFIX = 5, 5  # tokens of Llama 3's template before and after the clip (via.py)
 PAPER_PADDED = 448  # transcripts are padded to this: teacher and student both have 458 positions (via.py)
 PAPER_UNIQUE_CLIPS = 1_100_000  # rows of Common Voice 17 en, train, rounded; the yaml's 4300 x 512 are two epochs
-PAPER_CLIP_SECONDS = 5.2  # inference: the mean in Common Voice 11's statistics, taken for 17
+PAPER_CLIP_SECONDS = 5.2  # inference: the mean in the statistics of Common Voice 11, assumed for 17
 PAPER_STATED_HOURS = 3_500  # project page; looks like the whole release, not the train split (inference)
-QWEN_2_AUDIO_HOURS = (350_000, 370_000)  # project page of DiVA, that gives both; not read in Qwen's own report
+QWEN_2_AUDIO_HOURS = (350_000, 370_000)  # both on the project page of DiVA; not checked in Qwen's own report
 
 
 def estimate(work: Work, unique_clips: int) -> list[str]:
-    """For a reader, before a run: what it will see and cost."""
-    seen = work.config.examples(work.config.steps)
-    hours, unique = (clips * work.clip_seconds / 3600 for clips in (seen, unique_clips))
+    """The data and cost of a training as text, before it runs."""
+    examples = work.config.examples(work.config.steps)
+    hours, unique = (clips * work.clip_seconds / 3600 for clips in (examples, unique_clips))
     lines = [
-        f"audio: {seen:,} clips seen, {hours:,.0f} h; {unique_clips:,} unique, {unique:,.0f} h",
+        f"audio: {examples:,} clips seen, {hours:,.0f} h; {unique_clips:,} unique, {unique:,.0f} h",
         "FLOPs (matrix products, convolutions, attention; a multiply-add is 2; no padding, no evaluation):",
     ]
     totals = []
@@ -343,8 +353,8 @@ def estimate(work: Work, unique_clips: int) -> list[str]:
 
 
 def estimate_paper(config: TrainConfig) -> list[str]:
-    """Of the paper preset or an ablation of it, on the paper's models and data, none of which has to be there. Says
-    what is cited, what inferred, and what "100 times less" than Qwen 2 Audio compares."""
+    """The cost of the paper preset or an ablation of it, with the paper's models and data, which need not be on this
+    machine. It says what is cited, what is inferred, and what "100 times less" than Qwen 2 Audio compares."""
     work = Work(
         config=config,
         whisper=WHISPER_LARGE_V3,
@@ -380,22 +390,23 @@ def estimate_paper(config: TrainConfig) -> list[str]:
 
 @dataclass(slots=True, kw_only=True)
 class Ledger:
-    """What a training has used so far. A resumed run goes on with the ledger of its checkpoint."""
+    """The computation of a training so far. A resumed run continues the ledger of its checkpoint."""
 
     device: str = ""
-    """Name of the processor, for a reader."""
+    """Name of the processor, as information."""
     devices: int = 1
     audio_hours_unique: float = 0.0
     clips: int = 0
     """Seen, repeats included; like all sums here, of all devices together."""
     audio_seconds: float = 0.0
+    """With repeats. All sums here are over all devices."""
     steps: int = 0
     flops: Parts = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
     """With the first pass that filled the caches."""
     device_seconds: float = 0.0
     """Wall seconds times devices."""
     peak_memory_bytes: int = 0
-    """Of the first process, from its start: the first pass and the looks at held-out clips included."""
+    """Of the first process since its start, with the first pass and evaluations on held-out clips."""
 
     @property
     def total_flops(self) -> float:
@@ -411,7 +422,7 @@ class Ledger:
         self.add_work(flops, seconds, peak_bytes)
 
     def add_work(self, flops: Mapping[str, float], seconds: float, peak_bytes: int = 0) -> None:
-        """What is no step: filling the caches, in the first place."""
+        """Work that is not a step: mainly filling the caches."""
         self.flops = {name: self.flops.get(name, 0.0) + flops.get(name, 0.0) for name in PARTS}
         self.device_seconds += seconds * self.devices
         self.peak_memory_bytes = max(self.peak_memory_bytes, peak_bytes)
@@ -425,10 +436,10 @@ class Ledger:
 
 
 def peak_memory_bytes(device: str) -> int:
-    """The most memory held at once so far: a CUDA device's own, as torch allocated it, or this process's."""
+    """Peak memory so far: of a CUDA device, as torch allocated it, or of this process."""
     if device.startswith("cuda"):
         import torch
 
         return int(torch.cuda.max_memory_allocated(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak  # macOS gives bytes, Linux KiB
+    return peak if sys.platform == "darwin" else 1024 * peak  # macOS reports bytes, Linux KiB

@@ -1,5 +1,5 @@
 """Sizes of a connector and settings of its training, as frozen dataclasses. A preset is a function; an ablation is a
-function from a preset to the same preset with one thing changed."""
+function from a preset to the same preset with one change."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from diva_bench.errors import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectorConfig:
-    """What stands between Whisper's encoder and the LLM (paper section 2)."""
+    """The part between Whisper's encoder and the LLM (paper section 2)."""
 
     kind: Literal["qformer", "mlp"] = "qformer"
     """qformer: a Whisper decoder whose input is queries instead of words. mlp: stacked frames through two matrices."""
     width: int
-    """Of the Whisper model: 1280 large-v3, 512 base, 384 tiny."""
+    """Width of the Whisper model: 1280 large-v3, 512 base, 384 tiny."""
     heads: int
     layers: int
-    """qformer: how many of the Whisper decoder's layers are used, from the first. mlp: 0."""
+    """qformer: number of layers of the Whisper decoder that are used, from the first. mlp: 0."""
     ffn: int
-    """Width between the two matrices of a block's (or of the mlp's) feed-forward part."""
+    """Width between the two matrices of the feed-forward part of a block, or of the mlp."""
     queries: Literal["learned", "time"] = "learned"
-    """learned: as many vectors as `max_queries`, the same for every clip (the paper). time: one for each stretch of the
-    clip, so that their number follows its length."""
+    """learned: `max_queries` vectors, the same for every clip (the paper). time: one for each segment of the clip, so that
+    their number follows its length."""
     max_queries: int
-    """learned: virtual tokens per clip, 448 in the paper. time: the most that the longest clip can have."""
+    """learned: virtual tokens per clip, 448 in the paper. time: the number for the longest clip."""
     llm_width: int
     stack: int = 1
     """mlp with learned queries: frames side by side in one virtual token, after resampling to max_queries x stack."""
     stride: int = 6
-    """time: encoder positions (20 ms) in one stretch."""
+    """time: encoder positions (20 ms) in one segment."""
     causal: bool = True
-    """qformer: a query attends to itself and to earlier ones only (the paper); else to all of its clip."""
+    """qformer: a query attends to itself and to earlier ones only (the paper); otherwise to all of its clip."""
     locality: float | None = None
-    """time: width, in encoder positions, of a prior that lets a query attend mostly to its own stretch; None: no prior."""
+    """time: width, in encoder positions, of a prior with which a query attends mostly to its own segment; None: no prior."""
     alignment: Literal["l2", "ce", "ctc"] = "l2"
-    """What the virtual tokens were trained to be read by. ctc: most of them are blank or repeat the one before, and only
-    the others reach the LLM. l2 and ce: all of them do."""
+    """The alignment loss of the training. ctc: most virtual tokens are blank or repeat the previous one, and only the
+    others reach the LLM. l2 and ce: all reach it."""
     readout: Literal["raw", "snapped", "residual"] = "raw"
-    """ctc: what the LLM gets for a virtual token that is kept: itself, its nearest embedding, or a mixture of embeddings
-    with a part of what is left."""
+    """ctc: the LLM's input for a virtual token: the token itself, its nearest embedding, or a mixture of embeddings with a
+    part of the residual."""
 
 
 _POSITIVE = (
@@ -77,32 +77,32 @@ _NOT_NEGATIVE = (
     "negatives",
     "seed",
 )
-_LARGEST = 2**32 - 1  # of any whole number: the largest seed of numpy
+_LARGEST = 2**32 - 1  # largest whole number of a setting: the largest seed of numpy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """One training run. Times are in steps unless the name says seconds; a step is one update of the weights."""
+    """Settings of one training. Times are in steps unless the name says seconds; a step is one update of the weights."""
 
     encoder: str
     """Weights of Whisper, by their name in `models/weights/`."""
     llm: str
-    """Weights of the instruct LLM, likewise."""
+    """Weights of the instruct LLM, by their name in `models/weights/`."""
     train_encoder: bool = False
-    """Also train Whisper's encoder; its states are then made anew in every step, never taken from the cache."""
+    """Also train Whisper's encoder; its states are then computed in every step, never taken from the cache."""
     cache_states: bool = True
-    """Keep the encoder's states on disk; else the encoder runs in every step (3.8 MB a clip at the paper's size)."""
+    """Store the encoder's states on disk; otherwise the encoder runs in every step (3.8 MB per clip at the paper's size)."""
     window_seconds: float | None = None
-    """What the encoder sees: the clip's own length (None), or a window padded with silence (the paper: 30)."""
+    """The encoder's input: the clip with its own length (None), or a window padded with silence (the paper: 30)."""
 
     # ---- connector
     connector: Literal["qformer", "mlp"] = "qformer"
     from_whisper: bool = True
-    """Start the qformer from Whisper's decoder and the projection from the vocabularies that both models share; else
+    """Start the qformer from Whisper's decoder, and the projection from the tokens that both vocabularies share; otherwise
     from small random numbers."""
     start_from: str | None = None
-    """A trained connector to go on from, by its weights' name or its folder; `from_whisper` then says nothing. The record
-    of its own training is kept under `before` of the new one, which counts its own compute alone."""
+    """A trained connector to start from, by the name of its weights or its folder; `from_whisper` then has no effect. The
+    record of its training is stored under `before` in the new one, whose compute is only its own."""
     queries: Literal["learned", "time"] = "learned"
     """As `ConnectorConfig` has it, and so are the next six."""
     max_queries: int = 448
@@ -118,56 +118,56 @@ class TrainConfig:
     align: float = 1.0
     """Weight of token alignment."""
     alignment: Literal["l2", "ce", "ctc"] = "l2"
-    """l2: distance of the last N virtual tokens to the embeddings of the N transcript tokens (the paper's). ce: cross
-    entropy of the same ones over the vocabulary, by distance to its embeddings. ctc: the same logits and a learned blank,
-    summed over all monotonic alignments (Graves et al., ICML 2006)."""
+    """l2: distance of the last N virtual tokens to the embeddings of the N transcript tokens (the paper). ce: cross
+    entropy of these over the vocabulary, with logits from distances to the embeddings. ctc: the same logits and a
+    learned blank, summed over all monotonic alignments (Graves et al., ICML 2006)."""
     sharpness: float = 20.0
-    """ce and ctc: logits are minus half the squared distance, times this, over the mean squared distance of the training
-    tokens' embeddings from their mean."""
+    """ce and ctc: logits are minus half the squared distance, times this, divided by the mean squared distance of the
+    training tokens' embeddings from their mean."""
     negatives: int = 3000
-    """ce and ctc: tokens of the training texts that stand in the vocabulary of a step, beside the batch's own and a sixth
-    as many drawn from all; measurements use the whole vocabulary."""
+    """ce and ctc: tokens of the training texts in the vocabulary of a step, besides those of the batch, and a sixth as
+    many of all tokens; measurements use the whole vocabulary."""
     pull: float = 0.0
-    """ce and ctc: weight of the distance from a virtual token to the mean embedding under its own distribution. Logits
-    alone let virtual tokens grow to three times the length of an embedding, which an LLM cannot read."""
+    """ce and ctc: weight of the distance from a virtual token to the mean embedding under its own distribution. With
+    logits alone, virtual tokens grow to three times the length of an embedding, which an LLM cannot read."""
     distill: float = 1.0
     """Weight of output distillation."""
     distillation: Literal["l2", "kl"] = "l2"
     """l2: distance of the last hidden states (the paper's); kl: KL divergence of the distributions over the vocabulary."""
     temperature: float = 1.0
-    """Of both distributions, with kl."""
+    """Temperature of both distributions, with kl."""
     distill_positions: int = 0
-    """How many further tokens of the teacher's own greedy answer are distilled, after the first one."""
+    """Number of further tokens of the teacher's greedy answer that are distilled, after the first one."""
     instructions: Literal["none", "mixed"] = "none"
-    """none: teacher and student read the words alone (the paper). mixed: each step has one of four instructions before them
+    """none: teacher and student read only the words (the paper). mixed: each step has one of four instructions before them
     (repeat, answer, translate, name the emotion), and the teacher runs in the step."""
     aligned: Literal["last", "first"] = "last"
     """Which virtual tokens stand for the N tokens of the transcript."""
     shift: int = 0
-    """The released code's fault: targets are this many tokens of the chat template, then the transcript without as many
-    of its last tokens (5 for Llama 3; fixed upstream in e26412d3)."""
+    """The fault of the released code: targets are this many tokens of the chat template, then the transcript without the
+    same number of last tokens (5 for Llama 3; fixed upstream in e26412d3)."""
     pad: float = 0.0
-    """Weight of a third loss that pulls the virtual tokens which alignment leaves free to the mean embedding."""
+    """Weight of a third loss that pulls virtual tokens without an alignment target to the mean embedding."""
     scaled: bool = True
-    """Divide each distance by the mean length of its targets, so that weights of 1 : 1 mean something: an LLM's
-    embeddings and its final states differ in length by two orders of magnitude. The paper adds them as they are."""
+    """Divide each distance by the mean length of its targets, so that weights of 1 : 1 are meaningful: an LLM's embeddings
+    and its final states differ in length by two orders of magnitude. The paper adds them unscaled."""
 
     # ---- schedule
     steps: int
     align_steps: int = 0
-    """The first steps are of token alignment alone, before the LLM is run at all."""
+    """Number of first steps with only token alignment, in which the LLM does not run."""
     batch: int = 32
     """Clips of each of the first `align_steps` steps."""
     both_batch: int = 8
-    """Clips of each step after them; fewer, for where the LLM is run its backward pass is what costs."""
+    """Clips of each step after them; fewer, because the LLM's backward pass is expensive."""
     accumulate: int = 1
-    """Parts that a batch is cut into, one after another, for less memory; the same gradient."""
+    """Number of parts of a batch, computed one after another to save memory; the gradient is the same."""
     lr: float = 5e-4
-    """Peak. The paper's 5e-5 is for batch 512 and 2.2 M clips; here there are 16 k clips."""
+    """Peak learning rate. The paper's 5e-5 is for batch 512 and 2.2 M clips; here there are 16 k clips."""
     both_lr: float = 1e-4
-    """Peak after `align_steps`."""
+    """Peak learning rate after `align_steps`."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """After the warm-up. The sources disagree: the yaml of the training code has cosine to a tenth, the model card
+    """Schedule after the warm-up. The sources disagree: the yaml of the training code has cosine to a tenth, the model card
     linear to zero."""
     warmup: int = 100
     projection_boost: float | None = 4.0
@@ -179,28 +179,28 @@ class TrainConfig:
     # ---- data
     max_seconds: float = 15.0
     held_out: int = 50
-    """One text in so many is kept for development, with all its clips."""
+    """One in this number of texts is held out, with all its clips."""
     every_batch: int = 0
-    """Clips of every batch that are of the first --data, as real speech beside much synthetic speech; the others of the
-    batch are of the other data. 0: all clips are drawn alike."""
+    """Clips of every batch that are from the first --data, such as real speech beside much synthetic speech; the others
+    are from the other data. 0: clips are drawn from all data alike."""
     variants: int = 0
-    """Augmented copies of every clip (speed, gain, noise), beside the clip itself; seeded, so always the same."""
+    """Number of augmented copies of every clip (speed, gain, noise), besides the clip itself; seeded, so always the same."""
 
     # ---- the run
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    """Of the frozen parts and of autocast; trained weights and the optimiser are float32. auto: bfloat16 where the device
-    has instructions for it, else float32: without them a step takes many times as long."""
+    """Number format of the frozen parts and of autocast; trained weights and the optimiser are float32. auto: bfloat16 if
+    the device has instructions for it, else float32, because without them a step takes many times as long."""
     checkpointing: bool = False
-    """Recompute the LLM's activations in the backward pass: less memory, a third more work."""
+    """Recompute the LLM's activations in the backward pass: less memory, a third more computation."""
     compile: bool = False
-    """torch.compile the connector."""
+    """Compile the connector with torch.compile."""
     deterministic: bool = True
     """On CUDA: deterministic algorithms, so that a resumed run ends with the same bits (a CPU always does)."""
     seed: int = 0
     log_every: int = 25
     evaluate_every: int = 250
     evaluate_clips: int = 1000
-    """At most so many of the held-out clips are looked at."""
+    """Largest number of held-out clips in an evaluation."""
     save_every: int = 100
 
     def __post_init__(self) -> None:
@@ -272,7 +272,7 @@ class TrainConfig:
 
     @property
     def stores_teacher(self) -> bool:
-        """Whether the teacher's states of all transcripts are computed once and stored; else it runs in every step."""
+        """Whether the teacher's states of all transcripts are computed once and stored; otherwise it runs in every step."""
         return self.distill > 0 and self.instructions == "none"
 
     def runs_llm(self, step: int) -> bool:
@@ -280,11 +280,11 @@ class TrainConfig:
         return step >= self.align_steps and self.distill > 0
 
     def batch_at(self, step: int) -> int:
-        """Clips of a step."""
+        """Number of clips of a step."""
         return self.batch if step < self.align_steps else self.both_batch
 
     def examples(self, steps: int) -> int:
-        """Clips seen in the first `steps` steps."""
+        """Number of clips in the first `steps` steps."""
         alone = min(steps, self.align_steps)
         return alone * self.batch + (steps - alone) * self.both_batch
 
@@ -292,8 +292,12 @@ class TrainConfig:
 def connector_config(
     config: TrainConfig, *, width: int, heads: int, ffn: int, positions: int, llm_width: int
 ) -> ConnectorConfig:
-    """The connector that a training makes between a Whisper and an LLM of these widths. `heads`, `ffn`: of Whisper's
-    decoder; `positions`: encoder positions of the longest clip that Whisper hears, 1,500."""
+    """The connector of a training for a Whisper and an LLM of these widths.
+
+    Args:
+        heads, ffn: Of Whisper's decoder.
+        positions: Encoder positions of Whisper's longest clip, 1,500.
+    """
     former, learned = config.connector == "qformer", config.queries == "learned"
     return ConnectorConfig(
         kind=config.connector,
@@ -340,8 +344,8 @@ def paper() -> TrainConfig:
 
 
 def mini_time() -> TrainConfig:
-    """Whisper base, Qwen2.5-Coder-1.5B-Instruct; time queries aligned by CTC, no distillation: 3 s a step on one CPU core
-    that computes in bfloat16, once the caches are filled."""
+    """Whisper base, Qwen2.5-Coder-1.5B-Instruct; time queries aligned by CTC, no distillation. 3 s per step with filled
+    caches, on one CPU core with bfloat16 instructions."""
     return TrainConfig(
         encoder="whisper-base",
         llm="qwen2.5-coder-1.5b-instruct",
@@ -374,7 +378,7 @@ def nano_time() -> TrainConfig:
 
 
 def mini() -> TrainConfig:
-    """Whisper base, Qwen2.5-Coder-1.5B-Instruct; the paper's queries and losses: about 35 minutes of alignment and 30 of
+    """Whisper base, Qwen2.5-Coder-1.5B-Instruct; the paper's queries and losses. About 35 minutes of alignment and 30 of
     both losses on two CPU cores."""
     return TrainConfig(
         encoder="whisper-base",
@@ -387,8 +391,8 @@ def mini() -> TrainConfig:
 
 
 def nano() -> TrainConfig:
-    """Whisper tiny.en, SmolLM2-135M-Instruct; the paper's queries and losses: once the caches are filled, about seven
-    minutes on one CPU core that computes in bfloat16, half an hour on one that does not."""
+    """Whisper tiny.en, SmolLM2-135M-Instruct; the paper's queries and losses. With filled caches about seven minutes on
+    one CPU core with bfloat16 instructions, half an hour on one without."""
     return TrainConfig(
         encoder="whisper-tiny.en",
         llm="smollm2-135m-instruct",
@@ -408,9 +412,9 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
 }
 
 
-# ---------------------------------------------------------------- ablations: one thing changed
+# ---------------------------------------------------------------- ablations: one change each
 
-_LEARNED = 64  # queries of an ablation with learned ones: enough for 28 words
+_LEARNED = 64  # queries of an ablation with learned queries, enough for 28 words
 
 
 def align_only(base: TrainConfig) -> TrainConfig:
@@ -444,14 +448,14 @@ def learned(base: TrainConfig) -> TrainConfig:
 
 
 def learned_ctc(base: TrainConfig) -> TrainConfig:
-    """Learned queries in place of one for each stretch of time."""
+    """Learned queries instead of one query for each segment of time."""
     if base.queries == "learned":
         return base
     return replace(base, queries="learned", max_queries=_LEARNED, locality=None)
 
 
 def ce_first(base: TrainConfig) -> TrainConfig:
-    """Learned queries whose first N say the transcript's N tokens, by cross entropy."""
+    """Learned queries whose first N stand for the transcript's N tokens, by cross entropy."""
     return replace(learned_ctc(base), alignment="ce", aligned="first")
 
 
@@ -461,17 +465,17 @@ def no_locality(base: TrainConfig) -> TrainConfig:
 
 
 def no_pull(base: TrainConfig) -> TrainConfig:
-    """Virtual tokens are not pulled to the embeddings of what they say."""
+    """Virtual tokens are not pulled to the embeddings of their tokens."""
     return replace(base, pull=0.0)
 
 
 def bidirectional(base: TrainConfig) -> TrainConfig:
-    """A query attends to later queries, too."""
+    """A query also attends to later queries."""
     return replace(base, causal=False)
 
 
 def released(base: TrainConfig) -> TrainConfig:
-    """Alignment targets shifted by five tokens of the chat template, as the released training code has it."""
+    """Alignment targets shifted by five tokens of the chat template, as in the released training code."""
     return replace(learned(base), shift=5)
 
 
@@ -481,7 +485,7 @@ def align_first(base: TrainConfig) -> TrainConfig:
 
 
 def align_pad(base: TrainConfig) -> TrainConfig:
-    """The virtual tokens that alignment leaves free are pulled to a neutral embedding."""
+    """Virtual tokens without an alignment target are pulled to a neutral embedding."""
     return replace(learned(base), pad=1.0)
 
 
@@ -492,4 +496,4 @@ ABLATIONS: dict[str, Callable[[TrainConfig], TrainConfig]] = {
         *(bidirectional, released, align_first, align_pad),
     )
 }
-"""The last three are of the paper's alignment, and say so of any other preset by changing that first."""
+"""The last three are about the paper's alignment, to which they first change any other preset."""

@@ -1,9 +1,9 @@
 """The losses of DiVA (arXiv 2410.02678, section 2) and of its ablations, as pure functions.
 
-Each returns a sum and how many terms it has, not a mean: a batch that is cut into parts, or shared out among processes,
-then has the gradient of the whole one whatever the parts' sizes.
+Each returns a sum and the number of its terms, not a mean, so that a batch in parts, or shared by processes, has the
+same gradient whatever the sizes of the parts.
 
-B batch, Q virtual tokens, N_b transcript tokens of row b, E width of the LLM, V vocabulary, C candidate tokens of a
+Shapes: B batch, Q virtual tokens, N_b transcript tokens of row b, E width of the LLM, V vocabulary, C candidate tokens of a
 step, M rows of states.
 """
 
@@ -26,8 +26,8 @@ _CHUNK = 64  # rows whose distributions over the vocabulary exist at once: 64 x 
 def aligned(virtual: Tensor, row: int, tokens: int, side: Side = "last") -> Tensor:
     """The virtual tokens (N_b, E) of one row that stand for its `tokens` = N_b transcript tokens.
 
-    The last N: attention being causal, they have seen all queries (paper). The first N: an ablation; reviewers found
-    the choice unjustified.
+    The last N (paper): with causal attention they depend on all queries. The first N: an ablation, because reviewers
+    found the choice unjustified.
     """
     return virtual[row, virtual.shape[1] - tokens :] if side == "last" else virtual[row, :tokens]
 
@@ -46,10 +46,13 @@ def token_entropy(
     virtual: Tensor, tokens: Sequence[Tensor], embeddings: Tensor, vocabulary: Vocabulary, candidates: Tensor,
     side: Side = "last",
 ) -> tuple[Tensor, Tensor, int]:  # fmt: skip
-    """(sum of -log p of each transcript token at the virtual token that stands for it, sum of `pulls`, how many).
+    """(sum of -log p of each transcript token at its virtual token, sum of `pulls`, number of tokens).
 
-    virtual (B, Q, E); tokens: per row (N_b,) ids; embeddings (V, E); candidates (C,) sorted ids with all of the tokens:
-    the classes of p, beside the blank.
+    Args:
+        virtual: (B, Q, E).
+        tokens: Per row (N_b,) ids.
+        embeddings: (V, E).
+        candidates: (C,) sorted ids that include all tokens: the classes of p, besides the blank.
     """
     states = torch.cat([aligned(virtual, b, len(t), side) for b, t in enumerate(tokens)])  # (M, E)
     table = embeddings[candidates]
@@ -65,19 +68,24 @@ def ctc_alignment(
 ) -> tuple[Tensor, Tensor, int]:  # fmt: skip
     """(sum over rows of -log of the probability of all alignments to the transcript, sum of `pulls`, number of tokens).
 
-    Connectionist temporal classification (Graves et al., ICML 2006): virtual tokens in order say the transcript's tokens,
-    each at least once, with blanks between. A row whose tokens do not fit into its virtual tokens counts as 0.
+    Connectionist temporal classification (Graves et al., ICML 2006): the virtual tokens in order stand for the
+    transcript's tokens, each at least once, with blanks between. A row with more tokens than fit into its virtual
+    tokens counts as 0.
 
-    virtual (B, Q, E), of which row b has counts[b] real ones; tokens: per row (N_b,) ids; embeddings (V, E); candidates
-    (C,) sorted ids with all of the tokens: the classes, beside the blank. `normaliser` (B, Q): logarithm of the sum of
-    all classes' exponentials where that is over more classes than the candidates (a measurement over the whole
-    vocabulary); the second result is 0 then.
+    Args:
+        virtual: (B, Q, E), of which row b has counts[b] real ones.
+        tokens: Per row (N_b,) ids.
+        embeddings: (V, E).
+        candidates: (C,) sorted ids that include all tokens: the classes, besides the blank.
+        normaliser: (B, Q): logarithm of the sum of the exponentials of all classes if these are more than the
+            candidates (a measurement over
+        the whole vocabulary); the second result is then 0.
     """
     table = embeddings[candidates]
     logits = vocabulary.logits(virtual.flatten(0, 1), table).view(*virtual.shape[:2], -1)  # (B, Q, C + 1)
     logs = logits.log_softmax(-1) if normaliser is None else logits - normaliser[..., None]
     targets = torch.searchsorted(candidates, torch.cat(list(tokens)))
-    # the CUDA kernel's backward pass adds up in any order, which deterministic algorithms refuse; a CPU's does not
+    # the CUDA kernel's backward pass is not deterministic, which torch refuses; the CPU's is
     at = torch.device("cpu") if torch.are_deterministic_algorithms_enabled() else virtual.device
     loss: Tensor = torch.nn.functional.ctc_loss(
         logs.transpose(0, 1).to(at), targets.to(at), counts.to(at), torch.tensor([len(t) for t in tokens], device=at),
@@ -91,7 +99,7 @@ def ctc_alignment(
 
 def pulls(virtual: Tensor, logs: Tensor, table: Tensor, blank: Tensor) -> Tensor:
     """(M,): distance of virtual tokens (M, E) to the mean of the classes' embeddings under their own distribution, exp of
-    logs (M, C + 1), the blank last; one that says a token counts 1.1, one that says blank 0.1. table (C, E)."""
+    logs (M, C + 1), the blank last. A virtual token with a token counts 1.1, one with the blank 0.1. table (C, E)."""
     shares = logs.exp()
     aims = (shares.to(table.dtype) @ torch.cat([table, blank.detach()[None].to(table.dtype)])).float()
     away: Tensor = (virtual.float() - aims).norm(dim=-1) * (1.1 - shares[:, -1])
@@ -99,13 +107,14 @@ def pulls(virtual: Tensor, logs: Tensor, table: Tensor, blank: Tensor) -> Tensor
 
 
 def fits(tokens: Sequence[int], count: int) -> bool:
-    """Whether ctc can align these tokens to so many virtual tokens: equal neighbours need a blank between them."""
+    """Whether ctc can align these tokens to `count` virtual tokens: equal neighbours need a blank between them."""
     return len(tokens) + sum(a == b for a, b in pairwise(tokens)) <= count
 
 
 def free_tokens(virtual: Tensor, lengths: Sequence[int], neutral: Tensor, side: Side = "last") -> tuple[Tensor, int]:
-    """Sum over rows and the Q - N_b virtual tokens that alignment leaves free of || virtual - neutral ||_2, and their
-    number. neutral (E,): the mean input embedding. Not in the paper: alignment alone leaves these tokens untrained."""
+    """(sum over rows and the Q - N_b virtual tokens without an alignment target of || virtual - neutral ||_2, their
+    number). neutral (E,): the mean input embedding. Not in the paper, where alignment alone leaves these tokens
+    untrained."""
     queries = virtual.shape[1]
     free = [
         virtual[b, : queries - n] if side == "last" else virtual[b, n:] for b, n in enumerate(lengths) if n < queries
@@ -127,11 +136,12 @@ def state_distance(student: Tensor, teacher: Tensor) -> tuple[Tensor, int]:
 def kl_divergence(
     student: Tensor, teacher: Tensor, output: Tensor, temperature: float = 1.0, chunk: int = _CHUNK
 ) -> tuple[Tensor, int]:
-    """Sum over rows of KL(p_teacher || p_student) x temperature^2 (Hinton et al., arXiv 1503.02531, section 2), and
-    their number; p = softmax(state @ output.T / temperature).
+    """(sum over rows of KL(p_teacher || p_student) x temperature^2, their number) with p = softmax(state @ output.T /
+    temperature). Source: Hinton et al., arXiv 1503.02531, section 2.
 
-    Both states (M, E), output (V, E). Cut into `chunk` rows, each recomputed in the backward pass: nothing of shape
-    (M, V) ever exists."""
+    Both states (M, E), output (V, E). Computed in parts of `chunk` rows, which are recomputed in the backward pass, so
+    that nothing has the shape (M, V).
+    """
 
     def part(ours: Tensor, theirs: Tensor) -> Tensor:
         with torch.no_grad():
@@ -156,7 +166,8 @@ def nearest_tokens(states: Tensor, embeddings: Tensor) -> Tensor:
 def nearest_token_hits(
     virtual: Tensor, tokens: Sequence[Tensor], embeddings: Tensor, side: Side = "last"
 ) -> tuple[int, int]:
-    """(hits, tokens): how often the LLM embedding nearest (L2) to an aligned virtual token is the transcript's own.
+    """(number of hits, number of tokens): a hit is an aligned virtual token whose nearest LLM embedding (L2) is that of
+    the transcript's token.
 
     virtual (B, Q, E); tokens: per row (N_b,) ids; embeddings (V, E).
     """

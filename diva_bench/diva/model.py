@@ -1,7 +1,7 @@
 """The DiVA connector: encoder states of a clip -> virtual tokens in the LLM's embedding space (arXiv 2410.02678).
 
-B batch, T encoder positions (20 ms), Q queries (448 in the paper), D width of Whisper, E width of the LLM, S frames that
-the mlp stacks, F width of its hidden layer.
+Shapes: B batch, T encoder positions (20 ms), Q queries (448 in the paper), D width of Whisper, E width of the LLM, S
+frames that the mlp stacks, F width of its hidden layer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from diva_bench.diva.config import ConnectorConfig, TrainConfig, connector_confi
 
 
 class Vocabulary(nn.Module):
-    """Which token a virtual token stands for: logits by its distance to the LLM's embeddings and to a learned blank.
+    """Assigns tokens to virtual tokens: logits from distances to the LLM's embeddings and to a learned blank.
 
     The blank is the label of virtual tokens that stand for no token (Graves et al., ICML 2006).
     """
@@ -30,16 +30,17 @@ class Vocabulary(nn.Module):
 
     @torch.no_grad()
     def start(self, embeddings: Tensor, token_ids: Tensor, sharpness: float) -> None:
-        """embeddings (V, E); token_ids: ids of the tokens that training texts have; `sharpness`: as TrainConfig has it."""
+        """Initialise from embeddings (V, E). token_ids: the tokens of the training texts; `sharpness`: see TrainConfig."""
         some = embeddings[token_ids].float().cpu()  # (n, E)
         spread = (some - some.mean(0)).square().sum(1).mean()
         self.blank.copy_(embeddings.mean(0, dtype=torch.float32).cpu())
         self.sharpness.copy_(sharpness / spread)
 
     def logits(self, virtual: Tensor, table: Tensor) -> Tensor:
-        """virtual (M, E), table (C, E): embeddings of some tokens -> (M, C + 1) float32, the blank last.
+        """virtual (M, E), table (C, E): embeddings of tokens -> (M, C + 1) float32, the blank last.
 
-        Minus half the squared distance, times the sharpness, up to what is equal for all classes of a row."""
+        Minus half the squared distance, times the sharpness, up to terms that are equal for all classes of a row.
+        """
         classes = torch.cat([table, self.blank[None].to(table.dtype)])
         lengths = classes.float().square().sum(1)
         logits = self.sharpness * ((virtual.to(table.dtype) @ classes.T).float() - lengths / 2)
@@ -47,11 +48,12 @@ class Vocabulary(nn.Module):
 
 
 class Connector(nn.Module):
-    """Queries through the Whisper decoder's blocks, then one linear projection.
+    """Queries through the blocks of the Whisper decoder, then a linear projection.
 
-    Learned queries (paper): because attention is causal, the last queries have seen all others; the last N virtual tokens
-    stand for the N tokens of the transcript. Time queries: query q is a learned vector (the same for all q), its position
-    and a linear map of the encoder states of its stretch, and attends mostly to what is near that stretch.
+    Learned queries (paper): because attention is causal, the last queries depend on all others; the last N virtual
+    tokens stand for the N tokens of the transcript. Time queries: a query is the sum of a learned vector (the same for
+    all), its position, and a linear map of the encoder states of its segment, and attends mostly to positions near that
+    segment.
     """
 
     def __init__(self, config: ConnectorConfig) -> None:
@@ -60,7 +62,7 @@ class Connector(nn.Module):
         learned = config.max_queries if config.queries == "learned" else 1
         self.query_tokens = nn.Parameter(torch.empty(learned, config.width).normal_(0, 0.02))
         self.embed_positions = nn.Embedding(config.max_queries, config.width)
-        nn.init.normal_(self.embed_positions.weight, 0, 0.02)  # torch's own is 1: fifty times the queries
+        nn.init.normal_(self.embed_positions.weight, 0, 0.02)  # torch's default is 1, fifty times the scale of queries
         blocks = [TransformerBlock(config.width, config.heads, config.ffn, cross=True) for _ in range(config.layers)]
         self.layers = nn.ModuleList(blocks)
         self.layer_norm = nn.LayerNorm(config.width)
@@ -72,8 +74,8 @@ class Connector(nn.Module):
         self.vocabulary = Vocabulary(config) if config.alignment != "l2" else None
 
     def forward(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """states (B, T, D), mask (B, T) True where there is sound -> virtual tokens (B, Q, E), and how many of each row's
-        are real (B,): all, with learned queries."""
+        """states (B, T, D), mask (B, T) True for real positions -> virtual tokens (B, Q, E), and their number in each row
+        (B,): all for learned queries."""
         size = self.config
         if size.queries == "learned":
             x = (self.query_tokens + self.embed_positions.weight).expand(len(states), -1, -1)
@@ -94,10 +96,10 @@ class Connector(nn.Module):
 
 
 class StackedFrames(nn.Module):
-    """The ablation without attention: frames side by side, through two matrices.
+    """The ablation without attention: neighbouring frames through two matrices.
 
-    With learned queries' fixed number a clip's frames are resampled to Q x S, S side by side; with time queries they are
-    the frames of each stretch.
+    With learned queries the frames of a clip are resampled to Q x S, and S neighbours are stacked; with time queries
+    the frames of each segment are stacked.
     """
 
     def __init__(self, config: ConnectorConfig) -> None:
@@ -110,7 +112,7 @@ class StackedFrames(nn.Module):
         self.vocabulary = Vocabulary(config) if config.alignment != "l2" else None
 
     def forward(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Connector.forward`; virtual token q of Q hears the q-th part of the clip and nothing else."""
+        """As `Connector.forward`; virtual token q of Q depends only on the q-th part of the clip."""
         size = self.config
         if size.queries == "learned":
             frames = resampled(states, mask.sum(1), size.max_queries * size.stack)  # (B, Q*S, D)
@@ -123,15 +125,15 @@ class StackedFrames(nn.Module):
 
 @torch.no_grad()
 def _start_as_mean(stretch: nn.Linear, config: ConnectorConfig, scale: float = 0.05) -> None:
-    """Start the map of a stretch as the mean of its frames, small beside the positions that Whisper's decoder knows."""
+    """Initialise the map of a segment as the mean of its frames, small compared with the positions of Whisper's decoder."""
     every = torch.eye(config.width) * (scale / config.stride)
     stretch.weight.copy_(every.repeat(1, config.stride))
     stretch.bias.zero_()
 
 
 def stretches(frames: Tensor, mask: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    """frames (B, T, D), zero where mask (B, T) is False -> those of each stretch side by side (B, Q, stride x D), Q of the
-    longest clip, and the number of stretches of each clip (B,); the last one is filled up with zeros."""
+    """frames (B, T, D), zero where mask (B, T) is False -> (stacked frames of each segment (B, Q, stride x D) with Q of
+    the longest clip, number of segments of each clip (B,)); the last segment is padded with zeros."""
     rows, longest, width = frames.shape
     count = -(-longest // stride)
     whole = nn.functional.pad(frames, (0, 0, 0, count * stride - longest))
@@ -139,14 +141,15 @@ def stretches(frames: Tensor, mask: Tensor, stride: int) -> tuple[Tensor, Tensor
 
 
 def locality_prior(queries: int, positions: int, stride: int, width: float, device: torch.device) -> Tensor:
-    """(Q, T): minus min(4, ((t - c) / width)^2 / 2), c the middle of the query's stretch; added to attention scores."""
+    """(Q, T): minus min(4, ((t - c) / width)^2 / 2) with c the middle of the query's segment; it is added to attention
+    scores."""
     middle = stride * (torch.arange(queries, device=device) + 0.5) - 0.5
     away = (torch.arange(positions, device=device) - middle[:, None]) / width
     return -(away.square() / 2).clamp(max=4.0)
 
 
 def resampled(states: Tensor, lengths: Tensor, count: int) -> Tensor:
-    """states (B, T, D) of which row b has lengths[b] real positions -> (B, count, D), linear between neighbours."""
+    """states (B, T, D), of which row b has lengths[b] real positions -> (B, count, D), interpolated linearly."""
     middle = (torch.arange(count, device=states.device) + 0.5) / count  # (count,)
     at = (middle * lengths[:, None] - 0.5).clamp(min=0)  # (B, count), in positions
     below = torch.minimum(at.long(), lengths[:, None] - 1)
@@ -165,7 +168,7 @@ def build(config: ConnectorConfig) -> AnyConnector:
 
 
 def sized(config: TrainConfig, whisper: Whisper, llm_width: int) -> ConnectorConfig:
-    """The connector that `config` puts between this Whisper and an LLM of this width."""
+    """The connector of `config` for this Whisper and an LLM of this width."""
     size = whisper.config
     return connector_config(
         config, width=size["d_model"], heads=size["decoder_attention_heads"], ffn=size["decoder_ffn_dim"],
@@ -174,8 +177,8 @@ def sized(config: TrainConfig, whisper: Whisper, llm_width: int) -> ConnectorCon
 
 
 def from_whisper(whisper: Whisper, config: ConnectorConfig) -> Connector:
-    """A connector that starts as the Whisper decoder: its blocks, final norm and first Q positions. Positions that the
-    decoder does not have (448 in every Whisper, which strides below 4 exceed) start as any others do."""
+    """A connector initialised from the Whisper decoder: its blocks, final norm and first Q positions. Further positions
+    (Whisper has 448, and strides below 4 need more) are random."""
     connector = Connector(config)
     own = connector.state_dict()
     for name, value in whisper.decoder.state_dict().items():
@@ -189,9 +192,10 @@ def from_whisper(whisper: Whisper, config: ConnectorConfig) -> Connector:
 
 @torch.no_grad()
 def cold_projection(connector: AnyConnector, llm_embeddings: Tensor) -> None:
-    """Start the projection at random, around the mean LLM embedding and as far from it as embeddings are.
+    """Initialise the projection at random, so that its outputs are around the mean LLM embedding, as far from it as
+    embeddings are.
 
-    What it projects is layer-normed: D entries of unit variance. llm_embeddings (V, E).
+    Its inputs are layer-normed: D entries of unit variance. llm_embeddings (V, E).
     """
     some = llm_embeddings.float().cpu()
     wide = connector.projection.in_features
@@ -209,16 +213,21 @@ def warm_projection(
     llm_embeddings: Tensor,
     ridge: float = 1e-2,
 ) -> int:
-    """Start the projection as the ridge regression from Whisper's token embeddings to the LLM's, over shared tokens.
+    """Initialise the projection as the ridge regression from Whisper's token embeddings to the LLM's, over shared tokens.
 
-    The Whisper decoder's last states are read out against its token embeddings, so a map between the two embedding
-    spaces is where an aligned projection has to end. (The paper's code copies the mean LLM embedding into every row.)
-    llm_embeddings (V, E). Returns the number of shared tokens.
+    The last states of the Whisper decoder are compared with its token embeddings, so an aligned projection must be
+    close to a map between both embedding spaces. (The paper's code copies the mean LLM embedding into every row.)
+
+    Args:
+        llm_embeddings: (V, E).
+
+    Returns:
+        The number of shared tokens.
     """
     shared = sorted(whisper_vocabulary.keys() & llm_vocabulary.keys())
     x = whisper.decoder.embed_tokens.weight[[whisper_vocabulary[t] for t in shared]].float().cpu()  # (n, D)
     y = llm_embeddings[[llm_vocabulary[t] for t in shared]].float().cpu()  # (n, E)
-    # a final state is a layer-normed vector: bring the embeddings to its length before fitting
+    # a final state is a layer-normed vector, so the embeddings are scaled to its length before fitting
     length = whisper.decoder.layer_norm.weight.float().norm().cpu()
     x = x / x.norm(dim=1, keepdim=True) * length
     mean_x, mean_y = x.mean(0), y.mean(0)

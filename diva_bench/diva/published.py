@@ -1,6 +1,6 @@
-"""The published DiVA checkpoints: their names for weights, to and from our connector.
+"""Convert connectors to and from the published DiVA checkpoints.
 
-The layout is the one that the authors' loader reads (modeling_diva.py in WillHeld/DiVA-llama-3-v0-8b and its siblings on
+The layout is that of the authors' loader (modeling_diva.py in WillHeld/DiVA-llama-3-v0-8b and its siblings on
 Hugging Face; written by levanter, branch will/distill of Helw150/levanter):
 
     query_tokens         (Q, D)
@@ -8,9 +8,9 @@ Hugging Face; written by levanter, branch will/distill of Helw150/levanter):
     projection.bias      (E,)
     connector.*          transformers' names of a WhisperDecoder, loaded with strict=True: all of its layers,
                          embed_tokens (V, D), which queries never use, and all embed_positions (P, D)
-    encoder.*, decoder.* not read: Whisper's encoder and the LLM are fetched on their own
+    encoder.*, decoder.* not read: Whisper's encoder and the LLM are separate weights
 
-Q queries, D width of Whisper, E width of the LLM, P positions of Whisper's decoder (448), V its vocabulary.
+Shapes: Q queries, D width of Whisper, E width of the LLM, P positions of Whisper's decoder (448), V its vocabulary.
 """
 
 from __future__ import annotations
@@ -29,24 +29,29 @@ from diva_bench.diva.model import AnyConnector, Connector
 from diva_bench.errors import AssetError, UserError
 
 HEAD_WIDTH = 64  # of every Whisper: 384 / 6 tiny ... 1280 / 20 large (whisper/model.py, ModelDimensions of all sizes)
-_OWN = ("query_tokens", "projection.weight", "projection.bias")  # the rest of a connector is a Whisper decoder
+_OWN = (
+    "query_tokens",
+    "projection.weight",
+    "projection.bias",
+)  # the other weights of a connector are those of a Whisper decoder
 _PREFIX = "connector."
 _LAYER = _PREFIX + "layers."
-_UNUSED = _PREFIX + "embed_tokens.weight"  # part of a WhisperDecoder; queries take its place
+_UNUSED = _PREFIX + "embed_tokens.weight"  # part of a WhisperDecoder; queries replace it
 _LISTED = 8  # names in an error message
 
 
 def to_published(connector: AnyConnector, whisper: Whisper, *, partial: bool = False) -> dict[str, Tensor]:
     """Float32 tensors under the published names.
 
-    `whisper`: the one that the connector was trained with. Its decoder gives what the reference loader demands and we do
-    not keep: embed_tokens and the positions after our last query.
+    Args:
+        whisper: The Whisper of the connector's training. Its decoder has the weights that the reference loader requires
+            and a connector does not
+        store: embed_tokens and the positions after the last query.
+        partial: Allow fewer layers than the decoder has; only `from_published` can read the result.
 
-    Raises
-    ------
-    UserError
-        The connector is no Whisper decoder (mlp), not of this Whisper's sizes, or has fewer layers than its decoder and
-        not `partial`: then the file is written all the same, and only `from_published` reads it.
+    Raises:
+        UserError: The connector is not a Whisper decoder (mlp), does not have the sizes of this Whisper, or has fewer
+            layers without `partial`.
     """
     size, decoder = connector.config, whisper.decoder
     if not isinstance(connector, Connector):
@@ -89,14 +94,13 @@ def _same_sizes(size: ConnectorConfig, whisper: Whisper, partial: bool) -> None:
 
 
 def from_published(source: Path | Mapping[str, Tensor], *, heads: int | None = None) -> Connector:
-    """A float32 connector from tensors under the published names, or from a file or folder that has them.
+    """A float32 connector from tensors under the published names, or from a file or folder with them.
 
-    Sizes come from the shapes; `heads` from the width, at 64 each as in all Whispers, where not given.
+    Args:
+        heads: None: by the width, 64 for each head, as in all Whispers. Other sizes come from the shapes.
 
-    Raises
-    ------
-    AssetError
-        A weight is missing, unknown, or of a shape that does not fit the others; or the file cannot be read.
+    Raises:
+        AssetError: A weight is missing, unknown, or of a wrong shape; or the file cannot be read.
     """
     where = str(source) if isinstance(source, Path) else "these tensors"
     tensors = read(source) if isinstance(source, Path) else source

@@ -1,7 +1,7 @@
-"""The same words once more, said a little differently: speed, loudness, noise.
+"""Augmentation of clips: speed, loudness, noise.
 
-A variant of a clip is fixed by the seed, the clip's key and the number of the variant, and by nothing else: it is the
-same on every machine and in whatever order the clips are taken.
+A variant of a clip depends only on the seed, the clip's key and the number of the variant, so it is the same on every
+machine and in any order of clips.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 from diva_bench.types import Audio
 
 SPEED = (0.9, 1.1)
-"""Times as fast. The range of Ko et al., "Audio Augmentation for Speech Recognition", Interspeech 2015, between whose
-ends voices still sound like people's."""
+"""Factors. The range of Ko et al., "Audio Augmentation for Speech Recognition", Interspeech 2015, in which voices still
+sound natural."""
 GAIN = (-6.0, 6.0)
-"""dB. Half to twice the amplitude: a microphone twice as far away, or half."""
+"""dB. Half to twice the amplitude, as with a microphone at twice or half the distance."""
 SNR = (10.0, 30.0)
-"""dB, speech over noise in the mean power of the whole clip: a busy room to a quiet one. In more noise than that
-words are lost, and the connector would be taught a transcript that cannot be heard."""
+"""dB, speech over noise by the mean power of the whole clip: a busy room to a quiet one. With more noise words are
+inaudible, and the connector would learn transcripts that cannot be heard."""
 PEAK = 0.99
-"""Largest amplitude of a varied clip: below 1, so that writing it as 16-bit or resampling it again clips nothing."""
+"""Largest amplitude of an augmented clip: below 1, so that conversion to 16 bits or resampling clips nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is done to a clip: `speed` a factor (1.1 is shorter and higher), `gain` and `snr` in dB."""
+    """The change of a clip: `speed` a factor (1.1 is shorter and higher), `gain` and `snr` in dB."""
 
     speed: float
     gain: float
@@ -37,8 +37,9 @@ class Change:
 
 
 def augment(sound: Audio, key: str, seed: int, variant: int) -> Audio:
-    """Variant 0 is the clip itself. A later one is `speed` times as fast, noisy at `snr` dB and louder by `gain` dB, or
-    by less where it would reach more than PEAK. Mono float32 at the rate of the clip; `key` is the clip's id."""
+    """An augmented copy of a clip: mono float32 at its rate. Variant 0 is the clip itself. Other variants are `speed`
+    times as fast, with noise at `snr` dB, and louder by `gain` dB or by less if they would exceed PEAK. `key` is the
+    clip's id."""
     if variant == 0:
         return sound
     random = _generator(key, seed, variant)
@@ -53,17 +54,17 @@ def augment(sound: Audio, key: str, seed: int, variant: int) -> Audio:
 
 
 def change_of(key: str, seed: int, variant: int) -> Change:
-    """What `augment` does for a variant from 1 up."""
+    """The change in `augment` for a variant from 1."""
     return _drawn(_generator(key, seed, variant))
 
 
 def speed_up(samples: NDArray[np.float32], rate: int, speed: float) -> NDArray[np.float32]:
-    """Samples (n,) -> (about n / speed,): played at another rate, as sox `speed`, so that the pitch moves as well."""
+    """Samples (n,) -> (about n / speed,), played at another rate as sox `speed` does, so that the pitch changes too."""
     return np.asarray(soxr.resample(samples, rate * speed, rate, quality="HQ"), dtype=np.float32)
 
 
 def noise(samples: NDArray[np.float32], snr: float, random: np.random.Generator) -> NDArray[np.float32]:
-    """White noise (n,), exactly `snr` dB below the mean power of `samples`; none for silence."""
+    """White noise (n,), exactly `snr` dB below the mean power of `samples`; zeros for silence."""
     white = random.standard_normal(len(samples))
     level = np.sqrt(_power(samples) / max(_power(white), 1e-12) / 10 ** (snr / 10))
     return np.asarray(white * level, dtype=np.float32)
@@ -74,9 +75,10 @@ def _power(samples: NDArray[np.float32] | NDArray[np.float64]) -> float:
 
 
 def _generator(key: str, seed: int, variant: int) -> np.random.Generator:
-    """Python's own hash is salted anew in every process, so the three are hashed; the key is last, it may hold anything."""
+    """A generator for this variant. Python's own hash differs between processes, so the three values are hashed; the key
+    is last, because it may contain any character."""
     assert variant > 0, f"variant {variant}: variant 0 is the clip itself, others count from 1"
-    name = f"{seed} {variant} {key}".encode("utf-8", "surrogatepass")  # JSON can name a lone surrogate
+    name = f"{seed} {variant} {key}".encode("utf-8", "surrogatepass")  # JSON can contain a lone surrogate
     return np.random.default_rng(int.from_bytes(hashlib.sha256(name).digest(), "big"))
 
 

@@ -1,10 +1,11 @@
-"""The batch of a training step: which clips it has, and all of them that is known before anything that learns sees it.
+"""The batch of a training step: the choice of its clips, and all their data that does not depend on trained weights.
 
-A thread reads the next step's batch from the stores while a step trains. Where a frozen model has to run on the batch (the
-encoder, if its states are not stored; the teacher, in a turn with an instruction), it runs in `complete`, which the training
-itself calls: no two threads share a model.
+A thread reads the batch of the next step from the caches while a step trains. If a frozen model must run on the batch
+(the encoder, if its states are not stored; the teacher, in a turn with an instruction), `complete` runs it, which the
+training loop calls: two threads never share a model.
 
-B rows, T encoder positions of the longest clip, D width of the encoder, E width of the LLM, M rows of teacher's states.
+Shapes: B rows, T encoder positions of the longest clip, D width of the encoder, E width of the LLM, M rows of teacher's
+states.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from diva_bench.training.run import TrainingRun
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """How much there is in all clips of a step, whoever computes them: what the sums of its losses are divided by."""
+    """Counts over all clips of a step in all processes, by which the sums of its losses are divided."""
 
     clips: int
     tokens: int
-    """Of the transcripts."""
+    """Tokens of the transcripts."""
     positions: int
-    """Of the teacher's answers."""
+    """Positions of the teacher's answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +40,19 @@ class Batch:
     """Some clips of a step."""
 
     states: Tensor
-    """(B, T, D) encoder states; features (B, bins, 2T) where the encoder is trained."""
+    """(B, T, D) encoder states; (B, bins, 2T) features if the encoder is trained."""
     mask: Tensor
-    """(B, T): which are real."""
+    """(B, T): which positions are real."""
     tokens: list[list[int]]
-    """Per row the N_b token ids to align with."""
+    """The N_b token ids of each row for the alignment."""
     answers: list[list[int]]
-    """Per row what the teacher answers, without the first token."""
+    """The teacher's answer of each row, without its first token."""
     teacher: Tensor | None
-    """(M, E): the teacher's states of all rows, end to end; None in a step of alignment alone."""
+    """(M, E): the teacher's states of all rows, concatenated; None in a step of alignment only."""
     candidates: Tensor | None
-    """(C,): the vocabulary of the step, sorted; None where the alignment has no classes."""
+    """(C,): the vocabulary of the step, sorted; None if the alignment has no classes."""
     frame: int
-    """Of the turn that teacher and student read, see `Frozen`."""
+    """The turn that teacher and student read, see `Frozen`."""
     whole: Whole
     selection: Sequence[int] = ()
     waves: Sequence[Wave] = ()
@@ -59,8 +60,9 @@ class Batch:
 
 
 def batch_of(step: int, clips: Clips, train: list[int], config: TrainConfig) -> tuple[list[int], list[int]]:
-    """(clips, variants) of one step: a function of the step and the seed alone, so that a resumed run sees the same, and
-    so does any number of processes. `every_batch` of the clips are of the first source, the others of the others."""
+    """(clips, variants) of one step. It is a function of only the step and the seed, so that a resumed run, and any number
+    of processes, get the same batch. `every_batch` of the clips are from the first source, the rest from the other
+    sources."""
     size = min(config.batch_at(step), len(train))
     first = [i for i in train if clips.items[i].source == 0] if config.every_batch else []
     rest = [i for i in train if clips.items[i].source != 0] if first else train
@@ -70,7 +72,7 @@ def batch_of(step: int, clips: Clips, train: list[int], config: TrainConfig) -> 
     pool = min(8, *(len(some) // count for some, count in parts))
     draws = random.Random(f"{config.seed}-{step}")
     rng = random.Random(f"{config.seed}-{step}-at")
-    # of like lengths; whole batches side by side, so that the shortest and the longest clips are drawn as often as any
+    # clips of similar length: aligned windows, so that the shortest and longest clips are drawn as often as others
     at, selection = rng.randrange(pool), []
     for some, count in parts:
         drawn = draws.sample(some, pool * count)
@@ -80,7 +82,7 @@ def batch_of(step: int, clips: Clips, train: list[int], config: TrainConfig) -> 
 
 
 def read_step(run: TrainingRun, step: int) -> tuple[list[int], list[Batch]]:
-    """(the clips of a step, this process's share of them in `accumulate` parts, each to be completed)."""
+    """(the clips of a step, this process's share of them in `accumulate` parts, which `complete` completes)."""
     config, accelerator = run.config, run.accelerator
     whole, variants = batch_of(step, run.clips, run.clips.train, config)
     pairs = list(zip(whole, variants, strict=True))[accelerator.process_index :: accelerator.num_processes]
@@ -89,7 +91,7 @@ def read_step(run: TrainingRun, step: int) -> tuple[list[int], list[Batch]]:
 
 
 def read(run: TrainingRun, selection: Sequence[int], variants: Sequence[int], whole: Sequence[int], step: int) -> Batch:
-    """What the stores have of some of the `whole` clips of a step. No model runs."""
+    """The stored data of some of the `whole` clips of a step. No model runs."""
     config, frozen, items = run.config, run.frozen, run.clips.items
     distilled = config.runs_llm(step)
     frame = frozen.frame_of(step) if distilled else 0
@@ -109,7 +111,7 @@ def read(run: TrainingRun, selection: Sequence[int], variants: Sequence[int], wh
 
 
 def complete(run: TrainingRun, batch: Batch) -> Batch:
-    """The batch on the device of the training, with what frozen models make of it."""
+    """The batch on the device of the training, with the outputs of frozen models."""
     device, teacher, answers = run.device, batch.teacher, batch.answers
     states, mask = run.encode(batch.waves) if batch.waves else (batch.states, batch.mask)
     if batch.frame:
@@ -141,10 +143,10 @@ class Ahead:
         self._thread.shutdown(cancel_futures=True)
 
     def take(self, step: int) -> tuple[list[int], list[Batch]]:
-        """`read_step` of a step; the thread then begins with the step behind it. Raises what reading raised."""
+        """`read_step` of a step; the thread then begins with the next step. Raises the exceptions of reading."""
         ready = self._next if self._next is not None and self._next[0] == step else None
-        found = ready[1].result() if ready else read_step(self._run, step)
+        parts = ready[1].result() if ready else read_step(self._run, step)
         following = step + 1
         if following < self._run.config.steps:
             self._next = (following, self._thread.submit(read_step, self._run, following))
-        return found
+        return parts

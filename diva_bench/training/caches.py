@@ -1,13 +1,13 @@
-"""Arrays kept on disk under a key: outputs of frozen parts, computed once and shared by every ablation.
+"""A cache of arrays on disk: outputs of frozen models, computed once and shared by all ablations.
 
-    <folder>/000000.bin      arrays end to end
-    <folder>/000000.jsonl    one line per group of arrays that were written together: [[key, rows, facts], ...]
-    <folder>/000001.bin ...  of another process, or of a later one
+    <folder>/000000.bin      concatenated arrays
+    <folder>/000000.jsonl    one line per group of arrays written together: [[key, rows, facts], ...]
+    <folder>/000001.bin ...  of another or a later process
 
-A process only ever appends to a segment of its own, data before its index line, so a kill leaves whole groups, a torn
-last line and perhaps data that nothing points to. Nothing is repaired and nothing locked; where two segments hold one
-key the older one counts, so that what a run trained from stays what it trains from. What a folder is about (model,
-window, template) is in its name: see `place`.
+A process appends only to its own segment, data before its index line. So after a kill there are complete groups,
+perhaps an incomplete last line, and perhaps data without an index line. Nothing is repaired or locked. If two segments
+have a key, the older one counts, so that the data of a run does not change. The name of a folder identifies model,
+window and template: see `place`.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from diva_bench.specs import digest
 
 Array = NDArray[Any]
 Group = Sequence[tuple[str, Array | None, dict[str, Any]]]
-"""(key, array (rows, width) or None, small facts about it)."""
+"""(key, array (rows, width) or None, small facts about it) for each array."""
 
 
 def place(root: Path, kind: str, made_of: Any) -> Path:
-    """The folder of what was made by `made_of` (models' fingerprints, window, template, ...)."""
+    """The folder for outputs of these inputs: fingerprints of models, window, template, ...."""
     return root / f"{kind}-{digest(made_of)[:16]}"
 
 
 class ArrayCache:
-    """Append-only arrays of shape (rows, width), read from the disk one by one. Bounded: an append that would lead over
+    """An append-only cache of arrays of shape (rows, width), which are read from the disk one by one. An append beyond
     `limit` bytes raises UserError and writes nothing."""
 
     def __init__(self, folder: Path, width: int, dtype: str, limit: int) -> None:
@@ -45,18 +45,18 @@ class ArrayCache:
         self._where: dict[str, tuple[int, int, int]] = {}  # key -> segment, first row, rows
         self._facts: dict[str, dict[str, Any]] = {}
         self._own: tuple[int, BinaryIO, BinaryIO] | None = None
-        self._rows = 0  # in our own segment
+        self._rows = 0  # in the segment of this process
         folder.mkdir(parents=True, exist_ok=True)
         self.refresh()
 
     def refresh(self) -> None:
-        """Read what all processes have written so far."""
+        """Read the index lines that all processes have written so far."""
         self._where, self._facts = {}, {}
         for index in sorted(self.folder.glob("*.jsonl")):
             row = 0
             for line in index.read_bytes().splitlines(keepends=True):
                 if not line.endswith(b"\n"):
-                    break  # torn: its writer was killed, or is still at it
+                    break  # incomplete: its writer was killed or is still writing
                 for key, rows, facts in json.loads(line):
                     if key not in self._facts:
                         self._facts[key] = facts
@@ -73,12 +73,12 @@ class ArrayCache:
         return self._facts[key]
 
     def rows(self, key: str) -> int:
-        """Length of the array; 0 where there is none."""
+        """Length of the array; 0 if there is none."""
         return self._where[key][2]
 
     def __getitem__(self, key: str) -> Array:
-        """(rows, width), read from the disk now; StoreError where the file was cut. Mapped pages would count as memory of this
-        process until the system needs them: gigabytes, in the end the whole cache."""
+        """(rows, width), read from the disk. Raises StoreError if the file is too short. Memory mapping is not used,
+        because mapped pages count as memory of this process: in the end the whole cache."""
         segment, first, rows = self._where[key]
         path = self.folder / f"{segment:06d}.bin"
         start, count = first * self.width * self.dtype.itemsize, rows * self.width
@@ -91,7 +91,7 @@ class ArrayCache:
         return array.reshape(rows, self.width)
 
     def append(self, group: Group) -> None:
-        """Store a group, all of it or nothing."""
+        """Store a group, completely or not at all."""
         data = b"".join(np.ascontiguousarray(a, dtype=self.dtype).tobytes() for _, a, _ in group if a is not None)
         held = self.bytes_held()
         if held + len(data) > self.limit:
@@ -108,7 +108,7 @@ class ArrayCache:
             index.flush()
         except OSError as err:
             with contextlib.suppress(OSError):
-                self.close()  # what this segment ends with is not known now: another append starts a new one
+                self.close()  # the end of this segment is unknown now, so the next append starts a new one
             raise StoreError(
                 f"{self.folder}: cannot be written ({err}). What it had is kept; make room and run again."
             ) from err
@@ -119,11 +119,11 @@ class ArrayCache:
             self._rows += rows
 
     def bytes_held(self) -> int:
-        """Of all segments on the disk."""
+        """Bytes of all segments on the disk."""
         return sum(path.stat().st_size for path in self.folder.glob("*.bin"))
 
     def _open(self) -> tuple[int, BinaryIO, BinaryIO]:
-        """A new segment, numbered after all there are; O_EXCL, so that no two processes take the same one."""
+        """A new segment with the next number; O_EXCL, so that two processes cannot take the same one."""
         number = max((int(p.stem) for p in self.folder.glob("*.bin")), default=-1) + 1
         while True:
             path = self.folder / f"{number:06d}.bin"
@@ -138,7 +138,7 @@ class ArrayCache:
         return self._own
 
     def close(self) -> None:
-        """Let go of our own segment; a later append starts another one."""
+        """Close the segment of this process; a later append starts another one."""
         if self._own:
             own, self._own = self._own, None
             try:

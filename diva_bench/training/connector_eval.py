@@ -1,8 +1,8 @@
-"""What a connector hears: held-out clips with transcripts, whatever they are, and the LLM asked to repeat them.
+"""Evaluation of a connector on held-out clips with transcripts, also by letting the LLM repeat the words.
 
-Two questions, kept apart: how near are the virtual tokens to the transcript's (evaluate.reduce: needs a connector), and
-does an answer have the words (word error rate: any model that answers). A clip that is `unsupported` counts as an empty
-answer, one that failed is left out and counted.
+There are two separate measurements: how close virtual tokens are to the transcript's tokens (evaluate.reduce; needs a
+connector), and whether an answer has the words (word error rate; any model). A clip that is `unsupported` counts as an
+empty answer; a failed one is left out and counted.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from diva_bench.training.run import TrainingRun
 from diva_bench.types import Adapter, Progress, Request, Response, Row, Sample
 
 PROMPT = "Repeat word for word what the user says. Answer with the user's words only."
-_NEW = 32  # tokens: probe clips are single sentences of fewer; a model that rambles is cut there
+_NEW = 32  # tokens: evaluation clips are single, shorter sentences; longer answers are cut off
 _BATCH = 16  # clips
-_WORDS = (8, 12, 16)  # the most of each range but the last
+_WORDS = (8, 12, 16)  # upper end of each range except the last
 _LENGTHS = ("1 to 8 words", "9 to 12 words", "13 to 16 words", "17 words and more")
 
 
@@ -58,14 +58,14 @@ _TASK = TaskSpec(
 
 @dataclass(frozen=True, slots=True)
 class EvalClip:
-    """One clip of the probe set. `source` is where it is from, for the breakdown."""
+    """One clip of the evaluation. `source` is its origin, for the breakdown."""
 
     sample: Sample
     source: str
 
 
 def clips(places: Sequence[str], max_seconds: float) -> tuple[list[EvalClip], dict[str, int]]:
-    """(clips, how many were skipped by reason). One text is one cluster, whoever says it."""
+    """(clips, reason -> number of skipped clips). One text is one cluster, whoever speaks it."""
     result: list[EvalClip] = []
     skipped: dict[str, int] = {}
     for source in places:
@@ -86,7 +86,7 @@ def clips(places: Sequence[str], max_seconds: float) -> tuple[list[EvalClip], di
 
 
 def transcribed(run: TrainingRun) -> list[EvalClip]:
-    """The clips of a run, as this module has them."""
+    """The clips of a training run."""
     return [
         EvalClip(Sample(c.key, (c.text,), c.text.lower(), seconds=c.seconds), _name(run.sources[c.source]))
         for c in run.clips.items
@@ -94,7 +94,7 @@ def transcribed(run: TrainingRun) -> list[EvalClip]:
 
 
 def scorer() -> Wer:
-    """Word error rate, as everywhere (scorers/asr.py)."""
+    """Word error rate by scorers/asr.py."""
     return Wer(_TASK)
 
 
@@ -103,7 +103,7 @@ def _reader(encoded: bytes) -> Any:
 
 
 def _name(source: str) -> str:
-    """mini/heysquad.jsonl and its like are one source: the folder's."""
+    """The name of a source: the folder for mini/heysquad.jsonl and similar files."""
     path = Path(source).absolute()
     return path.parent.name if path.suffix == ".jsonl" else path.name
 
@@ -111,8 +111,8 @@ def _name(source: str) -> str:
 def repeat(
     adapter: Adapter, scorer: Wer, clips: Sequence[EvalClip], progress: Progress, label: str
 ) -> tuple[list[Row], int]:
-    """(rows of word errors in the order of `clips`, {} where asking failed; how many failed). Clips of like length are
-    asked together."""
+    """(rows of word errors in the order of `clips`, {} for failures; number of failures). Clips of similar length are in
+    one batch."""
     order = sorted(range(len(clips)), key=lambda i: (clips[i].sample.seconds, clips[i].sample.id))
     rows: list[Row] = [{} for _ in clips]
     failed = 0
@@ -142,8 +142,8 @@ def _request(sample: Sample, accepts: frozenset[str]) -> Request:
 def estimates(
     rows: Sequence[Row], clips: Sequence[EvalClip], reduce: stats.Reduce
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Group -> metric -> {value, low, high, n, clusters}. Groups: "all", and, where there is more than one of a kind, every
-    source and every range of words that texts have (a connector is lost beyond the lengths that it was trained on)."""
+    """Group -> metric -> {value, low, high, n, clusters}. Groups: "all", and if there are several, every source and every
+    range of words (a connector fails beyond the lengths in its training)."""
     members: dict[str, list[int]] = {"all": list(range(len(clips)))}
     sources, lengths = [h.source for h in clips], [_length(h) for h in clips]
     for names in (sources, lengths):
@@ -168,8 +168,8 @@ def _length(clip: EvalClip) -> str:
 def differences(
     ours: tuple[Sequence[Row], Sequence[EvalClip]], base: tuple[Sequence[Row], Sequence[EvalClip]], reduce: stats.Reduce
 ) -> dict[str, dict[str, float]]:
-    """metric -> {value, low, high, n, clusters, p} of a connector minus the base, over the clips that both have: which
-    are too long depends on queries and tokenizer. Empty where they have none in common."""
+    """metric -> {value, low, high, n, clusters, p} of a connector minus the base, over the clips that both have (which
+    clips are too long depends on queries and tokenizer); empty if there are none."""
     ours_by_id, theirs = ({h.sample.id: row for row, h in zip(*side, strict=True)} for side in (ours, base))
     clusters = {h.sample.id: h.sample.cluster for h in base[1]}
     ids = sorted(ours_by_id.keys() & theirs.keys())

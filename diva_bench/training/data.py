@@ -1,6 +1,6 @@
-"""Training clips: read, filter, tokenise, encode once. What is skipped is counted by reason.
+"""Training clips: read, filter, tokenise and encode once. Skipped clips are counted by reason.
 
-T encoder positions of a clip (20 ms), D width of Whisper.
+Shapes: T encoder positions of a clip (20 ms), D width of Whisper.
 """
 
 from __future__ import annotations
@@ -30,41 +30,41 @@ from diva_bench.training.augment import GAIN, SNR, SPEED, augment
 from diva_bench.training.caches import ArrayCache, place
 from diva_bench.types import Progress
 
-_GROUP = 32  # clips encoded together; always the same ones, so that a killed and resumed first pass gives the same bits
+_GROUP = 32  # clips encoded together; always the same groups, so that a resumed first pass gives the same bits
 
 Share = Callable[[list[Any]], list[Any]]
-"""What every process has -> what all of them have, in the order of their ranks."""
+"""Gathers lists: list of this process -> lists of all processes, in the order of their ranks."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingClip:
     id: str
     key: str
-    """Of its encoded audio: the first half of the sha256."""
+    """The first half of the sha256 of its encoded audio."""
     tokens: tuple[int, ...]
-    """Transcript in the LLM's tokens."""
+    """The transcript in tokens of the LLM."""
     text: str
     seconds: float
     dev: bool
     source: int = 0
-    """Which of the given sources it is from."""
+    """Number of its source."""
 
 
 @dataclass(frozen=True)
 class Clips:
-    """All kept clips, and where the states of those are that were encoded."""
+    """All usable clips, and the cache of their encoder states."""
 
     items: list[TrainingClip]
     skipped: dict[str, int]
     store: ArrayCache
-    """Encoder states (T, D), or, where the encoder runs in every step, encoded audio (bytes, 1)."""
+    """Encoder states (T, D), or, if the encoder runs in every step, encoded audio (bytes, 1)."""
     config: TrainConfig
     first_pass_seconds: float = 0.0
-    """What it took to fill the store, this time."""
+    """The computation to fill the cache in this process."""
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
-        """Per clip, what batches are grouped by: encoder positions, or milliseconds."""
+        """Length of each clip, by which batches are grouped: encoder positions, or milliseconds."""
         if self.config.cache_states:
             return np.array([self.store.rows(variant_key(c.key, 0)) for c in self.items])
         return np.array([int(1000 * c.seconds) for c in self.items])
@@ -78,8 +78,8 @@ class Clips:
         return [i for i, c in enumerate(self.items) if c.dev]
 
     @cached_property
-    def known(self) -> Tensor:
-        """(n,): ids of the tokens that the training texts have, sorted."""
+    def training_tokens(self) -> Tensor:
+        """(n,): sorted ids of the tokens in the training texts."""
         return torch.tensor(sorted({t for i in self.train for t in self.items[i].tokens}), dtype=torch.long)
 
     @property
@@ -87,7 +87,7 @@ class Clips:
         return sum(c.seconds for c in self.items)
 
     def words(self) -> dict[str, int]:
-        """How long the texts are that are trained on: beyond them a connector is lost."""
+        """Lengths of the training texts; a connector fails on longer ones."""
         counts = sorted(len(self.items[i].text.split()) for i in self.train) or [0]
         quantile = {f"{p} %": counts[(len(counts) - 1) * p // 100] for p in (5, 50, 95)}
         return {**quantile, "most": counts[-1]}
@@ -115,17 +115,17 @@ class Clips:
 
 
 def audio_key(encoded: bytes) -> str:
-    """What a clip is known by, whatever it is called: the first half of the sha256 of its encoded audio."""
+    """The identity of a clip: the first half of the sha256 of its encoded audio."""
     return hashlib.sha256(encoded).hexdigest()[:32]
 
 
 def variant_key(key: str, variant: int) -> str:
-    """The key of a clip's states, or of its `variant`-th augmented copy's."""
+    """The key of the states of a clip, or of an augmented copy."""
     return f"{key}:{variant}" if variant else key
 
 
 def is_dev(text: str, one_in: int) -> bool:
-    """Whether a text is held out, with all its clips: decided by its hash, the same in every run."""
+    """Whether a text is held out, with all its clips. Decided by its hash, so it is the same in every run."""
     return int.from_bytes(hashlib.sha256(text.strip().lower().encode()).digest()[:4], "big") % one_in == 0
 
 
@@ -193,10 +193,12 @@ def read_clips(
 
 
 def _virtual_tokens(config: TrainConfig, seconds: float) -> int:
-    """How many a clip has."""
+    """Number of virtual tokens of a clip."""
     if config.queries == "learned":
         return config.max_queries
-    positions = int((config.window_seconds or seconds) * RATE) // PER_POSITION  # rounded down: never one too many
+    positions = (
+        int((config.window_seconds or seconds) * RATE) // PER_POSITION
+    )  # rounded down, so that it is never one too many
     return -(-positions // config.stride)
 
 
@@ -211,7 +213,7 @@ def _say_what_is_left_out(places: Sequence[str], progress: Progress) -> None:
 
 
 def _numbered(places: Sequence[str], shard: int, shards: int) -> Iterator[tuple[tuple[int, int], sources.Example]]:
-    """((source, running number in it), example) of this process's share."""
+    """((source, number of the row), example) of this process's share."""
     for s, source in enumerate(places):
         for k, example in enumerate(sources.read(source, shard=shard, shards=shards)):
             yield (s, k * shards + shard), example
@@ -222,13 +224,13 @@ def _store(config: TrainConfig, whisper: Whisper, made_of: Any, cache: Path, lim
         return ArrayCache(place(cache, "audio", [config.max_seconds, audio.VERSION]), 1, "uint8", limit)
     about = [made_of, config.dtype, config.window_seconds, config.max_seconds, audio.VERSION]
     about += [config.seed, config.variants, SPEED, GAIN, SNR] if config.variants else []
-    # bfloat16 has fewer digits than float16, and normed states are far from its limits
+    # float16 has more digits than bfloat16, and normalised states are far from its limits
     dtype = "float16" if config.dtype == "bfloat16" else "float32"
     return ArrayCache(place(cache, "states", about), whisper.config["d_model"], dtype, limit)
 
 
 def _fill(store: ArrayCache, pending: list[tuple[str, str, Any]], config: TrainConfig, whisper: Whisper) -> None:
-    """Encode a group, whole, if the store lacks any of it; empties `pending`."""
+    """Encode a complete group if the cache lacks any of it, and empty `pending`."""
     if any(key not in store for key, _, _ in pending):
         group: list[tuple[str, Any, dict[str, Any]]] = []
         waves: list[Wave] = []

@@ -1,4 +1,4 @@
-"""How good a connector is: on clips with transcripts, and, while it trains, on a few samples of real tasks."""
+"""Measure a connector: on clips with transcripts, and during training on a few samples of tasks."""
 
 from __future__ import annotations
 
@@ -25,37 +25,37 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class TaskSet:
-    """Some samples of some tasks: (task, its scorers, samples)."""
+    """A few samples of tasks: (task, its scorers, samples)."""
 
     tasks: Sequence[tuple[TaskSpec, dict[str, Scorer], Sequence[Sample]]]
 
 
 def all_of(run: TrainingRun, tasks: TaskSet | None) -> dict[str, float]:
-    """For metrics.jsonl: scores on the held-out clips, and with tasks their primary metrics."""
+    """For metrics.jsonl: scores on held-out clips, and the primary metrics of tasks."""
     scores = {f"dev_{name}": value for name, value in dev_scores(run, run.trained.connector).items()}
     return scores | (task_scores(run, tasks) if tasks else {})
 
 
 def dev_scores(run: TrainingRun, connector: AnyConnector) -> dict[str, float]:
-    """On the held-out clips; see `reduce`. Empty where there are none."""
+    """Scores on the held-out clips, see `reduce`; empty if there are none."""
     rows = clip_rows(run, connector, looked_at(run))
     return {k: round(float(v), 4) for k, v in reduce(stats.totals(rows)).items()} if rows else {}
 
 
 def looked_at(run: TrainingRun) -> list[int]:
-    """The held-out clips, or every so-manieth of them where there are very many."""
+    """The held-out clips, or an even selection if there are very many."""
     held = run.clips.dev
     return held[:: max(1, -(-len(held) // run.config.evaluate_clips))]
 
 
 def reduce(totals: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Scores from summed rows, those that were measured:
+    """Scores from summed rows, as far as they were measured:
 
-    align: alignment loss. nearest: % of virtual tokens nearest to the token that they stand for; with ctc, 100 minus the
-    token error rate of what the clip reads as. read_wer: word error rate of what the clip reads as (ctc). length,
-    distance: of the virtual tokens that are kept and from there to the nearest embedding, in lengths of an embedding (ctc).
-    distill: distance of the last hidden states. kl: nats. first_token: % of clips where the LLM would begin its answer to
-    the speech with the token that it begins its answer to the text with.
+    align: alignment loss. nearest: % of virtual tokens whose nearest embedding is that of their token; with ctc, 100
+    minus the token error rate of the decoded text. read_wer: word error rate of the decoded text (ctc). length,
+    distance: length of the virtual tokens that reach the LLM, and their distance to the nearest embedding, in lengths
+    of an embedding (ctc). distill: distance of the last hidden states. kl: nats. first_token: % of clips for which the
+    LLM begins its answer to the speech with the same token as its answer to the text.
     """
     clips = totals["clips"]
     read: dict[str, Floats] = {}
@@ -80,8 +80,8 @@ def reduce(totals: Mapping[str, Floats]) -> dict[str, Floats]:
 
 @torch.no_grad()
 def constant_scores(run: TrainingRun, selection: Sequence[int]) -> dict[str, float]:
-    """What a connector would score that says the same for every clip: `first_token` of the teacher's commonest first
-    token, `kl` of its mean distribution. A score that does not beat these has heard nothing that matters."""
+    """The scores of a connector with the same output for every clip: `first_token` of the teacher's most common first
+    token, `kl` of its mean distribution. Scores that are not better show no use of the audio."""
     firsts = [run.teacher_cache[text_key(run.clips.items[i].tokens)][0].astype(np.float32) for i in selection]
     counts: dict[int, int] = {}
     total, entropy = torch.zeros(len(run.frozen.output), device=run.device), 0.0
@@ -100,7 +100,7 @@ def constant_scores(run: TrainingRun, selection: Sequence[int]) -> dict[str, flo
 
 @torch.no_grad()
 def clip_rows(run: TrainingRun, connector: AnyConnector, selection: Sequence[int]) -> list[dict[str, float]]:
-    """One row of additive statistics per clip, in the order of `selection`: what `reduce` takes."""
+    """One row of additive statistics per clip, in the order of `selection`, for `reduce`."""
     order = sorted(selection, key=lambda i: (int(run.clips.lengths[i]), i))
     rows: dict[int, dict[str, float]] = {}
     was = connector.training
@@ -120,21 +120,21 @@ def clip_rows(run: TrainingRun, connector: AnyConnector, selection: Sequence[int
 def _rows(
     run: TrainingRun, connector: AnyConnector, virtual: torch.Tensor, counts: torch.Tensor, part: Sequence[int]
 ) -> list[dict[str, float]]:
-    """virtual (B, Q, E), counts (B,) of the clips in `part`."""
+    """Rows for the clips in `part`, with virtual (B, Q, E) and counts (B,)."""
     if run.config.alignment == "ctc":
         reading_rows, inputs = _read_rows(run, connector, virtual, counts, part)
     else:
-        anchored = connector.config.queries == "time"  # and without ctc: nothing says which token is where
+        anchored = connector.config.queries == "time"  # and without ctc, nothing determines which token is where
         reading_rows = [{} for _ in part] if anchored else _aligned_rows(run, virtual, part)
         inputs = reading.contents(connector, virtual, counts, run.frozen.llm.embeddings)[0]
     answers = run.answers(part)
     student, teacher = run.frozen.student_states(inputs, answers), run.teacher(part).to(run.device)
-    # the states that predict the first token of the answer, whatever follows was distilled too
+    # only the states that predict the first token of the answer
     firsts = torch.tensor([0, *[1 + len(a) for a in answers[:-1]]], device=run.device).cumsum(0)
     ours, theirs = torch.stack([states[0] for states in student]), teacher[firsts].to(student[0].dtype)
-    found_p, wanted_p = (torch.log_softmax((s @ run.frozen.output.T).float(), -1) for s in (ours, theirs))  # (B, V)
-    kl = (wanted_p.exp() * (wanted_p - found_p)).sum(-1)
-    agree = found_p.argmax(-1) == wanted_p.argmax(-1)
+    log_p, log_q = (torch.log_softmax((s @ run.frozen.output.T).float(), -1) for s in (ours, theirs))  # (B, V)
+    kl = (log_q.exp() * (log_q - log_p)).sum(-1)
+    agree = log_p.argmax(-1) == log_q.argmax(-1)
     distances = (ours - theirs).float().norm(dim=-1)
     return [
         {"clips": 1.0, **row, "distill": float(distances[b]), "kl": float(kl[b]), "agree": float(agree[b])}
@@ -143,7 +143,7 @@ def _rows(
 
 
 def _aligned_rows(run: TrainingRun, virtual: torch.Tensor, part: Sequence[int]) -> list[dict[str, float]]:
-    """How near the virtual tokens are to the tokens that they stand for (l2 and ce)."""
+    """Distances of virtual tokens to the tokens that they stand for (l2 and ce)."""
     side, embeddings = run.config.aligned, run.frozen.llm.embeddings
     ids = [run.frozen.shifted(run.clips.items[i].tokens, run.config.shift) for i in part]
     states = [losses.aligned(virtual, b, len(row), side) for b, row in enumerate(ids)]
@@ -164,11 +164,11 @@ def _aligned_rows(run: TrainingRun, virtual: torch.Tensor, part: Sequence[int]) 
 def _read_rows(
     run: TrainingRun, connector: AnyConnector, virtual: torch.Tensor, counts: torch.Tensor, part: Sequence[int]
 ) -> tuple[list[dict[str, float]], list[torch.Tensor]]:
-    """What clips read as against their transcripts (ctc), and what the LLM is given for each."""
+    """(decoded texts compared with their transcripts (ctc), the LLM's input for each clip)."""
     embeddings, vocabulary = run.frozen.llm.embeddings, connector.vocabulary
     assert vocabulary is not None
     read = reading.read(connector, virtual, counts, embeddings)
-    inputs = [reading.given(connector, virtual[b], one, embeddings) for b, one in enumerate(read)]
+    inputs = [reading.llm_input(connector, virtual[b], one, embeddings) for b, one in enumerate(read)]
     totals = torch.nn.utils.rnn.pad_sequence([one.normaliser for one in read], batch_first=True)
     rows, scorer = [], connector_eval.scorer()
     for b, (i, one) in enumerate(zip(part, read, strict=True)):
@@ -197,8 +197,8 @@ def _read_rows(
 
 
 def task_scores(run: TrainingRun, tasks: TaskSet) -> dict[str, float]:
-    """{task}_{metric}: the primary metric on the task's few samples that have audio; {task}_failed: how many of them
-    failed and are not in it, where any did."""
+    """{task}_{metric}: the primary metric on the task's samples with audio; {task}_failed: the number of failed samples,
+    if there are any, which are left out."""
     adapter = Diva.of(run.whisper, run.frozen.llm, run.trained.connector, full=run.config.window_seconds is not None)
     results: dict[str, float] = {}
     for task, scorers, samples in tasks.tasks:

@@ -1,4 +1,4 @@
-"""The end of a training: the connector as it ships, its record, and where models find it."""
+"""The end of a training: export the connector with its record, and install it for models."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from diva_bench.training import evaluate, sources
 from diva_bench.training.meter import Meter
 from diva_bench.training.run import TrainingRun
 
-FILES = ("connector.safetensors", "config.json")  # what a model needs; training.json is for people
+FILES = ("connector.safetensors", "config.json")  # files that a model needs; training.json is only information
 
 
 def export(run: TrainingRun, log: list[dict[str, Any]], meter: Meter, where: Mapping[str, Any]) -> Path:
-    """Store the connector, and measure what the storage format costs. `where`: versions and commit it was begun with."""
+    """Store the connector, and measure the loss by the storage format. `where`: versions and commit at the start."""
     config, target = run.config, run.output / "export"
     about = {**run.about, "alignment": {"aligned": config.aligned, "shift": config.shift}}
     last = {k: v for k, v in log[-1].items() if k.startswith("dev_")} if log else {}
@@ -35,7 +35,7 @@ def export(run: TrainingRun, log: list[dict[str, Any]], meter: Meter, where: Map
         "skipped": run.clips.skipped,
         **where,
         "scale": run.scale,
-        **({"before": run.before} if run.before else {}),  # what it took to come to where this one started
+        **({"before": run.before} if run.before else {}),  # the training of the connector from which this one started
         "data": [sources.fingerprint(source) for source in run.sources],
         "curve": log,
         "dev_constant": evaluate.constant_scores(run, evaluate.looked_at(run)) if run.clips.dev else {},
@@ -51,13 +51,13 @@ def export(run: TrainingRun, log: list[dict[str, Any]], meter: Meter, where: Map
 
 
 def _named(run: TrainingRun) -> dict[str, str | None]:
-    """What the training was made between, by names that say nothing of somebody's machine."""
+    """The models and data of the training, by names without folders of this machine."""
     fields = {"encoder": "encoder", "llm": "llm", "start_from": "start"}
     return {field: run.about[part]["weights"] if part in run.about else None for field, part in fields.items()}
 
 
 def weights_spec(folder: Path, name: str, description: str) -> dict[str, Any]:
-    """What a weights YAML beside the files of an exported connector says."""
+    """The content of a weights YAML beside an exported connector."""
     files = [
         {"path": f, "sha256": disk.sha256(folder / f), "bytes": (folder / f).stat().st_size, "sources": [{"file": f}]}
         for f in (*FILES, checkpoint.ENCODER)
@@ -67,14 +67,19 @@ def weights_spec(folder: Path, name: str, description: str) -> dict[str, Any]:
 
 
 def install(folder: Path, place: Path, specs: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Copy an exported connector to `place`, with YAML files (name -> content) beside it; whether one was there before.
+    """Copy an exported connector to `place`, with YAML files (name -> content) beside it.
 
-    What was there stays until all of the new is written and flushed. Raises AssetError where `place` cannot be written;
-    the export is left as it is.
+    The old connector stays until the new one is completely written and flushed.
+
+    Returns:
+        Whether there was one before.
+
+    Raises:
+        AssetError: `place` cannot be written. The export is not changed.
     """
     making, old = (place.with_name(f".{kind}-{place.name}") for kind in ("making", "old"))
     try:
-        for left in (making, old):  # by a process that was killed
+        for left in (making, old):  # left by a killed process
             shutil.rmtree(left, ignore_errors=True)
         shutil.copytree(folder, making)  # and the folders above it
         for file, spec in specs.items():

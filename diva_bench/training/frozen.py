@@ -1,10 +1,10 @@
-"""The frozen LLM in training: what the teacher makes of a transcript, and the student's pass over virtual tokens.
+"""The frozen LLM in training: the teacher's pass over transcripts, and the student's pass over virtual tokens.
 
-Both read the same user turn of the chat template: template tokens, content, template tokens. The teacher's content is the
-transcript, the student's the virtual tokens of its clip. The turn has no instruction (paper, section 2), or with
-`instructions: mixed` one of INSTRUCTIONS before the content.
+Both read the same user turn of the chat template: template tokens, content, template tokens. The content is the
+transcript for the teacher, and the virtual tokens of the clip for the student. The turn has no instruction (paper,
+section 2), or with `instructions: mixed` one of INSTRUCTIONS before the content.
 
-B batch, Q virtual tokens, K further tokens of the teacher's answer, E width.
+Shapes: B batch, Q virtual tokens, K further tokens of the teacher's answer, E width.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ INSTRUCTIONS = (
     "Translate what the user says into German. Answer with the translation only.",
     "Which emotion do the words of the user express? Answer with one word.",
 )
-"""Of `instructions: mixed`: one for each kind of task, none of them the prompt of a task that is evaluated."""
+"""For `instructions: mixed`: one for each kind of task; none is the prompt of an evaluated task."""
 
 
 class Frozen:
-    """An LLM with its template read. Its weights get no gradients: the backward pass goes through to its input only.
+    """An LLM with the keys and values of its chat template. Its weights get no gradients; the backward pass only goes
+    through to its input.
 
-    `frame` in its methods: 0 for the turn without an instruction, k for the one with the k-th of `instructions`."""
+    `frame` in its methods: 0 for the turn without an instruction, k for the turn with the k-th of `instructions`.
+    """
 
     def __init__(self, llm: LLM, checkpointing: bool = False, instructions: Sequence[str] = ()) -> None:
         self.llm, self.device = llm, llm.device
@@ -43,14 +45,14 @@ class Frozen:
         self._checkpointing = checkpointing
         if checkpointing:
             llm.model.activation_checkpointing_enable({"use_reentrant": False})
-        with torch.no_grad():  # keys and values of each frame's beginning
+        with torch.no_grad():  # keys and values of the beginning of each frame
             self._heads = [
                 llm.model.base_model(inputs_embeds=self._embed(before)[None], use_cache=True).past_key_values
                 for before, _ in self.frames
             ]
 
     def frame_of(self, step: int) -> int:
-        """The frame of a training step: the instructions take turns."""
+        """The frame of a training step: the instructions alternate."""
         instructions = len(self.frames) - 1
         return 1 + step % instructions if instructions else 0
 
@@ -61,7 +63,7 @@ class Frozen:
 
     @property
     def after(self) -> list[int]:
-        """Token ids of the template behind the content, without an instruction."""
+        """Token ids of the template after the content, without an instruction."""
         return self.frames[0][1]
 
     def _embed(self, ids: Sequence[int]) -> Tensor:
@@ -73,18 +75,18 @@ class Frozen:
         return self.llm.embeddings.mean(0, dtype=torch.float32)
 
     def shifted(self, ids: Sequence[int], shift: int = 0) -> list[int]:
-        """The N token ids to align with: the transcript's own, or with `shift` as in TrainConfig."""
+        """The N token ids for the alignment: those of the transcript, or with `shift` as in TrainConfig."""
         return [*self.before[-shift:], *ids][: len(ids)] if shift else list(ids)
 
     def targets(self, ids: Sequence[int], shift: int = 0) -> Tensor:
-        """(N,) token ids -> (N, E) input embeddings to align with."""
+        """(N,) token ids -> (N, E) input embeddings for the alignment."""
         return self._embed(self.shifted(ids, shift))
 
     # ---- teacher
 
     @torch.inference_mode()
     def answers(self, transcripts: Sequence[Sequence[int]], positions: int, frame: int = 0) -> list[list[int]]:
-        """The first K = `positions` tokens (fewer where it ends) of the greedy answer to each transcript."""
+        """The first K = `positions` tokens of the greedy answer to each transcript, or fewer if it ends."""
         if not positions:
             return [[] for _ in transcripts]
         before, after = self.frames[frame]
@@ -95,8 +97,8 @@ class Frozen:
     def teacher_states(
         self, transcripts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], frame: int = 0
     ) -> list[Tensor]:
-        """Per transcript (1 + K_b, E): the last hidden state, after the final norm, at the last prompt position and
-        behind each token of the answer."""
+        """Per transcript (1 + K_b, E): the last hidden state, after the final norm, at the last prompt position and after
+        each token of the answer."""
         return self._final([self._embed(t) for t in transcripts], answers, frame)
 
     # ---- student
@@ -104,30 +106,36 @@ class Frozen:
     def student_states(
         self, virtual: Sequence[Tensor], answers: Sequence[Sequence[int]], frame: int = 0
     ) -> list[Tensor]:
-        """virtual: per row (Q_b, E), Q_b may be 0 -> per row (1 + K_b, E), as `teacher_states`, with a gradient to `virtual`."""
+        """virtual: per row (Q_b, E), Q_b may be 0 -> per row (1 + K_b, E), as `teacher_states`, with a gradient to
+        `virtual`."""
         return self._final([v.to(self.llm.embeddings.dtype) for v in virtual], answers, frame)
 
     def _final(self, contents: Sequence[Tensor], answers: Sequence[Sequence[int]], frame: int) -> list[Tensor]:
-        """Per row (1 + K_b, E): the final states that predict the answer, behind contents (n_b, E) in their frame."""
+        """Per row (1 + K_b, E): the final states that predict the answer, after contents (n_b, E) in their frame."""
         after = self.frames[frame][1]
         parts = [torch.cat([c, self._embed([*after, *a])]) for c, a in zip(contents, answers, strict=True)]
-        padded = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)  # right padding: causal, so it is not seen
+        padded = torch.nn.utils.rnn.pad_sequence(
+            parts, batch_first=True
+        )  # right padding, which causal attention never uses
         states = self._read(padded, frame)
         return [states[b, len(p) - 1 - len(a) : len(p)] for b, (p, a) in enumerate(zip(parts, answers, strict=True))]
 
     def _read(self, content: Tensor, frame: int) -> Tensor:
-        """Final states (B, n, E) of content (B, n, E) behind the template's beginning, which was read once."""
+        """Final states (B, n, E) of content (B, n, E) after the beginning of the template, whose keys and values are
+        stored."""
         # on a CPU the backward pass of the fused kernel takes four times as long as plain matrix products
         plain = self.device.type == "cpu" and content.requires_grad
-        plain = plain and not self._checkpointing  # what is recomputed comes after this, and must be the same kernel
+        plain = (
+            plain and not self._checkpointing
+        )  # recomputation happens outside this block and must use the same kernel
         with sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext():
             return self._states(content, frame)
 
     def _states(self, content: Tensor, frame: int) -> Tensor:
         rows, before = len(content), self.frames[frame][0]
-        if self._checkpointing:  # which transformers does without a cache only
+        if self._checkpointing:  # transformers supports it only without a cache
             whole = torch.cat([self._embed(before).expand(rows, -1, -1), content], dim=1)
-            # transformers checkpoints in training mode only, and then keeps no cache, which answers need; no dropout is on
+            # transformers checkpoints only in training mode, and then has no cache, which answers need; there is no dropout
             self.llm.model.train()
             out = self.llm.model.base_model(inputs_embeds=whole, use_cache=False)
             self.llm.model.eval()
@@ -139,5 +147,5 @@ class Frozen:
 
     @property
     def output(self) -> Tensor:
-        """(V, E): what turns a state into the logits of the vocabulary."""
+        """(V, E): the matrix from a state to the logits of the vocabulary."""
         return self.llm.model.get_output_embeddings().weight.detach()  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Keeping the compute ledger of a running training (diva/compute.py has the formulas)."""
+"""The compute ledger of a running training (formulas in diva/compute.py)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from diva_bench.training.run import TrainingRun
 
 
 class Meter:
-    """Adds every step to a ledger: what its clips cost by formula, what it took by the clock.
+    """Adds every step to the ledger: its FLOPs by formula, its time by the clock.
 
-    FLOPs have the first pass over the data in them, whoever made it; seconds are of steps alone: the caches that the
-    first pass filled are shared by all ablations.
+    FLOPs include the first pass over the data, whoever computed it; seconds are only of steps, because all ablations
+    share the caches of the first pass.
     """
 
     def __init__(self, run: TrainingRun, before: Mapping[str, Any] | None) -> None:
@@ -42,10 +42,10 @@ class Meter:
             self.ledger = Ledger.from_json({**before, "device": self.ledger.device, "devices": self.ledger.devices})
         else:
             self.ledger.add_work(first_pass_flops(self._work, len(run.clips.items)), 0.0)
-        self._marked = (0.0, 0.0, 0)  # audio seconds, wall seconds and steps since the last row
+        self._marked = (0.0, 0.0, 0)  # (audio seconds, wall seconds, steps) since the last row
 
     def step(self, step: int, whole: Sequence[int], seconds: float) -> None:
-        """`whole`: the clips of all processes; `seconds`: of the wall."""
+        """`whole`: the clips of all processes; `seconds`: wall time."""
         clips = [self._run.clips.items[i] for i in whole]
         audio_seconds, tokens = sum(c.seconds for c in clips), sum(len(c.tokens) for c in clips)
         before, after = self._run.frozen.frames[self._run.frozen.frame_of(step)]
@@ -66,12 +66,13 @@ class Meter:
 
     @property
     def speed(self) -> float:
-        """Audio seconds heard per second of the wall since the last row."""
+        """Seconds of audio per second of wall time since the last row."""
         audio, wall, _ = self._marked
         return audio / wall if wall else 0.0
 
     def row(self) -> dict[str, float]:
-        """For metrics.jsonl; begins anew. What a clock says is kept apart by its names: the rest of a row repeats."""
+        """For metrics.jsonl; resets the counters. Times have separate names, because all other values of a row are
+        reproducible."""
         audio, wall, steps = self._marked
         self._marked = (0.0, 0.0, 0)
         return {

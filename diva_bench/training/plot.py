@@ -1,4 +1,4 @@
-"""metrics.jsonl of one or several trainings -> a PNG of their curves."""
+"""Plot the curves in metrics.jsonl of one or more trainings as PNG."""
 
 from __future__ import annotations
 
@@ -20,10 +20,18 @@ _PANELS = (
 
 
 def plot(folders: Sequence[Path], target: Path | None = None, against: str = "step") -> Path:
-    """Draw all curves that the folders' metrics.jsonl have; `against`: step, examples, flops or device_seconds.
+    """Draw all curves in metrics.jsonl of the folders.
 
-    Returns the PNG (curves.png in the first folder, unless `target` is given). Raises DataError where there is nothing
-    to draw."""
+    Args:
+        target: The PNG; None: curves.png in the first folder.
+        against: step, examples, flops or device_seconds.
+
+    Returns:
+        The PNG.
+
+    Raises:
+        DataError: There is no curve.
+    """
     try:
         import matplotlib
     except ImportError as err:

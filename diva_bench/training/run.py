@@ -1,6 +1,7 @@
-"""What a training is made of before its first step: frozen parts read and run once, the connector as it starts.
+"""The parts of a training before its first step: frozen models and their outputs, and the initial connector.
 
-B batch, T encoder positions, D width of Whisper, Q virtual tokens, E width of the LLM, K further teacher tokens.
+Shapes: B batch, T encoder positions, D width of Whisper, Q virtual tokens, E width of the LLM, K further teacher
+tokens.
 """
 
 from __future__ import annotations
@@ -35,19 +36,19 @@ from diva_bench.training.sources import check
 from diva_bench.types import Progress
 
 CONNECTOR = "connector.safetensors"
-_GROUP = 32  # transcripts taught together; always the same ones, so that a killed first pass gives the same bits
+_GROUP = 32  # transcripts in one batch of the teacher; always the same groups, so that a resumed first pass gives the same bits
 
 
 class Trained(nn.Module):
-    """All that learns: the connector, and the encoder where that is trained too."""
+    """All trained parts: the connector, and the encoder if it is trained too."""
 
     def __init__(self, connector: model.AnyConnector, encoder: nn.Module | None = None) -> None:
         super().__init__()
         self.connector, self.encoder = connector, encoder
 
     def forward(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Encoder states (B, T, D), or features (B, bins, 2T) where the encoder is trained -> virtual tokens (B, Q, E),
-        and how many of each row's are real (B,)."""
+        """Encoder states (B, T, D), or features (B, bins, 2T) if the encoder is trained -> virtual tokens (B, Q, E) and
+        their number in each row (B,)."""
         if self.encoder is not None:
             states = self.encoder(states, mask)
         return self.connector(states, mask)  # type: ignore[no-any-return]
@@ -55,24 +56,24 @@ class Trained(nn.Module):
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What stays the same from the first step to the last."""
+    """Everything that is constant during a training."""
 
     config: TrainConfig
     sources: list[str]
     output: Path
     about: dict[str, dict[str, str]]
-    """`encoder` and `llm`: their names and fingerprints."""
+    """Names and fingerprints of `encoder` and `llm`."""
     whisper: Whisper
     frozen: Frozen
     trained: Trained
     clips: Clips
     teacher_cache: ArrayCache
-    """Teacher's states (1 + K, E) by transcript."""
+    """Transcript -> the teacher's states (1 + K, E)."""
     scale: dict[str, float]
-    """Mean length of each loss's targets, or 1; `pull`: of the embeddings that virtual tokens are pulled to."""
+    """Mean length of each loss's targets, or 1; `pull`: of the embeddings to which virtual tokens are pulled."""
     accelerator: Accelerator
     before: dict[str, Any]
-    """training.json of the connector that this training goes on from; empty where there is none."""
+    """training.json of the connector from which this training starts; empty if there is none."""
 
     @property
     def device(self) -> torch.device:
@@ -85,7 +86,7 @@ class TrainingRun:
         return [self.teacher_cache.facts(text_key(self.clips.items[i].tokens))["answer"] for i in selection]
 
     def teacher(self, selection: Sequence[int]) -> Tensor:
-        """Stored states of several clips' transcripts, end to end: (M, E) float32, on the CPU."""
+        """Stored states of the transcripts of several clips, concatenated: (M, E) float32, on the CPU."""
         rows = [
             torch.from_numpy(self.teacher_cache[text_key(self.clips.items[i].tokens)].astype(np.float32))
             for i in selection
@@ -93,8 +94,8 @@ class TrainingRun:
         return torch.cat(rows)
 
     def lesson(self, selection: Sequence[int], frame: int) -> tuple[list[list[int]], Tensor]:
-        """(teacher's answers without their first tokens, its states (M, E) end to end) for clips in a turn with an
-        instruction, computed now; those of the bare turn are stored, see `answers` and `teacher`."""
+        """(the teacher's answers without their first tokens, its states (M, E) concatenated) for clips in a turn with an
+        instruction, computed now. Those without an instruction are stored, see `answers` and `teacher`."""
         texts = [self.clips.items[i].tokens for i in selection]
         answers = self.frozen.answers(texts, self.config.distill_positions, frame)
         return answers, torch.cat(
@@ -102,31 +103,32 @@ class TrainingRun:
         ).float().clone()  # out of inference mode
 
     def positions(self, whole: Sequence[int]) -> int:
-        """What distillation of a batch is divided by: the positions of its answers, or with instructions as many as they
-        could have, since a process computes the answers of its own clips only."""
+        """The divisor of the distillation loss of a batch: the positions of its answers; with instructions the maximum,
+        because a process computes only the answers of its own clips."""
         if self.config.stores_teacher:
             return sum(1 + len(a) for a in self.answers(whole))
         return len(whole) * (1 + self.config.distill_positions)
 
     def candidates(self, step: int, whole: Sequence[int]) -> Tensor:
-        """(C,) on the CPU: the vocabulary of a step, sorted: the tokens of all its clips, `negatives` of the training texts'
-        and a sixth as many of all; a function of step and seed, the same in all processes."""
+        """(C,) on the CPU: the sorted vocabulary of a step: the tokens of all its clips, `negatives` of the training
+        texts' tokens, and a sixth as many of all tokens. It is a function of step and seed, the same in all processes."""
         rng = torch.Generator().manual_seed(int(digest([self.config.seed, step, "candidates"])[:15], 16))
         own = torch.tensor([t for i in whole for t in self.clips.items[i].tokens])
-        vocabulary = self.clips.known
+        vocabulary = self.clips.training_tokens
         some = vocabulary[torch.randperm(len(vocabulary), generator=rng)[: self.config.negatives]]
         others = torch.randint(len(self.frozen.llm.embeddings), (self.config.negatives // 6,), generator=rng)
         return torch.unique(torch.cat([own, some, others]))  # type: ignore[no-any-return]
 
     def hear(self, selection: Sequence[int], variants: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        """What `trained` takes: from the store, or by the frozen encoder now, or features for a trained one."""
+        """The input of `trained`: stored or new encoder states, or features if the encoder is trained."""
         if self.config.cache_states:
             states, mask = self.clips.batch(selection, variants)
             return states.to(self.device), mask.to(self.device)
         return self.encode(self.clips.waves(selection, variants))
 
     def encode(self, waves: Sequence[Wave]) -> tuple[Tensor, Tensor]:
-        """What `trained` takes of waveforms: encoder states (B, T, D), or features for a trained encoder, and a mask."""
+        """The input of `trained` for waveforms: encoder states (B, T, D), or features if the encoder is trained; and a
+        mask."""
         full = self.config.window_seconds is not None
         if self.config.train_encoder:
             return self.whisper.features(waves, full)
@@ -154,7 +156,7 @@ def prepare_training(
     cache_bytes: int = 20 * 10**9,
     tracker: bool = False,
 ) -> TrainingRun:
-    """Load what is frozen, encode and teach what the cache does not have yet, build the connector."""
+    """Load frozen models, compute states that are not cached, and build the connector."""
     if tracker and find_spec("tensorboard") is None:
         raise UserError("--tensorboard needs tensorboard: pip install 'diva-bench[train]'.")
     accelerator = Accelerator(
@@ -198,8 +200,8 @@ def prepare_training(
     if start_dir:
         about["start"] = {"weights": _called(config.start_from or ""), "fingerprint": whole(start_dir)[CONNECTOR][:16]}
     connector = started or build(config, whisper, frozen)
-    if connector.vocabulary is not None and started is None and clips.train:  # a probe trains on none
-        connector.vocabulary.start(frozen.llm.embeddings, clips.known, config.sharpness)
+    if connector.vocabulary is not None and started is None and clips.train:  # an evaluation has no training clips
+        connector.vocabulary.start(frozen.llm.embeddings, clips.training_tokens, config.sharpness)
     trained = Trained(connector, whisper.encoder.requires_grad_(True) if config.train_encoder else None)
     scale = _scale(config, frozen, clips, teacher_cache)
     output.mkdir(parents=True, exist_ok=True)
@@ -212,7 +214,8 @@ def prepare_training(
 
 
 def _in_format(config: TrainConfig, accelerator: Accelerator, progress: Progress) -> TrainConfig:
-    """The settings with a number format in place of auto: the first process's, for all of them share a batch."""
+    """The settings with a number format instead of "auto": that of the first process, because all processes share a
+    batch."""
     device = str(accelerator.device)
     dtype = _gather(accelerator, [provenance.dtype(config.dtype, device)])[0]
     if (config.dtype, dtype) == ("auto", "float32"):
@@ -223,18 +226,18 @@ def _in_format(config: TrainConfig, accelerator: Accelerator, progress: Progress
 
 
 def whole(folder: Path) -> dict[str, str]:
-    """sha256 of all weights in a folder. A fingerprint looks at some of them, which a model that was trained further may
-    share with the one it came from: enough to refuse a connector, not to take states from a cache."""
+    """sha256 of all weights in a folder. A fingerprint covers only some weights, which a model may share with the model
+    from which it was trained further: enough to refuse a connector, but not to reuse cached states."""
     return {path.name: disk.sha256(path) for path in sorted(folder.glob("*.safetensors"))}
 
 
 def _called(weights: str) -> str:
-    """The name of weights, of a folder its last part: a record says nothing of somebody's machine."""
+    """The name of weights; for a folder its last part, because a record must not show folders of a machine."""
     return Path(weights).name
 
 
 def build(config: TrainConfig, whisper: Whisper, frozen: Frozen) -> model.AnyConnector:
-    """The connector as it starts; the same for the same seed."""
+    """The initial connector; the same for the same seed."""
     torch.manual_seed(config.seed)
     size = model.sized(config, whisper, frozen.llm.embeddings.shape[1])
     if not config.from_whisper:
@@ -248,8 +251,12 @@ def build(config: TrainConfig, whisper: Whisper, frozen: Frozen) -> model.AnyCon
 
 
 def _started(folder: Path, config: TrainConfig, whisper: Whisper, frozen: Frozen) -> model.AnyConnector:
-    """The stored connector that this training goes on from. Raises AssetError where it was trained between other models,
-    UserError where it is of another size than `config` asks for or heard another window."""
+    """The stored connector from which this training starts.
+
+    Raises:
+        AssetError: It was trained with other models.
+        UserError: Its size or window differs from `config`.
+    """
     full = checkpoint.fits(folder, whisper, frozen.llm.embeddings)
     connector = checkpoint.load(folder)
     expected, actual = (
@@ -264,7 +271,7 @@ def _started(folder: Path, config: TrainConfig, whisper: Whisper, frozen: Frozen
 
 
 def _gather(accelerator: Accelerator, mine: list[Any]) -> list[Any]:
-    """What all processes have, in order; a list in, a list out."""
+    """The lists of all processes in order, concatenated."""
     if accelerator.num_processes == 1:
         return mine
     from accelerate.utils import gather_object
@@ -282,8 +289,7 @@ def _fill_teacher_cache(
     accelerator: Accelerator,
     progress: Progress,
 ) -> ArrayCache:
-    """The teacher's states of the transcripts that are needed, computed once: held-out ones; with distillation of the bare
-    turn all."""
+    """The teacher's states of the needed transcripts, computed once: held-out ones, and with stored distillation all."""
     positions = config.distill_positions
     about = [made_of, frozen.template, config.dtype, positions]
     dtype = "float16" if config.dtype == "bfloat16" else "float32"
@@ -311,7 +317,7 @@ def _fill_teacher_cache(
 
 
 def _scale(config: TrainConfig, frozen: Frozen, clips: Clips, teacher_cache: ArrayCache) -> dict[str, float]:
-    """Mean length of targets over some clips; 1 where losses are added as they are (KL has no length)."""
+    """Mean length of targets over some clips; 1 for losses that are not scaled (KL has no length)."""
     some = [clips.items[i].tokens for i in (clips.dev or clips.train)[:64]]
     length = torch.cat([frozen.targets(t) for t in some]).float().norm(dim=-1).mean()
     pull = {} if config.alignment == "l2" else {"pull": float(length)}

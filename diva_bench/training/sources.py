@@ -1,8 +1,8 @@
-"""Where training speech comes from: any form that `diva_bench.data.readers.forms` reads, parquet, or the Hugging Face hub, as a
+"""Sources of training speech: any format of `diva_bench.data.readers.forms`, parquet, or the Hugging Face hub, as a
 stream.
 
-Nothing is held but one batch of rows. What one clip lacks is the caller's to count; what a whole source lacks is a
-DataError. Every reader yields rows that are not read yet, so that a shard opens only the clips that are its own.
+Memory holds one batch of rows. The caller counts faulty clips; a faulty source is a DataError. Readers yield unread
+rows, so that a shard opens only its own clips.
 """
 
 from __future__ import annotations
@@ -26,20 +26,22 @@ from diva_bench.errors import ClipError, DataError, UserError, one_line
 from diva_bench.specs.rows import NUMBER
 from diva_bench.types import Audio
 
-_SILENT = 1e-4  # peak amplitude below which a clip holds nothing to learn from
+_SILENT = 1e-4  # a clip with a lower peak amplitude is silent
 _BATCH = 64  # rows of a parquet file in memory at a time
 _HUB_TOO = "\n  hub:owner/name, hub:owner/name:config or hub:owner/name:config:split"
 FORMS = supported_forms() + _HUB_TOO
-"""What a source may be, a line each."""
+"""The allowed sources, one per line."""
 _HUB = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(:(?P<config>[^:]*))?(:(?P<split>[^:]+))?")
 _HUB_TIMEOUT = 10.0  # seconds to wait for the revision of a data set
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One clip and its words: `audio` is the encoded file, empty where there was none to read.
+    """One clip with its text. `audio` is the encoded file, empty if it cannot be read.
 
-    `id`: unique and stable within its source, the same on every machine. `voice`: who speaks, "" if not known.
+    Attributes:
+        id: Unique and stable in its source, the same on every machine.
+        voice: The speaker, "" if unknown.
     """
 
     id: str
@@ -48,22 +50,24 @@ class Example:
     voice: str
 
 
-Row = Callable[[], Example]  # a row that has been found, and is read when called
+Row = Callable[[], Example]  # reads the row when called
 
 
 def read(source: str, *, shard: int = 0, shards: int = 1) -> Iterator[Example]:
-    """Every example whose running number modulo `shards` is `shard`, in the order of the source.
-
-    The shards together are the source, each row once. What the string may be is in `FORMS`.
-    """
+    """Every example whose number modulo `shards` is `shard`, in the order of the source. `FORMS` lists the allowed
+    strings."""
     assert 0 <= shard < shards, f"shard {shard} of {shards}"
     rows = _rows(source)
     return (row() for row in itertools.islice(rows, shard, None, shards))
 
 
 def check(named: Sequence[str], every_batch: int = 0) -> None:
-    """DataError for a source that does not exist or has no form that can be read; no row is read. UserError where
-    `every_batch` clips of each batch are to be of the first source, and there is only one."""
+    """Check sources without reading rows.
+
+    Raises:
+        DataError: A source does not exist or has no known format.
+        UserError: `every_batch` needs a second source.
+    """
     for source in named:
         _rows(source)
     if every_batch and len(named) == 1:
@@ -74,10 +78,8 @@ def check(named: Sequence[str], every_batch: int = 0) -> None:
 
 
 def fingerprint(source: str) -> dict[str, str]:
-    """What the training record says of a source: file name -> sha256, or the hub's name -> revision, "latest" if unknown.
-
-    Clips that lie beside a manifest are not in it.
-    """
+    """The entry of a source in the training record: file name -> sha256, or name on the hub -> revision, "latest" if
+    unknown. Clips beside a listing are not covered."""
     if source.startswith("hub:"):
         return {source: _revision(_hub_parts(source)[0], source)}
     files = _files(source)
@@ -87,16 +89,16 @@ def fingerprint(source: str) -> dict[str, str]:
 
 
 def left_out(source: str) -> list[str]:
-    """Parquet files of a folder that are not read, since others there are called train-*.parquet."""
+    """Parquet files of a folder that are not read, because others are named train-*.parquet."""
     if source.startswith("hub:") or not Path(source).expanduser().is_dir():
         return []
-    form, files = _found(source), _files(source)
+    form, files = _form_of(source), _files(source)
     every = disk.listed(form.path, "*.parquet") if form.source == PARQUET else []
     return sorted(path.name for path in every if path not in files)
 
 
 def usable(example: Example, *, max_seconds: float) -> tuple[str, Audio | None]:
-    """("", 16 kHz mono) of an example to train on, or (reason, None). The length limit is in seconds."""
+    """("", 16 kHz mono) of a usable example, or (reason, None). The length limit is in seconds."""
     if not example.text.strip():
         return "empty text", None
     try:
@@ -116,12 +118,12 @@ def usable(example: Example, *, max_seconds: float) -> tuple[str, Audio | None]:
 def _rows(source: str) -> Iterator[Row]:
     if source.startswith("hub:"):
         return _hub(source)
-    form = _found(source)
+    form = _form_of(source)
     return _parquet(_files(source)) if form.source == PARQUET else _listed(form)
 
 
-def _found(source: str) -> DetectedForm:
-    """What sort of local source this is."""
+def _form_of(source: str) -> DetectedForm:
+    """The format of a local source."""
     if not source.strip():
         raise DataError(f"training data: the name is empty. It must be one of:\n{FORMS}")
     try:
@@ -132,7 +134,7 @@ def _found(source: str) -> DetectedForm:
 
 def _files(source: str) -> list[Path]:
     """The files that list the rows of a local source, in reading order."""
-    form = _found(source)
+    form = _form_of(source)
     if form.source != PARQUET:
         return listings.FORMS[form.source].files(form.path, _split(form))
     if form.path.is_file():
@@ -141,7 +143,7 @@ def _files(source: str) -> list[Path]:
 
 
 def _split(form: DetectedForm) -> str | None:
-    """train where there are several splits."""
+    """ "train" if there are several splits."""
     if len(form.splits) > 1 and "train" not in form.splits:
         raise DataError(
             f"{form.path}: has the splits {', '.join(form.splits)}, and none is called train. Name one's folder."
@@ -150,7 +152,7 @@ def _split(form: DetectedForm) -> str | None:
 
 
 def _listed(form: DetectedForm) -> Iterator[Row]:
-    """Rows of a listing of any form. `id` is the row's own, else the name of the listing and the line."""
+    """Rows of a listing in any format. `id` is that of the row, else the name of the listing with the line."""
     seen: dict[str, str] = {}
     for row in listings.FORMS[form.source].rows(form.path, _split(form), form.audio):
         text = row.values.get(column_of(row.values, TEXT))
@@ -160,7 +162,7 @@ def _listed(form: DetectedForm) -> Iterator[Row]:
             listing = ", ".join(f"{key} ({type(value).__name__})" for key, value in row.values.items() if key != NUMBER)
             raise DataError(
                 f"{row.where}: found {listing or 'no keys'}; every row must have a clip ({' or '.join(AUDIO)}) and its words as "
-                f"text ({' or '.join(TEXT)}); id and voice ({' or '.join(VOICE)}) are optional. Mend or drop the row."
+                f"text ({' or '.join(TEXT)}); id and voice ({' or '.join(VOICE)}) are optional. Correct or remove the row."
             )
         voice, ident = row.values.get(column_of(row.values, VOICE)), row.values.get("id")
         if ident is None or ident == "":
@@ -180,13 +182,13 @@ def _example(ident: str, sound: Sound, text: str, voice: str) -> Example:
     except (
         OSError,
         ValueError,
-    ):  # one lost clip is counted, it does not stop the stream; ValueError: a name with a NUL
+    ):  # an unreadable clip is counted and does not stop the stream; ValueError: a name with a NUL
         encoded = b""
     return Example(ident, encoded, text, voice)
 
 
 def _clip(file: Path) -> bytes:
-    """The bytes of a clip, none where it cannot be read: one lost clip is counted, it does not stop the stream."""
+    """The bytes of a clip; empty if it cannot be read, so that it is counted and does not stop the stream."""
     try:
         return disk.read_plain(file)
     except (OSError, ValueError):  # ValueError: a name with a NUL in it
@@ -198,7 +200,7 @@ def _clip(file: Path) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """The names that the roles have in one table; `voice` is "" where the table has none."""
+    """The columns of the roles in one table; `voice` is "" if the table has none."""
 
     audio: str
     text: str
@@ -208,7 +210,7 @@ class _Columns:
         return [name for name in (self.audio, self.text, self.voice) if name]
 
     def example(self, ident: str, values: Mapping[str, Any], fetch: Callable[[str], bytes]) -> Example:
-        """`fetch` reads the clip of a row that has a path and no bytes."""
+        """`fetch` reads the clip of a row with a path and no bytes."""
         cell = values[self.audio]
         if isinstance(cell, Mapping):
             encoded, path = cell.get("bytes"), cell.get("path")
@@ -252,7 +254,7 @@ def _check_types(schema: Any, columns: _Columns, where: str) -> None:
 
 
 def _parquet(files: list[Path]) -> Iterator[Row]:
-    """Rows of every file in turn; the columns of all files are looked at before the first row is given."""
+    """Rows of all files; the columns of all files are checked before the first row."""
     columns = [_columns(_schema(file), str(file)) for file in files]
     for file, names in zip(files, columns, strict=True):
         row = 0
@@ -300,7 +302,7 @@ def _hub(source: str) -> Iterator[Row]:
 
 
 def _hub_parts(source: str) -> tuple[str, str, str]:
-    """owner/name, config ("" for the default one) and split."""
+    """(owner/name, config ("" for the default), split)."""
     match = _HUB.fullmatch(source)
     if match is None:
         raise DataError(f"training data {source!r} does not name a data set of the hub. It must be one of:\n{FORMS}")
@@ -308,12 +310,14 @@ def _hub_parts(source: str) -> tuple[str, str, str]:
 
 
 def _streamed(load: Callable[[], Any], source: str, split: str) -> Iterator[Row]:
-    """Rows of a `datasets.IterableDataset`, its audio left encoded; ids are split:number."""
+    """Rows of a `datasets.IterableDataset` with encoded audio; ids are split:number."""
     import datasets
 
     try:
         stream = load()
-        features = stream.features or stream._resolve_features().features  # some formats have none before a row is read
+        features = (
+            stream.features or stream._resolve_features().features
+        )  # some formats have no features before a row is read
         columns = _columns(features.arrow_schema, source)
         if isinstance(features[columns.audio], datasets.Audio):
             stream = stream.cast_column(columns.audio, datasets.Audio(decode=False))
@@ -321,7 +325,7 @@ def _streamed(load: Callable[[], Any], source: str, split: str) -> Iterator[Row]
             yield partial(columns.example, f"{split}:{number}", values, partial(_remote, source))
     except DataError:
         raise
-    except Exception as err:  # there is no common base: OSError, ValueError, httpx.HTTPError, DatasetsError, ...
+    except Exception as err:  # there is no common base class: OSError, ValueError, httpx.HTTPError, DatasetsError, ...
         raise _away(source, err) from err
 
 
@@ -334,7 +338,7 @@ def _away(source: str, err: Exception) -> DataError:
 
 
 def _remote(source: str, path: str) -> bytes:
-    """A clip of a data set that is a folder of files: `path` is a file or an address that fsspec knows."""
+    """A clip of a data set that is a folder of files; `path` is a file or an address for fsspec."""
     import fsspec  # type: ignore[import-untyped]
 
     try:
@@ -342,15 +346,15 @@ def _remote(source: str, path: str) -> bytes:
             return bytes(file.read())
     except FileNotFoundError:
         return b""
-    except Exception as err:  # the network, not the clip: to go on would count a whole outage as lost clips
+    except Exception as err:  # an error of the network, not of the clip; going on would count all clips as faulty
         raise _away(source, err) from err
 
 
 def _revision(name: str, source: str) -> str:
-    """Commit of the data set that is read now; "latest" where the hub cannot be asked."""
+    """The commit of the data set; "latest" if the hub cannot be reached."""
     import huggingface_hub
 
     try:
         return huggingface_hub.HfApi().dataset_info(name, timeout=_HUB_TIMEOUT).sha or "latest"
-    except Exception:  # only a note in the record: whether the data can be read, `read` says
+    except Exception:  # only information for the record; `read` raises if the data cannot be read
         return "latest"

@@ -1,7 +1,7 @@
-"""A training run on disk while it goes on: one safetensors file with everything that the next step depends on.
+"""The checkpoint of a running training: one safetensors file with everything that the next step depends on.
 
-The sampler is a function of step and seed, so a step number is its state. Written aside and renamed: a kill or a full
-disk leaves the last good one. Nothing pickled.
+The sampler is a function of step and seed, so the step number is its state. The file is replaced atomically: after a
+kill or with a full disk the last complete one stays. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ADAM = ("exp_avg", "exp_avg_sq", "step")
 
 
 def save(output: Path, trained: nn.Module, optimiser: torch.optim.Optimizer, facts: dict[str, Any]) -> None:
-    """`facts`: JSON-able: step, log, running means, compute."""
+    """Write the checkpoint. `facts` is JSON: step, log, running means, compute."""
     tensors: dict[str, Tensor] = {f"weights.{k}": v for k, v in trained.state_dict().items()}
     for name, parameter in trained.named_parameters():
         held = optimiser.state.get(parameter, {})
@@ -51,8 +51,11 @@ def save(output: Path, trained: nn.Module, optimiser: torch.optim.Optimizer, fac
 def load(
     output: Path, trained: nn.Module, optimiser: torch.optim.Optimizer, config: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """Put everything back and return the facts; None where there is no checkpoint. Raises StoreError where it cannot be
-    read, or was made under other settings than `config`: the record would not say what was trained."""
+    """Restore the state and return the facts; None if there is no checkpoint.
+
+    Raises:
+        StoreError: It cannot be read, or `config` differs from its settings.
+    """
     path = output / NAME
     if not path.exists():
         return None
@@ -70,7 +73,7 @@ def load(
     for name, parameter in trained.named_parameters():
         held = {k: tensors[f"optimiser.{name}.{k}"] for k in _ADAM if f"optimiser.{name}.{k}" in tensors}
         if held:
-            # the step count stays where the optimiser keeps it; the moments are where the parameter is
+            # the step count is where the optimiser needs it; the moments are on the device of the parameter
             optimiser.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in held.items()}
             if optimiser.defaults.get("fused") and parameter.device.type == "cuda":
                 optimiser.state[parameter]["step"] = held["step"].to(parameter.device)
@@ -81,7 +84,7 @@ def load(
 
 
 def _same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    """A setting that did not exist when the training was begun had what is its default now."""
+    """Compare the settings. A setting that did not exist at the start had its current default."""
     defaults = {f.name: f.default for f in fields(TrainConfig) if f.default is not MISSING}
     before = {**{name: defaults[name] for name in now if name in defaults}, **before}
     changed = [f"{k} {before.get(k)} -> {now.get(k)}" for k in sorted({*before, *now}) if before.get(k) != now.get(k)]
@@ -93,7 +96,7 @@ def _same(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
 
 
 def write_log(output: Path, log: list[dict[str, Any]]) -> None:
-    """metrics.jsonl, the whole of it: what a killed run wrote after its last checkpoint is not said twice."""
+    """Rewrite metrics.jsonl, so that rows after the last checkpoint of a killed run do not appear twice."""
     aside = output / "metrics.tmp"
     aside.write_text("".join(json.dumps(row) + "\n" for row in log), encoding="utf-8")
     aside.replace(output / "metrics.jsonl")

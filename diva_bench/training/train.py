@@ -4,8 +4,8 @@
     torchrun --nproc-per-node N -m diva_bench train ...     several GPUs or nodes: every process takes its share of a batch
                                                             (as with accelerate launch --multi_gpu --num_processes N)
 
-One script, read from run.prepare(), which runs what is frozen once, to train(), the loop. Killed and started again it
-goes on from its last checkpoint and ends with the same bits.
+First run.prepare_training() runs the frozen models once, then train() is the loop. After a kill, the same command
+resumes from the last checkpoint and ends with the same bits.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _RELEASE_EVERY = 10  # steps
 
 
 def schedule(step: int, config: TrainConfig) -> float:
-    """Learning rate of a step: linear warm-up, then down; once for alignment alone and once for the rest."""
+    """Learning rate of a step: linear warm-up, then decay; once for alignment only, and once for the rest."""
     if step < config.align_steps:
         at, length, peak = step, config.align_steps, config.lr
     else:
@@ -56,8 +56,8 @@ def schedule(step: int, config: TrainConfig) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """The side that learns: `trained` as it is called (compiled, or shared by several processes), its connector, and the
-    frozen LLM that reads the virtual tokens."""
+    """The trained side: `trained` in the form that is called (compiled, or shared by several processes), its connector,
+    and the frozen LLM that reads the virtual tokens."""
 
     trained: nn.Module
     connector: AnyConnector
@@ -67,10 +67,11 @@ class Student:
 def losses_of(
     batch: Batch, student: Student, config: TrainConfig, scale: Mapping[str, float]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The share of a batch in the loss of the step, and the sums it is made of. A function of its arguments alone.
+    """The contribution of a batch to the loss of the step, and its sums. It depends only on its arguments.
 
     Every sum is divided by the count of the whole step (`batch.whole`), so that parts and processes add up to the same
-    gradient. `scale`: mean length of each loss's targets, see `TrainingRun.scale`."""
+    gradient. `scale`: mean length of each loss's targets, see `TrainingRun.scale`.
+    """
     frozen = student.frozen
     virtual, counts = student.trained(batch.states, batch.mask)
     loss, sums = alignment(virtual, counts, batch, student, config, scale)
@@ -86,11 +87,14 @@ def losses_of(
 def alignment(
     virtual: Tensor, counts: Tensor, batch: Batch, student: Student, config: TrainConfig, scale: Mapping[str, float]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The share of a batch in the alignment loss of the step, and the sums it is made of. virtual (B, Q, E), of which row b
-    has counts[b] real ones."""
+    """The contribution of a batch to the alignment loss of the step, and its sums. Row b of virtual (B, Q, E) has
+    counts[b] real tokens."""
     frozen, vocabulary = student.frozen, student.connector.vocabulary
     if config.queries == "time" and config.alignment != "ctc":
-        return virtual.sum() * 0.0, {}  # distilled alone: nothing says which virtual token stands for which word
+        return (
+            virtual.sum() * 0.0,
+            {},
+        )  # only distillation: nothing determines which virtual token stands for which word
     tokens, ids = batch.whole.tokens, batch.tokens
     if config.alignment == "l2":
         distance, _ = losses.token_alignment(virtual, [frozen.targets(i) for i in ids], config.aligned)
@@ -119,7 +123,7 @@ def alignment(
 
 
 def distillation(student: Tensor, teacher: Tensor, frozen: Frozen, config: TrainConfig) -> Tensor:
-    """Summed over states (M, E)."""
+    """The sum over states (M, E)."""
     if config.distillation == "kl":
         output = frozen.output
         return losses.kl_divergence(student, teacher.to(output.dtype), output, config.temperature)[0]
@@ -129,9 +133,10 @@ def distillation(student: Tensor, teacher: Tensor, frozen: Frozen, config: Train
 def build_optimiser(trained: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW (paper: b1 .9, b2 .999, decay .1), with a smaller learning rate for the projection.
 
-    Adam moves every weight by about the learning rate, whatever its size. Whisper's last LayerNorm is large (|h| about
-    210) and an LLM's embeddings are small (0.7 for Qwen 1.5B), so projection weights are some 1e-4: a step of 5e-4 on
-    each would move a virtual token by many times its own length. Its rate is scaled to the size of its weights instead.
+    Adam changes every weight by about the learning rate, whatever its size. Whisper's last LayerNorm is large (|h|
+    about 210) and an LLM's embeddings are small (0.7 for Qwen 1.5B), so projection weights are about 1e-4: a step of
+    5e-4 would change a virtual token by many times its length. So the rate of the projection is scaled to the size of
+    its weights.
     """
     named = dict(trained.named_parameters())
     ahead = {n: p for n, p in named.items() if "projection." in n}
@@ -149,7 +154,8 @@ def build_optimiser(trained: nn.Module, config: TrainConfig) -> torch.optim.Adam
 
 
 def _ahead(named: dict[str, nn.Parameter], factor: float, config: TrainConfig) -> list[dict[str, Any]]:
-    """Groups of the projection. With a rate of its own it has no decay: its weights are as small as its targets need."""
+    """Parameter groups of the projection. With its own rate it has no decay, because its weights are as small as its
+    targets require."""
     if config.projection_boost is not None:
         return [{"params": list(named.values()), "weight_decay": 0.0, "factor": factor}]
     decays = {True: config.weight_decay, False: 0.0}
@@ -166,8 +172,17 @@ def _rms(weight: Tensor) -> float:
 def update(
     run: TrainingRun, trained: nn.Module, optimiser: torch.optim.Optimizer, step: int, ahead: Ahead | None = None
 ) -> tuple[dict[str, float], list[int]]:
-    """One step: every process takes its share of the batch, in `accumulate` parts. Returns the losses and the whole
-    batch; raises UserError where a loss is not finite, before the weights are touched. `ahead`: has the batch already."""
+    """One step: every process takes its share of the batch, in `accumulate` parts.
+
+    Args:
+        ahead: Has read the batch already.
+
+    Returns:
+        The losses, and the clips of the whole batch.
+
+    Raises:
+        UserError: A loss is not finite. The weights were not changed.
+    """
     config, accelerator = run.config, run.accelerator
     whole, parts = ahead.take(step) if ahead else read_step(run, step)
     student = Student(trained, run.trained.connector, run.frozen)
@@ -181,29 +196,29 @@ def update(
             batch = complete(run, part)
             with run.autocast():
                 loss, sums = losses_of(batch, student, config, run.scale)
-            # data parallel training averages gradients over processes; ours are shares of one sum
+            # data parallel training averages gradients over processes; ours are parts of one sum
             (loss * accelerator.num_processes).backward()
         total = {name: total.get(name, 0.0) + value for name, value in sums.items()}
     if accelerator.num_processes > 1:
         total = {name: accelerator.reduce(value.float(), "sum") for name, value in total.items()}
-    seen = {name: float(value) for name, value in total.items()}
+    loss_values = {name: float(value) for name, value in total.items()}
     norm = nn.utils.clip_grad_norm_(trained.parameters(), config.clip)
-    if not math.isfinite(sum(seen.values()) + float(norm)):
+    if not math.isfinite(sum(loss_values.values()) + float(norm)):
         names = ", ".join(run.clips.items[i].id for i in whole)
         raise UserError(
-            f"step {step + 1}: the loss is not finite ({seen}, gradient {float(norm):.3g}) on clips {names}. The last "
+            f"step {step + 1}: the loss is not finite ({loss_values}, gradient {float(norm):.3g}) on clips {names}. The last "
             f"checkpoint in {run.output} is kept; lower the learning rate (--set lr=X), or remove these clips."
         )
     optimiser.step()
-    return seen, whole
+    return loss_values, whole
 
 
 # ---------------------------------------------------------------- the loop
 
 
 def train(run: TrainingRun, progress: Progress, tasks: evaluate.TaskSet | None = None) -> None:
-    """Every 25 steps a row in metrics.jsonl, every `evaluate_every` a look at the held-out texts (and at `tasks`), every
-    `save_every` a checkpoint; the connector is stored at the end."""
+    """The training loop: every 25 steps a row in metrics.jsonl, every `evaluate_every` steps an evaluation on held-out
+    texts (and `tasks`), every `save_every` steps a checkpoint; at the end the connector is stored."""
     config, accelerator = run.config, run.accelerator
     if len(run.clips.train) < accelerator.num_processes:
         raise UserError(
@@ -225,14 +240,14 @@ def train(run: TrainingRun, progress: Progress, tasks: evaluate.TaskSet | None =
     with progress.bar("training", config.steps, "steps", step) as bar, Ahead(run) as ahead:
         while step < config.steps:
             began = time.perf_counter()
-            seen, whole = update(run, ready, optimiser, step, ahead)
+            loss_values, whole = update(run, ready, optimiser, step, ahead)
             meter.step(step, whole, time.perf_counter() - began)
             step += 1
-            mean = {k: 0.95 * mean.get(k, v) + 0.05 * v for k, v in seen.items()}
+            mean = {k: 0.95 * mean.get(k, v) + 0.05 * v for k, v in loss_values.items()}
             losses_now = {k: round(v, 4) for k, v in mean.items()}
             lr = schedule(step - 1, config)
             bar.advance(1, " ".join(f"{k} {v:.4g}" for k, v in losses_now.items()) + f" lr {lr:.2g} {meter.speed:.0f}x")
-            # also at the end of alignment, to tell what both losses add
+            # also at the end of alignment, to see the effect of both losses
             looked = step % config.evaluate_every == 0 or step in (config.align_steps, config.steps)
             if step % _RELEASE_EVERY == 0:
                 memory.release()
@@ -255,8 +270,8 @@ def train(run: TrainingRun, progress: Progress, tasks: evaluate.TaskSet | None =
 
 
 def _decides(run: TrainingRun) -> dict[str, Any]:
-    """What a resumed run must share with its checkpoint: settings and clips. More steps are allowed: a run may be made
-    longer."""
+    """Settings and clips that a resumed run must share with its checkpoint. More steps are allowed, so that a run can be
+    extended."""
     free = (
         "steps",
         "log_every",
@@ -268,7 +283,7 @@ def _decides(run: TrainingRun) -> dict[str, Any]:
         "compile",
     )
     settings = {name: value for name, value in asdict(run.config).items() if name not in (*free, "start_from")}
-    if run.config.align_steps == run.config.steps:  # a longer run of alignment alone has more of these, too
+    if run.config.align_steps == run.config.steps:  # a longer run of only alignment has more of these too
         settings["align_steps"] = "all"
     models = {f"{part} weights": record["fingerprint"] for part, record in run.about.items()}
     return {**settings, **models, "clips": digest([[clip.key, clip.tokens] for clip in run.clips.items])[:16]}

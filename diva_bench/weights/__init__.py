@@ -1,1 +1,1 @@
-"""Weights: where they are, how they are downloaded and verified, and how other formats are converted."""
+"""Weights: find, download, verify and convert them."""

@@ -1,12 +1,13 @@
-"""Where weights are: one cache folder, every file checked by its sha256, converted once, never seen half done.
+"""Weights in the cache folder: every file is verified by its sha256, converted once, and never visible before it is
+complete.
 
     <cache>/raw/<asset>-<hash>/      downloads, removed when the asset is ready
-    <cache>/ready/<asset>-<hash>/    what adapters load, with `.verified.json`: size, time and sha256 of every file
-    <cache>/locks/<asset>.lock       held by the one process that fetches it; the system frees it if that process dies
+    <cache>/ready/<asset>-<hash>/    the folder for adapters, with `.verified.json`: size, time and sha256 of every file
+    <cache>/locks/<asset>.lock       held by the process that downloads it; the system frees it if that process dies
 
-The hash covers the names and hashes of the files and, where they are converted, CONVERSION. A folder under `ready/`
-gets its name when all of it is written, checked and flushed. Downloads are removed after the conversion (Qwen: 1.1 GB
-beside 3.1 GB); a new CONVERSION fetches them again. Files that ship beside their YAML are used where they are.
+The hash covers the names and hashes of the files and, if they are converted, CONVERSION. A folder under `ready/` gets
+its name when it is completely written, verified and flushed. Downloads are removed after the conversion (Qwen: 1.1 GB
+beside 3.1 GB); a new CONVERSION downloads them again. Files that ship beside their YAML are used in place.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from diva_bench.weights import from_pedants
 from diva_bench.weights.fetch import Download, Meter, accepted
 
 CONVERSION = 1
-"""Bumped when `convert` writes something else for the same input."""
+"""Bump it when `convert` writes something else for the same input."""
 GROWTH = {"ctranslate2-whisper": 1.1, "gguf": 2.9, "pedants": 1.6}
 """Bytes that the conversion writes per byte downloaded, rounded up (measured: 1.02, 2.78 and, of the npz, 1.56); other
 formats stay as they are."""
@@ -41,34 +42,35 @@ MARGIN = 200_000_000
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One asset on this machine. `detail` says what is wrong where it is damaged."""
+    """One asset on this machine. `detail` says what is wrong if it is damaged."""
 
     name: str
     status: Literal["ready", "missing", "damaged"]
     folder: Path | None
-    """What an adapter loads; None unless ready."""
+    """The folder for adapters; None unless ready."""
     download_bytes: int
     """Still to be fetched."""
     disk_bytes: int
-    """On the disk now, downloads included."""
+    """Bytes on the disk, with downloads."""
     needed_bytes: int
-    """Free space it takes to get ready."""
+    """Free bytes that are needed to make it ready."""
     detail: str = ""
 
 
 def cache_folder() -> Path:
-    """DIVA_BENCH_CACHE, or the user's cache folder. It need not exist."""
+    """DIVA_BENCH_CACHE, or the user's cache folder. It may not exist."""
     selection = os.environ.get("DIVA_BENCH_CACHE")
     return Path(selection).expanduser().absolute() if selection else user_cache_path("diva-bench", appauthor=False)
 
 
 def locate(asset: AssetSpec, home: Path) -> Path | None:
-    """The folder that an adapter can load, or None. Fetches nothing; hashes only what changed since it was checked."""
+    """The folder for adapters, or None. Nothing is downloaded, and only files that changed since their verification are
+    hashed."""
     return state(asset, home).folder
 
 
 def state(asset: AssetSpec, home: Path, *, rehash: bool = False, progress: Progress | None = None) -> State:
-    """What there is of an asset; with `rehash` every byte is read again."""
+    """The state of an asset; with `rehash` every byte is read again."""
     places = _Places.of(asset)
     total = (occupied(places.ready) or asset.bytes) if rehash else None
     with (progress or Silent()).bar(f"check {asset.name}", total, "bytes") as bar:
@@ -81,7 +83,7 @@ def state(asset: AssetSpec, home: Path, *, rehash: bool = False, progress: Progr
             problem = _problem_beside(asset, beside, places.beside, rehash, meter)
             folder = None if problem else beside
     if folder:
-        disk = occupied(folder) if folder == places.ready else asset.bytes  # beside its YAML it is not alone
+        disk = occupied(folder) if folder == places.ready else asset.bytes  # the folder of its YAML has other files too
         return State(asset.name, "ready", folder, 0, disk, 0)
     present = {f.path for f in asset.files if _length(places.raw / f.path) == f.bytes}
     download = sum(f.bytes for f in asset.files if f.path not in present)
@@ -97,15 +99,15 @@ def occupied(folder: Path) -> int:
 
 
 def ready(asset: AssetSpec, home: Path, progress: Progress, file: Path | None = None) -> Path:
-    """The folder that an adapter can load, after fetching, checking and converting whatever is missing.
+    """The folder for adapters, after downloading, verifying and converting what is missing. If two processes call it at
+    once, one works, and the other waits and prints a note.
 
-    `home`: the folder of the asset's YAML file, for relative `file:` sources. `file`: one of the files, which the user
-    has, or one of those that serve instead. Two processes may ask at once: one works, the other waits and says so.
+    Args:
+        home: The folder of the asset's YAML file, for relative `file:` sources.
+        file: A file of the user: one of the files, or one that replaces them.
 
-    Raises
-    ------
-    AssetError
-        No source has the file, the disk is full, or the cache folder cannot be written.
+    Raises:
+        AssetError: No source has the file, the disk is full, or the cache folder cannot be written.
     """
     if target := locate(asset, home):
         return target
@@ -131,7 +133,7 @@ def ready(asset: AssetSpec, home: Path, progress: Progress, file: Path | None = 
 
 
 def _make(asset: AssetSpec, home: Path, places: _Places, progress: Progress) -> Path:
-    """Fetch into `raw`, write into `making`, rename to `ready`. The lock is held."""
+    """Download into `raw`, write into `making`, rename to `ready`. The lock is held."""
     now = state(asset, home)
     if now.status == "damaged":
         progress.note(f"{asset.name} is damaged ({now.detail}); fetching it again")
@@ -143,7 +145,7 @@ def _make(asset: AssetSpec, home: Path, places: _Places, progress: Progress) -> 
         if not any(_length(places.raw / name) for name in asset.instead):
             Download(asset.name, places.raw, home, Meter(bar)).get_all(asset.files)
 
-    shutil.rmtree(places.making, ignore_errors=True)  # a conversion that was killed
+    shutil.rmtree(places.making, ignore_errors=True)  # left by a killed conversion
     places.making.mkdir(parents=True)
     try:
         _fill(asset, places, progress)
@@ -160,13 +162,13 @@ def _make(asset: AssetSpec, home: Path, places: _Places, progress: Progress) -> 
 
 
 def name_of(asset: AssetSpec, file: Path) -> str | None:
-    """Which file of an asset a file is, or which of those that serve instead, by its bytes; None: none of them."""
+    """The file of an asset that equals `file` by its bytes, or the file that replaces all; None if there is none."""
     names = {**{sha: f.path for f in asset.files for sha in accepted(f)}, **{v: k for k, v in asset.instead.items()}}
     return names.get(sha256(file))
 
 
 def _put(file: Path, asset: AssetSpec, places: _Places) -> None:
-    """A copy of the user's file, where a download would be."""
+    """Copy the user's file to the place of a download."""
     name = name_of(asset, file)
     if name is None:
         raise AssetError(f"{file}: its sha256 is not that of a file of {asset.name}.")
@@ -178,7 +180,7 @@ def _put(file: Path, asset: AssetSpec, places: _Places) -> None:
 
 
 def _fill(asset: AssetSpec, places: _Places, progress: Progress) -> None:
-    """Convert the checked downloads, or take them as they are."""
+    """Convert the verified downloads, or use them as they are."""
     if asset.format == "pedants":
         from_pedants.convert(places.raw, places.making, asset.content)
         return
@@ -196,7 +198,7 @@ def _fill(asset: AssetSpec, places: _Places, progress: Progress) -> None:
 
 @contextlib.contextmanager
 def _alone(asset: AssetSpec, places: _Places, progress: Progress) -> Iterator[None]:
-    """Hold the asset's lock; say so where another process has it."""
+    """Hold the asset's lock; print a note if another process has it."""
     places.lock.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(places.lock)
     try:
@@ -218,19 +220,19 @@ def _space(asset: AssetSpec, home: Path, places: _Places) -> str:
     )
 
 
-# ---------------------------------------------------------------- what was checked, remembered
+# ---------------------------------------------------------------- records of verification
 
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """The paths that belong to one asset."""
+    """The paths of one asset."""
 
     cache: Path
     raw: Path
     making: Path
     ready: Path
     beside: Path
-    """What was checked of files that are used where they ship."""
+    """The record for files that are used in place."""
     lock: Path
 
     @classmethod
@@ -251,13 +253,13 @@ class _Places:
 
 
 def _stamp(folder: Path, manifest: Path) -> None:
-    """Note stamp and hash of every file in `folder`, last of all."""
+    """Write stamp and hash of every file in `folder`, at the end."""
     entries = {str(p.relative_to(folder)): [*stamp(p), sha256(p)] for p in sorted(folder.rglob("*")) if p.is_file()}
     write_json(manifest, entries)
 
 
 def _problem(folder: Path, manifest: Path, rehash: bool, meter: Meter) -> str | None:
-    """What is wrong with a folder that has a manifest, None if nothing. A file of another stamp is hashed."""
+    """What is wrong with a folder that has a record, None if nothing. A file with another stamp is hashed."""
     entries = read_json(manifest)
     if not isinstance(entries, dict) or not all(isinstance(e, list) and len(e) > 1 for e in entries.values()):
         return f"{manifest} is missing or unreadable"
@@ -269,7 +271,7 @@ def _problem(folder: Path, manifest: Path, rehash: bool, meter: Meter) -> str | 
         signs = list(stamp(path))
         if signs[0] != signs_then[0]:
             return f"{path} has {signs[0]} bytes, expected {signs_then[0]}"
-        if rehash or signs != signs_then:  # an older version noted size and time alone: hashed once more
+        if rehash or signs != signs_then:  # an older version stored only size and time, so the file is hashed once more
             if sha256(path, meter.more) != expected:
                 return f"{path} has changed: its sha256 is not {expected}"
             fresh[name] = [*signs, expected]
@@ -278,7 +280,7 @@ def _problem(folder: Path, manifest: Path, rehash: bool, meter: Meter) -> str | 
 
 
 def _beside(asset: AssetSpec, home: Path) -> Path | None:
-    """The one folder in which all files lie under their own names beside the YAML, if there is such a folder."""
+    """The folder beside the YAML with all files under their own names, if there is one."""
     if asset.format in GROWTH:
         return None
     folders = set()
@@ -291,7 +293,7 @@ def _beside(asset: AssetSpec, home: Path) -> Path | None:
 
 
 def _problem_beside(asset: AssetSpec, folder: Path, manifest: Path, rehash: bool, meter: Meter) -> str | None:
-    """As `_problem`, for files that are used where they ship: their YAML says what they must be."""
+    """As `_problem`, for files that are used in place, whose hashes are in their YAML."""
     record = read_json(manifest)
     entries = record if isinstance(record, dict) else {}
     fresh: dict[str, list[int | str]] = {}
@@ -306,7 +308,7 @@ def _problem_beside(asset: AssetSpec, folder: Path, manifest: Path, rehash: bool
 
 
 def _remember(manifest: Path, fresh: dict[str, list[int | str]], entries: dict[str, list[int | str]]) -> None:
-    """Save what was checked, where it is new and the cache can be written; where not, it is checked again next time."""
+    """Save the record if it is new. If the cache cannot be written, the files are verified again next time."""
     if fresh != entries:
         with contextlib.suppress(OSError):
             manifest.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,8 @@
 """Turn downloaded weights into a folder that `from_pretrained` reads: safetensors, config, tokenizer, chat template.
 
-Two formats: "ctranslate2-whisper" (model.bin, config.json, tokenizer.json) and "gguf" (one file that holds everything).
-Each is read by its own module into a `Converted`; what is written is checked here against the architecture, name by
-name and shape by shape, so that a folder that was written can be loaded with no key missing and none left over.
-Needs memory for the weights once, never twice.
+Two formats: "ctranslate2-whisper" (model.bin, config.json, tokenizer.json) and "gguf" (one file with everything). A
+module for each reads it into a `Converted`. All names and shapes are compared with the architecture before writing, so
+that the folder can be loaded without missing or unexpected keys. The weights are in memory only once.
 """
 
 from __future__ import annotations
@@ -27,7 +26,8 @@ FORMATS = {
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """A model on its way to disk. `parts`: whatever else has `save_pretrained` (tokenizer, feature extractor, ...)."""
+    """A converted model before it is written. `parts`: other objects with `save_pretrained` (tokenizer, feature extractor,
+    ...)."""
 
     architecture: Any
     """The transformers class."""
@@ -37,15 +37,13 @@ class Converted:
 
 
 def convert(format: str, source: Path, target: Path) -> None:
-    """Read the files in folder `source`, write a folder `target` that transformers loads.
+    """Convert the files in folder `source` to a folder `target` for transformers.
 
-    `target` is written into as it is: give a temporary name and rename when this returns. Nothing is written before
-    everything has been read and checked.
+    `target` is written directly: give a temporary name, and rename it afterwards. Nothing is written before everything
+    has been read and checked.
 
-    Raises
-    ------
-    AssetError
-        A file is missing, damaged, or holds a model that this reader does not know.
+    Raises:
+        AssetError: A file is missing, damaged, or has an unknown model.
     """
     if format not in FORMATS:
         raise unknown("weights format", format, FORMATS)
@@ -64,7 +62,8 @@ def _write(model: Converted, source: Path, target: Path) -> None:
 
 
 def _check(model: Converted, source: Path) -> None:
-    """Every weight the architecture has, and no other; a tied output matrix is stored once, under the input's name."""
+    """Check for every weight of the architecture, and no others; a tied output matrix is stored once, under the input's
+    name."""
     import torch
 
     with torch.device("meta"):

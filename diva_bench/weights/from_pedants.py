@@ -3,9 +3,9 @@
     lr_classifier       scikit-learn's linear classifier: coef_, intercept_
     tf-idf_vectorizer   its TfidfVectorizer: vocabulary_ and the inverse document frequencies
 
-Both may be plain pickles or joblib's files (a pickle with the bytes of the arrays between its opcodes). Neither
-scikit-learn nor joblib is imported, and nothing in the file is run: the names it asks for are numbers, containers,
-numpy arrays, or classes of scikit-learn and scipy that become records of their attributes; any other name is refused.
+Both may be plain pickles or files of joblib (a pickle with the bytes of arrays between its opcodes). scikit-learn and
+joblib are not imported, and nothing in the file is executed: allowed names are numbers, containers, numpy arrays, and
+classes of scikit-learn and scipy, which become records of their attributes; any other name is refused.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from diva_bench.weights.unpickle import Record, Refused, encode
 CLASSIFIER, VECTORIZER = "lr_classifier", "tf-idf_vectorizer"
 LIMIT = 1 << 26
 """Bytes of the largest file that is read: 64 MB."""
-_ZLIB = b"x"  # first byte of what joblib compressed; a pickle begins with another
-_EXTRA = 3  # features beside the words: F1, precision, recall
-_WANTED = {  # what this port of TfidfVectorizer computes; other settings would need another port
+_ZLIB = b"x"  # first byte of a file compressed by joblib; a pickle begins with another one
+_EXTRA = 3  # further features: F1, precision, recall
+_SUPPORTED = {  # the settings that this port of TfidfVectorizer supports
     "lowercase": True,
     "token_pattern": r"(?u)\b\w\w+\b",
     "ngram_range": (1, 1),
@@ -68,14 +68,14 @@ class Weights:
         return state.hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Write what `load` reads: vocabulary.txt, a word a line, and weights.npz."""
+        """Write vocabulary.txt, one word per line, and weights.npz, for `load`."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "vocabulary.txt").write_text("\n".join(self.vocabulary), encoding="utf-8")
         np.savez(folder / "weights.npz", idf=self.idf, coef=self.coef, intercept=np.array([self.intercept]))
 
 
 def load(folder: Path) -> Weights:
-    """What `convert` wrote."""
+    """Load the files of `convert`."""
     try:
         words = (folder / "vocabulary.txt").read_text(encoding="utf-8").split("\n")
         with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
@@ -85,9 +85,10 @@ def load(folder: Path) -> Weights:
 
 
 def convert(source: Path, target: Path, content: str | None = None) -> None:
-    """Read the two pickles, or the one npz, in folder `source`; write `target`.
+    """Convert the two pickles, or the npz, in folder `source` to `target`.
 
-    Raises AssetError where they cannot be read, ask for what is not allowed, or do not hash to `content`.
+    Raises:
+        AssetError: They cannot be read, need something that is not allowed, or do not hash to `content`.
     """
     files = sorted(source.glob("*.npz"))
     weights = _from_npz(files[0]) if files else _from_pickles(source / CLASSIFIER, source / VECTORIZER)
@@ -112,14 +113,14 @@ def _from_pickles(classifier: Path, vectorizer: Path) -> Weights:
     texts, model = _attributes(vectorizer), _attributes(classifier)
     transformer = texts.get("_tfidf")
     inner = transformer.attributes if isinstance(transformer, Record) else {}
-    for name, expected in _WANTED.items():
+    for name, expected in _SUPPORTED.items():
         value = {**inner, **texts}.get(name, expected)
         if value != expected:
             raise AssetError(f"{vectorizer}: {name} is {value!r}, and only {expected!r} is known here.")
     if model.get("multi_class") == "multinomial":
         raise AssetError(f"{classifier}: multi_class is 'multinomial', and only one-versus-rest is known here.")
     columns = texts.get("vocabulary_")
-    idf = inner.get("idf_", inner.get("_idf_diag"))  # since scikit-learn 1.5, before
+    idf = inner.get("idf_", inner.get("_idf_diag"))  # name since scikit-learn 1.5, and before
     if type(idf) is Record:  # a diagonal sparse matrix
         idf = idf.attributes.get("data")
     if not isinstance(columns, dict) or sorted(map(int, columns.values())) != list(range(len(columns))):
@@ -148,14 +149,14 @@ def _checked(where: Path, words: list[str], idf: Floats, coef: Floats, intercept
     return Weights(tuple(words), idf.astype("f8"), coef.astype("f8"), float(intercept[0]))
 
 
-# ---------------------------------------------------------------- pickles, without what they would run
+# ---------------------------------------------------------------- pickles, without executing them
 
 
-# Not `unpickle.load`: it looks through the opcodes before it builds anything, and joblib has the bytes of arrays among them.
+# `unpickle.load` cannot be used: it reads all opcodes first, and joblib has bytes of arrays between them.
 
 
 class _Dtype(Record):
-    """numpy's name of a dtype ("f8", "O8"), and the byte order that its state brings."""
+    """A numpy dtype by its name ("f8", "O8"), with the byte order from its state."""
 
     def __init__(self, name: Any = "", *_: Any) -> None:
         super().__init__()
@@ -175,7 +176,7 @@ class _Dtype(Record):
 
 
 class _Array(Record):
-    """A numpy array; of Python objects, only that it is one."""
+    """A numpy array; for arrays of Python objects only that it is one."""
 
     value: Any = None
 
@@ -211,7 +212,7 @@ def _scalar(dtype: Any, data: Any = b"") -> Any:
 
 
 def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any = "C") -> _Array:
-    """What protocol 5 calls in place of `_reconstruct`."""
+    """The function that protocol 5 calls instead of `_reconstruct`."""
     array = _Array()
     array.__setstate__((1, shape, dtype, order == "F", data))
     return array
@@ -227,13 +228,14 @@ _NAMES: dict[str, Callable[..., Any]] = {
     **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": _from_buffer for core in ("core", "_core")},
     **{f"builtins.{kind.__name__}": kind for kind in (set, frozenset)},
-    **{f"builtins.{kind}": Record for kind in ("int", "float", "bool", "str")},  # what a dtype may be; never called
+    **{f"builtins.{kind}": Record for kind in ("int", "float", "bool", "str")},  # types in dtypes; never called
 }
 _RECORDS = ("sklearn", "scipy")  # packages whose classes become records
 
 
 class _Reader(pickle._Unpickler):
-    """Reads one pickle; `file` may hold more after it. The reader in Python, for joblib's arrays are read in its midst."""
+    """Reads one pickle; `file` may have more after it. It is the reader written in Python, because joblib's arrays are
+    read in between."""
 
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
     stack: list[Any]
@@ -260,7 +262,7 @@ class _Reader(pickle._Unpickler):
     dispatch[pickle.BUILD[0]] = _build
 
     def _bytes(self) -> None:
-        """A bytearray, of which the base class would allocate whatever length is declared."""
+        """A bytearray; the base class would allocate any declared length."""
         reader = cast(Any, self)
         data = reader.read(min(int.from_bytes(reader.read(8), "little"), LIMIT))
         reader.append(bytes(data))
@@ -269,7 +271,7 @@ class _Reader(pickle._Unpickler):
 
 
 def _attributes(file: Path) -> Mapping[str, Any]:
-    """The attributes of the one object in a file. AssetError says what is wrong with it."""
+    """The attributes of the object in a file. Raises AssetError."""
     if not file.is_file():
         raise AssetError(f"{file}: is missing.")
     if file.stat().st_size > LIMIT:

@@ -1,12 +1,11 @@
-"""Reading a pickle from elsewhere without letting it do anything.
+"""Read an untrusted pickle without executing anything.
 
-A pickle is a program: it may call whatever it can name. Here it can name what stands in a table and nothing else: the
-built-in containers and numbers, numpy arrays and scalars of plain types, and what the caller adds. What it asks for
-beyond that is refused by name. Nothing of numpy's own state setting is used (it trusts shapes and dtypes): arrays are
-rebuilt from a checked dtype, a checked shape and exactly as many bytes as these need. Before anything is built the
-opcodes are walked once: a declared length beyond the end of the file, or a memo slot far beyond what the file could
-fill, would otherwise be allocated first and missed later. What is built may be larger than the file, but not many times:
-a small file could have one value copied over and over.
+A pickle is a program that can call any function by name. Here only names in a table are allowed: built-in containers
+and numbers, numpy arrays and scalars of plain types, and names that the caller adds; any other name is refused. numpy's
+own state setting is not used, because it trusts shapes and dtypes: arrays are rebuilt from a checked dtype, a checked
+shape and exactly the bytes that these need. The opcodes are read once before anything is built, because a declared
+length beyond the end of the file, or a huge memo slot, would otherwise be allocated. The result may be larger than the
+file, but not many times, because a small file could copy one value again and again.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from diva_bench.errors import DataError, one_line
 
 LIMIT = 1 << 30
 """Bytes of the largest pickle that is read."""
-_PLAIN = "biufcSU"  # kinds of numpy dtypes that are numbers or text: no objects, no records
+_PLAIN = "biufcSU"  # numpy dtypes of numbers and text: no objects, no records
 _CORES = ("numpy.core", "numpy._core")  # before and since numpy 2
 _GROWTH = 8
 """Times its size that a pickle may copy in all. A file with no tricks copies what it holds once."""
@@ -35,12 +34,12 @@ _SIZE_DIGITS = 9  # characters of a dtype name such as U40
 
 
 class Refused(pickle.UnpicklingError):
-    """The pickle asked for something outside the table, or for more than it holds."""
+    """The pickle used a name outside the table, or declared more than it contains."""
 
 
 class Record:
-    """Stands in for an instance of a class that is not wanted, keeping its state: `attributes`, by name, and the
-    `arguments` it was made with. For the caller's own entries in `allowed`."""
+    """Takes the place of an instance of a class that is not needed, for entries in `allowed`: `attributes` by name, and
+    the `arguments` of its constructor."""
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
@@ -61,10 +60,15 @@ def load(
 ) -> Any:
     """The value in a pickle file, or in the bytes of one.
 
-    `allowed`: "module.name" -> what stands in for it (a function, or a class with its own `__setstate__`, `Record` for
-    one), beside the built-in table; `limit`: bytes; `encoding`: of text that Python 2 wrote.
+    Args:
+        allowed: "module.name" -> its replacement (a function, or a class with `__setstate__`, such as `Record`),
+            besides the built-in table.
+        limit: Bytes.
+        encoding: Of text that Python 2 wrote.
 
-    Raises DataError on a file that cannot be read, is larger than `limit`, is no pickle, or asks for what is not allowed.
+    Raises:
+        DataError: The file cannot be read, is larger than `limit`, is not a pickle, or uses something that is not
+            allowed.
     """
     where = str(source) if isinstance(source, Path) else "the pickle"
     try:
@@ -81,9 +85,7 @@ def load(
         _walk(encoded)
         return _Unpickler(encoded, {**_table(_Budget(len(encoded))), **(allowed or {})}, encoding).load()
     except Refused as err:
-        raise DataError(
-            f"{where}: refused: {err}. A data file has no business with that: get the original file."
-        ) from err
+        raise DataError(f"{where}: refused: {err}. A data file does not need that: get the original file.") from err
     except Exception as err:  # a broken pickle raises nearly anything
         raise DataError(f"{where}: not a pickle that can be read ({one_line(err)[:200]}).") from err
 
