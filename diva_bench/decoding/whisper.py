@@ -40,6 +40,18 @@ Pair = tuple[Tensor, Tensor]
 """Keys and values, each (B, H, N, D/H)."""
 
 
+def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+    """`F.scaled_dot_product_attention` as two matrix products. On a CPU its own backward pass takes a third of a training
+    step, ten times what its operations need; benchmarks/training.txt has both."""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if causal:
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        scores = scores.masked_fill(later, -torch.inf)
+    elif mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+    return scores.softmax(-1).to(value.dtype) @ value
+
+
 class Attention(nn.Module):
     """Multi-head attention with Whisper's bias pattern: none on the keys."""
 
@@ -64,7 +76,11 @@ class Attention(nn.Module):
         """x (B, N, D); keys and values (B, H, T, D/H); mask (B, 1, 1 or N, T), True where attention may look, or numbers
         that are added to its scores."""
         key, value = keys_values
-        out = F.scaled_dot_product_attention(self.split(self.q_proj(x)), key, value, attn_mask=mask, is_causal=causal)
+        query = self.split(self.q_proj(x))
+        if query.requires_grad and query.device.type == "cpu":
+            out = _attention(query, key, value, mask, causal)
+        else:
+            out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
         return self.out_proj(out.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 

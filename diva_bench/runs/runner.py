@@ -316,6 +316,7 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
         contextlib.closing(_prefetch(job, todo, prior)) as batches,
     ):
         for batch, requests, broken in batches:
+            bar.advance(0, f"{len(batch)} at a time")  # nothing else moves until all of them are answered
             began = time.perf_counter()
             answers = {r.id: r for r in [*broken, *generate(adapter, requests, job.model.adapter, split)]}
             wall = time.perf_counter() - began
@@ -326,7 +327,7 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
             outcome.errors += sum(r.status == "error" for r in responses)
             outcome.wall += wall
             outcome.audio += audio_seconds
-            bar.advance(len(batch))
+            bar.advance(len(batch), f"{len(batch)} at a time")
     return outcome
 
 
