@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from diva_bench.api import load_runs as load_runs
     from diva_bench.api import run as run
     from diva_bench.api import score as score
-    from diva_bench.data.in_memory import Task as Task
     from diva_bench.errors import UserError as UserError
+    from diva_bench.evaluation.in_memory import Task as Task
     from diva_bench.runs import Run as Run
     from diva_bench.runs import Runs as Runs
     from diva_bench.specs import ModelSpec as ModelSpec
@@ -69,7 +69,7 @@ _PLACES = {
     "api": ("compare", "import_predictions", "leaderboard", "load_runs", "run", "score"),
     "errors": ("UserError",),
     "tables": ("Table", "Tables"),
-    "data.in_memory": ("Task",),
+    "evaluation.in_memory": ("Task",),
     "runs.run": ("Run", "Runs"),
     "specs": ("ModelSpec",),
     "types": ("Adapter", "Audio", "LabelScore", "Progress", "Request", "Response", "Sample", "Scorer"),

@@ -240,7 +240,7 @@ def score(
     where, more, share = _data_folder(data_dir), _scorers(scorers), _truth(share_rows, "share_rows")
     stored = _runs(runs)
     scored = (rescoring.score(catalog, one.path, reporter, more, where, share=share) for one in stored)
-    return Runs(scored, stored.unreadable)
+    return Runs(scored, stored.unreadable, every=True)
 
 
 @_public

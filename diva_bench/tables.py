@@ -139,6 +139,9 @@ class Table:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield self.to_rich(options.max_width)
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         """The table as in a terminal without colours, at its width (COLUMNS, or 80)."""
         file = io.StringIO()
@@ -167,19 +170,24 @@ class Table:
         return self.to_html()
 
     def to_pandas(self) -> Any:
-        """A pandas DataFrame with all digits. A column with intervals becomes three columns: name, name low, name high."""
+        """A pandas DataFrame with all digits. A column with intervals becomes three columns: name, name low, name high; and
+        name mark if a cell has a mark, such as * for at chance."""
         import pandas
 
-        ranged = [any(isinstance(row[i], Score) for row in self.rows) for i in range(len(self.columns))]
-        names = [column.heading for column in self.columns]
-        wide = [
-            [name, f"{name} low", f"{name} high"] if full else [name] for name, full in zip(names, ranged, strict=True)
+        names, *rows = self._wide()
+        return pandas.DataFrame(rows, columns=names)
+
+    def _wide(self) -> Iterator[list[Cell]]:
+        """Names and rows of the columns of `to_csv` and `to_pandas`: all that a person sees in a cell of the table."""
+        scores = [[cell for row in self.rows if isinstance(cell := row[i], Score)] for i in range(len(self.columns))]
+        wide = [3 + any(cell.mark for cell in some) if some else 1 for some in scores]
+        yield [
+            name
+            for column, count in zip(self.columns, wide, strict=True)
+            for name in [column.heading, *(f"{column.heading} {part}" for part in ("low", "high", "mark"))][:count]
         ]
-        rows = [
-            [v for cell, full in zip(row, ranged, strict=True) for v in (_ends(cell) if full else [cell])]
-            for row in self.rows
-        ]
-        return pandas.DataFrame(rows, columns=[name for some in wide for name in some])
+        for row in self.rows:
+            yield [value for cell, count in zip(row, wide, strict=True) for value in _ends(cell)[:count]]
 
     # ---- files
 
@@ -242,20 +250,15 @@ class Table:
         )
 
     def to_csv(self) -> str:
-        """CSV with all digits. A column with intervals becomes three columns: name, name low, name high. Notes are left
-        out."""
-        ranged = [any(isinstance(row[i], Score) for row in self.rows) for i in range(len(self.columns))]
+        """CSV with all digits and the columns of `to_pandas`. Notes are left out."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        names = [csv_cell(c.heading) for c in self.columns]
-        triples: list[list[list[Cell]]] = [[[name, f"{name} low", f"{name} high"] for name in names]]
-        triples += [[_spread(cell) for cell in row] for row in self.rows]
-        for row in triples:
-            writer.writerow(v for three, full in zip(row, ranged, strict=True) for v in (three if full else three[:1]))
+        writer.writerows([csv_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in self._wide())
         return out.getvalue()
 
     def to_json(self) -> str:
-        """{"title", "columns", "rows": [{column: cell}], "notes"} with all digits; a Score is {"value", "low", "high"}."""
+        """{"title", "columns", "rows": [{column: cell}], "notes"} with all digits; a Score is {"value", "low", "high"}, and
+        has "mark" if it is marked in the table."""
         names = [c.heading for c in self.columns]
         rows = [{name: _plain(cell) for name, cell in zip(names, row, strict=True)} for row in self.rows]
         table = {"title": self.title, "columns": names, "rows": rows, "notes": list(self.notes)}
@@ -275,6 +278,9 @@ class Tables(list[Table]):
 
     def to_latex(self) -> str:
         return "\n".join(table.to_latex() for table in self)
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         return "\n\n".join(map(str, self))
@@ -328,15 +334,17 @@ def _numeric(column: Column, cells: Sequence[Cell]) -> bool:
 
 
 def _plain(cell: Cell) -> Any:
-    return {"value": cell.value, "low": cell.low, "high": cell.high} if isinstance(cell, Score) else cell
+    if not isinstance(cell, Score):
+        return cell
+    return {"value": cell.value, "low": cell.low, "high": cell.high} | (
+        {"mark": cell.mark.strip()} if cell.mark else {}
+    )
 
 
 def _ends(cell: Cell) -> list[Cell]:
-    return [cell.value, cell.low, cell.high] if isinstance(cell, Score) else [cell, None, None]
-
-
-def _spread(cell: Cell) -> list[Cell]:
-    return [csv_cell(one) if isinstance(one, str) else one for one in _ends(cell)]
+    if isinstance(cell, Score):
+        return [cell.value, cell.low, cell.high, cell.mark.strip() or None]
+    return [cell, None, None, None]
 
 
 # ---------------------------------------------------------------- fitting into a width

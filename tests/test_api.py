@@ -311,7 +311,11 @@ def test_a_run_from_disk_has_prompts_transcripts_and_metrics_of_its_own(
 def test_stored_runs_are_scored_again_compared_and_joined_by_answers_of_others(toy: Path, place: Path) -> None:
     [echo], [other] = ask(), db.run(Yes(), "toy", paths="specs")
     (echo.path / "summary.json").unlink()
-    [again] = db.score(echo, paths="specs", scorers={"wer": {}})
+    scored = db.score(echo, paths="specs", scorers={"wer": {}})
+    assert " wer " in str(scored)
+    assert "wer" in scored._repr_html_()
+    assert "wer" in str(scored[:1])
+    [again] = scored
     assert "wer" in again.summary.metrics
     assert again.score == echo.score
     assert "wer" not in db.score("results", paths="specs")[0].summary.metrics

@@ -98,6 +98,19 @@ def test_scores_of_0_to_1_and_of_0_to_100_are_on_one_scale(
     assert value(only(), "released") == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("top", ["50", "0", "1.0"])
+def test_a_perfect_score_that_no_source_has_is_refused(
+    top: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from diva_bench.cli.main import main
+
+    monkeypatch.setattr("sys.argv", ["diva-bench", "import", "a.jsonl", "-t", "quiz", "-n", "x", "--top", top])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert f"'{top}' is not one of '1', '100'" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(("score", "top"), [(-0.5, None), (1.5, None), (101, 100), (50, 1)])
 def test_a_score_outside_the_scale_is_refused(score: float, top: int | None) -> None:
     with pytest.raises(PredictionError, match=r"go from -?[\d.]+ to [\d.]+; here they are read as 0 to 1(00)?\."):

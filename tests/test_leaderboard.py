@@ -194,13 +194,18 @@ def test_the_overview_has_primary_metrics_and_no_average(tmp_path: Path) -> None
     run(tmp_path, "diva", 61.0, task_id="mustard-123456", primary="accuracy")
     run(tmp_path, "diva", 61.5, task_id="mustard-123456", primary="accuracy", hash="bbbbbb")
     overview = leaderboard(collect(tmp_path))[0]
-    assert [c.name for c in overview.columns] == ["task", "metric", "diva", "echo"]
+    assert [c.name for c in overview.columns] == ["task", "metric", "n", "diva", "echo"]
     assert overview.rows == [
-        ["covost2-de", "bleu", Score(22.4, 19.4, 25.4, brief=True), Score(1.0, -2.0, 4.0, mark="* ", brief=True)],
-        ["mustard", "accuracy", "61.0 / 61.5", None],
+        ["covost2-de", "bleu", 48, Score(22.4, 19.4, 25.4, brief=True), Score(1.0, -2.0, 4.0, mark="* ", brief=True)],
+        ["mustard", "accuracy", 48, "61.0 / 61.5", None],
     ]
     assert synthetic_note("mini") in overview.title
-    assert overview.to_csv().splitlines()[1] == "covost2-de,bleu,22.4,19.4,25.4,1.0,-2.0,4.0"
+    assert overview.to_csv().splitlines()[:2] == [
+        "task,metric,n,diva,diva low,diva high,echo,echo low,echo high,echo mark",
+        "covost2-de,bleu,48,22.4,19.4,25.4,1.0,-2.0,4.0,*",
+    ]
+    assert json.loads(overview.to_json())["rows"][0]["echo"] == {"value": 1.0, "low": -2.0, "high": 4.0, "mark": "*"}
+    assert overview.to_pandas()["echo mark"].isna().tolist() == [False, True]
     assert "[19.4" not in str(overview), "people see the value alone"
 
 

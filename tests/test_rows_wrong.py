@@ -18,7 +18,8 @@ WAVE = (0.3 * np.sin(np.arange(4000) / 20)).astype(np.float32)
 
 def rows(**changes: Any) -> list[dict[str, Any]]:
     """Three rows; `changes` are made in row 1, None takes a column out."""
-    table = [{"id": f"r{i}", "text": f"number {i}", "answer": "yes", "who": "a"} for i in range(3)]
+    made = {"audio": (WAVE, RATE), "answer": "yes", "who": "a"}
+    table: list[dict[str, Any]] = [{"id": f"r{i}", "text": f"number {i}", **made} for i in range(3)]
     table[1] = {key: value for key, value in {**table[1], **changes}.items() if value is not None}
     return table
 
@@ -147,6 +148,30 @@ def test_a_row_that_is_wrong_is_told_by_its_number(
     assert "row 1" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scorers": "wre"}, "unknown scorer 'wre'. Did you mean 'wer'?"),
+        ({"scorers": []}, "task 'rows': scorers: the list is empty. Allowed: adherence, bleu, chrf"),
+        ({"scorers": {"qa": {"x": 1}}}, "task rows: scorers.qa has no setting 'x'."),
+        ({"scorers": "labels"}, "scorers.labels needs a task with choices"),
+        ({"primary": "blue"}, "unknown metric 'blue' in `primary` of task rows. Available: contains, em, f1."),
+        ({"audio": "clip"}, "no row has a clip in column 'clip'; the other columns are "),
+    ],
+)
+def test_scorers_and_clips_are_checked_when_the_task_is_made(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(db.UserError) as caught:
+        db.Task.from_rows(rows(), **SETTINGS | settings)
+    assert message in str(caught.value)
+
+
+def test_a_row_without_a_clip_is_told_when_the_task_is_made(caplog: pytest.LogCaptureFixture) -> None:
+    assert repr(db.Task.from_rows(rows(audio=None), **SETTINGS)) == (
+        "Task('rows', edition='full', rows=3, prompt='Say yes or no.', reference='answer', scorers=['qa'])"
+    )
+    assert "task rows, row 1: audio: has no clip; it is left out for every model" in caplog.text
+
+
 # ---------------------------------------------------------------- frames
 
 
@@ -157,13 +182,14 @@ def test_a_frame_with_two_columns_of_one_name_is_refused() -> None:
 
 
 def test_whole_numbers_of_a_column_with_gaps_are_whole_numbers() -> None:
-    frame = pandas.DataFrame({"text": ["a", "b", "c"], "answer": [3, 4, 5], "who": [1, None, 2]})
+    clips: dict[str, Any] = {"audio": [(WAVE, RATE)] * 3}
+    frame = pandas.DataFrame({"text": ["a", "b", "c"], "answer": [3, 4, 5], "who": [1, None, 2], **clips})
     table = db.Task.from_pandas(frame, **SETTINGS).rows
     assert table is not None
     assert [(row.values["answer"], row.values["who"]) for row in table.rows] == [("3", 1), ("4", None), ("5", 2)]
     gaps = pandas.DataFrame({"text": ["a", "b"], "answer": [3, None]})
     with pytest.raises(db.UserError, match=r"row 1: the reference \(answer\) is empty or not text: None"):
         db.Task.from_pandas(gaps, **SETTINGS)
-    mixed = db.Task.from_rows([{"text": "a", "answer": 3.0}, {"text": "b", "answer": 2.5}], **SETTINGS).rows
+    mixed = db.Task.from_rows([{"answer": answer, "audio": (WAVE, RATE)} for answer in (3.0, 2.5)], **SETTINGS).rows
     assert mixed is not None
     assert [row.values["answer"] for row in mixed.rows] == ["3", "2.5"]

@@ -119,12 +119,8 @@ def import_(
         typer.Option(help="Which answer to use where there are several: a filter of lm-eval, an epoch of inspect."),
     ] = None,
     top: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=100,
-            help="Score of a perfect answer in the file: 1 or 100 (default: as the task or format says).",
-        ),
+        Literal["1", "100"] | None,
+        typer.Option(help="Score of a perfect answer in the file (default: as the task or format says)."),
     ] = None,
     errors: Annotated[
         Literal["wrong", "drop"] | None,
@@ -166,7 +162,7 @@ def import_(
         columns=columns,
         labels=labels,
         only=only,
-        top=top,
+        top=int(top) if top else None,
         errors=errors,
         edition=edition,
         data_dir=data_dir,

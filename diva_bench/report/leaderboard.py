@@ -268,8 +268,11 @@ def _overview(edition: str, runs: Sequence[RunSummary]) -> Table:
         here = [s for s in runs if s.task_id == id]
         name = here[0].task if tasks[here[0].task] == 1 else id
         cells: list[Cell] = [_cell([s for s in here if s.label == model and s.ranked]) for model in models]
-        rows.append([name, here[0].primary, *cells])
-    columns = [Column("task"), Column("metric"), *(Column(model, optional=True) for model in models)]
+        sizes = sorted({s.metrics[s.primary].n for s in here if s.ranked})
+        size = sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}" if sizes else None
+        rows.append([name, here[0].primary, size, *cells])
+    columns = [Column("task"), Column("metric"), Column("n", number=True)]
+    columns += [Column(model, optional=True) for model in models]
     marked = any(s.at_chance for s in runs if s.ranked)
     notes = ["primary metrics; details and intervals in the table of each task"]
     notes += ["* at chance: not significantly better than the best audio-blind baseline"] if marked else []

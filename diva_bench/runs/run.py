@@ -273,11 +273,13 @@ class Runs(list[Run]):
 
     Attributes:
         unreadable: Path and reason of each run beside them that cannot be read, one text per run.
+        every: Whether the printed table has all metrics, or only the primary one.
     """
 
-    def __init__(self, runs: Iterable[Run] = (), unreadable: Iterable[str] = ()) -> None:
+    def __init__(self, runs: Iterable[Run] = (), unreadable: Iterable[str] = (), every: bool = False) -> None:
         super().__init__(runs)
         self.unreadable = list(unreadable)
+        self.every = every
 
     @overload
     def __getitem__(self, place: SupportsIndex) -> Run: ...
@@ -286,13 +288,13 @@ class Runs(list[Run]):
     def __getitem__(self, place: SupportsIndex | slice) -> Run | Runs:
         """A run, or the runs of a slice."""
         if isinstance(place, slice):
-            return Runs(super().__getitem__(place), self.unreadable)
+            return Runs(super().__getitem__(place), self.unreadable, self.every)
         return super().__getitem__(place)
 
     def __add__(self, others: Iterable[Run]) -> Runs:  # type: ignore[override]  # any runs can be joined
         """These runs, then the others."""
-        more = others.unreadable if isinstance(others, Runs) else []
-        return Runs([*self, *others], [*self.unreadable, *more])
+        more, every = (others.unreadable, others.every) if isinstance(others, Runs) else ([], False)
+        return Runs([*self, *others], [*self.unreadable, *more], self.every or every)
 
     def records(self, every: bool = True) -> list[dict[str, Any]]:
         """One record per run and metric, the primary metric first; a run without a score has one record with None.
@@ -329,11 +331,11 @@ class Runs(list[Run]):
         return pandas.DataFrame(self.records(), columns=list(_RECORD))
 
     def to_latex(self) -> str:
-        return self.table().to_latex()
+        return self.table(self.every).to_latex()
 
     def _with_faults(self) -> Table:
         """The table, with the unreadable runs in its notes."""
-        table = self.table()
+        table = self.table(self.every)
         return replace(table, notes=[*table.notes, *(f"cannot be read, left out: {text}" for text in self.unreadable)])
 
     def __repr__(self) -> str:

@@ -184,6 +184,14 @@ class TaskSpec(Spec):
     rows: InstanceOf[Rows] | None = Field(default=None, exclude=True, repr=False)
     """Rows of a task made in Python. The fingerprint of its data identifies them."""
 
+    def __repr__(self) -> str:
+        prompt = self.prompt if len(self.prompt) < 60 else self.prompt[:57] + "..."
+        parts = {"rows": self.data.rows, "prompt": prompt, "reference": self.reference, "scorers": list(self.scorers)}
+        shown = "".join(f", {name}={value!r}" for name, value in parts.items())
+        return f"{type(self).__name__}({self.name!r}, edition={self.edition!r}{shown})"
+
+    __str__ = __repr__
+
     def identity(self) -> Json:
         """The part of the question identity that comes from the task file; `Job.task_record` adds the data. Scorers,
         description and citation are not in it, because they can change without running the model again."""

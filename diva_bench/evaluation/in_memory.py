@@ -15,8 +15,11 @@ from pydantic import ValidationError
 
 from diva_bench import data
 from diva_bench.audio import containers, decode
+from diva_bench.catalog import Catalog
 from diva_bench.data.readers import ABSENT, locate
 from diva_bench.errors import ClipError, DataError, SpecError, UserError, nearest
+from diva_bench.scorers import BUILTIN, Absent
+from diva_bench.scorers.primary import ENOUGH, check_primary
 from diva_bench.specs import MEMORY, TaskSpec, problems, prompt
 from diva_bench.specs.rows import NUMBER, Rows, rows_of, rows_of_dataset, rows_of_frame
 
@@ -86,8 +89,14 @@ class Task(TaskSpec):
             problem = err.errors(include_url=False)[0]
             key = problems.dotted(problems.place(problem)).removeprefix("decode.").removeprefix("data.")
             raise SpecError(f"task {values['name']!r}: {key}: {problems.message(problem)}.") from err
-        prompt.check(task, data.check(task))
+        samples = data.check(task)
+        prompt.check(task, samples)
         _check_clips(task)
+        if not task.scorers:
+            raise SpecError(f"task {task.name!r}: scorers: the list is empty. Allowed: {', '.join(sorted(BUILTIN))}.")
+        scorers = Catalog().scorers(task, lenient=True)  # what is missing on this machine, `run` reports
+        if task.primary and not any(isinstance(scorer, Absent) for scorer in scorers.values()):
+            check_primary(task, scorers, samples[:ENOUGH])
         return task
 
 
@@ -177,9 +186,16 @@ def _sequence(value: Any) -> Any:
 def _check_clips(task: TaskSpec) -> None:
     """DataError for a clip whose file does not exist. A warning for each whose bytes, in memory, are no whole audio file."""
     column = task.data.columns["audio"]
+    if task.rows and not any(row.sound for row in task.rows.rows):
+        others = ", ".join(dict.fromkeys(name for row in task.rows.rows for name in row.values if name != NUMBER))
+        raise DataError(
+            f"task {task.name}: no row has a clip in column {column!r}; the other columns are {others}. Name the column with "
+            "clips: audio=...; a clip is a path, bytes, or (array, sampling rate)."
+        )
     for number, row in enumerate(task.rows.rows if task.rows else ()):
         where = f"task {task.name}, row {number}: {column}"
         if row.sound is None:
+            logging.getLogger("diva_bench").warning("%s: has no clip; it is left out for every model", where)
             continue
         if row.sound.read is None and locate(Path("/"), row.sound.name)[1] == ABSENT:
             raise DataError(
