@@ -24,6 +24,7 @@ HARD = (
     *("is not to be had", "can be had", "so-manieth", "hears nothing", "hear nothing", "There is:", "so many wordings"),
     *("drawn by how common", "Judge stored answers", "not to be told from", "are told apart", "nobody would have to listen"),
     *("have nothing in common", "of no metric here", "for who has", "whoever gave", "judged by scorers", "not been judged"),
+    *("nothing for certain", "stands in line", "runs of nobody", "in no table", "where is the gap", "is no run folder, and"),
     *("of one judging", "goes on where", "to go on from", "A run of its own", "a run of its own each", "what hears"),
 )  # fmt: skip
 """Phrases that texts of this package had once, and that a reader does not understand at once."""
