@@ -284,7 +284,7 @@ def test_a_sign_that_the_reference_shows_as_surely_is_inherited(
     found = d.Finding(Sign("it", "", 10, "", above=above), Estimate(50, Interval(40, 60), 40, 40), 10, "fits", more)
     assert found.inherited is inherited
     assert not replace(found, verdict="").inherited
-    assert not replace(found, known=None).inherited
+    assert not replace(found, gap=None).inherited
 
 
 def test_eight_clusters_are_too_few_to_be_sure() -> None:

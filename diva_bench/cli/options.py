@@ -38,10 +38,10 @@ class Commands(typer.Typer):
 def names(words: list[str] | None) -> list[str]:
     """Split arguments such as "a" and "b,c" into names. The path of a file is one name. An empty name is an error."""
     parts = [[word] if Path(word).is_file() else word.split(",") for word in words or ()]
-    given_names = [[name for one in some if (name := one.strip())] for some in parts]
-    if not all(given_names):  # an unset shell variable must not mean "all"
+    name_groups = [[name for one in some if (name := one.strip())] for some in parts]
+    if not all(name_groups):  # an unset shell variable must not mean "all"
         raise typer.BadParameter("the name is empty. Give a name, or leave the option out.")
-    return [name for some in given_names for name in some]
+    return [name for some in name_groups for name in some]
 
 
 def _models(incomplete: str) -> list[str]:

@@ -40,11 +40,11 @@ def pull_command(
         folders |= catalog.fetch(_specs(catalog, models, edition, model_edition, progress), progress)
     missing: list[str] = []
     if tasks or everything:
-        wanted = _tasks(catalog, tasks or ["all"], edition)
-        missing = [task.name for task in wanted if not _pull_data(task, data_dir, progress)]
+        task_specs = _tasks(catalog, tasks or ["all"], edition)
+        missing = [task.name for task in task_specs if not _pull_data(task, data_dir, progress)]
         if edition == "auto":
             _say_of_full(catalog, tasks, data_dir)
-        fetched, lost = scorer_weights.fetch(catalog, wanted, progress)
+        fetched, lost = scorer_weights.fetch(catalog, task_specs, progress)
         folders |= fetched
         missing += lost
     for name, folder in folders.items():

@@ -1,10 +1,10 @@
 """Log-likelihood of label strings as the beginning of an answer.
 
-The labels of a task form a tree of tokens: labels that begin alike share nodes. All nodes follow the prompt in one pass;
-each attends to the prompt and to the nodes above it. So a shared token is computed once, and neither the prompt nor its
-cache is copied for a label.
+The labels of a task form a tree of tokens: labels with the same first tokens share nodes. All nodes follow the prompt
+in one pass, and each attends to the prompt and to the nodes above it. So a shared token is computed once, and neither
+the prompt nor its cache is copied for a label.
 
-B batch, L labels, N nodes of the tree, P prompt positions, E width, V vocabulary.
+Shapes: B batch, L labels, N nodes of the tree, P prompt positions, E width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from diva_bench.types import LabelScore
 if TYPE_CHECKING:
     from diva_bench.decoding.llm import LLM, Prefilled
 
-_POSITIONS = 4096  # rows x nodes of one pass
-_CHUNK = 64  # positions whose distributions over the vocabulary exist at once: 64 x 151,936 x 4 bytes = 39 MB
+_POSITIONS = 4096  # largest rows x nodes of one pass
+_CHUNK = 64  # positions whose distributions over the vocabulary are in memory at once: 64 x 151,936 x 4 bytes = 39 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The tokens of some labels, without the last of each: nothing is predicted behind it."""
+    """The tokens of labels, without the last one of each label, after which nothing is predicted."""
 
     tokens: list[int]
-    """Per node; a node stands behind the node above it."""
+    """Token of each node."""
     above: list[int]
-    """Per node the node above it; -1: the prompt."""
+    """Parent of each node; -1: the prompt."""
     depth: list[int]
-    """Per node how many nodes are above it."""
+    """Number of nodes above each node."""
     paths: list[list[int]]
-    """Per label the nodes of its tokens but the last."""
+    """For each label the nodes of all its tokens except the last."""
 
 
 def tree_of(labels: Sequence[Sequence[int]]) -> Tree:
@@ -60,7 +60,7 @@ def tree_of(labels: Sequence[Sequence[int]]) -> Tree:
 
 @torch.inference_mode()
 def score_labels(llm: LLM, start: Prefilled, labels: Sequence[str]) -> list[dict[str, LabelScore]]:
-    """Log-likelihood (nats) of every label as the beginning of the answer, per row of `start`, which stays as it was."""
+    """Log-likelihood (nats) of every label as the beginning of the answer, per row of `start`, which is not changed."""
     ids = [llm.tokens(label) for label in labels]
     first = torch.log_softmax(start.logits, -1)[:, [i[0] for i in ids]]  # (B, L)
     total = first.clone()
@@ -75,7 +75,7 @@ def score_labels(llm: LLM, start: Prefilled, labels: Sequence[str]) -> list[dict
 
 
 def _groups(several: Sequence[int], ids: Sequence[Sequence[int]], most: int) -> list[list[int]]:
-    """Labels side by side whose trees have about `most` nodes; labels that begin alike stand together."""
+    """Groups of neighbouring labels whose trees have about `most` nodes; labels with the same beginning are neighbours."""
     groups: list[list[int]] = []
     nodes = most + 1
     for k in sorted(several, key=lambda k: tuple(ids[k])):
@@ -89,12 +89,12 @@ def _groups(several: Sequence[int], ids: Sequence[Sequence[int]], most: int) -> 
 
 
 def _rest(llm: LLM, start: Prefilled, ids: Sequence[Sequence[int]]) -> Tensor:
-    """(B, L): log-likelihood of each label's tokens from the second on. Where a cache forgets positions, every label is a
-    pass of its own: only a cache that keeps all of them can be read under the mask of a tree."""
+    """(B, L): log-likelihood of each label's tokens from the second on. If a cache drops positions (sliding window), every
+    label needs a pass of its own, because the mask of a tree needs all positions."""
     if not start.keeps_all and len(ids) > 1:
         return torch.cat([_rest(llm, start, [one]) for one in ids], dim=1)
     tree = tree_of(ids)
-    # what is predicted: a token behind a node, once for all labels that have both
+    # predictions: a token after a node, once for all labels that have both
     pairs = sorted(
         {(node, one[at + 1]) for one, path in zip(ids, tree.paths, strict=True) for at, node in enumerate(path)}
     )
@@ -108,9 +108,9 @@ def _rest(llm: LLM, start: Prefilled, ids: Sequence[Sequence[int]]) -> Tensor:
 
 
 def _states(llm: LLM, start: Prefilled, tree: Tree) -> Tensor:
-    """(B, N, E): the last hidden state at every node. The cache of `start` is as before afterwards."""
+    """(B, N, E): the last hidden state at every node. The cache of `start` is restored afterwards."""
     rows, nodes, device = len(start.mask), len(tree.tokens), llm.device
-    ends = start.mask.sum(1, keepdim=True)  # (B, 1): the position behind the prompt
+    ends = start.mask.sum(1, keepdim=True)  # (B, 1): the position after the prompt
     inputs: dict[str, Any] = {
         "input_ids": torch.tensor(tree.tokens, device=device).expand(rows, nodes),
         "position_ids": ends + torch.tensor(tree.depth, device=device),
@@ -122,11 +122,11 @@ def _states(llm: LLM, start: Prefilled, tree: Tree) -> Tensor:
     for node, above in enumerate(tree.above):
         if above >= 0:
             sees[node] |= sees[above]
-    seen = torch.cat(
+    visible = torch.cat(
         [start.mask.bool()[:, None].expand(rows, nodes, -1), sees.to(device).expand(rows, nodes, nodes)], 2
     )
-    mask = torch.zeros(rows, 1, nodes, seen.shape[2], dtype=llm.embeddings.dtype, device=device)
-    mask.masked_fill_(~seen[:, None], torch.finfo(mask.dtype).min)
+    mask = torch.zeros(rows, 1, nodes, visible.shape[2], dtype=llm.embeddings.dtype, device=device)
+    mask.masked_fill_(~visible[:, None], torch.finfo(mask.dtype).min)
     before = [(layer.keys, layer.values) for layer in start.cache.layers]
     states = llm.states(attention_mask=mask, past_key_values=start.cache, **inputs)
     for layer, (keys, values) in zip(start.cache.layers, before, strict=True):
@@ -135,7 +135,7 @@ def _states(llm: LLM, start: Prefilled, tree: Tree) -> Tensor:
 
 
 def _logs(llm: LLM, states: Tensor, pairs: Sequence[tuple[int, int]]) -> Tensor:
-    """(B, pairs): log-likelihood of a token behind a node, for every (node, token). states (B, N, E)."""
+    """(B, pairs): log-likelihood of a token after a node, for every (node, token). states (B, N, E)."""
     rows, nodes, _ = states.shape
     row = torch.arange(rows, device=states.device)[:, None]
     node, token = (torch.tensor(column, device=states.device) for column in zip(*pairs, strict=True))

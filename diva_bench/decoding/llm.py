@@ -1,4 +1,4 @@
-"""A frozen causal LLM that is asked with embeddings: chat framing, reading of prompts, greedy decoding.
+"""A frozen causal LLM with embeddings as input: chat frame, prefill of prompts, greedy decoding.
 
 B batch, P prompt positions (of the longest prompt of the batch; shorter ones have unseen padding), E width, V vocabulary.
 """
@@ -19,7 +19,7 @@ from diva_bench.errors import AssetError, one_line
 
 _PREFILL = 4096  # padded positions that are read in one pass
 _WORDS = "What did she say to them?"
-_LOOKED_AT = 3  # tokens of it: each costs two passes, seconds where a CPU emulates bfloat16
+_LOOKED_AT = 3  # tokens of it that are checked: each costs two passes, seconds on a CPU that emulates bfloat16
 _ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 8e-3, torch.bfloat16: 6e-2}
 """Share of the largest logit that two ways to the same logits may be apart: eight units in the last place of the two short
 formats; of float32, in which there is room, a thousand."""
@@ -27,23 +27,23 @@ formats; of float32, in which there is room, a thousand."""
 
 @dataclass(slots=True)
 class Prefilled:
-    """A batch of prompts that has been read once: what follows, labels or an answer, starts from here."""
+    """A batch of prompts after prefill, from which labels are scored or answers are generated."""
 
     cache: Any
     """Keys and values of transformers, B rows of P positions."""
     mask: Tensor
     """(B, P), 1 where a prompt has a token."""
     logits: Tensor
-    """(B, V) float32, of the first answer token."""
+    """(B, V) float32, for the first answer token."""
 
     @property
     def keeps_all(self) -> bool:
-        """Whether the cache has all positions of every layer, none forgotten behind a sliding window."""
+        """Whether the cache has all positions of every layer, without a sliding window."""
         return _keeps_all(self.cache)
 
 
 class LLM:
-    """One instruct LLM. Deterministic; holds no state between calls."""
+    """An instruct LLM. It is deterministic and has no state between calls."""
 
     def __init__(self, folder: Path, device: str, dtype: torch.dtype) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer, logging
@@ -55,7 +55,7 @@ class LLM:
             self.tokenizer = AutoTokenizer.from_pretrained(folder)
             self.model = loader.from_pretrained(folder, dtype=dtype).to(self.device).eval()
         except torch.OutOfMemoryError:
-            raise  # a RuntimeError too, but not the folder's fault
+            raise  # also a RuntimeError, but not a fault of the folder
         except Exception as err:  # safetensors and tokenizers raise their own kinds, some of them plain Exception
             raise AssetError(
                 f"{folder}: this LLM cannot be loaded ({err}). Remove the folder and pull it again."
@@ -72,7 +72,7 @@ class LLM:
         return cls(folder, device, getattr(torch, dtype))
 
     def _stop_ids(self) -> frozenset[int]:
-        """Any control token ends an answer: which of them a model's files declare as its end is often incomplete."""
+        """Any control token ends an answer, because models often declare only some of their end tokens."""
         declared = self.model.generation_config.eos_token_id
         ends = declared if isinstance(declared, list) else [declared]
         control = [i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special]
@@ -80,10 +80,9 @@ class LLM:
 
     @torch.inference_mode()
     def _check_path(self, folder: Path) -> None:
-        """AssetError for an LLM that is not what this class takes it for: a matrix of embeddings, layers, and an output
-        matrix. Gemma scales embeddings in their module and caps logits behind the output matrix, Granite divides them:
-        they would read another prompt than the one that is meant, and say so nowhere.
-        """
+        """Raises AssetError if an LLM is more than a matrix of embeddings, layers, and an output matrix. Gemma scales
+        embeddings in their module and caps logits after the output matrix, Granite divides them: with embeddings as
+        input they would silently read another prompt."""
         ids = self.tokens(_WORDS)[:_LOOKED_AT]
         name = f"{folder}: {type(self.model).__name__} cannot be asked with embeddings, as speech is"
         other = "Take an LLM without such steps, as Llama, Qwen2, Mistral and SmolLM2 are."
@@ -92,7 +91,7 @@ class LLM:
             ours, _ = self._forward(every=True, inputs_embeds=self.embed(ids)[None])
         except torch.OutOfMemoryError:
             raise
-        except Exception as err:  # whatever a model's own code raises
+        except Exception as err:  # the code of a model may raise anything
             raise AssetError(f"{name} ({type(err).__name__}: {one_line(err)}). {other}") from err
         apart, largest = float((ours - theirs).abs().max()), float(theirs.abs().max())
         if not apart <= _ROUNDING[self.embeddings.dtype] * largest:
@@ -104,8 +103,8 @@ class LLM:
     # ---- framing
 
     def frame(self, prompt: str, system: str | None) -> tuple[list[int], list[int]]:
-        """Token ids before and after what was said, by the chat template: each side is tokenised on its own, so that an
-        oracle, a cascade and DiVA differ in the content alone."""
+        """(token ids before, token ids after the spoken content) by the chat template. Each side is tokenised separately,
+        so that oracle, cascade and DiVA differ only in the content."""
         before, after = chat.around(self.tokenizer, prompt, system)
         return self.tokens(before), self.tokens(after)
 
@@ -123,10 +122,10 @@ class LLM:
 
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[Tensor], shared: int = 0) -> Prefilled:
-        """Read prompts of embeddings (n_b, E), n_b > shared. Rows come in the order of `prompts`.
+        """Read prompts of embeddings (n_b, E), n_b > shared. Rows are in the order of `prompts`.
 
-        They are read in parts of similar length, so that a short prompt is not padded to the longest of the batch, and
-        memory is bounded whatever the number of rows. The first `shared` positions are the same in all prompts: each
+        Prompts are read in parts of similar length, so that a short prompt is not padded to the longest of the batch,
+        and memory does not grow with the number of rows. The first `shared` positions are equal in all prompts: each
         part reads them once, not once per row.
         """
         order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
@@ -139,7 +138,7 @@ class LLM:
         return _joined(read, [order[part] for part in parts])
 
     def _read(self, prompts: Sequence[Tensor], shared: int) -> Prefilled:
-        """`prefill` in one pass. Prompts are padded on their left, so that every row ends where its answer begins."""
+        """`prefill` in one pass. Prompts are padded on the left, so that all rows end where the answer begins."""
         rows = len(prompts)
         shared = shared if rows > 1 else 0  # nothing to save
         cache: Any = None
@@ -186,10 +185,10 @@ class LLM:
     def generate(
         self, start: Prefilled, max_new_tokens: int, temperature: float = 0.0, seeds: Sequence[int] = ()
     ) -> list[list[int]]:
-        """Answer token ids of each row, without the stop token. Uses up `start.cache`.
+        """Answer token ids of each row, without the stop token. It uses up `start.cache`.
 
-        `temperature` 0 is greedy; otherwise row b is sampled with its own generator, seeded seeds[b]. A row that has
-        stopped leaves the batch.
+        `temperature` 0 is greedy; otherwise row b is sampled with its own generator, seeded with seeds[b]. A finished
+        row leaves the batch.
         """
         rows = list(range(len(start.mask)))
         generators = [torch.Generator().manual_seed(seed) for seed in seeds] if temperature > 0 else []
@@ -229,8 +228,8 @@ def _keeps_all(cache: Any) -> bool:
 
 
 def _joined(parts: Sequence[Prefilled], rows: Sequence[Sequence[int]]) -> Prefilled:
-    """Parts of a batch as one; rows[k] are the places of the rows of parts[k]. Shorter parts are padded on their left.
-    The cache of the first part becomes that of all; of the others nothing is left."""
+    """Parts of a batch as one batch; rows[k] are the places of the rows of parts[k]. Shorter parts are padded on the left.
+    The cache of the first part becomes that of all; the others are emptied."""
     count, longest = sum(len(part) for part in rows), max(part.mask.shape[1] for part in parts)
     places = [torch.tensor(part, device=parts[0].mask.device) for part in rows]
 
@@ -246,7 +245,9 @@ def _joined(parts: Sequence[Prefilled], rows: Sequence[Sequence[int]]) -> Prefil
         every = [part.cache.layers[index] for part in parts]
         keys, values = joined([one.keys for one in every]), joined([one.values for one in every])
         for one in every:
-            one.keys = one.values = None  # freed layer by layer: all of both would be twice the memory
+            one.keys = one.values = (
+                None  # freed layer by layer, because both caches together would need twice the memory
+            )
         layer.keys, layer.values = keys, values
     mask = joined([part.mask[..., None] for part in parts])[..., 0]
     logits = parts[0].logits.new_empty(count, parts[0].logits.shape[1])

@@ -1,8 +1,8 @@
-"""What an encoder or a recogniser made of a batch of clips, kept for whoever hears the same batch again: the target
-languages of a translation task, prompt variants, variants of a model that share an encoder.
+"""A memo of the outputs of encoders and recognisers for batches of clips, because the same batch often comes again: for
+other target languages of a translation task, prompt variants, or models with the same encoder.
 
-What is read back is bit for bit what computing it again would give: the key is all that it depends on, the whole model and
-the whole batch, since outside float32 a row depends on its neighbours.
+A stored output is bit-identical to a new one: the key covers the whole model and the whole batch, because outside
+float32 a row depends on its neighbours.
 
 B batch, T encoder positions, D width.
 """
@@ -34,7 +34,7 @@ Key = tuple[str, str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a tensor stands in the file."""
+    """The place of a tensor in the file."""
 
     at: int
     bytes: int
@@ -43,10 +43,10 @@ class _Place:
 
 
 class Memo:
-    """Encoder states in a file without a name, which is gone with the process however that ends, and transcripts in memory.
+    """Encoder states in a file without a name, which disappears with the process, and transcripts in memory.
 
-    It keeps nothing outside `keeping`. States beyond the limit, or beyond half of the free disk, are not kept: the first
-    ones stay, since the same batches come again in the same order.
+    It stores nothing outside `keeping`. States beyond the limit, or beyond half of the free disk, are not stored; the
+    first ones stay, because the same batches come again in the same order.
     """
 
     def __init__(self) -> None:
@@ -61,8 +61,8 @@ class Memo:
 
     @contextlib.contextmanager
     def keeping(self, folder: Path, limit: int = LIMIT) -> Iterator[Memo]:
-        """Keep what is computed inside, at most `limit` bytes of states, in a file in `folder`; nested, the outer one
-        counts."""
+        """Store outputs inside the context, at most `limit` bytes of states, in a file in `folder`. If contexts are
+        nested, only the outer one counts."""
         if self.limit:
             yield self
             return
@@ -77,7 +77,7 @@ class Memo:
                 self._transcripts.clear()
 
     def encode(self, encoder: Whisper, waves: Sequence[Wave], full: bool = False) -> tuple[Tensor, Tensor]:
-        """What `encoder.encode(waves, full)` gives: states (B, T, D) and mask (B, T)."""
+        """`encoder.encode(waves, full)`: states (B, T, D) and mask (B, T)."""
         if not self.limit:
             return encoder.encode(waves, full)
         key = self._key(encoder, waves, "30s" if full else "")
@@ -88,12 +88,12 @@ class Memo:
         made = encoder.encode(waves, full)
         size = sum(tensor.nbytes for tensor in made)
         if self.bytes + size <= self.limit:
-            with contextlib.suppress(OSError):  # a full disk: what is not kept is computed again
+            with contextlib.suppress(OSError):  # a full disk: outputs that are not stored are computed again
                 self._states[key] = [self._write(tensor) for tensor in made]
         return made
 
     def transcribe(self, recogniser: Whisper, waves: Sequence[Wave]) -> list[str]:
-        """What `recogniser.transcribe(waves)` gives."""
+        """`recogniser.transcribe(waves)`."""
         if not self.limit:
             return recogniser.transcribe(waves)
         key = self._key(recogniser, waves, "text")
@@ -121,8 +121,8 @@ class Memo:
         return self._identity(model), str(model.dtype), str(model.device), _digest(waves) + purpose
 
     def _identity(self, model: Whisper) -> str:
-        """Hash of the whole model, made once per load. `checkpoint.fingerprint` looks at the first convolution only,
-        which an encoder that was trained further may share with the one it came from."""
+        """Hash of the whole model, computed once per load. `checkpoint.fingerprint` covers only the first convolution,
+        which an encoder may share with the one from which it was trained further."""
         if model not in self._identities:
             state = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode())
             for part in (model.encoder, model.decoder):
@@ -138,7 +138,8 @@ ENCODED = Memo()
 
 
 def _digest(waves: Sequence[Wave]) -> str:
-    """sha256 of the batch's waves, in order; lengths too, so that no two batches read the same end to end."""
+    """sha256 of the waves of a batch, in order, with their lengths, so that two batches with the same concatenation
+    differ."""
     state = hashlib.sha256()
     for wave in waves:
         state.update(len(wave).to_bytes(8, "little"))

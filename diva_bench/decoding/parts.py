@@ -1,18 +1,18 @@
-"""How a list of items that differ in size is cut into parts that are computed together."""
+"""Cut a list of items of different sizes into parts that are computed together."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-_HALVINGS = 40  # of the interval in which the smallest budget lies
+_HALVINGS = 40  # of the interval with the smallest budget
 
 
 def even(sizes: Sequence[float], budget: float) -> list[slice]:
     """Cut items, in their order, into parts in which (number of items) x (largest size) is at most `budget`.
 
-    As few parts as possible; of these cuts one whose largest part costs least, and whose parts have about as many items
-    each where the sizes allow it: a small rest costs almost as much as a full part where reading weights is what takes
-    the time. An item that is larger than the budget is a part of its own.
+    The number of parts is minimal. Of these cuts one is chosen whose largest part is cheapest, with similar numbers of
+    items per part if the sizes allow it, because a small rest costs almost as much as a full part if reading the
+    weights takes most of the time. An item that is larger than the budget is a part by itself.
     """
     needed = _needed(sizes, budget)
     low, high = 0.0, budget
@@ -26,7 +26,7 @@ def even(sizes: Sequence[float], budget: float) -> list[slice]:
     start = 0
     for left in range(needed[0], 0, -1):
         end = start + -(-(len(sizes) - start) // left)
-        while needed[end] > left - 1:  # what follows would not fit into the parts that are left
+        while needed[end] > left - 1:  # the remaining items would not fit into the remaining parts
             end += 1
         while end > start + 1 and max(sizes[start:end]) * (end - start) > high:
             end -= 1
@@ -36,7 +36,7 @@ def even(sizes: Sequence[float], budget: float) -> list[slice]:
 
 
 def _needed(sizes: Sequence[float], budget: float) -> list[int]:
-    """Per item into how many parts it and all that follow have to be cut; 0 behind the last."""
+    """For each item the number of parts for it and all later items; 0 after the last."""
     needed = [0] * (len(sizes) + 1)
     for start in range(len(sizes) - 1, -1, -1):
         largest, end = sizes[start], start + 1

@@ -1,8 +1,8 @@
-"""How long each stage of a batch takes: encode or transcribe, prefill, labels, decode.
+"""Times of the stages of a batch: encode or transcribe, prefill, labels, decode.
 
-Stages, as runs record them: `encode`, the speech encoder and the connector; `transcribe`, the recogniser of a cascade or a
-recogniser alone; `reuse`, either of them read back from the memo; `prefill`, reading the prompts; `labels`, scoring labels;
-`decode`, writing the answers.
+Stages in run records: `encode`, the speech encoder and the connector; `transcribe`, the recogniser of a cascade;
+`reuse`, either of them read from the memo; `prefill`, reading the prompts; `labels`, scoring labels; `decode`,
+generating the answers.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch
 class Clock:
     """Seconds of one batch by stage.
 
-    A GPU works behind the program that gives it work. So on CUDA a lap puts an event into the queue of the device, and
-    only `seconds` waits for the device: measuring does not interrupt its work.
+    A GPU runs asynchronously. So on CUDA a lap records an event in the queue of the device, and only `seconds` waits
+    for the device: measuring does not interrupt its work.
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
@@ -25,17 +25,17 @@ class Clock:
         self._marks: list[tuple[str, Any]] = [("", self._mark())]
 
     def lap(self, stage: str) -> None:
-        """The time since the last lap, or since the clock was made, was spent on `stage`."""
+        """Assign the time since the last lap, or since the creation of the clock, to `stage`."""
         self._marks.append((stage, self._mark()))
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Stage -> seconds of all of its laps."""
+        """Stage -> seconds of all its laps."""
         if self._cuda is not None:
             self._marks[-1][1].synchronize()
         spent: dict[str, float] = {}
         for (_, before), (stage, after) in zip(self._marks, self._marks[1:], strict=False):
-            took = after - before if self._cuda is None else before.elapsed_time(after) / 1000  # an event gives ms
+            took = after - before if self._cuda is None else before.elapsed_time(after) / 1000  # events measure ms
             spent[stage] = spent.get(stage, 0.0) + took
         return spent
 

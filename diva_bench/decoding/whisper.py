@@ -41,9 +41,9 @@ Pair = tuple[Tensor, Tensor]
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-    """`F.scaled_dot_product_attention` as two matrix products. On a CPU its own backward pass takes a third of a training
-    step, ten times what its operations need; benchmarks/training.txt has both."""
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    """`F.scaled_dot_product_attention` as two matrix products. On a CPU the backward pass of torch's version takes a third
+    of a training step, ten times as long as its operations need; benchmarks/training.txt has both."""
+    scores: Tensor = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if causal:
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(later, -torch.inf)

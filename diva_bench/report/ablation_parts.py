@@ -60,7 +60,7 @@ def parts_of(
         for outcome, gap in own_gaps(part):
             progress.note(f"{part.block.task} x {outcome.variant.name}: {gap}")
     for model in models[1:]:
-        if missing := [run.task for id, run in model.runs.items() if id not in columns and _asked(run, tasks)]:
+        if missing := [run.task for id, run in model.runs.items() if id not in columns and _selected(run, tasks)]:
             progress.note(f"not shown: {model.name} at {', '.join(missing)}: {models[0].name} has no comparable run")
     if alone := [run.task for id, run in models[0].runs.items() if id not in columns and not tasks]:
         progress.note(f"not shown: {models[0].name} at {', '.join(alone)}: no other model has a comparable run")
@@ -140,7 +140,7 @@ def _named(word: str, summaries: Sequence[RunSummary], results: Path) -> list[Ru
     return runs
 
 
-def _asked(run: RunSummary, tasks: Sequence[str]) -> bool:
+def _selected(run: RunSummary, tasks: Sequence[str]) -> bool:
     return not tasks or any(is_of(run, name) for name in tasks)
 
 
@@ -148,10 +148,10 @@ def _columns(models: Sequence[Model], tasks: Sequence[str]) -> list[str]:
     """The task ids of the table: those of `tasks`, in that order; without `tasks` those of the base that another model has
     too."""
     base = models[0]
-    order = [run.task_id for name in tasks for run in base.runs.values() if _asked(run, [name])]
+    order = [run.task_id for name in tasks for run in base.runs.values() if _selected(run, [name])]
     columns = list(dict.fromkeys(order if tasks else base.runs))
     for name in tasks:
-        if not any(_asked(run, [name]) for run in base.runs.values()):
+        if not any(_selected(run, [name]) for run in base.runs.values()):
             raise unknown("task", name, [run.task for run in base.runs.values()], f"the runs of {base.name}")
     shared = [id for id in columns if any(id in model.runs for model in models[1:])]
     return columns if tasks else shared or columns

@@ -73,14 +73,14 @@ class Finding:
     estimate: Estimate
     threshold: float
     verdict: Verdict
-    known: Difference | None = None
+    gap: Difference | None = None
 
     @property
     def inherited(self) -> bool:
         """Whether the reference shows the sign too: the run's share is not significantly larger."""
-        if self.known is None or not self.verdict:
+        if self.gap is None or not self.verdict:
             return False
-        return self.known.low <= 0 if self.sign.above else self.known.high >= 0
+        return self.gap.low <= 0 if self.sign.above else self.gap.high >= 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +348,7 @@ def long_table(diagnoses: Sequence[Diagnosis]) -> Table:
     rows: list[list[Cell]] = []
     for d in diagnoses:
         for f in d.findings:
-            e, k = f.estimate, f.known
+            e, k = f.estimate, f.gap
             share, reference_score = Score(e.value, e.low, e.high), Score(k.value, k.low, k.high) if k else None
             verdict = [f.threshold, f.verdict, str(f.inherited).lower(), reference_score]
             rows.append([d.run_signs.task_id, d.run_signs.label, f.sign.name, share, e.n, e.clusters, *verdict])
