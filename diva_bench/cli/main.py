@@ -291,13 +291,8 @@ def ablate(
     from diva_bench.cli.ablate import ablate_command, ablate_runs_command, check_words, models_of
     from diva_bench.evaluation.jobs import Settings
 
-    asking: dict[str, object] = {
-        "--base": base,
-        "--against": against,
-        "--model-edition": model_edition,
-        "--limit": limit,
-    }
-    asking |= {"--device": device, "--dtype": dtype, "--data-dir": data_dir}
+    asking: dict[str, object] = {"--base": base, "--against": against, "--limit": limit}
+    asking |= {"--model-edition": model_edition, "--device": device, "--dtype": dtype, "--data-dir": data_dir}
     asking |= {"--edition": None if edition == "auto" else edition, "--no-ask": None if ask else "no"}
     check_words(words or [], runs, asking, task or [], metric or [])
     if runs:

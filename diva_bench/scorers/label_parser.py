@@ -124,7 +124,7 @@ class Parser:
         start = answer_start(words)
         answer = _Reading(self._labels, words[start:], tail)
         label = answer.label()
-        return label if label or not start or answer.named else _Reading(self._labels, words, tail).label()
+        return label if label or not start or answer.mentions else _Reading(self._labels, words, tail).label()
 
 
 # ---------------------------------------------------------------- one text
@@ -137,7 +137,7 @@ class _Reading:
         self._labels, self._words, self._tail = labels, words, tail
         self._texts = [token.text for token in words]
         self._japanese = any(script.script(t[0]) in ("hiragana", "katakana") for t in self._texts)
-        self._mentions: list[Mention] = []
+        self.mentions: list[Mention] = []
         self._negations: list[tuple[int, int, _Scope]] = []  # (start, end, what it denies)
         self._behind: list[tuple[int, int]] = []  # negations that deny what precedes them
         self._unknowing: list[tuple[int, int]] = []
@@ -147,14 +147,8 @@ class _Reading:
         self._merely: set[int] = set()  # ends of "not only"
         self._scope: _Scope | None = None
         self._tentative: list[tuple[Mention, _Scope]] = []  # "no sarcasm": the label no, if it denies something
-        self._joins: set[int] = set()  # tokens of an "or" or "nor"
-        for i in range(len(words)):
-            self._joins.update(range(i, i + _JOINS.at(self._texts, i)))
-
-    @property
-    def named(self) -> bool:
-        """Whether any label occurs, denied or not."""
-        return bool(self._mentions)
+        joins = (range(i, i + _JOINS.at(self._texts, i)) for i in range(len(words)))
+        self._joins = {i for place in joins for i in place}  # tokens of an "or" or "nor"
 
     def label(self) -> str | None:
         self._forward()
@@ -166,14 +160,12 @@ class _Reading:
             return label
         self._backward()
         self._take_back()
-        mentions = [m for m in self._mentions if not m.denied]
-        mentions = [
-            m for m in mentions if m.start not in self._merely or not any(set(m.key) < set(n.key) for n in mentions)
-        ]
-        denied = [m for m in self._mentions if m.denied]
-        if mentions:
-            label = mentions[0].label
-            return label if {m.label for m in mentions} == {label} and all(m.label != label for m in denied) else None
+        stated = [m for m in self.mentions if not m.denied]
+        stated = [m for m in stated if m.start not in self._merely or not any(set(m.key) < set(n.key) for n in stated)]
+        denied = [m for m in self.mentions if m.denied]
+        if stated:
+            label = stated[0].label
+            return label if {m.label for m in stated} == {label} and all(m.label != label for m in denied) else None
         contraries = {self._labels.contrary(m.key) if m.contrary else None for m in denied}
         return contraries.pop() if len(contraries) == 1 else None
 
@@ -217,7 +209,7 @@ class _Reading:
                 case "word":
                     self._word(i)
             i += size
-        self._mentions = [m for m in self._mentions if all(m is not t or s.denied for t, s in self._tentative)]
+        self.mentions = [m for m in self.mentions if all(m is not t or s.denied for t, s in self._tentative)]
 
     def _at(self, i: int) -> tuple[str, int, str]:
         """(kind of what begins at token i, its number of tokens, its label): the longest match; of equal ones the first."""
@@ -263,8 +255,7 @@ class _Reading:
 
     def _behind_at(self, i: int) -> int:
         size = _BACKWARD.at(self._texts, i)
-        attached = script.script(self._texts[i][0]) in ("hangul", "hiragana") and self._texts[i] in ("보", "よ")
-        return size if size and (not attached or self._words[i].touches) else 0
+        return size if size and (self._texts[i] not in ("보", "よ") or self._words[i].touches) else 0
 
     def _unknowing_at(self, i: int) -> int:
         """Length of an "I don't know" at token i. One of another person, in quotes, or before "why" does not count."""
@@ -310,7 +301,7 @@ class _Reading:
     def _mention(self, i: int, size: int, label: str) -> None:
         key = tuple(self._texts[i : i + size])
         mention = Mention(i, i + size, key, label, answers=self._answers(i, size))
-        self._mentions.append(mention)
+        self.mentions.append(mention)
         if self._scope and not (self._scope.own and (key in _YES.table or key in _NO.table)):
             mention.denied, mention.contrary = True, self._scope.plain
             self._scope.denied += 1
@@ -327,15 +318,15 @@ class _Reading:
     def _negate(self, i: int, size: int) -> None:
         phrase = " ".join(self._texts[i : i + size])
         before = self._scope
-        follows = self._mentions and self._mentions[-1].end == i and not self._parted(i)
+        follows = self.mentions and self.mentions[-1].end == i and not self._parted(i)
         if before and phrase in negation.EXCEPTIONS and not before.denied:
             self._scope = None
             return
         if follows and (
             _BACKWARD.at(self._texts, i) == size
-            or (phrase in negation.EXCEPTIONS and not before and _FORWARD.at(self._mentions[-1].key, 0))
+            or (phrase in negation.EXCEPTIONS and not before and _FORWARD.at(self.mentions[-1].key, 0))
         ):  # "खुश नहीं"; "no emotion other than joy", where "no emotion" is a label
-            self._mentions[-1].denied = True
+            self.mentions[-1].denied = True
             return
         plain = before is None and phrase not in negation.UNSURE and not self._or_before(i)
         goes_on = bool(before and before.wide) and i not in self._joins
@@ -417,7 +408,7 @@ class _Reading:
         """Whether token i follows a negation of a label before it: "joy is ruled out: ..."."""
         start, end, _ = self._negations[-1]
         first = self._clause_start(start)
-        return end == i and self._texts[start - 1] in negation.VERBS and any(m.start >= first for m in self._mentions)
+        return end == i and self._texts[start - 1] in negation.VERBS and any(m.start >= first for m in self.mentions)
 
     def _listed(self, i: int, wide: bool) -> bool:
         """Whether a list continues at token i: short members, and an "or" before the last."""
@@ -431,10 +422,10 @@ class _Reading:
                 length = 0
             length += 1
             if (
-                length > _SHORT
+                self._texts[j] in negation.SUBJECTS
+                or length > _SHORT
                 or _BREAKS.at(self._texts, j)
                 or self._clause_at(j)
-                or self._texts[j] in negation.SUBJECTS
             ):
                 return False
         return wide
@@ -445,7 +436,7 @@ class _Reading:
         """Drop labels in lists of possible answers."""
         runs: list[list[Mention]] = []
         closing = False
-        for mention in self._mentions:
+        for mention in self.mentions:
             joined = self._joined(runs[-1][-1].end, mention.start) if runs else ""
             if runs and joined and not mention.denied and not (closing and joined == "sign"):
                 runs[-1].append(mention)
@@ -458,7 +449,7 @@ class _Reading:
             several = len({mention.label for mention in run}) > 1
             if several and (_ASKS.search(self._gap(run[-1].end)) or self._offers(run[0].start)):
                 offered.update(mention.start for mention in run)
-        self._mentions = [m for m in self._mentions if m.start not in offered]
+        self.mentions = [m for m in self.mentions if m.start not in offered]
 
     def _joined(self, i: int, end: int) -> str:
         """How a label that ends before token i and one at `end` are joined in a list: "word", "sign", or "" if they are
@@ -483,18 +474,16 @@ class _Reading:
         """Whether a label is stated although the answer is called unknown: after a "but", and not only as possible."""
         start, end = self._unknowing[-1]
         conceded = negation.CONCEDES & set(self._clause_before(start, 8))
-        if conceded:
-            after = next((j for j in range(end, len(self._texts)) if self._parted(j)), None)
-        else:
-            after = next((j for j in self._buts if j >= end), None)
+        places = filter(self._parted, range(end, len(self._texts))) if conceded else (j for j in self._buts if j >= end)
+        after = next(iter(places), None)
         if after is None or negation.MAYBE & set(self._texts[after:]):
             return False
-        self._mentions = [m for m in self._mentions if m.start >= after]
+        self.mentions = [m for m in self.mentions if m.start >= after]
         return True
 
     def _leading(self) -> tuple[bool, str | None]:
         """(whether the text opens with a yes or no that is a label, that label; None if another one stands alone)."""
-        answers = [m for m in self._mentions if m.answers and not m.denied]
+        answers = [m for m in self.mentions if m.answers and not m.denied]
         if not answers or not self._opens(answers[0].start) or _ASKS.search(self._gap(answers[0].end)):
             return False, None
         labels = {m.label for m in answers}
@@ -502,7 +491,7 @@ class _Reading:
 
     def _take_back(self) -> None:
         """Deny the labels in a clause with "at first" if a "but" with a label follows."""
-        last = max((m.start for m in self._mentions if not m.denied), default=-1)
+        last = max((m.start for m in self.mentions if not m.denied), default=-1)
         for i in range(len(self._texts)):
             place = bisect_right(self._buts, i) if _ONCE.at(self._texts, i) else len(self._buts)
             if place < len(self._buts) and self._buts[place] <= last:
@@ -532,8 +521,8 @@ class _Reading:
 
     def _deny(self, first: int, end: int, nearest: str = "", *, plain: bool = True) -> None:
         """Deny the labels in the tokens from `first` to before `end`; with `nearest`, only one that ends there."""
-        for i in range(bisect_left(self._mentions, first, key=lambda m: m.start), len(self._mentions)):
-            mention = self._mentions[i]
+        for i in range(bisect_left(self.mentions, first, key=lambda m: m.start), len(self.mentions)):
+            mention = self.mentions[i]
             if mention.start >= end:
                 break
             if mention.end <= end and (not nearest or mention.end == end):
@@ -556,7 +545,7 @@ class _Reading:
         verb = needs_verb or not self._texts[i].endswith(("n't", "nt", "not"))
         j = i
         while j > 0 and not self._parted(j):
-            ending = [m for m in self._mentions if m.end == j]
+            ending = [m for m in self.mentions if m.end == j]
             if ending:
                 if j < i or not (verb or self._texts[i] == "not"):
                     self._deny(ending[0].start, j)
@@ -569,10 +558,9 @@ class _Reading:
         """A clause that is only a denial denies the clause before it; after a question mark, the question."""
         starts = [i for i in range(len(self._texts)) if i == 0 or self._parted(i)]
         denials = dict([(s, e) for s, e, scope in self._negations if not scope.denied] + self._behind)
-        named = {m.start: m for m in self._mentions}
+        named = {m.start: m for m in self.mentions}
         question = 0
-        ends = [*starts[1:], len(self._texts)]
-        for before, start, end in zip(starts[:-1], starts[1:], ends[1:], strict=True):
+        for before, start, end in zip(starts[:-1], starts[1:], [*starts[2:], len(self._texts)], strict=False):
             gap = self._gap(start)
             tag = _ASKS.search(self._gap(end)) and not STRONG.search(gap)  # "sarcastic, no?"
             if not tag and self._only_denies(start, end, denials, named):
