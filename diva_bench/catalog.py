@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -37,7 +37,7 @@ from diva_bench.specs import (
     TaskFile,
     TaskSpec,
 )
-from diva_bench.specs.yamlfile import peek, read_yaml
+from diva_bench.specs.yamlfile import read_yaml
 from diva_bench.types import Adapter, Progress, Scorer
 from diva_bench.weights import assets
 
@@ -50,6 +50,13 @@ ADAPTERS = {
     "echo": "diva_bench.adapters.echo:Echo",
     "oracle": "diva_bench.adapters.oracle:Oracle",
 }
+_DECLARED = {
+    "asr": "diva_bench.adapters.declared:Asr",
+    "cascade": "diva_bench.adapters.declared:Cascade",
+    "diva": "diva_bench.adapters.declared:Diva",
+    "oracle": "diva_bench.adapters.declared:Oracle",
+}
+"""Adapters whose module imports torch -> the class from which they inherit all that is known before they are loaded."""
 _FOLDERS = ("", "tasks", "tasks/paper", "models", "models/weights")  # subfolders in which YAML files are searched
 CONNECTOR = "connector"
 """The role of the weights that `diva-bench train` makes."""
@@ -427,16 +434,21 @@ class Catalog:
         return training_record((home / sources[0]).parent) if sources else {}
 
     def adapter(self, name: str) -> type[Adapter]:
+        """The class of an adapter that builds it; torch is imported for one that computes with it."""
         return cast("type[Adapter]", class_of("adapter", name, ADAPTERS))
 
+    def declared(self, name: str) -> type[Adapter]:
+        """A class with what an adapter declares (`accepts`, `version`, `chat`, settings, roles); it need not build one."""
+        return cast("type[Adapter]", class_of("adapter", name, ADAPTERS | _DECLARED))
+
     def adapter_for(self, model: ModelSpec) -> type[Adapter]:
-        """The adapter class of a model. Settings and roles of weights are checked against what the class declares; a
+        """What the adapter of a model declares. Settings and roles of weights are checked against what the class declares; a
         plugin may declare nothing.
 
         Raises:
             SpecError: A setting or a role is wrong. Nothing is loaded before.
         """
-        adapter_class = self.adapter(model.adapter)
+        adapter_class = self.declared(model.adapter)
         where = f"model {model.name}: adapter {model.adapter}"
         settings: Mapping[str, Any] = getattr(adapter_class, "settings", model.args)
         for name, value in model.args.items():
@@ -583,15 +595,16 @@ def _overlay_runtime(under: Runtime, over: Runtime) -> Runtime:
 
 
 def _read(path: Path, origin: str) -> tuple[str, SpecFile]:
-    """Read a spec file. Its keys decide the kind: weights have `files`, tasks a `prompt`, models an adapter or a parent."""
-    keys = peek(path)
+    """Read a spec file of any kind."""
+    spec = read_yaml(path, _schema_of)
+    return next(kind for kind, schema in _KINDS.items() if isinstance(spec, schema)), SpecFile(spec, path, origin)
+
+
+def _schema_of(keys: Set[str]) -> type[TaskFile | ModelFile | AssetSpec]:
+    """Keys decide the kind: weights have `files`, tasks a `prompt`, models an adapter or a parent."""
     if keys & {"files", "format"}:
-        kind = "weights"
-    elif keys & {"adapter", "extends"}:
-        kind = "model"
-    else:
-        kind = "task"
-    return kind, SpecFile(read_yaml(path, cast(Any, _KINDS[kind])), path, origin)
+        return AssetSpec
+    return ModelFile if keys & {"adapter", "extends"} else TaskFile
 
 
 def check_file(path: Path) -> tuple[str, SpecFile]:

@@ -1,6 +1,7 @@
 """The types of diva-bench: Audio, Sample, Request, Response, and the two interfaces Adapter and Scorer.
 
-This module imports only numpy. Units: seconds, Hz, tokens; audio samples are float32 in [-1, 1].
+This module imports no library: commands that compute nothing load none. Units: seconds, Hz, tokens; audio samples are
+float32 in [-1, 1].
 """
 
 from __future__ import annotations
@@ -9,16 +10,21 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Floats: TypeAlias = "NDArray[np.float64]"
 Status = Literal["ok", "unsupported", "error"]
 T = TypeVar("T")
 RATES = (1_000, 768_000)
 """Hz: the lowest and the highest sampling rate of a clip."""
+UNPROMISED = "length not promised"
+"""Note on a clip whose container does not store its length: whether it was cut short cannot be detected."""
+CANCELLED = "channels cancel each other"
+"""Note on a clip whose channels cancel each other: the louder channel is used instead of the mean."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ import soxr
 from sound_files import RATE, tone, written
 
 from diva_bench import audio
-from diva_bench.audio import CANCELLED, clip, containers
+from diva_bench.audio import clip, containers
 from diva_bench.errors import ClipError, UserError
+from diva_bench.types import CANCELLED
 
 
 def wav(rate: int = RATE, channels: int = 1, body: bytes = b"\0" * 32_000) -> bytes:

@@ -11,8 +11,9 @@ import sound_files
 from sound_files import tone, written
 
 from diva_bench import audio
-from diva_bench.audio import UNPROMISED, containers
+from diva_bench.audio import containers
 from diva_bench.errors import ClipError
+from diva_bench.types import UNPROMISED
 
 SILENT_HEADERS = {"HTK", "IRCAM", "PAF", "PVF"}
 """libsndfile's formats whose headers hold no length that it keeps to; a whole HTK file is as long as its header says, or

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from diva_bench.adapters import declared
 from diva_bench.decoding.answer import in_order, unheard
 from diva_bench.decoding.memo import ENCODED
 from diva_bench.decoding.phases import Clock
@@ -14,15 +14,9 @@ from diva_bench.specs import ModelSpec
 from diva_bench.types import Request, Response
 
 
-class Asr:
+class Asr(declared.Asr):
     """A recogniser without a language model. It reads the audio only; prompt, system message and length limit do not
     change its answers."""
-
-    accepts = frozenset({"audio"})
-    version = "1"
-    splits_audio = True
-    settings: Mapping[str, Any] = {}
-    roles = ("asr",)
 
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
         self._asr = Whisper.load(paths["asr"], device, spec.runtime.dtype)

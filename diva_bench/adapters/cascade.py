@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from diva_bench.adapters import declared
 from diva_bench.decoding.answer import answer, in_order, unheard
 from diva_bench.decoding.llm import LLM
 from diva_bench.decoding.memo import ENCODED
@@ -16,14 +16,7 @@ from diva_bench.specs import ModelSpec
 from diva_bench.types import Request, Response
 
 
-class Cascade:
-    accepts = frozenset({"audio", "choices"})
-    version = "2"
-    chat = "llm"
-    splits_audio = True
-    settings: Mapping[str, Any] = {}
-    roles = ("asr", "llm")
-
+class Cascade(declared.Cascade):
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
         self._asr = Whisper.load(paths["asr"], device, spec.runtime.dtype)
         self._llm = LLM.load(paths["llm"], device, spec.runtime.dtype)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from diva_bench.adapters import declared
 from diva_bench.decoding.answer import answer, in_order, unheard
 from diva_bench.decoding.llm import LLM
 from diva_bench.decoding.memo import ENCODED
@@ -26,14 +26,7 @@ from diva_bench.types import Request, Response
 Encode = Callable[[Whisper, Sequence[Wave], bool], tuple[Tensor, Tensor]]
 
 
-class Diva:
-    accepts = frozenset({"audio", "choices"})
-    version = "2"
-    chat = "llm"
-    splits_audio = True
-    settings: Mapping[str, Any] = {}
-    roles = ("encoder", "llm", "connector")
-
+class Diva(declared.Diva):
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
         self._encoder = Whisper.load(paths["encoder"], device, spec.runtime.dtype)
         self._llm = LLM.load(paths["llm"], device, spec.runtime.dtype)

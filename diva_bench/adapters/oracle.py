@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from diva_bench.adapters import declared
 from diva_bench.decoding.answer import answer, in_order
 from diva_bench.decoding.llm import LLM
 from diva_bench.decoding.phases import Clock
@@ -13,14 +13,7 @@ from diva_bench.specs import ModelSpec
 from diva_bench.types import Request, Response
 
 
-class Oracle:
-    accepts = frozenset({"text", "choices"})
-    version = "2"
-    chat = "llm"
-    splits_audio = True
-    settings: Mapping[str, Any] = {}
-    roles = ("llm",)
-
+class Oracle(declared.Oracle):
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
         self._llm = LLM.load(paths["llm"], device, spec.runtime.dtype)
 

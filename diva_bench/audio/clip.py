@@ -26,16 +26,12 @@ from numpy.typing import NDArray
 from diva_bench.audio import containers
 from diva_bench.audio.transcode import INSTALL, ffmpeg, to_wav
 from diva_bench.errors import ClipError, UserError, one_line
-from diva_bench.types import RATES, Audio
+from diva_bench.types import CANCELLED, RATES, UNPROMISED, Audio
 
 RATE = 16_000  # Hz; all speech models in this package take this rate
 VERSION = 2
 """Version of `decode`. Bump it when `decode` gives other samples for any input that it accepts.
 Version 2: where the channels cancel each other, the louder channel is used."""
-UNPROMISED = "length not promised"
-"""Note on a clip whose container does not store its length: whether it was cut short cannot be detected."""
-CANCELLED = "channels cancel each other"
-"""Note on a clip whose channels cancel each other: the louder channel is used instead of the mean."""
 
 CHANNELS = 64  # ambisonics of the seventh order
 LONGEST = 3 * 3600.0  # seconds

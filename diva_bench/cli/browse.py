@@ -11,9 +11,7 @@ import yaml
 
 from diva_bench import scorers
 from diva_bench.catalog import CONNECTOR, Catalog
-from diva_bench.cli.progress import amount
 from diva_bench.cli.show import print_table
-from diva_bench.cli.stored import stored_runs
 from diva_bench.cli.streams import say
 from diva_bench.errors import SpecError, UnknownName, unknown
 from diva_bench.printable import duration
@@ -33,6 +31,8 @@ def list_command(kind: str, paths: list[Path], output: Path = Path("results"), f
 
 
 def _runs(output: Path, format: str) -> int:
+    from diva_bench.cli.stored import stored_runs  # the other lists need none of its modules
+
     runs = stored_runs(output)
     if runs or format in ("csv", "json"):  # a program that reads the output gets a table without rows
         print_table(runs.table(), format)
@@ -114,6 +114,8 @@ def _without_empty(value: dict[str, Any]) -> dict[str, Any]:
 def training_lines(record: Mapping[str, Any]) -> dict[str, str]:
     """The content of a training.json as text; missing entries are left out."""
     config, compute = record.get("config") or {}, record.get("compute") or {}
+
+    from diva_bench.cli.progress import amount
 
     def value(key: str, older: str = "") -> Any:
         return compute.get(key, record.get(older or key))

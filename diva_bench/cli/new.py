@@ -13,10 +13,10 @@ from diva_bench.cli.options import Commands, Paths
 from diva_bench.cli.streams import check_file, say, write_file
 from diva_bench.errors import UserError
 from diva_bench.printable import visible
-from diva_bench.specs import Speech
 
 if TYPE_CHECKING:
     from diva_bench.catalog import Catalog
+    from diva_bench.specs import Speech
 
 app = Commands(no_args_is_help=True, rich_markup_mode=None, help="Write YAML files for your own data.")
 

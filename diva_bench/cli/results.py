@@ -11,7 +11,6 @@ from diva_bench.cli.show import check_report, print_table, print_tables, write_t
 from diva_bench.cli.stored import stored_runs
 from diva_bench.cli.streams import say
 from diva_bench.errors import OtherQuestion, SpecError, StoreError, UnreadableRun, UserError
-from diva_bench.evaluation.rescoring import score
 from diva_bench.report.leaderboard import leaderboard, no_overview, overviews, page
 from diva_bench.report.prompts import families, spread_table
 from diva_bench.report.runs import results_table, unreadable_table
@@ -41,6 +40,8 @@ def score_command(
     Returns:
         Exit code: 1 if a run is incomplete or cannot be read; in a folder of runs also if one cannot be scored.
     """
+    from diva_bench.evaluation.rescoring import score
+
     catalog, progress, more = Catalog(paths), Terminal(), more_scorers(scorers)
     finished: list[Run] = []
     unreadable: list[str] = []
@@ -170,11 +171,15 @@ def leaderboard_command(
         say(no_overview(summaries), error=True)
         return 1
     tables += unreadable_table(unreadable)
-    one = Runs(Run(s.folder, s) for s in summaries).table(every=True)  # for CSV: the numbers of all runs in one table
+
+    def one() -> Table:
+        """The numbers of all runs in one table."""
+        return Runs(Run(s.folder, s) for s in summaries).table(every=True)
+
     alone = not (every or overview)
-    write_tables([one] if alone and output and output.suffix == ".csv" else tables, output, page, every)
+    write_tables([one()] if alone and output and output.suffix == ".csv" else tables, output, page, every)
     if format == "csv" and alone:
-        print_table(one, format)
+        print_table(one(), format)
         for text in unreadable:
             say(text, error=True)
     elif format == "md":

@@ -16,10 +16,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from diva_bench.audio import CANCELLED, UNPROMISED
 from diva_bench.data import hub
-from diva_bench.data.clips import Clip, index, reread
 from diva_bench.data.place import need
 from diva_bench.data.readers import ClipSource, Raw, reader
 from diva_bench.errors import DataError
@@ -27,7 +26,10 @@ from diva_bench.provenance import without_folders
 from diva_bench.specs import FIELD, TaskSpec, digest_of_rows
 from diva_bench.specs.rows import NUMBER
 from diva_bench.stats import priors
-from diva_bench.types import Progress, Sample
+from diva_bench.types import CANCELLED, UNPROMISED, Progress, Sample
+
+if TYPE_CHECKING:
+    from diva_bench.data.clips import Clip
 
 _NAMED = 10  # values of a column that a message lists
 _HALF = re.compile("[\ud800-\udfff]")
@@ -114,6 +116,8 @@ def load(
             empty, a label is
         not allowed by the task, a sampling rate is wrong, or counts are wrong.
     """
+    from diva_bench.data.clips import index, reread  # the libraries that decode
+
     root = need(task, data_dir)
     every = list(reader(task.data.source)(root, task))
     rows, notes = _select_rows(task, every)

@@ -15,7 +15,6 @@ from diva_bench.data.readers.parquet import patterns, split_files
 from diva_bench.errors import DataError, one_line
 from diva_bench.specs import DataSpec, Hub
 from diva_bench.types import Progress
-from diva_bench.weights import fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +118,8 @@ def _reachable(hub: Hub, where: str) -> None:
 
     if constants.HF_HUB_OFFLINE:
         raise DataError(f"{where}: HF_HUB_OFFLINE is set, and {hub.repo} is not in the hub's cache. Unset it to fetch.")
+    from diva_bench.weights import fetch  # it loads the libraries of the network
+
     if problem := fetch.hub_problem(constants.ENDPOINT):
         raise DataError(
             f"{where}: {constants.ENDPOINT} cannot be reached ({problem}), and {hub.repo} is not in its cache. Fetch it "

@@ -6,17 +6,23 @@ two days. Here every template gets the same date, the default of Llama's templat
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 from datetime import UTC, datetime
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from string import ascii_letters
 from typing import Any
 
+from diva_bench import disk
 from diva_bench.errors import AssetError, one_line
 
 _TODAY = datetime(2024, 7, 26, tzinfo=UTC)
 TODAY = "26 Jul 2024"
 """In the format of templates with a `date_string`."""
+_FRAME = 1  # bump when `frame` renders the same template differently
 _LETTERS = ascii_letters.replace("s", "")  # %s is a time zone dependent time in seconds, not a date
 _MARK = "DIVABENCHSPOKENHERE"  # takes the place of the spoken content while the template is rendered
 
@@ -77,6 +83,25 @@ def frame(folder: Path, system: bool, with_date: bool = True) -> str:
     """
     before, after = around(tokenizer_of(folder), "{prompt}", "{system}" if system else None, with_date)
     return f"{before}{{speech}}{after}"
+
+
+def kept_frame(folder: Path, system: bool, cache: Path) -> str:
+    """`frame`, kept in a cache folder: to read it again needs no tokenizer, and a dry run loads no transformers.
+
+    It is rendered again where a file of the tokenizer or the version of transformers has changed.
+    """
+    files = sorted(path for pattern in ("*.json", "*.jinja", "*.model") for path in folder.glob(pattern))
+    signs = [[path.name, *disk.stamp(path)] for path in files]
+    key = json.dumps([_FRAME, str(folder.resolve()), signs, system, version("transformers")])
+    file = cache / "frames" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    kept = disk.read_json(file)
+    if isinstance(kept, str) and kept.count("{speech}") == 1:
+        return kept
+    rendered = frame(folder, system)
+    with contextlib.suppress(OSError):  # where nothing can be kept, it is rendered again
+        file.parent.mkdir(parents=True, exist_ok=True)
+        disk.write_json(file, rendered)
+    return rendered
 
 
 @lru_cache(maxsize=2)

@@ -325,7 +325,7 @@ def _framed(catalog: Catalog, job: Job) -> Job:
     asset = job.model.weights[job.chat]
     spec = catalog.has("weights", asset.name)  # a stored run may have weights that the catalog no longer has
     folder = assets.locate(asset, spec.path.parent if spec else Path())
-    return replace(job, frame=chat.frame(folder, bool(job.task.system))) if folder else job
+    return replace(job, frame=chat.kept_frame(folder, bool(job.task.system), assets.cache_folder())) if folder else job
 
 
 def ready(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Progress) -> list[Job]:

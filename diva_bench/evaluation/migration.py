@@ -103,7 +103,7 @@ def _examined(catalog: Catalog, folder: RunFolder, progress: Progress, vouched: 
         )
     accepts: frozenset[str] = frozenset()
     if not imported.is_imported(record):
-        adapter = catalog.adapter(job.model.adapter)
+        adapter = catalog.declared(job.model.adapter)
         if adapter.version != job.adapter_version:
             raise StoreError(
                 f"{where}: version {job.adapter_version} of adapter {job.model.adapter} answered it, and now there is version "

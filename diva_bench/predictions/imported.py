@@ -23,7 +23,6 @@ from diva_bench.errors import PredictionError, UnreadableRun, UserError
 from diva_bench.predictions import AnswerFile, Prediction, ReadOptions
 from diva_bench.predictions.match import listed
 from diva_bench.scorers import METRICS
-from diva_bench.scorers.label_tokens import key_of
 from diva_bench.scorers.source_score import METRIC, ROUNDING
 from diva_bench.scorers.source_score import NAME as GIVEN
 from diva_bench.specs import ModelSpec, Runtime, TaskSpec, digest
@@ -94,6 +93,8 @@ def record(sources: Sequence[AnswerFile], format: str, rows: int, matched: str) 
 def with_names(task: TaskSpec, labels: Mapping[str, str]) -> TaskSpec:
     """The task with the source's names of its choices, for the label parser. A name without a letter, such as "+", is only
     compared with whole answers during the import."""
+    from diva_bench.scorers.label_tokens import key_of  # the tables of the parser take long to load
+
     return task.model_copy(update={"names": {name: choice for name, choice in labels.items() if key_of(name)}})
 
 

@@ -17,7 +17,6 @@ from diva_bench.data import Dataset
 from diva_bench.errors import PredictionError, SpecError
 from diva_bench.predictions import Prediction
 from diva_bench.scorers.cleaning import clean
-from diva_bench.scorers.labels import parser_of
 from diva_bench.scorers.source_score import NAME as GIVEN
 from diva_bench.specs import TaskSpec
 from diva_bench.text import contains, words
@@ -190,6 +189,8 @@ class _Reading:
         if strange:
             allowed = ", ".join(self._choices) or "none: it is no label task"
             raise PredictionError(f"--labels leads to {', '.join(strange)}; task {task.name} has {allowed}.")
+        from diva_bench.scorers.labels import parser_of  # the tables of the parser take long to load
+
         try:
             self._parser = parser_of(task) if task.choices else None
         except SpecError as err:

@@ -50,6 +50,9 @@ def families(runs: Iterable[Run]) -> list[Family]:
     Raises:
         UnreadableRun: A record cannot be read.
     """
+    runs = list(runs)
+    if not any(run.summary.variant for run in runs):
+        return []
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.path):
         task, record = run.folder.task_record(), run.folder.record()

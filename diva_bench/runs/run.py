@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 from diva_bench import data, stats
 from diva_bench.catalog import Catalog
@@ -15,14 +15,16 @@ from diva_bench.errors import StoreError, UnreadableRun, UserError
 from diva_bench.runs import freshness, old_identity, stored_task
 from diva_bench.runs import rows as rows_
 from diva_bench.runs.records import RunSummary, flag, folders_in, is_run, of_folder, summary_of
-from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, read_json
 from diva_bench.scorers import cleaned
-from diva_bench.scorers.labels import UNPARSED, Labels, scorer_of
 from diva_bench.specs import TaskSpec, prompt
 from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Response, Sample, Scorer, Silent
 from diva_bench.weights import assets
+
+if TYPE_CHECKING:
+    from diva_bench.runs.runner import Job
+    from diva_bench.scorers.labels import Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,8 @@ class Run:
         current = {name: s for name, s in scorers.items() if s.signature == header["signature"].get(name)}
         numbers = [_metrics(of_scorers[name], scorer) for name, scorer in current.items()]
         numbers += [_statistics(name, measured) for name, measured in of_scorers.items()]
+        from diva_bench.scorers.labels import scorer_of  # the tables of the parser take long to load
+
         parser = scorer_of(task or stored_task.recorded(self.folder.record()))  # labels can be parsed without rows
         pairs = []
         for response in self.folder.responses():
@@ -378,6 +382,8 @@ def _records(run: Run) -> Iterator[dict[str, Any]]:
 
 def _label(parser: Labels | None, response: Response) -> str | None:
     """The label that the parser finds in an answer; None if it finds none."""
+    from diva_bench.scorers.labels import UNPARSED
+
     if parser is None or response.status != "ok":
         return None
     label = parser.decided(cleaned(response))["label"]

@@ -108,12 +108,12 @@ class RunFolder:
         except UnreadableRun:
             return False
 
-    @property
+    @cached_property
     def place(self) -> Path:
         """The absolute path of the folder: its name is the run's id, and the name of its parent is the task's id."""
         return located(self.path)
 
-    @property
+    @cached_property
     def above(self) -> Path:
         """The task's folder with task.json, as the user typed it if possible."""
         typed = self.path.parent

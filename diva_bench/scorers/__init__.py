@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import numpy as np
-
 from diva_bench.errors import ScorerError, SpecError, nearest
 from diva_bench.scorers import cleaning
 from diva_bench.specs import TaskSpec
@@ -261,6 +259,8 @@ def checked_reduce(task: str, name: str, scorer: Scorer) -> Callable[[Mapping[st
     """`reduce` of a scorer with checks: it raises ScorerError if it does not return finite numbers on the scale of their
     metric, in the shape of the sums."""
 
+    import numpy as np
+
     def reduce(totals: Mapping[str, Floats]) -> dict[str, Floats]:
         scores, shape = scorer.reduce(totals), np.shape(next(iter(totals.values()), 0.0))
         wrong = f"{type(scores).__name__}, not a dict of scores" if not isinstance(scores, dict) else ""
@@ -279,6 +279,8 @@ def _strange(metric: object, values: object, shape: tuple[int, ...], ends: Ends)
     """What is wrong with the values of one metric; "" if nothing is."""
     if not isinstance(metric, str):
         return f"a metric named {metric!r}, which is no string"
+    import numpy as np
+
     array = np.asarray(values)
     if array.dtype.kind not in "iuf" or array.dtype == np.float32:
         return f"{metric} of type {array.dtype}, not numbers in double precision"

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from diva_bench.errors import DataError, SpecError
 from diva_bench.scorers import PREDICTED, answer, settings
@@ -227,7 +227,7 @@ def _margins(
 def _added(table: Floats, places: NDArray[np.intp], count: int) -> Floats:
     """The rows of `table` (F, ...) summed by place: (count, ...)."""
     rows = len(places)
-    adds = csr_array((np.ones(rows), (places, np.arange(rows))), shape=(count, rows))
+    adds = scipy.sparse.csr_array((np.ones(rows), (places, np.arange(rows))), shape=(count, rows))
     return np.asarray(adds @ table.reshape(rows, math.prod(table.shape[1:]))).reshape(count, *table.shape[1:])
 
 

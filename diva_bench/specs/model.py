@@ -62,6 +62,11 @@ class AssetFile(Spec):
     sources: tuple[Source, ...] = Field(min_length=1)
     """Tried in order."""
 
+    @property
+    def hashes(self) -> set[str]:
+        """The sha256 values under which this file is right: its own, and those of sources that have other bytes."""
+        return {sha for sha in (self.sha256, *(source.sha256 for source in self.sources)) if sha}
+
 
 class AssetSpec(Spec):
     """One set of weights: `models/weights/<name>.yaml`."""

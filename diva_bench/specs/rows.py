@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from diva_bench.errors import DataError, one_line
 from diva_bench.types import RATES
+
+if TYPE_CHECKING:
+    import numpy as np
 
 NUMBER = "row"
 """The column with the number of the row, for rows without an id."""
@@ -162,6 +163,8 @@ def _row(number: int, values: Any, audio: str, text: Sequence[str]) -> Row:
 
 def _plain(value: Any) -> Any:
     """A cell as a Python value; missing values of pandas and numpy (NaN, NaT, NA) become None."""
+    import numpy as np
+
     if isinstance(value, np.ndarray):
         return [_plain(one) for one in value.tolist()]
     if isinstance(value, list | tuple):
@@ -213,6 +216,8 @@ def _wave(value: Any) -> tuple[Any, Any]:
     if hasattr(value, "samples") and hasattr(value, "rate"):  # diva_bench.types.Audio
         return value.samples, value.rate
     if hasattr(value, "get_all_samples"):  # the decoder of `datasets`, torchcodec; (channels, n)
+        import numpy as np
+
         sound = value.get_all_samples()
         return np.asarray(sound.data).mean(axis=0), sound.sample_rate
     return None, None
@@ -220,6 +225,7 @@ def _wave(value: Any) -> tuple[Any, Any]:
 
 def _wav(array: Any, rate: Any, where: str) -> bytes:
     """A WAV file of a mono array, shape (n,): the same array gives the same bytes."""
+    import numpy as np
     from scipy.io import wavfile
 
     try:

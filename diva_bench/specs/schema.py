@@ -15,9 +15,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
 
 
 class Spec(BaseModel):
-    """Base of all schemas: immutable, unknown keys are errors, and the docstring of a field is its description."""
+    """Base of all schemas: immutable, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 Whole = Annotated[int, Strict()]

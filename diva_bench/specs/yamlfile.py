@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -116,15 +116,6 @@ def value(text: str, where: str) -> Any:
     return _parsed(text, where)[1]
 
 
-def peek(path: Path) -> set[str]:
-    """The keys of a file's mapping, to tell what sort of file it is; empty where it has none or cannot be read."""
-    try:
-        raw = value(textfile.read(path, SpecError), str(path))
-    except SpecError:
-        return set()  # read_yaml says what is wrong, with the line
-    return set(raw) if isinstance(raw, dict) else set()
-
-
 def _parsed(text: str, where: str) -> tuple[yaml.Node | None, Any]:
     """(its nodes, its value)."""
     try:
@@ -187,15 +178,24 @@ def _count(node: yaml.Node, counts: dict[int, int]) -> int:
     return counts[id(node)]
 
 
-def read_yaml(path: Path, schema: type[S]) -> S:
-    """Parse and validate one file; SpecError names file, line, what was allowed and the nearest key."""
+def read_yaml(path: Path, schema: type[S] | Callable[[Set[str]], type[S]]) -> S:
+    """Parse and validate one file.
+
+    Args:
+        path: The file.
+        schema: Its schema, or what chooses one by the keys of its mapping.
+
+    Raises:
+        SpecError: Something is wrong with it; the message has file, line, what was allowed and the nearest key.
+    """
     tree, raw = _parsed(textfile.read(path, SpecError), str(path))
     if not isinstance(raw, dict):
         raise SpecError(f"{path}:1: expected a mapping of keys, found {'nothing' if raw is None else repr(raw)[:80]}.")
+    expected: type[S] = cast("type[S]", schema) if isinstance(schema, type) else schema(raw.keys())
     try:
-        return schema.model_validate(raw)
+        return expected.model_validate(raw)
     except ValidationError as err:
-        lines = [_explain(path, tree, schema, problem, raw) for problem in err.errors(include_url=False)]
+        lines = [_explain(path, tree, expected, problem, raw) for problem in err.errors(include_url=False)]
         raise SpecError("\n".join(dict.fromkeys(lines))) from err
 
 

@@ -15,16 +15,20 @@ Shapes: N answers, C clusters, K statistics, B resamples.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array, hstack
+import scipy  # its parts load when they are used: most commands resample nothing
 from threadpoolctl import threadpool_limits
 
 from diva_bench.types import Floats, Row, T
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 RESAMPLES = 10_000
 SEED = 12345  # the default of sacreBLEU, see its README
@@ -81,12 +85,14 @@ def stack(rows: Sequence[Row]) -> tuple[list[str], csr_array]:
     ends = np.cumsum([0, *map(len, rows)])
     columns = np.fromiter(map(column.__getitem__, chain.from_iterable(rows)), np.intp, ends[-1])
     values = np.fromiter(chain.from_iterable(row.values() for row in rows), np.float64, ends[-1])
-    return keys, csr_array((values, columns, ends), shape=(len(rows), len(keys)))
+    return keys, scipy.sparse.csr_array((values, columns, ends), shape=(len(rows), len(keys)))
 
 
 def side_by_side(tables: Sequence[csr_array]) -> csr_array:
     """Tables of the same rows joined by columns, (N, K1 + K2 + ...)."""
-    return csr_array(hstack(tables, format="csr")) if tables else csr_array((0, 0))
+    return (
+        scipy.sparse.csr_array(scipy.sparse.hstack(tables, format="csr")) if tables else scipy.sparse.csr_array((0, 0))
+    )
 
 
 def unstack(keys: Sequence[str], sums: Floats) -> dict[str, Floats]:
@@ -94,10 +100,13 @@ def unstack(keys: Sequence[str], sums: Floats) -> dict[str, Floats]:
     return {key: sums[..., i] for i, key in enumerate(keys)}
 
 
-def totals(rows: Sequence[Row]) -> dict[str, Floats]:
+def totals(rows: Iterable[Row]) -> dict[str, Floats]:
     """The sum of all rows: key -> array of shape (). `reduce(totals(rows))` is the point estimate."""
-    keys, matrix = stack(rows)
-    return unstack(keys, total(matrix))
+    sums: dict[str, float] = {}
+    for row in rows:  # in their order, as the product of sparse matrices adds them: the same bits
+        for key, value in row.items():
+            sums[key] = sums.get(key, 0.0) + value
+    return {key: np.asarray(sums[key], dtype=np.float64) for key in sorted(sums)}
 
 
 def total(matrix: csr_array) -> Floats:
@@ -123,7 +132,7 @@ def cluster_sums(matrix: csr_array, clusters: Sequence[str]) -> csr_array:
     if len(clusters) != count:
         raise ValueError(f"{count} rows but {len(clusters)} cluster names")
     names, member = np.unique(np.asarray(clusters, dtype=np.str_), return_inverse=True)
-    belongs = csr_array((np.ones(count), (member, np.arange(count))), shape=(len(names), count))
+    belongs = scipy.sparse.csr_array((np.ones(count), (member, np.arange(count))), shape=(len(names), count))
     return belongs @ matrix
 
 
@@ -186,7 +195,7 @@ def resample(sums: Floats | csr_array, resamples: int = RESAMPLES, seed: int = S
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(first // _BLOCK + block,))))
         picked = rng.integers(0, clusters, _BLOCK * clusters, dtype=np.int32).astype(starts.dtype, copy=False)
         into = draws[block * _BLOCK : (block + 1) * _BLOCK]
-        into[:] = add(csr_array((ones, picked, starts), shape=(_BLOCK, clusters)))[: len(into)]
+        into[:] = add(scipy.sparse.csr_array((ones, picked, starts), shape=(_BLOCK, clusters)))[: len(into)]
 
     in_threads(draw, -(-resamples // _BLOCK))
     return draws
@@ -206,7 +215,7 @@ def _adder(sums: Floats | csr_array) -> Callable[[csr_array], Floats]:
     Confusion counts are mostly zeros: skipping these is 10 times as fast. N-gram counts are not, but they are whole
     numbers: one matrix product of draw counts and sums is 2 to 5 times as fast as adding by index.
     """
-    sparse = csr_array(sums)
+    sparse = scipy.sparse.csr_array(sums)
     if sparse.count_nonzero() < sparse.shape[0] * sparse.shape[1] / 4:
         return lambda picked: (picked @ sparse).toarray()
     table = sparse.toarray()

@@ -11,10 +11,11 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from scipy import special  # scipy.stats, which has the same tests, takes half a second to import
-from scipy.sparse import csr_array
+import scipy  # its parts load when they are used; scipy.stats, which has the same tests, takes half a second to load
 
 from diva_bench.stats.differences import ALIKE, Difference, cautious, own, two_sided
 from diva_bench.stats.resampling import (
@@ -35,6 +36,9 @@ from diva_bench.stats.resampling import (
     unstack,
 )
 from diva_bench.types import Floats, Row
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 POWER = 0.8
 
@@ -102,7 +106,7 @@ def line_up(
     return Lineup(point, drawn, len(keep), count, used, names, reduce)
 
 
-_Table = tuple[list[str], csr_array, Floats]  # keys, sums by cluster (C, K), their total (K,)
+_Table: TypeAlias = "tuple[list[str], csr_array, Floats]"  # keys, sums by cluster (C, K), their total (K,)
 
 
 def _sums(rows: Sequence[Row], clusters: Sequence[str]) -> _Table:
@@ -195,7 +199,7 @@ def mcnemar(first: Floats, second: Floats) -> McNemar:
         raise ValueError(f"paired answers must be of the same samples: {len(first)} and {len(second)}")
     ours, theirs = np.asarray(first) > 0, np.asarray(second) > 0
     only = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
-    return McNemar(*only, p=min(1.0, 2 * float(special.bdtr(min(only), sum(only), 0.5))))
+    return McNemar(*only, p=min(1.0, 2 * float(scipy.special.bdtr(min(only), sum(only), 0.5))))
 
 
 # ---------------------------------------------------------------- standard errors and detectable differences
@@ -240,14 +244,15 @@ def left_out(value: float, left: Floats) -> tuple[float, Interval]:
     """Jackknife standard error and interval of a score from `left` (C,), the score without each cluster."""
     count = len(left)
     se = math.sqrt((count - 1) / count * float(((left - left.mean()) ** 2).sum()))
-    half = float(special.stdtrit(count - 1, (1 + LEVEL) / 2)) * se
+    half = float(scipy.special.stdtrit(count - 1, (1 + LEVEL) / 2)) * se
     return se, Interval(round(value - half, _DIGITS), round(value + half, _DIGITS))
 
 
 def detectable(standard_error: float, power: float = POWER) -> float:
     """Minimum detectable difference in points: the smallest true difference that a two-sided 5 % test finds with this
     power, from the standard error of the paired difference: (z_0.975 + z_power) SE (Miller 2024, section 5)."""
-    return float(special.ndtri((1 + LEVEL) / 2) + special.ndtri(power)) * standard_error
+    z = NormalDist().inv_cdf
+    return (z((1 + LEVEL) / 2) + z(power)) * standard_error
 
 
 def planned(standard_error: float) -> float:

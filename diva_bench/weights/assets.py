@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
@@ -27,8 +27,9 @@ from diva_bench.disk import NO_SPACE, read_json, sha256, size, stamp, sync, writ
 from diva_bench.errors import AssetError
 from diva_bench.specs import AssetSpec, digest
 from diva_bench.types import Progress, Silent
-from diva_bench.weights import from_pedants
-from diva_bench.weights.fetch import Download, Meter, accepted
+
+if TYPE_CHECKING:
+    from diva_bench.weights.fetch import Meter
 
 CONVERSION = 1
 """Bump it when `convert` writes something else for the same input."""
@@ -71,6 +72,8 @@ def locate(asset: AssetSpec, home: Path) -> Path | None:
 
 def state(asset: AssetSpec, home: Path, *, rehash: bool = False, progress: Progress | None = None) -> State:
     """The state of an asset; with `rehash` every byte is read again."""
+    from diva_bench.weights.fetch import Meter  # it loads the libraries of the network
+
     places = _Places.of(asset)
     total = (occupied(places.ready) or asset.bytes) if rehash else None
     with (progress or Silent()).bar(f"check {asset.name}", total, "bytes") as bar:
@@ -134,6 +137,8 @@ def ready(asset: AssetSpec, home: Path, progress: Progress, file: Path | None = 
 
 def _make(asset: AssetSpec, home: Path, places: _Places, progress: Progress) -> Path:
     """Download into `raw`, write into `making`, rename to `ready`. The lock is held."""
+    from diva_bench.weights.fetch import Download, Meter
+
     now = state(asset, home)
     if now.status == "damaged":
         progress.note(f"{asset.name} is damaged ({now.detail}); fetching it again")
@@ -163,7 +168,7 @@ def _make(asset: AssetSpec, home: Path, places: _Places, progress: Progress) -> 
 
 def name_of(asset: AssetSpec, file: Path) -> str | None:
     """The file of an asset that equals `file` by its bytes, or the file that replaces all; None if there is none."""
-    names = {**{sha: f.path for f in asset.files for sha in accepted(f)}, **{v: k for k, v in asset.instead.items()}}
+    names = {**{sha: f.path for f in asset.files for sha in f.hashes}, **{v: k for k, v in asset.instead.items()}}
     return names.get(sha256(file))
 
 
@@ -182,6 +187,8 @@ def _put(file: Path, asset: AssetSpec, places: _Places) -> None:
 def _fill(asset: AssetSpec, places: _Places, progress: Progress) -> None:
     """Convert the verified downloads, or use them as they are."""
     if asset.format == "pedants":
+        from diva_bench.weights import from_pedants
+
         from_pedants.convert(places.raw, places.making, asset.content)
         return
     if asset.format in GROWTH:
@@ -300,7 +307,7 @@ def _problem_beside(asset: AssetSpec, folder: Path, manifest: Path, rehash: bool
     for file in asset.files:
         path = folder / file.path
         signs: list[int | str] = [*stamp(path), str(path)]
-        if (rehash or entries.get(file.path) != signs) and sha256(path, meter.more) not in accepted(file):
+        if (rehash or entries.get(file.path) != signs) and sha256(path, meter.more) not in file.hashes:
             return f"{path} has changed: its sha256 is not {file.sha256}; install the package or check it out again"
         fresh[file.path] = signs
     _remember(manifest, fresh, entries)

@@ -101,7 +101,7 @@ class Download:
     def _get(self, file: AssetFile, shared: set[str]) -> None:
         target = self.folder / file.path
         self.meter.limit = file.bytes
-        if not (target.is_file() and sha256(target) in accepted(file)):
+        if not (target.is_file() and sha256(target) in file.hashes):
             target.parent.mkdir(parents=True, exist_ok=True)
             reasons = []
             for index, source in enumerate(file.sources):
@@ -336,11 +336,6 @@ def _read_url(url: str, got: Path, meter: Meter) -> None:
 
 
 # ---------------------------------------------------------------- small parts
-
-
-def accepted(file: AssetFile) -> set[str]:
-    """The allowed hashes of this file: its own, and those of sources with other bytes."""
-    return {sha for sha in (file.sha256, *(source.sha256 for source in file.sources)) if sha}
 
 
 def describe(source: Source) -> str:

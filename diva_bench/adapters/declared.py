@@ -1,0 +1,42 @@
+"""What asr, oracle, cascade and DiVA declare about themselves: what they accept, their version, settings and weights.
+
+The classes that compute inherit from these. They import torch; this module imports nothing, so that a dry run, and a run
+that has nothing left to ask, does not load torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class _AsksLLM:
+    chat = "llm"
+    splits_audio = True
+    settings: Mapping[str, Any] = {}
+
+
+class Asr:
+    accepts = frozenset({"audio"})
+    version = "1"
+    splits_audio = True
+    settings: Mapping[str, Any] = {}
+    roles = ("asr",)
+
+
+class Oracle(_AsksLLM):
+    accepts = frozenset({"text", "choices"})
+    version = "2"
+    roles = ("llm",)
+
+
+class Cascade(_AsksLLM):
+    accepts = frozenset({"audio", "choices"})
+    version = "2"
+    roles = ("asr", "llm")
+
+
+class Diva(_AsksLLM):
+    accepts = frozenset({"audio", "choices"})
+    version = "2"
+    roles = ("encoder", "llm", "connector")
