@@ -132,6 +132,27 @@ def test_answers_in_float32_do_not_depend_on_the_batch(folders: dict[str, Path],
     assert got == [r.text for r in cascade.generate(asked)]
 
 
+@pytest.mark.parametrize("made", [Cascade, Oracle])
+def test_static_decoding_in_float32_gives_the_same_responses(
+    made: Callable[..., Any], folders: dict[str, Path]
+) -> None:
+    labels = ("sad", "happiness")
+    requests = [
+        Request(f"r{k}", "Answer.", audio=sound(0.4 + 0.3 * k, k), transcript="why is it so" * k, max_new_tokens=9 + k // 3,
+                choices=labels if k in (1, 3) else None, temperature=0.9 if k > 3 else 0.0, seed=3)
+        for k in range(6)
+    ]  # fmt: skip
+    answers = []
+    for how in ("dynamic", "static"):
+        model = spec(made.__name__).model_copy(update={"runtime": Runtime(dtype="float32", decode=how)})
+        adapter = made(model, folders, "cpu")
+        assert (adapter._llm._static is not None) == (how == "static")
+        answers.append([(r.text, r.choices, r.tokens, r.heard) for r in adapter.generate(requests)])
+        adapter.close()
+    assert answers[0] == answers[1]
+    assert len({text for text, *_ in answers[0]}) > 1
+
+
 # ---------------------------------------------------------------- baselines
 
 PRIOR = {"sad": 0.25, "happy": 0.5, "angry": 0.25}

@@ -226,6 +226,18 @@ def test_device_and_batch_are_not_identity_but_dtype_is():
     assert changed(dtype="float32") != spec.hash
 
 
+def test_static_decoding_is_identity_where_it_changes_answers_and_only_there():
+    spec = Catalog().model("cascade", "mini")
+
+    def changed(**runtime):
+        return spec.model_copy(update={"runtime": spec.runtime.model_copy(update=runtime)}).hash
+
+    assert spec.runtime.decode == "dynamic"
+    assert changed(dtype="float32", decode="static") == changed(dtype="float32")
+    hashes = {changed(dtype=d, decode=how) for d in ("bfloat16", "float16") for how in ("dynamic", "static")}
+    assert len(hashes) == 4
+
+
 GOOD = "name: t\nversion: 1\ndescription: d\nprompt: p\nscorers: {qa: {}}\nprimary: contains\n"
 EDITIONS = "editions:\n  mini: {source: jsonl, path: t.jsonl, rows: 2}\n"
 

@@ -29,7 +29,7 @@ Encode = Callable[[Whisper, Sequence[Wave], bool], tuple[Tensor, Tensor]]
 class Diva(declared.Diva):
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
         self._encoder = Whisper.load(paths["encoder"], device, spec.runtime.dtype)
-        self._llm = LLM.load(paths["llm"], device, spec.runtime.dtype)
+        self._llm = LLM.load(paths["llm"], device, spec.runtime.dtype, spec.runtime.decode)
         connector = checkpoint.load(paths["connector"])
         width, wide = self._encoder.config["d_model"], self._llm.embeddings.shape[1]
         if (connector.config.width, connector.config.llm_width) != (width, wide):

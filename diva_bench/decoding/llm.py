@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from torch import Tensor
 from diva_bench.decoding import chat
 from diva_bench.decoding.parts import even
 from diva_bench.errors import AssetError, one_line
+
+if TYPE_CHECKING:
+    from diva_bench.decoding.static import Draw, StaticDecoder
 
 _PREFILL = 4096  # padded positions that are read in one pass
 _WORDS = "What did she say to them?"
@@ -45,31 +48,39 @@ class Prefilled:
 class LLM:
     """An instruct LLM. It is deterministic and has no state between calls."""
 
-    def __init__(self, folder: Path, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, model: Any, tokenizer: Any, name: str, decode: str = "dynamic") -> None:
+        """`model`, a causal LM, and `tokenizer`: of transformers. `name`: for messages. `decode`: dynamic, or static, see
+        static.py."""
+        self.model, self.tokenizer = model.eval().requires_grad_(False), tokenizer
+        self.embeddings: Tensor = model.get_input_embeddings().weight  # (V, E)
+        self.device: torch.device = self.embeddings.device
+        self.context = int(model.config.max_position_embeddings)  # tokens, prompt and answer together
+        self._stops = self._stop_ids()
+        self._static: StaticDecoder | None = None
+        self._check_path(name)
+        if decode == "static":
+            from diva_bench.decoding.static import StaticDecoder
+
+            self._static = StaticDecoder(model)
+            self._check_static(name, self._static)
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu", dtype: str = "float32", decode: str = "dynamic") -> LLM:
+        """`folder`: as convert.py writes it. `dtype`: float32, bfloat16 or float16. `decode`: dynamic or static."""
         from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        self.device = torch.device(device)
         loader: Any = AutoModelForCausalLM  # its own types do not fit its use
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(folder)
-            self.model = loader.from_pretrained(folder, dtype=dtype).to(self.device).eval()
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model = loader.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device)
         except torch.OutOfMemoryError:
             raise  # also a RuntimeError, but not a fault of the folder
         except Exception as err:  # safetensors and tokenizers raise their own kinds, some of them plain Exception
             raise AssetError(
                 f"{folder}: this LLM cannot be loaded ({err}). Remove the folder and pull it again."
             ) from err
-        self.model.requires_grad_(False)
-        self.embeddings: Tensor = self.model.get_input_embeddings().weight  # (V, E)
-        self.context = int(self.model.config.max_position_embeddings)  # tokens, prompt and answer together
-        self._stops = self._stop_ids()
-        self._check_path(folder)
-
-    @classmethod
-    def load(cls, folder: Path, device: str = "cpu", dtype: str = "float32") -> LLM:
-        """`folder`: as convert.py writes it. `dtype`: float32, bfloat16 or float16."""
-        return cls(folder, device, getattr(torch, dtype))
+        return cls(model, tokenizer, str(folder), decode)
 
     def _stop_ids(self) -> frozenset[int]:
         """Any control token ends an answer, because models often declare only some of their end tokens."""
@@ -79,12 +90,12 @@ class LLM:
         return frozenset(i for i in (*ends, *control, *self.tokenizer.all_special_ids) if i is not None)
 
     @torch.inference_mode()
-    def _check_path(self, folder: Path) -> None:
+    def _check_path(self, where: str) -> None:
         """Raises AssetError if an LLM is more than a matrix of embeddings, layers, and an output matrix. Gemma scales
         embeddings in their module and caps logits after the output matrix, Granite divides them: with embeddings as
         input they would silently read another prompt."""
         ids = self.tokens(_WORDS)[:_LOOKED_AT]
-        name = f"{folder}: {type(self.model).__name__} cannot be asked with embeddings, as speech is"
+        name = f"{where}: {type(self.model).__name__} cannot be asked with embeddings, as speech is"
         other = "Take an LLM without such steps, as Llama, Qwen2, Mistral and SmolLM2 are."
         try:
             theirs = self.model(input_ids=torch.tensor([ids], device=self.device), use_cache=False).logits.float()
@@ -98,6 +109,41 @@ class LLM:
             raise AssetError(
                 f"{name}: its logits are up to {apart:.2g} from those that it gives for the same words as tokens (the largest "
                 f"of them is {largest:.2g}). It scales embeddings or logits outside its two matrices. {other}"
+            )
+
+    @torch.inference_mode()
+    def _check_static(self, where: str, static: StaticDecoder) -> None:
+        """AssetError for an LLM whose static steps fail, or give other logits than dynamic ones for the same tokens."""
+        other = "Set `decode: dynamic` in the `runtime` of the model."
+        first, *rest = self.tokens(_WORDS)[: 1 + _LOOKED_AT]
+        prompt = self.embed([first])[None]
+        try:
+            _, cache = self._forward(inputs_embeds=prompt)
+            if not _keeps_all(cache):
+                raise AssetError(
+                    f"{where}: {type(self.model).__name__} forgets positions behind a sliding window; static decoding keeps "
+                    f"all of them. {other}"
+                )
+            static.begin(self._forward(inputs_embeds=prompt)[1], torch.ones(1, 1, device=self.device), len(rest) + 1)
+            apart = largest = 0.0
+            for token in rest:
+                step = torch.tensor([[token]], device=self.device)
+                theirs, cache = self._forward(input_ids=step, past_key_values=cache)
+                static.tokens[:1] = step
+                static.advance()
+                apart = max(apart, float((static.logits[:1] - theirs).abs().max()))
+                largest = max(largest, float(theirs.abs().max()))
+        except (AssetError, torch.OutOfMemoryError):
+            raise
+        except Exception as err:  # of a model that asks the device for a value while its step is recorded, for example
+            raise AssetError(
+                f"{where}: {type(self.model).__name__} cannot be decoded statically "
+                f"({type(err).__name__}: {one_line(err)}). {other}"
+            ) from err
+        if not apart <= _ROUNDING[self.embeddings.dtype] * largest:
+            raise AssetError(
+                f"{where}: static decoding gives logits that are up to {apart:.2g} from those of dynamic decoding (the "
+                f"largest of them is {largest:.2g}). {other}"
             )
 
     # ---- framing
@@ -187,16 +233,31 @@ class LLM:
     ) -> list[list[int]]:
         """Answer token ids of each row, without the stop token. It uses up `start.cache`.
 
-        `temperature` 0 is greedy; otherwise row b is sampled with its own generator, seeded with seeds[b]. A finished
-        row leaves the batch.
+        `temperature` 0 is greedy; otherwise row b is sampled with its own generator, seeded with seeds[b].
         """
-        rows = list(range(len(start.mask)))
         generators = [torch.Generator().manual_seed(seed) for seed in seeds] if temperature > 0 else []
+
+        def draw(logits: Tensor, rows: Sequence[int]) -> list[int]:
+            return self._choose(logits, temperature, [generators[row] for row in rows] if generators else [])
+
+        if self._static is not None:
+            return self._static.generate(
+                start.cache, start.mask, start.logits, max_new_tokens, self._ends, draw if generators else None
+            )
+        return self._dynamic(start, max_new_tokens, draw)
+
+    def _ends(self, row: int, answer: Sequence[int], token: int) -> bool:
+        """Whether `token`, which is not part of it, ends the answer of a row."""
+        return token in self._stops
+
+    def _dynamic(self, start: Prefilled, count: int, draw: Draw) -> list[list[int]]:
+        """`generate` with a cache that grows by a position a step; a row that has stopped leaves the batch."""
+        rows = list(range(len(start.mask)))
         answers: list[list[int]] = [[] for _ in rows]
         mask, logits, cache = start.mask, start.logits, start.cache
-        for left in range(max_new_tokens, 0, -1):
-            selection = self._choose(logits, temperature, [generators[r] for r in rows] if generators else [])
-            keep = [k for k, token in enumerate(selection) if token not in self._stops]
+        for left in range(count, 0, -1):
+            selection = draw(logits, rows)
+            keep = [k for k, token in enumerate(selection) if not self._ends(rows[k], answers[rows[k]], token)]
             for k in keep:
                 answers[rows[k]].append(selection[k])
             if not keep or left == 1:

@@ -49,7 +49,7 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, c
         scores = scores.masked_fill(later, -torch.inf)
     elif mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
-    return scores.softmax(-1).to(value.dtype) @ value
+    return scores.softmax(-1).to(value.dtype) @ value  # type: ignore[no-any-return]
 
 
 class Attention(nn.Module):
@@ -219,7 +219,10 @@ class Whisper:
     def mel(self, wave: Wave, samples: int) -> Tensor:
         """(S,) float32 at 16 kHz, padded with silence to `samples` -> (bins, samples / 160), scaled as Whisper does."""
         x = torch.zeros(samples, device=self.device)
-        x[: len(wave)] = torch.from_numpy(wave).to(self.device)
+        clip = torch.from_numpy(wave)
+        if self.device.type == "cuda":  # from pinned memory, so that the host prepares the next clip and does not wait
+            clip = clip.pin_memory()
+        x[: len(wave)].copy_(clip, non_blocking=True)
         spectrum = torch.stft(x, _N_FFT, HOP, window=self._hann, return_complex=True)[:, :-1].abs() ** 2
         log = torch.log10((self._filters @ spectrum).clamp(min=1e-10))
         return (torch.maximum(log, log.max() - 8.0) + 4.0) / 4.0

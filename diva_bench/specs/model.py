@@ -108,6 +108,10 @@ class Runtime(Spec):
     """Samples that are asked together, by an adapter that cuts their audio into parts of `batch_seconds` itself: their
     answers are decoded side by side, and a step costs about as much for 64 rows as for one where weights are what is
     read."""
+    decode: Literal["dynamic", "static"] = "dynamic"
+    """dynamic: the cache of an LLM grows with the answers. static: it has a fixed size, and on CUDA a step is a recorded
+    graph (`decoding/static.py`). Part of the identity outside float32, where the two may give different answers: there
+    a run that was begun one way is not finished the other."""
 
 
 class Training(Spec):
@@ -188,8 +192,8 @@ class ModelSpec(Spec):
         return self.adapter != IN_MEMORY
 
     def identity(self) -> Json:
-        """Everything that determines the answers: adapter, args, the bytes of the weights and the dtype; not device, batch
-        or paths."""
+        """Everything that determines the answers: adapter, args, the bytes of the weights, the dtype and, outside float32,
+        static decoding; not device, batch or paths."""
         files = {
             role: {"format": asset.format, "files": {f.path: f.sha256 for f in asset.files}}
             for role, asset in self.weights.items()
@@ -201,6 +205,7 @@ class ModelSpec(Spec):
             "args": self.args,
             "weights": files,
             "dtype": self.runtime.dtype,
+            **({"decode": "static"} if self.runtime.decode == "static" and self.runtime.dtype != "float32" else {}),
         }
 
     @property
