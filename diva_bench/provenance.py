@@ -6,7 +6,9 @@ from __future__ import annotations
 import os
 import platform
 import re
+import resource
 import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -32,6 +34,32 @@ def collect(command: str) -> dict[str, Any]:
         "git": _git(),
         "machine": {"system": platform.platform(), "processor": processor(), "cores": os.cpu_count()},
     }
+
+
+def compute(device: str | None) -> dict[str, Any]:
+    """The machine that a model runs on, for speeds: device, processor, cores of this process, and threads of torch, if the
+    model uses torch.
+
+    Args:
+        device: The torch device; None if it is not known.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found: dict[str, Any] = {"processor": processor(), "cores": cores}
+    if torch := sys.modules.get("torch"):
+        found["threads"] = torch.get_num_threads()
+    if device is not None:
+        found["device"] = torch.cuda.get_device_name(device) if torch and device.startswith("cuda") else device
+    return found
+
+
+def peak_memory(device: str | None) -> int:
+    """Bytes: the peak of torch on a GPU, else the peak resident memory of this process."""
+    if device and device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def command_line(argv: Sequence[str]) -> str:

@@ -206,6 +206,13 @@ def leaderboard(
     overview: Annotated[
         bool, typer.Option("--overview", help="Print only the overview tables, tasks by models.")
     ] = False,
+    speed: Annotated[
+        bool,
+        typer.Option(
+            "--speed",
+            help="Print speeds instead: samples/s, RTFx, first answer, peak memory, stages; a table per machine.",
+        ),
+    ] = False,
     in_memory: Annotated[
         bool,
         typer.Option("--in-memory", help="Also rank in-memory models of the Python API, whose weights are not hashed."),
@@ -225,6 +232,7 @@ def leaderboard(
             path or [],
             output,
             overview=overview,
+            speed=speed,
             in_memory=in_memory,
             every=all_tables,
         )

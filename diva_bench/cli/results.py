@@ -14,6 +14,7 @@ from diva_bench.errors import OtherQuestion, SpecError, StoreError, UnreadableRu
 from diva_bench.report.leaderboard import leaderboard, no_overview, overviews, page
 from diva_bench.report.prompts import families, spread_table
 from diva_bench.report.runs import results_table, unreadable_table
+from diva_bench.report.speed import no_speed, speed_tables
 from diva_bench.runs import aligned
 from diva_bench.runs.records import folders_in, of_tasks
 from diva_bench.runs.run import Run, Runs
@@ -134,6 +135,7 @@ def leaderboard_command(
     output: Path | None = None,
     *,
     overview: bool = False,
+    speed: bool = False,
     in_memory: bool = False,
     every: bool = False,
 ) -> int:
@@ -142,6 +144,7 @@ def leaderboard_command(
     Args:
         ranks: Also the interval of every rank.
         overview: Only tasks by models.
+        speed: Only the speeds.
         in_memory: Also rank models in memory of the Python API.
         every: As CSV all tables.
 
@@ -160,7 +163,9 @@ def leaderboard_command(
     changed = any(run.changed and run.path in folders for run in stored)
     if in_memory:
         summaries = [summary.admitted() for summary in summaries]
-    if overview:
+    if speed:
+        tables = speed_tables(Run(s.folder, s) for s in summaries)
+    elif overview:
         tables = overviews(summaries)
     else:
         between = aligned.ranks(summaries, Catalog(list(paths)), Terminal()) if ranks else {}
@@ -168,7 +173,7 @@ def leaderboard_command(
         spread = families(Run(s.folder, s) for s in summaries)
         tables += [spread_table(spread)] if spread else []
     if not tables and not unreadable:
-        say(no_overview(summaries), error=True)
+        say(no_speed(results) if speed else no_overview(summaries), error=True)
         return 1
     tables += unreadable_table(unreadable)
 
@@ -176,7 +181,7 @@ def leaderboard_command(
         """The numbers of all runs in one table."""
         return Runs(Run(s.folder, s) for s in summaries).table(every=True)
 
-    alone = not (every or overview)
+    alone = not (every or overview or speed)
     write_tables([one()] if alone and output and output.suffix == ".csv" else tables, output, page, every)
     if format == "csv" and alone:
         print_table(one(), format)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 _HALVINGS = 40  # of the interval with the smallest budget
@@ -38,9 +39,15 @@ def even(sizes: Sequence[float], budget: float) -> list[slice]:
 def _needed(sizes: Sequence[float], budget: float) -> list[int]:
     """For each item the number of parts for it and all later items; 0 after the last."""
     needed = [0] * (len(sizes) + 1)
+    end = len(sizes)
+    largest: deque[int] = deque()  # items of the part from `start` to `end`, each larger than all before it
     for start in range(len(sizes) - 1, -1, -1):
-        largest, end = sizes[start], start + 1
-        while end < len(sizes) and max(largest, sizes[end]) * (end + 1 - start) <= budget:
-            largest, end = max(largest, sizes[end]), end + 1
+        while largest and sizes[largest[0]] <= sizes[start]:
+            largest.popleft()
+        largest.appendleft(start)
+        while end > start + 1 and sizes[largest[-1]] * (end - start) > budget:
+            end -= 1  # a part that begins earlier never ends later
+            if largest[-1] == end:
+                largest.pop()
         needed[start] = 1 + needed[end]
     return needed

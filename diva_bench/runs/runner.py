@@ -304,7 +304,7 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
         return outcome
     if outcome.before:
         progress.note(f"{job.title}: resuming {outcome.before}/{total}")
-    prior = job.prior()
+    prior, begun, is_first = job.prior(), time.perf_counter(), True
     done = total - sum(len(b) for b in todo)
 
     def split(rows: int, into: int, first: str, why: str) -> None:
@@ -322,7 +322,11 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
             wall = time.perf_counter() - began
             responses = [_public(answers[s.id]) for s in batch]
             audio_seconds = sum(s.seconds for s in batch)
-            folder.append(responses, _timing(responses, audio_seconds, wall))
+            timing = _timing(responses, audio_seconds, wall)
+            if timing["stages"]:  # a model computed
+                timing |= _machine(job, time.perf_counter() - begun if is_first else None)
+                is_first = False
+            folder.append(responses, timing)
             outcome.answered += len(batch)
             outcome.errors += sum(r.status == "error" for r in responses)
             outcome.wall += wall
@@ -355,6 +359,13 @@ def _timing(responses: Sequence[Response], audio_seconds: float, wall: float) ->
         "wall": round(wall, 6),
         "stages": {k: round(v, 6) for k, v in stages.items()},
     }
+
+
+def _machine(job: Job, first: float | None) -> dict[str, Any]:
+    """What the record of a batch says about the machine. `first`: seconds until the first answers; None for later ones."""
+    device = provenance.device(job.model.runtime.device) if job.model.weights else None
+    memory: dict[str, Any] = {"memory": provenance.peak_memory(device)}
+    return memory if first is None else {**memory, "first": round(first, 6), "machine": provenance.compute(device)}
 
 
 # ---------------------------------------------------------------- requests, decoded ahead

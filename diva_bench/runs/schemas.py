@@ -33,13 +33,32 @@ Number = Annotated[int, Field(ge=1)]
 
 
 @with_config(_STRICT)
+class Machine(TypedDict):
+    """What a model ran on. `device`: "cpu", or the name of the GPU; missing for a model in memory, which may be anywhere.
+    `threads`: of torch."""
+
+    device: NotRequired[str]
+    processor: str
+    cores: Number
+    threads: NotRequired[Number]
+
+
+@with_config(_STRICT)
 class Timing(TypedDict):
-    """A line of timing.jsonl: one batch."""
+    """A line of timing.jsonl: one batch.
+
+    `memory`: peak memory in bytes until then, of the GPU if the model is on one, else of the process. The first batch of
+    every process that asked also has `machine`, and `first`: seconds from the start of asking, with the model loaded, until
+    its answers were there. Older versions wrote neither of the three.
+    """
 
     rows: _Count
     audio: _Seconds
     wall: _Seconds
     stages: dict[str, _Seconds]
+    memory: NotRequired[_Count]
+    first: NotRequired[_Seconds]
+    machine: NotRequired[Machine]
 
 
 @with_config(_STRICT)

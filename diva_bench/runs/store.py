@@ -42,7 +42,7 @@ from diva_bench.disk import size, stamp
 from diva_bench.errors import StoreError, UnreadableRun
 from diva_bench.runs import schemas
 from diva_bench.runs.schemas import SCHEMA, RunRecord, Summary, TaskRecord
-from diva_bench.specs import digest
+from diva_bench.specs import digest_of_rows
 from diva_bench.specs.problems import words
 from diva_bench.types import Response
 
@@ -546,7 +546,7 @@ def line_of(row: Json) -> bytes:
 
 def digest_of(responses: Iterable[Response]) -> str:
     """sha256 of all answers that can be scored, in the order of their ids; times and speed are not part of it."""
-    return digest([to_json(response) for response in sorted(responses, key=lambda r: r.id)])
+    return digest_of_rows(to_json(response) for response in sorted(responses, key=lambda r: r.id))
 
 
 def cannot_write(path: Path, err: OSError) -> StoreError:

@@ -143,8 +143,10 @@ class Adherence:
     def _keeps_form(self, text: str, sample: Sample) -> bool:
         if self.form == "word":
             return len(tokens(text)) == 1
-        most = max(sentences(r, self._language) for r in sample.references) if self.form == "translation" else 1
-        return 1 <= sentences(text, self._language) <= max(most, 1)
+        count = sentences(text, self._language)
+        if count <= 1 or self.form != "translation":
+            return count == 1
+        return any(count <= sentences(r, self._language) for r in sample.references)
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
         """Per cent, but the length: its mean over answers. A metric without an answer it could be counted of is missing."""

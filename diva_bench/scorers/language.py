@@ -113,7 +113,7 @@ def is_in(text: str, language: str) -> bool:
 
 def lettered(text: str) -> bool:
     """Whether a text has a letter of any script."""
-    return bool(scripts(text))
+    return any(map(script_of, unicodedata.normalize("NFKC", text)))
 
 
 def _main_script(counts: Counter[str]) -> str:

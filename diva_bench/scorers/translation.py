@@ -24,6 +24,7 @@ from diva_bench.stats import dense, ratio
 from diva_bench.types import Floats, Response, Sample
 
 _ORDERS = range(1, 5)
+_NGRAMS = [f"bleu.{kind}{n}" for kind in "ct" for n in _ORDERS]
 # sacreBLEU's spm, flores101 and flores200 tokenizers download a model when they are built, so they are not here.
 _TOKENIZERS = ("13a", "zh", "ja-mecab", "ko-mecab", "char", "intl", "none")
 # The number of references of every sample, which is part of sacreBLEU's signature and must be known before measuring.
@@ -49,12 +50,12 @@ class Bleu:
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
         references = checked(sample, self._references, "bleu")
-        # corpus_score of one sentence: sentence_score counts the same but warns about its own formula
-        score = self._bleu.corpus_score([answer(response)], [[r] for r in references])
-        row = {f"bleu.c{n}": float(score.counts[n - 1]) for n in _ORDERS}
-        row |= {f"bleu.t{n}": float(score.totals[n - 1]) for n in _ORDERS}
-        row |= {"bleu.sys": float(score.sys_len)}
-        return {k: v for k, v in row.items() if v} | {"bleu.ref": float(score.ref_len)}
+        # sacreBLEU has no public function for these counts; its own significance tests use this one
+        counts = self._bleu._extract_corpus_statistics([answer(response)], [[r] for r in references])[0]
+        lengths, ngrams = counts[:2], zip(_NGRAMS, counts[2:], strict=True)
+        row = {key: float(count) for key, count in ngrams if count}
+        row |= {"bleu.sys": float(lengths[0])} if lengths[0] else {}
+        return row | {"bleu.ref": float(lengths[1])}
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
         """{"bleu": 0 to 100}. Of one sum it is sacreBLEU's own result to the last bit; of many, to 1e-9."""
@@ -159,11 +160,15 @@ class Chrf:
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
         references = [[r] for r in checked(sample, self._references, "chrf")]
         row: dict[str, float] = {}
-        for name, chrf in self._metrics.items():
-            # sacreBLEU has no public function for these counts; its own significance tests use this one
-            counts = chrf._extract_corpus_statistics([answer(response)], references)[0]
+        every: list[int] = []
+        for name, chrf in reversed(self._metrics.items()):
+            # With one reference, what chrF++ counts begins with what chrF2 counts; of several, each has its own best one.
+            if not every or len(references) > 1:
+                # sacreBLEU has no public function for these counts; its own significance tests use this one
+                every = chrf._extract_corpus_statistics([answer(response)], references)[0]
+            counts = every[: len(self._keys[name])]
             counts_by_key = {key: float(count) for key, count in zip(self._keys[name], counts, strict=True) if count}
-            row |= {self._keys[name][1]: 0.0} | counts_by_key
+            row = {self._keys[name][1]: 0.0} | counts_by_key | row
         return row
 
     def reduce(self, totals: Mapping[str, Floats]) -> dict[str, Floats]:
