@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from diva_bench.stats.resampling import (
     FEW_CLUSTERS,
@@ -29,6 +29,9 @@ from diva_bench.stats.resampling import (
     unstack,
 )
 from diva_bench.types import Floats, Row
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 FEW_NOTE = (
     f"fewer than {FEW_CLUSTERS} clusters: intervals are too narrow, and p is the larger one of bootstrap and swap test"
