@@ -27,9 +27,11 @@ from diva_bench.cli.options import (
     Models,
     NumberFormat,
     OnlyTasks,
+    Overview,
     Paths,
     Report,
     Results,
+    SpeedTables,
     Tasks,
     names,
 )
@@ -203,16 +205,8 @@ def leaderboard(
         bool, typer.Option("--ranks", help="Also print the interval of every rank (slower: reads all rows).")
     ] = False,
     output: Report = None,
-    overview: Annotated[
-        bool, typer.Option("--overview", help="Print only the overview tables, tasks by models.")
-    ] = False,
-    speed: Annotated[
-        bool,
-        typer.Option(
-            "--speed",
-            help="Print speeds instead: samples/s, RTFx, first answer, peak memory, stages; a table per machine.",
-        ),
-    ] = False,
+    overview: Overview = False,
+    speed: SpeedTables = False,
     in_memory: Annotated[
         bool,
         typer.Option("--in-memory", help="Also rank in-memory models of the Python API, whose weights are not hashed."),

@@ -142,6 +142,13 @@ Report = Annotated[
         help="Also write the tables to this file; its ending sets the format: .md, .csv, .tex, .json or .txt.",
     ),
 ]
+Overview = Annotated[bool, typer.Option("--overview", help="Print only the overview tables, tasks by models.")]
+SpeedTables = Annotated[
+    bool,
+    typer.Option(
+        "--speed", help="Print speeds instead: samples/s, RTFx, first answer, peak memory, stages; a table per machine."
+    ),
+]
 AllTables = Annotated[
     bool,
     typer.Option(
