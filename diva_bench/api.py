@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
+import numpy as np
+
 from diva_bench import provenance
 from diva_bench.catalog import Catalog
 from diva_bench.data.place import data_folder
@@ -162,19 +164,19 @@ def run(
         edition=edition,
         model_edition=model_edition,
         output=_path(output, "output"),
-        limit=limit,
-        seed=seed,
-        batch_seconds=batch_seconds,
+        limit=_number(limit),
+        seed=_number(seed),
+        batch_seconds=_number(batch_seconds),
         batch_rows=batch_rows,
         device=None if device == "auto" else device,
         dtype=dtype,
         audio=tuple(_listed(audio, "audio", "a condition, such as 'silence'", (str,))),
-        prompts=prompts,
+        prompts=_number(prompts),
         data_dir=_data_folder(data_dir),
         allow_partial=_truth(allow_partial, "allow_partial"),
         prompt=prompt,
         system=system,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=_number(max_new_tokens),
     )
     reporter, catalog = _progress(progress), Catalog(_paths(paths))
     command = provenance.without_folders(f"diva_bench.run({_names(specs[0])}, {_names(specs[1])}{settings.changed()})")
@@ -263,7 +265,7 @@ def compare(
     Raises:
         UserError: The runs had different questions, or are not complete.
     """
-    flat = _runs(runs)
+    flat = _runs(runs) if runs else Runs()
     if len(flat) < 2:
         left_out = "".join(f" Left out: {problem}" for problem in flat.unreadable)
         raise UserError(f"compare needs two runs or more, and got {len(flat)}: compare(run, other).{left_out}")
@@ -465,6 +467,9 @@ def _runs(value: Any) -> Runs:
         return every
     if isinstance(every, bytes | Mapping) or not isinstance(every, Iterable):
         raise _wrong("runs", value, "a Run, a folder, or a list of them")
+    every = list(every)
+    if not every:
+        raise UserError("runs: the list is empty. Allowed: a Run, a folder, or a list of them.")
     runs = Runs()
     for one in every:
         runs = runs + (
@@ -504,6 +509,11 @@ def _only(value: Any, kinds: type | tuple[type, ...], what: str, allowed: str) -
     if not isinstance(value, kinds):
         raise _wrong(what, value, allowed)
     return value
+
+
+def _number(value: Any) -> Any:
+    """A number of numpy as one of Python; any other value as it is."""
+    return value.item() if isinstance(value, np.number) else value
 
 
 def _truth(value: Any, what: str) -> bool:

@@ -127,6 +127,16 @@ def test_every_argument_that_is_wrong_is_told_in_words(place: Path) -> None:
     assert not problems, "\n".join(problems)
 
 
+@pytest.mark.parametrize("function", [db.leaderboard, db.score])
+def test_an_empty_list_of_runs_is_told(function: Any) -> None:
+    assert message(function, []) == "runs: the list is empty. Allowed: a Run, a folder, or a list of them."
+
+
+def test_numbers_of_numpy_are_numbers(place: Path) -> None:
+    (run,) = db.run("echo", "toy", limit=np.int64(2), seed=np.uint8(1))  # type: ignore[arg-type]
+    assert (run.summary.limit, run.summary.seed) == (2, 1)
+
+
 def test_an_empty_path_is_not_the_current_folder(place: Path) -> None:
     assert message(db.load_runs, "") == "path: '' (str) is not allowed. Allowed: a path."
     assert message(db.import_predictions, [""], "toy", "theirs").startswith("files: '' (str) is not allowed")

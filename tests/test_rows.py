@@ -212,7 +212,10 @@ def test_rows_that_are_none_are_told(given: Any, said: str) -> None:
         ({"prompt": 3}, "task 'rows': prompt: must be text"),
         ({"name": "a/b"}, "task 'a/b': name:"),
         ({"scorers": "qo"}, "unknown scorer 'qo'"),
-        ({"scorers": 3}, "task 'rows': scorers: must be a mapping (key: value) (found 3)"),
+        (
+            {"scorers": 3},
+            "task 'rows': scorers: must be the name of a scorer, a list of names, or a mapping, name -> settings (found 3)",
+        ),
         ({"scorers": {"qa": 3}}, "task 'rows': scorers.qa: must be a mapping (key: value) (found 3)"),
         ({"choices": 3}, "task 'rows': choices: must be a list (found 3)"),
         ({"choices": "yes"}, "task 'rows': choices: must be a list (found 'yes')"),

@@ -152,6 +152,13 @@ def test_a_row_that_is_wrong_is_told_by_its_number(
     ("settings", "message"),
     [
         ({"scorers": "wre"}, "unknown scorer 'wre'. Did you mean 'wer'?"),
+        (
+            {"scorers": None},
+            "scorers: must be the name of a scorer, a list of names, or a mapping, name -> settings (found",
+        ),
+        ({"scorers": {"qa", "wer"}}, "task 'rows': scorers: a set has no order, which counts here. Give a list."),
+        ({"choices": {"yes", "no"}}, "task 'rows': choices: a set has no order, which counts here. Give a list."),
+        ({"groups": {"who"}}, "task 'rows': groups: a set has no order"),
         ({"scorers": []}, "task 'rows': scorers: the list is empty. Allowed: adherence, bleu, chrf"),
         ({"scorers": {"qa": {"x": 1}}}, "task rows: scorers.qa has no setting 'x'."),
         ({"scorers": "labels"}, "scorers.labels needs a task with choices"),

@@ -129,7 +129,15 @@ def _values(
             f"task {name!r}: {wrong}: must be the name of a column (found {problems.shown(columns[wrong])})."
         )
     rows = read(audio, [id, cluster, reference])
+    for setting, value in (("scorers", scorers), ("choices", choices), ("groups", groups)):
+        if isinstance(value, set | frozenset):
+            raise SpecError(f"task {name!r}: {setting}: a set has no order, which counts here. Give a list.")
     table: Any = {scorers: {}} if isinstance(scorers, str) else _sequence(scorers)
+    if not isinstance(table, tuple | Mapping):
+        raise SpecError(
+            f"task {name!r}: scorers: must be the name of a scorer, a list of names, or a mapping, name -> settings (found "
+            f"{problems.shown(scorers)})."
+        )
     table = dict.fromkeys(table, None) if isinstance(table, tuple) else table
     if isinstance(table, Mapping):
         table = {scorer: {} if settings is None else settings for scorer, settings in table.items()}
