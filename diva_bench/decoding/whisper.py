@@ -49,7 +49,7 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, c
         scores = scores.masked_fill(later, -torch.inf)
     elif mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
-    return scores.softmax(-1).to(value.dtype) @ value  # type: ignore[no-any-return]
+    return scores.softmax(-1).to(value.dtype) @ value
 
 
 class Attention(nn.Module):
