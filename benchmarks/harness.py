@@ -2,7 +2,8 @@
 
     python benchmarks/harness.py
 
-Start-up and the bootstrap are not in the rate; decoding, which a real run adds, is measured beside it on the mini clips.
+Rates are of processor time, which other work on the machine changes least. Start-up and the bootstrap are not in them;
+decoding, which a real run adds, is measured beside it on the mini clips.
 Floor: each item has to be written as one JSON line and read back once; the time to do only that stands in the last line.
 """
 
@@ -38,19 +39,19 @@ def job(items: int) -> Job:
 
 
 def once(items: int) -> tuple[float, float]:
-    """(seconds to plan, ask and append, seconds to measure)."""
+    """(Processor seconds to plan, ask and append, and to measure)."""
     work = job(items)
     with tempfile.TemporaryDirectory() as place, work.folder(Path(place)) as folder:
         adapter = Echo(work.model, {}, "cpu")
-        began = time.perf_counter()
+        began = time.process_time()
         runner.ask(work, adapter, folder, Silent())
-        asked = time.perf_counter() - began
+        asked = time.process_time() - began
         answers = {r.id: r for r in folder.responses()}
-        began = time.perf_counter()
+        began = time.process_time()
         for sample in work.samples:
             for scorer in work.scorers.values():
                 scorer.measure(sample, answers[sample.id])
-        return asked, time.perf_counter() - began
+        return asked, time.process_time() - began
 
 
 def memory(items: int) -> float:

@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_models import make_llm
 
 from diva_bench.catalog import _DECLARED, ADAPTERS, Catalog, builtin_folder, class_of
+from diva_bench.decoding import chat
 
 PUBLISHED = str(builtin_folder() / "results" / "mini")
 _LISTS = {"torch", "transformers", "datasets", "pandas", "pyarrow", "scipy", "numpy", "soundfile", "sacrebleu", "MeCab"}
@@ -68,3 +70,20 @@ def test_an_adapter_has_the_attributes_that_were_read_before_it_was_loaded(name:
     named = {key: getattr(declared, key) for key in dir(declared) if not key.startswith("_")}
     assert named == {key: getattr(built, key) for key in named}
     assert set(named) - {"chat"} == {"accepts", "version", "splits_audio", "settings", "roles"}
+
+
+def test_the_chat_frame_is_read_from_the_cache_until_its_template_changes(tmp_path: Path) -> None:
+    llm, cache = make_llm(tmp_path / "llm"), tmp_path / "cache"
+    chat.frame.cache_clear()
+    rendered = chat.kept_frame(llm, False, cache)
+    assert rendered == chat.frame(llm, False)
+    (file,) = (cache / "frames").iterdir()
+    file.write_text('"kept {speech}"')
+    assert chat.kept_frame(llm, False, cache) == "kept {speech}"
+    file.write_text('"without the mark"')  # nothing from outside is believed
+    assert chat.kept_frame(llm, False, cache) == rendered
+    template = llm / "chat_template.jinja"
+    template.write_text("changed " + template.read_text())
+    chat.frame.cache_clear()
+    chat.tokenizer_of.cache_clear()
+    assert chat.kept_frame(llm, False, cache) == "changed " + rendered

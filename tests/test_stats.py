@@ -1,5 +1,7 @@
 """The cluster bootstrap: what is drawn, what an interval is, what a pair is."""
 
+import random
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -326,3 +328,13 @@ def test_holm_keeps_order_lies_between_the_raw_and_bonferroni_and_does_not_mind_
 def test_holm_refuses_what_is_no_probability(p: float) -> None:
     with pytest.raises(ValueError, match="a p-value lies from 0 to 1, found"):
         resampling.holm([0.5, p])
+
+
+def test_totals_have_the_bits_of_the_sum_of_the_sparse_table():
+    draw = random.Random(5)
+    numbers = (draw.random(), draw.random() * 1e9, 3, 0.1)
+    rows = [{f"k{draw.randrange(20)}": draw.choice(numbers) for _ in range(draw.randrange(6))} for _ in range(2_000)]
+    keys, table = resampling.stack(rows)
+    summed = resampling.totals(iter(rows))
+    assert list(summed) == keys
+    assert [value.tobytes() for value in summed.values()] == [value.tobytes() for value in resampling.total(table)]

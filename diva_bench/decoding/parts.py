@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 
 _HALVINGS = 40  # of the interval with the smallest budget
 
@@ -15,14 +16,16 @@ def even(sizes: Sequence[float], budget: float) -> list[slice]:
     items per part if the sizes allow it, because a small rest costs almost as much as a full part if reading the
     weights takes most of the time. An item that is larger than the budget is a part by itself.
     """
-    needed = _needed(sizes, budget)
+    falling = all(size >= after for size, after in pairwise(sizes))
+    count = _count(sizes, budget, falling)
     low, high = 0.0, budget
-    for _ in range(_HALVINGS if needed[0] > 1 else 0):
+    for _ in range(_HALVINGS if count > 1 else 0):
         middle = (low + high) / 2
-        if (fewer := _needed(sizes, middle))[0] == needed[0]:
-            needed, high = fewer, middle
+        if _count(sizes, middle, falling) == count:
+            high = middle
         else:
             low = middle
+    needed = _needed(sizes, high)
     parts: list[slice] = []
     start = 0
     for left in range(needed[0], 0, -1):
@@ -34,6 +37,23 @@ def even(sizes: Sequence[float], budget: float) -> list[slice]:
         parts.append(slice(start, end))
         start = end
     return parts
+
+
+def _count(sizes: Sequence[float], budget: float, falling: bool) -> int:
+    """The number of parts. `falling`: no size is larger than the one before it, so that the first of a part is the largest
+    and the end of the part is known at once."""
+    count = start = 0
+    while start < len(sizes):
+        count += 1
+        largest, end = sizes[start], start + 1
+        if falling:
+            end = start + max(1, int(budget / largest))
+            while end > start + 1 and largest * (end - start) > budget:  # the division was rounded
+                end -= 1
+        while end < len(sizes) and max(largest, sizes[end]) * (end + 1 - start) <= budget:
+            largest, end = max(largest, sizes[end]), end + 1
+        start = end
+    return count
 
 
 def _needed(sizes: Sequence[float], budget: float) -> list[int]:

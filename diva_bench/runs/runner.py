@@ -392,22 +392,25 @@ def _prefetch(
         return prompt.build(job.task, sample, job.adapter_inputs, audio=sound, prior=prior(sample), seed=job.seed)
 
     with ThreadPoolExecutor(max_workers=_READERS) as pool:
-        waiting: deque[tuple[tuple[Sample, ...], list[Future[Request | Response]]]] = deque()
+        waiting: deque[tuple[tuple[Sample, ...], list[Future[Request | Response] | Sample]]] = deque()
+        decodes = "audio" in job.accepts
         source = iter(todo)
         try:
             while True:
                 while len(waiting) <= _AHEAD and (batch := next(source, None)) is not None:
-                    waiting.append((batch, [pool.submit(build, s) for s in batch]))
+                    # without a clip there is nothing to do in advance, and a thread costs more than the request
+                    waiting.append((batch, [pool.submit(build, s) if decodes and s.read else s for s in batch]))
                 if not waiting:
                     return
-                batch, futures = waiting.popleft()
-                built = [f.result() for f in futures]
+                batch, parts = waiting.popleft()
+                built = [build(part) if isinstance(part, Sample) else part.result() for part in parts]
                 yield (
                     batch,
                     [b for b in built if isinstance(b, Request)],
                     [b for b in built if isinstance(b, Response)],
                 )
         finally:
-            for _, futures in waiting:
-                for future in futures:
-                    future.cancel()
+            for _, parts in waiting:
+                for part in parts:
+                    if isinstance(part, Future):
+                        part.cancel()

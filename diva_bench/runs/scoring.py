@@ -299,7 +299,7 @@ def _scores(job: Job, rows: Mapping[str, Sequence[Row]], selection: Sequence[int
         metric: round(float(value), 9)
         for name, scorer in job.scorers.items()
         for metric, value in checked_reduce(job.task.name, name, scorer)(
-            stats.totals([rows[name][i] for i in selection])
+            stats.totals(rows[name][i] for i in selection)
         ).items()
     }
 
