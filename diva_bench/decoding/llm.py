@@ -140,7 +140,8 @@ class LLM:
                 f"{where}: {type(self.model).__name__} cannot be decoded statically "
                 f"({type(err).__name__}: {one_line(err)}). {other}"
             ) from err
-        if not apart <= _ROUNDING[self.embeddings.dtype] * largest:
+        # a wrong step is as far off as the logits are large; in bfloat16 a right one was 2.7 % off (SmolLM2 135M)
+        if not apart <= 4 * _ROUNDING[self.embeddings.dtype] * largest:
             raise AssetError(
                 f"{where}: static decoding gives logits that are up to {apart:.2g} from those of dynamic decoding (the "
                 f"largest of them is {largest:.2g}). {other}"
