@@ -129,7 +129,7 @@ def run(
     Args:
         models: Names, paths of YAML files, ModelSpecs, or models in memory: objects with `name`, `version`, `accepts`
             and
-        `generate(requests) -> responses` (see Adapter). Runs of a model in memory are marked, because its weights are
+            `generate(requests) -> responses` (see Adapter). Runs of a model in memory are marked, because its weights are
             not hashed.
         tasks: Names of tasks, subsets or suites, paths of YAML files, or Tasks, such as `Task.from_rows` makes.
         edition: Edition of the data: "auto", "full", "mini" or "nano" (mini data and nano models).
@@ -491,7 +491,7 @@ def _data_folder(value: Any) -> Path | None:
 
 def _path(value: Any, what: str) -> Path:
     text = os.fspath(_only(value, (str, os.PathLike), what, "a path"))
-    if not isinstance(text, str) or not text.strip():  # Python takes an empty path for the folder one stands in
+    if not isinstance(text, str) or not text.strip():  # Python reads an empty path as the current folder
         raise _wrong(what, text, "a path")
     return Path(text)
 

@@ -111,7 +111,7 @@ class Problem:
     names: frozenset[str]
     error: SpecError
     foreign: bool = False
-    """The file is no spec: it names nothing."""
+    """True if the file is not a spec, and so defines no name."""
 
 
 class Catalog:
@@ -121,9 +121,11 @@ class Catalog:
     """
 
     def __init__(self, paths: Sequence[Path] = (), tasks: Iterable[TaskSpec] = ()) -> None:
-        """Args:
-        paths: Folders of YAML files.
-        tasks: Tasks that were made in Python, for their runs on disk.
+        """Create a catalogue of the specs in `paths`; files are read later.
+
+        Args:
+            paths: Folders of YAML files.
+            tasks: Tasks that were made in Python, for their runs on disk.
         """
         self._paths = list(paths)
         self._in_memory = {task.name: task for task in tasks}
@@ -480,7 +482,7 @@ class Catalog:
             task: The task.
             lenient: A scorer that lacks something on this machine becomes `Absent` instead of an error, for runs that
                 were scored
-            elsewhere.
+                elsewhere.
         """
         built: dict[str, Scorer] = {}
         for name, args in task.scorers.items():

@@ -1,4 +1,4 @@
-"""Named, versioned text normalisers. A change that can move a number bumps the version, which stands in signatures."""
+"""Named, versioned text normalisers. A change that can alter a score raises the version, which is part of signatures."""
 
 from __future__ import annotations
 

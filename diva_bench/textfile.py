@@ -297,7 +297,7 @@ class DelimitedTable:
     Raises:
         error: The file is empty, a column occurs twice, a row has another number of fields than the header, or quotes
             are not
-        as RFC 4180 allows.
+            as RFC 4180 allows.
     """
 
     def __init__(self, numbered: Lines, where: str, error: Failure = DataError, *, literal: bool = False) -> None:

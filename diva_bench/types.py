@@ -84,7 +84,7 @@ class Request:
         choices: The labels to score; None for open answers.
         prior: Reference -> its share in the task, for adapters that accept "prior"; or its share in the other samples
             of the same
-        speaker, for adapters that accept "speaker".
+            speaker, for adapters that accept "speaker".
         temperature: 0 is greedy decoding.
     """
 
@@ -121,14 +121,14 @@ class Response:
     Attributes:
         status: "ok"; "unsupported": the model cannot take this item (scored as an empty answer, and counted); "error":
             a failure of
-        the program or the network (not scored, and run again on resume).
+            the program or the network (not scored, and run again on resume).
         detail: The reason for a status other than "ok".
         heard: The transcript of a recogniser inside the model, if it has one.
         seconds: Wall time by stage (encode, prefill, decode).
         tokens: Token counts by kind (prompt, virtual, new).
         label: Imported answers only: the label by the source of the answer; "" if it is none of the task's labels;
             None: parse the
-        text.
+            text.
         scores: Imported answers only: scores from the source, by name.
         reasoning: Set if the text was cleaned for the scorers and contained reasoning: whether the reasoning ended or
             was cut off.
@@ -250,7 +250,8 @@ class CorpusScorer(Scorer, Protocol):
 
 
 class Progress(Protocol):
-    """Reports the progress of long work; the command line passes one. The caller chooses the unit (samples, bytes, steps)."""
+    """Reports the progress of long work; the command line passes one. The caller chooses the unit (samples, bytes,
+    steps)."""
 
     def track(self, items: Iterable[T], label: str, total: int | None = None) -> Iterable[T]:
         """Yield the items and show how many are done, the rate and the time left."""

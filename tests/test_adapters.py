@@ -216,7 +216,7 @@ def test_echo_scores_labels_the_same_every_time_and_differently_per_sample() -> 
 
 def test_echo_fails_as_it_is_told() -> None:
     asked = [Request("a", "p"), Request("b", "p")]
-    with pytest.raises(RuntimeError, match="asked to fail at b"):
+    with pytest.raises(RuntimeError, match="failure on request at b"):
         Echo(spec("echo", fail_ids=["b"]), {}, "cpu").generate(asked)
     softly = Echo(spec("echo", fail_ids=["b"], fail_how="error"), {}, "cpu").generate(asked)
     assert [r.status for r in softly] == ["ok", "error"]

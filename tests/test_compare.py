@@ -249,7 +249,7 @@ def test_one_run_and_the_same_run_twice_are_refused(results: Path) -> None:
 
 def test_folders_that_are_no_judged_complete_run_are_refused(results: Path, tmp_path: Path) -> None:
     good, spoilt = run_of(results, "good"), copied(results, tmp_path, "bad")
-    with pytest.raises(StoreError, match=r"is no run folder: it has none of a run's files. Give folders"):
+    with pytest.raises(StoreError, match=r"is not a run folder: it has none of a run's files. Give folders"):
         compare_runs([good, results], results)
     summary = json.loads((spoilt / "summary.json").read_text())
     (spoilt / "summary.json").write_text(json.dumps(summary | {"complete": False, "reason": "3 failed"}))

@@ -140,7 +140,7 @@ def test_iemocap_gives_each_utterance_its_labels_session_speaker_and_setting(tmp
         ("[6.3 - 8.2]\tSes01F_impro01_F009\tjoy\t[2.5, 2.5, 2.5]\n", "the emotion is 'joy'; the owners use ang, dis"),
         (
             "[6.3 - 8.2]\tSes02F_impro01_F009\tneu\t[2.5, 2.5, 2.5]\n",
-            "'Ses02F_impro01_F009' is no utterance of dialogue",
+            "'Ses02F_impro01_F009' is not an utterance of dialogue",
         ),
     ],
 )
@@ -337,7 +337,7 @@ def test_urfunny_runs_no_code_that_stands_in_a_pickle(name: str, tmp_path: Path)
     ("name", "value", "said"),
     [
         ("data_folds.pkl", [1, 2], "data_folds.pkl: expected a dict, found list"),
-        ("data_folds.pkl", {"test": [None]}, "data_folds.pkl: None is no id"),
+        ("data_folds.pkl", {"test": [None]}, "data_folds.pkl: None is not an id"),
         ("humor_label_sdk.pkl", {200: 1}, "id 201: humor_label_sdk.pkl says None; a label is 0 or 1"),
         ("humor_label_sdk.pkl", dict.fromkeys(range(200, 206), "funny"), "says 'funny'; a label is 0 or 1"),
         ("language_sdk.pkl", {}, "id 200: language_sdk.pkl has no entry for it"),

@@ -47,15 +47,15 @@ def kaldi(folder: Path, **files: str) -> Path:
         ({"wav_scp": "rec raw.ark:1234\n"}, r"'raw\.ark:1234', not a sound file\. Archives of Kaldi are not read"),
         ({"wav_scp": "rec -\n"}, "is '-', not a sound file"),
         ({"wav_scp": "rec\n"}, "is '', not a sound file"),
-        ({"wav_scp": "rec a.wav\nrec b.wav\n"}, r"wav\.scp:2: 'rec' stands there twice"),
-        ({"text": "c9 words\n"}, r"text:1: utterance 'c9' stands in no line of segments"),
-        ({"text": "c0 words\nc0 words\n"}, r"text:2: utterance 'c0' stands there twice"),
+        ({"wav_scp": "rec a.wav\nrec b.wav\n"}, r"wav\.scp:2: 'rec' is there twice"),
+        ({"text": "c9 words\n"}, r"text:1: utterance 'c9' is missing in segments"),
+        ({"text": "c0 words\nc0 words\n"}, r"text:2: utterance 'c0' is there twice"),
         ({"segments": "c0 gone 0 1\n"}, r"segments:1: expected an utterance, a recording of wav\.scp, its start"),
         ({"segments": "c0 rec 0\n"}, r"segments:1: expected an utterance"),
         ({"segments": "c0 rec 1 0.5\n"}, r"segments:1: ends at 0\.5 s, not behind its start \(1 s\)"),
-        ({"segments": "c0 rec x 0.5\n"}, r"segments:1: 'x' is no time in seconds"),
-        ({"segments": "c0 rec nan 0.5\n"}, "'nan' is no time"),
-        ({"segments": "c0 rec 0 1\nc0 rec 1 2\n"}, r"segments:2: utterance 'c0' stands there twice"),
+        ({"segments": "c0 rec x 0.5\n"}, r"segments:1: 'x' is not a time in seconds"),
+        ({"segments": "c0 rec nan 0.5\n"}, "'nan' is not a time"),
+        ({"segments": "c0 rec 0 1\nc0 rec 1 2\n"}, r"segments:2: utterance 'c0' is there twice"),
     ],
 )
 def test_a_kaldi_folder_is_refused_by_file_and_line_and_its_commands_are_never_run(tmp_path, files, said):
@@ -130,8 +130,8 @@ def cut(**change: object) -> dict[str, object]:
         (cut(recording={"transforms": [{"name": "Speed"}]}), "its recording is transformed"),
         (cut(channel=7), r"channel 7 is none of the recording's \(0, 1\)"),
         (cut(type="MixedCut"), "Mixed and padded cuts are not read"),
-        (cut(start="soon"), "start: 'soon' is no time in seconds"),
-        (cut(duration=-1), "duration: -1 is no time in seconds"),
+        (cut(start="soon"), "start: 'soon' is not a time in seconds"),
+        (cut(duration=-1), "duration: -1 is not a time in seconds"),
         (cut(supervisions=[3]), "supervisions: expected a list of JSON objects"),
     ],
 )
@@ -148,9 +148,9 @@ def test_a_cut_that_is_no_part_of_a_file_is_refused(tmp_path, line, said):
     [
         ({"audio_filepath": None}, "audio_filepath is missing"),
         ({"audio_filepath": ["a"]}, r"audio_filepath is \['a'\], not the name of a file"),
-        ({"offset": "1s"}, "offset: '1s' is no time in seconds"),
-        ({"duration": True}, "duration: True is no time in seconds"),
-        ({"duration": 10**400}, "duration: .* is no time in seconds"),
+        ({"offset": "1s"}, "offset: '1s' is not a time in seconds"),
+        ({"duration": True}, "duration: True is not a time in seconds"),
+        ({"duration": 10**400}, "duration: .* is not a time in seconds"),
     ],
 )
 def test_a_line_of_nemo_that_names_no_clip_is_refused(tmp_path, change, said):

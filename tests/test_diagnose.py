@@ -342,7 +342,7 @@ def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "diva_bench", "diagnose", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "is no run folder: it has none of a run's files" in done.stderr
+    assert "is not a run folder: it has none of a run's files" in done.stderr
 
 
 def test_the_published_mini_runs_of_heysquad_show_no_sign() -> None:

@@ -176,7 +176,7 @@ def test_a_task_that_asks_for_nothing_in_particular_has_its_signs_named_as_not_m
         "wrong language": "the task names no language (`adherence: {language: ...}` among its scorers)",
         "wrong form": "the task names no form (`adherence: {form: ...}` among its scorers)",
         "transcribes": "the data has no transcripts, or the task asks for them",
-        "cut off": "the answers came without counts of their tokens",
+        "cut off": "the answers have no token counts",
     }
 
 
@@ -193,8 +193,8 @@ def test_labels_that_came_without_words_are_no_silence() -> None:
 def test_one_cluster_alone_says_nothing_of_hearing() -> None:
     samples = [Sample(f"s{i}", (f"answer {i}",), "one", transcript="line") for i in range(4)]
     found = reasons(QA, samples, [said(f"answer {i}") for i in range(4)])
-    assert found["all the same"] == "there is one cluster alone"
-    assert found[d.DEAF] == "there is no clip of another cluster to hold the answers against"
+    assert found["all the same"] == "there is only one cluster"
+    assert found[d.DEAF] == "there is no clip of another cluster for comparison"
 
 
 def test_every_word_on_a_sign_is_for_readers_and_none_points_to_source_code() -> None:
@@ -229,12 +229,12 @@ def test_of_an_import_without_gold_labels_are_labels_and_what_needs_gold_is_not_
     assert (same["share"]["value"], same["threshold"], same["verdict"]) == (50, 85, "")
     assert run["not measured"] == {
         "wrong language": "the task names no language (`adherence: {language: ...}` among its scorers)",
-        "transcribes": "the right answers are not known here",
-        "wrong form": "the right answers are not known here",
+        "transcribes": "the correct answers are unknown",
+        "wrong form": "the correct answers are unknown",
         "one character": "the answers are labels",
-        "cut off": "the answers came without counts of their tokens",
+        "cut off": "the answers have no token counts",
         "off the subject": "the answers are labels",
-        d.DEAF: "the right answers are not known here",
+        d.DEAF: "the correct answers are unknown",
     }
     assert run["reading"][0] == "none of the 4 signs that were measured"
     assert run["reading"][1].startswith("not measured: wrong language, transcribes, ")

@@ -48,7 +48,7 @@ def test_a_folder_that_is_no_run_is_called_so_as_it_was_typed(judged: Path, comm
     got = call(judged, command, "--path", "specs", name)
     assert got.returncode == 2
     assert (
-        f"{name}: is no run folder: it has none of a run's files. Give folders such as results/<task>/<run>"
+        f"{name}: is not a run folder: it has none of a run's files. Give folders such as results/<task>/<run>"
         in got.stderr
     )
     assert str(judged) not in got.stderr

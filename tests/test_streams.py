@@ -45,7 +45,7 @@ def test_what_failed_is_told_with_its_commonest_reason_and_obeys_no_terminal(pla
     done = call(place, *RUN, "bad", "-o", "failed")
     said = " ".join(done.stdout.decode().split())
     assert done.returncode == 1
-    assert "not scored, run again by the same command. 7 of them: RuntimeError: asked to fail at 開q00" in said
+    assert "not scored, run again by the same command. 7 of them: RuntimeError: failure on request at 開q00" in said
     assert b"\x1b" not in done.stdout + done.stderr
     assert r"\x1b[2J" in said
 

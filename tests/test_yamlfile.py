@@ -54,7 +54,7 @@ def test_the_files_that_ship_say_what_they_said_to_a_reader_of_yaml_1_1() -> Non
     [
         (
             "prompt: {{text}}",
-            "x: not valid YAML: a key is a list or a mapping; text that begins with { or [ stands in quotes",
+            "x: not valid YAML: a key is a list or a mapping; put text that begins with { or [ in quotes",
         ),
         ("a: 1\nb: !!int foo", "x:2: not valid YAML: 'foo' is not a whole number"),
         ("a: !!bool maybe", "'maybe' is neither true nor false"),

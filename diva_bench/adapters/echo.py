@@ -56,8 +56,8 @@ class Echo:
     def _one(self, request: Request) -> Response:
         if request.id in self._fail:
             if self._how == "raise":
-                raise RuntimeError(f"asked to fail at {request.id}")
-            return Response(request.id, status="error", detail="asked to fail")
+                raise RuntimeError(f"failure on request at {request.id}")
+            return Response(request.id, status="error", detail="failure on request")
         replies = {"id": request.id, "prompt": request.prompt, "transcript": request.transcript or ""}
         if self._reply == "audio" and request.audio is not None:
             replies["audio"] = hashlib.sha256(request.audio.samples.tobytes()).hexdigest()[:16]

@@ -28,8 +28,8 @@ class _Command(TyperCommand):
 
 
 class Commands(typer.Typer):
-    """Commands that refuse an empty path. Python takes it for the folder one stands in; an unset variable of the shell must
-    not mean that."""
+    """Commands that refuse an empty path. Python reads an empty path as the current folder, and an unset shell variable
+    must not select that folder."""
 
     def command(self, *args: Any, **settings: Any) -> Callable[[_Function], _Function]:
         return super().command(*args, **{"cls": _Command, **settings})

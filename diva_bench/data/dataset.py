@@ -52,7 +52,7 @@ class Dataset:
         samples: In the order of the file.
         fingerprint: sha256 over everything that a question uses, in the order of ids: audio bytes, references,
             transcript, the columns
-        that the prompt shows, and the speaker.
+            that the prompt shows, and the speaker.
         former: The fingerprint by the rules of older versions: the first four entries of each row
             (runs/old_identity.py).
         faults: Rows that cannot be used.
@@ -114,7 +114,7 @@ def load(
     Raises:
         DataError: The data is missing, a file or column is malformed or missing, an id is used twice, a reference is
             empty, a label is
-        not allowed by the task, a sampling rate is wrong, or counts are wrong.
+            not allowed by the task, a sampling rate is wrong, or counts are wrong.
     """
     from diva_bench.data.clips import index, reread  # the libraries that decode
 

@@ -226,9 +226,9 @@ def step_flops(work: Work, clips: int, *, runs_llm: bool, cached: bool = True) -
         runs_llm: Whether the step runs the LLM.
         cached: As diva_bench/training does it: the teacher's states come from the disk (unless instructions alternate),
             with `cache_states` the
-        encoder's too, and the student's constant prefix is stored as keys and values. False: a plain loop that computes
+            encoder's too, and the student's constant prefix is stored as keys and values. False: a plain loop that computes
             everything for
-        every clip.
+            every clip.
     """
     parts, positions, trained = dict.fromkeys(PARTS, 0.0), work.encoder_positions, work.config.train_encoder
     parts["connector"] = connector_forward(work.connector, positions)

@@ -79,7 +79,7 @@ def ctc_alignment(
         candidates: (C,) sorted ids that include all tokens: the classes, besides the blank.
         normaliser: (B, Q): logarithm of the sum of the exponentials of all classes if these are more than the
             candidates (a measurement over
-        the whole vocabulary); the second result is then 0.
+            the whole vocabulary); the second result is then 0.
     """
     table = embeddings[candidates]
     logits = vocabulary.logits(virtual.flatten(0, 1), table).view(*virtual.shape[:2], -1)  # (B, Q, C + 1)

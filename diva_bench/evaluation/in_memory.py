@@ -24,7 +24,7 @@ from diva_bench.specs import MEMORY, TaskSpec, problems, prompt
 from diva_bench.specs.rows import NUMBER, Rows, rows_of, rows_of_dataset, rows_of_frame
 
 Read = Callable[[str, Sequence[str]], Rows]
-"""(column of the clip, columns whose numbers are text) -> the rows."""
+"""(column of the clip, columns whose numbers are converted to text) -> the rows."""
 
 
 class Task(TaskSpec):
@@ -43,24 +43,24 @@ class Task(TaskSpec):
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]] = (), **settings: Any) -> Task:
-        """A task of rows in memory.
+        """Build a task from rows in memory.
 
-        The same rows and settings are the same task: a run of it continues where it stopped. A clip that cannot be
+        The same rows and settings give the same task, so a run of it continues where it stopped. A clip that cannot be
         decoded is left out for every model; a warning in the log names its row.
 
         Args:
             rows: Mappings, column -> value. A clip is a path, encoded bytes, (array, sampling rate in Hz), {"array":
-                ..., "sampling_rate":
-            ...}, {"bytes": ...}, {"path": ...} or None; arrays are mono, shape (n,), with floats in [-1, 1] or int16.
-            **settings: `prompt`, the instruction; {column} is replaced by the row's text. `reference`, the column of
-                the accepted answer or
-            answers. `scorers`, their names, or name -> settings. Optional: `name` ("rows"), `primary` (the metric that
-                ranks; default:
-            the first one of the first scorer), `system`, `choices` (labels), `synonyms`, `max_new_tokens` (64),
-                `audio`, `id`,
-            `transcript`, `cluster` (columns, if they are not called "audio", "id", "text", "cluster"), `groups`
-                (columns for
-            breakdowns), `speaker` (column), `fields`, `speech` ("human" or "synthetic"), `description`.
+                ..., "sampling_rate": ...}, {"bytes": ...}, {"path": ...} or None. Arrays are mono, shape (n,), with
+                floats in [-1, 1] or int16.
+            **settings: Required: `prompt`, the instruction, in which {column} is replaced by the row's text;
+                `reference`, the column of the accepted answer or answers; `scorers`, their names, or name -> settings.
+                Optional: `name` ("rows"), `primary` (the metric that ranks; default: the first metric of the first
+                scorer), `system`, `choices` (labels), `synonyms`, `max_new_tokens` (64), `audio`, `id`, `transcript`,
+                `cluster` (columns, if they are not called "audio", "id", "text", "cluster"), `groups` (columns for
+                breakdowns), `speaker` (column), `fields`, `speech` ("human" or "synthetic"), `description`.
+
+        Returns:
+            The task.
 
         Raises:
             SpecError: A setting is missing, unknown or wrong.

@@ -57,7 +57,7 @@ def match(
     Raises:
         PredictionError: Rows are extra or repeated (with counts and the first ten), no row can be matched, or row
             numbers and references do
-        not fit each other.
+            not fit each other.
     """
     ids = {sample.id for sample in dataset.samples}
     faults = {fault.id for fault in (*dataset.faults, *dataset.excluded)}

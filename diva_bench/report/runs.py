@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"\d+")
 
 
 def results_table(runs: Sequence[Run]) -> Table:
-    """One row per run; speed is of all its batches, RTFx is audio seconds per wall second."""
+    """One row per run. The speed covers all batches of the run; RTFx is seconds of audio per second of wall-clock time."""
     columns = [
         Column("task"),
         Column("model"),
@@ -38,7 +38,7 @@ def results_table(runs: Sequence[Run]) -> Table:
 
 
 def unreadable_table(problems: Sequence[str]) -> list[Table]:
-    """What is wrong with the runs that cannot be read, once where it is so in several; no table where all can be read."""
+    """A table of the problems of runs that cannot be read, each problem once; no table if all runs can be read."""
     rows: list[list[Cell]] = [[problem] for problem in dict.fromkeys(problems)]
     return (
         [Table("runs that cannot be read and are left out of all tables", [Column("what is wrong")], rows)]
@@ -114,7 +114,7 @@ def failures(runs: Sequence[Run]) -> list[str]:
 
 
 def _left_out(run: Run) -> list[str]:
-    """The clips that cannot be used, by their reasons: how many, and the first few."""
+    """The clips that cannot be used, grouped by reason: the count and the first few of each."""
     alike: dict[str, list[str]] = {}
     for fault in run.summary.data_faults:
         ident, reason = fault["id"], fault["reason"]
@@ -129,8 +129,7 @@ def _left_out(run: Run) -> list[str]:
 
 
 def reasons(run: Path) -> dict[str, Counter[str]]:
-    """Status -> reason -> count, of the answers of a run that has one. Reasons that differ in the sample's id or in numbers
-    alone are one, by the words of the first."""
+    """Status -> reason -> count, for the answers that failed. Reasons that differ only in ids or numbers count as one."""
     counts: dict[str, Counter[str]] = {}
     words: dict[tuple[str, str], str] = {}
     for response in RunFolder(run).responses():
@@ -142,7 +141,7 @@ def reasons(run: Path) -> dict[str, Counter[str]]:
 
 
 def _commonest(counts: Counter[str] | None) -> str:
-    """The reason that most of them have, how many do, and how many others there are."""
+    """The most common reason, its count, and the number of other reasons."""
     if not counts:
         return ""
     (reason, count), *others = counts.most_common()
@@ -151,7 +150,7 @@ def _commonest(counts: Counter[str] | None) -> str:
 
 
 def _reasons(faults: Sequence[Mapping[str, str]]) -> str:
-    """Reason and ids, each reason once."""
+    """Ids grouped by reason, as text; each reason occurs once."""
     ids: dict[str, list[str]] = {}
     for fault in faults:
         ids.setdefault(fault["reason"], []).append(fault["id"])

@@ -1,9 +1,10 @@
-"""The signs of failure that stored answers can show: what is counted, from where on it counts, what the paper says of it.
+"""The signs of failure that stored answers can show: how each is measured, its threshold, and its source in the paper.
 
-A sign is a share of answers, in per cent, with a cluster bootstrap interval. It `fits` where the whole interval lies
-beyond the sign's threshold, `perhaps` where the value does and the interval does not. Every threshold is a judgement;
-`why` says whose, and `threshold_of` what it becomes for a task: where half of the right answers are one label, half of
-the answers may be it. A sign that cannot be measured of a run is not reported as absent: `unmeasured` says why.
+A sign is a percentage of answers with a cluster bootstrap interval. Its verdict is `fits` if the whole interval lies
+beyond the threshold, and `perhaps` if the value does but the interval does not. `why` names the source of each
+threshold; many are our own judgement. `threshold_of` adapts the threshold to a task: if half of the correct answers
+have one label, half of the answers may have it. A sign that cannot be measured in a run is not reported as absent;
+`unmeasured` gives the reason.
 """
 
 from __future__ import annotations
@@ -27,8 +28,17 @@ Points = Literal["alignment", "distillation", "hearing", ""]
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """`threshold` in per cent; `above`: whether more is worse. `points`: to which part of training, by the paper. `share`:
-    what the share is called where it is not the sign's name."""
+    """One sign of failure.
+
+    Attributes:
+        name: Name of the sign in tables.
+        what: Description of the answers that show it.
+        threshold: Threshold in per cent.
+        why: Source of the threshold.
+        points: Part of the training to which the sign points, according to the paper.
+        above: True if a higher value is worse.
+        share: Name of the measured share, if it differs from `name`.
+    """
 
     name: str
     what: str
@@ -84,20 +94,26 @@ SIGNS = (
         share="fits its own clip",
     ),
 )
-"""In the order of the tables. What the oracle has: of the mini edition's open tasks."""
+"""All signs, in the order of the tables. Values of the oracle are measured on the open tasks of the mini edition."""
 
 SAME_OPEN = 25.0
-"""Per cent of open answers that something else was answered with too: two questions seldom have one answer."""
-_COMMON = 0.1  # share of clusters from which a word is no content word
-_OTHERS = 32  # clips of other clusters that an answer is held against
-_AGAIN = 0.25  # share of an answer's 4-grams that stood in it before, from which it repeats itself
-_ON_END = 4  # words: of fewer, nothing is said again and again
+"""Threshold in per cent of open answers that also occur for another question: two questions seldom share an answer."""
+_COMMON = 0.1  # a word in more than this share of the clusters is not a content word
+_OTHERS = 32  # number of clips of other clusters with which an answer is compared
+_AGAIN = 0.25  # an answer repeats itself if at least this share of its 4-grams occurred earlier in it
+_ON_END = 4  # minimum number of words for a repetition
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers of one run that can be judged: samples and responses in the same order. `gold`: whether the right answers
-    are known; if not, neither references nor transcripts mean anything."""
+    """The answers of one run that can be analysed; samples and responses have the same order.
+
+    Attributes:
+        task: The task.
+        samples: Samples, n of them.
+        responses: The response to each sample, n of them.
+        gold: False if the correct answers are unknown; references and transcripts then carry no information.
+    """
 
     task: TaskSpec
     samples: Sequence[Sample]
@@ -106,19 +122,19 @@ class Answers:
 
     @cached_property
     def texts(self) -> list[str]:
-        """What was answered: the label that was decided on, as the task scores it, else the words, "" where unsupported."""
+        """Text of each answer: the label that the task's scorer selects, otherwise the words; "" if unsupported."""
         labels = scorer_of(self.task)
         return [_answer_text(r, labels) for r in self.responses]
 
     @cached_property
     def worded(self) -> list[bool]:
-        """Whether an answer came in words, be they none: a label can come as scores, or by its name, alone."""
+        """Whether each answer is text (possibly empty), as opposed to a label given only by scores or by name."""
         selection = [bool(r.choices) or r.label is not None for r in self.responses]
         return [bool(r.text.strip()) or not label for r, label in zip(self.responses, selection, strict=True)]
 
     @cached_property
     def contexts(self) -> list[frozenset[str]]:
-        """The content words of what was said and of the references, of every sample."""
+        """Content words of the transcript and the references of each sample."""
         words = [_pieces(" ".join([s.transcript or "", *s.references])) for s in self.samples]
         clusters: dict[str, set[str]] = {}
         for sample, pieces in zip(self.samples, words, strict=True):
@@ -135,19 +151,22 @@ def _answer_text(response: Response, labels: Labels | None) -> str:
 
 
 def _pieces(text: str) -> set[str]:
-    """What texts are compared by: words of three letters or more, numbers, and pairs of Han or kana characters."""
+    """The units for comparing texts: words of at least three letters, numbers, and pairs of Han or kana characters."""
     words = tokens(text)
     wide = [len(token) == 1 and "\u3040" <= token <= "\u9fff" for token in words]
     pairs = {a + b for a, b, x, y in zip(words, words[1:], wide, wide[1:], strict=False) if x and y}
     return pairs | {t for t in words if len(t) >= 3 or t.isdigit()}
 
 
-# ---------------------------------------------------------------- counting: sign -> its number for every answer
+# ---------------------------------------------------------------- counts: sign -> one value per answer
 
 
 def counted(answers: Answers, scorer: Adherence) -> dict[str, list[float | None]]:
-    """For every sign that can be measured of these answers, 0 or 1 for each of them (DEAF: -1 to 1); None where it cannot
-    be told of this one."""
+    """Measure every sign that these answers allow.
+
+    Returns:
+        Sign -> one value per answer: 0 or 1 (DEAF: -1 to 1), or None if the sign cannot be determined for that answer.
+    """
     rows = [scorer.measure(s, r) for s, r in zip(answers.samples, answers.responses, strict=True)]
     table: dict[str, list[float | None]] = {}
     for name, count in _COUNTS.items():
@@ -168,14 +187,14 @@ def counted(answers: Answers, scorer: Adherence) -> dict[str, list[float | None]
         loop = [bool(tokens(t)) and bool(c) for t, c in zip(answers.texts, answers.contexts, strict=True)]
         table["off the subject"] = [float(not o) if t else None for o, t in zip(own, loop, strict=True)]
         table[DEAF] = _hears(answers, own)
-    if not answers.gold:  # of references that stand for nothing a translation cannot be known to have more sentences
+    if not answers.gold:  # without references, nobody can tell whether a translation has extra sentences
         table |= {"transcribes": [], "wrong form": []} if scorer.form == "translation" else {"transcribes": []}
     measured = {name for name, values in table.items() if any(value is not None for value in values)}
     return {sign.name: table[sign.name] for sign in SIGNS if sign.name in measured}
 
 
 def unmeasured(answers: Answers, counts: Mapping[str, object]) -> dict[str, str]:
-    """Sign -> why it was not measured of these answers, for all that are not in `counts`."""
+    """Sign -> the reason why it was not measured, for every sign that is not in `counts`."""
     return {sign.name: _why_not(sign.name, answers) for sign in SIGNS if sign.name not in counts}
 
 
@@ -183,21 +202,21 @@ def _why_not(name: str, answers: Answers) -> str:
     if answers.task.choices and name in ("off the subject", "one character"):
         return "the answers are labels"
     if not answers.gold and name in ("transcribes", "wrong form", "off the subject", DEAF):
-        return "the right answers are not known here"
+        return "the correct answers are unknown"
     if name in ("wrong language", "wrong form") and any(tokens(cleaned(r).text) for r in answers.responses):
         setting = "language" if name == "wrong language" else "form"
         return f"the task names no {setting} (`adherence: {{{setting}: ...}}` among its scorers)"
     return {
         "transcribes": "the data has no transcripts, or the task asks for them",
-        "cut off": "the answers came without counts of their tokens",
-        "all the same": "there is one cluster alone",
+        "cut off": "the answers have no token counts",
+        "all the same": "there is only one cluster",
         "off the subject": "neither transcripts nor references have a content word",
-        DEAF: "there is no clip of another cluster to hold the answers against",
+        DEAF: "there is no clip of another cluster for comparison",
     }.get(name, "no answer came in words")
 
 
 def threshold_of(sign: Sign, answers: Answers) -> float:
-    """The sign's threshold for this task, in per cent: of what the right answers themselves show, more is needed."""
+    """Threshold of the sign for this task, in per cent; higher if the correct answers themselves show the sign."""
     labels = bool(answers.task.choices)
     if sign.name == "all the same":
         right = 100 * _mean(_same(answers, [s.references[0] for s in answers.samples])) if answers.gold else 0.0
@@ -216,7 +235,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _flag(key: str, whole: str = "n", *, wrong: bool = False) -> Callable[[Row], float | None]:
-    """Of an answer without a word nothing can be wrong: it has a sign of its own."""
+    """Count a flag of the adherence scorer. An empty answer cannot be wrong here: it has a sign of its own."""
 
     def count(row: Row) -> float | None:
         if f"adh.{whole}" not in row or (wrong and "adh.empty" in row):
@@ -227,8 +246,11 @@ def _flag(key: str, whole: str = "n", *, wrong: bool = False) -> Callable[[Row],
 
 
 def _repeats(row: Row, text: str) -> float:
-    """Whether an answer says a phrase or a sentence again: as the scorer has it (a phrase three times on end), or by a quarter
-    of its 4-grams, a sentence twice, a word four times on end, or few different words among all."""
+    """1.0 if an answer repeats a phrase or a sentence, otherwise 0.0.
+
+    Any of these is a repetition: the scorer's rule (a phrase three times in a row, or a high zlib ratio), a quarter of
+    the 4-grams repeated, a sentence twice, a word four times in a row, or few different words.
+    """
     answer_words = tokens(text)
     sentences = [words(part) for part in split(text)]
     return float(
@@ -259,8 +281,8 @@ _COUNTS: Mapping[str, Callable[[Row], float | None]] = {
 
 
 def _same(answers: Answers, texts: Sequence[str]) -> list[float]:
-    """Of labels: whether a text is the commonest one. Of open answers: whether a sample of another cluster has it too; no
-    words at all are the same, too."""
+    """Labels: 1.0 if a text is the most common one. Open answers: 1.0 if a sample of another cluster has the same answer;
+    empty answers are equal."""
     texts_ = [BASIC(text) for text in texts]
     if answers.task.choices:
         commonest = max(sorted(set(texts_)), key=Counter(texts_).__getitem__)
@@ -272,7 +294,7 @@ def _same(answers: Answers, texts: Sequence[str]) -> list[float]:
 
 
 def _hears(answers: Answers, own: Sequence[bool]) -> list[float | None]:
-    """Whether an answer shares a content word with its own context, minus the share of others' contexts with which it does."""
+    """1 or 0 for a content word shared with the answer's own context, minus the share of other contexts that share one."""
     values: list[float | None] = []
     for i, text in enumerate(answers.texts):
         pieces = _pieces(text)
@@ -282,7 +304,7 @@ def _hears(answers: Answers, own: Sequence[bool]) -> list[float | None]:
 
 
 def _hears_labels(answers: Answers) -> list[float | None]:
-    """Whether a label is right, minus the share of others' gold labels that it would have been right for."""
+    """1 or 0 for a correct label, minus the share of other samples for which the label would be correct."""
     labels = [BASIC(text) for text in answers.texts]
     gold = [{BASIC(r) for r in s.references} for s in answers.samples]
     values: list[float | None] = []
@@ -293,7 +315,7 @@ def _hears_labels(answers: Answers) -> list[float | None]:
 
 
 def _others(samples: Sequence[Sample], i: int) -> list[int]:
-    """Up to _OTHERS samples of other clusters, evenly spread, the same on every machine."""
+    """Up to 2 * _OTHERS indices of samples of other clusters, evenly spaced and the same on every machine."""
     n = len(samples)
     step = max(1, (n - 1) // _OTHERS)
     around = [(i + k) % n for k in range(1, n, step)]

@@ -271,7 +271,7 @@ class RunFolder:
             return
         if not any(path.is_file() for name in _OF_A_RUN for path in self.path.glob(name)):
             there = self.path.is_dir() or "*" in str(self.path)
-            what = "is no run folder: it has none of a run's files" if there else "no such folder"
+            what = "is not a run folder: it has none of a run's files" if there else "no such folder"
             raise UnreadableRun(f"{self.path}: {what}. {expected(self.path)}")
         run, above = read_json(self.path / "run.json"), self.above
         task = read_json(above / "task.json")

@@ -31,10 +31,12 @@ class ReplyCache:
     """One file of replies; a context manager while rows are added."""
 
     def __init__(self, folder: Path, kind: str, settings: Mapping[str, Any]) -> None:
-        """Args:
-        folder: The run folder.
-        kind: First part of the file's name.
-        settings: JSON values that decide the replies.
+        """Refer to the file of these settings; nothing is read yet.
+
+        Args:
+            folder: The run folder.
+            kind: First part of the file's name.
+            settings: JSON values that decide the replies.
         """
         self._head: Json = {kind: dict(settings)}
         self.path = folder / f"{kind}-{digest(dict(settings))[:8]}.jsonl"

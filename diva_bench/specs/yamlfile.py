@@ -1,7 +1,7 @@
 """From a YAML file to a validated spec, or a SpecError that names file, line, what was allowed and the nearest key.
 
-What is read is data: YAML 1.2's core schema, so that a word is a word (`no`, `on`, `2024-13-45`, `1:30`), only `true` and
-`false` are truth values, and a number is decimal (`010` is 10). Keys are as they are written (`no: 4`, `1: 3`).
+Files follow the core schema of YAML 1.2: `no`, `on`, `2024-13-45` and `1:30` are text, only `true` and `false` are
+Booleans, and numbers are decimal (`010` is 10). Keys keep their spelling (`no: 4`, `1: 3`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same in C, e
 
 
 class _Loader(_Parser):  # type: ignore[misc]
-    """The core schema, and nothing else: no dates, no sets, no objects. A key given twice is an error."""
+    """YAML loader for the core schema only: no dates, sets or objects. A repeated key is an error."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  # PyYAML fills it below
     yaml_constructors: dict[Any, Any] = {}  # noqa: RUF012
@@ -74,7 +74,7 @@ class _Loader(_Parser):  # type: ignore[misc]
         mapping: dict[str, Any] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise _wrong("a key is a list or a mapping; text that begins with { or [ stands in quotes", key)
+                raise _wrong("a key is a list or a mapping; put text that begins with { or [ in quotes", key)
             if key.tag == _MERGE:
                 for under in reversed(value.value if isinstance(value, yaml.SequenceNode) else [value]):
                     if not isinstance(under, yaml.MappingNode):
@@ -112,12 +112,12 @@ for _tag, _pattern, _first, _read in (
 
 
 def value(text: str, where: str) -> Any:
-    """What a text says as YAML; SpecError, with the line where there are several, where it says nothing."""
+    """Parse a text as YAML. Raises SpecError, with the line number if the text has several lines."""
     return _parsed(text, where)[1]
 
 
 def _parsed(text: str, where: str) -> tuple[yaml.Node | None, Any]:
-    """(its nodes, its value)."""
+    """Parse a text into (root node, value)."""
     try:
         _refuse_depth(text)
         loader = _Loader(text)
@@ -140,12 +140,12 @@ def _parsed(text: str, where: str) -> tuple[yaml.Node | None, Any]:
 
 
 def _place(where: str, text: str, line: int) -> str:
-    """With the line (given from 0), unless there is but one."""
+    """Location with its line number (`line` counts from 0), without it for a text of one line."""
     return f"{where}:{line + 1}" if "\n" in text else where
 
 
 def _refuse_depth(text: str) -> None:
-    """Before nodes are made: the C library makes them by calling itself, and a deep file would end the process."""
+    """Refuse deep nesting before nodes are built: the C library recurses, and a deep file would crash the process."""
     if text.count("[") + text.count("{") <= _DEEPEST and not _STEEP.search(text):
         return
     depth = 0
@@ -156,9 +156,10 @@ def _refuse_depth(text: str) -> None:
 
 
 def _count(node: yaml.Node, counts: dict[int, int]) -> int:
-    """How many values a node stands for. Raises where they are too many, one is part of itself, or its tag is not data."""
+    """Number of values in a node. Raises if there are too many, if a node contains itself, or if its tag is not plain
+    data."""
     if id(node) not in counts:
-        counts[id(node)] = _MOST + 1  # until it is counted: one that is part of itself has no end
+        counts[id(node)] = _MOST + 1  # provisional: a node that contains itself has no finite count
         inner: list[yaml.Node] = []
         kinds = _SCALARS
         if isinstance(node, yaml.ScalarNode) and not node.value.isascii() and _HALF.search(node.value):
@@ -220,7 +221,7 @@ def _explain(
 
 
 def _line(node: yaml.Node | None, loc: tuple[Any, ...]) -> int:
-    """1-based line of the deepest part of `loc` that stands in the file."""
+    """1-based line of the deepest part of `loc` that the file contains."""
     line = 1
     for part in loc:
         step: yaml.Node | None = None

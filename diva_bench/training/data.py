@@ -145,8 +145,8 @@ def read_clips(
 ) -> Clips:
     """Read all sources; decode and encode what the cache does not have; the same clips in every process.
 
-    `made_of`: what tells this encoder from others; `limit`: bytes that the cache may take. Raises DataError where
-    nothing is left.
+    `made_of` identifies the encoder in the cache; `limit` is the maximum size of the cache in bytes. Raises DataError if
+    no clip is left.
     """
     _say_what_is_left_out(sources, progress)
     store = _store(config, whisper, made_of, cache, limit)

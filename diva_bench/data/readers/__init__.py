@@ -71,7 +71,7 @@ class Raw:
         where: "file:line" or "file, row 7", for messages.
         values: Column -> value. The columns of the roles (id, cluster, transcript, reference) have the names that the
             task's `columns`
-        give, by default `id`, `cluster`, `text` and the task's `reference`.
+            give, by default `id`, `cluster`, `text` and the task's `reference`.
         clip: None if the data at hand has no audio for the row.
         fault: Why the row cannot be used, else "".
     """

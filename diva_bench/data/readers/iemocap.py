@@ -72,7 +72,7 @@ def _dialogue(sheet: Path, script: Path, clips: Clips) -> Iterator[Raw]:
         where, ident, emotion = f"{sheet}:{number}", turn["id"], turn["emotion"]
         parts = _ID.match(ident)
         if parts is None or parts["dialogue"] != sheet.stem:
-            raise DataError(f"{where}: {ident!r} is no utterance of dialogue {sheet.stem}.")
+            raise DataError(f"{where}: {ident!r} is not an utterance of dialogue {sheet.stem}.")
         if emotion not in EMOTIONS:
             raise DataError(f"{where}: the emotion is {emotion!r}; the owners use {', '.join(EMOTIONS)}.")
         label, paper = _WORDS.get(emotion, ("", ""))

@@ -29,7 +29,7 @@ def rows(path: Path, split: str | None, audio: str) -> Iterator[Row]:
     listing, there = ("wav.scp", recordings.keys()) if parts is None else ("segments", parts.keys())
     for number, (where, ident, words) in enumerate(_utterances(folder, there, listing)):
         if ident not in there:
-            raise DataError(f"{where}: utterance {ident!r} stands in no line of {listing}. Drop one, or add the other.")
+            raise DataError(f"{where}: utterance {ident!r} is missing in {listing}. Drop one, or add the other.")
         values = {"id": ident, "text": words} | {
             column: pairs[ident] for column, pairs in columns.items() if ident in pairs
         }
@@ -51,7 +51,7 @@ def _utterances(folder: Path, there: Iterable[str], listing: str) -> Iterator[tu
     if (folder / "text").is_file():
         for line, ident, words in _fields(folder / "text"):
             if ident in seen:
-                raise DataError(f"{folder / 'text'}:{line}: utterance {ident!r} stands there twice.")
+                raise DataError(f"{folder / 'text'}:{line}: utterance {ident!r} is there twice.")
             seen.add(ident)
             yield f"{folder / 'text'}:{line}", ident, words
     for ident in there:
@@ -88,7 +88,7 @@ def _segments(file: Path, recordings: dict[str, str]) -> Parts | None:
                 f"{rest[:80]!r}."
             )
         if ident in segments:
-            raise DataError(f"{where}: utterance {ident!r} stands there twice.")
+            raise DataError(f"{where}: utterance {ident!r} is there twice.")
         start = seconds_of(fields[1], where) or 0.0
         end = None if fields[2].startswith("-1") else seconds_of(fields[2], where)
         if end is not None and end <= start:
@@ -108,7 +108,7 @@ def _pairs(file: Path) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for line, ident, rest in _fields(file):
         if ident in pairs:
-            raise DataError(f"{file}:{line}: {ident!r} stands there twice.")
+            raise DataError(f"{file}:{line}: {ident!r} is there twice.")
         pairs[ident] = rest
     return pairs
 

@@ -57,7 +57,7 @@ def _supervised(folder: Path) -> Iterator[tuple[str, Json, Json, list[Json]]]:
     recordings: dict[str, Json] = {}
     for line, recording in textfile.json_rows(textfile.lines(listing, packed=True), str(listing)):
         if recordings.setdefault(str(recording.get("id")), recording) is not recording:
-            raise DataError(f"{listing}:{line}: recording {recording.get('id')!r} stands there twice.")
+            raise DataError(f"{listing}:{line}: recording {recording.get('id')!r} is there twice.")
     for line, part in textfile.json_rows(textfile.lines(supervisions, packed=True), str(supervisions)):
         where, recording_id = f"{supervisions}:{line}", str(part.get("recording_id"))
         if recording_id not in recordings:

@@ -36,7 +36,7 @@ def seconds_of(value: Any, where: str) -> float | None:
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds >= 0):
-        raise DataError(f"{where}: {value!r} is no time in seconds.")
+        raise DataError(f"{where}: {value!r} is not a time in seconds.")
     return seconds
 
 

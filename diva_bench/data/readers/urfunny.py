@@ -69,7 +69,7 @@ def _table(folder: Path, name: str) -> tuple[dict[str, Any], Path]:
 
 def _ident(value: Any, place: Path) -> str:
     if isinstance(value, bool) or not (isinstance(value, str) or hasattr(value, "__index__")) or not str(value).strip():
-        raise DataError(f"{place}: {value!r} is no id; ids are numbers or text.")
+        raise DataError(f"{place}: {value!r} is not an id; ids are numbers or text.")
     return str(value)
 
 
