@@ -17,6 +17,7 @@ _OTHER = "other"
 _NOTES = (
     "samples/s, RTFx (seconds of audio per second): over all batches of the run on this machine, without loading the model",
     "first answer: seconds from the start of asking, with the model loaded, until the answers of the first batch",
+    "peak memory: of the GPU; on a CPU of the whole process, and so at least that of every model that the command ran before",
     "stages: share of that time in %; encode: speech encoder and connector, transcribe: recogniser of a cascade, reuse: "
     "either of them read back instead of computed, other: all else",
 )
