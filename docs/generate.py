@@ -36,6 +36,7 @@ OTHERS = {
     "CHANGELOG.md": "what changed for people who use diva-bench",
     "LICENSE": "Apache-2.0",
     "README.md": "what diva-bench is, how to install it, and the first commands",
+    "benchmarks/peers/lmms_side/tasks/clips.yaml": "the clips as a task of lmms-eval",
     "constraints.txt": "the exact versions of all dependencies",
     "diva_bench/py.typed": "marks the package as typed",
     "models/diva-mini/config.json": "sizes of the mini connector, and fingerprints of the models it was trained between",
@@ -87,8 +88,11 @@ def describe(name: str) -> str | None:
     if path.suffix == ".md":
         title = re.search(r"^# (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
         return title[1] if title else None
-    if name.startswith("benchmarks/") and path.suffix == ".txt":
-        return f"output of `{path.stem}.py`, with machine and date"
+    if name.startswith("benchmarks/") and path.suffix in (".txt", ".json"):
+        script = (
+            path.with_suffix(".py") if path.with_suffix(".py").is_file() else path.parent / f"{path.parent.name}.py"
+        )
+        return f"output of `{script.name}`, with machine and date"
     return None
 
 
