@@ -21,6 +21,7 @@ from diva_bench.adapters.echo import Echo
 from diva_bench.adapters.oracle import Oracle
 from diva_bench.catalog import Catalog
 from diva_bench.decoding.answer import frame
+from diva_bench.decoding.memo import ENCODED
 from diva_bench.errors import SpecError, UnknownName
 from diva_bench.specs import ModelSpec, Runtime
 from diva_bench.types import Adapter, Audio, Request
@@ -102,6 +103,21 @@ def test_a_cascade_answers_as_an_oracle_that_is_told_what_it_heard(folders: dict
         assert all(mine.choices[c].total == pytest.approx(theirs.choices[c].total, abs=1e-4) for c in choices)
         assert mine.tokens["text"] == theirs.tokens["text"]
     assert set(heard[0].seconds) == {"transcribe", "prefill", "labels", "decode"}
+
+
+def test_a_cascade_hears_the_same_clips_once_while_they_are_kept(folders: dict[str, Path], tmp_path: Path) -> None:
+    cascade = Cascade(spec("cascade"), folders, "cpu")
+    questions = {
+        prompt: [Request(str(k), prompt, audio=sound(0.3 + k, k), max_new_tokens=8) for k in range(3)]
+        for prompt in ("Answer.", "Translate.")
+    }
+    alone = {prompt: cascade.generate(asked) for prompt, asked in questions.items()}
+    with ENCODED.keeping(tmp_path):
+        kept = {prompt: cascade.generate(asked) for prompt, asked in questions.items()}
+    for prompt, stage in (("Answer.", "transcribe"), ("Translate.", "reuse")):
+        assert [(r.text, r.heard) for r in kept[prompt]] == [(r.text, r.heard) for r in alone[prompt]]
+        assert stage in kept[prompt][0].seconds
+        assert "transcribe" in alone[prompt][0].seconds
 
 
 def test_what_cannot_be_taken_is_unsupported_in_its_place(folders: dict[str, Path]) -> None:

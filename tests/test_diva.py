@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +49,10 @@ def about(whisper: Whisper, llm: LLM, **encoder: str) -> dict[str, dict[str, str
     return {"encoder": found["encoder"] | encoder, "llm": found["llm"]}
 
 
-def diva(folders: dict[str, Path]) -> Diva:
+def diva(folders: dict[str, Path], batch_seconds: float = 60.0) -> Diva:
     made = ModelSpec(
         name="toy", edition=None, adapter="diva", description="", citation="", licence="", args={}, weights={},
-        runtime=Runtime(dtype="float32"), training=None,
+        runtime=Runtime(dtype="float32", batch_seconds=batch_seconds), training=None,
     )  # fmt: skip
     return Diva(made, folders, "cpu")
 
@@ -74,6 +75,25 @@ def test_answers_and_label_scores_in_float32_do_not_depend_on_the_batch(folders:
         assert one.choices is not None
         assert other.choices is not None
         assert all(one.choices[c].total == pytest.approx(other.choices[c].total, abs=1e-4) for c in one.choices)
+
+
+def test_the_encoder_reads_at_most_its_budget_at_once_and_no_answer_depends_on_it(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = [ask(str(k), 0.2 + 0.4 * k) for k in range(8)]  # 3 s the longest; a row counts a second at least
+    whole = [r.text for r in diva(folders).generate(questions)]
+    read: list[list[float]] = []
+    encode = Whisper.encode
+
+    def noted(self: Whisper, waves: Sequence[np.ndarray], full: bool = False) -> tuple[Tensor, Tensor]:
+        read.append([len(wave) / 16_000 for wave in waves])
+        return encode(self, waves, full)
+
+    monkeypatch.setattr(Whisper, "encode", noted)
+    assert [r.text for r in diva(folders, batch_seconds=6.0).generate(questions)] == whole
+    assert all(len(part) * max(1.0, *part) <= 6.0 for part in read)
+    assert sum(map(len, read)) == 8
+    assert len(read) == 3
 
 
 def test_the_adapter_asks_with_the_connectors_virtual_tokens_and_no_other_content(folders: dict[str, Path]) -> None:
