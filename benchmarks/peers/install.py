@@ -50,10 +50,10 @@ def install(work: Path) -> None:
         shutil.rmtree(place, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", place], check=True)
         pip = [python(work, name), "-m", "pip", "--quiet"]
-        subprocess.run([*pip, "install", peer.package, *SHARED, *peer.pins], check=True)
+        subprocess.run([*pip, "install", peer.package, *SHARED, *peer.pins], cwd=work, check=True)
         if peer.unwanted:
-            subprocess.run([*pip, "uninstall", "--yes", *peer.unwanted], check=True)
-        subprocess.run([python(work, name), "-c", f"import {peer.starts}"], check=True)
+            subprocess.run([*pip, "uninstall", "--yes", *peer.unwanted], cwd=work, check=True)
+        subprocess.run([python(work, name), "-c", f"import {peer.starts}"], cwd=work, check=True)
         done.touch()
 
 
