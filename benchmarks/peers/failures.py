@@ -45,7 +45,7 @@ def raising(work: Path, folder: Path, system: str, names: list[str], what: str) 
     variables = environment(work, PEERS_RAISE=",".join(names), PEERS_CLIPS=str(work / "wav"))
     taken = run(command(system, folder, out), folder, variables, out / "printed.txt")
     printed = re.sub(r"\x1b\[[0-9;]*m", "", taken.printed)
-    said = [line.strip() for line in printed.splitlines() if "made to fail" in line]
+    said = [line.strip().replace(f"{out}/", "") for line in printed.splitlines() if "made to fail" in line]
     return {
         "system": system,
         "fault": what,
