@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from answer_files import answers, diva_eval, load, only, two_tasks, value, write
 
-from diva_bench.cli.compare import compare_command, trio_command
+from diva_bench.cli.compare import compare_command, gap_attribution_command
 from diva_bench.cli.diagnose import diagnose_command
 from diva_bench.cli.results import leaderboard_command, score_command
 from diva_bench.errors import StoreError
@@ -65,7 +65,7 @@ def test_a_stated_rule_ranks_the_run_and_every_table_says_so(
         lambda: score_command([folder.path], SPECS),
         lambda: compare_command([folder.path, good], [], 2, [], "md", SPECS),
         lambda: diagnose_command([folder.path, good], 1, "md", SPECS),
-        lambda: trio_command(Path("results"), "good", "other", ["third"], [], "md", SPECS),
+        lambda: gap_attribution_command(Path("results"), "good", "other", ["third"], [], "md", SPECS),
     ]
     for print_it in tables:
         assert print_it() == 0

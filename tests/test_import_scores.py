@@ -77,7 +77,7 @@ def test_scores_by_other_weights_of_a_metric_are_not_compared_as_equals(capsys: 
     third = came_with("third", 4).path
     capsys.readouterr()
     assert compare_command([runs[1], third], ["released"], 0, [], "md", [Path("specs")]) == 0
-    assert "whether all runs have the same is not known" in capsys.readouterr().out
+    assert "whether they are the same for all runs is unknown" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
