@@ -264,7 +264,7 @@ def test_a_model_between_weights_of_a_folder_not_given_now_does_not_stop_pull_an
     found = weights_cli._specs(Catalog(), [], "nano", None, progress)  # type: ignore[arg-type]
     assert [model.name for model in found] == ["cascade", "diva-learned", "diva-time", "diva", "oracle", "whisper"]
     assert any(note.startswith("model mine is left out: unknown weights 'his-llm'") for note in progress.notes)
-    wanted, _, notes = weights_cli._wanted(Catalog())
+    wanted, _, notes = weights_cli._all_weights(Catalog())
     assert "diva-nano" in wanted
     assert any(note.startswith("model mine (nano): unknown weights 'his-llm'") for note in notes)
     assert any("not fetched (mini): diva-align-first, diva-align-only," in note for note in notes)
