@@ -247,7 +247,7 @@ def score(
 
 @_public
 def compare(
-    *runs: Run | PathLike,
+    *runs: Run | PathLike | Iterable[Run | PathLike],
     metrics: str | Iterable[str] = (),
     references: Mapping[str, str] | None = None,
     paths: PathLike | Iterable[PathLike] = (),
@@ -256,7 +256,7 @@ def compare(
     """Compare two or more runs of one task, sample by sample: scores, paired differences with intervals, tests, groups.
 
     Args:
-        runs: Runs, or their folders.
+        runs: Runs, or their folders; or one list of them.
         metrics: Names of metrics; none: all metrics for two runs, the primary metric for more.
         references: Group -> the value with which its other values are compared.
         paths: Folders of task and model YAML files.
@@ -265,7 +265,7 @@ def compare(
     Raises:
         UserError: The runs had different questions, or are not complete.
     """
-    flat = _runs(runs) if runs else Runs()
+    flat = _runs(runs[0] if len(runs) == 1 else runs) if runs else Runs()
     if len(flat) < 2:
         left_out = "".join(f" Left out: {problem}" for problem in flat.unreadable)
         raise UserError(f"compare needs two runs or more, and got {len(flat)}: compare(run, other).{left_out}")

@@ -320,6 +320,7 @@ def test_stored_runs_are_scored_again_compared_and_joined_by_answers_of_others(t
     assert again.score == echo.score
     assert "wer" not in db.score("results", paths="specs")[0].summary.metrics
     tables = db.compare(echo, other, metrics="contains", paths="specs")
+    assert repr(db.compare([echo, other], metrics="contains", paths="specs")) == repr(tables)
     assert tables[0].to_pandas()["score"].tolist() == [50.0, 0.0]
     assert len(tables.to_pandas()) == len(tables)
     rows = "".join(json.dumps({"id": f"q{i:03}", "text": f"q{i:03}"}) + "\n" for i in range(10))

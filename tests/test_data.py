@@ -131,7 +131,8 @@ def changed(**values: object) -> list[dict[str, object]]:
     [
         (
             changed(audio=None),
-            r"toy\.jsonl:2: column 'audio' is missing; the row has answers, cluster, id, text, voice",
+            r"toy\.jsonl:2: column 'audio' is missing; the row has answers, cluster, id, text, voice\. "
+            r"Name the column with it: `columns: \{audio: NAME\}`\.",
         ),
         (changed(cluster=None), r"toy\.jsonl:2: column 'cluster' is missing"),
         (changed(voice=None), r"toy\.jsonl:2: column 'voice' is missing"),

@@ -167,7 +167,9 @@ def test_a_judge_that_fails_gives_no_verdict_is_on_record_and_is_asked_again(
     rows = judge(specs).measure_all(samples, answers, tmp_path, progress)
     assert [bool(row) for row in rows] == [True, False, True]
     assert "the judge failed on 1 of 3 answers" in notes[-1]
-    assert [(r["id"], "on request" in str(r["failed"])) for r in judge_lines(tmp_path) if "failed" in r] == [("s1", True)]
+    assert [(r["id"], "on request" in str(r["failed"])) for r in judge_lines(tmp_path) if "failed" in r] == [
+        ("s1", True)
+    ]
     (specs / "asked.log").unlink()
     mini_task.model(specs, "judge", reply="yes", log=log, fail_ids=[bad], fail_how=how)
     judge(specs).measure_all(samples, answers, tmp_path, Silent())

@@ -15,10 +15,11 @@ from asset_tools import Recorder
 from trained_connectors import Done, exported, in_process, own_cache, trained
 
 from diva_bench.catalog import TRAINED, Catalog
+from diva_bench.cli import train as train_cli
 from diva_bench.cli import weights as weights_cli
 from diva_bench.cli.train import resolve, weights_name
 from diva_bench.errors import AssetError, SpecError, UserError
-from diva_bench.training import export
+from diva_bench.training import export, state
 from diva_bench.weights import assets
 
 COMMAND = "diva-bench train --preset nano --ablation align_only --data DIR --output DIR"
@@ -88,6 +89,36 @@ def test_trained_again_it_is_replaced_whole(tmp_path: Path, cache: Path) -> None
     assert [p.name for p in place.parent.iterdir()] == ["mine"]
     asset, home = Catalog().weights("mine")
     assert assets.locate(asset, home) == place
+
+
+@pytest.mark.parametrize(
+    ("name", "begun", "replaced"), [(None, False, False), (None, True, True), ("diva-nano-own", False, True)]
+)
+def test_a_training_replaces_another_only_if_it_was_begun_before_or_the_name_is_given(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str | None, begun: bool, replaced: bool
+) -> None:
+    trained(tmp_path / "one")
+    data, output = tmp_path / "data.jsonl", tmp_path / "two"
+    data.write_text('{"audio": "a.wav", "text": "a"}\n')
+    if begun:
+        output.mkdir()
+        (output / state.NAME).write_bytes(b"")
+
+    def stop(*_: object) -> NoReturn:
+        raise InterruptedError("the training would begin here")
+
+    monkeypatch.setattr(train_cli, "_weights", stop)
+    arguments = {"preset": "nano", "ablation": None, "changes": [], "data": [str(data)], "output": output, "name": name}
+    rest = {"plot": False, "dry_run": False, "cache": None, "cache_gb": 20.0, "tensorboard": False}
+    rest |= {"eval_tasks": [], "eval_limit": 8, "paths": []}
+    expected = (
+        (InterruptedError, "begin here")
+        if replaced
+        else (UserError, "--name NEW-NAME, or replace them with --name diva")
+    )
+    with pytest.raises(expected[0], match=expected[1]):
+        train_cli.train_command(**arguments, **rest)
+    assert (cache / "trained" / "diva-nano-own" / "connector.safetensors").read_text() == "a connector"
 
 
 def test_where_it_cannot_be_installed_the_one_before_stays_and_the_new_one_is_kept(

@@ -62,10 +62,12 @@ def train_command(
         raise UserError(
             "--data is missing: a folder of parquet, a .tsv beside clips/, a .jsonl manifest or hub:owner/name."
         )
-    name = weights_name(catalog, name, config, preset, ablation)
+    default_name, name = name is None, weights_name(catalog, name, config, preset, ablation)
     names, plain = ({c.encoder, c.llm, c.start_from} for c in (config, PRESETS[preset]()))
     # a dry run of the paper's preset tells what it would cost, although its LLM does not ship
     _check(catalog, names - plain if dry_run else names, config, data, place)
+    if default_name and output is not None:
+        _check_replaced(catalog, name, place)
     if dry_run:
         return _dry_run(preset, config)
     progress: Progress = Terminal() if os.environ.get("RANK", "0") == "0" else Silent()  # only the first process prints
@@ -103,6 +105,17 @@ def _check(catalog: Catalog, names: set[str | None], config: TrainConfig, data: 
     for part in names - {None}:
         _asset(catalog, str(part))
     sources.check(data, config.every_batch)
+
+
+def _check_replaced(catalog: Catalog, name: str, output: Path) -> None:
+    """UserError if a new training would replace the weights of another one, only because nobody named either."""
+    owner = catalog.has("weights", name)
+    begun = output.is_dir() and any(output.glob("*.safetensors"))
+    if owner and owner.origin == TRAINED and not begun:
+        raise UserError(
+            f"weights {name} were trained before (in {owner.path.parent}), and this training would replace them. Keep them with "
+            f"--name NEW-NAME, or replace them with --name {name}."
+        )
 
 
 # ---------------------------------------------------------------- what the connector is called, and who uses it

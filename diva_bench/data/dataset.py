@@ -262,7 +262,9 @@ def _check_rows(task: TaskSpec, rows: Sequence[Raw], columns: Mapping[str, str],
     for row in rows:
         missing = sorted(needed - row.values.keys())
         if missing:
-            raise DataError(f"{row.where}: column {missing[0]!r} is missing; {_has(row)}.")
+            role = next((role for role in roles if columns[role] == missing[0]), "")
+            hint = f" Name the column with it: `columns: {{{role}: NAME}}`." if role else ""
+            raise DataError(f"{row.where}: column {missing[0]!r} is missing; {_has(row)}.{hint}")
         ident = row.values[columns["id"]]
         if not isinstance(ident, str) or not ident:
             raise DataError(f"{row.where}: the id must be a string that is not empty, found {ident!r}.")

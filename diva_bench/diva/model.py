@@ -36,13 +36,18 @@ class Vocabulary(nn.Module):
         self.blank.copy_(embeddings.mean(0, dtype=torch.float32).cpu())
         self.sharpness.copy_(sharpness / spread)
 
-    def logits(self, virtual: Tensor, table: Tensor) -> Tensor:
+    def classes(self, table: Tensor) -> tuple[Tensor, Tensor]:
+        """table (C, E): embeddings of tokens -> (them and the blank, (C + 1, E); their squared lengths (C + 1,), float32)."""
+        classes = torch.cat([table, self.blank[None].to(table.dtype)])
+        return classes, classes.float().square().sum(1)
+
+    def logits(self, virtual: Tensor, table: Tensor, prepared: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """virtual (M, E), table (C, E): embeddings of tokens -> (M, C + 1) float32, the blank last.
 
         Minus half the squared distance, times the sharpness, up to terms that are equal for all classes of a row.
+        `prepared`: `classes(table)`, where several calls share it: of a whole vocabulary it takes as long as 256 rows.
         """
-        classes = torch.cat([table, self.blank[None].to(table.dtype)])
-        lengths = classes.float().square().sum(1)
+        classes, lengths = prepared or self.classes(table)
         logits = self.sharpness * ((virtual.to(table.dtype) @ classes.T).float() - lengths / 2)
         return logits + nn.functional.pad(self.blank_bias[None], (len(table), 0))
 

@@ -40,8 +40,9 @@ def scan(vocabulary: Vocabulary, virtual: Tensor, embeddings: Tensor) -> tuple[T
     """virtual (M, E) -> (label, V for the blank; its logit; logarithm of the sum of exponentials of all logits): (M,)
     each."""
     parts = []
+    classes = vocabulary.classes(embeddings)
     for rows in torch.split(virtual, _CHUNK):
-        logits = vocabulary.logits(rows, embeddings)  # (m, V + 1)
+        logits = vocabulary.logits(rows, embeddings, classes)  # (m, V + 1)
         best, label = logits.max(-1)
         parts.append((label, best, logits.logsumexp(-1)))
     return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]), torch.cat([p[2] for p in parts])

@@ -81,6 +81,10 @@ def _notes(runs: Sequence[Run]) -> list[str]:
     for run in runs:
         s = run.summary
         notes += [f"{s.title}, {s.label}: {in_words(s.agreement)}"] if s.agreement else []
+        if run.reused:
+            notes.append(
+                f"{s.title}, {s.label}: no speed, because its clips were encoded for another run of this command"
+            )
         why = reasons(run.path) if s.errors or s.unsupported else {}
         if s.errors:
             again = "" if s.imported else ", run again by the same command"

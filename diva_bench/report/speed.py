@@ -15,7 +15,8 @@ from diva_bench.tables import Cell, Column, Table
 _STAGES = ("encode", "transcribe", "reuse", "prefill", "labels", "decode")
 _OTHER = "other"
 _NOTES = (
-    "samples/s, RTFx (seconds of audio per second): over all batches of the run on this machine, without loading the model",
+    "samples/s, RTFx (seconds of audio per second): over all batches of the run on this machine, without loading the model; -: "
+    "clips were encoded for another run of the same command",
     "first answer: seconds from the start of asking, with the model loaded, until the answers of the first batch",
     "peak memory: of the GPU; on a CPU of the whole process, and so at least that of every model that the command ran before",
     "stages: share of that time in %; encode: speech encoder and connector, transcribe: recogniser of a cascade, reuse: "
@@ -127,7 +128,8 @@ def _table(machine: Machine, parts: Sequence[Measured]) -> Table:
     for part in sorted(parts, key=lambda p: (p.run.summary.title, -p.rows / p.wall, p.run.summary.run_id)):
         summary = part.run.summary
         memory = size(part.memory) if part.memory else None
-        cells: list[Cell] = [summary.title, summary.label, part.rows, part.rows / part.wall, part.audio / part.wall]
+        rates = [None, None] if "reuse" in part.stages else [part.rows / part.wall, part.audio / part.wall]
+        cells: list[Cell] = [summary.title, summary.label, part.rows, *rates]
         rows.append([*cells, part.first, memory, *(part.share(stage) for stage in stages), summary.run_id])
     columns = [Column(name) for name in ("task", "model", "samples")]
     columns += [Column("samples/s", digits=2), Column("RTFx")]

@@ -95,16 +95,25 @@ class Run:
 
     @property
     def speed(self) -> Speed | None:
-        """Throughput over all batches in which a model computed; None if there is none (baselines compute nothing), or if
-        the record is unreadable, which does not affect the answers."""
+        """Throughput over all batches in which a model computed everything; None if there is none (baselines compute
+        nothing, and clips may have been encoded for another run of the same command), or if the record is unreadable,
+        which does not affect the answers."""
         try:
-            computed = [batch for batch in self.timing if batch["stages"]]
+            computed = [batch for batch in self.timing if batch["stages"] and "reuse" not in batch["stages"]]
         except UnreadableRun:
             return None
         wall = sum(batch["wall"] for batch in computed)
         if not wall:
             return None
         return Speed(sum(b["rows"] for b in computed) / wall, sum(b["audio"] for b in computed) / wall)
+
+    @property
+    def reused(self) -> bool:
+        """Whether clips of this run were encoded for another run of the same command."""
+        try:
+            return any("reuse" in batch["stages"] for batch in self.timing)
+        except UnreadableRun:
+            return False
 
     @property
     def date(self) -> str:
