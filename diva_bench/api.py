@@ -348,8 +348,7 @@ def import_predictions(
         only: The filter (lm-eval, lmms-eval) or the epoch (inspect) to import, if there are several.
         top: The score of a perfect answer in the files, 1 or 100; None: as the format defines it.
         errors: What happens to answers that failed at their source: "wrong" scores them as empty answers, "drop" leaves
-            them out;
-        None: the run is not ranked.
+            them out; None: the run is not ranked.
         edition: Edition of the data: "full" or "mini".
         data_dir: Folder with the corpora of the full tasks; None: DIVA_BENCH_DATA.
         gold: False keeps the scores in the files and needs no data of the task.
