@@ -29,6 +29,7 @@ from diva_bench.specs import (
     AssetSpec,
     DataChange,
     Edition,
+    InlineWeights,
     ModelEdition,
     ModelFile,
     ModelSpec,
@@ -328,7 +329,9 @@ class Catalog:
         selection = model.editions.get(edition, ModelEdition())
         weights, untrained = {**model.weights, **selection.weights}, self.untrained(name, edition)
         assets_by_role = {
-            r: self.weights(asset)[0] for r, asset in weights.items() if not (untrained and r == CONNECTOR)
+            r: assets.known(asset.asset()) if isinstance(asset, InlineWeights) else self.weights(asset)[0]
+            for r, asset in weights.items()
+            if not (untrained and r == CONNECTOR)
         }
         if untrained:
             raise AssetError(untrained)
@@ -350,9 +353,11 @@ class Catalog:
         model, _ = self._merged(name)
         connectors = {e: {**model.weights, **m.weights}.get(CONNECTOR, "") for e, m in model.editions.items()}
         command = model.editions[edition].trained_by if edition in model.editions else None
-        if not command or connectors[edition] in self._all["weights"]:
+        here = [
+            e for e, weights in connectors.items() if not isinstance(weights, str) or weights in self._all["weights"]
+        ]
+        if not command or edition in here:
             return ""
-        here = [e for e, weights in connectors.items() if weights in self._all["weights"]]
         return (
             f"model {model.name}, edition {edition}: weights {connectors[edition]!r} are not on this machine (looked in "
             f"{trained_folder()}). They are trained, not downloaded: {command}"
@@ -388,20 +393,30 @@ class Catalog:
     def weights(self, name: str) -> tuple[AssetSpec, Path]:
         """A weights spec, and the folder to which its `file:` sources are relative."""
         entry = self._find("weights", name)
-        return cast(AssetSpec, entry.spec), entry.path.parent
+        return assets.known(cast(AssetSpec, entry.spec)), entry.path.parent
+
+    def home(self, asset: AssetSpec) -> Path:
+        """The folder to which an asset's `file:` sources are relative; that of this process for weights that a model names
+        in place, which have none, and for those that the catalogue no longer has."""
+        entry = self._all["weights"].get(asset.name)
+        return entry.path.parent if entry else Path()
 
     def missing(self, models: Iterable[ModelSpec]) -> list[AssetSpec]:
         """The weights of models that are not on this machine, each once."""
-        every = needed(models).values()
-        return [asset for asset in every if assets.locate(asset, self.weights(asset.name)[1]) is None]
+        return [asset for asset in needed(models).values() if assets.locate(asset, self.home(asset)) is None]
+
+    def known(self, model: ModelSpec) -> ModelSpec:
+        """The model with the files of its weights, as far as they are known by now: see `ModelSpec.unknown`."""
+        weights = {role: assets.known(asset) for role, asset in model.weights.items()} if model.unknown else {}
+        return model.model_copy(update={"weights": weights}) if weights else model
 
     def fetch(self, models: Sequence[ModelSpec], progress: Progress) -> dict[str, Path]:
         """Weights name -> folder. Missing weights are announced with their size and downloaded."""
         if missing := self.missing(models):
             total, names = size(sum(asset.bytes for asset in missing)), ", ".join(asset.name for asset in missing)
-            progress.note(f"fetching {total} of weights into {assets.cache_folder()}: {names}")
-        every = needed(models).items()
-        return {name: assets.ready(asset, self.weights(name)[1], progress) for name, asset in every}
+            if any(asset.format != assets.TRANSFORMERS for asset in missing):
+                progress.note(f"fetching {total} of weights into {assets.cache_folder()}: {names}")
+        return {name: assets.ready(asset, self.home(asset), progress) for name, asset in needed(models).items()}
 
     def load(self, model: ModelSpec, progress: Progress) -> Adapter:
         """Build the adapter of a model, on the device that the spec and the machine allow.
@@ -598,8 +613,28 @@ def _overlay_runtime(under: Runtime, over: Runtime) -> Runtime:
 
 def _read(path: Path, origin: str) -> tuple[str, SpecFile]:
     """Read a spec file of any kind."""
-    spec = read_yaml(path, _schema_of)
+    spec = _placed(read_yaml(path, _schema_of), path.parent)
     return next(kind for kind, schema in _KINDS.items() if isinstance(spec, schema)), SpecFile(spec, path, origin)
+
+
+def _placed(spec: TaskFile | ModelFile | AssetSpec, home: Path) -> TaskFile | ModelFile | AssetSpec:
+    """A spec whose folders of weights are absolute: in its file they are relative to that."""
+
+    def absolute(folder: str | None) -> str | None:
+        return str((home / Path(folder).expanduser()).absolute()) if folder else None
+
+    def moved(weights: Mapping[str, str | InlineWeights]) -> dict[str, str | InlineWeights]:
+        return {
+            role: asset if isinstance(asset, str) else asset.model_copy(update={"folder": absolute(asset.folder)})
+            for role, asset in weights.items()
+        }
+
+    if isinstance(spec, AssetSpec):
+        return spec.model_copy(update={"folder": absolute(spec.folder)})
+    if isinstance(spec, ModelFile):
+        editions = {k: e.model_copy(update={"weights": moved(e.weights)}) for k, e in spec.editions.items()}
+        return spec.model_copy(update={"weights": moved(spec.weights), "editions": editions})
+    return spec
 
 
 def _schema_of(keys: Set[str]) -> type[TaskFile | ModelFile | AssetSpec]:

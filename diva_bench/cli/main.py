@@ -33,6 +33,8 @@ from diva_bench.cli.options import (
     Results,
     SpeedTables,
     Tasks,
+    WeightsFiles,
+    WeightsFolders,
     names,
 )
 
@@ -361,18 +363,15 @@ def pull(
     edition: Edition = "auto",
     model_edition: ModelEdition = None,
     data_dir: DataDir = None,
-    weights_file: Annotated[
-        list[Path] | None,
-        typer.Option(help="A weights file that you already have; it is identified by its sha256. May be repeated."),
-    ] = None,
+    weights_file: WeightsFiles = None,
+    weights_folder: WeightsFolders = None,
     path: Paths = None,
 ) -> None:
     """Download weights and data before a run. For licensed data, print where to request it and where to put it."""
     from diva_bench.cli.weights import pull_command
 
-    raise typer.Exit(
-        pull_command(model or [], task or [], edition, model_edition, data_dir, weights_file or [], path or [])
-    )
+    mine = weights_file or [], weights_folder or []
+    raise typer.Exit(pull_command(model or [], task or [], edition, model_edition, data_dir, *mine, path or []))
 
 
 @app.command()

@@ -158,3 +158,18 @@ AllTables = Annotated[
 Paths = Annotated[
     list[Path] | None, typer.Option("--path", help="Folder of your own task and model YAML files; may be repeated.")
 ]
+WeightsFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--weights-file", help="A weights file that you already have; it is identified by its sha256. May be repeated."
+    ),
+]
+WeightsFolders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights-folder",
+        metavar="NAME=FOLDER",
+        help="Use a folder for weights that are otherwise fetched from the Hub; NAME is their name or owner/name. May be "
+        "repeated.",
+    ),
+]

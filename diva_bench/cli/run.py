@@ -20,7 +20,9 @@ from diva_bench.report.prompts import families, spread_table, wordings_table
 from diva_bench.report.runs import results_table
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder
-from diva_bench.specs import prompt
+from diva_bench.specs import AssetSpec, prompt
+from diva_bench.weights import assets
+from diva_bench.weights.folders import State
 
 
 def run_command(
@@ -50,6 +52,14 @@ def run_command(
 # ---------------------------------------------------------------- --dry-run
 
 
+def _left(asset: AssetSpec, state: State) -> str:
+    """What is left to do for weights that are not ready."""
+    if state.status == "not hashed":
+        return f"its files are here ({amount(state.disk_bytes, 'bytes')}) and are hashed once"
+    count = asset.bytes or asset.download_bytes
+    return f"{amount(count, 'bytes')} to fetch" if count else f"to fetch from {asset.hub or asset.folder}"
+
+
 def _dry_run(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Terminal) -> int:
     """Print what would be run, its size, the estimated time, and what is missing. Nothing is written or downloaded."""
     for job in jobs:
@@ -72,7 +82,7 @@ def _dry_run(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Term
             say(f"  left out: {fault.id}: {fault.reason}")
     missing = catalog.missing([job.model for job in jobs])
     for asset in missing:
-        say(f"missing: weights {asset.name}, {amount(asset.bytes, 'bytes')} to fetch")
+        say(f"missing: weights {asset.name}, {_left(asset, assets.state(asset, catalog.home(asset)))}")
     if not missing:
         say("missing: nothing")
     return 0

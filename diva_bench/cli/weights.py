@@ -29,13 +29,15 @@ def pull_command(
     model_edition: str | None,
     data_dir: Path | None,
     weights_files: Sequence[Path],
+    weights_folders: Sequence[str],
     paths: Sequence[Path],
 ) -> int:
     """Download weights of models and scorers, and data of tasks. With only models named, no tasks are pulled; with only
     tasks named, no models. Exit code: 1 if something must be obtained in another way."""
     catalog, progress = Catalog(paths), Terminal()
     folders = scorer_weights.install(catalog, weights_files, progress)
-    everything = not (models or tasks or weights_files)
+    folders |= scorer_weights.install_folders(catalog, weights_folders, progress)
+    everything = not (models or tasks or weights_files or weights_folders)
     if models or everything:
         folders |= catalog.fetch(_specs(catalog, models, edition, model_edition, progress), progress)
     missing: list[str] = []
@@ -144,8 +146,7 @@ def _weights_table(catalog: Catalog, verify: bool, progress: Terminal) -> tuple[
     rows: list[list[Cell]] = []
     broken = False
     for name, asset in sorted(assets_by_name.items()):
-        home = catalog.weights(name)[1]
-        state = assets.state(asset, home, rehash=verify, progress=progress)
+        state = assets.state(asset, catalog.home(asset), rehash=verify, progress=progress)
         broken = broken or state.status == "damaged"
         fetch_size = amount(state.download_bytes, "bytes") if state.download_bytes else "-"
         rows.append([name, state.status, amount(state.disk_bytes, "bytes"), fetch_size, ", ".join(users[name])])

@@ -124,4 +124,5 @@ def _here(catalog: Catalog, model: str) -> bool:
     if catalog.untrained(model, "full"):
         return False
     spec = catalog.model(model, "full")
-    return all(assets.locate(asset, catalog.weights(asset.name)[1]) for asset in spec.weights.values())
+    states = [assets.state(asset, catalog.home(asset)) for asset in spec.weights.values()]
+    return all(state.status in ("ready", "not hashed") for state in states)

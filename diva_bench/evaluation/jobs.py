@@ -320,11 +320,11 @@ def framed(catalog: Catalog, jobs: Sequence[Job]) -> list[Job]:
 
 
 def _framed(catalog: Catalog, job: Job) -> Job:
+    job = replace(job, model=catalog.known(job.model))
     if job.chat is None:
         return job
     asset = job.model.weights[job.chat]
-    spec = catalog.has("weights", asset.name)  # a stored run may have weights that the catalog no longer has
-    folder = assets.locate(asset, spec.path.parent if spec else Path())
+    folder = assets.locate(asset, catalog.home(asset))
     return replace(job, frame=chat.kept_frame(folder, bool(job.task.system), assets.cache_folder())) if folder else job
 
 

@@ -1,4 +1,4 @@
-"""Weights of scorers: downloaded by `pull`, or taken from a file of the user. A run works without them."""
+"""Weights from files and folders of the user; and weights of scorers, which `pull` downloads and a run works without."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from diva_bench.catalog import Catalog
-from diva_bench.errors import AssetError
-from diva_bench.specs import AssetSpec, TaskSpec
+from diva_bench.errors import AssetError, unknown
+from diva_bench.specs import AssetSpec, InlineWeights, TaskSpec
 from diva_bench.types import Progress
 from diva_bench.weights import assets
 
@@ -38,6 +38,34 @@ def _owner(catalog: Catalog, file: Path) -> tuple[AssetSpec, Path]:
         f"{file}: its sha256 is not that of a known weights file. A file may be renamed, but not changed. Known files: "
         f"{', '.join(sorted(set(hashes)))}."
     )
+
+
+def install_folders(catalog: Catalog, pairs: Sequence[str], progress: Progress) -> dict[str, Path]:
+    """Use folders of the user in place of the Hub. Returns name -> folder.
+
+    Args:
+        pairs: "NAME=FOLDER": the name of weights, or owner/name of their repository.
+
+    Raises:
+        AssetError: There are no such weights, or the folder has none.
+    """
+    every = {name: catalog.weights(name)[0] for name in catalog.weights_names()}
+    candidates = {name: asset for name, asset in every.items() if asset.hub}
+    folders: dict[str, Path] = {}
+    for pair in pairs:
+        name, _, folder = pair.partition("=")
+        if not name or not folder.strip():
+            raise AssetError(
+                f"--weights-folder {pair}: expected NAME=FOLDER, such as llama-3-8b-instruct=/models/llama-3."
+            )
+        some = [asset for asset in candidates.values() if name in (asset.name, asset.hub)]
+        if not some and name.count("/") == 1:  # a repository that a model names in place
+            some = [InlineWeights(hub=name).asset()]
+        if not some:
+            raise unknown("weights", name, candidates, "those from the Hub")
+        for asset in some:
+            folders[asset.name] = assets.ready(asset, Path(), progress, Path(folder))
+    return folders
 
 
 def fetch(catalog: Catalog, tasks: Iterable[TaskSpec], progress: Progress) -> tuple[dict[str, Path], list[str]]:

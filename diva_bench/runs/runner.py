@@ -149,8 +149,9 @@ class Job:
 
     @property
     def named(self) -> bool:
-        """Whether the run's identity is known: if a chat template is part of it, its weights must be on this machine."""
-        return self.chat is None or self.frame is not None
+        """Whether the run's identity is known: if a chat template is part of it, its weights must be on this machine, and
+        so must all whose hashes are not in their YAML."""
+        return not self.model.unknown and (self.chat is None or self.frame is not None)
 
     @property
     def label(self) -> str:
@@ -161,7 +162,7 @@ class Job:
     @cached_property
     def run_record(self) -> dict[str, Any]:
         """The identity of the run (the task, the model, and the chat frame), with further facts for readers."""
-        assert self.named, f"{self.title}: the chat frame is not known yet"
+        assert self.named, f"{self.title}: the chat frame or the weights are not known yet"
         framed = {} if self.frame is None else {"frame": self.frame}
         identity = {
             "task": self.task_record["hash"],
@@ -226,6 +227,8 @@ class Job:
         None if there is none."""
         if self.named:
             return self.path(results)
+        if self.model.unknown:
+            return None
         for file in sorted(self.task_path(results).glob(f"{self.label}-*/run.json")):
             with contextlib.suppress(UnreadableRun):  # ignore faults of other runs
                 frame = RunFolder(file.parent).record().get("frame")

@@ -6,7 +6,18 @@ one subset and edition of it: flat, frozen, and hashable.
 """
 
 from diva_bench.specs.data import ROLES, DataChange, DataSpec, Hub, Speech
-from diva_bench.specs.model import IN_MEMORY, AssetFile, AssetSpec, ModelEdition, ModelFile, ModelSpec, Runtime, Source
+from diva_bench.specs.model import (
+    IN_MEMORY,
+    PATTERNS,
+    AssetFile,
+    AssetSpec,
+    InlineWeights,
+    ModelEdition,
+    ModelFile,
+    ModelSpec,
+    Runtime,
+    Source,
+)
 from diva_bench.specs.schema import Edition, Json, digest, digest_of_rows
 from diva_bench.specs.task import FIELD, MEMORY, Decode, Subset, TaskFile, TaskSpec
 
@@ -14,6 +25,7 @@ __all__ = [
     "FIELD",
     "IN_MEMORY",
     "MEMORY",
+    "PATTERNS",
     "ROLES",
     "AssetFile",
     "AssetSpec",
@@ -22,6 +34,7 @@ __all__ = [
     "Decode",
     "Edition",
     "Hub",
+    "InlineWeights",
     "Json",
     "ModelEdition",
     "ModelFile",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, ValidationError, model_validator
 
 from diva_bench.errors import SpecError
 from diva_bench.specs import problems
@@ -16,6 +18,25 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")]
 Pinned = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!]+$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Repository = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$", max_length=200)]
+ENDINGS = (".safetensors", ".json", ".jinja", ".model", ".txt", ".tiktoken")
+"""Files of a model that are read: data only. `*.bin` and its kin are pickles, `*.py` is code of others."""
+PATTERNS = ("model.safetensors", "model-*-of-*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
+"""The files of a model that transformers reads, at the top of its folder; not its copies in other formats."""
+
+
+def _data_only(pattern: str) -> str:
+    """Raises ValueError for a pattern of files that are not read."""
+    if PurePosixPath(pattern).suffix not in ENDINGS or pattern.startswith(("/", "~")) or ".." in pattern.split("/"):
+        raise ValueError(
+            f"{pattern!r} is not a pattern of files that are read: it must be relative and end in {', '.join(ENDINGS)}; "
+            "pickles (*.bin, *.pt) and code (*.py) are never fetched or read"
+        )
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_data_only)]
+Patterns = Annotated[tuple[Pattern, ...], Field(max_length=50)]
 
 
 # ---------------------------------------------------------------- weights
@@ -59,8 +80,10 @@ class AssetFile(Spec):
     sha256: Sha256 | None = None
     """None if unknown: then the asset has `content`, and `bytes` is approximate."""
     bytes: Whole = Field(gt=0)
-    sources: tuple[Source, ...] = Field(min_length=1)
-    """Tried in order."""
+    sources: tuple[Source, ...] = ()
+    """Tried in order; none for a file of the format transformers."""
+    git_sha1: str | None = None
+    """The Hub's own hash of a small file, of which it states no sha256 (`git hash-object`)."""
 
     @property
     def hashes(self) -> set[str]:
@@ -72,11 +95,25 @@ class AssetSpec(Spec):
     """One set of weights: `models/weights/<name>.yaml`."""
 
     name: Name
-    format: Literal["ctranslate2-whisper", "gguf", "safetensors", "pedants"]
-    """How it is stored; the first two are converted once to safetensors, the last one to npz."""
+    format: Literal["ctranslate2-whisper", "gguf", "safetensors", "pedants", "transformers"]
+    """How it is stored; the first two are converted once to safetensors, pedants to npz. transformers: a folder as
+    `save_pretrained` writes it, from `hub` or `folder`."""
     description: str
     licence: str
-    files: tuple[AssetFile, ...] = Field(min_length=1)
+    files: tuple[AssetFile, ...] = ()
+    """For the format transformers: what was found on this machine; empty until then."""
+    hub: Repository | None = None
+    """For the format transformers: the repository of the Hugging Face Hub, owner/name."""
+    revision: str | None = None
+    """Commit, branch or tag on the Hub; None: the main branch at the first pull. Afterwards the commit."""
+    folder: str | None = Field(default=None, exclude=True)
+    """For the format transformers: a folder of the user; not recorded, because records are published."""
+    patterns: Patterns = ()
+    """For the format transformers: the files that are used; empty: PATTERNS. `*` does not match a slash."""
+    download_bytes: Whole | None = Field(default=None, gt=0)
+    """For the format transformers: about how much is fetched, for tables and questions before the first pull."""
+    parameters: dict[Name, Whole] = Field(default_factory=dict)
+    """Role -> parameters that a model in that role loads, to refuse it before anything is fetched if they do not fit."""
     instead: dict[FileName, Sha256] = Field(default_factory=dict)
     """Name -> sha256 of files that hold all that `files` hold, for users who have one (`diva-bench pull --weights-file`)."""
     content: Sha256 | None = None
@@ -84,6 +121,18 @@ class AssetSpec(Spec):
 
     @model_validator(mode="after")
     def _can_be_checked(self) -> AssetSpec:
+        if self.format == "transformers":
+            if bool(self.hub) == bool(self.folder) and not (self.files and not self.hub):
+                raise ValueError("weights of the format transformers name either hub (owner/name) or folder")
+            if self.revision and not self.hub:
+                raise ValueError("revision is a commit of hub; this names no hub")
+            return self
+        if extra := [key for key in ("hub", "revision", "folder", "patterns") if getattr(self, key)]:
+            raise ValueError(f"{' and '.join(extra)}: only for the format transformers")
+        if bare := [f.path for f in self.files if not f.sources]:
+            raise ValueError(f"{bare[0]} has no sources")
+        if not self.files:
+            raise ValueError("files is missing: what this asset consists of")
         loose = [f.path for f in self.files if f.sha256 is None]
         if loose and self.content is None:
             raise ValueError(f"{', '.join(loose)} has no sha256; it is needed where the asset has no `content`")
@@ -91,7 +140,56 @@ class AssetSpec(Spec):
 
     @property
     def bytes(self) -> int:
+        """0 if the files are not known yet."""
         return sum(f.bytes for f in self.files)
+
+
+class InlineWeights(Spec):
+    """Weights that a model names itself, without a weights YAML: a folder, or a repository of the Hub."""
+
+    folder: str | None = None
+    """Absolute, or relative to the YAML file."""
+    hub: Repository | None = None
+    revision: str | None = None
+    patterns: Patterns = ()
+
+    @model_validator(mode="after")
+    def _one_place(self) -> InlineWeights:
+        if bool(self.hub) == bool(self.folder):
+            raise ValueError("weights are a name, {folder: PATH} or {hub: owner/name}")
+        if self.revision and not self.hub:
+            raise ValueError("revision is a commit of hub; this names no hub")
+        return self
+
+    def asset(self) -> AssetSpec:
+        """The weights as an asset, with a name of their place: owner--name, or that of the folder with a hash of its path."""
+        where = [self.hub, self.revision, self.folder, self.patterns]
+        plain = bool(self.hub) and not self.revision and not self.patterns
+        words = str(self.hub).replace("/", "--") if self.hub else PurePosixPath(self.folder or "").name
+        stem = _NOT_IN_NAMES.sub("-", words).lstrip("._-")[:50] or "folder"
+        return AssetSpec(
+            name=stem if plain else f"{stem}-{digest(where)[:6]}",
+            format="transformers",
+            description=f"{self.hub} of the Hugging Face Hub." if self.hub else f"A folder named {words}.",
+            licence="",
+            hub=self.hub,
+            revision=self.revision,
+            folder=self.folder,
+            patterns=self.patterns,
+        )
+
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
+
+
+def _kind_of_weights(value: Any) -> str:
+    return "inline" if isinstance(value, dict | InlineWeights) else "name"
+
+
+WeightsName = Annotated[
+    Annotated[Name, Tag("name")] | Annotated[InlineWeights, Tag("inline")], Discriminator(_kind_of_weights)
+]
+"""The name of a weights YAML, or the place of the weights."""
 
 
 # ---------------------------------------------------------------- models
@@ -126,7 +224,7 @@ class Training(Spec):
 
 class ModelEdition(Spec):
     args: Json = Field(default_factory=dict)
-    weights: dict[str, Name] = Field(default_factory=dict)
+    weights: dict[str, WeightsName] = Field(default_factory=dict)
     runtime: Runtime = Runtime()
     training: Training | None = None
     trained_by: str | None = None
@@ -145,8 +243,8 @@ class ModelFile(Spec):
     citation: str = ""
     licence: str = ""
     args: Json = Field(default_factory=dict)
-    weights: dict[str, Name] = Field(default_factory=dict)
-    """Role -> weights name."""
+    weights: dict[str, WeightsName] = Field(default_factory=dict)
+    """Role -> weights: a name, or their place."""
     runtime: Runtime = Runtime()
     editions: dict[Edition, ModelEdition] = Field(default_factory=dict)
 
@@ -191,9 +289,15 @@ class ModelSpec(Spec):
         """Whether the identity covers the model completely. A model given in Python has only a name and a version."""
         return self.adapter != IN_MEMORY
 
+    @property
+    def unknown(self) -> list[str]:
+        """Names of weights whose files are not known yet, so that the model has no identity: they come from a revision of
+        the Hub that was not pulled, or from a folder that was not read."""
+        return [asset.name for asset in self.weights.values() if not asset.files]
+
     def identity(self) -> Json:
         """Everything that determines the answers: adapter, args, the bytes of the weights, the dtype and, outside float32,
-        static decoding; not device, batch or paths."""
+        static decoding; not device, batch or paths. Weights have the same identity wherever their bytes are from."""
         files = {
             role: {"format": asset.format, "files": {f.path: f.sha256 for f in asset.files}}
             for role, asset in self.weights.items()

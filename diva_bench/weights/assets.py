@@ -1,5 +1,5 @@
 """Weights in the cache folder: every file is verified by its sha256, converted once, and never visible before it is
-complete.
+complete. Weights of the format transformers are another matter: see folders.py.
 
     <cache>/raw/<asset>-<hash>/      downloads, removed when the asset is ready
     <cache>/ready/<asset>-<hash>/    the folder for adapters, with `.verified.json`: size, time and sha256 of every file
@@ -27,6 +27,8 @@ from diva_bench.disk import NO_SPACE, read_json, sha256, size, stamp, sync, writ
 from diva_bench.errors import AssetError
 from diva_bench.specs import AssetSpec, digest
 from diva_bench.types import Progress, Silent
+from diva_bench.weights import folders
+from diva_bench.weights.folders import MARGIN, State
 
 if TYPE_CHECKING:
     from diva_bench.weights.fetch import Meter
@@ -37,31 +39,19 @@ GROWTH = {"ctranslate2-whisper": 1.1, "gguf": 2.9, "pedants": 1.6}
 """Bytes that the conversion writes per byte downloaded, rounded up (measured: 1.02, 2.78 and, of the npz, 1.56); other
 formats stay as they are."""
 MANIFEST = ".verified.json"
-MARGIN = 200_000_000
-"""Free bytes beyond what an asset needs: one wheel (70 MB) lies beside the file that it is joined to."""
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """One asset on this machine. `detail` says what is wrong if it is damaged."""
-
-    name: str
-    status: Literal["ready", "missing", "damaged"]
-    folder: Path | None
-    """The folder for adapters; None unless ready."""
-    download_bytes: int
-    """Still to be fetched."""
-    disk_bytes: int
-    """Bytes on the disk, with downloads."""
-    needed_bytes: int
-    """Free bytes that are needed to make it ready."""
-    detail: str = ""
+TRANSFORMERS = "transformers"
+"""Format of weights that are used where they are, see `folders`."""
 
 
 def cache_folder() -> Path:
     """DIVA_BENCH_CACHE, or the user's cache folder. It may not exist."""
     selection = os.environ.get("DIVA_BENCH_CACHE")
     return Path(selection).expanduser().absolute() if selection else user_cache_path("diva-bench", appauthor=False)
+
+
+def known(asset: AssetSpec) -> AssetSpec:
+    """The asset with the files that this machine has of it, where its YAML does not name them; else as it is."""
+    return folders.known(asset, cache_folder()) if asset.format == TRANSFORMERS else asset
 
 
 def locate(asset: AssetSpec, home: Path) -> Path | None:
@@ -74,6 +64,11 @@ def state(asset: AssetSpec, home: Path, *, rehash: bool = False, progress: Progr
     """The state of an asset; with `rehash` every byte is read again."""
     from diva_bench.weights.fetch import Meter  # it loads the libraries of the network
 
+    if asset.format == TRANSFORMERS:
+        with (progress or Silent()).bar(
+            f"check {asset.name}", known(asset).bytes or None if rehash else None, "bytes"
+        ) as bar:
+            return folders.state(asset, cache_folder(), rehash, Meter(bar, limit=1 << 62))
     places = _Places.of(asset)
     total = (occupied(places.ready) or asset.bytes) if rehash else None
     with (progress or Silent()).bar(f"check {asset.name}", total, "bytes") as bar:
@@ -107,16 +102,19 @@ def ready(asset: AssetSpec, home: Path, progress: Progress, file: Path | None = 
 
     Args:
         home: The folder of the asset's YAML file, for relative `file:` sources.
-        file: A file of the user: one of the files, or one that replaces them.
+        file: A file of the user: one of the files, or one that replaces them. For the format transformers, a folder.
 
     Raises:
         AssetError: No source has the file, the disk is full, or the cache folder cannot be written.
     """
-    if target := locate(asset, home):
+    if not (file and asset.format == TRANSFORMERS) and (target := locate(asset, home)):
         return target
     places = _Places.of(asset)
     try:
         with _alone(asset, places, progress):
+            if asset.format == TRANSFORMERS:
+                again = None if file else locate(asset, home)  # another process may have made it meanwhile
+                return again or folders.ready(asset, places.cache, progress, file)
             if file and not locate(asset, home):
                 _put(file, asset, places)
             return locate(asset, home) or _make(asset, home, places, progress)

@@ -199,7 +199,7 @@ class Download:
         ]
         command = [sys.executable, "-m", "pip", "download", *options, "-d", str(place), name]
         environment = os.environ | {"TMPDIR": str(place)}  # so that the bytes of a running download can be counted
-        with _watching(place, lambda grown: self.meter.to(joined + grown)):
+        with watching(place, lambda grown: self.meter.to(joined + grown)):
             result = subprocess.run(
                 command,
                 env=environment,
@@ -248,7 +248,7 @@ def _from_hub(source: Source, work: Path, meter: Meter) -> Path:
     if problem := hub_problem(constants.ENDPOINT):
         raise _Failed(f"the Hub cannot be reached ({problem})")
     try:
-        with _quiet_hub(), _watching(work, meter.to):
+        with quiet_hub(), watching(work, meter.to):
             got = hub.hf_hub_download(
                 where,
                 name,
@@ -264,7 +264,7 @@ def _from_hub(source: Source, work: Path, meter: Meter) -> Path:
 
 
 @contextlib.contextmanager
-def _quiet_hub() -> Iterator[None]:
+def quiet_hub() -> Iterator[None]:
     """Disable the progress bars of the Hub's client."""
     from huggingface_hub import utils
 
@@ -358,18 +358,13 @@ def _copy(read: Callable[[int], bytes], out: IO[bytes], meter: Meter, length: in
 
 
 @contextlib.contextmanager
-def _watching(folder: Path, report: Callable[[int], None]) -> Iterator[None]:
+def watching(folder: Path, report: Callable[[int], None]) -> Iterator[None]:
     """Context that reports the bytes in `folder` five times a second."""
     stop = threading.Event()
 
     def watch() -> None:
         while not stop.wait(0.2):
-            gathered = 0
-            for root, _, names in os.walk(folder):
-                for name in names:
-                    with contextlib.suppress(OSError):  # the file may have been removed
-                        gathered += os.stat(os.path.join(root, name)).st_size
-            report(gathered)
+            report(gathered_bytes(folder))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -378,6 +373,16 @@ def _watching(folder: Path, report: Callable[[int], None]) -> Iterator[None]:
     finally:
         stop.set()
         watcher.join()
+
+
+def gathered_bytes(folder: Path) -> int:
+    """Bytes of the files below a folder, of which some may go meanwhile; links are not followed."""
+    gathered = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # the file may have been removed
+                gathered += os.lstat(os.path.join(root, name)).st_size
+    return gathered
 
 
 def _one_line(err: object) -> str:
