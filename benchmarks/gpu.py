@@ -350,7 +350,7 @@ def static(rig: Rig) -> dict[str, Any]:
         rig.llms["static"] = FixedLengths(plain.model, plain.tokenizer, rig.shape.name, "static")
     except AssetError as err:
         rig.llms["static"] = FixedLengths(plain.model, plain.tokenizer, rig.shape.name, "dynamic")
-        rig.llms["static"]._static = StaticDecoder(plain.model)
+        rig.llms["static"]._static = StaticDecoder(plain.base, plain.logits, plain.weight)
         return {**found, "refused": str(err)}
     return found
 

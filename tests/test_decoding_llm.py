@@ -5,32 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from tiny_models import make_llm
 from torch import Tensor
-from transformers import (
-    CohereConfig,
-    CohereForCausalLM,
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    GemmaConfig,
-    GemmaForCausalLM,
-    GraniteConfig,
-    GraniteForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    SmolLM3Config,
-    SmolLM3ForCausalLM,
-)
 
 from diva_bench.decoding import answer as answering
 from diva_bench.decoding.answer import answer, frame
@@ -109,44 +88,6 @@ def test_a_template_that_leaves_the_users_words_out_is_an_asset_error(tmp_path: 
     deaf = LLM.load(make_llm(tmp_path, template="{% for m in messages %}{{ m['role'] }}{% endfor %}"))
     with pytest.raises(AssetError, match="chat template does not show the user's words once"):
         deaf.frame("Answer.", None)
-
-
-KINDS: dict[str, tuple[type[Any], type[Any], dict[str, Any]]] = {
-    "Llama": (LlamaConfig, LlamaForCausalLM, {}),
-    "Qwen2": (Qwen2Config, Qwen2ForCausalLM, {}),
-    "Mistral": (MistralConfig, MistralForCausalLM, {}),
-    "SmolLM3": (SmolLM3Config, SmolLM3ForCausalLM, {}),
-    "Gemma": (GemmaConfig, GemmaForCausalLM, {"head_dim": 8}),
-    "Gemma2": (Gemma2Config, Gemma2ForCausalLM, {"head_dim": 8}),
-    "Gemma3": (Gemma3TextConfig, Gemma3ForCausalLM, {"head_dim": 8}),
-    "Granite": (GraniteConfig, GraniteForCausalLM, {"embedding_multiplier": 12.0, "logits_scaling": 8.0}),
-    "Cohere": (CohereConfig, CohereForCausalLM, {}),
-}
-SCALED = ("Gemma", "Gemma2", "Gemma3", "Granite", "Cohere")
-"""What scales embeddings, or logits, outside the two matrices."""
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_llm_whose_embeddings_are_not_its_prompt_is_refused(tmp_path: Path, kind: str, dtype: str) -> None:
-    make_llm(tmp_path)
-    config, model, more = KINDS[kind]
-    sizes = {
-        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "vocab_size": 270, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2,
-        "max_position_embeddings": 512,
-    }  # fmt: skip
-    torch.manual_seed(0)
-    model(config(**sizes, **more)).save_pretrained(
-        tmp_path
-    )  # as they are initialised: the smallest differences there are
-    if kind not in SCALED:
-        assert LLM.load(tmp_path, dtype=dtype).context == 512
-        return
-    said = rf"{tmp_path.name}: {model.__name__} cannot be asked with embeddings, as speech is: its logits are up to \S+ from"
-    with pytest.raises(AssetError, match=said) as told:
-        LLM.load(tmp_path, dtype=dtype)
-    assert "Take an LLM without such steps, as Llama, Qwen2, Mistral and SmolLM2 are." in str(told.value)
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])

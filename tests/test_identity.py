@@ -241,17 +241,16 @@ def test_without_its_weights_a_run_is_found_by_the_frame_on_record(call: Command
     assert "; its name is known when the weights are here" in dry
 
 
-def test_a_template_that_takes_no_system_message_is_told_before_anything_is_asked(
+def test_a_template_that_takes_no_system_message_is_asked_with_it_in_the_users_turn(
     call: Command, specs: Path, tmp_path: Path
 ) -> None:
     refuse = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
     store(make_llm(tmp_path / "llm", template=refuse + CHAT), specs, "tiny")
     text = (specs / "toy.yaml").read_text()
     (specs / "toy.yaml").write_text(text.replace("groups:", "system: Be brief.\ngroups:"))
-    done = call(*ASK)
-    assert done.returncode == 2
-    assert "its chat template refuses a system message and a question (System role not supported)" in done.stderr
-    assert not runs(tmp_path / "results")
+    assert call(*ASK).returncode == 0
+    (record,) = (tmp_path / "results").glob("*/*/run.json")
+    assert "{system}\\n\\n{prompt}" in record.read_text()
 
 
 def test_an_adapter_that_needs_a_template_is_refused_without_its_weights(call: Command, specs: Path) -> None:

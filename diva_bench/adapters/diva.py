@@ -31,13 +31,13 @@ class Diva(declared.Diva):
         self._encoder = Whisper.load(paths["encoder"], device, spec.runtime.dtype)
         self._llm = LLM.load(paths["llm"], device, spec.runtime.dtype, spec.runtime.decode)
         connector = checkpoint.load(paths["connector"])
-        width, wide = self._encoder.config["d_model"], self._llm.embeddings.shape[1]
+        width, wide = self._encoder.config["d_model"], self._llm.weight.shape[1]
         if (connector.config.width, connector.config.llm_width) != (width, wide):
             raise AssetError(
                 f"{paths['connector']}: made for widths {connector.config.width} and {connector.config.llm_width}, "
                 f"but the encoder has {width} and the LLM {wide}."
             )
-        self._full = checkpoint.fits(paths["connector"], self._encoder, self._llm.embeddings)
+        self._full = checkpoint.fits(paths["connector"], self._encoder, self._llm.weight)
         checkpoint.load_encoder(paths["connector"], self._encoder)
         self._connector = connector.to(self._llm.device, self._encoder.dtype)
         self._encode: Encode = ENCODED.encode

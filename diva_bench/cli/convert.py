@@ -152,4 +152,4 @@ def first_embeddings(folder: Path) -> Tensor:
         return load(files, [_EMBEDDINGS], rows=16)[_EMBEDDINGS]
     from diva_bench.decoding.llm import LLM
 
-    return LLM.load(folder).embeddings[:16]
+    return LLM.load(folder).weight[:16]

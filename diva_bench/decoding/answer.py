@@ -30,7 +30,7 @@ class Framed:
 def frame(llm: LLM, request: Request, content: Tensor) -> Framed:
     """The prompt: template ids, content (m, E), template ids."""
     before, after = llm.frame(request.prompt, request.system)
-    whole = torch.cat([llm.embed(before), content.to(llm.embeddings), llm.embed(after)])
+    whole = torch.cat([llm.embed(before), content.to(llm.weight), llm.embed(after)])
     return Framed(request, tuple(before), whole, len(content))
 
 

@@ -22,14 +22,15 @@ from diva_bench.errors import AssetError, one_line
 _TODAY = datetime(2024, 7, 26, tzinfo=UTC)
 TODAY = "26 Jul 2024"
 """In the format of templates with a `date_string`."""
-_FRAME = 1  # bump when `frame` renders the same template differently
+_FRAME = 2  # bump when `frame` renders the same template differently
 _LETTERS = ascii_letters.replace("s", "")  # %s is a time zone dependent time in seconds, not a date
 _MARK = "DIVABENCHSPOKENHERE"  # takes the place of the spoken content while the template is rendered
 
 
 def around(tokenizer: Any, prompt: str, system: str | None, with_date: bool = True) -> tuple[str, str]:
     """(text before, text after the spoken content) of the rendered template. The instruction is in the user's turn, before
-    the content.
+    the content; so is the system message, before the instruction, where the template has no place for it (Gemma, Mistral).
+    A template that can switch its model's reasoning off does so (Qwen3): an answer of 64 tokens has no room for it.
 
     Args:
         tokenizer: Of transformers.
@@ -38,28 +39,44 @@ def around(tokenizer: Any, prompt: str, system: str | None, with_date: bool = Tr
     Raises:
         AssetError: The template does not accept these turns, or does not contain the user's words exactly once.
     """
-    turns = [{"role": "user", "content": f"{prompt}\n\n{_MARK}" if prompt else _MARK}]
+    question = f"{prompt}\n\n{_MARK}" if prompt else _MARK
     if system:
-        turns.insert(0, {"role": "system", "content": system})
-    name = Path(str(tokenizer.name_or_path)).name
+        with contextlib.suppress(AssetError):
+            text = _rendered(tokenizer, question, system, with_date)
+            if system in text:
+                return _cut(tokenizer, text)
+        question = f"{system}\n\n{question}"
+    return _cut(tokenizer, _rendered(tokenizer, question, None, with_date))
+
+
+def _rendered(tokenizer: Any, question: str, system: str | None, with_date: bool) -> str:
+    """The template around a user's turn, after a system turn if there is one."""
+    turns = [{"role": "system", "content": system}] if system else []
     try:
-        text = tokenizer.apply_chat_template(
-            turns,
-            chat_template=(_fixed_date() if with_date else "") + tokenizer.get_chat_template(),
-            tokenize=False,
-            add_generation_prompt=True,
-            **({"date_string": TODAY} if with_date else {}),
+        return str(
+            tokenizer.apply_chat_template(
+                [*turns, {"role": "user", "content": question}],
+                chat_template=(_fixed_date() if with_date else "") + tokenizer.get_chat_template(),
+                tokenize=False,
+                add_generation_prompt=True,
+                **({"date_string": TODAY, "enable_thinking": False} if with_date else {}),
+            )
         )
     except Exception as err:  # a template is a program and may raise anything: TemplateError, TypeError, ...
-        what = "a system message and a question" if system else "a question"
         raise AssetError(
-            f"{name}: its chat template refuses {what} ({one_line(err)}). "
-            + ("Use a task without `system`, or another LLM." if system else "Use another LLM.")
+            f"{_name(tokenizer)}: its chat template refuses a question ({one_line(err)}). Use another LLM."
         ) from err
-    before, mark, after = str(text).partition(_MARK)
+
+
+def _cut(tokenizer: Any, text: str) -> tuple[str, str]:
+    before, mark, after = text.partition(_MARK)
     if not mark or _MARK in after:
-        raise AssetError(f"{name}: its chat template does not show the user's words once. Use another LLM.")
+        raise AssetError(f"{_name(tokenizer)}: its chat template does not show the user's words once. Use another LLM.")
     return before, after
+
+
+def _name(tokenizer: Any) -> str:
+    return Path(str(tokenizer.name_or_path)).name
 
 
 @lru_cache(maxsize=1)

@@ -125,7 +125,7 @@ def _states(llm: LLM, start: Prefilled, tree: Tree) -> Tensor:
     visible = torch.cat(
         [start.mask.bool()[:, None].expand(rows, nodes, -1), sees.to(device).expand(rows, nodes, nodes)], 2
     )
-    mask = torch.zeros(rows, 1, nodes, visible.shape[2], dtype=llm.embeddings.dtype, device=device)
+    mask = torch.zeros(rows, 1, nodes, visible.shape[2], dtype=llm.weight.dtype, device=device)
     mask.masked_fill_(~visible[:, None], torch.finfo(mask.dtype).min)
     before = [(layer.keys, layer.values) for layer in start.cache.layers]
     states = llm.states(attention_mask=mask, past_key_values=start.cache, **inputs)

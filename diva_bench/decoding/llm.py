@@ -1,17 +1,22 @@
 """A frozen causal LLM with embeddings as input: chat frame, prefill of prompts, greedy decoding.
 
+Its own embedding module makes the embeddings and its own head the logits, because some models do more there than look up and
+multiply: Gemma scales embeddings and caps logits, Granite and Cohere scale logits.
+
 B batch, P prompt positions (of the longest prompt of the batch; shorter ones have unseen padding), E width, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diva_bench.decoding import chat
 from diva_bench.decoding.parts import even
@@ -52,16 +57,18 @@ class LLM:
         """`model`, a causal LM, and `tokenizer`: of transformers. `name`: for messages. `decode`: dynamic, or static, see
         static.py."""
         self.model, self.tokenizer = model.eval().requires_grad_(False), tokenizer
-        self.embeddings: Tensor = model.get_input_embeddings().weight  # (V, E)
-        self.device: torch.device = self.embeddings.device
-        self.context = int(model.config.max_position_embeddings)  # tokens, prompt and answer together
+        self.base = model.base_model  # from embeddings to last hidden states
+        self.weight: Tensor = model.get_input_embeddings().weight  # (V, E)
+        self.device: torch.device = self.weight.device
+        self.context = int(model.config.get_text_config().max_position_embeddings)  # tokens, prompt and answer together
+        self._head = head_of(model)
         self._stops = self._stop_ids()
         self._static: StaticDecoder | None = None
-        self._check_path(name)
+        self._whole = self._check_path(name)
         if decode == "static":
             from diva_bench.decoding.static import StaticDecoder
 
-            self._static = StaticDecoder(model)
+            self._static = StaticDecoder(self.base, self.logits, self.weight)
             self._check_static(name, self._static)
 
     @classmethod
@@ -90,26 +97,27 @@ class LLM:
         return frozenset(i for i in (*ends, *control, *self.tokenizer.all_special_ids) if i is not None)
 
     @torch.inference_mode()
-    def _check_path(self, where: str) -> None:
-        """Raises AssetError if an LLM is more than a matrix of embeddings, layers, and an output matrix. Gemma scales
-        embeddings in their module and caps logits after the output matrix, Granite divides them: with embeddings as
-        input they would silently read another prompt."""
+    def _check_path(self, where: str) -> bool:
+        """Whether the cache has all positions of every layer. Raises AssetError if the logits for embeddings are not those
+        that the LLM gives for the same tokens: it would silently read another prompt (Gemma 3n adds embeddings in every
+        layer)."""
         ids = self.tokens(_WORDS)[:_LOOKED_AT]
         name = f"{where}: {type(self.model).__name__} cannot be asked with embeddings, as speech is"
-        other = "Take an LLM without such steps, as Llama, Qwen2, Mistral and SmolLM2 are."
+        other = "Take another LLM: Llama, Qwen, Gemma 2 and 3, Mistral, Phi, Granite and SmolLM can be asked so."
         try:
             theirs = self.model(input_ids=torch.tensor([ids], device=self.device), use_cache=False).logits.float()
-            ours, _ = self._forward(every=True, inputs_embeds=self.embed(ids)[None])
+            ours, cache = self._forward(every=True, inputs_embeds=self.embed(ids)[None])
         except torch.OutOfMemoryError:
             raise
         except Exception as err:  # the code of a model may raise anything
             raise AssetError(f"{name} ({type(err).__name__}: {one_line(err)}). {other}") from err
         apart, largest = float((ours - theirs).abs().max()), float(theirs.abs().max())
-        if not apart <= _ROUNDING[self.embeddings.dtype] * largest:
+        if not apart <= _ROUNDING[self.weight.dtype] * largest:
             raise AssetError(
                 f"{name}: its logits are up to {apart:.2g} from those that it gives for the same words as tokens (the largest "
-                f"of them is {largest:.2g}). It scales embeddings or logits outside its two matrices. {other}"
+                f"of them is {largest:.2g}). {other}"
             )
+        return _keeps_all(cache)
 
     @torch.inference_mode()
     def _check_static(self, where: str, static: StaticDecoder) -> None:
@@ -141,7 +149,7 @@ class LLM:
                 f"({type(err).__name__}: {one_line(err)}). {other}"
             ) from err
         # a wrong step is as far off as the logits are large; in bfloat16 a right one was 2.7 % off (SmolLM2 135M)
-        if not apart <= 4 * _ROUNDING[self.embeddings.dtype] * largest:
+        if not apart <= 4 * _ROUNDING[self.weight.dtype] * largest:
             raise AssetError(
                 f"{where}: static decoding gives logits that are up to {apart:.2g} from those of dynamic decoding (the "
                 f"largest of them is {largest:.2g}). {other}"
@@ -162,8 +170,20 @@ class LLM:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
     def embed(self, ids: Sequence[int]) -> Tensor:
-        """(n,) ids -> (n, E)."""
-        return self.embeddings[torch.tensor(list(ids), dtype=torch.long, device=self.device)]
+        """(n,) ids -> (n, E), what the layers read for these tokens."""
+        return self._embed(torch.tensor(list(ids), dtype=torch.long, device=self.device))
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        return self.model.get_input_embeddings()(ids)  # type: ignore[no-any-return]
+
+    @cached_property
+    def embeddings(self) -> Tensor:
+        """(V, E): `embed` of every token. A second matrix only where it is not `weight` (Gemma)."""
+        first = torch.arange(min(len(self.weight), _LOOKED_AT), device=self.device)
+        with torch.no_grad():
+            if torch.equal(self._embed(first), self.weight[first]):
+                return self.weight
+            return self._embed(torch.arange(len(self.weight), device=self.device))
 
     # ---- reading
 
@@ -173,8 +193,9 @@ class LLM:
 
         Prompts are read in parts of similar length, so that a short prompt is not padded to the longest of the batch,
         and memory does not grow with the number of rows. The first `shared` positions are equal in all prompts: each
-        part reads them once, not once per row.
+        part reads them once, not once per row; not where a sliding window counts the padding behind them.
         """
+        shared = shared if self._whole else 0
         order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
         parts = even([len(prompts[row]) - shared for row in order], _PREFILL)
         if len(parts) == 1:
@@ -193,7 +214,7 @@ class LLM:
             _, cache = self._forward(inputs_embeds=prompts[0][None, :shared])
             cache.batch_repeat_interleave(rows)
         longest = max(len(p) for p in prompts)
-        batch = self.embeddings.new_zeros(rows, longest - shared, self.embeddings.shape[1])
+        batch = self.weight.new_zeros(rows, longest - shared, self.weight.shape[1])
         mask = torch.zeros(rows, longest, dtype=torch.long, device=self.device)
         mask[:, :shared] = 1
         for row, prompt in enumerate(prompts):
@@ -211,20 +232,21 @@ class LLM:
     def _forward(self, *, every: bool = False, **inputs: Any) -> tuple[Tensor, Any]:
         """(logits float32 of the last position, (B, V), or of every one, (B, N, V); cache).
 
-        The output matrix is applied here to a contiguous slice: on the slice that transformers' own logits_to_keep
-        takes, torch copies the 151,936 x 1,536 matrix once per row, nine tenths of the time of a prefill on a CPU.
+        The head is applied here to a contiguous slice: on the slice that transformers' own logits_to_keep takes, torch
+        copies the 151,936 x 1,536 matrix once per row, nine tenths of the time of a prefill on a CPU.
         """
-        out = self.model.base_model(use_cache=True, **inputs)
+        out = self.base(use_cache=True, **inputs)
         states = out.last_hidden_state if every else out.last_hidden_state[:, -1].contiguous()
         return self.logits(states), out.past_key_values
 
     def states(self, **inputs: Any) -> Tensor:
         """(B, N, E): the last hidden states of a pass; its `past_key_values` grow by N positions."""
-        return self.model.base_model(use_cache=True, **inputs).last_hidden_state  # type: ignore[no-any-return]
+        return self.base(use_cache=True, **inputs).last_hidden_state  # type: ignore[no-any-return]
 
     def logits(self, states: Tensor) -> Tensor:
         """(..., E) last hidden states -> (..., V) float32."""
-        return self.model.get_output_embeddings()(states).float()  # type: ignore[no-any-return]
+        logits = self._head(states.reshape(1, -1, states.shape[-1])).float()
+        return logits.view(*states.shape[:-1], -1)
 
     # ---- answering
 
@@ -281,6 +303,24 @@ class LLM:
             return [int(i) for i in logits.argmax(-1).tolist()]
         shares = torch.softmax(logits / temperature, -1).cpu()
         return [int(torch.multinomial(s, 1, generator=g)) for s, g in zip(shares, generators, strict=True)]
+
+
+class _Given(nn.Module):
+    """Stands in for the layers of a model: their last hidden states are its input."""
+
+    def forward(self, inputs_embeds: Tensor, **_: Any) -> Any:
+        from transformers.modeling_outputs import MoeModelOutputWithPast
+
+        return MoeModelOutputWithPast(last_hidden_state=inputs_embeds)
+
+
+def head_of(model: Any) -> Callable[[Tensor], Tensor]:
+    """The head of a causal LM, (B, N, E) last hidden states -> (B, N, V) logits: its own `forward` without its layers, with
+    all that it does to logits."""
+    head = copy.copy(model)  # of the module alone: its weights are those of `model`
+    head._modules = {**model._modules, model.base_model_prefix: _Given()}
+    forward = type(model).forward  # not the instance's, which may be bound to the whole model (device_map)
+    return lambda states: forward(head, inputs_embeds=states).logits
 
 
 def _keeps_all(cache: Any) -> bool:

@@ -58,10 +58,13 @@ class StaticDecoder:
     """Buffers and graphs of one LLM. Between calls nothing of a batch is read again; the buffers stay, as large as the
     largest batch so far needed."""
 
-    def __init__(self, model: Any) -> None:
-        """`model`: a causal LM of transformers, without sliding windows."""
-        self._model = model
-        self._weights: Tensor = model.get_input_embeddings().weight  # (V, E)
+    def __init__(self, base: Any, head: Callable[[Tensor], Tensor], weights: Tensor) -> None:
+        """`base`: the layers of an LLM of transformers, without sliding windows. `head`: (R, E) last states -> (R, V) float32.
+        `weights`: (., E) of its embeddings."""
+        self._base, self._head = base, head
+        self._weights = weights
+        with torch.inference_mode():
+            self._vocabulary = head(weights.new_zeros(1, weights.shape[1])).shape[1]
         self._cuda = self._weights.device.type == "cuda"
         self._stream: Any = None  # that graphs are recorded on
         if self._cuda:
@@ -129,8 +132,7 @@ class StaticDecoder:
         self._positions = torch.zeros(rows, 1, dtype=torch.long, device=some.device)
         self._place = torch.zeros(1, dtype=torch.long, device=some.device)
         self.tokens = torch.zeros(rows, 1, dtype=torch.long, device=some.device)  # that the next step reads
-        vocabulary = self._model.get_output_embeddings().weight.shape[0]
-        self.logits = torch.zeros(rows, vocabulary, device=some.device)  # of the last step
+        self.logits = torch.zeros(rows, self._vocabulary, device=some.device)  # of the last step
         self._host = torch.zeros(rows, dtype=torch.long, pin_memory=self._cuda)
         self._pool = torch.cuda.graph_pool_handle() if self._cuda else None
         self._largest = (rows, positions)
@@ -236,7 +238,7 @@ class StaticDecoder:
         """Nothing in here may ask the device for a value, or bring it one: a recorded step runs without the host."""
         mask = self._mask[:rows, :, :, :length]
         mask.index_fill_(3, self._place, 0.0)
-        out = self._model.base_model(
+        out = self._base(
             input_ids=self.tokens[:rows],
             attention_mask=mask,
             position_ids=self._positions[:rows],
@@ -244,7 +246,7 @@ class StaticDecoder:
             use_cache=True,
         )
         logits = self.logits[:rows]
-        logits.copy_(self._model.get_output_embeddings()(out.last_hidden_state[:, -1].contiguous()))
+        logits.copy_(self._head(out.last_hidden_state[:, -1].contiguous()))
         torch.argmax(logits, -1, keepdim=True, out=self.tokens[:rows])
         self._positions[:rows] += 1
         self._place += 1

@@ -9,7 +9,7 @@ step, M rows of states.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -134,19 +134,19 @@ def state_distance(student: Tensor, teacher: Tensor) -> tuple[Tensor, int]:
 
 
 def kl_divergence(
-    student: Tensor, teacher: Tensor, output: Tensor, temperature: float = 1.0, chunk: int = _CHUNK
+    student: Tensor, teacher: Tensor, logits: Callable[[Tensor], Tensor], temperature: float = 1.0, chunk: int = _CHUNK
 ) -> tuple[Tensor, int]:
-    """(sum over rows of KL(p_teacher || p_student) x temperature^2, their number) with p = softmax(state @ output.T /
+    """(sum over rows of KL(p_teacher || p_student) x temperature^2, their number) with p = softmax(logits(state) /
     temperature). Source: Hinton et al., arXiv 1503.02531, section 2.
 
-    Both states (M, E), output (V, E). Computed in parts of `chunk` rows, which are recomputed in the backward pass, so
-    that nothing has the shape (M, V).
+    Both states (M, E); `logits`: (m, E) -> (m, V) float32. Computed in parts of `chunk` rows, which are recomputed in the
+    backward pass, so that nothing has the shape (M, V).
     """
 
     def part(ours: Tensor, theirs: Tensor) -> Tensor:
         with torch.no_grad():
-            teacher_logs = torch.log_softmax((theirs @ output.T).float() / temperature, -1)
-        student_logs = torch.log_softmax((ours @ output.T).float() / temperature, -1)
+            teacher_logs = torch.log_softmax(logits(theirs) / temperature, -1)
+        student_logs = torch.log_softmax(logits(ours) / temperature, -1)
         return torch.nn.functional.kl_div(student_logs, teacher_logs, reduction="sum", log_target=True)
 
     total = student.new_zeros((), dtype=torch.float32)

@@ -84,11 +84,11 @@ def constant_scores(run: TrainingRun, selection: Sequence[int]) -> dict[str, flo
     token, `kl` of its mean distribution. Scores that are not better show no use of the audio."""
     firsts = [run.teacher_cache[text_key(run.clips.items[i].tokens)][0].astype(np.float32) for i in selection]
     counts: dict[int, int] = {}
-    total, entropy = torch.zeros(len(run.frozen.output), device=run.device), 0.0
+    total, entropy = torch.zeros((), device=run.device), 0.0
     for start in range(0, len(firsts), _BATCH):
-        states = torch.from_numpy(np.stack(firsts[start : start + _BATCH])).to(run.frozen.output)
-        logs = torch.log_softmax((states @ run.frozen.output.T).float(), -1)  # (B, V)
-        total += logs.exp().sum(0)
+        states = torch.from_numpy(np.stack(firsts[start : start + _BATCH])).to(run.device)
+        logs = torch.log_softmax(run.frozen.logits(states), -1)  # (B, V)
+        total = total + logs.exp().sum(0)
         entropy -= float((logs.exp() * logs).sum())
         for token in logs.argmax(-1).tolist():
             counts[token] = counts.get(token, 0) + 1
@@ -132,7 +132,7 @@ def _rows(
     # only the states that predict the first token of the answer
     firsts = torch.tensor([0, *[1 + len(a) for a in answers[:-1]]], device=run.device).cumsum(0)
     ours, theirs = torch.stack([states[0] for states in student]), teacher[firsts].to(student[0].dtype)
-    log_p, log_q = (torch.log_softmax((s @ run.frozen.output.T).float(), -1) for s in (ours, theirs))  # (B, V)
+    log_p, log_q = (torch.log_softmax(run.frozen.logits(s), -1) for s in (ours, theirs))  # (B, V)
     kl = (log_q.exp() * (log_q - log_p)).sum(-1)
     agree = log_p.argmax(-1) == log_q.argmax(-1)
     distances = (ours - theirs).float().norm(dim=-1)

@@ -47,7 +47,7 @@ class Frozen:
             llm.model.activation_checkpointing_enable({"use_reentrant": False})
         with torch.no_grad():  # keys and values of the beginning of each frame
             self._heads = [
-                llm.model.base_model(inputs_embeds=self._embed(before)[None], use_cache=True).past_key_values
+                llm.base(inputs_embeds=self._embed(before)[None], use_cache=True).past_key_values
                 for before, _ in self.frames
             ]
 
@@ -108,7 +108,7 @@ class Frozen:
     ) -> list[Tensor]:
         """virtual: per row (Q_b, E), Q_b may be 0 -> per row (1 + K_b, E), as `teacher_states`, with a gradient to
         `virtual`."""
-        return self._final([v.to(self.llm.embeddings.dtype) for v in virtual], answers, frame)
+        return self._final([v.to(self.llm.weight.dtype) for v in virtual], answers, frame)
 
     def _final(self, contents: Sequence[Tensor], answers: Sequence[Sequence[int]], frame: int) -> list[Tensor]:
         """Per row (1 + K_b, E): the final states that predict the answer, after contents (n_b, E) in their frame."""
@@ -137,15 +137,14 @@ class Frozen:
             whole = torch.cat([self._embed(before).expand(rows, -1, -1), content], dim=1)
             # transformers checkpoints only in training mode, and then has no cache, which answers need; there is no dropout
             self.llm.model.train()
-            out = self.llm.model.base_model(inputs_embeds=whole, use_cache=False)
+            out = self.llm.base(inputs_embeds=whole, use_cache=False)
             self.llm.model.eval()
             return out.last_hidden_state[:, len(before) :]  # type: ignore[no-any-return]
         cache: Any = copy.deepcopy(self._heads[frame])
         cache.batch_repeat_interleave(rows)
-        out = self.llm.model.base_model(inputs_embeds=content, past_key_values=cache, use_cache=True)
+        out = self.llm.base(inputs_embeds=content, past_key_values=cache, use_cache=True)
         return out.last_hidden_state  # type: ignore[no-any-return]
 
-    @property
-    def output(self) -> Tensor:
-        """(V, E): the matrix from a state to the logits of the vocabulary."""
-        return self.llm.model.get_output_embeddings().weight.detach()  # type: ignore[no-any-return]
+    def logits(self, states: Tensor) -> Tensor:
+        """(M, E) final states -> (M, V) float32, with a gradient to `states`."""
+        return self.llm.logits(states.to(self.llm.weight.dtype))

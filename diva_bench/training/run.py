@@ -116,7 +116,7 @@ class TrainingRun:
         own = torch.tensor([t for i in whole for t in self.clips.items[i].tokens])
         vocabulary = self.clips.training_tokens
         some = vocabulary[torch.randperm(len(vocabulary), generator=rng)[: self.config.negatives]]
-        others = torch.randint(len(self.frozen.llm.embeddings), (self.config.negatives // 6,), generator=rng)
+        others = torch.randint(len(self.frozen.llm.weight), (self.config.negatives // 6,), generator=rng)
         return torch.unique(torch.cat([own, some, others]))  # type: ignore[no-any-return]
 
     def hear(self, selection: Sequence[int], variants: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
@@ -183,7 +183,7 @@ def prepare_training(
             "fingerprint": checkpoint.fingerprint(whisper),
             "window": checkpoint.WINDOW if config.window_seconds else "the clip's own length",
         },
-        "llm": {"weights": _called(config.llm), "fingerprint": checkpoint.fingerprint(frozen.llm.embeddings)},
+        "llm": {"weights": _called(config.llm), "fingerprint": checkpoint.fingerprint(frozen.llm.weight)},
     }
     started = _started(start_dir, config, whisper, frozen) if start_dir else None
     clips = data.read_clips(
@@ -239,7 +239,7 @@ def _called(weights: str) -> str:
 def build(config: TrainConfig, whisper: Whisper, frozen: Frozen) -> model.AnyConnector:
     """The initial connector; the same for the same seed."""
     torch.manual_seed(config.seed)
-    size = model.sized(config, whisper, frozen.llm.embeddings.shape[1])
+    size = model.sized(config, whisper, frozen.llm.weight.shape[1])
     if not config.from_whisper:
         made = model.build(size)
         model.cold_projection(made, frozen.llm.embeddings)
@@ -257,11 +257,9 @@ def _started(folder: Path, config: TrainConfig, whisper: Whisper, frozen: Frozen
         AssetError: It was trained with other models.
         UserError: Its size or window differs from `config`.
     """
-    full = checkpoint.fits(folder, whisper, frozen.llm.embeddings)
+    full = checkpoint.fits(folder, whisper, frozen.llm.weight)
     connector = checkpoint.load(folder)
-    expected, actual = (
-        asdict(c) for c in (model.sized(config, whisper, frozen.llm.embeddings.shape[1]), connector.config)
-    )
+    expected, actual = (asdict(c) for c in (model.sized(config, whisper, frozen.llm.weight.shape[1]), connector.config))
     expected["window_seconds"], actual["window_seconds"] = config.window_seconds, 30.0 if full else None
     if other := [f"{name} {actual[name]}, not {expected[name]}" for name in expected if actual[name] != expected[name]]:
         raise UserError(
@@ -293,7 +291,7 @@ def _fill_teacher_cache(
     positions = config.distill_positions
     about = [made_of, frozen.template, config.dtype, positions]
     dtype = "float16" if config.dtype == "bfloat16" else "float32"
-    store = ArrayCache(place(cache, "teacher", about), frozen.llm.embeddings.shape[1], dtype, limit)
+    store = ArrayCache(place(cache, "teacher", about), frozen.llm.weight.shape[1], dtype, limit)
     groups: list[list[tuple[int, ...]]] = []
     for part in [clips.dev, *([clips.train] if config.stores_teacher else [])]:
         texts = sorted({clips.items[i].tokens for i in part}, key=lambda t: (len(t), t))

@@ -125,8 +125,7 @@ def alignment(
 def distillation(student: Tensor, teacher: Tensor, frozen: Frozen, config: TrainConfig) -> Tensor:
     """The sum over states (M, E)."""
     if config.distillation == "kl":
-        output = frozen.output
-        return losses.kl_divergence(student, teacher.to(output.dtype), output, config.temperature)[0]
+        return losses.kl_divergence(student, teacher, frozen.logits, config.temperature)[0]
     return losses.state_distance(student, teacher)[0]
 
 
