@@ -17,10 +17,11 @@ from pathlib import Path
 
 from diva_bench import audio, provenance
 from diva_bench.adapters.echo import Echo
-from diva_bench.catalog import Catalog, builtin_folder
+from diva_bench.catalog import Catalog
 from diva_bench.data import Dataset
 from diva_bench.runs import runner
 from diva_bench.runs.runner import Job
+from diva_bench.specs.spec_file import builtin_folder
 from diva_bench.types import Sample, Silent
 
 ITEMS = 15_531  # CoVoST 2 en->X, one split

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from diva_bench import provenance
-from diva_bench.catalog import builtin_folder
+from diva_bench.specs.spec_file import builtin_folder
 
 PUBLISHED = str(builtin_folder() / "results" / "mini")
 ASKED = ["run", "-m", "diva", "--model-edition", "nano", "-t", "covost2-de", "--limit", "4", "-o"]

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -22,7 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from diva_bench import provenance, scorers
-from diva_bench.disk import listed, size
+from diva_bench.disk import size
 from diva_bench.errors import AssetError, MissingMeans, SpecError, UnknownName, UserError, unknown
 from diva_bench.scorers import Absent, cleaning
 from diva_bench.specs import (
@@ -38,7 +36,20 @@ from diva_bench.specs import (
     TaskFile,
     TaskSpec,
 )
-from diva_bench.specs.yamlfile import read_yaml
+from diva_bench.specs.spec_file import (
+    BUILT_IN,
+    BY_PATH,
+    KINDS,
+    TRAINED,
+    Clash,
+    Problem,
+    SpecFile,
+    builtin_folder,
+    read_spec,
+    spec_files,
+    spec_names,
+    yaml_files,
+)
 from diva_bench.types import Adapter, Progress, Scorer
 from diva_bench.weights import assets
 
@@ -58,61 +69,16 @@ _DECLARED = {
     "oracle": "diva_bench.adapters.declared:Oracle",
 }
 """Adapters whose module imports torch -> the class from which they inherit all that is known before they are loaded."""
-_FOLDERS = ("", "tasks", "tasks/paper", "models", "models/weights")  # subfolders in which YAML files are searched
 CONNECTOR = "connector"
 """The role of the weights that `diva-bench train` makes."""
-TRAINED = "trained here"
-"""Origin of connectors that `diva-bench train` installed."""
 PAPER = "paper"
 """Suite of the tasks named paper-..., which follow the code of the paper; these are in no other suite."""
-_NAME = re.compile(r"""^name:[ \t]*["']?([^\s"'#]+)""", re.MULTILINE)
-_HEAD = 1 << 16  # characters at the beginning of a file in which its name is searched
 _LOOKED_AT = 200  # files of the current folder that are searched for a hint
-_KINDS = {"task": TaskFile, "model": ModelFile, "weights": AssetSpec}
 
 
 def trained_folder() -> Path:
     """The folder in which `diva-bench train` installs one folder per connector. It may not exist."""
     return assets.cache_folder() / "trained"
-
-
-def builtin_folder() -> Path:
-    """The folder of the shipped `tasks/` and `models/`: inside an installed wheel, or beside the package in a checkout."""
-    package = Path(str(files("diva_bench")))
-    inside = package / "_builtin"
-    return inside if inside.is_dir() else package.parent
-
-
-@dataclass(frozen=True, slots=True)
-class SpecFile:
-    """A spec file.
-
-    Attributes:
-        spec: Its content.
-        path: The file.
-        origin: "built in", a folder, a package, or TRAINED.
-    """
-
-    spec: TaskFile | ModelFile | AssetSpec
-    path: Path
-    origin: str
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A YAML file that cannot be used.
-
-    Attributes:
-        path: The file.
-        names: Names that the file may define.
-        error: Why it cannot be used.
-    """
-
-    path: Path
-    names: frozenset[str]
-    error: SpecError
-    foreign: bool = False
-    """True if the file is not a spec, and so defines no name."""
 
 
 class Catalog:
@@ -138,7 +104,7 @@ class Catalog:
         for folder in (*self._paths, *extra):
             if not folder.is_dir():
                 raise UserError(f"{folder}: no such folder (--path and DIVA_BENCH_PATH name folders of YAML files).")
-        places = [("built in", builtin_folder())]
+        places = [(BUILT_IN, builtin_folder())]
         places += [(str(folder), folder) for folder in dict.fromkeys(p.resolve() for p in (*self._paths, *extra))]
         places += [(f"package {e.value}", _plugin_folder(e)) for e in entry_points(group="diva_bench.specs")]
         installed = sorted(p for p in trained_folder().glob("*") if p.is_dir() and not p.name.startswith("."))
@@ -157,29 +123,27 @@ class Catalog:
 
     @cached_property
     def _read_all(self) -> tuple[dict[str, dict[str, SpecFile]], list[Problem]]:
-        table: dict[str, dict[str, SpecFile]] = {kind: {} for kind in _KINDS}
+        table: dict[str, dict[str, SpecFile]] = {kind: {} for kind in KINDS}
         problems: list[Problem] = []
         for origin, place in self._places:
-            # in a checkout the built-in place is the whole checkout, so only its own folders are searched
-            for folder in _FOLDERS[1:] if origin == "built in" else _FOLDERS:
-                for path in _yaml_files(place / folder):
-                    try:
-                        self._add(table, path, origin)
-                    except _Clash as err:
-                        problems.append(Problem(path, frozenset({err.name}), err))
-                    except SpecError as err:
-                        names = spec_names(path)
-                        problems.append(Problem(path, names or frozenset({path.stem}), err, foreign=not names))
+            for path in spec_files(place, origin):
+                try:
+                    self._add(table, path, origin)
+                except Clash as err:
+                    problems.append(Problem(path, frozenset({err.name}), err))
+                except SpecError as err:
+                    names = spec_names(path)
+                    problems.append(Problem(path, names or frozenset({path.stem}), err, foreign=not names))
         for problem in problems:  # neither of two files with one name: which one is meant is unknown
-            if isinstance(problem.error, _Clash):
+            if isinstance(problem.error, Clash):
                 table[problem.error.kind].pop(problem.error.name, None)
         return table, problems
 
     def _add(self, table: dict[str, dict[str, SpecFile]], path: Path, origin: str) -> SpecFile:
-        kind, entry = _read(path, origin)
+        kind, entry = read_spec(path, origin)
         other = table[kind].setdefault(entry.spec.name, entry)
         if other.path.resolve() != path.resolve():
-            raise _Clash(kind, other, entry)
+            raise Clash(kind, other, entry)
         return other
 
     # ---- names
@@ -212,8 +176,8 @@ class Catalog:
             path = Path(name)
             if not path.is_file():
                 raise UnknownName(f"{name}: no such file (a {kind} is a name from `diva-bench list` or a YAML file).")
-            got = self._add(self._all, path, "given by path")
-            if not isinstance(got.spec, _KINDS[kind]):
+            got = self._add(self._all, path, BY_PATH)
+            if not isinstance(got.spec, KINDS[kind]):
                 raise SpecError(f"{name}: this is not a {kind}: a {kind} is needed here.")
             return got
         if name not in table:
@@ -226,7 +190,7 @@ class Catalog:
     def hint(self, name: str) -> str:
         """A line that says where an unknown name may be defined: a YAML file of the current folder, or a file that is not
         valid; else ""."""
-        for path in _yaml_files(Path())[:_LOOKED_AT]:
+        for path in yaml_files(Path())[:_LOOKED_AT]:
             if any(name == spec_name or name.startswith(f"{spec_name}-") for spec_name in spec_names(path)):
                 return f"\n{path} in this folder defines it: add --path . or give {path} itself."
         wrong = [f"{problem.error}" for problem in self.problems]
@@ -527,36 +491,6 @@ _SLOW = (
 )
 
 
-class _Clash(SpecError):
-    """One name in two places."""
-
-    def __init__(self, kind: str, one: SpecFile, other: SpecFile) -> None:
-        self.kind, self.name = kind, one.spec.name
-        remedy = (
-            f"Remove {other.path.parent}, or rename the other." if other.origin == TRAINED else "Rename one of them."
-        )
-        super().__init__(
-            f"{kind} {self.name!r} is defined in two places: {one.path} ({one.origin}) and {other.path} ({other.origin}). "
-            f"{remedy}"
-        )
-
-
-def _yaml_files(folder: Path) -> list[Path]:
-    """The YAML files of a folder, sorted by name."""
-    return sorted(path for pattern in ("*.yaml", "*.yml") for path in listed(folder, pattern) if path.is_file())
-
-
-def spec_names(path: Path) -> frozenset[str]:
-    """The names that a file may define, even if it is not valid: its `name:` and its file name; empty if it has no such
-    line."""
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            match = _NAME.search(file.read(_HEAD))
-    except OSError:
-        return frozenset()
-    return frozenset({match[1], path.stem}) if match else frozenset()
-
-
 def _weights_of(scorer: Any, args: Mapping[str, Any]) -> tuple[str, ...]:
     """The weights that a scorer needs with these settings, by its static method `needs` if it has one."""
     return tuple(scorer.needs(args)) if hasattr(scorer, "needs") else ()
@@ -609,44 +543,6 @@ def _overlay(under: ModelEdition | None, over: ModelEdition) -> ModelEdition:
 
 def _overlay_runtime(under: Runtime, over: Runtime) -> Runtime:
     return Runtime(**{**under.model_dump(exclude_unset=True), **over.model_dump(exclude_unset=True)})
-
-
-def _read(path: Path, origin: str) -> tuple[str, SpecFile]:
-    """Read a spec file of any kind."""
-    spec = _placed(read_yaml(path, _schema_of), path.parent)
-    return next(kind for kind, schema in _KINDS.items() if isinstance(spec, schema)), SpecFile(spec, path, origin)
-
-
-def _placed(spec: TaskFile | ModelFile | AssetSpec, home: Path) -> TaskFile | ModelFile | AssetSpec:
-    """A spec whose folders of weights are absolute: in its file they are relative to that."""
-
-    def absolute(folder: str | None) -> str | None:
-        return str((home / Path(folder).expanduser()).absolute()) if folder else None
-
-    def moved(weights: Mapping[str, str | InlineWeights]) -> dict[str, str | InlineWeights]:
-        return {
-            role: asset if isinstance(asset, str) else asset.model_copy(update={"folder": absolute(asset.folder)})
-            for role, asset in weights.items()
-        }
-
-    if isinstance(spec, AssetSpec):
-        return spec.model_copy(update={"folder": absolute(spec.folder)})
-    if isinstance(spec, ModelFile):
-        editions = {k: e.model_copy(update={"weights": moved(e.weights)}) for k, e in spec.editions.items()}
-        return spec.model_copy(update={"weights": moved(spec.weights), "editions": editions})
-    return spec
-
-
-def _schema_of(keys: Set[str]) -> type[TaskFile | ModelFile | AssetSpec]:
-    """Keys decide the kind: weights have `files`, tasks a `prompt`, models an adapter or a parent."""
-    if keys & {"files", "format"}:
-        return AssetSpec
-    return ModelFile if keys & {"adapter", "extends"} else TaskFile
-
-
-def check_file(path: Path) -> tuple[str, SpecFile]:
-    """Validate a YAML file of any kind. Raises SpecError."""
-    return _read(path, "given by path")
 
 
 # ---------------------------------------------------------------- what installed packages bring

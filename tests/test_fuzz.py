@@ -16,11 +16,12 @@ import mini_task
 import pytest
 
 from diva_bench import data, predictions
-from diva_bench.catalog import Catalog, check_file
+from diva_bench.catalog import Catalog
 from diva_bench.data.readers.forms import FORMS
 from diva_bench.errors import UserError
 from diva_bench.evaluation.importing import pairs
 from diva_bench.predictions.match import match
+from diva_bench.specs.spec_file import read_spec
 from diva_bench.training import sources
 from diva_bench.types import Silent
 
@@ -78,7 +79,7 @@ def specs(tmp_path: Path) -> Path:
 
 def test_task_yaml(specs: Path) -> None:
     def read(file: Path) -> None:
-        check_file(file)
+        read_spec(file)
         catalog = Catalog([specs])
         catalog.scorers(catalog.task("toy", "mini"))
 
@@ -87,7 +88,7 @@ def test_task_yaml(specs: Path) -> None:
 
 def test_model_yaml(specs: Path) -> None:
     def read(file: Path) -> None:
-        check_file(file)
+        read_spec(file)
         catalog = Catalog([specs])
         model = catalog.model("m", "mini")
         catalog.adapter_for(model)(model, {}, "cpu")  # type: ignore[call-arg]
@@ -101,7 +102,7 @@ def test_weights_yaml(tmp_path: Path) -> None:
     file = tmp_path / "w.yaml"
     shipped = next((Path(__file__).parents[1] / "models" / "weights").glob("*.yaml"))
     file.write_bytes(shipped.read_bytes())
-    fuzz(file, check_file)
+    fuzz(file, read_spec)
 
 
 def test_task_rows(specs: Path, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from tiny_models import make_llm
 
-from diva_bench.catalog import _DECLARED, ADAPTERS, Catalog, builtin_folder, class_of
+from diva_bench.catalog import _DECLARED, ADAPTERS, Catalog, class_of
 from diva_bench.decoding import chat
+from diva_bench.specs.spec_file import builtin_folder
 
 PUBLISHED = str(builtin_folder() / "results" / "mini")
 _LISTS = {"torch", "transformers", "datasets", "pandas", "pyarrow", "scipy", "numpy", "soundfile", "sacrebleu", "MeCab"}

@@ -14,11 +14,12 @@ import yaml
 from asset_tools import Recorder
 from trained_connectors import Done, exported, in_process, own_cache, trained
 
-from diva_bench.catalog import TRAINED, Catalog
+from diva_bench.catalog import Catalog
 from diva_bench.cli import train as train_cli
 from diva_bench.cli import weights as weights_cli
 from diva_bench.cli.train import resolve, weights_name
 from diva_bench.errors import AssetError, SpecError, UserError
+from diva_bench.specs.spec_file import TRAINED
 from diva_bench.training import export, state
 from diva_bench.weights import assets
 

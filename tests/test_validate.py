@@ -11,8 +11,9 @@ import mini_task
 import pytest
 from command_line import call
 
-from diva_bench.catalog import Catalog, builtin_folder
+from diva_bench.catalog import Catalog
 from diva_bench.scorers import primary
+from diva_bench.specs.spec_file import builtin_folder
 from diva_bench.types import Sample
 
 Rows = list[dict[str, Any]]

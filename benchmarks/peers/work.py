@@ -15,7 +15,8 @@ from pathlib import Path
 import soundfile
 
 from diva_bench import audio
-from diva_bench.catalog import Catalog, builtin_folder
+from diva_bench.catalog import Catalog
+from diva_bench.specs.spec_file import builtin_folder
 from diva_bench.types import Silent
 
 SOURCE = builtin_folder() / "tasks/mini"

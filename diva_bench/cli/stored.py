@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from diva_bench.catalog import builtin_folder
 from diva_bench.cli.streams import say
 from diva_bench.errors import StoreError
 from diva_bench.runs.run import Runs, load_runs
+from diva_bench.specs.spec_file import builtin_folder
 
 DEFAULT = Path("results")
 

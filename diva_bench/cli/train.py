@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
-from diva_bench.catalog import CONNECTOR, TRAINED, Catalog, trained_folder
+from diva_bench.catalog import CONNECTOR, Catalog, trained_folder
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.streams import say
 from diva_bench.diva.compute import estimate_paper
@@ -18,6 +18,7 @@ from diva_bench.diva.config import ABLATIONS, PRESETS, TrainConfig
 from diva_bench.errors import UserError, unknown
 from diva_bench.evaluation.jobs import keeping, shard_of_process
 from diva_bench.specs import AssetSpec, ModelFile, yamlfile
+from diva_bench.specs.spec_file import TRAINED
 from diva_bench.types import Progress, Silent, WholeScorer
 from diva_bench.weights import assets
 

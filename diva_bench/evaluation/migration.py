@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from diva_bench.catalog import Catalog, builtin_folder
+from diva_bench.catalog import Catalog
 from diva_bench.decoding import chat
 from diva_bench.disk import sync
 from diva_bench.errors import StoreError, UserError
@@ -29,6 +29,7 @@ from diva_bench.runs import old_identity, schemas
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, read_json
 from diva_bench.specs import Json, digest, prompt
+from diva_bench.specs.spec_file import builtin_folder
 from diva_bench.types import Progress
 from diva_bench.weights import assets
 

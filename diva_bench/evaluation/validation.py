@@ -10,13 +10,14 @@ import re
 from pathlib import Path
 
 from diva_bench import data
-from diva_bench.catalog import Catalog, check_file
+from diva_bench.catalog import Catalog
 from diva_bench.data import Dataset, place
 from diva_bench.data.readers import reader
 from diva_bench.errors import AssetError, DataError, UserError, nearest
 from diva_bench.printable import duration
 from diva_bench.scorers import primary
 from diva_bench.specs import FIELD, Edition, ModelFile, TaskFile, TaskSpec, prompt
+from diva_bench.specs.spec_file import read_spec
 from diva_bench.stats import priors
 from diva_bench.types import Progress
 from diva_bench.weights import assets
@@ -28,7 +29,7 @@ def validate(
     catalog: Catalog, file: Path, progress: Progress, data_dir: Path | None = None
 ) -> tuple[list[str], list[str]]:
     """(description of a YAML file in lines, its faults). Raises UserError if it cannot be read."""
-    kind, entry = check_file(file)
+    kind, entry = read_spec(file)
     notes, problems = [f"a valid {kind}: {entry.spec.name}"], []
     if isinstance(entry.spec, TaskFile):
         for edition in entry.spec.editions:

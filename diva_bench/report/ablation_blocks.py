@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from diva_bench.catalog import Catalog, check_file
+from diva_bench.catalog import Catalog
 from diva_bench.errors import AssetError, StoreError, UnreadableRun, UserError, unknown
 from diva_bench.evaluation.jobs import Settings, editions_of, framed, prepare, ready, run_jobs, training_of
 from diva_bench.report.ablation import Block, Outcome, Variant
@@ -17,6 +17,7 @@ from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.scorers import METRICS
 from diva_bench.specs import Edition, ModelSpec
 from diva_bench.specs.problems import words
+from diva_bench.specs.spec_file import read_spec
 from diva_bench.stats import totals
 from diva_bench.types import Progress, Response, WholeScorer
 
@@ -101,7 +102,7 @@ def _published(model: str, edition: Edition, settings: Settings, untrained: str)
         AssetError: There is no such run.
         UserError: The runs are of several connectors or dtypes.
     """
-    name = check_file(Path(model))[1].spec.name if model.endswith((".yaml", ".yml")) else model
+    name = read_spec(Path(model))[1].spec.name if model.endswith((".yaml", ".yml")) else model
     published: dict[str, tuple[ModelSpec, Path]] = {}
     for path in sorted(settings.output.glob(f"*/{name}-*/run.json")):
         spec = _model_of(path)
