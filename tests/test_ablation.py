@@ -282,9 +282,12 @@ def test_rows_are_labelled_by_the_changed_setting_and_carry_what_training_took(a
 
 
 def test_shipped_connectors_have_their_record() -> None:
-    found = variant(Catalog(), Catalog().model("diva", "nano"))
-    assert found.config is not None
-    assert found.config["queries"] > 0
+    queries = {}
+    for name in ("diva", "diva-learned"):
+        found = variant(Catalog(), Catalog().model(name, "nano"))
+        assert found.config is not None
+        queries[name] = found.config["queries"]
+    assert queries == {"diva": "time", "diva-learned": "learned"}
     assert variant(Catalog(), Catalog().model("cascade", "nano")).config is None
 
 

@@ -1,6 +1,8 @@
 """Names, paths, editions, subsets, clashes; and YAML that says something not allowed."""
 
+import json
 import shlex
+from pathlib import Path
 
 import mini_task
 import pytest
@@ -139,22 +141,23 @@ def test_every_shipped_model_resolves_in_all_its_editions_but_those_that_are_tra
     assert set(MODELS) <= set(ABLATIONS)
     names = [f"diva-{ablation.replace('_', '-')}" for ablation in MODELS]
     own = {(name, edition) for name in names for edition in ("mini", "nano")}
-    assert untrained == {*own, ("diva-time", "mini")}
+    assert untrained == own
 
 
-def test_the_recipe_with_time_queries_is_a_model_too(nothing_trained):
-    chosen = Catalog().has("model", "diva-time").spec.editions["mini"]
-    assert chosen.trained_by == "diva-bench train --preset mini-time --data DIR --output DIR"
-    assert chosen.weights == {"connector": weights_name(Catalog(), None, resolve("mini-time"), "mini-time")}
-
-
-def test_nano_has_a_connector_of_the_recipe_and_one_of_the_paper_side_by_side(nothing_trained):
+def test_diva_has_time_queries_in_both_editions_and_nano_has_the_connector_of_the_paper_beside_it(nothing_trained):
     """What ships is never overwritten by a training, which gets a name of its own."""
     catalog = Catalog()
     shipped = {
-        name: catalog.model(name, "nano").weights["connector"].name for name in ("diva-time", "diva-learned", "diva")
+        (name, edition): catalog.model(name, edition).weights["connector"]
+        for name, edition in (("diva", "mini"), ("diva", "nano"), ("diva-learned", "nano"))
     }
-    assert shipped == {"diva-time": "diva-nano-time", "diva-learned": "diva-nano", "diva": "diva-nano"}
+    assert [asset.name for asset in shipped.values()] == ["diva-mini", "diva-nano-time", "diva-nano"]
+    models = Path(__file__).parents[1] / "models"
+    queries = [
+        json.loads((models / asset.name / "config.json").read_text())["connector"]["queries"]
+        for asset in shipped.values()
+    ]
+    assert queries == ["time", "time", 32]
     assert weights_name(catalog, None, resolve("nano-time"), "nano-time") == "diva-nano-time-own"
 
 

@@ -278,7 +278,7 @@ def test_pull_leaves_them_out_with_a_note_unless_they_are_asked_for(call, monkey
     mini_task.write(Path("specs"))
     code, _, err = call("pull", "--edition", "nano", "--path", "specs")
     assert code == 0
-    assert pulled == ["cascade", "diva-learned", "diva-time", "diva", "oracle", "whisper"]
+    assert pulled == ["cascade", "diva-learned", "diva", "oracle", "whisper"]
     assert "left out, because their weights are trained, not downloaded: diva-align-first, diva-align-only, " in err
     assert "(`diva-bench show NAME --edition nano` says how)" in err
     code, _, err = call("pull", "--edition", "nano", "--path", "specs", "-t", "toy", "-m", "diva-align-only")
@@ -294,7 +294,7 @@ def test_a_model_between_weights_of_a_folder_not_given_now_does_not_stop_pull_an
     path.write_text(path.read_text().replace("smollm2-135m-instruct", "his-llm"))
     progress = Recorder()
     found = weights_cli._specs(Catalog(), [], "nano", None, progress)  # type: ignore[arg-type]
-    assert [model.name for model in found] == ["cascade", "diva-learned", "diva-time", "diva", "oracle", "whisper"]
+    assert [model.name for model in found] == ["cascade", "diva-learned", "diva", "oracle", "whisper"]
     assert any(note.startswith("model mine is left out: unknown weights 'his-llm'") for note in progress.notes)
     wanted, _, notes = weights_cli._all_weights(Catalog())
     assert "diva-nano" in wanted
