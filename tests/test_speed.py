@@ -120,4 +120,4 @@ def test_speeds_are_printed_and_their_absence_is_explained(
     assert "| ask | quick | 6 |" in capsys.readouterr().out
     (run.path / "timing.jsonl").unlink()
     assert leaderboard_command(tmp_path / "results", [], "md", speed=True) == 1
-    assert "no speeds: in none of these runs a model computed" in capsys.readouterr().err
+    assert "no speeds: no model computed in these runs" in capsys.readouterr().err

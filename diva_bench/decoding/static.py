@@ -1,13 +1,18 @@
 """Decoding with a cache of fixed size, so that a step can be recorded once as a CUDA graph and then replayed.
 
-A decode step is hundreds of short kernels: a GPU is done with one before the host has started the next. A CUDA graph starts
-them all at once, but always with the same addresses and shapes. So keys and values lie in buffers that are allocated
-once, and a step attends to a number of rows and positions that is rounded up to one of a few sizes: there is one graph for
-each pair of sizes. A row that has stopped is decoded on, unread, until the others fit the next smaller number of rows.
+A decode step starts hundreds of short kernels. A GPU finishes a kernel before the host has started the next one. A CUDA
+graph starts all kernels of a step at once, but always with the same addresses and shapes. Therefore:
 
-Where there is no CUDA, the same steps run without graphs.
+- Keys and values are in buffers that are allocated once.
+- The number of rows and the number of positions of a step are rounded up to one of a few sizes, and each pair of sizes has
+  its own graph.
+- A row whose answer has ended is still computed, and its tokens are ignored, until the other rows fit into the next
+  smaller number of rows.
 
-B rows of the batch, R rows of a step, P prompt positions, L positions that a step attends to, H heads, V vocabulary.
+Without CUDA the same steps run without graphs.
+
+Shapes: B rows of the batch, R rows of a step, P prompt positions, L positions that a step attends to, H heads, E width,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -20,16 +25,16 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-_POSITIONS = 64  # L is a multiple of it: attention kernels want a mask whose rows are aligned, too
+_POSITIONS = 64  # L is a multiple of 64, also because attention kernels need aligned rows in a mask
 
 Ends = Callable[[int, Sequence[int], int], bool]
-"""Whether a token, which is not part of the answer, ends it: (row of the batch, the answer so far, token)."""
+"""(row of the batch, answer so far, token) -> whether this token ends the answer. The token is not part of the answer."""
 Draw = Callable[[Tensor, Sequence[int]], list[int]]
-"""Next tokens from logits (n, V) of some rows of the batch."""
+"""(logits (n, V), the n rows of the batch to which they belong) -> the next token of each row."""
 
 
 class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Keys and values of one layer, each (R, H, L, width), of which a step overwrites one position."""
+    """Keys and values of one layer, each (R, H, L, width of a head). A step overwrites one position of them."""
 
     keys: Tensor
     values: Tensor
@@ -47,7 +52,7 @@ class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 @dataclass(slots=True)
 class _Step:
-    """The step of one pair of sizes. Its first run is not recorded: libraries allocate and choose kernels in it."""
+    """The step for one pair of sizes. Its first run is not recorded: libraries allocate memory and choose kernels in it."""
 
     cache: Cache
     graph: Any = None
@@ -55,18 +60,23 @@ class _Step:
 
 
 class StaticDecoder:
-    """Buffers and graphs of one LLM. Between calls nothing of a batch is read again; the buffers stay, as large as the
-    largest batch so far needed."""
+    """Decodes with one LLM, whose buffers and graphs it keeps. The buffers have the size of the largest batch so far; a call
+    reads nothing that an earlier batch wrote into them."""
 
     def __init__(self, base: Any, head: Callable[[Tensor], Tensor], weights: Tensor) -> None:
-        """`base`: the layers of an LLM of transformers, without sliding windows. `head`: (R, E) last states -> (R, V) float32.
-        `weights`: (., E) of its embeddings."""
+        """A decoder without buffers.
+
+        Args:
+            base: The layers of an LLM of transformers. All of them attend to all positions (no sliding window).
+            head: (R, E) last states -> (R, V) float32.
+            weights: (V, E), the embeddings of the LLM.
+        """
         self._base, self._head = base, head
         self._weights = weights
         with torch.inference_mode():
             self._vocabulary = head(weights.new_zeros(1, weights.shape[1])).shape[1]
         self._cuda = self._weights.device.type == "cuda"
-        self._stream: Any = None  # that graphs are recorded on
+        self._stream: Any = None  # graphs are recorded on it
         if self._cuda:
             self._stream = torch.cuda.Stream(self._weights.device)  # type: ignore[no-untyped-call]
         self.reset()
@@ -74,10 +84,10 @@ class StaticDecoder:
     def reset(self) -> None:
         """Free buffers and graphs."""
         self._steps: dict[tuple[int, int], _Step] = {}
-        self._pool: Any = None  # of the graphs: one runs at a time, so they share their memory
-        self._layers: list[tuple[Tensor, Tensor]] = []  # of each layer (R, H, L, width), the largest R and L
+        self._pool: Any = None  # memory that all graphs share, because only one runs at a time
+        self._layers: list[tuple[Tensor, Tensor]] = []  # keys and values of each layer, for the largest R and L
         self._largest = (0, 0)
-        self._rows = self._used = 0  # R, and positions that are written
+        self._rows = self._used = 0  # R, and the number of positions that are written
 
     # ---- a batch
 
@@ -85,25 +95,28 @@ class StaticDecoder:
     def generate(
         self, cache: Any, mask: Tensor, logits: Tensor, count: int, ends: Ends, draw: Draw | None = None
     ) -> list[list[int]]:
-        """Answers of at most `count` tokens behind prompts that have been read.
+        """Decode answers after prompts that the LLM has read.
 
         Args:
-            cache: Keys and values of the prompts, B rows of P positions in every layer. It is emptied.
+            cache: Keys and values of the prompts, B rows of P positions in every layer. It is empty afterwards.
             mask: (B, P), 1 where a prompt has a token; prompts end at the last position.
-            logits: (B, V) float32, of the first answer token.
-            count: Tokens of the longest answer, at least 1.
-            ends: What ends an answer.
-            draw: How tokens are chosen; None: the likeliest.
+            logits: (B, V) float32, the logits of the first answer token.
+            count: The largest number of tokens in an answer, at least 1.
+            ends: Decides whether a token ends an answer.
+            draw: Chooses the next tokens; None: the most probable ones.
+
+        Returns:
+            The tokens of each answer, B of them.
         """
         try:
             self.begin(cache, mask, count)
             return self._decoded(logits, count, ends, draw)
         except BaseException:
-            self.reset()  # what failed, for lack of memory above all, may have left a graph half made
+            self.reset()  # an error, such as a lack of memory, can leave an incomplete graph
             raise
 
     def begin(self, cache: Any, mask: Tensor, count: int) -> None:
-        """Copy the prompts into the buffers; arguments as in `generate`."""
+        """Copy the prompts into the buffers. Arguments as in `generate`."""
         rows, prompt = mask.shape
         self._rows, self._used = _power(rows), prompt
         longest = _rounded(prompt + count)
@@ -112,9 +125,9 @@ class StaticDecoder:
         for buffers, layer in zip(self._layers, cache.layers, strict=True):
             for buffer, prompts in zip(buffers, (layer.keys, layer.values), strict=True):
                 part = buffer[: self._rows, :, :longest]
-                part.zero_()  # a number that is not finite would get through the mask, as 0 x NaN
+                part.zero_()  # the mask does not remove NaN and infinite numbers, because 0 x NaN is NaN
                 part[:rows, :, :prompt] = prompts
-            layer.keys = layer.values = None  # freed layer by layer: all of both would be twice the memory
+            layer.keys = layer.values = None  # each layer is freed at once, so that prompts are not in memory twice
         self._mask.fill_(torch.finfo(self._mask.dtype).min)
         self._mask[:rows, 0, 0, :prompt].masked_fill_(mask.bool(), 0.0)
         self._positions.zero_()
@@ -123,7 +136,7 @@ class StaticDecoder:
         self.tokens.zero_()
 
     def _allocate(self, cache: Any, rows: int, positions: int) -> None:
-        self._steps, self._layers, self._pool = {}, [], None  # freed before the larger ones are made
+        self._steps, self._layers, self._pool = {}, [], None  # free the old buffers before larger ones are allocated
         some = self._weights
         for layer in cache.layers:
             sizes = [(rows, part.shape[1], positions, part.shape[3]) for part in (layer.keys, layer.values)]
@@ -131,8 +144,8 @@ class StaticDecoder:
         self._mask = some.new_empty(rows, 1, 1, positions)  # added to attention scores
         self._positions = torch.zeros(rows, 1, dtype=torch.long, device=some.device)
         self._place = torch.zeros(1, dtype=torch.long, device=some.device)
-        self.tokens = torch.zeros(rows, 1, dtype=torch.long, device=some.device)  # that the next step reads
-        self.logits = torch.zeros(rows, self._vocabulary, device=some.device)  # of the last step
+        self.tokens = torch.zeros(rows, 1, dtype=torch.long, device=some.device)  # input of the next step
+        self.logits = torch.zeros(rows, self._vocabulary, device=some.device)  # output of the last step
         self._host = torch.zeros(rows, dtype=torch.long, pin_memory=self._cuda)
         self._pool = torch.cuda.graph_pool_handle() if self._cuda else None
         self._largest = (rows, positions)
@@ -142,7 +155,7 @@ class StaticDecoder:
         live = {place: place for place in range(len(first))}  # place in the buffers -> row of the batch
         self.logits[: len(first)] = first
         self.tokens[: len(first)] = first.argmax(-1, keepdim=True)
-        ahead = self._cuda and draw is None  # the next step starts before the host has seen the tokens of this one
+        ahead = self._cuda and draw is None  # start the next step before the host has the tokens of this one
         for left in range(count, 0, -1):
             arrived = self._fetch() if draw is None else None
             if ahead and left > 1:
@@ -162,7 +175,7 @@ class StaticDecoder:
         return answers
 
     def _fetch(self) -> Any:
-        """Tokens start on their way to the host; what to wait for."""
+        """Start copying the tokens to the host. Returns the event that ends the copy; None without CUDA."""
         self._host[: self._rows].copy_(self.tokens[: self._rows, 0], non_blocking=True)
         if not self._cuda:
             return None
@@ -183,7 +196,7 @@ class StaticDecoder:
         return selection
 
     def _keep(self, live: dict[int, int]) -> dict[int, int]:
-        """The rows that go on move together to the front; a smaller number of rows is computed from now on."""
+        """Move the rows that are not finished to the front, so that the next steps have fewer rows."""
         index = torch.tensor(list(live), device=self.tokens.device)
         count = len(live)
         for buffers in self._layers:
@@ -198,7 +211,7 @@ class StaticDecoder:
     # ---- a step
 
     def advance(self) -> None:
-        """Read `tokens`, and put the likeliest next ones in their place; `logits` are those of the tokens that follow."""
+        """One step: it reads `tokens`, writes `logits` of the next token, and replaces `tokens` by the most probable ones."""
         length = _rounded(self._used + 1)
         key = (self._rows, length)
         if key not in self._steps:
@@ -220,7 +233,7 @@ class StaticDecoder:
         self._used += 1
 
     def _warm(self, cache: Cache, rows: int, length: int) -> None:
-        """A step on the stream that graphs are recorded on."""
+        """One step without a graph, on the stream on which graphs are recorded."""
         current = torch.cuda.current_stream(self._weights.device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -229,13 +242,13 @@ class StaticDecoder:
 
     def _recorded(self, cache: Cache, rows: int, length: int) -> Any:
         graph = torch.cuda.CUDAGraph()
-        # other threads may pin memory meanwhile, which an unrestricted recording would not survive
+        # other threads may pin memory during the recording, which would end it with an error in the other modes
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             self._run(cache, rows, length)
         return graph
 
     def _run(self, cache: Cache, rows: int, length: int) -> None:
-        """Nothing in here may ask the device for a value, or bring it one: a recorded step runs without the host."""
+        """The kernels of a step. No value may be copied between host and device here, because a graph runs without the host."""
         mask = self._mask[:rows, :, :, :length]
         mask.index_fill_(3, self._place, 0.0)
         out = self._base(
@@ -253,7 +266,7 @@ class StaticDecoder:
 
 
 def _power(count: int) -> int:
-    """The smallest power of two that is not smaller."""
+    """The smallest power of two that is at least `count`."""
     return 1 << (count - 1).bit_length()
 
 

@@ -1,14 +1,14 @@
 """Convert connectors to and from the published DiVA checkpoints.
 
-The layout is that of the authors' loader (modeling_diva.py in WillHeld/DiVA-llama-3-v0-8b and its siblings on
-Hugging Face; written by levanter, branch will/distill of Helw150/levanter):
+The layout is the one that the authors' loader reads: modeling_diva.py in WillHeld/DiVA-llama-3-v0-8b and in their other
+repositories on Hugging Face. Their training code wrote it (levanter, branch will/distill of Helw150/levanter):
 
     query_tokens         (Q, D)
-    projection.weight    (D, E), transposed: the loader puts its .T into an nn.Linear(D, E)
+    projection.weight    (D, E); the loader transposes it for an nn.Linear(D, E)
     projection.bias      (E,)
-    connector.*          transformers' names of a WhisperDecoder, loaded with strict=True: all of its layers,
-                         embed_tokens (V, D), which queries never use, and all embed_positions (P, D)
-    encoder.*, decoder.* not read: Whisper's encoder and the LLM are separate weights
+    connector.*          a WhisperDecoder with the names of transformers. The loader is strict, so all layers must be
+                         there, all embed_positions (P, D), and embed_tokens (V, D), although queries do not use it
+    encoder.*, decoder.* Whisper's encoder and the LLM; not read here, because they are separate weights
 
 Shapes: Q queries, D width of Whisper, E width of the LLM, P positions of Whisper's decoder (448), V its vocabulary.
 """
@@ -28,12 +28,9 @@ from diva_bench.diva.config import ConnectorConfig
 from diva_bench.diva.model import AnyConnector, Connector
 from diva_bench.errors import AssetError, UserError
 
-HEAD_WIDTH = 64  # of every Whisper: 384 / 6 tiny ... 1280 / 20 large (whisper/model.py, ModelDimensions of all sizes)
-_OWN = (
-    "query_tokens",
-    "projection.weight",
-    "projection.bias",
-)  # the other weights of a connector are those of a Whisper decoder
+HEAD_WIDTH = 64  # of all Whisper models, from tiny (384 / 6) to large (1280 / 20): whisper/model.py, ModelDimensions
+# weights that a Whisper decoder does not have; all others of a connector are those of the decoder
+_OWN = ("query_tokens", "projection.weight", "projection.bias")
 _PREFIX = "connector."
 _LAYER = _PREFIX + "layers."
 _UNUSED = _PREFIX + "embed_tokens.weight"  # part of a WhisperDecoder; queries replace it
@@ -41,17 +38,17 @@ _LISTED = 8  # names in an error message
 
 
 def to_published(connector: AnyConnector, whisper: Whisper, *, partial: bool = False) -> dict[str, Tensor]:
-    """Float32 tensors under the published names.
+    """The weights of a connector in float32, under the published names.
 
     Args:
-        whisper: The Whisper of the connector's training. Its decoder has the weights that the reference loader requires
-            and a connector does not
-        store: embed_tokens and the positions after the last query.
-        partial: Allow fewer layers than the decoder has; only `from_published` can read the result.
+        connector: The connector.
+        whisper: The Whisper with which the connector was trained. The authors' loader requires weights that a connector
+            does not store, embed_tokens and the positions after the last query; they are taken from its decoder.
+        partial: True: a connector may have fewer layers than the decoder. Only `from_published` can read the result.
 
     Raises:
-        UserError: The connector is not a Whisper decoder (mlp), does not have the sizes of this Whisper, or has fewer
-            layers without `partial`.
+        UserError: The connector is not a Whisper decoder with learned queries (mlp, time queries), its sizes are not
+            those of this Whisper, or it has fewer layers and `partial` is False.
     """
     size, decoder = connector.config, whisper.decoder
     if not isinstance(connector, Connector):
@@ -94,10 +91,12 @@ def _same_sizes(size: ConnectorConfig, whisper: Whisper, partial: bool) -> None:
 
 
 def from_published(source: Path | Mapping[str, Tensor], *, heads: int | None = None) -> Connector:
-    """A float32 connector from tensors under the published names, or from a file or folder with them.
+    """A connector in float32 from weights with the published names.
 
     Args:
-        heads: None: by the width, 64 for each head, as in all Whispers. Other sizes come from the shapes.
+        source: Tensor name -> tensor, or a file or folder with the tensors.
+        heads: Number of attention heads; None: width / 64, as in all Whisper models. All other sizes follow from the
+            shapes of the weights.
 
     Raises:
         AssetError: A weight is missing, unknown, or of a wrong shape; or the file cannot be read.
@@ -117,7 +116,9 @@ def from_published(source: Path | Mapping[str, Tensor], *, heads: int | None = N
     try:
         connector.load_state_dict(state)
     except RuntimeError as err:
-        faults = "; ".join(line.strip() for line in str(err).splitlines()[1 : 1 + _LISTED])  # the first: a heading
+        faults = "; ".join(
+            line.strip() for line in str(err).splitlines()[1 : 1 + _LISTED]
+        )  # the first line is a heading
         raise AssetError(f"{where}: its shapes do not fit each other: {faults}") from err
     return connector.eval().requires_grad_(False)
 
@@ -164,15 +165,17 @@ def _ours(name: str) -> str:
 
 
 def _layers(names: Iterable[str]) -> int:
-    """One more than the highest layer that a name has; one where none has, so that a message can say what is missing."""
+    """Number of layers: the highest layer number in `names`, plus one. It is 1 if no name has a layer, so that the error message
+    of `needed` names a missing weight."""
     numbers = [name.removeprefix(_LAYER).partition(".")[0] for name in names if name.startswith(_LAYER)]
     return 1 + max((int(n) for n in numbers if n.isdecimal()), default=0)
 
 
 def needed(names: Collection[str], where: str) -> list[str]:
-    """Which of a checkpoint's names make a connector; the LLM's, the encoder's and embed_tokens do not.
+    """The names of a connector's weights among the names of a checkpoint; without the encoder, the LLM and embed_tokens.
 
-    Raises AssetError where one is missing, or one of the connector's own is not a WhisperDecoder's.
+    Raises:
+        AssetError: A weight is missing, or the connector has a weight that no WhisperDecoder has.
     """
     small = ConnectorConfig(width=1, heads=1, layers=_layers(names), ffn=1, max_queries=1, llm_width=1)
     with torch.device("meta"):
@@ -201,17 +204,17 @@ def _some(names: list[str]) -> str:
 
 
 def read(source: Path) -> dict[str, Tensor]:
-    """The connector's tensors from a published file or folder. Of a file with an LLM in it (17 GB), only these are read."""
+    """The weights of a connector from a published file or folder. The LLM in the same files (17 GB) is not read."""
     files = contents(source)
     return load(files, needed(files, str(source)))
 
 
 def contents(source: Path) -> dict[str, Path]:
-    """Tensor name -> the file that has it, of a .safetensors file or a folder as Hugging Face has it.
+    """Tensor name -> file, for a .safetensors file or a folder in the layout of Hugging Face.
 
-    In a folder: model.safetensors, else what model.safetensors.index.json says, else the first shard, the only one that
-    the reference code opens. The index comes second: the 8B repository once renamed its first shard to
-    model.safetensors ("Safetensor Rename", 2024-10-26).
+    In a folder, the first of these that exists is read: model.safetensors; the files that model.safetensors.index.json
+    names; the first shard, which is the only one that the authors' code opens. The index is not read first, because the
+    8B repository once renamed its first shard to model.safetensors ("Safetensor Rename", 2024-10-26).
     """
     if not source.is_dir():
         return dict.fromkeys(_names(source), source)
@@ -241,7 +244,7 @@ def _names(file: Path) -> list[str]:
 
 
 def load(files: Mapping[str, Path], names: Collection[str], rows: int | None = None) -> dict[str, Tensor]:
-    """Tensors by name, each from its file, at most the first `rows` of each; the files' other tensors stay on the disk."""
+    """Read the tensors of these names, and no others. `rows`: only the first rows of each tensor."""
     out: dict[str, Tensor] = {}
     for file in dict.fromkeys(files[name] for name in names):
         try:

@@ -1,16 +1,22 @@
 """inspect: evaluation logs of inspect_ai (inspect.aisi.org.uk/eval-logs.html), as .json or as .eval (a zip archive).
 
-.json   one object: `eval` (with `task`, `model`), `status`, `samples`.
-.eval   members header.json (or _journal/start.json of a run that did not end), samples/<id>_epoch_<n>.json, one sample
-        each; a sample logged again is a second member of that name, and the last one counts. Members are deflated, or
-        zstd (method 93, what inspect writes since 2025), which zipfile reads from Python 3.14 on: pyarrow unpacks it.
+.json   One object with `eval` (which has `task` and `model`), `status` and `samples`.
+.eval   A zip archive with header.json (_journal/start.json if the run did not end) and one file for each sample,
+        samples/<id>_epoch_<n>.json. If a name occurs twice, the last file counts. Files are compressed with deflate, or
+        with zstd (method 93, since 2025). zipfile reads zstd only from Python 3.14 on, so pyarrow unpacks it.
 
-A sample has `id` (text or a number; from 1 where the data gave none), `epoch`, `target` (text or a list), `output`
-({`choices`: [{`message`: {`content`: text, or parts of which those with type "text" are the answer}}], `completion`,
-`error`}) and `error` (an object where the sample failed). A sample or output with an error is status error here, never an
-answer. Long texts may be kept once in `attachments` and named "attachment://<hash>".
-Several epochs are several answers to a sample: --only N says which is meant. Ids that are exactly 1 to n, and not ids of
-the task, are row numbers, checked against `target`.
+A sample has these keys:
+
+- `id`: text or a number; 1, 2, ... if the data has no ids.
+- `epoch`: a number. With several epochs, a sample has several answers, and --only N chooses one.
+- `target`: text or a list of texts.
+- `output`: `choices` (the answer is `content` of the `message` of the first one: a text, or parts, of which those of type
+  "text" count), `completion`, `error`.
+- `error`: an object if the sample failed. If the sample or its output has an error, the status here is `error`, and there
+  is no answer.
+- `attachments`: long texts, which other keys name as "attachment://<hash>".
+
+If the ids are 1 to n and the task has other ids, they are row numbers, and `target` is compared with the references.
 """
 
 from __future__ import annotations
@@ -34,7 +40,7 @@ _MEMBER = 256 << 20  # bytes of one unpacked sample
 _ALL = 4 << 30  # bytes of all samples, because a small archive may unpack to any size
 _CHUNK = 1 << 20
 _ZSTD = 93  # zipfile.ZIP_ZSTANDARD from Python 3.14 on
-_SAMPLE = re.compile(r"samples/.+_epoch_\d+\.json")  # an id may have slashes
+_SAMPLE = re.compile(r"samples/.+_epoch_\d+\.json")  # an id can have slashes
 _CONVERT = "Convert it with `inspect log convert --to json`."
 
 
@@ -57,7 +63,7 @@ def fits_inspect(source: AnswerFile, options: ReadOptions) -> bool:
 
 def read_inspect(source: AnswerFile, options: ReadOptions) -> list[Prediction]:
     samples = _unpacked(source) if source.zipped else _listed(source)
-    # by place, so that the last member of a name counts; samples are large, but their answers are not
+    # a later file replaces an earlier one of the same name; only the answers are kept, because samples are large
     predictions = {where: (_epoch(sample, where), _prediction(sample, where)) for where, sample in samples}
     if not predictions and source.zipped:
         raise PredictionError(

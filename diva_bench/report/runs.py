@@ -1,4 +1,4 @@
-"""The table that `run` and `score` end with."""
+"""The table that `run` and `score` print at the end, its notes, and the reasons for answers that failed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from diva_bench.runs.run import Run
 from diva_bench.runs.store import RunFolder
 from diva_bench.tables import Cell, Column, Table, cut_to
 
-_NAMED = 5  # ids that a note lists
-_SHOWN = 3  # faults of one kind that are shown
-_LONGEST = 200  # columns of a reason
+_NAMED = 5  # most ids in a note
+_SHOWN = 3  # most data faults of one kind in a note
+_LONGEST = 200  # width of a reason in columns of a terminal
 _NUMBER = re.compile(r"\d+")
 
 
 def results_table(runs: Sequence[Run]) -> Table:
-    """One row per run. The speed covers all batches of the run; RTFx is seconds of audio per second of wall-clock time."""
+    """The results of runs, one row per run. The speed is that of all batches of the run; RTFx is seconds of audio per second of
+    wall time."""
     columns = [
         Column("task"),
         Column("model"),
@@ -38,7 +39,7 @@ def results_table(runs: Sequence[Run]) -> Table:
 
 
 def unreadable_table(problems: Sequence[str]) -> list[Table]:
-    """A table of the problems of runs that cannot be read, each problem once; no table if all runs can be read."""
+    """A table of the runs that cannot be read, each problem once; an empty list if all runs can be read."""
     rows: list[list[Cell]] = [[problem] for problem in dict.fromkeys(problems)]
     return (
         [Table("runs that cannot be read and are left out of all tables", [Column("what is wrong")], rows)]
@@ -96,8 +97,8 @@ def _notes(runs: Sequence[Run]) -> list[str]:
 
 
 def failures(runs: Sequence[Run]) -> list[str]:
-    """What went wrong in runs, one line a run and kind: failed answers with the most common reason, clips that cannot be
-    used."""
+    """What failed in runs, as lines: for each run the number of failed answers with the most common reason, and the number
+    of clips that cannot be used with the reason for the first one."""
     lines = []
     for run in runs:
         summary = run.summary
@@ -118,11 +119,11 @@ def failures(runs: Sequence[Run]) -> list[str]:
 
 
 def _left_out(run: Run) -> list[str]:
-    """The clips that cannot be used, grouped by reason: the count and the first few of each."""
+    """Notes on the clips that cannot be used: one for each reason, with the number of clips and the first few of them."""
     alike: dict[str, list[str]] = {}
     for fault in run.summary.data_faults:
         ident, reason = fault["id"], fault["reason"]
-        line = reason if ident in reason else f"{ident}: {reason}"  # most begin with the name of the clip
+        line = reason if ident in reason else f"{ident}: {reason}"  # most reasons begin with the name of the clip
         alike.setdefault(_NUMBER.sub("#", line.partition(": ")[2] or line), []).append(cut_to(line, _LONGEST))
     notes = []
     for faults in alike.values():
@@ -133,7 +134,8 @@ def _left_out(run: Run) -> list[str]:
 
 
 def reasons(run: Path) -> dict[str, Counter[str]]:
-    """Status -> reason -> count, for the answers that failed. Reasons that differ only in ids or numbers count as one."""
+    """Status -> reason -> number of answers, for answers with another status than `ok`. Reasons that differ only in ids or
+    numbers are counted as one."""
     counts: dict[str, Counter[str]] = {}
     words: dict[tuple[str, str], str] = {}
     for response in RunFolder(run).responses():
@@ -145,7 +147,7 @@ def reasons(run: Path) -> dict[str, Counter[str]]:
 
 
 def _commonest(counts: Counter[str] | None) -> str:
-    """The most common reason, its count, and the number of other reasons."""
+    """The most common reason with its count, and the number of other reasons, as text; "" if there is no reason."""
     if not counts:
         return ""
     (reason, count), *others = counts.most_common()
@@ -154,7 +156,7 @@ def _commonest(counts: Counter[str] | None) -> str:
 
 
 def _reasons(faults: Sequence[Mapping[str, str]]) -> str:
-    """Ids grouped by reason, as text; each reason occurs once."""
+    """The ids for each reason, as text."""
     ids: dict[str, list[str]] = {}
     for fault in faults:
         ids.setdefault(fault["reason"], []).append(fault["id"])

@@ -51,44 +51,62 @@ class Sign:
 
 DEAF = "does not hear"
 SIGNS = (
-    Sign("wrong language", "not in the language asked for", 26, "the paper's own model: 74 % right", "alignment"),
-    Sign("transcribes", "the words spoken, not an answer", 8, "SALMONN on HeySQuAD, by hand", "alignment"),
-    Sign("wrong form", "not one sentence or word as asked, or a translation with remarks", 50, "ours", "alignment"),
+    Sign(
+        "wrong language",
+        "not in the language of the task",
+        26,
+        "paper: DiVA answers 74 % in the right language",
+        "alignment",
+    ),
+    Sign(
+        "transcribes",
+        "repeats the words of the clip, no answer",
+        8,
+        "SALMONN on HeySQuAD, counted by hand",
+        "alignment",
+    ),
+    Sign(
+        "wrong form",
+        "not one sentence or word as the task asks, or a translation with remarks",
+        50,
+        "ours",
+        "alignment",
+    ),
     Sign("refuses", "refusal phrases", 10, "ours"),
     Sign("says nothing", "no word in the answer", 10, "ours", "distillation"),
     Sign(
         "one character",
-        "the whole answer is one character, as when a list of answers was stored as one text",
+        "the answer is one character, for example because a list of answers was stored as one text",
         10,
-        "ours; 98 to 99.6 % of the paper's released translations without Whisper initialisation",
+        "ours; paper: 98 to 99.6 % of the released translations of the model without Whisper initialisation",
     ),
     Sign(
         "repeats itself",
-        "a phrase or sentence again and again, or zlib ratio above 2.4",
+        "repeats a phrase or sentence, or has a zlib compression ratio above 2.4",
         10,
-        "ours; the ratio: Whisper",
+        "ours; the ratio is that of Whisper",
         "distillation",
     ),
-    Sign("cut off", "stopped by max_new_tokens", 10, "ours"),
+    Sign("cut off", "as many tokens as max_new_tokens allows", 10, "ours"),
     Sign(
         "all the same",
-        "the most common label; for open answers, an answer that another question got too",
+        "has the most common label; open answers: equals the answer to another question",
         85,
-        "labels: Qwen 2 Audio says Neutral to 85 to 87 % of IEMOCAP and MELD; open answers: 25, ours; more where the right "
-        "answers are the same",
+        "labels: Qwen 2 Audio answers Neutral for 85 to 87 % of IEMOCAP and MELD; open answers: 25, ours; higher if "
+        "correct answers are equal, too",
     ),
     Sign(
         "off the subject",
-        "no content word of the transcript or of a reference",
+        "has no content word of the transcript or of a reference",
         20,
         "ours; oracle: 0 to 6 %",
         "hearing",
     ),
     Sign(
         DEAF,
-        "answers that fit their own clip, minus those that fit another clip; low is bad",
+        "share of answers that fit their own clip, minus the share that fit another clip; a low value is bad",
         20,
-        "ours; oracle: 85 to 97 of open answers; labels: a fifth of what right ones would have, and not above chance",
+        "ours; oracle, open answers: 85 to 97; labels: a fifth of the value of correct labels, if not above chance",
         "hearing",
         above=False,
         share="fits its own clip",
@@ -100,8 +118,8 @@ SAME_OPEN = 25.0
 """Threshold in per cent of open answers that also occur for another question: two questions seldom share an answer."""
 _COMMON = 0.1  # a word in more than this share of the clusters is not a content word
 _OTHERS = 32  # number of clips of other clusters with which an answer is compared
-_AGAIN = 0.25  # an answer repeats itself if at least this share of its 4-grams occurred earlier in it
-_ON_END = 4  # minimum number of words for a repetition
+_AGAIN = 0.25  # an answer repeats itself if at least this share of its 4-grams occur earlier in it
+_ON_END = 4  # so many equal words in a row are a repetition
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Speed of stored runs. Runs of one table were made on one machine: speeds of different machines are not comparable."""
+"""Tables of the speed of stored runs, one for each machine, because speeds of different machines cannot be compared."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from diva_bench.tables import Cell, Column, Table
 _STAGES = ("encode", "transcribe", "reuse", "prefill", "labels", "decode")
 _OTHER = "other"
 _NOTES = (
-    "samples/s, RTFx (seconds of audio per second): over all batches of the run on this machine, without loading the model; -: "
-    "clips were encoded for another run of the same command",
+    "samples/s, RTFx (seconds of audio per second): all batches of the run on this machine; the time to load the model does not "
+    "count; -: not measured, because clips had been encoded for another run of the same command",
     "first answer: seconds from the start of asking, with the model loaded, until the answers of the first batch",
-    "peak memory: of the GPU; on a CPU of the whole process, and so at least that of every model that the command ran before",
-    "stages: share of that time in %; encode: speech encoder and connector, transcribe: recogniser of a cascade, reuse: "
-    "either of them read back instead of computed, other: all else",
+    "peak memory: of the GPU; on a CPU of the process, which includes models that the same command ran before",
+    "stages: share of the time in %; encode: speech encoder and connector; transcribe: recogniser of a cascade; reuse: "
+    "stored results of either are read; other: the rest",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What speeds must share to be comparable. None: an older version did not record it."""
+    """The machine and settings of a run. Speeds can be compared if all of them are equal. None: not recorded, in runs of older
+    versions."""
 
     device: str | None
     processor: str
@@ -36,7 +37,7 @@ class Machine:
 
     @property
     def title(self) -> str:
-        """In words."""
+        """The machine as text, for the title of a table."""
         parts = [
             f"device {self.device}" if self.device else "device not recorded",
             self.processor or "processor not recorded",
@@ -51,7 +52,17 @@ class Machine:
 
 @dataclass(slots=True)
 class Measured:
-    """One run on one machine: sums over its batches."""
+    """The speed of one run on one machine.
+
+    Attributes:
+        run: The run.
+        rows: Samples.
+        audio: Seconds of audio.
+        wall: Seconds of asking.
+        first: Seconds until the answers of the first batch.
+        memory: Peak memory in bytes.
+        stages: Stage -> seconds.
+    """
 
     run: Run
     rows: int = 0
@@ -62,6 +73,7 @@ class Measured:
     stages: dict[str, float] = field(default_factory=dict)
 
     def add(self, batch: dict[str, Any]) -> None:
+        """Add a batch, a line of timing.jsonl."""
         self.rows += batch["rows"]
         self.audio += batch["audio"]
         self.wall += batch["wall"]
@@ -72,21 +84,21 @@ class Measured:
             self.stages[stage] = self.stages.get(stage, 0.0) + seconds
 
     def share(self, stage: str) -> float | None:
-        """Per cent of the wall time; None for a stage that the run does not have."""
+        """Share of a stage in the wall time, in per cent; None if the run does not have the stage."""
         if stage == _OTHER:
             return 100 * max(0.0, self.wall - sum(self.stages.values())) / self.wall
         return 100 * self.stages[stage] / self.wall if stage in self.stages else None
 
 
 def measured(runs: Iterable[Run]) -> dict[Machine, list[Measured]]:
-    """The speeds of runs in which a model computed, by machine. A run that was continued on another machine has a part on
-    each; a run whose timing cannot be read is left out.
+    """Machine -> speeds of runs. Runs without a model that computes, and runs whose timing cannot be read, are left out. A
+    run that was continued on another machine has an entry for each machine.
     """
     by_machine: dict[Machine, list[Measured]] = {}
     for run in runs:
         try:
             batches, machine = run.folder.timing(), _of_older(run)
-        except UnreadableRun:  # a speed that is lost is no fault of the answers
+        except UnreadableRun:  # the answers of such a run can still be used
             continue
         parts: dict[Machine, Measured] = {}
         for batch in batches:
@@ -101,7 +113,7 @@ def measured(runs: Iterable[Run]) -> dict[Machine, list[Measured]]:
 
 
 def _of_older(run: Run) -> Machine:
-    """What run.json says of the machine on which a run was begun."""
+    """The machine on which a run began, from run.json; for runs of older versions, which do not record it for each batch."""
     recorded = run.folder.record().get("machine")
     recorded = recorded if isinstance(recorded, dict) else {}
     cores = recorded.get("cores")
@@ -110,14 +122,14 @@ def _of_older(run: Run) -> Machine:
 
 
 def speed_tables(runs: Iterable[Run]) -> list[Table]:
-    """One table for every machine; in it the runs of a task stand together, the fastest first."""
+    """One table for each machine. Its rows are sorted by task, and then by speed, the fastest run first."""
     found = measured(runs)
     return [_table(machine, found[machine]) for machine in sorted(found, key=lambda machine: machine.title)]
 
 
 def no_speed(results: Path) -> str:
-    """Why there is no table of speeds."""
-    return f"{results}: no speeds: in none of these runs a model computed, or their timing.jsonl cannot be read."
+    """The message if there is no table of speeds."""
+    return f"{results}: no speeds: no model computed in these runs, or their timing.jsonl cannot be read."
 
 
 def _table(machine: Machine, parts: Sequence[Measured]) -> Table:

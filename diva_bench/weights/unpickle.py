@@ -1,11 +1,14 @@
-"""Read an untrusted pickle without executing anything.
+"""Read a pickle that is not trusted, without running code that it names.
 
-A pickle is a program that can call any function by name. Here only names in a table are allowed: built-in containers
-and numbers, numpy arrays and scalars of plain types, and names that the caller adds; any other name is refused. numpy's
-own state setting is not used, because it trusts shapes and dtypes: arrays are rebuilt from a checked dtype, a checked
-shape and exactly the bytes that these need. The opcodes are read once before anything is built, because a declared
-length beyond the end of the file, or a huge memo slot, would otherwise be allocated. The result may be larger than the
-file, but not many times, because a small file could copy one value again and again.
+A pickle is a program that can call any function by its name. This reader allows only the names in a table: built-in
+containers and numbers, numpy arrays and scalars of numbers and text, and names that the caller adds. It refuses every
+other name.
+
+- numpy's `__setstate__` trusts the shape and dtype of the file, so it gets only a checked dtype, a checked shape, and
+  exactly as many bytes as these need.
+- All opcodes are read once before an object is built. Otherwise a declared length beyond the end of the file, or a huge
+  memo slot, would be allocated.
+- The calls of a file may copy at most eight times its size, because a small file could copy one value again and again.
 """
 
 from __future__ import annotations
@@ -25,21 +28,25 @@ from diva_bench.disk import size
 from diva_bench.errors import DataError, one_line
 
 LIMIT = 1 << 30
-"""Bytes of the largest pickle that is read."""
-_PLAIN = "biufcSU"  # numpy dtypes of numbers and text: no objects, no records
-_CORES = ("numpy.core", "numpy._core")  # before and since numpy 2
+"""The size in bytes of the largest pickle that is read."""
+_PLAIN = "biufcSU"  # first letters of numpy dtypes for numbers and text; objects and records are not allowed
+_CORES = ("numpy.core", "numpy._core")  # the name before numpy 2, and since
 _GROWTH = 8
-"""Times its size that a pickle may copy in all. A file with no tricks copies what it holds once."""
+"""How many times its own size a pickle may copy in all. An ordinary file copies its content once."""
 _SIZE_DIGITS = 9  # characters of a dtype name such as U40
 
 
 class Refused(pickle.UnpicklingError):
-    """The pickle used a name outside the table, or declared more than it contains."""
+    """The pickle uses a name that is not in the table, or declares more bytes than it contains."""
 
 
 class Record:
-    """Takes the place of an instance of a class that is not needed, for entries in `allowed`: `attributes` by name, and
-    the `arguments` of its constructor."""
+    """An instance of a class of which only the data is needed. Use it as a replacement in `allowed` of `load`.
+
+    Attributes:
+        arguments: The arguments of the constructor.
+        attributes: Attribute name -> value.
+    """
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
@@ -58,17 +65,17 @@ def load(
     limit: int = LIMIT,
     encoding: str = "latin1",
 ) -> Any:
-    """The value in a pickle file, or in the bytes of one.
+    """Read the value of a pickle.
 
     Args:
-        allowed: "module.name" -> its replacement (a function, or a class with `__setstate__`, such as `Record`),
-            besides the built-in table.
-        limit: Bytes.
-        encoding: Of text that Python 2 wrote.
+        source: A file, or the bytes of a file.
+        allowed: "module.name" -> its replacement, in addition to the built-in table: a function, or a class with
+            `__setstate__`, such as `Record`.
+        limit: Size in bytes of the largest pickle that is read.
+        encoding: The encoding of texts that Python 2 wrote.
 
     Raises:
-        DataError: The file cannot be read, is larger than `limit`, is not a pickle, or uses something that is not
-            allowed.
+        DataError: The file cannot be read, is larger than `limit`, is not a pickle, or uses a name that is not allowed.
     """
     where = str(source) if isinstance(source, Path) else "the pickle"
     try:
@@ -86,7 +93,7 @@ def load(
         return _Unpickler(encoded, {**_table(_Budget(len(encoded))), **(allowed or {})}, encoding).load()
     except Refused as err:
         raise DataError(f"{where}: refused: {err}. A data file does not need that: get the original file.") from err
-    except Exception as err:  # a broken pickle raises nearly anything
+    except Exception as err:  # a broken pickle can raise almost any exception
         raise DataError(f"{where}: not a pickle that can be read ({one_line(err)[:200]}).") from err
 
 
@@ -99,14 +106,14 @@ class _Unpickler(pickle.Unpickler):
         function = self._table.get(f"{module}.{name}")
         if function is None or "." in name:
             raise Refused(f"it asks for {module}.{name}")
-        return function if isinstance(function, type) else _Call(function)  # a class has a `__setstate__` of its own
+        return function if isinstance(function, type) else _Call(function)  # the classes here check their own state
 
     def persistent_load(self, pid: Any, /) -> Any:
         raise Refused(f"it asks for the outside object {str(pid)[:80]!r}")
 
 
 class _Call:
-    """A function that a pickle may call but not change: BUILD sets attributes on whatever lies on the stack."""
+    """A function that a pickle may call but not change. Without it, the opcode BUILD could set attributes of the function."""
 
     __slots__ = ("_function",)
     _function: Callable[..., Any]
@@ -125,7 +132,7 @@ class _Call:
 
 
 def _walk(encoded: bytes) -> None:
-    """Read the opcodes once, building nothing. pickletools checks that every declared length is there."""
+    """Read all opcodes without building an object. pickletools checks that the file has as many bytes as it declares."""
     for opcode, argument, _ in pickletools.genops(encoded):
         if opcode.name in ("LONG_BINPUT", "PUT") and argument is not None and not 0 <= argument <= len(encoded):
             raise Refused(f"memo slot {argument} in a file of {len(encoded)} bytes")
@@ -137,7 +144,7 @@ def _walk(encoded: bytes) -> None:
 
 
 class _Dtype:
-    """What a pickle says of a dtype: its name ("f8", "U40") and, in its state, its byte order."""
+    """A dtype as a pickle describes it: the name ("f8", "U40") as an argument, and the byte order as a state."""
 
     def __init__(self, name: Any, *_: Any) -> None:
         text = name.decode("latin1") if isinstance(name, bytes) else name
@@ -157,7 +164,7 @@ class _Dtype:
 
 
 class _Budget:
-    """What calls and arrays of one pickle may copy. `bytes`: size of the pickle."""
+    """Counts the bytes that the calls and arrays of one pickle copy, and refuses too many. `bytes`: size of the pickle."""
 
     def __init__(self, bytes: int) -> None:
         self._left = _GROWTH * bytes
@@ -168,7 +175,7 @@ class _Budget:
             raise Refused(f"it copies more than {_GROWTH} times what it holds")
 
     def counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, its arguments counted."""
+        """A function that counts its arguments and then calls `function`."""
 
         def call(*arguments: Any) -> Any:
             self.spend(*arguments)
@@ -177,13 +184,13 @@ class _Budget:
         return call
 
     def array(self, *_: Any) -> _Array:
-        """In place of numpy's `_reconstruct`: an array that waits for its state."""
+        """Replaces numpy's `_reconstruct`: an empty array, which gets its state later."""
         made = _Array.__new__(_Array, (0,), "i1")
         made.budget = self
         return made
 
     def filled(self, data: Any, dtype: Any, shape: Any, order: Any = "C") -> _Array:
-        """In place of what protocol 5 calls, numpy's `_frombuffer`."""
+        """Replaces numpy's `_frombuffer`, which pickles of protocol 5 call."""
         made = self.array()
         made.__setstate__((1, shape, dtype, order == "F", bytes(data)))
         return made
@@ -196,7 +203,7 @@ class _Array(np.ndarray[Any, Any]):
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, data = state
-        if isinstance(data, str):  # as protocol 2 of Python 2 has it
+        if isinstance(data, str):  # pickles of Python 2 have bytes as text
             data = data.encode("latin1")
         if not isinstance(dtype, _Dtype) or not isinstance(data, bytes):
             raise Refused("it asks for a numpy array of objects; numbers and text are read")
@@ -216,14 +223,14 @@ def _scalar(dtype: Any, data: Any = b"") -> Any:
 
 
 def encode(text: Any, codec: Any = "latin1") -> bytes:
-    """Protocol 2 writes bytes as text and the call that turns it back."""
+    """Replaces `_codecs.encode`: protocol 2 writes bytes as text, and a call of this function that makes bytes of it."""
     if not isinstance(text, str) or codec not in ("latin1", "latin-1"):
         raise Refused(f"it asks for codec {str(codec)[:40]!r}")
     return text.encode("latin1")
 
 
 class _NoArray:
-    """The name `numpy.ndarray`, which is only ever an argument of `_reconstruct`."""
+    """Replaces `numpy.ndarray`, which an ordinary pickle uses only as an argument of `_reconstruct`."""
 
     def __new__(cls, *_: Any) -> _NoArray:
         raise Refused("it makes a numpy array by its class")
@@ -233,7 +240,7 @@ class _NoArray:
 
 
 def _table(budget: _Budget) -> dict[str, Callable[..., Any]]:
-    """What every pickle may name."""
+    """The names that every pickle may use, and their replacements."""
     table: dict[str, Callable[..., Any]] = {"numpy.ndarray": _NoArray, "numpy.dtype": _Dtype}
     for core in _CORES:
         table[f"{core}.multiarray._reconstruct"] = budget.array
@@ -250,7 +257,7 @@ def _table(budget: _Budget) -> dict[str, Callable[..., Any]]:
 
 
 def _bytes(*arguments: Any) -> bytes:
-    """`bytes(10**12)` would be a terabyte of zeros."""
+    """`bytes` without a size as its argument: `bytes(10**12)` would be a terabyte of zeros."""
     if arguments and isinstance(arguments[0], int):
         raise Refused(f"it asks for {arguments[0]} bytes of nothing")
     return bytes(*arguments)
