@@ -18,7 +18,7 @@ from statsmodels.stats.multitest import multipletests
 from diva_bench import stats
 from diva_bench.scorers.labels import Labels
 from diva_bench.scorers.translation import Bleu
-from diva_bench.stats import differences, significance
+from diva_bench.stats import differences, settings, significance
 from diva_bench.types import Floats, Row
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -252,10 +252,10 @@ def test_the_jackknife_of_a_mean_is_the_t_interval_of_cluster_means() -> None:
 
 
 def test_a_detectable_difference_is_found_as_often_as_it_says() -> None:
-    assert significance.detectable(1.0) == pytest.approx(1.959963985 + 0.841621234)
-    assert significance.planned(1.0) == pytest.approx(significance.detectable(2**0.5))
+    assert settings.detectable(1.0) == pytest.approx(1.959963985 + 0.841621234)
+    assert significance.planned(1.0) == pytest.approx(settings.detectable(2**0.5))
     rng, error = np.random.default_rng(0), 10 * 2**0.5 / 80**0.5
-    effect = significance.detectable(error)
+    effect = settings.detectable(error)
     pairs = [rng.normal(50, 10, (2, 80)) for _ in range(300)]
     found = [
         stats.paired(rows_of((a + effect) / 100), rows_of(b / 100), singles(80), mean, resamples=199)["mean"].p < 0.05

@@ -15,7 +15,6 @@ from diva_bench.specs.spec_file import builtin_folder
 
 PUBLISHED = str(builtin_folder() / "results" / "mini")
 _LISTS = {"torch", "transformers", "datasets", "pandas", "pyarrow", "scipy", "numpy", "soundfile", "sacrebleu", "MeCab"}
-_TABLES = _LISTS - {"numpy", "scipy"} | {"scipy.sparse", "scipy.special", "scipy.stats"}
 _RUNS = _LISTS - {"numpy", "scipy", "soundfile", "sacrebleu", "MeCab"} | {"scipy.special", "py3langid"}
 _NEW_RUN = ["run", "-m", "echo", "-t", "covost2-de", "--limit", "3"]
 _RUN_IT = """
@@ -46,9 +45,9 @@ def loaded(words: list[str], folder: Path) -> set[str]:
         (["list", "tasks"], _LISTS | {"ssl"}),
         (["list", "models"], _LISTS | {"ssl"}),
         (["list", "metrics"], _LISTS | {"ssl"}),
-        (["leaderboard", PUBLISHED], _TABLES),
-        (["leaderboard", PUBLISHED, "--overview", "--format", "md"], _TABLES),
-        (["list", "runs", PUBLISHED], _TABLES),
+        (["leaderboard", PUBLISHED], _LISTS),
+        (["leaderboard", PUBLISHED, "--overview", "--format", "md"], _LISTS),
+        (["list", "runs", PUBLISHED], _LISTS),
         (["run", "-m", "oracle,cascade,diva", "-t", "all", "--dry-run"], _RUNS),
     ],
 )

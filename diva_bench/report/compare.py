@@ -21,6 +21,7 @@ from diva_bench.scorers.labels import UNPARSED, Labels, scorer_of
 from diva_bench.scorers.source_score import METRIC
 from diva_bench.stats import FEW_CLUSTERS, FEW_NOTE, RESAMPLES, SEED, Difference, Estimate, Interval, holm, significance
 from diva_bench.stats.differences import Randomised, randomisation
+from diva_bench.stats.settings import detectable
 from diva_bench.stats.significance import Lineup, McNemar
 from diva_bench.tables import Cell, Column, Score, Table, cut_to
 from diva_bench.types import Floats, Response
@@ -201,8 +202,8 @@ def differences_table(comparison: Comparison) -> Table:
     rows: list[list[Cell]] = []
     for pair, adjusted in zip(comparison.pairs, comparison.adjusted, strict=True):
         mark = "* " if adjusted < 0.05 else ""
-        detectable = significance.detectable(pair.standard_error) if pair.standard_error else None
-        difference: list[Cell] = [_score(pair.clustered, mark), pair.clustered.p, adjusted, detectable]
+        smallest = detectable(pair.standard_error) if pair.standard_error else None
+        difference: list[Cell] = [_score(pair.clustered, mark), pair.clustered.p, adjusted, smallest]
         rows.append([pair.metric, *_who(comparison, pair), *difference, _score(pair.alone), pair.alone.p])
     columns = [Column("metric"), *_who_columns(comparison), Column("difference"), Column("p", digits=4)]
     columns += [

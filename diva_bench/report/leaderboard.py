@@ -15,7 +15,7 @@ from diva_bench.runs.agreement import in_words
 from diva_bench.runs.records import RunSummary, comparable, flag, synthetic_note
 from diva_bench.scorers import DIAGNOSTIC, METRICS, NOT_SCORED, PREDICTED
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED
-from diva_bench.stats.significance import planned
+from diva_bench.stats.settings import planned
 from diva_bench.tables import Cell, Column, Score, Table, cut_to, write
 
 _EDITIONS = ("full", "mini", "nano")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from diva_bench import stats
 from diva_bench.runs.schemas import Agreement
 from diva_bench.scorers.source_score import METRIC
@@ -43,8 +41,8 @@ def agreement(
             ours |= _one_by_one(scorers[name], [mine[i] for i in places])
     if not ours:
         return None
-    apart = {metric: np.abs(values - came) for metric, values in ours.items()}
-    alike = {metric: int(np.count_nonzero(gap <= _ALIKE)) for metric, gap in apart.items()}
+    apart = {metric: abs(values - came) for metric, values in ours.items()}
+    alike = {metric: int((gap <= _ALIKE).sum()) for metric, gap in apart.items()}
     best = max(alike, key=lambda metric: (alike[metric], metric == primary))
     differ = [ids[i] for i, gap in zip(places, apart[best], strict=True) if gap > _ALIKE]
     return {

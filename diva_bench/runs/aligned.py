@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
-from diva_bench import data
+from diva_bench import data, stats
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UserError
 from diva_bench.runs import old_identity, rows, stored_task
@@ -24,8 +24,6 @@ from diva_bench.scorers import rises
 from diva_bench.scorers.source_score import METRIC
 from diva_bench.scorers.source_score import NAME as GIVEN
 from diva_bench.specs import TaskSpec
-from diva_bench.stats import Reduce, totals
-from diva_bench.stats.significance import line_up
 from diva_bench.types import Progress, Row, Scorer
 from diva_bench.weights import assets
 
@@ -57,7 +55,7 @@ class Sheet:
     left_out: Sequence[str] = ()
     """The scorers of the runs that do not."""
 
-    def reduce(self, scorer: str) -> Reduce:
+    def reduce(self, scorer: str) -> stats.Reduce:
         return self.scorers[scorer].reduce
 
     @cached_property
@@ -82,7 +80,7 @@ class Sheet:
         return f"{METRIC} is not one metric in these runs. {'; '.join(reasons)}"
 
     def _scores(self, rows: Sequence[Row], scorer: str) -> Mapping[str, Any]:
-        return self.reduce(scorer)(totals([row for row in rows if row]))
+        return self.reduce(scorer)(stats.totals([row for row in rows if row]))
 
     def rises(self, metric: str) -> bool:
         """Whether higher is better."""
@@ -114,6 +112,8 @@ def ranks(
         except KeyError:
             progress.note(f"{task_id}: no ranks: {primary} cannot be computed for all runs.")
             continue
+        from diva_bench.stats.significance import line_up  # it loads numpy
+
         draws = line_up([rows[scorer] for rows in lineup.rows], lineup.clusters, lineup.reduce(scorer))
         ends = draws.ranks(primary, higher_is_better=lineup.rises(primary))
         intervals |= {(task_id, s.run_id): both for s, both in zip(ranked, ends, strict=True)}

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from diva_bench import stats
 from diva_bench.errors import DataError
 from diva_bench.scorers import settings
 from diva_bench.specs import TaskSpec
-from diva_bench.stats import dense, ratio
 from diva_bench.types import Floats, Response, Sample
 
 NAME = "given"
@@ -48,5 +48,5 @@ class SourceScore:
         """{"released"}: 0 to 100; empty if no answer has a score."""
         if not totals:
             return {}
-        sums = dense(totals, ["given.n", "given.score"])
-        return {METRIC: ratio(sums[..., 1], sums[..., 0])}
+        sums = stats.dense(totals, ["given.n", "given.score"])
+        return {METRIC: stats.ratio(sums[..., 1], sums[..., 0])}

@@ -1,22 +1,30 @@
-"""Statistics: additive sums and their cluster bootstrap, tests between systems, and audio-blind priors."""
+"""Statistics: additive sums and their cluster bootstrap, tests between systems, and audio-blind priors.
 
-from diva_bench.stats.differences import FEW_NOTE, Difference, paired
-from diva_bench.stats.resampling import (
-    FEW_CLUSTERS,
-    RESAMPLES,
-    SEED,
-    Estimate,
-    Interval,
-    Reduce,
-    bootstrap,
-    dense,
-    holm,
-    ratio,
-    row_by_row,
-    stack,
-    totals,
-    unstack,
-)
+Functions are imported when they are first used, because they load numpy and scipy, and most commands compute nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from diva_bench.stats.settings import FEW_CLUSTERS, FEW_NOTE, RESAMPLES, SEED
+
+if TYPE_CHECKING:
+    from diva_bench.stats.differences import Difference, paired
+    from diva_bench.stats.resampling import (
+        Estimate,
+        Interval,
+        Reduce,
+        bootstrap,
+        dense,
+        holm,
+        ratio,
+        row_by_row,
+        stack,
+        totals,
+        unstack,
+    )
 
 __all__ = [
     "FEW_CLUSTERS",
@@ -37,3 +45,11 @@ __all__ = [
     "totals",
     "unstack",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "differences" if name in ("Difference", "paired") else "resampling"
+    value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
+    return value

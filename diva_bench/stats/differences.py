@@ -14,9 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diva_bench.stats.resampling import (
-    FEW_CLUSTERS,
-    RESAMPLES,
-    SEED,
     Estimate,
     Reduce,
     cluster_sums,
@@ -28,15 +25,12 @@ from diva_bench.stats.resampling import (
     total,
     unstack,
 )
+from diva_bench.stats.settings import FEW_CLUSTERS, RESAMPLES, SEED
 from diva_bench.types import Floats, Row
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-FEW_NOTE = (
-    f"fewer than {FEW_CLUSTERS} clusters: intervals are too narrow, and p is the larger one of bootstrap and swap test"
-)
-"""A note for tables that have such intervals and p-values."""
 EXACT = 13  # clusters; up to it all 2^C swaps are computed, which are fewer than the random trials
 ALIKE = 1e-9  # points; smaller differences are rounding errors
 

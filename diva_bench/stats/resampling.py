@@ -25,15 +25,11 @@ import numpy as np
 import scipy  # its parts load when they are used: most commands resample nothing
 from threadpoolctl import threadpool_limits
 
+from diva_bench.stats.settings import FEW_CLUSTERS, LEVEL, RESAMPLES, SEED
 from diva_bench.types import Floats, Row, T
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
-
-RESAMPLES = 10_000
-SEED = 12345  # the default of sacreBLEU, see its README
-LEVEL = 0.95
-FEW_CLUSTERS = 20  # with fewer, intervals are too narrow (Cameron, Gelbach and Miller 2008)
 
 _BLOCK = 64  # resamples per random stream; changing it changes every interval
 _DIGITS = (

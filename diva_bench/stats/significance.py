@@ -1,5 +1,4 @@
-"""Tests and planning: several systems on the same samples, McNemar, jackknife, minimum detectable difference, ranks,
-gaps between groups.
+"""Tests: several systems on the same samples, McNemar, jackknife, ranks, gaps between groups.
 
 All functions are for scores of sums, as in resampling.py: a corpus metric is computed from every sum.
 Shapes: N answers, C clusters, K statistics, B resamples or trials, S systems.
@@ -11,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -19,9 +17,6 @@ import scipy  # its parts load when they are used; scipy.stats, which has the sa
 
 from diva_bench.stats.differences import ALIKE, Difference, cautious, own, two_sided
 from diva_bench.stats.resampling import (
-    LEVEL,
-    RESAMPLES,
-    SEED,
     Estimate,
     Interval,
     Reduce,
@@ -35,12 +30,11 @@ from diva_bench.stats.resampling import (
     total,
     unstack,
 )
+from diva_bench.stats.settings import LEVEL, RESAMPLES, SEED
 from diva_bench.types import Floats, Row
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
-
-POWER = 0.8
 
 _DIGITS = 9  # as in resampling.py
 
@@ -246,19 +240,6 @@ def left_out(value: float, left: Floats) -> tuple[float, Interval]:
     se = math.sqrt((count - 1) / count * float(((left - left.mean()) ** 2).sum()))
     half = float(scipy.special.stdtrit(count - 1, (1 + LEVEL) / 2)) * se
     return se, Interval(round(value - half, _DIGITS), round(value + half, _DIGITS))
-
-
-def detectable(standard_error: float, power: float = POWER) -> float:
-    """Minimum detectable difference in points: the smallest true difference that a two-sided 5 % test finds with this
-    power, from the standard error of the paired difference: (z_0.975 + z_power) SE (Miller 2024, section 5)."""
-    z = NormalDist().inv_cdf
-    return (z((1 + LEVEL) / 2) + z(power)) * standard_error
-
-
-def planned(standard_error: float) -> float:
-    """The same before there is a second system, which is assumed to have the same standard error and independent questions
-    (the worst case)."""
-    return detectable(standard_error * math.sqrt(2))
 
 
 def largest_share(clusters: Sequence[str]) -> float:
