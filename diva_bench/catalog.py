@@ -51,7 +51,7 @@ from diva_bench.specs.spec_file import (
     yaml_files,
 )
 from diva_bench.types import Adapter, Progress, Scorer
-from diva_bench.weights import assets
+from diva_bench.weights import assets, fit
 
 ADAPTERS = {
     "asr": "diva_bench.adapters.asr:Asr",
@@ -382,6 +382,15 @@ class Catalog:
                 progress.note(f"fetching {total} of weights into {assets.cache_folder()}: {names}")
         return {name: assets.ready(asset, self.home(asset), progress) for name, asset in needed(models).items()}
 
+    def too_large(self, model: ModelSpec, device: str) -> str:
+        """Why the weights of a model do not fit on a device, as far as it is known before they are loaded; "" if they do."""
+        if not model.weights:
+            return ""
+        located = {asset.name: assets.locate(asset, self.home(asset)) for asset in model.weights.values()}
+        folders = {name: folder for name, folder in located.items() if folder}
+        editions = self.model_editions(model.name) if self.has("model", model.name) else []
+        return fit.problem(model, folders, device, list(editions))
+
     def load(self, model: ModelSpec, progress: Progress) -> Adapter:
         """Build the adapter of a model, on the device that the spec and the machine allow.
 
@@ -394,6 +403,8 @@ class Catalog:
         """
         device = provenance.device(model.runtime.device) if model.weights else "cpu"
         folders = self.fetch([model], progress)
+        if text := self.too_large(model, device):
+            raise UserError(text)
         if model.weights:
             slow = model.runtime.dtype == "bfloat16" and provenance.bfloat16(device).startswith("slow")
             where = f"on {device} in {model.runtime.dtype}{_SLOW if slow else ''}"

@@ -53,11 +53,15 @@ def compute(device: str | None) -> dict[str, Any]:
 
 
 def peak_memory(device: str | None) -> int:
-    """Bytes: the peak of torch on a GPU, else the peak resident memory of this process."""
+    """Bytes: the peak of torch on a GPU (on Apple's what is held now), else the peak resident memory of this process."""
     if device and device.startswith("cuda"):
         import torch
 
         return torch.cuda.max_memory_allocated(device)
+    if device and device.startswith("mps"):
+        import torch
+
+        return int(torch.mps.driver_allocated_memory())  # torch keeps no peak there: what is held now
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes on macOS, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -124,6 +128,38 @@ def _git() -> dict[str, Any] | None:
     return {"commit": commit, "dirty": bool(changed.strip())}
 
 
+CGROUP = Path("/sys/fs/cgroup/memory.max")
+"""File with the memory limit of a container, which the memory count of the system does not include."""
+
+
+def memory() -> tuple[int, int]:
+    """(total, free) bytes of memory, within the limit of a container if there is one; free is 0 if unknown."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    lines = _lines(Path("/proc/meminfo"))
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)
+    limit = "".join(_lines(CGROUP)).strip()
+    if limit.isdigit():
+        total = min(total, int(limit))
+    return total, min(free, total)
+
+
+def device_memory(device: str | None) -> tuple[int, int]:
+    """(total, free) bytes of a torch device; of all GPUs together for None; (0, 0) if there is no such device. Where the
+    system does not say what is free, all of it counts as free."""
+    import torch
+
+    if device is None:
+        each = [torch.cuda.mem_get_info(index) for index in range(torch.cuda.device_count())]
+        return sum(total for _, total in each), sum(free for free, _ in each)
+    if device.startswith("cuda"):
+        if not torch.cuda.is_available() or (torch.device(device).index or 0) >= torch.cuda.device_count():
+            return 0, 0
+        free, total = torch.cuda.mem_get_info(device)
+        return total, free
+    total, free = memory()  # that of Apple's GPUs is the machine's
+    return total, free or total
+
+
 def processor() -> str:
     """Model name of the CPU, if the system reports it."""
     named = next((line for line in _cpuinfo() if line.startswith("model name")), "")
@@ -147,10 +183,17 @@ def device(name: str) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as err:
-        have = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        have = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count())), *["mps"] * has_mps()]
         reason = str(err).splitlines()[0]
         raise UserError(f"device {name!r} is not available ({reason}). Available: {', '.join(have)}.") from err
     return name
+
+
+def has_mps() -> bool:
+    """Whether there is a GPU of Apple that torch can use. `auto` never takes it: nobody has tested it yet."""
+    import torch
+
+    return bool(torch.backends.mps.is_available())
 
 
 def dtype(name: str, device: str) -> str:
@@ -187,8 +230,12 @@ def _cpu_bfloat16() -> str:
 
 
 def _cpuinfo() -> list[str]:
-    """Lines of /proc/cpuinfo; empty if there is no such file."""
+    return _lines(Path("/proc/cpuinfo"))
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a system file; empty if there is no such file."""
     try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []

@@ -11,6 +11,7 @@ import pytest
 from scoring import sample, task
 
 from diva_bench import provenance
+from diva_bench import provenance
 from diva_bench.evaluation import doctor
 from diva_bench.types import Request, Response, Silent
 
@@ -76,12 +77,12 @@ def test_flips_counts_the_answers_that_depend_on_the_batch() -> None:
 
 def test_memory_is_what_the_container_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "max").write_text("123456789\n")
-    monkeypatch.setattr(doctor, "CGROUP", tmp_path / "max")
-    total, free = doctor.memory()
+    monkeypatch.setattr(provenance, "CGROUP", tmp_path / "max")
+    total, free = provenance.memory()
     assert total == 123456789
     assert free <= total
     (tmp_path / "max").write_text("max\n")
-    assert doctor.memory()[0] > 123456789
+    assert provenance.memory()[0] > 123456789
 
 
 def test_an_ffmpeg_of_the_package_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -53,7 +53,8 @@ def folder(tmp_path, monkeypatch):
     ("data", "options", "models"),
     [
         ("full", {}, {"cascade": "mini", "echo": "full"}),
-        ("full", {"edition": "full"}, {"cascade": "mini", "echo": "full"}),
+        ("full", {"edition": "full"}, {"cascade": "full", "echo": "full"}),
+        ("full", {"edition": "full"}, {"diva-kl": "mini", "echo": "full"}),
         ("full", {"model_edition": "nano"}, {"cascade": "nano", "echo": "full"}),
         ("mini", {}, {"cascade": "mini", "echo": "mini"}),
         ("mini", {"edition": "nano"}, {"cascade": "nano", "echo": "mini"}),
@@ -63,16 +64,16 @@ def folder(tmp_path, monkeypatch):
 )
 def test_the_edition_of_the_data_and_of_each_model_are_chosen_apart(folder, data, options, models):
     own_task(folder, data, "human")
-    found = chosen(folder, "cascade", "echo", **options)
+    found = chosen(folder, *models, **options)
     assert (found[0], found[1]) == (data, models)
 
 
 def test_a_model_without_the_edition_of_the_data_is_taken_in_another_and_that_is_said(folder):
     own_task(folder, "full", "human")
-    assert chosen(folder, "cascade", "echo")[2] == [
-        "model cascade: edition mini (it has no edition full; --model-edition chooses another of mini, nano)"
+    assert chosen(folder, "diva-kl", "echo")[2] == [
+        "model diva-kl: edition mini (it has no edition full; --model-edition chooses another of mini, nano)"
     ]
-    assert chosen(folder, "cascade", model_edition="nano")[2] == []
+    assert chosen(folder, "diva-kl", model_edition="nano")[2] == []
 
 
 def test_a_full_model_is_not_fetched_unasked(folder):
@@ -99,13 +100,13 @@ def test_a_full_model_is_not_fetched_unasked(folder):
     [
         ({"edition": "mini"}, "unknown edition 'mini' in all of toy (toy lacks it)"),
         ({"edition": "nano"}, "unknown edition 'mini' in all of toy (toy lacks it)"),
-        ({"model_edition": "full"}, "unknown edition 'full' in model cascade. Available: mini, nano."),
+        ({"model_edition": "full"}, "unknown edition 'full' in model diva-kl. Available: mini, nano."),
     ],
 )
 def test_an_edition_that_there_is_not_is_refused(folder, options, said):
     own_task(folder, "full", "human")
     with pytest.raises(UserError) as err:
-        chosen(folder, "cascade", **options)
+        chosen(folder, "diva-kl", **options)
     assert said in str(err.value)
 
 

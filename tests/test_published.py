@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from diva_bench.cli.convert import convert_command, first_embeddings
 from diva_bench.cli.main import main
+from diva_bench.decoding import tensors as tensor_files
 from diva_bench.decoding.llm import LLM
 from diva_bench.decoding.whisper import Whisper
 from diva_bench.diva import checkpoint, published
@@ -221,7 +222,7 @@ def test_only_the_connectors_weights_are_read(
     fat = {**tensors, "encoder.conv1.weight": torch.zeros(3), "decoder.model.norm.weight": torch.zeros(3)}
     folder = stored_as_published(tmp_path / "in", fat)
     seen: list[str] = []
-    original = published.safe_open
+    original = tensor_files.safe_open
 
     class Watched:
         def __init__(self, *given: Any, **named: Any) -> None:
@@ -241,7 +242,7 @@ def test_only_the_connectors_weights_are_read(
             seen.append(name)
             return self.inner.get_tensor(name)
 
-    monkeypatch.setattr(published, "safe_open", Watched)
+    monkeypatch.setattr(tensor_files, "safe_open", Watched)
     from_published(folder, heads=2)
     assert sorted(seen) == sorted(tensors.keys() - {"connector.embed_tokens.weight"})
 

@@ -19,7 +19,7 @@ from diva_bench.types import Request, Response
 class Cascade(declared.Cascade):
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
         self._asr = Whisper.load(paths["asr"], device, spec.runtime.dtype)
-        self._llm = LLM.load(paths["llm"], device, spec.runtime.dtype, spec.runtime.decode)
+        self._llm = LLM.of(paths["llm"], device, spec.runtime)
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
         return in_order(requests, unheard(WINDOW_SECONDS), self._ask)

@@ -39,4 +39,7 @@ class Cascade(_AsksLLM):
 class Diva(_AsksLLM):
     accepts = frozenset({"audio", "choices"})
     version = "2"
+    settings: Mapping[str, Any] = {"layout": "clean", "reference_encoder": "", "reference_decoder": ""}
+    """`layout`: see diva/layouts.py. `reference_...`: what config.json of a published connector is expected to name; by
+    default the repositories of the model's own weights."""
     roles = ("encoder", "llm", "connector")

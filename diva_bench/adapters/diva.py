@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from diva_bench.adapters import declared
-from diva_bench.decoding.answer import answer, in_order, unheard
+from diva_bench.decoding.answer import Framing, answer, in_order, unheard
 from diva_bench.decoding.llm import LLM
 from diva_bench.decoding.memo import ENCODED
 from diva_bench.decoding.parts import even
 from diva_bench.decoding.phases import Clock
 from diva_bench.decoding.whisper import RATE, WINDOW_SECONDS, Wave, Whisper
-from diva_bench.diva import checkpoint
+from diva_bench.diva import checkpoint, layouts, published
 from diva_bench.diva.model import AnyConnector
 from diva_bench.diva.reading import contents
 from diva_bench.errors import AssetError
@@ -28,16 +28,30 @@ Encode = Callable[[Whisper, Sequence[Wave], bool], tuple[Tensor, Tensor]]
 
 class Diva(declared.Diva):
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
-        self._encoder = Whisper.load(paths["encoder"], device, spec.runtime.dtype)
-        self._llm = LLM.load(paths["llm"], device, spec.runtime.dtype, spec.runtime.decode)
-        connector = checkpoint.load(paths["connector"])
+        layout = str(spec.args.get("layout", "clean"))
+        layouts.check(layout, spec.name)
+        ours = (paths["connector"] / checkpoint.WEIGHTS).is_file()
+        if not ours:
+            published.check_references(paths["connector"], spec.name, _references(spec))
+        self._encoder = Whisper.load(paths["encoder"], device, spec.runtime.dtype, decoder=False)
+        self._llm = LLM.of(paths["llm"], device, spec.runtime)
+        self._framing = _framing(layout, self._llm)
+        connector: AnyConnector
+        if ours:
+            connector = checkpoint.load(paths["connector"])
+        else:
+            heads, llm = self._encoder.config["decoder_attention_heads"], self._llm
+            connector = published.from_published(
+                paths["connector"], heads=heads, device=llm.device, dtype=self._encoder.dtype
+            )
         width, wide = self._encoder.config["d_model"], self._llm.weight.shape[1]
         if (connector.config.width, connector.config.llm_width) != (width, wide):
             raise AssetError(
                 f"{paths['connector']}: made for widths {connector.config.width} and {connector.config.llm_width}, "
                 f"but the encoder has {width} and the LLM {wide}."
             )
-        self._full = checkpoint.fits(paths["connector"], self._encoder, self._llm.weight)
+        # the reference code pads every clip
+        self._full = checkpoint.fits(paths["connector"], self._encoder, self._llm.weight) if ours else True
         checkpoint.load_encoder(paths["connector"], self._encoder)
         self._connector = connector.to(self._llm.device, self._encoder.dtype)
         self._encode: Encode = ENCODED.encode
@@ -57,7 +71,7 @@ class Diva(declared.Diva):
         """
         adapter = cls.__new__(cls)
         adapter._encoder, adapter._llm, adapter._connector, adapter._full = encoder, llm, connector, full
-        adapter._encode, adapter._seconds = Whisper.encode, Runtime().batch_seconds
+        adapter._encode, adapter._seconds, adapter._framing = Whisper.encode, Runtime().batch_seconds, llm.frame
         return adapter
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
@@ -77,10 +91,29 @@ class Diva(declared.Diva):
             inputs += some
             tokens += read or []
         clock.lap("reuse" if ENCODED.hits > hits else "encode")
-        answers = answer(self._llm, requests, inputs, clock, kind="virtual")
+        answers = answer(self._llm, requests, inputs, clock, kind="virtual", framing=self._framing)
         if not tokens:
             return answers
         return [replace(a, heard=self._llm.text(ids)) for a, ids in zip(answers, tokens, strict=True)]
 
     def close(self) -> None:
         del self._encoder, self._llm, self._connector
+
+
+def _framing(layout: str, llm: LLM) -> Framing:
+    """How a layout frames a question; the authors' layouts also end answers as their code does."""
+    if layout == "clean":
+        return llm.frame
+    llm.stop_only_at(layouts.END)
+
+    def framed(prompt: str, system: str | None) -> tuple[list[int], list[int]]:
+        before, after = layouts.pieces(layout, llm.tokenizer, prompt, system)
+        return [i for text in before for i in llm.tokens(text)], [i for text in after for i in llm.tokens(text)]
+
+    return framed
+
+
+def _references(spec: ModelSpec) -> dict[str, str | None]:
+    """The repositories of encoder and LLM, or what the model says that the checkpoint names."""
+    roles = {"reference_encoder": "encoder", "reference_decoder": "llm"}
+    return {key: str(spec.args.get(key, "")) or spec.weights[role].hub for key, role in roles.items()}

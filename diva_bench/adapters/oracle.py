@@ -15,7 +15,7 @@ from diva_bench.types import Request, Response
 
 class Oracle(declared.Oracle):
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
-        self._llm = LLM.load(paths["llm"], device, spec.runtime.dtype, spec.runtime.decode)
+        self._llm = LLM.of(paths["llm"], device, spec.runtime)
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
         return in_order(requests, lambda r: "this sample has no transcript" if r.transcript is None else "", self._ask)

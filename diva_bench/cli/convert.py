@@ -145,7 +145,7 @@ def _to_ours(source: Path, target: Path, encoder: str, llm: str, catalog: Catalo
 def first_embeddings(folder: Path) -> Tensor:
     """The first 16 input embeddings of an LLM, (16, E), which its fingerprint needs. The LLM is not loaded if that is
     possible."""
-    from diva_bench.diva.published import contents, load
+    from diva_bench.decoding.tensors import contents, load
 
     files = contents(folder)
     if _EMBEDDINGS in files:

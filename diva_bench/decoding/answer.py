@@ -27,15 +27,24 @@ class Framed:
     """Number of positions of spoken content."""
 
 
-def frame(llm: LLM, request: Request, content: Tensor) -> Framed:
-    """The prompt: template ids, content (m, E), template ids."""
-    before, after = llm.frame(request.prompt, request.system)
+Framing = Callable[[str, str | None], tuple[list[int], list[int]]]
+"""(prompt, system message) -> (token ids before, token ids after the spoken content)."""
+
+
+def frame(llm: LLM, request: Request, content: Tensor, framing: Framing | None = None) -> Framed:
+    """The prompt: template ids, content (m, E), template ids. `framing`: None: by the chat template."""
+    before, after = (framing or llm.frame)(request.prompt, request.system)
     whole = torch.cat([llm.embed(before), content.to(llm.weight), llm.embed(after)])
     return Framed(request, tuple(before), whole, len(content))
 
 
 def answer(
-    llm: LLM, requests: Sequence[Request], contents: Sequence[Tensor], clock: Clock, kind: str = "text"
+    llm: LLM,
+    requests: Sequence[Request],
+    contents: Sequence[Tensor],
+    clock: Clock,
+    kind: str = "text",
+    framing: Framing | None = None,
 ) -> list[Response]:
     """Label scores for requests with choices, and an answer for every request, from one pass over the prompts.
 
@@ -43,9 +52,10 @@ def answer(
         contents: Per request (m, E) embeddings.
         clock: Has the seconds of the batch so far; every response gets an equal share of all of them.
         kind: Name of the content in the token counts.
+        framing: As for `frame`.
     """
     responses: dict[int, Response] = {}
-    framed = [(k, frame(llm, r, c)) for k, (r, c) in enumerate(zip(requests, contents, strict=True))]
+    framed = [(k, frame(llm, r, c, framing)) for k, (r, c) in enumerate(zip(requests, contents, strict=True))]
     for k, one in framed:
         room = llm.context - one.request.max_new_tokens
         if len(one.whole) > room:

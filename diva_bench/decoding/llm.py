@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from diva_bench.decoding import chat
+from diva_bench.decoding import chat, loading
 from diva_bench.decoding.parts import even
-from diva_bench.errors import AssetError, one_line
+from diva_bench.errors import AssetError, UserError, one_line
 
 if TYPE_CHECKING:
     from diva_bench.decoding.static import Draw, StaticDecoder
+    from diva_bench.specs import Runtime
 
 _PREFILL = 4096  # padded positions that are read in one pass
 _WORDS = "What did she say to them?"
@@ -72,22 +73,35 @@ class LLM:
             self._check_static(name, self._static)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu", dtype: str = "float32", decode: str = "dynamic") -> LLM:
-        """`folder`: as convert.py writes it. `dtype`: float32, bfloat16 or float16. `decode`: dynamic or static."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer, logging
+    def load(
+        cls,
+        folder: Path,
+        device: str = "cpu",
+        dtype: str = "float32",
+        decode: str = "dynamic",
+        *,
+        bits: int | None = None,
+        device_map: str | None = None,
+    ) -> LLM:
+        """`folder`: as transformers writes it, in one file or in shards. The other settings: see `Runtime`."""
+        from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        loader: Any = AutoModelForCausalLM  # its own types do not fit its use
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = loader.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device)
-        except torch.OutOfMemoryError:
-            raise  # also a RuntimeError, but not a fault of the folder
+            model = loading.from_folder(AutoModelForCausalLM, folder, device, dtype, bits=bits, device_map=device_map)
+        except (torch.OutOfMemoryError, UserError):
+            raise  # the former is a RuntimeError too, but not a fault of the folder
         except Exception as err:  # safetensors and tokenizers raise their own kinds, some of them plain Exception
             raise AssetError(
                 f"{folder}: this LLM cannot be loaded ({err}). Remove the folder and pull it again."
             ) from err
         return cls(model, tokenizer, str(folder), decode)
+
+    @classmethod
+    def of(cls, folder: Path, device: str, runtime: Runtime) -> LLM:
+        """The LLM in a folder as a model's runtime wants it."""
+        how = {"bits": runtime.bits, "device_map": runtime.device_map}
+        return cls.load(folder, device, runtime.dtype, runtime.decode, **how)  # type: ignore[arg-type]
 
     def _stop_ids(self) -> frozenset[int]:
         """Any control token ends an answer, because models often declare only some of their end tokens."""
@@ -95,6 +109,10 @@ class LLM:
         ends = declared if isinstance(declared, list) else [declared]
         control = [i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special]
         return frozenset(i for i in (*ends, *control, *self.tokenizer.all_special_ids) if i is not None)
+
+    def stop_only_at(self, token: str) -> None:
+        """End answers at this token alone, as code of others does."""
+        self._stops = frozenset({int(self.tokenizer.convert_tokens_to_ids(token))})
 
     @torch.inference_mode()
     def _check_path(self, where: str) -> bool:

@@ -125,7 +125,7 @@ class Memo:
         which an encoder may share with the one from which it was trained further."""
         if model not in self._identities:
             state = hashlib.sha256(json.dumps(model.config, sort_keys=True).encode())
-            for part in (model.encoder, model.decoder):
+            for part in model.parts:
                 for name, tensor in sorted(part.state_dict().items()):
                     state.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
                     state.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())

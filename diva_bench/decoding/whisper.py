@@ -10,7 +10,7 @@ V vocabulary.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from diva_bench.decoding import tensors
 from diva_bench.errors import AssetError
 
 RATE = 16_000  # Hz
@@ -162,31 +162,27 @@ class Decoder(nn.Module):
 class Whisper:
     """Encoder and decoder with their tokenizer. Immutable once loaded; same input, same output."""
 
-    def __init__(self, folder: Path, device: str, dtype: torch.dtype) -> None:
-        from tokenizers import Tokenizer
+    def __init__(self, folder: Path, device: str, dtype: torch.dtype, *, decoder: bool = True) -> None:
+        """`decoder`: False: only the encoder is read, a third of Whisper large, and nothing can be transcribed."""
         from transformers.audio_utils import mel_filter_bank
 
         self.device, self.dtype = torch.device(device), dtype
         try:
             self.config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            self.encoder, self.decoder = Encoder(self.config), Decoder(self.config)
-            weights = load_file(folder / "model.safetensors")
-            for part, name in ((self.encoder, "encoder"), (self.decoder, "decoder")):
-                prefix = f"model.{name}."
-                part.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
-                part.to(self.device, dtype).eval().requires_grad_(False)
-            self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            generation = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
-            self._prompt, self._end = self._frame()
+            with torch.device("meta"):
+                self.encoder = Encoder(self.config)
+                self._decoder = Decoder(self.config) if decoder else None
+            files = tensors.contents(folder)
+            self._fill(self.encoder, "model.encoder.", files)
+            if self._decoder is not None:
+                self._fill(self._decoder, "model.decoder.", files)
+                self._read_words(folder)
         except torch.OutOfMemoryError:
             raise  # a RuntimeError too, but not the folder's fault
         except Exception as err:  # the tokenizers library raises plain Exception
             raise AssetError(
                 f"{folder}: this Whisper cannot be loaded ({err}). Remove the folder and pull it again."
             ) from err
-        # never a control token or a time stamp: they all come after the end token
-        self._never = sorted({*generation["suppress_tokens"], *range(self._end + 1, self.config["vocab_size"])})
-        self._never_first = sorted({*self._never, *generation["begin_suppress_tokens"]})
         # the slaney filters of Whisper's own mel_filters.npz
         filters = mel_filter_bank(
             1 + _N_FFT // 2, self.config["num_mel_bins"], 0.0, 8000.0, RATE, norm="slaney", mel_scale="slaney"
@@ -195,9 +191,36 @@ class Whisper:
         self._hann = torch.hann_window(_N_FFT, device=self.device)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu", dtype: str = "float32") -> Whisper:
-        """`folder`: as convert.py writes it. `dtype`: float32, bfloat16 or float16."""
-        return cls(folder, device, getattr(torch, dtype))
+    def load(cls, folder: Path, device: str = "cpu", dtype: str = "float32", *, decoder: bool = True) -> Whisper:
+        """`folder`: as transformers writes it, in one file or in shards. `dtype`: float32, bfloat16 or float16."""
+        return cls(folder, device, getattr(torch, dtype), decoder=decoder)
+
+    def _fill(self, part: nn.Module, prefix: str, files: Mapping[str, Path]) -> None:
+        names = [name for name in files if name.startswith(prefix)]
+        stored = tensors.load(files, names, device=self.device, dtype=self.dtype)
+        tensors.fill(part, {name.removeprefix(prefix): value for name, value in stored.items()})
+
+    def _read_words(self, folder: Path) -> None:
+        """Read the tokenizer, and the tokens that are never written."""
+        from tokenizers import Tokenizer
+
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._prompt, self._end = self._frame()
+        generation = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+        never, first = (generation.get(key) or [] for key in ("suppress_tokens", "begin_suppress_tokens"))
+        # never a control token or a time stamp: they all come after the end token
+        self._never = sorted({*never, *range(self._end + 1, self.config["vocab_size"])})
+        self._never_first = sorted({*self._never, *first})
+
+    @property
+    def decoder(self) -> Decoder:
+        assert self._decoder is not None, "this Whisper was loaded without its decoder"
+        return self._decoder
+
+    @property
+    def parts(self) -> list[nn.Module]:
+        """Encoder, and decoder if it was loaded."""
+        return [part for part in (self.encoder, self._decoder) if part is not None]
 
     def _frame(self) -> tuple[list[int], int]:
         """(ids every transcript starts from: English, transcribe, no time stamps; the end id)."""

@@ -24,6 +24,7 @@ from diva_bench.diva.model import AnyConnector, build
 from diva_bench.errors import AssetError
 
 WINDOW = "30 s"  # under encoder.window of config.json; else the encoder sees the clip's own length
+WEIGHTS = "connector.safetensors"
 ENCODER = "encoder.safetensors"  # a further file if Whisper's encoder was trained too
 _SCALE = ".scale"  # suffix of the row scales of an int8 matrix
 _EXACT = "vocabulary."  # prefix of the weights that assign tokens to virtual tokens, stored in float32
@@ -76,7 +77,7 @@ def save(
         bits: Of a matrix, see `pack`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(pack(connector.state_dict(), bits), folder / "connector.safetensors")
+    save_file(pack(connector.state_dict(), bits), folder / WEIGHTS)
     config = {"connector": asdict(connector.config), **about}
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     (folder / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
@@ -103,7 +104,7 @@ def load(folder: Path) -> AnyConnector:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         connector = build(sizes(config["connector"]))
-        connector.load_state_dict(unpack(load_file(folder / "connector.safetensors")))
+        connector.load_state_dict(unpack(load_file(folder / WEIGHTS)))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as err:
         raise AssetError(f"{folder}: this is not a connector that can be loaded ({err}).") from err
     return connector.eval().requires_grad_(False)

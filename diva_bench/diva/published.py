@@ -1,4 +1,4 @@
-"""Convert connectors to and from the published DiVA checkpoints.
+"""Read the published DiVA checkpoints, and convert connectors to their layout.
 
 The layout is the one that the authors' loader reads: modeling_diva.py in WillHeld/DiVA-llama-3-v0-8b and in their other
 repositories on Hugging Face. Their training code wrote it (levanter, branch will/distill of Helw150/levanter):
@@ -15,15 +15,15 @@ Shapes: Q queries, D width of Whisper, E width of the LLM, P positions of Whispe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from diva_bench.decoding import tensors
 from diva_bench.decoding.whisper import Whisper
+from diva_bench.disk import read_json
 from diva_bench.diva.config import ConnectorConfig
 from diva_bench.diva.model import AnyConnector, Connector
 from diva_bench.errors import AssetError, UserError
@@ -90,8 +90,14 @@ def _same_sizes(size: ConnectorConfig, whisper: Whisper, partial: bool) -> None:
         )
 
 
-def from_published(source: Path | Mapping[str, Tensor], *, heads: int | None = None) -> Connector:
-    """A connector in float32 from weights with the published names.
+def from_published(
+    source: Path | Mapping[str, Tensor],
+    *,
+    heads: int | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Connector:
+    """A connector from weights with the published names. Of a file or folder only its own tensors are read.
 
     Args:
         source: Tensor name -> tensor, or a file or folder with the tensors.
@@ -102,8 +108,12 @@ def from_published(source: Path | Mapping[str, Tensor], *, heads: int | None = N
         AssetError: A weight is missing, unknown, or of a wrong shape; or the file cannot be read.
     """
     where = str(source) if isinstance(source, Path) else "these tensors"
-    tensors = read(source) if isinstance(source, Path) else source
-    state = {_ours(name): tensors[name].float() for name in needed(tensors, where)}
+    if isinstance(source, Path):
+        files = tensors.contents(source)
+        stored = tensors.load(files, needed(files, where), device=device, dtype=dtype)
+    else:
+        stored = {name: source[name].to(device, dtype, copy=True) for name in needed(source, where)}
+    state = {_ours(name): value for name, value in stored.items()}
     size = _sizes(state, where, heads)
     positions = state["embed_positions.weight"]
     if len(positions) < size.max_queries:
@@ -111,16 +121,17 @@ def from_published(source: Path | Mapping[str, Tensor], *, heads: int | None = N
             f"{where}: {size.max_queries} query_tokens, but only {len(positions)} embed_positions for them."
         )
     state["embed_positions.weight"] = positions[: size.max_queries]
-    state["projection.weight"] = state["projection.weight"].T
-    connector = Connector(size)
+    state["projection.weight"] = state["projection.weight"].T.contiguous()
+    with torch.device("meta"):
+        connector = Connector(size)
     try:
-        connector.load_state_dict(state)
+        tensors.fill(connector, state)
     except RuntimeError as err:
         faults = "; ".join(
             line.strip() for line in str(err).splitlines()[1 : 1 + _LISTED]
         )  # the first line is a heading
         raise AssetError(f"{where}: its shapes do not fit each other: {faults}") from err
-    return connector.eval().requires_grad_(False)
+    return connector
 
 
 def _sizes(state: Mapping[str, Tensor], where: str, heads: int | None) -> ConnectorConfig:
@@ -200,64 +211,37 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:_LISTED]) + more
 
 
-# ---------------------------------------------------------------- files
+# ---------------------------------------------------------------- beside the tensors
 
 
-def read(source: Path) -> dict[str, Tensor]:
-    """The weights of a connector from a published file or folder. The LLM in the same files (17 GB) is not read."""
-    files = contents(source)
-    return load(files, needed(files, str(source)))
+def references(folder: Path) -> dict[str, str]:
+    """The encoder and the LLM that config.json of a published checkpoint names: reference_encoder, reference_decoder; empty
+    if it names none."""
+    config = read_json(folder / "config.json")
+    named = config if isinstance(config, dict) else {}
+    return {
+        key: str(named[key]) for key in ("reference_encoder", "reference_decoder") if isinstance(named.get(key), str)
+    }
 
 
-def contents(source: Path) -> dict[str, Path]:
-    """Tensor name -> file, for a .safetensors file or a folder in the layout of Hugging Face.
+def check_references(folder: Path, model: str, given: Mapping[str, str | None]) -> None:
+    """Raises AssetError if a checkpoint was made with another encoder or LLM than a model gives it: with the same widths it
+    would load, and give nonsense.
 
-    In a folder, the first of these that exists is read: model.safetensors; the files that model.safetensors.index.json
-    names; the first shard, which is the only one that the authors' code opens. The index is not read first, because the
-    8B repository once renamed its first shard to model.safetensors ("Safetensor Rename", 2024-10-26).
+    Args:
+        given: reference_encoder and reference_decoder -> owner/name; None if it is not known, as of a folder.
     """
-    if not source.is_dir():
-        return dict.fromkeys(_names(source), source)
-    index = source / "model.safetensors.index.json"
-    whole, shards = source / "model.safetensors", sorted(source.glob("model-00001-of-*.safetensors"))
-    if not whole.is_file() and index.is_file():
-        try:
-            table = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            return {str(name): source / file for name, file in table.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
-            raise AssetError(f"{index}: this is not an index of safetensors files ({err!r}). Fetch it again.") from err
-    files = [whole] if whole.is_file() else shards[:1]
-    if not files:
-        raise AssetError(
-            f"{source}: no weights in this folder. It needs model.safetensors, model.safetensors.index.json or "
-            "model-00001-of-....safetensors."
-        )
-    return dict.fromkeys(_names(files[0]), files[0])
+    for key, named in references(folder).items():
+        own = given.get(key)
+        if own and _plain(own) != _plain(named):
+            role = "encoder" if key == "reference_encoder" else "llm"
+            raise AssetError(
+                f"model {model}: {folder.name}: its config.json names {named} as its {role}, and the model has {own}. Either "
+                f"name that one under `weights: {role}` ({{hub: {named}}}), or say that the other one is meant: "
+                f"`args: {{{key}: {named}}}`."
+            )
 
 
-def _names(file: Path) -> list[str]:
-    try:
-        with safe_open(file, framework="pt") as stored:
-            return list(stored.keys())
-    except (OSError, SafetensorError) as err:
-        raise _unreadable(file, err) from err
-
-
-def load(files: Mapping[str, Path], names: Collection[str], rows: int | None = None) -> dict[str, Tensor]:
-    """Read the tensors of these names, and no others. `rows`: only the first rows of each tensor."""
-    out: dict[str, Tensor] = {}
-    for file in dict.fromkeys(files[name] for name in names):
-        try:
-            with safe_open(file, framework="pt") as stored:
-                for name in names:
-                    if files[name] == file:
-                        out[name] = stored.get_tensor(name) if rows is None else stored.get_slice(name)[:rows]
-        except (OSError, SafetensorError) as err:
-            raise _unreadable(file, err) from err
-    return out
-
-
-def _unreadable(file: Path, err: Exception) -> AssetError:
-    if not file.exists():
-        return AssetError(f"{file}: no such file. Give a .safetensors file, or a folder with all files that it names.")
-    return AssetError(f"{file}: this is not a whole safetensors file ({err}). Fetch it again.")
+def _plain(repository: str) -> str:
+    """A repository without what its owner once renamed: meta-llama/Meta-Llama-3.1-... is now meta-llama/Llama-3.1-..."""
+    return repository.lower().replace("/meta-", "/")

@@ -21,7 +21,7 @@ from diva_bench.audio.transcode import INSTALL, ffmpeg
 from diva_bench.decoding.generate import generate
 from diva_bench.disk import size
 from diva_bench.errors import UserError
-from diva_bench.provenance import bfloat16, processor
+from diva_bench.provenance import bfloat16, has_mps, memory, processor
 from diva_bench.specs import TaskSpec, prompt
 from diva_bench.types import Adapter, Progress, Response, Sample
 from diva_bench.weights.assets import occupied
@@ -29,8 +29,6 @@ from diva_bench.weights.assets import occupied
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "soundfile", "sacrebleu", "huggingface_hub")
 LITTLE_MEMORY = 8_000_000_000
 """Bytes. The LLM of the mini edition needs about 5 GB while it is converted and 4 GB while it answers."""
-CGROUP = Path("/sys/fs/cgroup/memory.max")
-"""File with the memory limit of a container, which the memory count of the system does not include."""
 PROBES = 16
 """Samples that `flips` runs: at least two batches of every size."""
 BATCHES = (4, 8)
@@ -64,7 +62,7 @@ class Machine:
     system: str
     versions: dict[str, str]
     devices: tuple[Device, ...]
-    """The first one is the choice of `--device auto`."""
+    """The first one is the choice of `--device auto`, which never takes a GPU of Apple."""
     cores: int
     threads: int
     """Threads of torch; `cores` are those that this process may use."""
@@ -157,17 +155,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def memory() -> tuple[int, int]:
-    """(total, free) bytes of memory, within the limit of a container if there is one; free is 0 if unknown."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    lines = _lines(Path("/proc/meminfo"))
-    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), 0)
-    limit = "".join(_lines(CGROUP)).strip()
-    if limit.isdigit():
-        total = min(total, int(limit))
-    return total, min(free, total)
-
-
 def _devices(memory_bytes: int) -> tuple[Device, ...]:
     import torch
 
@@ -176,6 +163,8 @@ def _devices(memory_bytes: int) -> tuple[Device, ...]:
         facts = torch.cuda.get_device_properties(index)
         name = f"cuda:{index}"
         devices.append(Device(name, facts.name, facts.total_memory, bfloat16(name)))
+    if has_mps():
+        devices.append(Device("mps", "GPU of Apple, untested: --device mps", memory_bytes, bfloat16("mps")))
     return (*devices, Device("cpu", processor(), memory_bytes, bfloat16("cpu")))
 
 
@@ -230,14 +219,6 @@ def _problems(now: Machine) -> tuple[str, ...]:
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest parent that exists."""
     return next(place for place in (folder, *folder.parents) if place.is_dir())
-
-
-def _lines(path: Path) -> list[str]:
-    """The lines of a system file; empty if there is no such file."""
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
 
 
 def _version(package: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
@@ -25,6 +26,7 @@ from diva_bench.audio import perturbations
 from diva_bench.catalog import Catalog
 from diva_bench.data.place import data_folder
 from diva_bench.decoding import chat
+from diva_bench.diva import layouts
 from diva_bench.errors import SpecError, UserError
 from diva_bench.evaluation.editions import Editions, choose
 from diva_bench.runs import runner, scoring
@@ -325,7 +327,12 @@ def _framed(catalog: Catalog, job: Job) -> Job:
         return job
     asset = job.model.weights[job.chat]
     folder = assets.locate(asset, catalog.home(asset))
-    return replace(job, frame=chat.kept_frame(folder, bool(job.task.system), assets.cache_folder())) if folder else job
+    if folder is None:
+        return job
+    layout, system = str(job.model.args.get("layout", "clean")), bool(job.task.system)
+    if layout in layouts.LAYOUTS[1:] and job.model.adapter == "diva":
+        return replace(job, frame=layouts.frame(layout, chat.tokenizer_of(folder), system))
+    return replace(job, frame=chat.kept_frame(folder, system, assets.cache_folder()))
 
 
 def ready(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Progress) -> list[Job]:
@@ -340,13 +347,26 @@ def ready(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Progres
         job.check_former(output)
         job.reserve(output)
     left = [job for job in framed(catalog, jobs) if not job.named or _unfinished(job, RunFolder(job.path(output)))]
-    for device in dict.fromkeys(job.model.runtime.device for job in left if job.model.weights):
-        provenance.device(device)
+    _check_devices(catalog, [job.model for job in left if job.model.weights])
     catalog.fetch([job.model for job in jobs], progress)
     ready_jobs = [job.settled(output) for job in framed(catalog, jobs)]
     for job in ready_jobs:
         job.folder(output)
     return ready_jobs
+
+
+def _check_devices(catalog: Catalog, models: Sequence[ModelSpec]) -> None:
+    """Raises UserError if a device is not available, a model does not fit on it, or a spread model shares it with other
+    processes."""
+    shards = shard_of_process(os.environ).count
+    for model in {model.name: model for model in models}.values():
+        if model.runtime.device_map and shards > 1:
+            raise UserError(
+                f"model {model.name}: device_map: {model.runtime.device_map} spreads it over all GPUs, and {shards} processes "
+                "would all do so. Start one process, or leave device_map out."
+            )
+        if text := catalog.too_large(model, provenance.device(model.runtime.device)):
+            raise UserError(text)
 
 
 # ---------------------------------------------------------------- running

@@ -200,6 +200,10 @@ class Runtime(Spec):
     """auto, cpu, cuda, cuda:0, ...: not part of the identity."""
     dtype: Dtype = "bfloat16"
     """Part of the identity: outside float32, answers depend on the batch."""
+    bits: Literal[8, 4] | None = None
+    """Bits of the matrices of the LLM, by bitsandbytes; None: as `dtype`. Part of the identity."""
+    device_map: Literal["auto", "balanced", "sequential"] | None = None
+    """How the LLM is spread over several GPUs (accelerate); None: it is on `device`. Not part of the identity."""
     batch_seconds: Number = Field(default=60.0, gt=0, allow_inf_nan=False)
     """Padded audio seconds that an encoder reads at once."""
     batch_rows: Whole = Field(default=64, ge=1)
@@ -296,8 +300,8 @@ class ModelSpec(Spec):
         return [asset.name for asset in self.weights.values() if not asset.files]
 
     def identity(self) -> Json:
-        """Everything that determines the answers: adapter, args, the bytes of the weights, the dtype and, outside float32,
-        static decoding; not device, batch or paths. Weights have the same identity wherever their bytes are from."""
+        """Everything that determines the answers: adapter, args, the bytes of the weights, the dtype, bits and, outside
+        float32, static decoding; not device, batch or paths. Weights have the same identity wherever their bytes are from."""
         files = {
             role: {"format": asset.format, "files": {f.path: f.sha256 for f in asset.files}}
             for role, asset in self.weights.items()
@@ -309,6 +313,7 @@ class ModelSpec(Spec):
             "args": self.args,
             "weights": files,
             "dtype": self.runtime.dtype,
+            **({"bits": self.runtime.bits} if self.runtime.bits else {}),
             **({"decode": "static"} if self.runtime.decode == "static" and self.runtime.dtype != "float32" else {}),
         }
 

@@ -1,0 +1,59 @@
+"""Load a model of transformers from a folder: straight to its device, in a number format, spread or quantised."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diva_bench.errors import UserError
+
+
+def from_folder(
+    kind: Any,
+    folder: Path,
+    device: str,
+    dtype: str,
+    *,
+    bits: int | None = None,
+    device_map: str | None = None,
+) -> Any:
+    """A model in evaluation mode. On a GPU its tensors go there one by one: the machine never holds all of them.
+
+    Args:
+        kind: A class of transformers with `from_pretrained`, or one of its Auto classes.
+        dtype: float32, bfloat16 or float16.
+        bits: 8 or 4: of the matrices, by bitsandbytes; None: as `dtype`.
+        device_map: auto, balanced or sequential: spread over all GPUs; None: on `device`.
+
+    Raises:
+        UserError: bitsandbytes is missing, or there is no GPU to spread over.
+    """
+    from transformers import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    settings: dict[str, Any] = {"dtype": getattr(torch, dtype), "use_safetensors": True, "local_files_only": True}
+    if device_map:
+        if not torch.cuda.is_available():
+            raise UserError(f"device_map: {device_map} spreads an LLM over GPUs, and there is none. Leave it out.")
+        settings["device_map"] = device_map
+    elif device != "cpu":
+        settings["device_map"] = {"": device}
+    if bits:
+        settings["quantization_config"] = _quantised(bits, dtype)
+    return kind.from_pretrained(folder, **settings).eval()
+
+
+def _quantised(bits: int, dtype: str) -> Any:
+    """The settings of bitsandbytes."""
+    if find_spec("bitsandbytes") is None:
+        raise UserError(f"bits: {bits} needs a package that is not installed: pip install bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    if bits == 8:
+        return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
+    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=getattr(torch, dtype)
+    )
