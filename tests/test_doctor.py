@@ -11,7 +11,6 @@ import pytest
 from scoring import sample, task
 
 from diva_bench import provenance
-from diva_bench import provenance
 from diva_bench.evaluation import doctor
 from diva_bench.types import Request, Response, Silent
 
