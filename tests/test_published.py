@@ -399,5 +399,5 @@ def test_an_llm_is_told_by_its_first_embeddings_without_loading_it(
     assert checkpoint.fingerprint(some) == checkpoint.fingerprint(whole)
     save_file({"transformer.wte.weight": torch.zeros(2, 2)}, tmp_path / "model.safetensors")
     monkeypatch.setattr(LLM, "load", lambda folder: LLM.__new__(LLM))
-    monkeypatch.setattr(LLM, "embeddings", whole, raising=False)
+    monkeypatch.setattr(LLM, "weight", whole, raising=False)
     assert torch.equal(first_embeddings(tmp_path), whole[:16])  # of another architecture: the LLM itself is asked
