@@ -90,6 +90,11 @@ class Table:
             if len(row) != len(self.columns):
                 raise ValueError(f"table {self.title!r}: {len(row)} cells in a row of {len(self.columns)} columns")
 
+    @property
+    def numeric(self) -> list[bool]:
+        """For every column whether it is aligned right: it has numbers, or is declared so."""
+        return [_numeric(column, [row[i] for row in self.rows]) for i, column in enumerate(self.columns)]
+
     # ---- terminal
 
     def to_rich(self, width: int = 80) -> Group:
@@ -153,8 +158,7 @@ class Table:
 
     def to_html(self) -> str:
         """An HTML table with a caption, and its notes below, one per line. Cells are escaped."""
-        numeric = [_numeric(column, [row[i] for row in self.rows]) for i, column in enumerate(self.columns)]
-        align = [' style="text-align: right"' if right else ' style="text-align: left"' for right in numeric]
+        align = [' style="text-align: right"' if right else ' style="text-align: left"' for right in self.numeric]
         heads = zip(self.columns, align, strict=True)
         head = "".join(f"<th{style}>{html(column.heading)}</th>" for column, style in heads)
         body = [
@@ -193,8 +197,7 @@ class Table:
 
     def to_markdown(self) -> str:
         """A GitHub table under a third-level heading; notes as a list."""
-        numeric = [_numeric(column, [row[i] for row in self.rows]) for i, column in enumerate(self.columns)]
-        lines = [[markdown(c.heading) for c in self.columns], ["---:" if right else "---" for right in numeric]]
+        lines = [[markdown(c.heading) for c in self.columns], ["---:" if right else "---" for right in self.numeric]]
         lines += [[markdown(text) for text in row] for row in self._texts()]
         parts = [f"### {markdown(self.title)}\n"] if self.title else []
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
@@ -205,7 +208,6 @@ class Table:
     def to_latex(self) -> str:
         """A table float with booktabs rules. With groups of columns it has the width of the page and small print, and
         intervals are below their numbers."""
-        numeric = [_numeric(column, [row[i] for row in self.rows]) for i, column in enumerate(self.columns)]
         grouped = any(column.group for column in self.columns)
         kind = "table*" if grouped else "table"
         lines = [
@@ -213,7 +215,7 @@ class Table:
             r"\centering",
             *([r"\footnotesize\setlength{\tabcolsep}{3pt}"] if grouped else []),
             rf"\caption{{{latex(self.title)}}}",
-            rf"\begin{{tabular}}{{{''.join('r' if right else 'l' for right in numeric)}}}",
+            rf"\begin{{tabular}}{{{''.join('r' if right else 'l' for right in self.numeric)}}}",
             r"\toprule",
             *self._groups(),
             " & ".join(latex(c.name) for c in self.columns) + r" \\",

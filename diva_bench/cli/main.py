@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from diva_bench.cli import analyse, new, streams
+from diva_bench.cli import analyse, new, report, streams
 from diva_bench.cli.options import (
     AllTables,
     Commands,
@@ -539,6 +539,7 @@ def doctor(
 
 
 app.add_typer(analyse.app)
+app.add_typer(report.app)
 app.add_typer(new.app, name="new")
 
 

@@ -283,12 +283,12 @@ def groups_tables(comparison: Comparison, references: Mapping[str, str]) -> list
     shown = {g: v for g, v in sheet.groups.items() if 1 < len(set(v)) <= _MOST_VALUES}
     if not shown:
         return []
-    tables = [_by_group(comparison, metric, shown)]
+    tables = [by_group(comparison, metric, shown)]
     gaps = _gaps(comparison, metric, shown, {**sheet.task.contrast, **references})
     return tables + ([gaps] if gaps.rows else [])
 
 
-def _by_group(comparison: Comparison, metric: str, groups: Mapping[str, Sequence[str]]) -> Table:
+def by_group(comparison: Comparison, metric: str, groups: Mapping[str, Sequence[str]]) -> Table:
     """The scores for every value of every group, and with two runs their difference."""
     sheet, scorer = comparison.sheet, comparison.sheet.metrics[metric]
     two = len(sheet.runs) == 2

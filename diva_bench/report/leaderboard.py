@@ -6,9 +6,11 @@ changed prompts are never in one table. An incomplete run is listed below the ra
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
+from typing import Literal
 
 from diva_bench.predictions.imported import ERRORS
 from diva_bench.runs.agreement import in_words
@@ -64,6 +66,45 @@ def overviews(summaries: Iterable[RunSummary]) -> list[Table]:
         if len({s.task_id for s in runs}) > 1:
             tables.append(_overview(name, runs))
     return tables
+
+
+Standing = Literal["best", "tied", "at chance", ""]
+MARKS: Mapping[str, str] = {"best": "+ ", "tied": "= ", "at chance": "* ", "": ""}
+"""Standing -> the mark before a score."""
+
+
+def standings(runs: Sequence[RunSummary], ranks: Ranks | None = None) -> dict[str, Standing]:
+    """Run id -> how it stands among the ranked runs of its task.
+
+    Without `ranks`, two scores are tied if their difference is within 1.96 standard errors, which are taken from the
+    intervals as if the runs had other samples. That is careful: a paired test (`compare`) finds more differences. With
+    `ranks`, a run is tied with the best if its rank interval includes 1.
+    """
+    ranked, primary = comparable(runs)
+    listed: dict[str, Standing] = {s.run_id: "at chance" for s in ranked if s.at_chance}
+    others = [s for s in ranked if not s.at_chance]
+    if not others:
+        return listed
+    sign = 1 if others[0].metrics[primary].higher_is_better else -1
+    best = max(others, key=lambda s: sign * s.metrics[primary].value)
+    for run in others:
+        listed[run.run_id] = "tied" if _tied(run, best, ranks or {}) else ""
+    return listed | {s.run_id: "best" for s in others if s.metrics[primary].value == best.metrics[primary].value}
+
+
+def _tied(run: RunSummary, best: RunSummary, ranks: Ranks) -> bool:
+    if between := ranks.get((run.task_id, run.run_id)):
+        return between[0] == 1
+    ours, theirs = run.metrics[run.primary], best.metrics[best.primary]
+    errors = [(one.high - one.low) / _HALF_WIDTHS for one in (ours, theirs)]
+    return abs(ours.value - theirs.value) <= 1.96 * math.hypot(*errors)
+
+
+TIED = (
+    "+ best score of the task; = tied with it: the difference is within 1.96 standard errors, taken from the intervals; "
+    "paired tests (`diva-bench compare`) find more differences"
+)
+AT_CHANCE = "* at chance: not significantly better than the best audio-blind baseline"
 
 
 def no_overview(summaries: Sequence[RunSummary]) -> str:

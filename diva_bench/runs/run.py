@@ -188,7 +188,7 @@ class Run:
         machine or has changed. BLEU and other metrics are not means of their values for single answers.
         """
         header, rows = self.folder.scores() if (self.path / "scores.jsonl").is_file() else ({"signature": {}}, {})
-        task, samples, scorers = self.question or self._looked_up()
+        task, samples, scorers = self.inputs()
         there = {sample.id: sample for sample in samples}
         of_scorers = {name: {ident: row.get(name, {}) for ident, row in rows.items()} for name in header["signature"]}
         current = {name: s for name, s in scorers.items() if s.signature == header["signature"].get(name)}
@@ -223,10 +223,12 @@ class Run:
 
         return pandas.DataFrame(self.records())
 
-    def _looked_up(self) -> Inputs:
-        """Task, samples and scorers from the stored rows and the current catalog; without stored rows from the current
-        data; nothing if that has changed."""
-        catalog, folder = Catalog(), self.folder
+    def inputs(self, catalog: Catalog | None = None) -> Inputs:
+        """Task, samples and scorers from the stored rows and the catalog (default: without other folders); without stored
+        rows from the current data; nothing if that has changed."""
+        if self.question is not None:
+            return self.question
+        catalog, folder = catalog or Catalog(), self.folder
         try:
             task, dataset = stored_task.task_of(folder, catalog), stored_task.stored(folder)
             if dataset is not None and stored_task.changed(task, folder.task_record()):
