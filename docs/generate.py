@@ -27,6 +27,7 @@ FOLDERS = {
     "results/mini/": "published runs of the mini edition, one folder per task and model",
     "results/nano/": "records, scores and tables of the training ablations at the smallest size; `README.md` explains them",
     "tasks/mini/": "the mini data: texts, clips, and the script that made them; `README.md` describes them",
+    "tasks/mini-v2/": "the larger second version of the mini data, in preparation: texts first, clips as they are spoken",
     "tests/plugin_pkg/": "a complete plugin package, which a test installs",
 }
 """Folders that get one line instead of one line for each file."""
