@@ -20,6 +20,7 @@ from diva_bench.adapters.cascade import Cascade
 from diva_bench.adapters.echo import Echo
 from diva_bench.adapters.oracle import Oracle
 from diva_bench.catalog import Catalog
+from diva_bench.decoding import news
 from diva_bench.decoding.answer import frame
 from diva_bench.decoding.memo import ENCODED
 from diva_bench.errors import SpecError, UnknownName
@@ -103,6 +104,24 @@ def test_a_cascade_answers_as_an_oracle_that_is_told_what_it_heard(folders: dict
         assert all(mine.choices[c].total == pytest.approx(theirs.choices[c].total, abs=1e-4) for c in choices)
         assert mine.tokens["text"] == theirs.tokens["text"]
     assert set(heard[0].seconds) == {"transcribe", "prefill", "labels", "decode"}
+
+
+def test_a_listener_is_told_the_stages_of_a_batch_and_every_answer_that_ends(folders: dict[str, Path]) -> None:
+    cascade, told = Cascade(spec("cascade"), folders, "cpu"), list[tuple[str, int]]()
+    cascade._llm._stops = frozenset(range(0, 256, 2))  # so that answers of random weights end
+    asked = [
+        Request(str(k), "Answer.", audio=sound(0.3 + k, k), choices=("happy", "happiness"), max_new_tokens=8)
+        for k in range(3)
+    ]
+    with news.listening(lambda stage, rows: told.append((stage, rows))):
+        answers = cascade.generate(asked)
+    assert list(dict.fromkeys(stage for stage, _ in told)) == ["encode", "transcribe", "prefill", "labels", "decode"]
+    ended = sum(answer.tokens["new"] < 8 for answer in answers)
+    assert sum(rows for stage, rows in told if stage == "decode") == ended > 0
+    assert sum(rows for stage, rows in told if stage == "encode") == 3
+    told.clear()
+    cascade.generate(asked)
+    assert not told  # nobody listens
 
 
 def test_a_cascade_hears_the_same_clips_once_while_they_are_kept(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from diva_bench.decoding import news
 from diva_bench.decoding.labels import score_labels
 from diva_bench.decoding.llm import LLM
 from diva_bench.decoding.phases import Clock
@@ -77,11 +78,15 @@ def _settings(request: Request) -> tuple[tuple[str, ...] | None, int, float]:
 
 def _ask(llm: LLM, group: Sequence[Framed], clock: Clock, kind: str) -> list[Response]:
     choices, max_new, temperature = _settings(group[0].request)
+    news.report("prefill")
     start = llm.prefill([one.whole for one in group], _shared([one.before for one in group]))
     clock.lap("prefill")
-    scores = score_labels(llm, start, choices) if choices else None
+    scores = None
     if choices:
+        news.report("labels")
+        scores = score_labels(llm, start, choices)
         clock.lap("labels")
+    news.report(news.DECODE)
     ids = llm.generate(start, max_new, temperature, [_seed(one.request) for one in group])
     clock.lap("decode")
     return [

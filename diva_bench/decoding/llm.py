@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from diva_bench.decoding import chat, loading
+from diva_bench.decoding import chat, loading, news
 from diva_bench.decoding.parts import even
 from diva_bench.errors import AssetError, UserError, one_line
 
@@ -289,7 +289,10 @@ class LLM:
 
     def _ends(self, row: int, answer: Sequence[int], token: int) -> bool:
         """Whether `token`, which is not part of it, ends the answer of a row."""
-        return token in self._stops
+        end = token in self._stops
+        if end:
+            news.report(news.DECODE, 1)
+        return end
 
     def _dynamic(self, start: Prefilled, count: int, draw: Draw) -> list[list[int]]:
         """`generate` with a cache that grows by a position a step; a row that has stopped leaves the batch."""

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from diva_bench.decoding import tensors
+from diva_bench.decoding import news, tensors
 from diva_bench.errors import AssetError
 
 RATE = 16_000  # Hz
@@ -259,7 +259,9 @@ class Whisper:
         with silence that is heard, as Whisper was trained and the paper has it.
         """
         mel, mask = self.features(waves, full)
-        return self.encoder(mel, None if full else mask), mask
+        states = self.encoder(mel, None if full else mask)
+        news.report("encode", len(waves))
+        return states, mask
 
     def features(self, waves: Sequence[Wave], full: bool = False) -> tuple[Tensor, Tensor]:
         """Input of the encoder: mel (B, bins, 2 T) in the model's dtype and mask (B, T)."""
@@ -292,10 +294,11 @@ class Whisper:
     def _transcribe(self, waves: Sequence[Wave]) -> list[list[int]]:
         """Token ids of clips that are decoded side by side; encoded a few at a time, because the encoder is the memory peak
         and more are not faster on a CPU."""
-        states = [
-            self.encoder(torch.stack([self.mel(w, FULL) for w in waves[at : at + _ENCODE_ROWS]]).to(self.dtype), None)
-            for at in range(0, len(waves), _ENCODE_ROWS)
-        ]
+        states = []
+        for at in range(0, len(waves), _ENCODE_ROWS):
+            part = waves[at : at + _ENCODE_ROWS]
+            states.append(self.encoder(torch.stack([self.mel(w, FULL) for w in part]).to(self.dtype), None))
+            news.report("encode", len(part))
         return self.decode(torch.cat(states))
 
     def _decode_rows(self) -> int:
@@ -328,6 +331,7 @@ class Whisper:
             keep = [k for k, token in enumerate(selection) if token != self._end]
             for k in keep:
                 out[rows[k]].append(selection[k])
+            news.report("transcribe", len(rows) - len(keep))
             if not keep:
                 break
             if len(keep) < len(rows):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -21,13 +21,14 @@ from diva_bench import audio, provenance
 from diva_bench.audio import perturbations
 from diva_bench.audio.perturbations import Control
 from diva_bench.data import Dataset
+from diva_bench.decoding import news
 from diva_bench.decoding.generate import generate
 from diva_bench.errors import ClipError, StoreError, UnreadableRun, UserError
 from diva_bench.runs import old_identity, plan, rows
 from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.specs import ModelSpec, TaskSpec, digest, prompt
 from diva_bench.stats import priors
-from diva_bench.types import Adapter, Progress, Request, Response, Sample, Scorer
+from diva_bench.types import Adapter, Bar, Progress, Request, Response, Sample, Scorer
 
 RULES = 2
 """Version of the rules of question identities; the older rules are in old_identity.py."""
@@ -319,9 +320,10 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
         contextlib.closing(_prefetch(job, todo, prior)) as batches,
     ):
         for batch, requests, broken in batches:
-            bar.advance(0, f"{len(batch)} at a time")  # nothing else moves until all of them are answered
+            inside = _Inside(bar, len(batch))
             began = time.perf_counter()
-            answers = {r.id: r for r in [*broken, *generate(adapter, requests, job.model.adapter, split)]}
+            with news.listening(inside):
+                answers = {r.id: r for r in [*broken, *generate(adapter, requests, job.model.adapter, split)]}
             wall = time.perf_counter() - began
             responses = [_public(answers[s.id]) for s in batch]
             audio_seconds = sum(s.seconds for s in batch)
@@ -334,8 +336,31 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
             outcome.errors += sum(r.status == "error" for r in responses)
             outcome.wall += wall
             outcome.audio += audio_seconds
-            bar.advance(len(batch), f"{len(batch)} at a time")
+            inside.end()
     return outcome
+
+
+class _Inside:
+    """Progress inside a batch, a listener of `decoding/news.py`: the bar shows the stage and counts finished answers. They
+    are stored when the whole batch is answered."""
+
+    def __init__(self, bar: Bar, rows: int) -> None:
+        self._bar, self._rows, self._text = bar, rows, f"{rows} at a time"
+        self._shown = 0
+        self._counts: Counter[str] = Counter()
+        bar.advance(0, self._text)
+
+    def __call__(self, stage: str, rows: int) -> None:
+        self._counts[stage] += rows
+        # a batch that failed is asked again, in parts, and its answers must not count twice
+        more = min(self._counts[news.DECODE], self._rows) - self._shown
+        self._shown += more
+        count = min(self._counts[stage], self._rows)
+        done = f" {count}" if count and stage != news.DECODE else ""  # the bar itself counts answers
+        self._bar.advance(more, f"{self._text}, {stage}{done}")
+
+    def end(self) -> None:
+        self._bar.advance(self._rows - self._shown, self._text)
 
 
 def _public(response: Response) -> Response:
