@@ -101,7 +101,7 @@ def test_all_replies_go_into_a_csv_file(run: Hear, clips: Path, tmp_path: Path) 
     with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
         found = list(csv.DictReader(file))
     assert list(found[0]) == [
-        *("clip", "seconds", "model", "transcript", "answer", "status", "detail", "answer_seconds")
+        *("clip", "seconds", "model", "transcript", "answer", "status", "detail", "remarks", "answer_seconds")
     ]
     # in the order of the clips, with the cell of a clip that looks like a formula quoted
     assert [(r["clip"], r["status"]) for r in found] == [
@@ -113,6 +113,19 @@ def test_all_replies_go_into_a_csv_file(run: Hear, clips: Path, tmp_path: Path) 
     assert found[0]["answer_seconds"] == ""
     shown = run("clips", "-m", "diva-time-toy", "--format", "json")
     assert list(rows(shown.stdout)[0]) == list(found[0]), "the table and the file have the same columns"
+
+
+def test_an_answer_that_was_cut_and_a_silent_clip_are_marked(run: Hear, clips: Path) -> None:
+    soundfile.write(clips / "silence.wav", np.zeros(8000, dtype=np.float32), 16_000)
+    words = ("clips/silence.wav", "clips/one.wav", "-m", "cascade-toy")
+    silence, one = rows(run(*words, "--format", "json").stdout)
+    assert "the clip is silent" in str(silence["remarks"])
+    assert "silent" not in str(one["remarks"])
+    cut = "the answer was cut at 4 tokens (--max-new-tokens)"
+    assert cut in str(one["remarks"])  # random weights do not end
+    shown = run(*words)
+    assert shown.stdout.count("remark: the clip is silent") == 1
+    assert f"remark: {cut}" in shown.stdout
 
 
 def test_the_prompt_reaches_the_model(run: Hear, clips: Path) -> None:

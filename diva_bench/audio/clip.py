@@ -38,6 +38,7 @@ LONGEST = 3 * 3600.0  # seconds
 _VALUES = 1 << 29  # samples of all channels together: 2 GiB as float32, 93 minutes of stereo at 48 kHz
 _BLOCK = 1 << 20  # samples (all channels together) per read
 _LOUDEST = 2.0**31  # times full scale: some programs write 32 bit integers as floats
+_AUDIBLE = 1e-4  # a clip with a lower peak amplitude is silent
 _CANCELLED = 0.5  # if mean power / power of the louder channel is lower, the channels cancel each other
 _LENGTH_SLACK = (
     0.1,
@@ -59,6 +60,11 @@ def decode(encoded: bytes) -> Audio:
         UserError: The format needs ffmpeg, and there is no ffmpeg, or no disk space for it.
     """
     return read(encoded)[0]
+
+
+def silent(sound: Audio) -> bool:
+    """Whether the peak amplitude of a clip is below 1e-4 of full scale (-80 dB)."""
+    return not np.any(np.abs(sound.samples) >= _AUDIBLE)
 
 
 def read(encoded: bytes) -> tuple[Audio, int]:

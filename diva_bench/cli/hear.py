@@ -87,7 +87,8 @@ def _lines(reply: hear.Reply) -> list[tuple[str, str]]:
     if response.status != "ok":
         return [("not answered", response.detail or response.status)]
     transcript = [] if response.heard is None else [("transcript", response.heard or "(no words)")]
-    return [*transcript, ("answer", response.text or "(empty)")]
+    remarks = [("remark", remark) for remark in reply.remarks]
+    return [*transcript, ("answer", response.text or "(empty)"), *remarks]
 
 
 def _print_blocks(clips: Sequence[Path], replies: Sequence[hear.Reply], prompt: str) -> None:

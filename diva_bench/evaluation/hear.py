@@ -25,6 +25,7 @@ class Reply:
         seconds: Length of the clip, 0 if it cannot be decoded.
         took: Wall time of the answer in seconds; None if there is no answer.
         response: Status and text; `heard` is the transcript of a recogniser inside the model, if it has one.
+        remarks: What a reader must know about the clip or the answer: a silent clip, an answer cut at the length limit.
     """
 
     clip: str
@@ -32,6 +33,7 @@ class Reply:
     seconds: float
     took: float | None
     response: Response
+    remarks: tuple[str, ...] = ()
 
 
 def check_takes_audio(model: str, accepts: Collection[str]) -> None:
@@ -96,10 +98,18 @@ def replies(
             began = time.perf_counter()
             [response] = generate(adapter, [request], model)
             took = time.perf_counter() - began if response.status == "ok" else None
-            yield Reply(request.id, model, request.audio.seconds, took, response)
+            yield Reply(request.id, model, request.audio.seconds, took, response, _remarks(request, response))
             bar.advance(1)
     for fault in faults:
         yield Reply(fault.id, model, 0.0, None, fault)
+
+
+def _remarks(request: Request, response: Response) -> tuple[str, ...]:
+    assert request.audio is not None
+    silent = ["the clip is silent"] if audio.silent(request.audio) else []
+    cut = response.status == "ok" and response.tokens.get("new", 0) >= request.max_new_tokens
+    limit = f"the answer was cut at {request.max_new_tokens} tokens (--max-new-tokens)"
+    return (*silent, *([limit] if cut else []))
 
 
 def table(clips: Sequence[Path], rows: Sequence[Reply], prompt: str) -> Table:
@@ -114,13 +124,14 @@ def table(clips: Sequence[Path], rows: Sequence[Reply], prompt: str) -> Table:
             reply.response.text if reply.response.status == "ok" else None,
             reply.response.status,
             reply.response.detail,
+            "; ".join(reply.remarks),
             reply.took,
         ]
         for reply in sorted(rows, key=lambda reply: order[reply.clip])
     ]
     columns = [
         *(Column("clip"), Column("seconds", digits=2), Column("model"), Column("transcript"), Column("answer")),
-        *(Column("status"), Column("detail"), Column("answer_seconds", digits=2)),
+        *(Column("status"), Column("detail"), Column("remarks"), Column("answer_seconds", digits=2)),
     ]
     return Table("", columns, cells, [f"prompt: {prompt}"] if prompt else [])
 

@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from diva_bench import audio, disk
 from diva_bench.data.detect import PARQUET, DetectedForm, detect, supported_forms
 from diva_bench.data.readers import forms as listings
@@ -26,7 +24,6 @@ from diva_bench.errors import ClipError, DataError, UserError, one_line
 from diva_bench.specs.rows import NUMBER
 from diva_bench.types import Audio
 
-_SILENT = 1e-4  # a clip with a lower peak amplitude is silent
 _BATCH = 64  # rows of a parquet file in memory at a time
 _HUB_TOO = "\n  hub:owner/name, hub:owner/name:config or hub:owner/name:config:split"
 FORMS = supported_forms() + _HUB_TOO
@@ -105,7 +102,7 @@ def usable(example: Example, *, max_seconds: float) -> tuple[str, Audio | None]:
         sound = audio.decode(example.audio)
     except ClipError:
         return "cannot be decoded", None
-    if np.abs(sound.samples).max() < _SILENT:
+    if audio.silent(sound):
         return "silent", None
     if sound.seconds > max_seconds:
         return f"over {max_seconds:g} s", None
