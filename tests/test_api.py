@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import shutil
@@ -17,6 +18,9 @@ from command_line import call
 
 import diva_bench as db
 from diva_bench.catalog import Catalog
+from diva_bench.decoding import news
+from diva_bench.evaluation.in_memory import TaskSettings
+from diva_bench.types import Silent
 
 EXPORTED = [
     *(
@@ -66,6 +70,74 @@ def toy(place: Path) -> Path:
 
 def ask(**settings: Any) -> db.Runs:
     return db.run("echo", "toy", paths="specs", **settings)
+
+
+class Telling:
+    """A model that reports every answer as it ends, and fails if it is asked for more than one."""
+
+    name, version = "telling", "1"
+    accepts = frozenset({"audio"})
+
+    def generate(self, requests: Any) -> list[db.Response]:
+        for _ in requests:
+            news.report(news.DECODE, 1)
+        if len(requests) > 1:
+            raise RuntimeError("one at a time, please")
+        return [db.Response(request.id, text="yes") for request in requests]
+
+
+class Bars(Silent):
+    """A progress that remembers what bars were told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[float, str]] = []
+
+    def bar(self, label: str, total: float | None, unit: str = "items", done: float = 0) -> Any:
+        return self
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        return None
+
+    def advance(self, amount: float = 1, text: str = "") -> None:
+        self.told.append((amount, text))
+
+
+def test_the_bar_of_a_run_counts_answers_inside_a_batch_and_none_of_them_twice(toy: Path) -> None:
+    bars = Bars()
+    [run] = db.run(Telling(), "toy", paths="specs", progress=bars)
+    assert run.summary.errors == 0
+    inside = [told for told in bars.told if told[1] == "10 at a time, decode"]
+    assert sum(amount for amount, _ in inside) == 10  # the failed batch had shown all of them
+    assert len(inside) == 10 + 10
+    assert sum(amount for amount, text in bars.told if text.startswith("10 at a time")) == 10
+
+
+def test_a_printed_run_fits_80_columns_and_names_its_path_once(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    [run] = ask(output="a-folder-with-a-rather-long-name")
+    lines = str(run).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum("a-folder-with-a" in line for line in lines) == 1
+
+
+def test_the_timing_of_a_run_is_read_once(toy: Path) -> None:
+    [run] = ask()
+    opened = db.Run.open(run.path)
+    assert opened.timing
+    (run.path / "timing.jsonl").unlink()
+    assert opened.speed == run.speed
+    assert not opened.reused
+
+
+def test_the_settings_of_a_task_are_in_its_signature() -> None:
+    for method in (db.Task.from_rows, db.Task.from_pandas, db.Task.from_dataset):
+        _, *shown = inspect.signature(method).parameters.values()
+        assert [p.name for p in shown] == list(TaskSettings.__annotations__)
+        required = {name for name, kind in TaskSettings.__annotations__.items() if "Required" in str(kind)}
+        assert {p.name for p in shown if p.default is p.empty} == required == {"prompt", "reference", "scorers"}
 
 
 # ---------------------------------------------------------------- the door

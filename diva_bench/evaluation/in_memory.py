@@ -9,7 +9,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Required, TypedDict, TypeVar, Unpack
 
 from pydantic import ValidationError
 
@@ -25,79 +25,30 @@ from diva_bench.specs.rows import NUMBER, Rows, rows_of, rows_of_dataset, rows_o
 
 Read = Callable[[str, Sequence[str]], Rows]
 """(column of the clip, columns whose numbers are converted to text) -> the rows."""
+M = TypeVar("M", bound=Callable[..., Any])
 
 
-class Task(TaskSpec):
-    """A task made in Python by `from_rows`, `from_pandas` or `from_dataset`."""
+class TaskSettings(TypedDict, total=False):
+    """The settings of `Task.from_rows`, which describes them."""
 
-    def __init__(self, *values: Any, **settings: Any) -> None:
-        """Raises SpecError: use one of the class methods instead."""
-        raise SpecError(
-            "Task(...) makes no task. Allowed: Task.from_rows(rows, prompt=..., reference=..., scorers=...), "
-            "Task.from_pandas(frame, ...), Task.from_dataset(dataset, ...); db.run also takes the name of a task or the path "
-            "of its YAML file."
-        )
-
-    # pydantic builds a validated task without calling `__init__`, as it does for its own base class
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
-
-    @classmethod
-    def from_rows(cls, rows: Iterable[Mapping[str, Any]] = (), **settings: Any) -> Task:
-        """Build a task from rows in memory.
-
-        The same rows and settings give the same task, so a run of it continues where it stopped. A clip that cannot be
-        decoded is left out for every model; a warning in the log names its row.
-
-        Args:
-            rows: Mappings, column -> value. A clip is a path, encoded bytes, (array, sampling rate in Hz), {"array":
-                ..., "sampling_rate": ...}, {"bytes": ...}, {"path": ...} or None. Arrays are mono, shape (n,), with
-                floats in [-1, 1] or int16.
-            **settings: Required: `prompt`, the instruction, in which {column} is replaced by the row's text;
-                `reference`, the column of the accepted answer or answers; `scorers`, their names, or name -> settings.
-                Optional: `name` ("rows"), `primary` (the metric that ranks; default: the first metric of the first
-                scorer), `system`, `choices` (labels), `synonyms`, `max_new_tokens` (64), `audio`, `id`, `transcript`,
-                `cluster` (columns, if they are not called "audio", "id", "text", "cluster"), `groups` (columns for
-                breakdowns), `speaker` (column), `fields`, `speech` ("human" or "synthetic"), `description`.
-
-        Returns:
-            The task.
-
-        Raises:
-            SpecError: A setting is missing, unknown or wrong.
-            DataError: A row is wrong; the message has its number. The first row is row 0.
-        """
-        return cls._build("from_rows", lambda audio, text: rows_of(rows, audio, text), settings)
-
-    @classmethod
-    def from_dataset(cls, dataset: Any = None, **settings: Any) -> Task:
-        """A task of a `datasets.Dataset` (one split); settings as in `from_rows`. Clips stay in the data set's own files."""
-        return cls._build("from_dataset", lambda audio, text: rows_of_dataset(dataset, audio, text), settings)
-
-    @classmethod
-    def from_pandas(cls, frame: Any = None, **settings: Any) -> Task:
-        """A task of a pandas DataFrame; settings as in `from_rows`. The index of the frame is not read."""
-        return cls._build("from_pandas", lambda audio, text: rows_of_frame(frame, audio, text), settings)
-
-    @classmethod
-    def _build(cls, method: str, read: Read, settings: Mapping[str, Any]) -> Task:
-        """Build the task. Raises SpecError if a setting is unknown or wrong."""
-        _check_names(method, settings)
-        values = _values(read, **settings)
-        try:
-            task = cls.model_validate(values)
-        except ValidationError as err:
-            problem = err.errors(include_url=False)[0]
-            key = problems.dotted(problems.place(problem)).removeprefix("decode.").removeprefix("data.")
-            raise SpecError(f"task {values['name']!r}: {key}: {problems.message(problem)}.") from err
-        samples = data.check(task)
-        prompt.check(task, samples)
-        _check_clips(task)
-        if not task.scorers:
-            raise SpecError(f"task {task.name!r}: scorers: the list is empty. Allowed: {', '.join(sorted(BUILTIN))}.")
-        scorers = Catalog().scorers(task, lenient=True)  # what is missing on this machine, `run` reports
-        if task.primary and not any(isinstance(scorer, Absent) for scorer in scorers.values()):
-            check_primary(task, scorers, samples[:ENOUGH])
-        return task
+    prompt: Required[str]
+    reference: Required[str]
+    scorers: Required[str | Iterable[str] | Mapping[str, Mapping[str, Any] | None]]
+    name: str
+    primary: str
+    system: str | None
+    choices: Iterable[str] | None
+    synonyms: Any
+    max_new_tokens: int
+    audio: str
+    id: str
+    transcript: str
+    cluster: str
+    groups: Iterable[str]
+    speaker: str | None
+    fields: Any
+    speech: Literal["synthetic", "human"] | None
+    description: str
 
 
 def _values(
@@ -171,6 +122,91 @@ def _values(
 
 
 _SETTINGS = {name: p for name, p in inspect.signature(_values).parameters.items() if name != "read"}
+
+
+def _with_settings(method: M) -> M:
+    """A signature with the names and defaults of all settings, for `help` and the completion of notebooks. A missing or
+    unknown setting is still our own error."""
+    shown = inspect.signature(method)
+    first = [p for p in shown.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    method.__signature__ = shown.replace(parameters=[*first, *_SETTINGS.values()])  # type: ignore[attr-defined]
+    return method
+
+
+class Task(TaskSpec):
+    """A task made in Python by `from_rows`, `from_pandas` or `from_dataset`."""
+
+    def __init__(self, *values: Any, **settings: Any) -> None:
+        """Raises SpecError: use one of the class methods instead."""
+        raise SpecError(
+            "Task(...) makes no task. Allowed: Task.from_rows(rows, prompt=..., reference=..., scorers=...), "
+            "Task.from_pandas(frame, ...), Task.from_dataset(dataset, ...); db.run also takes the name of a task or the path "
+            "of its YAML file."
+        )
+
+    # pydantic builds a validated task without calling `__init__`, as it does for its own base class
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @classmethod
+    @_with_settings
+    def from_rows(cls, rows: Iterable[Mapping[str, Any]] = (), **settings: Unpack[TaskSettings]) -> Task:
+        """Build a task from rows in memory.
+
+        The same rows and settings give the same task, so a run of it continues where it stopped. A clip that cannot be
+        decoded is left out for every model; a warning in the log names its row.
+
+        Args:
+            rows: Mappings, column -> value. A clip is a path, encoded bytes, (array, sampling rate in Hz), {"array":
+                ..., "sampling_rate": ...}, {"bytes": ...}, {"path": ...} or None. Arrays are mono, shape (n,), with
+                floats in [-1, 1] or int16.
+            **settings: Required: `prompt`, the instruction, in which {column} is replaced by the row's text;
+                `reference`, the column of the accepted answer or answers; `scorers`, their names, or name -> settings.
+                Optional: `name` ("rows"), `primary` (the metric that ranks; default: the first metric of the first
+                scorer), `system`, `choices` (labels), `synonyms`, `max_new_tokens` (64), `audio`, `id`, `transcript`,
+                `cluster` (columns, if they are not called "audio", "id", "text", "cluster"), `groups` (columns for
+                breakdowns), `speaker` (column), `fields`, `speech` ("human" or "synthetic"), `description`.
+
+        Returns:
+            The task.
+
+        Raises:
+            SpecError: A setting is missing, unknown or wrong.
+            DataError: A row is wrong; the message has its number. The first row is row 0.
+        """
+        return cls._build("from_rows", lambda audio, text: rows_of(rows, audio, text), settings)
+
+    @classmethod
+    @_with_settings
+    def from_dataset(cls, dataset: Any = None, **settings: Unpack[TaskSettings]) -> Task:
+        """A task of a `datasets.Dataset` (one split); settings as in `from_rows`. Clips stay in the data set's own files."""
+        return cls._build("from_dataset", lambda audio, text: rows_of_dataset(dataset, audio, text), settings)
+
+    @classmethod
+    @_with_settings
+    def from_pandas(cls, frame: Any = None, **settings: Unpack[TaskSettings]) -> Task:
+        """A task of a pandas DataFrame; settings as in `from_rows`. The index of the frame is not read."""
+        return cls._build("from_pandas", lambda audio, text: rows_of_frame(frame, audio, text), settings)
+
+    @classmethod
+    def _build(cls, method: str, read: Read, settings: Mapping[str, Any]) -> Task:
+        """Build the task. Raises SpecError if a setting is unknown or wrong."""
+        _check_names(method, settings)
+        values = _values(read, **settings)
+        try:
+            task = cls.model_validate(values)
+        except ValidationError as err:
+            problem = err.errors(include_url=False)[0]
+            key = problems.dotted(problems.place(problem)).removeprefix("decode.").removeprefix("data.")
+            raise SpecError(f"task {values['name']!r}: {key}: {problems.message(problem)}.") from err
+        samples = data.check(task)
+        prompt.check(task, samples)
+        _check_clips(task)
+        if not task.scorers:
+            raise SpecError(f"task {task.name!r}: scorers: the list is empty. Allowed: {', '.join(sorted(BUILTIN))}.")
+        scorers = Catalog().scorers(task, lenient=True)  # what is missing on this machine, `run` reports
+        if task.primary and not any(isinstance(scorer, Absent) for scorer in scorers.values()):
+            check_primary(task, scorers, samples[:ENOUGH])
+        return task
 
 
 def _check_names(method: str, settings: Mapping[str, Any]) -> None:

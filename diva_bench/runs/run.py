@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
@@ -88,9 +89,9 @@ class Run:
     def folder(self) -> RunFolder:
         return RunFolder(self.path)
 
-    @property
+    @cached_property
     def timing(self) -> Sequence[Mapping[str, Any]]:
-        """One record per batch: rows, audio seconds, wall seconds, and wall seconds by stage."""
+        """One record per batch: rows, audio seconds, wall seconds, and wall seconds by stage. It is read once, as `summary`."""
         return self.folder.timing()
 
     @property
@@ -335,9 +336,11 @@ class Runs(list[Run]):
             *(name for name in ("errors", "remarks") if any(row[_COLUMNS.index(name)] for row in rows)),
         )
         columns = [Column(name, optional=name not in columns_shown) for name in _COLUMNS]
-        return Table(
-            "runs", columns, rows, ["score [95 % interval]; the first metric of a run is the task's primary one"]
-        )
+        notes = ["score [95 % interval]; the first metric of a run is the task's primary one"]
+        if len({row[-1] for row in rows}) == 1:  # one path in every row would only make the table wide
+            notes.append(f"path: {rows[0][-1]}")
+            columns, rows = columns[:-1], [row[:-1] for row in rows]
+        return Table("runs", columns, rows, notes)
 
     def to_pandas(self) -> Any:
         """A pandas DataFrame of `records`. Without runs it has the same columns and no row."""
