@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from command_line import call
 from tiny_models import make_llm, make_whisper, store
 
 import diva_bench as db
@@ -88,6 +89,18 @@ def test_clips_that_were_heard_in_this_run_are_not_transcribed_again(
         again = asr.generate(asked())
     assert [r.text for r in again] == [r.text for r in first]
     assert [set(r.seconds) for r in again] == [{"reuse"}] * len(SECONDS)
+
+
+def test_a_task_that_is_not_transcription_is_told_before_anything_is_asked(
+    tmp_path: Path,
+) -> None:
+    done = call(tmp_path, "run", "-m", "whisper", "-t", "covost2", "--dry-run")
+    assert done.returncode == 0
+    assert (
+        "whisper has no language model: it writes what is said, and cannot translate, answer or classify. The prompts of "
+        "covost2-de, covost2-zh-CN, covost2-ja do not reach it." in " ".join(done.stderr.split())
+    )
+    assert "no language model" not in call(tmp_path, "run", "-m", "cascade", "-t", "covost2", "--dry-run").stderr
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_an_adapter_has_the_attributes_that_were_read_before_it_was_loaded(name:
     assert issubclass(built, declared)
     named = {key: getattr(declared, key) for key in dir(declared) if not key.startswith("_")}
     assert named == {key: getattr(built, key) for key in named}
-    assert set(named) - {"chat"} == {"accepts", "version", "splits_audio", "settings", "roles"}
+    assert set(named) - {"chat", "reads_prompt"} == {"accepts", "version", "splits_audio", "settings", "roles"}
 
 
 def test_the_chat_frame_is_read_from_the_cache_until_its_template_changes(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ class Asr:
     splits_audio = True
     settings: Mapping[str, Any] = {}
     roles = ("asr",)
+    reads_prompt = False
 
 
 class Oracle(_AsksLLM):

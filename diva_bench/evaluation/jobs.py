@@ -171,6 +171,7 @@ def prepare(
     candidates = _candidates(catalog, models, selection, settings, resolved or {})
     record = provenance.collect(command)
     jobs: list[Job] = []
+    only_writes: dict[str, dict[str, None]] = {}
     for task_spec in _tasks(catalog, tasks, selection, progress):
         task = prompt.changed(task_spec, settings.prompt, settings.system, settings.max_new_tokens)
         dataset = _load(task, settings, progress)
@@ -195,6 +196,13 @@ def prepare(
                 )
             )
             jobs[-1].check()
+            if not getattr(made, "reads_prompt", True) and "wer" not in variant.scorers:
+                only_writes.setdefault(spec.name, {})[variant.name] = None
+    for name, asked in only_writes.items():
+        progress.note(
+            f"{name} has no language model: it writes what is said, and cannot translate, answer or classify. The prompts of "
+            f"{', '.join(asked)} do not reach it. It is meant for tasks that are scored by word error rate (wer)."
+        )
     return jobs
 
 
