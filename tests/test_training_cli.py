@@ -116,10 +116,14 @@ def test_a_dry_run_lists_every_setting_and_writes_nothing(call: Call, tmp_path: 
     code, out, _ = call("--preset", preset, "--dry-run", "--output", "o")
     assert code == 0
     lines = out.splitlines()
-    for field in fields(TrainConfig):
-        assert f"{field.name}: {getattr(PRESETS[preset](), field.name)}" in lines
+    shown = dict(line.split(": ", 1) for line in lines[: len(fields(TrainConfig))])
+    assert list(shown) == [field.name for field in fields(TrainConfig)]
+    config = PRESETS[preset]()
+    repeated = [f"{name}={text}" for name, text in shown.items()]  # in the words that --set takes
+    assert resolve(preset, changes=repeated) == config
+    assert any(line.startswith(f"clips: {config.examples(config.steps):,} with repetitions") for line in lines)
     assert not (tmp_path / "o").exists()
-    assert (len(lines) > len(fields(TrainConfig))) == (preset == "paper")  # what it would cost
+    assert any("FLOP" in line for line in lines) == (preset == "paper")  # what it would cost
 
 
 CHANGED: list[tuple[list[str], dict[str, Any]]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -296,10 +297,19 @@ def _tasks(catalog: Catalog, tasks: Sequence[str], limit: int, progress: Progres
 
 
 def _dry_run(preset: str, config: TrainConfig) -> int:
-    """Print all settings, and for the paper's preset its cost."""
+    """Print all settings in the words that --set takes, the number of clips, and for the paper's preset its cost."""
     for field in fields(config):
-        say(f"{field.name}: {getattr(config, field.name)}")
+        value = getattr(config, field.name)
+        say(f"{field.name}: {json.dumps(value) if value is None or isinstance(value, bool) else value}")
+    both = config.steps - config.align_steps
+    say()
+    say(
+        f"clips: {config.examples(config.steps):,} with repetitions, in {config.align_steps:,} steps of alignment with "
+        f"{config.batch} clips each and {both:,} steps of both losses with {config.both_batch} clips each"
+    )
     if preset == "paper":
         say()
         say("\n".join(estimate_paper(config)))
+    else:
+        say("time: shown after the first steps; docs/training.md has measured times for every preset")
     return 0
