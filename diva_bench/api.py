@@ -122,6 +122,8 @@ def run(
     batch_seconds: float | None = None,
     batch_rows: int | None = None,
     allow_partial: bool = False,
+    max_requests: int | None = None,
+    max_cost: float | None = None,
     paths: PathLike | Iterable[PathLike] = (),
 ) -> Runs:
     """Run models on tasks, and score the answers. The same call continues where an earlier one stopped.
@@ -150,6 +152,8 @@ def run(
         batch_seconds: Seconds of audio, with padding, that the encoder reads at once; None: the model's own.
         batch_rows: Samples that are answered together; None: the model's own.
         allow_partial: Run although rows of the data are missing; such a run is left out of all tables.
+        max_requests: Largest number of requests to servers; then the run stops, and the same call continues it.
+        max_cost: Largest cost of these requests, by the prices in the models' YAML.
         paths: Folders of task and model YAML files.
 
     Returns:
@@ -177,6 +181,8 @@ def run(
         prompt=prompt,
         system=system,
         max_new_tokens=_number(max_new_tokens),
+        max_requests=_number(max_requests),
+        max_cost=_number(max_cost),
     )
     reporter, catalog = _progress(progress), Catalog(_paths(paths))
     command = provenance.without_folders(f"diva_bench.run({_names(specs[0])}, {_names(specs[1])}{settings.changed()})")

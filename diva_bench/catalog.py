@@ -23,6 +23,7 @@ from diva_bench import provenance, scorers
 from diva_bench.disk import size
 from diva_bench.errors import AssetError, MissingMeans, SpecError, UnknownName, UserError, unknown
 from diva_bench.scorers import Absent, cleaning
+from diva_bench.server.budget import Budget
 from diva_bench.specs import (
     AssetSpec,
     DataChange,
@@ -60,6 +61,7 @@ ADAPTERS = {
     "cascade": "diva_bench.adapters.cascade:Cascade",
     "diva": "diva_bench.adapters.diva:Diva",
     "echo": "diva_bench.adapters.echo:Echo",
+    "openai_chat": "diva_bench.adapters.openai_chat:OpenAIChat",
     "oracle": "diva_bench.adapters.oracle:Oracle",
 }
 _DECLARED = {
@@ -94,6 +96,8 @@ class Catalog:
             paths: Folders of YAML files.
             tasks: Tasks that were made in Python, for their runs on disk.
         """
+        self.budget = Budget()
+        """What its models may spend on servers, together."""
         self._paths = list(paths)
         self._in_memory = {task.name: task for task in tasks}
 
@@ -310,6 +314,7 @@ class Catalog:
             weights=assets_by_role,
             runtime=_overlay_runtime(model.runtime, selection.runtime),
             training=selection.training,
+            server=model.server,
         )
 
     def untrained(self, name: str, edition: Edition) -> str:
@@ -346,6 +351,7 @@ class Catalog:
                 "args": {**parent.args, **model.args},
                 "weights": {**parent.weights, **model.weights},
                 "runtime": _overlay_runtime(parent.runtime, model.runtime),
+                "server": parent.server.overlaid(model.server) if parent.server else model.server,
                 "editions": listed or parent.editions,
             }
         )
@@ -411,7 +417,8 @@ class Catalog:
             progress.note(f"loading {model.name} ({model.edition}) {where}")
         adapter_class: Any = self.adapter(model.adapter)  # the Protocol has no constructor
         paths = {role: folders[asset.name] for role, asset in model.weights.items()}
-        return cast(Adapter, adapter_class(model, paths, device))
+        spends = {"budget": self.budget} if getattr(adapter_class, "takes_budget", False) else {}
+        return cast(Adapter, adapter_class(model, paths, device, **spends))
 
     def training(self, model: ModelSpec) -> dict[str, Any]:
         """training.json beside a model's connector; empty if there is none, or if the connector of this name on this
@@ -457,7 +464,7 @@ class Catalog:
             raise SpecError(
                 f"{where} needs weights of the role {missing[0]}; the model names {', '.join(model.weights) or 'none'}."
             )
-        return adapter_class
+        return adapter_class.for_model(model) if hasattr(adapter_class, "for_model") else adapter_class
 
     def scorer_weights(self, task: TaskSpec | TaskFile) -> list[str]:
         """Names of the weights that the scorers of a task need. Without them the task can be run, but these scorers cannot

@@ -12,7 +12,8 @@
     |   `-- StoreError       a run folder cannot be written, is in use, or belongs to something else
     |       |-- OtherQuestion   the task or data of a run have changed since the model was run
     |       `-- UnreadableRun   the files of a run are damaged: tables list the run and go on without it
-    `-- ClipError            a clip cannot be decoded: a data fault, left out for every model
+    |-- ClipError            a clip cannot be decoded: a data fault, left out for every model
+    `-- Stop                 a model can answer nothing more: an expired key, no quota, the budget of the command
 
 A message says what is wrong, where, what is allowed, and what to do.
 """
@@ -81,6 +82,11 @@ class ClipError(DivaBenchError):
     def __init__(self, message: str, *, passing: bool = False) -> None:
         super().__init__(message)
         self.passing = passing
+
+
+class Stop(DivaBenchError):
+    """A model can answer nothing more, whatever it is asked: its key has expired, its quota or the budget of the command is
+    used up, its server is gone. It is not the failure of a sample: what is answered is kept, and the rest is not asked."""
 
 
 def one_line(err: BaseException) -> str:

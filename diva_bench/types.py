@@ -7,7 +7,7 @@ float32 in [-1, 1].
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -122,7 +122,8 @@ class Response:
         status: "ok"; "unsupported": the model cannot take this item (scored as an empty answer, and counted); "error":
             a failure of
             the program or the network (not scored, and run again on resume).
-        detail: The reason for a status other than "ok".
+        detail: The reason for a status other than "ok"; for "ok" the reason why there are no label scores, or how they
+            were made.
         heard: The transcript of a recogniser inside the model, if it has one.
         seconds: Wall time by stage (encode, prefill, decode).
         tokens: Token counts by kind (prompt, virtual, new).
@@ -173,6 +174,16 @@ class Adapter(Protocol):
 
     def close(self) -> None:
         """Free memory. It is called once."""
+        ...
+
+
+class Streaming(Adapter, Protocol):
+    """An adapter that serves many requests at once, such as one of a server. `stream` is used in place of `generate`: a
+    request can be sent as soon as another one is answered."""
+
+    def stream(self, requests: Iterable[Request]) -> Iterator[Response]:
+        """One response per request, in any order, each as soon as it is there. Requests are taken when they can be sent.
+        It raises `errors.Stop` if nothing more can be answered."""
         ...
 
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 LEVELS = (  # lowest first; "x.*" is the package x and all in it
     ("", "errors", "types", "text", "textfile", "disk", "printable", "tables", "provenance"),
     ("specs.*", "stats.*", "audio.*", "decoding.*"),
-    ("weights.*", "diva.*"),
+    ("weights.*", "diva.*", "server.*"),
     ("data.*", "scorers.*", "adapters.*"),
     ("catalog",),
     ("predictions.*",),

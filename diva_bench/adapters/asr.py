@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diva_bench.adapters import declared
-from diva_bench.decoding.answer import in_order, unheard
+from diva_bench.decoding.answer import in_order
 from diva_bench.decoding.memo import ENCODED
 from diva_bench.decoding.phases import Clock
+from diva_bench.decoding.response import unheard
 from diva_bench.decoding.whisper import WINDOW_SECONDS, Whisper
 from diva_bench.specs import ModelSpec
 from diva_bench.types import Request, Response

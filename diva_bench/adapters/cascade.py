@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from diva_bench.adapters import declared
-from diva_bench.decoding.answer import answer, in_order, unheard
+from diva_bench.decoding.answer import answer, in_order
 from diva_bench.decoding.llm import LLM
 from diva_bench.decoding.memo import ENCODED
 from diva_bench.decoding.phases import Clock
+from diva_bench.decoding.response import unheard
 from diva_bench.decoding.whisper import WINDOW_SECONDS, Whisper
 from diva_bench.specs import ModelSpec
 from diva_bench.types import Request, Response

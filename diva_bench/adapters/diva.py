@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from diva_bench.adapters import declared
-from diva_bench.decoding.answer import Framing, answer, in_order, unheard
+from diva_bench.decoding.answer import Framing, answer, in_order
 from diva_bench.decoding.llm import LLM
 from diva_bench.decoding.memo import ENCODED
 from diva_bench.decoding.parts import even
 from diva_bench.decoding.phases import Clock
+from diva_bench.decoding.response import unheard
 from diva_bench.decoding.whisper import RATE, WINDOW_SECONDS, Wave, Whisper
 from diva_bench.diva import checkpoint, layouts, published
 from diva_bench.diva.model import AnyConnector

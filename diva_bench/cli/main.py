@@ -134,6 +134,14 @@ def run(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be run, and stop.")] = False,
+    max_requests: Annotated[
+        int | None,
+        typer.Option(min=1, help="Largest number of requests to servers; the same command later continues the run."),
+    ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Largest cost of these requests, by the prices in the models' YAML files."),
+    ] = None,
     data_dir: DataDir = None,
     allow_partial: Annotated[
         bool,
@@ -164,6 +172,8 @@ def run(
         prompt=prompt,
         system=system,
         max_new_tokens=max_new_tokens,
+        max_requests=max_requests,
+        max_cost=max_cost,
     )
     raise typer.Exit(run_command(model, task, settings, path or [], dry_run))
 
@@ -583,7 +593,7 @@ def _answer() -> int:
         streams.say(f"\nstopped; {'; '.join(notes)}.", error=True)
         return 128 + int(number)
     except Exception as err:
-        from diva_bench.errors import UserError
+        from diva_bench.errors import Stop, UserError
 
         if hasattr(err, "show") and hasattr(err, "exit_code"):  # a usage error; its class is private to typer
             usage = io.StringIO()
@@ -593,6 +603,9 @@ def _answer() -> int:
         if isinstance(err, UserError):
             streams.say(f"diva-bench: {err}", error=True)
             return 2
+        if isinstance(err, Stop):
+            streams.say(f"diva-bench: stopped: {err}.", error=True)
+            return 1
         if lack := streams.lack_of_memory(err):
             streams.say(f"diva-bench: {lack}", error=True)
             return 1

@@ -20,6 +20,7 @@ from diva_bench.report.prompts import families, spread_table, wordings_table
 from diva_bench.report.runs import results_table
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder
+from diva_bench.server.budget import estimated
 from diva_bench.specs import AssetSpec, prompt
 from diva_bench.weights import assets
 from diva_bench.weights.folders import State
@@ -73,6 +74,10 @@ def _dry_run(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Term
         seconds = sum(s.seconds for s in job.samples)
         say(f"{job.title}: {len(job.samples)} samples, {duration(seconds)} of audio, {done} answered")
         say(f"  time:   {_estimate(job, output, len(job.samples) - done)}")
+        left = [s for s in job.samples if statuses.get(s.id) not in ("ok", "unsupported")]
+        asked = ((prompt.build(job.task, s, job.adapter_inputs), s.seconds) for s in left)
+        if costs := estimated(job.model, asked) if left else "":
+            say(f"  server: {costs}")
         say(f"  folder: {path or f'in {job.task_path(output)}; its name is known when the weights are here'}")
         request = prompt.build(job.task, job.samples[0], job.adapter_inputs)
         say(f"  prompt: {request.prompt}")

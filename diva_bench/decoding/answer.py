@@ -122,16 +122,3 @@ def in_order(
         Response(r.id, status="unsupported", detail=reason) if reason else next(answers)
         for r, reason in zip(requests, reasons, strict=True)
     ]
-
-
-def unheard(limit: float) -> Callable[[Request], str]:
-    """A function that tells why a model with a limit in seconds cannot take a request's audio; "" if it can."""
-
-    def reason(request: Request) -> str:
-        if request.audio is None:
-            return "this sample has no audio"
-        if request.audio.seconds > limit:
-            return f"audio is {request.audio.seconds:.1f} s; this model takes at most {limit:.0f} s"
-        return ""
-
-    return reason

@@ -1,8 +1,9 @@
-"""The schema of a response, from an adapter or from a line of responses.jsonl, and its conversion to and from JSON."""
+"""The schema of a response, from an adapter or from a line of responses.jsonl, its conversion to and from JSON, and the
+reason of the most common `unsupported` one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NotRequired, cast
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
@@ -10,7 +11,7 @@ from typing_extensions import TypedDict  # pydantic requires this one before Pyt
 
 from diva_bench.specs import Json
 from diva_bench.specs.problems import words
-from diva_bench.types import LabelScore, Response, Status
+from diva_bench.types import LabelScore, Request, Response, Status
 
 STATUSES = ("ok", "unsupported", "error")
 
@@ -108,3 +109,16 @@ def from_json(row: Mapping[str, Any]) -> Response:
         label=row.get("label"),
         scores=row.get("scores", {}),
     )
+
+
+def unheard(limit: float) -> Callable[[Request], str]:
+    """A function that tells why a model with a limit in seconds cannot take a request's audio; "" if it can."""
+
+    def reason(request: Request) -> str:
+        if request.audio is None:
+            return "this sample has no audio"
+        if request.audio.seconds > limit:
+            return f"audio is {request.audio.seconds:.1f} s; this model takes at most {limit:.0f} s"
+        return ""
+
+    return reason

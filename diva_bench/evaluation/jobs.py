@@ -27,13 +27,15 @@ from diva_bench.catalog import Catalog
 from diva_bench.data.place import data_folder
 from diva_bench.decoding import chat
 from diva_bench.diva import layouts
-from diva_bench.errors import SpecError, UserError
+from diva_bench.errors import SpecError, Stop, UserError
 from diva_bench.evaluation.editions import Editions, choose
 from diva_bench.runs import runner, scoring
 from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.scorers import primary
+from diva_bench.server.budget import Budget
+from diva_bench.server.key import key_of
 from diva_bench.specs import IN_MEMORY, Json, ModelSpec, Runtime, TaskSpec, prompt
 from diva_bench.specs.problems import words
 from diva_bench.types import Adapter, Progress, Sample
@@ -54,6 +56,8 @@ class Settings:
         batch_rows: Samples that are answered together.
         audio: Audio conditions, see `perturbations.parse`.
         prompts: Number of prompt variants.
+        max_requests: Largest number of requests to servers, of the whole command.
+        max_cost: Largest cost of these requests, in the currency of the models' prices.
     """
 
     edition: str = "auto"
@@ -72,6 +76,8 @@ class Settings:
     prompt: str | None = None
     system: str | None = None
     max_new_tokens: int | None = None
+    max_requests: int | None = None
+    max_cost: float | None = None
 
     def __post_init__(self) -> None:
         """Raises UserError if a value is not allowed."""
@@ -114,6 +120,8 @@ _KINDS: Mapping[str, tuple[Any, float | None, str]] = {
     "batch_seconds": ((int, float), 0.1, "seconds, from 0.1"),
     "batch_rows": (int, 1, "a number of samples, from 1"),
     "max_new_tokens": (int, 1, "a number of tokens, from 1"),
+    "max_requests": (int, 1, "a number of requests, from 1"),
+    "max_cost": ((int, float), 0.0, "an amount of money, from 0"),
     "prompt": (str, None, "text"),
     "system": (str, None, 'text; "" for no system message'),
     "device": (str, None, "cpu, cuda, cuda:1, ..."),
@@ -169,6 +177,9 @@ def prepare(
     conditions: list[perturbations.Control | None] = [*controls] or [None]
     selection = editions or editions_of(catalog, models, tasks, settings, progress)
     candidates = _candidates(catalog, models, selection, settings, resolved or {})
+    catalog.budget = Budget(settings.max_requests, settings.max_cost)
+    for spec, _, _ in candidates:
+        catalog.budget.check(spec)
     record = provenance.collect(command)
     jobs: list[Job] = []
     only_writes: dict[str, dict[str, None]] = {}
@@ -349,13 +360,15 @@ def ready(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Progres
 
     Raises:
         StoreError: A folder cannot be written. Nothing was downloaded.
-        UserError: A device is not available. Nothing was downloaded.
+        UserError: A device or the key of a server is not available. Nothing was downloaded.
     """
     for job in jobs:
         job.check_former(output)
         job.reserve(output)
     left = [job for job in framed(catalog, jobs) if not job.named or _unfinished(job, RunFolder(job.path(output)))]
     _check_devices(catalog, [job.model for job in left if job.model.weights])
+    for job in left:
+        key_of(job.model)
     catalog.fetch([job.model for job in jobs], progress)
     ready_jobs = [job.settled(output) for job in framed(catalog, jobs)]
     for job in ready_jobs:
@@ -422,22 +435,29 @@ def _ask_all(
     load: Callable[[ModelSpec], Adapter], jobs: Sequence[Job], output: Path, progress: Progress, shard: Shard
 ) -> list[Run]:
     """Run all jobs of one model. It is loaded once, and only if something is left to run. Each job is scored after it was
-    run, unless other processes still run their share."""
+    run, unless other processes still run their share. After a Stop the model is asked nothing more."""
     model = jobs[0].model
     loaded: Adapter | None = None
+    stop: Stop | None = None
     finished: list[Run] = []
     try:
         for job in jobs:
             with job.folder(output, shard) as folder:
                 if _unfinished(job, folder):
                     loaded = job.adapter or loaded or load(model)
-                    runner.ask(job, loaded, folder, progress, shard)
+                    try:
+                        runner.ask(job, loaded, folder, progress, shard)
+                    except Stop as err:
+                        stop = err
+                        progress.note(f"{job.title}: stopped: {err}. {stored_answers([job], output)}")
                 else:
                     progress.note(f"{job.title}: all {len(job.samples)} answered before in {folder.path}")
                     if job.adapter is not None:
                         _warn_of_stored(job, folder)
             if shard.count == 1:
                 finished.append(_score(job, output, shard, progress))
+            if stop is not None:
+                break
     finally:
         if loaded is not None and jobs[0].adapter is None:  # a model in memory belongs to the caller
             loaded.close()

@@ -273,7 +273,8 @@ def _notes(ranked: Sequence[RunSummary], primary: str, with_ranks: bool) -> list
     notes += [f"{s.run_id}: {in_words(s.agreement)}" for s in ranked if s.agreement]
     if any(not s.repeatable for s in ranked):
         notes.append(
-            "not repeatable: a batch was split, and in other dtypes than float32 answers can depend on the batch"
+            "not repeatable: the model is behind a server, or a batch was split, and in other dtypes than float32 answers can "
+            "depend on the batch"
         )
     for scorer in dict.fromkeys(name for s in ranked for name in sorted(s.signature)):
         signed: dict[str, list[str]] = {}

@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from diva_bench import audio, provenance
 from diva_bench.audio import perturbations
@@ -23,16 +23,19 @@ from diva_bench.audio.perturbations import Control
 from diva_bench.data import Dataset
 from diva_bench.decoding import news
 from diva_bench.decoding.generate import generate
+from diva_bench.decoding.stream import stream
 from diva_bench.errors import ClipError, StoreError, UnreadableRun, UserError
 from diva_bench.runs import old_identity, plan, rows
 from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.specs import ModelSpec, TaskSpec, digest, prompt
 from diva_bench.stats import priors
-from diva_bench.types import Adapter, Bar, Progress, Request, Response, Sample, Scorer
+from diva_bench.types import Adapter, Bar, Progress, Request, Response, Sample, Scorer, Streaming
 
 RULES = 2
 """Version of the rules of question identities; the older rules are in old_identity.py."""
 _AHEAD = 2  # batches decoded ahead of the model
+_CLIPS_AHEAD = 32  # clips decoded ahead of a model that takes them one by one
+_TIMED = 1.0  # seconds: at most one line of timing in so long
 _READERS = 4  # threads that decode
 _FINISHED = frozenset({"ok", "unsupported"})
 
@@ -292,13 +295,18 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
     An incomplete batch is repeated as a whole, so that in bfloat16, where answers depend on the batch, a resumed run
     equals an uninterrupted one.
 
+    An adapter with `stream` has no batches: every answer is appended when it arrives.
+
     Raises:
         StoreError: The folder cannot be written; what was written is kept.
+        Stop: The model can answer nothing more; what was answered is kept.
     """
     shard = shard or Shard()
     runtime = job.model.runtime
-    rows_of_batch = runtime.batch_rows if getattr(adapter, "splits_audio", False) else None
-    _note_budget(folder, runtime.batch_seconds, rows_of_batch)
+    streams = hasattr(adapter, "stream")
+    rows_of_batch = 1 if streams else runtime.batch_rows if getattr(adapter, "splits_audio", False) else None
+    if not streams:
+        _note_budget(folder, runtime.batch_seconds, rows_of_batch)
     cut = plan.shard(plan.batches(job.samples, runtime.batch_seconds, rows_of_batch), shard.index, shard.count)
     finished = {ident for ident, status in folder.statuses().items() if status in _FINISHED}
     todo = plan.remaining(cut, finished)
@@ -308,6 +316,9 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
         return outcome
     if outcome.before:
         progress.note(f"{job.title}: resuming {outcome.before}/{total}")
+    if streams:
+        _ask_stream(job, cast(Streaming, adapter), folder, progress, todo, outcome)
+        return outcome
     prior, begun, is_first = job.prior(), time.perf_counter(), True
     done = total - sum(len(b) for b in todo)
 
@@ -363,6 +374,59 @@ class _Inside:
         self._bar.advance(self._rows - self._shown, self._text)
 
 
+def _ask_stream(
+    job: Job,
+    adapter: Streaming,
+    folder: RunFolder,
+    progress: Progress,
+    todo: Sequence[tuple[Sample, ...]],
+    outcome: Outcome,
+) -> None:
+    """`ask` for an adapter that answers in its own order: `todo` has one sample in each batch."""
+    seconds = {sample.id: sample.seconds for (sample,) in todo}
+    unread: deque[Response] = deque()
+    began = time.perf_counter()
+    waiting: list[Response] = []  # stored, but without a line of timing yet
+
+    def requests() -> Iterator[Request]:
+        for _, built, broken in batches:
+            unread.extend(broken)
+            yield from built
+
+    def timed(now: float) -> dict[str, Any]:
+        nonlocal began
+        line = _timing(waiting, sum(seconds[r.id] for r in waiting), now - began)
+        began, outcome.wall, outcome.audio = now, outcome.wall + line["wall"], outcome.audio + line["audio"]
+        waiting.clear()
+        return line
+
+    def keep(responses: Sequence[Response], last: bool = False) -> None:
+        waiting.extend(responses)
+        now = time.perf_counter()
+        line = timed(now) if waiting and (last or now - began > _TIMED) else None
+        folder.append([_public(r) for r in responses], line)
+        outcome.answered += len(responses)
+        outcome.errors += sum(r.status == "error" for r in responses)
+        bar.advance(len(responses))
+
+    with (
+        progress.bar(job.title, outcome.total, "samples", outcome.before) as bar,
+        contextlib.closing(_prefetch(job, todo, job.prior(), _CLIPS_AHEAD)) as batches,
+        contextlib.closing(stream(adapter, requests(), job.model.adapter)) as responses,
+    ):
+        try:
+            for response in responses:
+                keep([*_drained(unread), response])
+        finally:
+            keep(_drained(unread), last=True)
+            if served := getattr(adapter, "served", None):
+                folder.event({"event": "server", **served()})
+
+
+def _drained(responses: deque[Response]) -> list[Response]:
+    return [responses.popleft() for _ in range(len(responses))]
+
+
 def _public(response: Response) -> Response:
     """The response as it is stored, without folders of this machine in its `detail`."""
     return replace(response, detail=provenance.without_folders(response.detail)) if response.detail else response
@@ -400,9 +464,12 @@ def _machine(job: Job, first: float | None) -> dict[str, Any]:
 
 
 def _prefetch(
-    job: Job, todo: Sequence[tuple[Sample, ...]], prior: Callable[[Sample], Mapping[str, float] | None]
+    job: Job,
+    todo: Sequence[tuple[Sample, ...]],
+    prior: Callable[[Sample], Mapping[str, float] | None],
+    ahead: int = _AHEAD,
 ) -> Generator[tuple[tuple[Sample, ...], list[Request], list[Response]], None, None]:
-    """(batch, its requests, error responses of samples that could not be read); `_AHEAD` batches are decoded in advance."""
+    """(batch, its requests, error responses of samples that could not be read); `ahead` batches are decoded in advance."""
 
     def build(sample: Sample) -> Request | Response:
         sound = None
@@ -425,7 +492,7 @@ def _prefetch(
         source = iter(todo)
         try:
             while True:
-                while len(waiting) <= _AHEAD and (batch := next(source, None)) is not None:
+                while len(waiting) <= ahead and (batch := next(source, None)) is not None:
                     # without a clip there is nothing to do in advance, and a thread costs more than the request
                     waiting.append((batch, [pool.submit(build, s) if decodes and s.read else s for s in batch]))
                 if not waiting:

@@ -77,7 +77,18 @@ class _Split(TypedDict):
     why: str
 
 
-Event = Annotated[_Budget | _Split, Field(discriminator="event")]
+@with_config(_STRICT)
+class _Served(TypedDict):
+    """What one process sent to the servers of a model: addresses, requests, how many were sent again, most in flight."""
+
+    event: Literal["server"]
+    urls: list[str]
+    sent: _Count
+    again: _Count
+    in_flight: _Count
+
+
+Event = Annotated[_Budget | _Split | _Served, Field(discriminator="event")]
 
 
 @with_config(_STRICT)

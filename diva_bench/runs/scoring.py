@@ -213,8 +213,10 @@ def _identity(job: Job, folder: RunFolder) -> dict[str, Any]:
         "seed": job.seed,
         **job.condition,
         "primary": job.task.primary,
-        # outside float32 an answer depends on its batch, so a run with changed batches is not reproducible
-        "repeatable": not (changed and job.model.weights and job.model.runtime.dtype != "float32"),
+        # outside float32 an answer depends on its batch, so a run with changed batches is not reproducible; the batches of
+        # a server, and the server itself, are not in our hands
+        "repeatable": not job.model.server
+        and not (changed and job.model.weights and job.model.runtime.dtype != "float32"),
     }
 
 

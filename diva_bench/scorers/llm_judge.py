@@ -17,15 +17,16 @@ biases: Zheng et al. 2023 (arXiv 2306.05685).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import numpy as np
 
 from diva_bench.decoding.chat import TODAY
 from diva_bench.decoding.generate import generate
-from diva_bench.errors import AssetError, DataError, MissingMeans, SpecError
+from diva_bench.decoding.stream import stream
+from diva_bench.errors import AssetError, DataError, MissingMeans, SpecError, Stop
 from diva_bench.scorers import answer, settings
 from diva_bench.scorers.cleaning import clean
 from diva_bench.scorers.label_parser import SIGNATURE as PARSER
@@ -33,7 +34,7 @@ from diva_bench.scorers.label_parser import Parser
 from diva_bench.scorers.reply_cache import ReplyCache, key
 from diva_bench.specs import Edition, ModelSpec, TaskSpec, digest, prompt
 from diva_bench.stats import dense, ratio
-from diva_bench.types import Adapter, Floats, Progress, Request, Response, Sample
+from diva_bench.types import Adapter, Floats, Progress, Request, Response, Sample, Streaming
 
 PROMPT_VERSION: Final = 1
 """Bump it when a default prompt changes."""
@@ -67,7 +68,7 @@ class Models(Protocol):
     """The part of the catalog that the judge needs. The catalog is in a higher layer, so it is passed in."""
 
     def model(self, name: str, edition: Edition) -> ModelSpec: ...
-    def adapter(self, name: str) -> type[Adapter]: ...
+    def adapter_for(self, model: ModelSpec) -> type[Adapter]: ...
     def load(self, model: ModelSpec, progress: Progress) -> Adapter: ...
 
 
@@ -113,7 +114,7 @@ class Judge:
             raise MissingMeans(f"{self._where}: {err}") from err
         except (KeyError, TypeError) as err:  # a YAML value that is not a name
             raise SpecError(f"{self._where}: model {name!r}, edition {edition!r}: {err}.") from err
-        adapter = models.adapter(self._model.adapter)
+        adapter = models.adapter_for(self._model)
         if "text" not in adapter.accepts:
             raise SpecError(
                 f"{self._where}.model is {name!r}, whose adapter takes {', '.join(sorted(adapter.accepts))}; a judge needs text: "
@@ -189,26 +190,27 @@ class Judge:
 
     def _ask(self, new: Mapping[str, Sequence[str]], cache: ReplyCache, progress: Progress) -> None:
         adapter = self._models.load(self._model, progress)
-        turns = list(new)
+        turns = {key(turn)[:16]: turn for turn in new}
+        requests = [
+            Request(ident, prompt="", transcript=turn, max_new_tokens=self._room) for ident, turn in turns.items()
+        ]
         try:
             with progress.bar(f"judging with {self._model.name}", len(turns), "answers") as bar:
-                for start in range(0, len(turns), _ROWS):
-                    batch = turns[start : start + _ROWS]
-                    cache.add(
-                        [
-                            row
-                            for turn, r in zip(batch, self._replies(adapter, batch), strict=True)
-                            for row in self._lines(turn, new[turn], r)
-                        ]
-                    )
-                    bar.advance(len(batch))
+                for replies in self._replies(adapter, requests):
+                    cache.add([row for r in replies for row in self._lines(turns[r.id], new[turns[r.id]], r)])
+                    bar.advance(len(replies))
+        except Stop as stop:
+            progress.note(f"llm_judge: {self._model.name} judges nothing more: {stop}")
         finally:
             adapter.close()
 
-    def _replies(self, adapter: Adapter, turns: Sequence[str]) -> list[Response]:
-        """One response per prompt; a failed one is an `error`, which is not a verdict."""
-        requests = [Request(key(t)[:16], prompt="", transcript=t, max_new_tokens=self._room) for t in turns]
-        return generate(adapter, requests, self._model.adapter)
+    def _replies(self, adapter: Adapter, requests: Sequence[Request]) -> Iterator[list[Response]]:
+        """One response per request, some at a time; a failed one is an `error`, which is not a verdict. Raises Stop."""
+        if hasattr(adapter, "stream"):
+            yield from ([response] for response in stream(cast(Streaming, adapter), requests, self._model.adapter))
+            return
+        for start in range(0, len(requests), _ROWS):
+            yield generate(adapter, requests[start : start + _ROWS], self._model.adapter)
 
     def _lines(self, turn: str, ids: Sequence[str], reply: Response) -> list[dict[str, Any]]:
         """The stored lines: one per sample. A failure has no key, so it is recorded but not used as a verdict."""

@@ -19,6 +19,7 @@ from diva_bench.specs.model import (
     Source,
 )
 from diva_bench.specs.schema import Edition, Json, digest, digest_of_rows
+from diva_bench.specs.server import Prices, Server
 from diva_bench.specs.task import FIELD, MEMORY, Decode, Subset, TaskFile, TaskSpec
 
 __all__ = [
@@ -39,7 +40,9 @@ __all__ = [
     "ModelEdition",
     "ModelFile",
     "ModelSpec",
+    "Prices",
     "Runtime",
+    "Server",
     "Source",
     "Speech",
     "Subset",

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Ta
 from diva_bench.errors import SpecError
 from diva_bench.specs import problems
 from diva_bench.specs.schema import Edition, Json, Name, Number, Spec, Whole, digest
+from diva_bench.specs.server import Server
 
 IN_MEMORY = "in-memory"
 """`adapter` of a model that was given in Python."""
@@ -250,6 +251,8 @@ class ModelFile(Spec):
     weights: dict[str, WeightsName] = Field(default_factory=dict)
     """Role -> weights: a name, or their place."""
     runtime: Runtime = Runtime()
+    server: Server | None = None
+    """For a model behind a server: how it is reached."""
     editions: dict[Edition, ModelEdition] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -273,6 +276,8 @@ class ModelSpec(Spec):
     weights: dict[str, AssetSpec]
     runtime: Runtime
     training: Training | None
+    server: Server | None = Field(default=None, exclude_if=lambda server: server is None)
+    """How a server of the model is reached: recorded, not part of the identity."""
 
     def __init__(self, **values: Any) -> None:
         """Raises SpecError if a value is missing or wrong."""
@@ -301,7 +306,8 @@ class ModelSpec(Spec):
 
     def identity(self) -> Json:
         """Everything that determines the answers: adapter, args, the bytes of the weights, the dtype, bits and, outside
-        float32, static decoding; not device, batch or paths. Weights have the same identity wherever their bytes are from."""
+        float32, static decoding; not device, batch, paths or the address of a server. Weights have the same identity
+        wherever their bytes are from."""
         files = {
             role: {"format": asset.format, "files": {f.path: f.sha256 for f in asset.files}}
             for role, asset in self.weights.items()

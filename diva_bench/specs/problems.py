@@ -71,6 +71,7 @@ PATTERNS: Mapping[str, str] = {
     ),
     r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!]+$": "must be a package with its version, such as numpy==2.1.0",
     r"^[0-9a-f]{64}$": "must have 64 hexadecimal digits (0 to 9, a to f)",
+    r"^[A-Z]{3}$": "must be a currency of three capital letters, such as USD",
     r"^[\w.-]+/[\w.-]+$": "must be OWNER/NAME; both have only letters, digits, '.', '_' and '-'",
 }
 """Regular expression of a field -> the rule as text."""
