@@ -229,7 +229,8 @@ class Client:
             raise _Again(f"no answer within {self._server.timeout:g} s", late=True) from err
         except (aiohttp.ClientConnectionError, OSError) as err:
             self.pool.cannot_reach(address)
-            raise _Again(self._clean(f"no connection ({one_line(err)})"), unreachable=True) from err
+            reason = one_line(err).replace(" ssl:default", "")
+            raise _Again(self._clean(f"no connection ({reason})"), unreachable=True) from err
         except (aiohttp.ClientError, ValueError) as err:  # half an answer, or something that is not HTTP
             raise _Again(self._clean(f"the answer was cut off or is not HTTP ({one_line(err)})")) from err
         if status == 200:
