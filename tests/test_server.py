@@ -291,7 +291,7 @@ def test_several_addresses_share_the_samples_and_a_dead_one_is_left_out(tmp_path
 
 def test_the_run_stops_when_the_server_is_gone_and_continues_when_it_is_back(tmp_path):
     write(tmp_path / "specs", 40)
-    with serving(lambda body, before: completion("yes") if len(server.asked) <= 20 else Reply(cut=0)) as server:
+    with serving(lambda body, before: completion("yes") if len(server.asked) <= 21 else Reply(cut=0)) as server:
         model(tmp_path / "specs", server.url, in_flight=2, tries=1)
         got = run(tmp_path)
         assert got.returncode == 1
