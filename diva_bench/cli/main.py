@@ -15,6 +15,8 @@ from typer.core import TyperGroup
 from diva_bench.cli import analyse, new, report, streams
 from diva_bench.cli.options import (
     AllTables,
+    BatchBudget,
+    BatchRows,
     Commands,
     DataDir,
     Device,
@@ -23,12 +25,15 @@ from diva_bench.cli.options import (
     EditionOfModels,
     Format,
     Limit,
+    MaxCost,
+    MaxRequests,
     ModelEdition,
     Models,
     NumberFormat,
     OnlyTasks,
     Overview,
     Paths,
+    Prompts,
     Report,
     Results,
     SpeedTables,
@@ -88,18 +93,8 @@ def run(
     output: Results = Path("results"),
     limit: Limit = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of sampling, of --limit and of the random baseline.")] = 0,
-    batch_budget: Annotated[
-        float | None,
-        typer.Option(
-            min=0.1,
-            help="Audio that the encoder reads at once: number of clips times the longest clip, in seconds "
-            "(default: the model's).",
-        ),
-    ] = None,
-    batch_rows: Annotated[
-        int | None,
-        typer.Option(min=1, help="Samples that are answered together; fewer need less memory (default: the model's)."),
-    ] = None,
+    batch_budget: BatchBudget = None,
+    batch_rows: BatchRows = None,
     device: Device = None,
     dtype: Dtype = None,
     audio: Annotated[
@@ -112,13 +107,7 @@ def run(
             )
         ),
     ] = None,
-    prompts: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Number of prompt variants, each with its own wording and label order; the first is the task's prompt.",
-        ),
-    ] = 1,
+    prompts: Prompts = 1,
     prompt: Annotated[
         str | None,
         typer.Option(help="Use this prompt instead of the task's; {field} is replaced. The run gets another task id."),
@@ -134,14 +123,8 @@ def run(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be run, and stop.")] = False,
-    max_requests: Annotated[
-        int | None,
-        typer.Option(min=1, help="Largest number of requests to servers; the same command later continues the run."),
-    ] = None,
-    max_cost: Annotated[
-        float | None,
-        typer.Option(min=0.0, help="Largest cost of these requests, by the prices in the models' YAML files."),
-    ] = None,
+    max_requests: MaxRequests = None,
+    max_cost: MaxCost = None,
     data_dir: DataDir = None,
     allow_partial: Annotated[
         bool,

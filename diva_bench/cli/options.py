@@ -121,6 +121,33 @@ Limit = Annotated[
     int | None,
     typer.Option(min=1, help="Use only this number of samples; such a run is a trial, separate from full runs."),
 ]
+BatchBudget = Annotated[
+    float | None,
+    typer.Option(
+        min=0.1,
+        help="Audio that the encoder reads at once: number of clips times the longest clip, in seconds "
+        "(default: the model's).",
+    ),
+]
+BatchRows = Annotated[
+    int | None,
+    typer.Option(min=1, help="Samples that are answered together; fewer need less memory (default: the model's)."),
+]
+Prompts = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Number of prompt variants, each with its own wording and label order; the first is the task's prompt.",
+    ),
+]
+MaxRequests = Annotated[
+    int | None,
+    typer.Option(min=1, help="Largest number of requests to servers; the same command later continues the run."),
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Largest cost of these requests, by the prices in the models' YAML files."),
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 (default: the model's).")]
 Dtype = Annotated[
     Literal["float32", "bfloat16", "float16"] | None,
