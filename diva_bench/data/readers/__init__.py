@@ -31,6 +31,7 @@ READERS = {
     MEMORY: "diva_bench.data.readers.memory:read",
     "mustard": "diva_bench.data.readers.mustard:read",
     "parquet": "diva_bench.data.readers.parquet:read",
+    "ravdess": "diva_bench.data.readers.ravdess:read",
     "sdqa": "diva_bench.data.readers.sdqa:read",
     "urfunny": "diva_bench.data.readers.urfunny:read",
 }
