@@ -287,10 +287,11 @@ def test_every_built_in_task_has_it_with_what_its_prompt_asks_for() -> None:
     forms = {}
     for leaf in catalog.subsets("all"):
         spec = catalog.task(leaf, catalog.task_editions(leaf)[0])
-        forms[spec.task] = spec.scorers["adherence"]["form"]
+        forms[spec.task] = spec.scorers["adherence"].get("form")
     assert forms["covost2"] == "translation"
     assert forms["heysquad"] == forms["sdqa"] == "sentence"
-    assert {forms[name] for name in ("iemocap", "meld", "mustard", "urfunny")} == {"word"}
+    assert {forms[name] for name in ("iemocap", "meld", "mustard", "ravdess", "urfunny")} == {"word"}
+    assert forms["transcribe"] is None
 
 
 def test_directions_are_those_of_the_table() -> None:

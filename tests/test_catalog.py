@@ -28,6 +28,7 @@ MODELS = ("align_only", "distill_only", "scratch", "mlp", "kl", "released", "ali
         ("qa", ["heysquad", "sdqa"]),
         ("sarcasm", ["mustard"]),
         ("humor", ["urfunny"]),
+        ("transcription", ["transcribe"]),
     ],
 )
 def test_a_suite_a_task_and_a_subset_are_names(name, leaves):
@@ -35,8 +36,8 @@ def test_a_suite_a_task_and_a_subset_are_names(name, leaves):
     assert Catalog().subsets(name, "nano") == leaves
 
 
-def test_all_is_every_task_of_the_paper():
-    assert len(Catalog().subsets("all", "mini")) == 9
+def test_all_is_every_task_but_those_with_the_paper_s_protocol():
+    assert len(Catalog().subsets("all", "mini")) == 10
 
 
 PAPER = ["de", "tr", "zh-CN", "id", "ar", "ta", "ja"]

@@ -20,7 +20,18 @@ from diva_bench.specs import FIELD, TaskFile, prompt
 from diva_bench.specs.yamlfile import read_yaml
 
 ROOT = Path(__file__).parents[1]
-OURS = ("covost2", "heysquad", "heysquad-open", "iemocap", "meld", "mustard", "ravdess", "sdqa", "urfunny")
+OURS = (
+    "covost2",
+    "heysquad",
+    "heysquad-open",
+    "iemocap",
+    "meld",
+    "mustard",
+    "ravdess",
+    "sdqa",
+    "transcribe",
+    "urfunny",
+)
 LABELS = """\
 prompt: "Which one? {choices}."
 prompts:

@@ -99,6 +99,8 @@ def _run_signs(job: Job, folder: RunFolder, label: str, catalog: Catalog) -> Run
         at_chance=summary.at_chance if summary else None,
         signature=scorer.signature,
         failed=len(job.samples) - len(answered),
+        model=job.model.hash,
+        summary=summary,
     )
 
 

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from rich.cells import cell_len
 
+from diva_bench.report import hearing
 from diva_bench.report.signs import DEAF, SIGNS, Answers, Sign, Verdict, threshold_of, unmeasured
-from diva_bench.runs.records import synthetic_notes
+from diva_bench.runs.records import RunSummary, synthetic_notes
 from diva_bench.stats import RESAMPLES, Difference, Estimate, bootstrap, dense, paired, ratio
 from diva_bench.tables import Cell, Column, Score, Table, cut_to
 from diva_bench.types import Floats, Row
@@ -45,6 +46,10 @@ class RunSigns:
     at_chance: bool | None = None
     signature: str = ""
     failed: int = 0
+    model: str = ""
+    """Identifies the model over tasks."""
+    summary: RunSummary | None = None
+    """None if its answers are not scored yet."""
 
     def rows(self, sign: str) -> list[Row]:
         """Statistics of one sign for every answer."""
@@ -209,13 +214,24 @@ def _of_losses(fits: Sequence[str]) -> list[str]:
 
 
 def tables(diagnoses: Sequence[Diagnosis], examples: int) -> list[Table]:
-    """For every task a table of its runs side by side; then examples of the signs."""
+    """For every task a table of its runs side by side; what they hear (see `hearing`); then examples of the signs."""
     tasks = _tasks(diagnoses)
     tables_by_task = [
         _side_by_side([d for d in diagnoses if d.run_signs.task_id == task], task == tasks[-1]) for task in tasks
     ]
+    found = _hearings(diagnoses)
     shown = _examples(diagnoses, examples) if examples else None
-    return tables_by_task + ([shown] if shown and shown.rows else [])
+    return [*tables_by_task, *([hearing.table(found)] if found else []), *([shown] if shown and shown.rows else [])]
+
+
+def _hearings(diagnoses: Sequence[Diagnosis]) -> list[hearing.Hearing]:
+    scored: list[hearing.Scored] = []
+    for d in diagnoses:
+        signs, deaf = d.run_signs, next((f for f in d.findings if f.sign.name == DEAF), None)
+        if signs.summary is not None:
+            known = (deaf.estimate, deaf.verdict) if deaf else ()
+            scored.append(hearing.Scored(signs.label, signs.model, signs.summary, *known))
+    return hearing.hearings(scored)
 
 
 def _tasks(diagnoses: Sequence[Diagnosis]) -> list[str]:
@@ -370,4 +386,5 @@ def as_record(diagnoses: Sequence[Diagnosis], examples: int) -> dict[str, Any]:
         }
         missing = {"not measured": d.run_signs.unmeasured}
         runs.append(head | {"signs": signs} | missing | {"examples": examples_of(d, examples)})
-    return {"runs": runs}
+    found = _hearings(diagnoses)
+    return {"runs": runs, **({"hearing": hearing.as_records(found)} if found else {})}

@@ -19,6 +19,8 @@ Speak what is missing (``--force``: speak all), then check; ``--whisper`` is a f
     python tasks/mini/make.py --check --whisper whisper-base
     python tasks/mini/make.py --edition mini-v2 --voices package/voices
 
+``--transcribe`` writes ``transcribe.jsonl``, which has clips of the other sets; run it after every change of a set.
+
 ``--check`` without ``--whisper`` looks at the rows and files only. The exit code is 1 when a check fails;
 a high word error rate or a long silence at an end is listed, it is not a failure.
 """
@@ -106,11 +108,34 @@ SETS = {
     },
 }
 
+TRANSCRIBED = 30
+"""Clips of each set in transcribe.jsonl."""
+
 
 def read_rows(folder: Path, name: str) -> list[dict[str, Any]]:
     """The rows of one set, in file order."""
     lines = (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
+
+
+def transcribe_rows(data: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The rows of transcribe.jsonl: of every set the same number of clips, evenly over its rows, with its clusters."""
+    counts = {name: min(TRANSCRIBED, len(rows)) for name, rows in data.items()}
+    picked = [(name, data[name][i * len(data[name]) // count]) for name, count in counts.items() for i in range(count)]
+    return [
+        {key: row[key] for key in COMMON_BEFORE}
+        | {"set": name, "voice": row["voice"], "cluster": f"{name}-{row['cluster']}", "licence": row["licence"]}
+        for name, row in picked
+    ]
+
+
+def write_transcribe(edition: str) -> None:
+    """Write transcribe.jsonl from the other sets of the edition."""
+    folder = FOLDERS[edition]
+    rows = transcribe_rows({name: read_rows(folder, name) for name in SETS[edition]})
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (folder / "transcribe.jsonl").write_text(text, encoding="utf-8")
+    print(f"{folder / 'transcribe.jsonl'}: {len(rows)} rows", file=sys.stderr)
 
 
 def language(voice: str) -> str:
@@ -359,6 +384,9 @@ def check(edition: str, whisper: Path | None) -> int:
     folder = FOLDERS[edition]
     data = {name: read_rows(folder, name) for name in SETS[edition]}
     faults = [fault for name, rows in data.items() for fault in set_faults(edition, name, rows)]
+    written = (folder / "transcribe.jsonl").exists()
+    if not written or read_rows(folder, "transcribe") != transcribe_rows(data):
+        faults.append(f"transcribe: not made from the present sets; run with --edition {edition} --transcribe")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size >= MAX_BYTES[edition]:
         faults.append(f"{size} bytes, not under {MAX_BYTES[edition]}")
@@ -383,7 +411,11 @@ def main() -> int:
     parser.add_argument("--force", action="store_true", help="speak every clip, not only those missing")
     parser.add_argument("--check", action="store_true", help="check the rows and files instead of speaking")
     parser.add_argument("--whisper", type=Path, help="folder with Whisper base, for word error rates")
+    parser.add_argument("--transcribe", action="store_true", help="write transcribe.jsonl from the other sets")
     args = parser.parse_args()
+    if args.transcribe:
+        write_transcribe(args.edition)
+        return 0
     if args.check:
         return check(args.edition, args.whisper)
     if args.voices is None:
