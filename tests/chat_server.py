@@ -8,12 +8,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import yaml
+from command_line import call
 
 Body = dict[str, Any]
 
@@ -159,3 +164,30 @@ def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.02)
+
+
+# ---------------------------------------------------------------- a model behind it
+
+FAST = {"timeout": 1.0, "tries": 2, "longest_wait": 0.05}
+
+
+def model(folder: Path, *urls: str, name: str = "far", args: dict[str, object] | None = None, **server: object) -> None:
+    """A text model behind a server, in the folder of the task."""
+    spec = {
+        "name": name,
+        "adapter": "openai_chat",
+        "description": "a test",
+        "args": {"model": "m", "input": "text", **(args or {})},
+        "runtime": {"dtype": "float32"},
+        "server": {"urls": list(urls), **FAST, **server},
+    }
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
+
+
+def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return call(folder, "run", "-m", "far", "-t", "toy", "--path", "specs", *words, **environment)
+
+
+def lines(folder: Path, name: str = "responses") -> list[dict[str, object]]:
+    [file] = folder.glob(f"results/*/far-*/{name}.jsonl")
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

@@ -8,38 +8,12 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
-import yaml
-from chat_server import ChatServer, Reply, completion, error, said, serving, until
-from command_line import call
+from chat_server import ChatServer, Reply, completion, error, lines, model, run, said, serving, until
 from mini_task import write
 
 SECRET = "sk-test-4f9d2c77aa"
-FAST = {"timeout": 1.0, "tries": 2, "longest_wait": 0.05}
-
-
-def model(folder: Path, *urls: str, name: str = "far", args: dict[str, object] | None = None, **server: object) -> None:
-    """A text model behind a server, in the folder of the task."""
-    spec = {
-        "name": name,
-        "adapter": "openai_chat",
-        "description": "a test",
-        "args": {"model": "m", "input": "text", **(args or {})},
-        "runtime": {"dtype": "float32"},
-        "server": {"urls": list(urls), **FAST, **server},
-    }
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
-
-
-def run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return call(folder, "run", "-m", "far", "-t", "toy", "--path", "specs", *words, **environment)
-
-
-def lines(folder: Path, name: str = "responses") -> list[dict[str, object]]:
-    [file] = folder.glob(f"results/*/far-*/{name}.jsonl")
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def sample(body: dict[str, object]) -> int:
