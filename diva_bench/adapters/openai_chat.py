@@ -20,7 +20,7 @@ from diva_bench.decoding.response import unheard
 from diva_bench.errors import SpecError, Stop, one_line
 from diva_bench.provenance import without_folders
 from diva_bench.server import completions
-from diva_bench.server.budget import Budget, expected, reported
+from diva_bench.server.budget import Budget, Tokens, expected, reported
 from diva_bench.server.check import alternatives, reachable
 from diva_bench.server.client import Client, Failed, Unsupported
 from diva_bench.specs import ModelSpec
@@ -213,7 +213,8 @@ class OpenAIChat:
         try:
             top = await self._alternatives() if request.choices else 0
             payload = completions.payload(self._form, request, clip=clip, content=content, top=top)
-            estimate = expected(self._spec.server, request, seconds, content)
+            server = self._spec.server
+            estimate = expected(server, request, seconds, content) if server.prices else Tokens()
             return await self._client.ask(payload, estimate, read)
         except (Unsupported, completions.Filtered) as err:
             return Response(request.id, status="unsupported", detail=str(err)[:_LONGEST], heard=heard)

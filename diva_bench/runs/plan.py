@@ -25,6 +25,8 @@ def batches(samples: Sequence[Sample], budget: float, rows: int | None = None) -
         rows: Largest number of rows in a batch.
     """
     ordered = sorted(samples, key=lambda s: (-s.seconds, s.id))
+    if rows == 1:
+        return [(sample,) for sample in ordered]
     parts = (
         even([max(s.seconds, _FLOOR) for s in ordered], budget) if rows is None else even([1.0] * len(ordered), rows)
     )

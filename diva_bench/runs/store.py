@@ -228,15 +228,16 @@ class RunFolder:
         return ours if ours > others else others + 1
 
     def _write(self, name: str, rows: Sequence[Json], schema: TypeAdapter[Any]) -> None:
-        lines = b"".join(line_of(_fit(row, schema, self._file(name))) for row in rows)
+        path = self._file(name)
+        lines = b"".join(line_of(_fit(row, schema, path)) for row in rows)
         try:
             if name not in self._files:
-                self._files[name] = _open_for_append(self._file(name))
+                self._files[name] = _open_for_append(path)
             left = memoryview(lines)
             while left:
                 left = left[self._files[name].write(left) :]
         except OSError as err:
-            raise cannot_write(self._file(name), err) from err
+            raise cannot_write(path, err) from err
 
     def write_scores(self, header: Json, rows: Iterable[Json]) -> None:
         """Replace scores.jsonl atomically."""

@@ -69,8 +69,11 @@ class Pool:
     @property
     def capacity(self) -> int:
         """Number of requests that may be in flight now."""
-        now = time.monotonic()
-        return sum(int(a.limit) for a in self.addresses if a.rests_until <= now)
+        capacity, now = 0, time.monotonic()
+        for address in self.addresses:
+            if address.rests_until <= now:
+                capacity += int(address.limit)
+        return capacity
 
     @property
     def most(self) -> int:
@@ -111,6 +114,8 @@ class Pool:
 
     def wake(self) -> None:
         """Let as many wait no longer as there is room for."""
+        if not self._waiting:
+            return
         room = sum(max(0, a.room) for a in self.addresses)
         while self._waiting and room > 0:
             future = self._waiting.popleft()
@@ -124,9 +129,13 @@ class Pool:
             address.rest(_REST)
 
     def _free(self) -> Address | None:
-        now = time.monotonic()
-        free = [a for a in self.addresses if a.room > 0 and a.rests_until <= now]
-        return max(free, key=lambda a: a.room) if free else None
+        best: Address | None = None
+        most, now = 0, time.monotonic()
+        for address in self.addresses:  # plain, because it is done for every request
+            room = int(address.limit) - address.flying
+            if room > most and address.rests_until <= now:
+                best, most = address, room
+        return best
 
 
 def pause(tries: int, longest: float, named: float | None = None) -> float:
