@@ -54,6 +54,31 @@ def report(
     )
 
 
+@app.command()
+def view(
+    results: Annotated[Path, typer.Argument(help="Folder of runs.")] = Path("results"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0: any free one.")] = 8710,
+    task: OnlyTasks = None,
+    with_licensed: Annotated[
+        bool, typer.Option("--with-licensed", help="Also texts and sound of licensed data, for your own use.")
+    ] = False,
+    base: Annotated[
+        str | None, typer.Option(help="Model from which differences are shown (default: a trained model).")
+    ] = None,
+    path: Paths = None,
+) -> None:
+    """Serve the pages of `report` on this machine alone, up to date while runs go on. Ctrl-C stops it."""
+    from diva_bench.report.html.server import HOST, serving
+    from diva_bench.report.html.site import Settings
+    from diva_bench.runs.run import load_runs
+
+    settings = Settings(with_licensed, float("inf"), base, live=True, paths=tuple(path or ()))
+    chosen(results, task or [])  # says which folder it is, once
+    with serving(lambda: _selected(load_runs([results]), task or []), results, settings, port) as server:
+        say(f"http://{HOST}:{server.server_port}/ shows {results}. Ctrl-C stops it.")
+        server.serve_forever()
+
+
 def report_command(
     results: Path,
     html: Path | None,
@@ -100,14 +125,19 @@ def report_command(
 def chosen(results: Path, tasks: Sequence[str]) -> Runs:
     """The runs of some tasks of a folder; without names of all. Raises UserError if there are none."""
     from diva_bench.cli.stored import stored_runs
-    from diva_bench.runs.records import of_tasks
-    from diva_bench.runs.run import Runs
 
     runs = stored_runs(results)
     if not runs:
         raise UserError(
             f"{results}: no runs that can be read. Give the folder that `diva-bench run --output` wrote to."
         )
+    return _selected(runs, tasks)
+
+
+def _selected(runs: Runs, tasks: Sequence[str]) -> Runs:
+    from diva_bench.runs.records import of_tasks
+    from diva_bench.runs.run import Runs
+
     folders = {summary.folder for summary in of_tasks([run.summary for run in runs], tasks)}
     return Runs([run for run in runs if run.path in folders], runs.unreadable)
 

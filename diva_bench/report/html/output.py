@@ -40,7 +40,8 @@ class Folder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._written: set[Path] = set()
+        self.written: set[Path] = set()
+        """The files of this report."""
 
     def prepare(self) -> None:
         """Make the folder.
@@ -62,12 +63,14 @@ class Folder:
     def file(self, name: str, content: bytes) -> None:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        self._written.add(path)
+        aside = path.with_name(f"{path.name}.tmp")  # a server may read the file at this moment
+        aside.write_bytes(content)
+        aside.replace(path)
+        self.written.add(path)
 
     def keep(self, names: Iterable[str]) -> None:
         """Files of an earlier report that stay, or that another process wrote."""
-        self._written.update(self.folder / name for name in names)
+        self.written.update(self.folder / name for name in names)
 
     def data(self, key: str, value: object) -> None:
         """Write a data file."""
@@ -82,10 +85,10 @@ class Folder:
             size = sum(path.stat().st_size for path in there)
             if size > room:
                 return None
-            fresh = not self._written.issuperset(there)
-            self._written.update(there)
+            fresh = not self.written.issuperset(there)
+            self.written.update(there)
             return size if fresh else 0
-        parts = _encoded(clip)
+        parts = encoded(clip)
         if parts is None or sum(map(len, parts)) > room:
             return None
         for name, content in zip(names, parts, strict=True):
@@ -99,7 +102,7 @@ class Folder:
                 if path.is_dir() and not path.is_symlink():
                     if not any(path.iterdir()):
                         path.rmdir()
-                elif path not in self._written:
+                elif path not in self.written:
                     path.unlink()
 
 
@@ -120,7 +123,7 @@ class SingleFile:
         """As `Folder.clip`; the sizes are those in the HTML file."""
         if f"clips/{clip.name}.opus" in self.blocks:
             return 0
-        parts = _encoded(clip)
+        parts = encoded(clip)
         if parts is None:
             return None
         texts = [base64.b64encode(part).decode() for part in parts]
@@ -131,7 +134,7 @@ class SingleFile:
         return sum(map(len, texts))
 
 
-def _encoded(clip: clips_.Clip) -> tuple[bytes, bytes] | None:
+def encoded(clip: clips_.Clip) -> tuple[bytes, bytes] | None:
     """The clip as Opus, and its picture; None if it cannot be read."""
     try:
         encoded = clip.read()

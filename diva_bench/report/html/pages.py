@@ -258,6 +258,15 @@ class Pages:
             output.file(f"{key}.html", text.encode())
 
 
+HEADERS = {
+    "Content-Security-Policy": f"{policy(live=True)}; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Headers of every page that a server sends."""
+
+
 def _meta(view: TaskView, details: Details, columns: Mapping[str, Json], sound: bool) -> Json:
     """What the scripts of a task need before any data file."""
     question = view.question

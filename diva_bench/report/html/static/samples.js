@@ -38,7 +38,7 @@ Report.page("samples", (article, first) => {
     }
     const groups = form.querySelector(".groups");
     for (const [group, values] of Object.entries(meta.groups)) {
-      const select = el("select", { "data-field": `g.${group}` });
+      const select = el("select", { "data-field": `g.${group}`, "aria-label": group });
       fill(select, [["", "any"], ...values.filter((v) => v).map((v) => [v, v])]);
       groups.append(el("label", {}, `${group} `, select), " ");
     }
