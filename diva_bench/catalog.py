@@ -61,6 +61,7 @@ ADAPTERS = {
     "cascade": "diva_bench.adapters.cascade:Cascade",
     "diva": "diva_bench.adapters.diva:Diva",
     "echo": "diva_bench.adapters.echo:Echo",
+    "hf_audio": "diva_bench.adapters.hf_audio:HfAudio",
     "openai_chat": "diva_bench.adapters.openai_chat:OpenAIChat",
     "oracle": "diva_bench.adapters.oracle:Oracle",
 }
@@ -68,6 +69,7 @@ _DECLARED = {
     "asr": "diva_bench.adapters.declared:Asr",
     "cascade": "diva_bench.adapters.declared:Cascade",
     "diva": "diva_bench.adapters.declared:Diva",
+    "hf_audio": "diva_bench.adapters.declared:HfAudio",
     "oracle": "diva_bench.adapters.declared:Oracle",
 }
 """Adapters whose module imports torch -> the class from which they inherit all that is known before they are loaded."""

@@ -37,6 +37,24 @@ class Cascade(_AsksLLM):
     roles = ("asr", "llm")
 
 
+class HfAudio:
+    accepts = frozenset({"audio", "choices"})
+    version = "1"
+    splits_audio = True
+    settings: Mapping[str, Any] = {
+        "order": "audio first",
+        "encode": "one",
+        "max_seconds": 30.0,
+        "min_seconds": 0.1,
+        "system": "",
+        "lora": "",
+    }
+    """`order` of the user's turn: audio first, text first. `encode`: clips together in a batch, or one by one.
+    `max_seconds`: a longer clip is unsupported. `min_seconds`: a shorter one is padded with silence. `system`: the message
+    where a task has none. `lora`: folder in the weights of a LoRA that the model needs for audio."""
+    roles = ("model",)
+
+
 class Diva(_AsksLLM):
     accepts = frozenset({"audio", "choices"})
     version = "2"

@@ -1,4 +1,4 @@
-"""Shared by oracle, cascade and DiVA: from spoken content, as text tokens or virtual tokens, to responses."""
+"""Shared by all adapters with an LLM: from spoken content, as text tokens or virtual tokens, to responses."""
 
 from __future__ import annotations
 
@@ -55,8 +55,15 @@ def answer(
         kind: Name of the content in the token counts.
         framing: As for `frame`.
     """
+    return answer_prompts(
+        llm, [frame(llm, r, c, framing) for r, c in zip(requests, contents, strict=True)], clock, kind
+    )
+
+
+def answer_prompts(llm: LLM, prompts: Sequence[Framed], clock: Clock, kind: str) -> list[Response]:
+    """`answer` for prompts that are whole."""
     responses: dict[int, Response] = {}
-    framed = [(k, frame(llm, r, c, framing)) for k, (r, c) in enumerate(zip(requests, contents, strict=True))]
+    framed = list(enumerate(prompts))
     for k, one in framed:
         room = llm.context - one.request.max_new_tokens
         if len(one.whole) > room:
@@ -67,8 +74,8 @@ def answer(
         group = list(same)
         answers = _ask(llm, [one for _, one in group], clock, kind)
         responses |= {k: response for (k, _), response in zip(group, answers, strict=True)}
-    share = {stage: seconds / max(len(requests), 1) for stage, seconds in clock.seconds.items()}
-    return [replace(responses[k], seconds=share) for k in range(len(requests))]
+    share = {stage: seconds / max(len(prompts), 1) for stage, seconds in clock.seconds.items()}
+    return [replace(responses[k], seconds=share) for k in range(len(prompts))]
 
 
 def _settings(request: Request) -> tuple[tuple[str, ...] | None, int, float]:

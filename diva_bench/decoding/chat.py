@@ -42,21 +42,28 @@ def around(tokenizer: Any, prompt: str, system: str | None, with_date: bool = Tr
     question = f"{prompt}\n\n{_MARK}" if prompt else _MARK
     if system:
         with contextlib.suppress(AssetError):
-            text = _rendered(tokenizer, question, system, with_date)
+            text = rendered(tokenizer, [turn("system", system), turn("user", question)], with_date=with_date)
             if system in text:
                 return _cut(tokenizer, text)
         question = f"{system}\n\n{question}"
-    return _cut(tokenizer, _rendered(tokenizer, question, None, with_date))
+    return _cut(tokenizer, rendered(tokenizer, [turn("user", question)], with_date=with_date))
 
 
-def _rendered(tokenizer: Any, question: str, system: str | None, with_date: bool) -> str:
-    """The template around a user's turn, after a system turn if there is one."""
-    turns = [{"role": "system", "content": system}] if system else []
+Turn = dict[str, Any]
+"""Role and content; content is text, or a list of parts."""
+
+
+def turn(role: str, content: Any) -> Turn:
+    return {"role": role, "content": content}
+
+
+def rendered(tokenizer: Any, turns: list[Turn], template: str | None = None, with_date: bool = True) -> str:
+    """The text of a template, that of the tokenizer if None, up to the beginning of the answer. Raises AssetError."""
     try:
         return str(
             tokenizer.apply_chat_template(
-                [*turns, {"role": "user", "content": question}],
-                chat_template=(_fixed_date() if with_date else "") + tokenizer.get_chat_template(),
+                turns,
+                chat_template=(_fixed_date() if with_date else "") + (template or tokenizer.get_chat_template()),
                 tokenize=False,
                 add_generation_prompt=True,
                 **({"date_string": TODAY, "enable_thinking": False} if with_date else {}),

@@ -9,7 +9,7 @@ B batch, P prompt positions (of the longest prompt of the batch; shorter ones ha
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _PREFILL = 4096  # padded positions that are read in one pass
 _WORDS = "What did she say to them?"
 _LOOKED_AT = 3  # tokens of it that are checked: each costs two passes, seconds on a CPU that emulates bfloat16
-_ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 8e-3, torch.bfloat16: 6e-2}
+ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 8e-3, torch.bfloat16: 6e-2}
 """Share of the largest logit that two ways to the same logits may be apart: eight units in the last place of the two short
 formats; of float32, in which there is room, a thousand."""
 
@@ -54,11 +54,11 @@ class Prefilled:
 class LLM:
     """An instruct LLM. It is deterministic and has no state between calls."""
 
-    def __init__(self, model: Any, tokenizer: Any, name: str, decode: str = "dynamic") -> None:
+    def __init__(self, model: Any, tokenizer: Any, name: str, decode: str = "dynamic", base: Any = None) -> None:
         """`model`, a causal LM, and `tokenizer`: of transformers. `name`: for messages. `decode`: dynamic, or static, see
-        static.py."""
+        static.py. `base`: the part of the model that reads embeddings, where it is not the whole base model."""
         self.model, self.tokenizer = model.eval().requires_grad_(False), tokenizer
-        self.base = model.base_model  # from embeddings to last hidden states
+        self.base = model.base_model if base is None else base  # from embeddings to last hidden states
         self.weight: Tensor = model.get_input_embeddings().weight  # (V, E)
         self.device: torch.device = self.weight.device
         self.context = int(model.config.get_text_config().max_position_embeddings)  # tokens, prompt and answer together
@@ -107,7 +107,8 @@ class LLM:
         """Any control token ends an answer, because models often declare only some of their end tokens."""
         declared = self.model.generation_config.eos_token_id
         ends = declared if isinstance(declared, list) else [declared]
-        control = [i for i, token in self.tokenizer.added_tokens_decoder.items() if token.special]
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})  # Mistral's own tokenizer has none
+        control = [i for i, token in added.items() if token.special]
         return frozenset(i for i in (*ends, *control, *self.tokenizer.all_special_ids) if i is not None)
 
     def stop_only_at(self, token: str) -> None:
@@ -130,7 +131,7 @@ class LLM:
         except Exception as err:  # the code of a model may raise anything
             raise AssetError(f"{name} ({type(err).__name__}: {one_line(err)}). {other}") from err
         apart, largest = float((ours - theirs).abs().max()), float(theirs.abs().max())
-        if not apart <= _ROUNDING[self.weight.dtype] * largest:
+        if not apart <= ROUNDING[self.weight.dtype] * largest:
             raise AssetError(
                 f"{name}: its logits are up to {apart:.2g} from those that it gives for the same words as tokens (the largest "
                 f"of them is {largest:.2g}). {other}"
@@ -167,7 +168,7 @@ class LLM:
                 f"({type(err).__name__}: {one_line(err)}). {other}"
             ) from err
         # a wrong step is as far off as the logits are large; in bfloat16 a right one was 2.7 % off (SmolLM2 135M)
-        if not apart <= 4 * _ROUNDING[self.weight.dtype] * largest:
+        if not apart <= 4 * ROUNDING[self.weight.dtype] * largest:
             raise AssetError(
                 f"{where}: static decoding gives logits that are up to {apart:.2g} from those of dynamic decoding (the "
                 f"largest of them is {largest:.2g}). {other}"
@@ -326,22 +327,47 @@ class LLM:
         return [int(torch.multinomial(s, 1, generator=g)) for s, g in zip(shares, generators, strict=True)]
 
 
-class _Given(nn.Module):
-    """Stands in for the layers of a model: their last hidden states are its input."""
+class Given(nn.Module):
+    """Stands in for the layers of a model: its output is its input. All else is theirs."""
 
-    def forward(self, inputs_embeds: Tensor, **_: Any) -> Any:
-        from transformers.modeling_outputs import MoeModelOutputWithPast
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.__dict__["layers"] = layers  # not as a part of this one
 
-        return MoeModelOutputWithPast(last_hidden_state=inputs_embeds)
+    def forward(self, inputs_embeds: Tensor, **_: Any) -> _States:
+        return _States(inputs_embeds)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["layers"], name)
+
+
+class _States:
+    """The output of a model's layers that has states alone: what else a head looks for is None."""
+
+    def __init__(self, states: Tensor) -> None:
+        self.last_hidden_state = states
+
+    def __getitem__(self, index: int) -> Tensor:
+        return (self.last_hidden_state,)[index]
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
 
 
 def head_of(model: Any) -> Callable[[Tensor], Tensor]:
     """The head of a causal LM, (B, N, E) last hidden states -> (B, N, V) logits: its own `forward` without its layers, with
     all that it does to logits."""
-    head = copy.copy(model)  # of the module alone: its weights are those of `model`
-    head._modules = {**model._modules, model.base_model_prefix: _Given()}
+    ask = forward_with(model, {model.base_model_prefix: Given(model.base_model)})
+    return lambda states: ask(inputs_embeds=states).logits
+
+
+def forward_with(model: nn.Module, parts: Mapping[str, nn.Module]) -> Callable[..., Any]:
+    """`forward` of a model in which some of its direct parts are others. The model is not changed."""
+    other = copy.copy(model)  # of the module alone: its weights are those of `model`
+    other._modules = {**model._modules, **parts}
     forward = type(model).forward  # not the instance's, which may be bound to the whole model (device_map)
-    return lambda states: forward(head, inputs_embeds=states).logits
+    return lambda **inputs: forward(other, **inputs)
 
 
 def _keeps_all(cache: Any) -> bool:
