@@ -8,9 +8,9 @@ from pathlib import Path
 from diva_bench.adapters import declared
 from diva_bench.decoding.answer import in_order
 from diva_bench.decoding.memo import ENCODED
+from diva_bench.decoding.parakeet import load_recogniser
 from diva_bench.decoding.phases import Clock
 from diva_bench.decoding.response import unheard
-from diva_bench.decoding.whisper import WINDOW_SECONDS, Whisper
 from diva_bench.specs import ModelSpec
 from diva_bench.types import Request, Response
 
@@ -20,11 +20,11 @@ class Asr(declared.Asr):
     change its answers."""
 
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
-        self._asr = Whisper.load(paths["asr"], device, spec.runtime.dtype)
+        self._asr = load_recogniser(paths["asr"], device, spec.runtime.dtype)
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
         """The transcript as `text` and as `heard`."""
-        return in_order(requests, unheard(WINDOW_SECONDS), self._ask)
+        return in_order(requests, unheard(self._asr.max_seconds), self._ask)
 
     def _ask(self, requests: list[Request]) -> list[Response]:
         clock, hits = Clock(self._asr.device), ENCODED.hits

@@ -10,20 +10,20 @@ from diva_bench.adapters import declared
 from diva_bench.decoding.answer import answer, in_order
 from diva_bench.decoding.llm import LLM
 from diva_bench.decoding.memo import ENCODED
+from diva_bench.decoding.parakeet import load_recogniser
 from diva_bench.decoding.phases import Clock
 from diva_bench.decoding.response import unheard
-from diva_bench.decoding.whisper import WINDOW_SECONDS, Whisper
 from diva_bench.specs import ModelSpec
 from diva_bench.types import Request, Response
 
 
 class Cascade(declared.Cascade):
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
-        self._asr = Whisper.load(paths["asr"], device, spec.runtime.dtype)
+        self._asr = load_recogniser(paths["asr"], device, spec.runtime.dtype)
         self._llm = LLM.of(paths["llm"], device, spec.runtime)
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
-        return in_order(requests, unheard(WINDOW_SECONDS), self._ask)
+        return in_order(requests, unheard(self._asr.max_seconds), self._ask)
 
     def _ask(self, requests: list[Request]) -> list[Response]:
         clock, hits = Clock(self._llm.device), ENCODED.hits

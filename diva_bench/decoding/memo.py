@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diva_bench.decoding.whisper import Wave, Whisper
+from diva_bench.decoding.whisper import Recogniser, Wave, Whisper
 
 LIMIT = 32 << 30  # bytes of states on disk: 15,531 clips of CoVoST 2 at the size of Whisper large are 11 GB
 
@@ -54,7 +54,7 @@ class Memo:
         self._file: Any = None
         self._states: dict[Key, list[_Place]] = {}
         self._transcripts: dict[Key, list[str]] = {}
-        self._identities: WeakKeyDictionary[Whisper, str] = WeakKeyDictionary()
+        self._identities: WeakKeyDictionary[Recogniser, str] = WeakKeyDictionary()
 
     def __len__(self) -> int:
         return len(self._states)
@@ -92,7 +92,7 @@ class Memo:
                 self._states[key] = [self._write(tensor) for tensor in made]
         return made
 
-    def transcribe(self, recogniser: Whisper, waves: Sequence[Wave]) -> list[str]:
+    def transcribe(self, recogniser: Recogniser, waves: Sequence[Wave]) -> list[str]:
         """`recogniser.transcribe(waves)`."""
         if not self.limit:
             return recogniser.transcribe(waves)
@@ -117,10 +117,10 @@ class Memo:
         self._file.readinto(array.data)
         return torch.from_numpy(array).view(place.dtype).view(place.shape)
 
-    def _key(self, model: Whisper, waves: Sequence[Wave], purpose: str) -> Key:
+    def _key(self, model: Recogniser, waves: Sequence[Wave], purpose: str) -> Key:
         return self._identity(model), str(model.dtype), str(model.device), _digest(waves) + purpose
 
-    def _identity(self, model: Whisper) -> str:
+    def _identity(self, model: Recogniser) -> str:
         """Hash of the whole model, computed once per load. `checkpoint.fingerprint` covers only the first convolution,
         which an encoder may share with the one from which it was trained further."""
         if model not in self._identities:
@@ -128,7 +128,7 @@ class Memo:
             for part in model.parts:
                 for name, tensor in sorted(part.state_dict().items()):
                     state.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-                    state.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+                    state.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy())
             self._identities[model] = state.hexdigest()
         return self._identities[model]
 

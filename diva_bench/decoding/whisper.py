@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,7 +29,8 @@ PER_POSITION = 2 * HOP  # samples per encoder position: the second convolution h
 WINDOW_SECONDS = 30.0  # the window in Whisper's training
 FULL = int(WINDOW_SECONDS * RATE)
 _N_FFT = 400
-_SHORTEST = 1600  # samples (0.1 s); shorter clips are padded with silence for the transform
+SHORTEST = 1600
+"""Samples (0.1 s); shorter clips are padded with silence."""
 _MULTILINGUAL = 51865  # vocabulary entries: English-only models have fewer (whisper/model.py, is_multilingual)
 _ENCODE_ROWS = 8  # windows of 30 s that are encoded at once
 _CROSS_BYTES = 2 << 30
@@ -38,6 +39,22 @@ _MAX_NEW = 224  # tokens: half of the decoder's 448 positions, Whisper's own lim
 Wave = NDArray[np.float32]
 Pair = tuple[Tensor, Tensor]
 """Keys and values, each (B, H, N, D/H)."""
+
+
+class Recogniser(Protocol):
+    """What transcribes: Whisper, or another one (parakeet.py)."""
+
+    device: torch.device
+    dtype: torch.dtype
+    config: dict[str, Any]
+
+    @property
+    def max_seconds(self) -> float: ...
+
+    @property
+    def parts(self) -> list[nn.Module]: ...
+
+    def transcribe(self, waves: Sequence[Wave], /) -> list[str]: ...
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
@@ -162,6 +179,8 @@ class Decoder(nn.Module):
 class Whisper:
     """Encoder and decoder with their tokenizer. Immutable once loaded; same input, same output."""
 
+    max_seconds = WINDOW_SECONDS
+
     def __init__(self, folder: Path, device: str, dtype: torch.dtype, *, decoder: bool = True) -> None:
         """`decoder`: False: only the encoder is read, a third of Whisper large, and nothing can be transcribed."""
         from transformers.audio_utils import mel_filter_bank
@@ -265,7 +284,7 @@ class Whisper:
 
     def features(self, waves: Sequence[Wave], full: bool = False) -> tuple[Tensor, Tensor]:
         """Input of the encoder: mel (B, bins, 2 T) in the model's dtype and mask (B, T)."""
-        lengths = [-(-max(len(w), _SHORTEST) // PER_POSITION) for w in waves]
+        lengths = [-(-max(len(w), SHORTEST) // PER_POSITION) for w in waves]
         longest = max(lengths)
         if longest > FULL // PER_POSITION:
             raise ValueError(
