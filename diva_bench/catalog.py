@@ -254,6 +254,10 @@ class Catalog:
         subset = name.removeprefix(f"{task.name}-")
         return [e for e in task.editions if subset not in task.subsets or subset in task.subsets_in(e)]
 
+    def adapter_name(self, model: str) -> str:
+        """The name of a model's adapter."""
+        return self._merged(model)[1]
+
     def model_editions(self, name: str) -> list[Edition]:
         """Editions of a model; empty for a model without editions, which can be used with any."""
         return list(self._merged(name)[0].editions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +13,13 @@ from diva_bench import scorers
 from diva_bench.catalog import CONNECTOR, Catalog
 from diva_bench.cli.show import print_table
 from diva_bench.cli.streams import say
-from diva_bench.errors import SpecError, UnknownName, unknown
+from diva_bench.disk import read_json
+from diva_bench.errors import SpecError, UnknownName, UserError, unknown
 from diva_bench.printable import duration
-from diva_bench.specs import Edition, ModelFile, ModelSpec, TaskFile, TaskSpec
-from diva_bench.tables import Column, Table
+from diva_bench.specs import AssetSpec, Edition, ModelFile, ModelSpec, TaskFile, TaskSpec
+from diva_bench.tables import Cell, Column, Table
+from diva_bench.weights import assets
+from diva_bench.weights.folders import State
 
 
 def list_command(kind: str, paths: list[Path], output: Path = Path("results"), format: str = "rich") -> int:
@@ -25,6 +28,8 @@ def list_command(kind: str, paths: list[Path], output: Path = Path("results"), f
         return _runs(output, format)
     catalog = Catalog(paths)
     table = {"tasks": _tasks, "models": _models, "metrics": _metrics}[kind](catalog)
+    if kind == "models" and format == "rich":
+        table = replace(table, rows=_told_once(table.rows))
     wrong = [f"cannot be used: {problem.error}" for problem in catalog.problems if kind != "metrics"]
     print_table(replace(table, notes=[*table.notes, *wrong]), format)
     return 0
@@ -66,13 +71,76 @@ def _tasks(catalog: Catalog) -> Table:
 
 
 def _models(catalog: Catalog) -> Table:
+    """A row for every edition of every model."""
     rows = []
     for entry in sorted(catalog.models(), key=lambda f: f.spec.name):
         model = cast(ModelFile, entry.spec)
-        editions = catalog.model_editions(model.name)
-        adapter = model.adapter or f"as {model.extends}"
-        rows.append([model.name, ", ".join(editions) or "any", adapter, model.description])
-    return Table("models", [Column(n) for n in ("model", "editions", "adapter", "who is asked")], rows, [])
+        editions: list[Edition | None] = [*catalog.model_editions(model.name)]
+        rows += [_model_row(catalog, model, edition) for edition in editions or [None]]
+    columns = [Column("model"), Column("edition"), Column("takes"), Column("here"), Column("size", number=True)]
+    columns += [Column("context", number=True, optional=True), Column("licence", optional=True)]
+    notes = [
+        "here: yes; no: `diva-bench pull --model NAME --edition EDITION` fetches it (size: bytes of all its weights); train: "
+        "`diva-bench show NAME --edition EDITION` prints the command",
+        "context: tokens of prompt and answer, where the LLM is here",
+    ]
+    return Table("models", [*columns, Column("who is asked", optional=True)], rows, notes)
+
+
+def _told_once(rows: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
+    """The rows of models, with a description only in the first row of a model: for people, not for programs."""
+    names = [row[0] for row in rows]
+    return [[*row[:-1], "" if names[k] in names[:k] else row[-1]] for k, row in enumerate(rows)]
+
+
+def _model_row(catalog: Catalog, model: ModelFile, edition: Edition | None) -> list[Cell]:
+    from diva_bench.cli.progress import amount
+
+    who = model.description
+    if edition and catalog.untrained(model.name, edition):
+        return [model.name, edition, _takes(catalog, catalog.adapter_name(model.name)), "train", None, None, None, who]
+    try:
+        spec = catalog.model(model.name, edition or "mini")
+    except UnknownName:  # a trained connector may need weights of a --path that is not given now
+        return [model.name, edition or "any", None, "no", None, None, None, who]
+    states = [assets.state(asset, catalog.home(asset)) for asset in spec.weights.values()]
+    sizes = [asset.bytes or asset.download_bytes or state.disk_bytes for asset, state in _zip(spec, states)]
+    here = "yes" if all(state.status in ("ready", "not hashed") for state in states) else "no"
+    licences = [spec.licence] if spec.licence else [asset.licence for asset in spec.weights.values() if asset.licence]
+    return [
+        model.name,
+        edition or "any",
+        _takes(catalog, spec.adapter),
+        "damaged" if any(state.status == "damaged" for state in states) else here,
+        amount(sum(sizes), "bytes") if sizes and all(sizes) else None,
+        _context(spec, states),
+        ", ".join(dict.fromkeys(licences)) or None,
+        who,
+    ]
+
+
+def _zip(spec: ModelSpec, states: list[State]) -> list[tuple[AssetSpec, State]]:
+    return list(zip(spec.weights.values(), states, strict=True))
+
+
+def _takes(catalog: Catalog, adapter: str) -> str | None:
+    """The inputs of an adapter that a reader knows, in this order."""
+    try:
+        accepts = catalog.declared(adapter).accepts
+    except UserError:  # a plugin that cannot be imported
+        return None
+    return ", ".join(name for name in ("audio", "text", "choices") if name in accepts) or "-"
+
+
+def _context(spec: ModelSpec, states: list[State]) -> int | None:
+    """Tokens of the LLM's context, by its config.json; None if it is not here."""
+    folder = next((state.folder for role, state in zip(spec.weights, states, strict=True) if role == "llm"), None)
+    config = read_json(folder / "config.json") if folder else None
+    for part in (config, config.get("text_config") if isinstance(config, dict) else None):
+        tokens = part.get("max_position_embeddings") if isinstance(part, dict) else None
+        if isinstance(tokens, int):
+            return tokens
+    return None
 
 
 def _metrics(catalog: Catalog) -> Table:

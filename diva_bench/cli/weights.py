@@ -20,6 +20,7 @@ from diva_bench.evaluation.editions import of_model
 from diva_bench.specs import AssetSpec, Edition, ModelSpec, TaskFile, TaskSpec
 from diva_bench.tables import Cell, Column, Table
 from diva_bench.weights import assets
+from diva_bench.weights.folders import references
 
 
 def pull_command(
@@ -51,6 +52,8 @@ def pull_command(
         missing += lost
     for name, folder in folders.items():
         say(f"weights {name}: {folder}")
+        for key, named in references(folder).items():
+            say(f"  {key}: {named}")
     return 1 if missing else 0
 
 

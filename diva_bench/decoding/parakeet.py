@@ -69,7 +69,9 @@ class Parakeet:
 def load_recogniser(folder: Path, device: str, dtype: str) -> Recogniser:
     """The recogniser in a folder, by the architecture that its config.json names. Raises AssetError for any other."""
     try:
-        architecture = str((json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"] or [""])[0])
+        architecture = str(
+            (json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"] or [""])[0]
+        )
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         architecture = ""
     if architecture in ARCHITECTURES:

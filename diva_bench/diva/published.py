@@ -23,10 +23,10 @@ from torch import Tensor
 
 from diva_bench.decoding import tensors
 from diva_bench.decoding.whisper import Whisper
-from diva_bench.disk import read_json
 from diva_bench.diva.config import ConnectorConfig
 from diva_bench.diva.model import AnyConnector, Connector
 from diva_bench.errors import AssetError, UserError
+from diva_bench.weights.folders import references
 
 HEAD_WIDTH = 64  # of all Whisper models, from tiny (384 / 6) to large (1280 / 20): whisper/model.py, ModelDimensions
 # weights that a Whisper decoder does not have; all others of a connector are those of the decoder
@@ -212,16 +212,6 @@ def _some(names: list[str]) -> str:
 
 
 # ---------------------------------------------------------------- beside the tensors
-
-
-def references(folder: Path) -> dict[str, str]:
-    """The encoder and the LLM that config.json of a published checkpoint names: reference_encoder, reference_decoder; empty
-    if it names none."""
-    config = read_json(folder / "config.json")
-    named = config if isinstance(config, dict) else {}
-    return {
-        key: str(named[key]) for key in ("reference_encoder", "reference_decoder") if isinstance(named.get(key), str)
-    }
 
 
 def check_references(folder: Path, model: str, given: Mapping[str, str | None]) -> None:

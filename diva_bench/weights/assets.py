@@ -15,10 +15,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
@@ -29,9 +29,6 @@ from diva_bench.specs import AssetSpec, digest
 from diva_bench.types import Progress, Silent
 from diva_bench.weights import folders
 from diva_bench.weights.folders import MARGIN, State
-
-if TYPE_CHECKING:
-    from diva_bench.weights.fetch import Meter
 
 CONVERSION = 1
 """Bump it when `convert` writes something else for the same input."""
@@ -62,23 +59,20 @@ def locate(asset: AssetSpec, home: Path) -> Path | None:
 
 def state(asset: AssetSpec, home: Path, *, rehash: bool = False, progress: Progress | None = None) -> State:
     """The state of an asset; with `rehash` every byte is read again."""
-    from diva_bench.weights.fetch import Meter  # it loads the libraries of the network
-
     if asset.format == TRANSFORMERS:
         with (progress or Silent()).bar(
             f"check {asset.name}", known(asset).bytes or None if rehash else None, "bytes"
         ) as bar:
-            return folders.state(asset, cache_folder(), rehash, Meter(bar, limit=1 << 62))
+            return folders.state(asset, cache_folder(), rehash, bar.advance)
     places = _Places.of(asset)
     total = (occupied(places.ready) or asset.bytes) if rehash else None
     with (progress or Silent()).bar(f"check {asset.name}", total, "bytes") as bar:
-        meter = Meter(bar, limit=1 << 62)
         folder, problem = None, None
         if places.ready.is_dir():
-            problem = _problem(places.ready, places.ready / MANIFEST, rehash, meter)
+            problem = _problem(places.ready, places.ready / MANIFEST, rehash, bar.advance)
             folder = None if problem else places.ready
         if folder is None and (beside := _beside(asset, home)):
-            problem = _problem_beside(asset, beside, places.beside, rehash, meter)
+            problem = _problem_beside(asset, beside, places.beside, rehash, bar.advance)
             folder = None if problem else beside
     if folder:
         disk = occupied(folder) if folder == places.ready else asset.bytes  # the folder of its YAML has other files too
@@ -263,7 +257,7 @@ def _stamp(folder: Path, manifest: Path) -> None:
     write_json(manifest, entries)
 
 
-def _problem(folder: Path, manifest: Path, rehash: bool, meter: Meter) -> str | None:
+def _problem(folder: Path, manifest: Path, rehash: bool, each: Callable[[int], None]) -> str | None:
     """What is wrong with a folder that has a record, None if nothing. A file with another stamp is hashed."""
     entries = read_json(manifest)
     if not isinstance(entries, dict) or not all(isinstance(e, list) and len(e) > 1 for e in entries.values()):
@@ -277,7 +271,7 @@ def _problem(folder: Path, manifest: Path, rehash: bool, meter: Meter) -> str | 
         if signs[0] != signs_then[0]:
             return f"{path} has {signs[0]} bytes, expected {signs_then[0]}"
         if rehash or signs != signs_then:  # an older version stored only size and time, so the file is hashed once more
-            if sha256(path, meter.more) != expected:
+            if sha256(path, each) != expected:
                 return f"{path} has changed: its sha256 is not {expected}"
             fresh[name] = [*signs, expected]
     _remember(manifest, fresh, entries)
@@ -297,7 +291,9 @@ def _beside(asset: AssetSpec, home: Path) -> Path | None:
     return folders.pop() if len(folders) == 1 else None
 
 
-def _problem_beside(asset: AssetSpec, folder: Path, manifest: Path, rehash: bool, meter: Meter) -> str | None:
+def _problem_beside(
+    asset: AssetSpec, folder: Path, manifest: Path, rehash: bool, each: Callable[[int], None]
+) -> str | None:
     """As `_problem`, for files that are used in place, whose hashes are in their YAML."""
     record = read_json(manifest)
     entries = record if isinstance(record, dict) else {}
@@ -305,7 +301,7 @@ def _problem_beside(asset: AssetSpec, folder: Path, manifest: Path, rehash: bool
     for file in asset.files:
         path = folder / file.path
         signs: list[int | str] = [*stamp(path), str(path)]
-        if (rehash or entries.get(file.path) != signs) and sha256(path, meter.more) not in file.hashes:
+        if (rehash or entries.get(file.path) != signs) and sha256(path, each) not in file.hashes:
             return f"{path} has changed: its sha256 is not {file.sha256}; install the package or check it out again"
         fresh[file.path] = signs
     _remember(manifest, fresh, entries)

@@ -18,15 +18,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from diva_bench.disk import CHUNK, read_json, size, stamp, write_json
 from diva_bench.errors import AssetError, one_line
 from diva_bench.specs import PATTERNS, AssetFile, AssetSpec, digest
 from diva_bench.types import Progress
-
-if TYPE_CHECKING:
-    from diva_bench.weights.fetch import Meter
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -101,13 +98,13 @@ def known(asset: AssetSpec, cache: Path) -> AssetSpec:
     return asset.model_copy(update={"files": files, "revision": record.commit or asset.revision})
 
 
-def state(asset: AssetSpec, cache: Path, rehash: bool, meter: Meter) -> State:
+def state(asset: AssetSpec, cache: Path, rehash: bool, each: Callable[[int], None]) -> State:
     """The state of an asset. Nothing is read beyond stamps, unless a file changed or `rehash` is set."""
     record = _read(asset, cache)
     folder = record.folder if record else _place(asset)
     left = asset.download_bytes or 0
     if record and record.folder.is_dir():
-        problem = _problem(asset, record, rehash, meter, cache) or _other_pins(asset, record)
+        problem = _problem(asset, record, rehash, each, cache) or _other_pins(asset, record)
         disk = sum(entry.signs[0] for entry in record.files.values())
         if problem is None:
             return State(asset.name, "ready", record.folder, 0, disk, 0)
@@ -147,6 +144,16 @@ def ready(asset: AssetSpec, cache: Path, progress: Progress, given: Path | None 
 # ---------------------------------------------------------------- folders
 
 
+def references(folder: Path) -> dict[str, str]:
+    """The encoder and the LLM that config.json of a published checkpoint names: reference_encoder, reference_decoder; empty
+    if it names none."""
+    config = read_json(folder / "config.json")
+    named = config if isinstance(config, dict) else {}
+    return {
+        key: str(named[key]) for key in ("reference_encoder", "reference_decoder") if isinstance(named.get(key), str)
+    }
+
+
 def _place(asset: AssetSpec) -> Path | None:
     """Where the files of an asset are, if they are anywhere: a folder of the user, or a snapshot in the Hub's cache."""
     if asset.folder:
@@ -169,17 +176,14 @@ def _hashed(
     asset: AssetSpec, folder: Path, commit: str | None, stated: dict[str, _Stated], progress: Progress
 ) -> _Record:
     """Read every file of a folder once. Raises AssetError where one has other bytes than stated, or weights are missing."""
-    from diva_bench.weights.fetch import Meter
-
     names = _names(asset, folder)
     _check_whole(asset, folder, names)
     total = sum((folder / name).stat().st_size for name in names)
     files: dict[str, _Entry] = {}
     with progress.bar(f"hash {asset.name}", total, "bytes") as bar:
-        meter = Meter(bar, limit=1 << 62)
         for name in names:
             signs, one = stamp(folder / name), stated.get(name)
-            sha, git = _hashes(folder / name, meter.more)
+            sha, git = _hashes(folder / name, bar.advance)
             if one and (one.bytes != signs[0] or (one.sha256 or sha) != sha or (one.git_sha1 or git) != git):
                 raise _OtherBytes(name, f"{asset.name}: {name} has {signs[0]} bytes with sha256 {sha}; {_said(one)}")
             files[name] = _Entry(signs, sha, one.git_sha1 if one and not one.sha256 else None)
@@ -287,7 +291,7 @@ def _changed(asset: AssetSpec, record: _Record) -> list[str]:
     return sorted(record.files)
 
 
-def _problem(asset: AssetSpec, record: _Record, rehash: bool, meter: Meter, cache: Path) -> str | None:
+def _problem(asset: AssetSpec, record: _Record, rehash: bool, each: Callable[[int], None], cache: Path) -> str | None:
     """What is wrong with a recorded folder, None if nothing; a file with another stamp is hashed."""
     fresh = dict(record.files)
     changed = _changed(asset, record)
@@ -300,7 +304,7 @@ def _problem(asset: AssetSpec, record: _Record, rehash: bool, meter: Meter, cach
         signs = stamp(path)
         if signs[0] != entry.signs[0]:
             return f"{path} has {signs[0]} bytes, expected {entry.signs[0]}"
-        if _hashes(path, meter.more)[0] != entry.sha256:
+        if _hashes(path, each)[0] != entry.sha256:
             return f"{path} has changed: its sha256 is not {entry.sha256}"
         fresh[name] = _Entry(signs, entry.sha256, entry.git_sha1)
     if extra := set(changed) - set(fresh):
