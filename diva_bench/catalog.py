@@ -372,10 +372,8 @@ class Catalog:
         return assets.known(cast(AssetSpec, entry.spec)), entry.path.parent
 
     def home(self, asset: AssetSpec) -> Path:
-        """The folder to which an asset's `file:` sources are relative; that of this process for weights that a model names
-        in place, which have none, and for those that the catalogue no longer has."""
-        entry = self._all["weights"].get(asset.name)
-        return entry.path.parent if entry else Path()
+        """The folder to which an asset's `file:` sources are relative; that of this process if the catalogue has no such name."""
+        return entry.path.parent if (entry := self._all["weights"].get(asset.name)) else Path()
 
     def missing(self, models: Iterable[ModelSpec]) -> list[AssetSpec]:
         """The weights of models that are not on this machine, each once."""
