@@ -132,3 +132,21 @@ def test_the_memory_of_the_processor_is_known_and_of_a_missing_gpu_it_is_zero() 
     total, free = provenance.device_memory("cpu")
     assert 0 < free <= total
     assert provenance.device_memory("cuda:7") == provenance.device_memory(None) == (0, 0)
+
+
+def test_the_list_of_models_says_what_each_takes_and_what_is_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from diva_bench.cli import browse
+
+    monkeypatch.setenv("DIVA_BENCH_CACHE", str(tmp_path))
+    table = browse._models(Catalog())
+    rows = {(row[0], row[1]): row[2:] for row in table.rows}
+    assert rows["oracle", "full"][:4] == ["text, choices", "no", "16.07 GB", None]
+    assert rows["diva", "full"][:3] == ["audio, choices", "no", "29.11 GB"]
+    assert "Llama 3 Community (gated)" in str(rows["diva", "full"][4])
+    assert rows["diva-kl", "mini"][:3] == ["audio, choices", "train", None]
+    assert rows["majority", "any"][:2] == ["choices", "yes"]
+    assert rows["server", "any"][:2] == ["audio, choices", "server"]
+    told = [row[0] for row in browse._told_once(table.rows) if row[-1]]
+    assert len(told) == len(set(told)) == len({row[0] for row in table.rows})

@@ -81,7 +81,7 @@ def _models(catalog: Catalog) -> Table:
     columns += [Column("context", number=True, optional=True), Column("licence", optional=True)]
     notes = [
         "here: yes; no: `diva-bench pull --model NAME --edition EDITION` fetches it (size: bytes of all its weights); train: "
-        "`diva-bench show NAME --edition EDITION` prints the command",
+        "`diva-bench show NAME --edition EDITION` prints the command; server: the model is asked over the network",
         "context: tokens of prompt and answer, where the LLM is here",
     ]
     return Table("models", [*columns, Column("who is asked", optional=True)], rows, notes)
@@ -106,11 +106,12 @@ def _model_row(catalog: Catalog, model: ModelFile, edition: Edition | None) -> l
     states = [assets.state(asset, catalog.home(asset)) for asset in spec.weights.values()]
     sizes = [asset.bytes or asset.download_bytes or state.disk_bytes for asset, state in _zip(spec, states)]
     here = "yes" if all(state.status in ("ready", "not hashed") for state in states) else "no"
+    here = "server" if spec.adapter == _SERVER and here == "yes" else here
     licences = [spec.licence] if spec.licence else [asset.licence for asset in spec.weights.values() if asset.licence]
     return [
         model.name,
         edition or "any",
-        _takes(catalog, spec.adapter),
+        _takes_of_server(spec) if spec.adapter == _SERVER else _takes(catalog, spec.adapter),
         "damaged" if any(state.status == "damaged" for state in states) else here,
         amount(sum(sizes), "bytes") if sizes and all(sizes) else None,
         _context(spec, states),
@@ -121,6 +122,15 @@ def _model_row(catalog: Catalog, model: ModelFile, edition: Edition | None) -> l
 
 def _zip(spec: ModelSpec, states: list[State]) -> list[tuple[AssetSpec, State]]:
     return list(zip(spec.weights.values(), states, strict=True))
+
+
+_SERVER = "openai_chat"
+"""The adapter for servers. Its module loads the libraries of the network, which a list does not need."""
+
+
+def _takes_of_server(spec: ModelSpec) -> str:
+    """As `OpenAIChat.for_model`: audio, unless the model is asked with text."""
+    return "audio, choices" if spec.args.get("input", "audio") == "audio" or "asr" in spec.weights else "text, choices"
 
 
 def _takes(catalog: Catalog, adapter: str) -> str | None:
