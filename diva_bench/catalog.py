@@ -394,12 +394,10 @@ class Catalog:
 
     def too_large(self, model: ModelSpec, device: str) -> str:
         """Why the weights of a model do not fit on a device, as far as it is known before they are loaded; "" if they do."""
-        if not model.weights:
-            return ""
-        located = {asset.name: assets.locate(asset, self.home(asset)) for asset in model.weights.values()}
-        folders = {name: folder for name, folder in located.items() if folder}
+        every = model.weights.values()
+        folders = {asset.name: folder for asset in every if (folder := assets.locate(asset, self.home(asset)))}
         editions = self.model_editions(model.name) if self.has("model", model.name) else []
-        return fit.problem(model, folders, device, list(editions))
+        return fit.problem(model, folders, device, editions) if every else ""
 
     def load(self, model: ModelSpec, progress: Progress) -> Adapter:
         """Build the adapter of a model, on the device that the spec and the machine allow.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def needs(model: ModelSpec, folders: Mapping[str, Path]) -> dict[str, int]:
     return found
 
 
-def problem(model: ModelSpec, folders: Mapping[str, Path], device: str, editions: list[str]) -> str:
+def problem(model: ModelSpec, folders: Mapping[str, Path], device: str, editions: Sequence[str]) -> str:
     """Why a model does not fit, with numbers and what to try; "" if it does, or if that is not known.
 
     Args:
@@ -72,7 +72,7 @@ def _form(model: ModelSpec) -> str:
     return model.runtime.dtype + (f", llm in {model.runtime.bits} bit" if model.runtime.bits else "")
 
 
-def _tries(model: ModelSpec, folders: Mapping[str, Path], device: str, editions: list[str], free: int) -> list[str]:
+def _tries(model: ModelSpec, folders: Mapping[str, Path], device: str, editions: Sequence[str], free: int) -> list[str]:
     """What would fit, by the same numbers."""
     runtime, tries = model.runtime, []
 
