@@ -130,45 +130,55 @@ class OpenAIChat:
         """
         hear = self._hear if self._asr is not None else None
         feed = _Feed(iter(requests), hear, min(_HEARD_TOGETHER, self._spec.runtime.batch_rows))
-        done: deque[asyncio.Task[Response]] = deque()
-        tasks: set[asyncio.Task[Response]] = set()
+        done: deque[Response] = deque()
+        workers: set[asyncio.Task[None]] = set()
         try:
             while True:
-                self._run(self._step(feed, tasks, done))
+                self._run(self._step(feed, workers, done))
                 while done:
-                    try:
-                        response = done.popleft().result()
-                    except Stop as stop:
-                        self._client.stop(stop)
-                    else:
-                        yield response
-                if not tasks and (feed.ended or self._client.stopping is not None):
+                    yield done.popleft()
+                if not workers and not done and (feed.ended or self._client.stopping is not None):
                     break
         finally:
-            self._run(_cancelled(tasks, feed))
+            self._run(_cancelled(workers, feed))
         if self._client.stopping is not None:
             raise self._client.stopping
 
-    async def _step(self, feed: _Feed, tasks: set[asyncio.Task[Response]], done: deque[asyncio.Task[Response]]) -> None:
+    async def _step(self, feed: _Feed, workers: set[asyncio.Task[None]], done: deque[Response]) -> None:
         """Send as much as there is room for, and wait until something is answered."""
         loop, client = asyncio.get_running_loop(), self._client
 
-        def finished(task: asyncio.Task[Response]) -> None:
-            tasks.discard(task)
-            done.append(task)
+        def finished(worker: asyncio.Task[None]) -> None:
+            workers.discard(worker)
+            if not worker.cancelled() and worker.exception() is not None:
+                feed.failures.append(worker)
             feed.wake()
 
         if not self._checked:
             await self._check()
         while not done:
             waiter = feed.waiter(loop)
-            while client.stopping is None and self._has_room(len(tasks)) and (item := feed.take()) is not None:
-                task = loop.create_task(self._one(*item))
-                tasks.add(task)
-                task.add_done_callback(finished)
-            if not tasks and (feed.ended or client.stopping is not None):
+            while client.stopping is None and feed.ready() and self._has_room(len(workers)):
+                worker = loop.create_task(self._work(feed, workers, done))
+                workers.add(worker)
+                worker.add_done_callback(finished)
+            if not workers and (feed.ended or client.stopping is not None):
                 return
             await waiter
+            if feed.failures:
+                feed.failures.pop().result()  # raises
+
+    async def _work(self, feed: _Feed, workers: set[asyncio.Task[None]], done: deque[Response]) -> None:
+        """Ask one question after the other, while there are some and there is room. The next one is sent in the same turn of
+        the event loop in which an answer comes, so that the server works while rows are stored."""
+        while self._client.stopping is None and self._has_room(len(workers) - 1):
+            if (item := feed.take()) is None:
+                return
+            try:
+                done.append(await self._one(*item))
+            except Stop as stop:
+                self._client.stop(stop)
+            feed.wake()
 
     def _has_room(self, begun: int) -> bool:
         """Whether another question can be begun. Those that wait for another try leave room for others, within a limit."""
@@ -290,6 +300,8 @@ class _Feed:
         self._filling: asyncio.Future[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._exhausted = False
+        self.failures: list[asyncio.Task[None]] = []
+        """Workers that raised what is no Stop: the requests themselves failed, or a fault of ours."""
 
     @property
     def ended(self) -> bool:
@@ -304,16 +316,22 @@ class _Feed:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def take(self) -> tuple[Request, str | Exception | None] | None:
-        """The next request; None if there is none now. Transcripts are written ahead in a thread."""
+    def ready(self) -> bool:
+        """Whether `take` may give a request now. Transcripts are written ahead in a thread."""
         if self._hear is None:
-            request = None if self._exhausted else next(self._requests, None)
-            self._exhausted = request is None
-            return None if request is None else (request, None)
+            return not self._exhausted
         if len(self._ready) < self._rows and not self._exhausted and self._filling is None:
             self._filling = asyncio.get_running_loop().run_in_executor(None, self._fill)
             self._filling.add_done_callback(self._filled)
-        return self._ready.popleft() if self._ready else None
+        return bool(self._ready)
+
+    def take(self) -> tuple[Request, str | Exception | None] | None:
+        """The next request; None if there is none now."""
+        if self._hear is not None:
+            return self._ready.popleft() if self.ready() else None
+        request = None if self._exhausted else next(self._requests, None)
+        self._exhausted = request is None
+        return None if request is None else (request, None)
 
     def _fill(self) -> None:
         assert self._hear is not None
@@ -332,10 +350,10 @@ class _Feed:
                 await self._filling
 
 
-async def _cancelled(tasks: set[asyncio.Task[Response]], feed: _Feed) -> None:
+async def _cancelled(workers: set[asyncio.Task[None]], feed: _Feed) -> None:
     """End all questions that are not answered."""
-    left = list(tasks)
-    for task in left:
-        task.cancel()
+    left = list(workers)
+    for worker in left:
+        worker.cancel()
     await asyncio.gather(*left, return_exceptions=True)
     await feed.settled()
