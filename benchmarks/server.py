@@ -4,7 +4,7 @@
 
 Client and server have one core each. A row is a whole `runner.ask`: prompts, requests, checks, one line per answer in the
 run folder; "bare" is aiohttp alone, which sends the same bodies and reads the answers. The server is raw asyncio, so that it
-is not what is measured; on a busy machine nothing here means much, so the shares of both cores that were free are shown.
+is not what is measured; the load of the machine before the measurement is shown, because on a busy one the shares mean little.
 """
 
 from __future__ import annotations
