@@ -26,6 +26,7 @@ from rich.text import Text
 from diva_bench.printable import as_json, csv_cell, html, latex, markdown, visible
 
 _NONE = "-"
+_STYLES = {"": "", "strong": "bold", "faint": "bright_black"}
 _GAP = 2  # characters between two columns of a table
 
 
@@ -43,6 +44,8 @@ class Score:
     mark: str = ""
     brief: bool = False
     """Shown without its interval in terminal, Markdown and LaTeX; CSV and JSON have the interval."""
+    tone: Literal["", "strong", "faint"] = ""
+    """Bold or grey in a terminal with colours. `mark` says the same to everyone."""
 
 
 Cell = str | int | float | Score | None
@@ -126,7 +129,10 @@ class Table:
             side: Literal["left", "right"] = "right" if column.numeric else "left"
             table.add_column(_packed(column.heading, wide), justify=side, min_width=wide)
         for i in range(len(self.rows)):
-            table.add_row(*(_packed(c.pieces[i], wide) for c, wide in zip(shown, widths, strict=True)))
+            cells = [_packed(c.pieces[i], wide) for c, wide in zip(shown, widths, strict=True)]
+            for cell, column in zip(cells, shown, strict=True):
+                cell.stylize(_STYLES[column.tones[i]])
+            table.add_row(*cells)
         return table
 
     def _blocks(self, width: int) -> Text:
@@ -379,6 +385,7 @@ class _Filled:
         self.numeric = _numeric(column, cells)
         self.heading = _pieces(visible(heading))
         self.pieces = [self._cut(cell) for cell in cells]
+        self.tones = [cell.tone if isinstance(cell, Score) else "" for cell in cells]
         every = [self.heading, *self.pieces]
         self.least = max(cell_len(piece.strip()) for pieces in every for piece in pieces or [""])
         whole = self.pieces if column.group else every  # group names are long and may wrap

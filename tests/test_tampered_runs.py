@@ -83,7 +83,7 @@ def edit(file: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def leaderboard(place: Path) -> CompletedProcess[str]:
-    got = call(place, "leaderboard", "results", "--path", "specs")
+    got = call(place, "leaderboard", "results", "--details", "--path", "specs")
     return CompletedProcess(got.args, got.returncode, " ".join(got.stdout.split()), got.stderr)
 
 

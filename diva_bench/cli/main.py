@@ -19,11 +19,13 @@ from diva_bench.cli.options import (
     BatchRows,
     Commands,
     DataDir,
+    Details,
     Device,
     Dtype,
     Edition,
     EditionOfModels,
     Format,
+    InMemory,
     Limit,
     MaxCost,
     MaxRequests,
@@ -34,8 +36,10 @@ from diva_bench.cli.options import (
     Overview,
     Paths,
     Prompts,
+    Ranks,
     Report,
     Results,
+    Signatures,
     SpeedTables,
     Tasks,
     WeightsFiles,
@@ -196,20 +200,18 @@ def leaderboard(
     results: Annotated[Path, typer.Argument(help="Folder of runs.")] = Path("results"),
     task: OnlyTasks = None,
     format: Format = "rich",
-    ranks: Annotated[
-        bool, typer.Option("--ranks", help="Also print the interval of every rank (slower: reads all rows).")
-    ] = False,
+    details: Details = False,
+    signatures: Signatures = False,
+    ranks: Ranks = False,
     output: Report = None,
     overview: Overview = False,
     speed: SpeedTables = False,
-    in_memory: Annotated[
-        bool,
-        typer.Option("--in-memory", help="Also rank in-memory models of the Python API, whose weights are not hashed."),
-    ] = False,
+    in_memory: InMemory = False,
     all_tables: AllTables = False,
     path: Paths = None,
 ) -> None:
-    """Rank the runs of a folder, one table per task. As CSV: one table, a row for every run and metric."""
+    """Rank the runs of a folder: tasks by models on one screen, or with --details, --task or another format a table per task.
+    As CSV: one table, a row for every run and metric."""
     from diva_bench.cli.results import leaderboard_command
 
     raise typer.Exit(
@@ -220,6 +222,8 @@ def leaderboard(
             ranks,
             path or [],
             output,
+            details=details,
+            signed=signatures,
             overview=overview,
             speed=speed,
             in_memory=in_memory,

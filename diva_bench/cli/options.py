@@ -170,6 +170,15 @@ Report = Annotated[
     ),
 ]
 Overview = Annotated[bool, typer.Option("--overview", help="Print only the overview tables, tasks by models.")]
+Ranks = Annotated[bool, typer.Option("--ranks", help="Also print the interval of every rank (slower: reads all rows).")]
+InMemory = Annotated[
+    bool,
+    typer.Option("--in-memory", help="Also rank in-memory models of the Python API, whose weights are not hashed."),
+]
+Details = Annotated[
+    bool, typer.Option("--details", help="Print a table for every task, with all metrics; --task prints it for one.")
+]
+Signatures = Annotated[bool, typer.Option("--signatures", help="Print only the signatures of the scorers.")]
 SpeedTables = Annotated[
     bool,
     typer.Option(

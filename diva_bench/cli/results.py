@@ -11,7 +11,7 @@ from diva_bench.cli.show import check_report, print_table, print_tables, write_t
 from diva_bench.cli.stored import stored_runs
 from diva_bench.cli.streams import say
 from diva_bench.errors import OtherQuestion, SpecError, StoreError, UnreadableRun, UserError
-from diva_bench.report.leaderboard import leaderboard, no_overview, overviews, page
+from diva_bench.report.leaderboard import leaderboard, no_overview, overviews, page, screen, signatures
 from diva_bench.report.prompts import families, spread_table
 from diva_bench.report.runs import results_table, unreadable_table
 from diva_bench.report.speed import no_speed, speed_tables
@@ -134,14 +134,18 @@ def leaderboard_command(
     paths: Sequence[Path] = (),
     output: Path | None = None,
     *,
+    details: bool = False,
+    signed: bool = False,
     overview: bool = False,
     speed: bool = False,
     in_memory: bool = False,
     every: bool = False,
 ) -> int:
-    """Print one table per task, and the spread over prompts; as CSV one table of all runs.
+    """Print tasks by models on one screen; with `details`, for chosen tasks, with ranks and in other formats than a terminal's
+    one table per task, and the spread over prompts; as CSV one table of all runs.
 
     Args:
+        signed: Only the signatures of the scorers.
         ranks: Also the interval of every rank.
         overview: Only tasks by models.
         speed: Only the speeds.
@@ -163,7 +167,10 @@ def leaderboard_command(
     changed = any(run.changed and run.path in folders for run in stored)
     if in_memory:
         summaries = [summary.admitted() for summary in summaries]
-    if speed:
+    glance: list[Table] = []
+    if signed:
+        tables = [signatures(summaries)]
+    elif speed:
         tables = speed_tables(Run(s.folder, s) for s in summaries)
     elif overview:
         tables = overviews(summaries)
@@ -172,6 +179,8 @@ def leaderboard_command(
         tables = leaderboard(summaries, ranks=between)
         spread = families(Run(s.folder, s) for s in summaries)
         tables += [spread_table(spread)] if spread else []
+        if format == "rich" and not (details or tasks or ranks):
+            glance = screen(summaries, len(unreadable))
     if not tables and not unreadable:
         say(no_speed(results) if speed else no_overview(summaries), error=True)
         return 1
@@ -181,7 +190,7 @@ def leaderboard_command(
         """The numbers of all runs in one table."""
         return Runs(Run(s.folder, s) for s in summaries).table(every=True)
 
-    alone = not (every or overview or speed)
+    alone = not (every or overview or speed or signed)
     write_tables([one()] if alone and output and output.suffix == ".csv" else tables, output, page, every)
     if format == "csv" and alone:
         print_table(one(), format)
@@ -190,5 +199,5 @@ def leaderboard_command(
     elif format == "md":
         print(page(tables), end="")
     else:
-        print_tables(tables, format, every)
+        print_tables([*glance, *unreadable_table(unreadable)] if glance else tables, format, every)
     return 1 if unreadable or changed else 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import Literal
 
@@ -21,6 +22,7 @@ from diva_bench.stats.settings import planned
 from diva_bench.tables import Cell, Column, Score, Table, cut_to, write
 
 _EDITIONS = ("full", "mini", "nano")
+_NAMED = 5  # runs without a rank whose reasons are on the screen
 _HALF_WIDTHS = 2 * 1.96  # standard errors in a 95 % interval
 
 
@@ -105,6 +107,110 @@ TIED = (
     "paired tests (`diva-bench compare`) find more differences"
 )
 AT_CHANCE = "* at chance: not significantly better than the best audio-blind baseline"
+
+
+_TONES: Mapping[str, Literal["", "strong", "faint"]] = {"best": "strong", "tied": "strong", "at chance": "faint"}
+
+
+def screen(summaries: Sequence[RunSummary], unreadable: int = 0) -> list[Table]:
+    """The leaderboard at a glance: tasks by models with intervals, a table for every edition, from runs of unchanged tasks.
+    The last one says what is left out, and how to see more. Empty without such runs."""
+    plain = [s for s in summaries if s.plain]
+    plain.sort(key=lambda s: (_order(s.edition), s.task, s.task_id, s.run_id))
+    editions = [[s for s in plain if s.edition == name] for name in dict.fromkeys(s.edition for s in plain)]
+    tables = [_screen(runs) for runs in editions if any(s.ranked for s in runs)]
+    if not tables:
+        return []
+    more = "more: --task TASK or --details (a table for every task, all metrics), --signatures, --speed, --ranks"
+    notes = [*tables[-1].notes, *left_out(summaries, unreadable), more]
+    return [*tables[:-1], replace(tables[-1], notes=notes)]
+
+
+def _screen(runs: Sequence[RunSummary]) -> Table:
+    """The table of one edition."""
+    models = sorted({s.label for s in runs if s.ranked})
+    ids = list(dict.fromkeys(s.task_id for s in runs if s.ranked))
+    names = Counter(next(s.task for s in runs if s.task_id == id) for id in ids)
+    rows: list[list[Cell]] = []
+    for id in ids:
+        here = [s for s in runs if s.task_id == id]
+        stand, (ranked, primary) = standings(here), comparable(here)
+        cells = [_screen_cell([s for s in ranked if s.label == model], stand) for model in models]
+        name = here[0].task if names[here[0].task] == 1 else id
+        sizes = [s.metrics[primary].n for s in ranked]
+        shares = [100 * max(0, s.scored - s.unsupported) / max(s.n, 1) for s in ranked]
+        rows.append([name, primary, _range(sizes, "{:,}"), f"{_range(shares, '{:.3g}')} %", *cells])
+    columns = [Column("task"), Column("metric", optional=True), Column("n", number=True)]
+    whole = all(row[3] == "100 %" for row in rows)
+    columns += [Column("answered", optional=whole, number=True), *(Column("", group=model) for model in models)]
+    shown = [standing for id in ids for standing in standings([s for s in runs if s.task_id == id]).values()]
+    notes = [f"primary metric [95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]"]
+    notes += [TIED] if "best" in shown else []
+    notes += [AT_CHANCE] if "at chance" in shown else []
+    few = sorted({s.task for s in runs if s.ranked and s.metrics[s.primary].few_clusters})
+    notes += [f"fewer than {FEW_CLUSTERS} clusters, the interval is too narrow: {', '.join(few)}"] if few else []
+    falls = sorted({s.primary for s in runs if s.ranked and not s.metrics[s.primary].higher_is_better})
+    notes += [f"{', '.join(falls)}: lower is better"] if falls else []
+    edition = runs[0].edition
+    synthetic = all(s.synthetic for s in runs)
+    return Table(synthetic_note(edition) if synthetic else f"{edition} edition", columns, rows, notes)
+
+
+def _screen_cell(runs: Sequence[RunSummary], stand: Mapping[str, Standing]) -> Cell:
+    """The value of one model at one task; all values if there are several runs (dtype, settings)."""
+    scores = [
+        replace(
+            s.metrics[s.primary].score,
+            mark=MARKS[stand.get(s.run_id, "")],
+            tone=_TONES.get(stand.get(s.run_id, ""), ""),
+        )
+        for s in runs
+    ]
+    if len(scores) > 1:
+        return " / ".join(write(score) for score in scores)
+    return scores[0] if scores else None
+
+
+def _range(values: Sequence[float], form: str) -> str:
+    """One value, or the lowest and the highest."""
+    return " to ".join(dict.fromkeys(form.format(value) for value in (min(values), max(values))))
+
+
+def left_out(summaries: Sequence[RunSummary], unreadable: int = 0) -> list[str]:
+    """One line about the runs that are not on the screen, and the reasons of the first that are not ranked; empty if all
+    are there."""
+    counts = {
+        "with --limit": sum(s.limit is not None for s in summaries),
+        "with another audio condition": sum(s.limit is None and bool(s.audio) for s in summaries),
+        "with another prompt or other settings": sum(
+            s.limit is None and not s.audio and bool(s.variant or s.overrides) for s in summaries
+        ),
+        "not complete or without a score": sum(s.plain and not s.ranked for s in summaries),
+        "of another primary metric": _other_primary([s for s in summaries if s.plain and s.ranked]),
+        "that cannot be read": unreadable,
+    }
+    parts = [f"{n:,} {what}" for what, n in counts.items() if n]
+    unranked = [s for s in summaries if s.plain and not s.ranked]
+    lines = [f"{s.title}, {s.label}: {_why_not(s, s.primary)}" for s in unranked[:_NAMED]]
+    lines += [f"{len(unranked) - _NAMED} more with --details"] if len(unranked) > _NAMED else []
+    return [f"runs left out here: {', '.join(parts)}", *lines] if parts else []
+
+
+def _other_primary(ranked: Sequence[RunSummary]) -> int:
+    """Number of ranked runs that their task is not ranked by."""
+    ids = dict.fromkeys(s.task_id for s in ranked)
+    return len(ranked) - sum(len(comparable([s for s in ranked if s.task_id == id])[0]) for id in ids)
+
+
+def signatures(summaries: Sequence[RunSummary]) -> Table:
+    """The signature of every scorer, with the tasks and the number of runs that it scored."""
+    found: dict[str, tuple[dict[str, None], int]] = {}
+    for s in sorted(summaries, key=lambda s: (_order(s.edition), s.task, s.run_id)):
+        for text in s.signature.values():
+            tasks, count = found.setdefault(text, ({}, 0))
+            found[text] = ({**tasks, s.task: None}, count + 1)
+    rows: list[list[Cell]] = [[text, count, ", ".join(tasks)] for text, (tasks, count) in found.items()]
+    return Table("signatures", [Column("signature"), Column("runs"), Column("tasks")], rows)
 
 
 def no_overview(summaries: Sequence[RunSummary]) -> str:
