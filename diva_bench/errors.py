@@ -8,6 +8,7 @@
     |   |-- PredictionError  a file of another system's answers is not complete, or does not fit the task
     |   |-- AssetError       weights are missing, corrupt or cannot be downloaded
     |   |   `-- MissingMeans    a scorer's weights or library: a stored run is scored by its other scorers
+    |   |-- BrokenContract   an adapter breaks rules of its contract (the message has all of them)
     |   |-- ScorerError      a scorer returns numbers that are not finite, or outside their scale
     |   `-- StoreError       a run folder cannot be written, is in use, or belongs to something else
     |       |-- OtherQuestion   the task or data of a run have changed since the model was run
@@ -54,6 +55,10 @@ class AssetError(UserError):
 
 class MissingMeans(AssetError):
     """The library, interpreter, module or weights of a scorer are not on this machine."""
+
+
+class BrokenContract(UserError):
+    """An adapter breaks rules of the contract of adapters (`diva_bench.testing.RULES`)."""
 
 
 class ScorerError(UserError):

@@ -157,7 +157,10 @@ class Adapter(Protocol):
     rendered template (decoding/chat.py) is part of a run's identity. A class may have `settings` (argument -> default;
     the spec's `args` must have the same types) and `roles` (the weights that it needs); both are checked before
     anything is loaded. A class whose `splits_audio` is true cuts the audio of its requests into parts that its encoder
-    can hold (`spec.runtime.batch_seconds`), so it gets `batch_rows` requests at a time, whatever their length.
+    can hold (`spec.runtime.batch_seconds`), so it gets `batch_rows` requests at a time, whatever their length. An adapter
+    may have `max_seconds`, the longest clip that it takes; a longer one is `unsupported`.
+
+    `diva_bench.testing.check_adapter` checks all of this.
 
     Attributes:
         version: Bump it when prompts or decoding change.
@@ -173,7 +176,7 @@ class Adapter(Protocol):
         ...
 
     def close(self) -> None:
-        """Free memory. It is called once."""
+        """Free memory. It can be called twice."""
         ...
 
 

@@ -29,6 +29,15 @@ def test_the_eight_lines_of_the_readme(tmp_path: Path) -> None:
     assert "heysquad-limit8-" in said
 
 
+def test_the_adapter_of_the_page_on_models_keeps_the_contract(tmp_path: Path) -> None:
+    [code] = [b.text for b in blocks("python") if b.where.startswith("docs/models.md") and "check_adapter" in b.text]
+    assert len(code.splitlines()) in range(36, 45)
+    run(code, tmp_path)
+    spoilt = code.replace("for label in request.choices or ()", "for label in (request.choices or ())[1:]")
+    done = subprocess.run([sys.executable, "-c", spoilt], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "BrokenContract: adapter Loudness breaks 1 rule of the contract of adapters:\n- choices: " in done.stderr
+
+
 def test_the_notebook(tmp_path: Path) -> None:
     notebook = json.loads((ROOT / "docs" / "quickstart.ipynb").read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]

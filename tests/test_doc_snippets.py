@@ -35,6 +35,7 @@ from diva_bench.specs import (
     TaskFile,
 )
 from diva_bench.specs.yamlfile import read_yaml
+from diva_bench.testing import RULES
 
 COMMANDS: Any = typer.main.get_command(app)
 OF_OTHERS = {"--nproc-per-node", "--num_processes", "--multi_gpu", "--strict", "--check", "--help"}
@@ -191,6 +192,7 @@ def test_json_and_toml_can_be_read() -> None:
         ("results-format.md", {field.alias or name for name, field in Summary.model_fields.items()}),
         ("results-format.md", {field.alias or name for name, field in TaskRecord.model_fields.items()}),
         ("results-format.md", set(Answer.__annotations__)),
+        ("models.md", {name for name in RULES if " " not in name}),
         ("training.md", {*PRESETS, *ABLATIONS}),
     ],
 )

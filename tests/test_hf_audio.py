@@ -146,7 +146,7 @@ def test_a_batch_is_answered_as_each_clip_alone(adapter: HfAudio) -> None:
 
 
 def test_a_clip_over_the_limit_is_unsupported_and_never_cut(adapter: HfAudio) -> None:
-    longest = adapter._longest
+    longest = adapter.max_seconds
     over, within = adapter.generate([Request("over", "q", audio=clip(longest + 0.1), max_new_tokens=2), requests()[0]])
     assert over == Response(
         "over", status="unsupported", detail=f"audio is {longest + 0.1:.1f} s; this model takes at most {longest:.0f} s"

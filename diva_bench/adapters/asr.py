@@ -21,10 +21,11 @@ class Asr(declared.Asr):
 
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
         self._asr = load_recogniser(paths["asr"], device, spec.runtime.dtype)
+        self.max_seconds = self._asr.max_seconds
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
         """The transcript as `text` and as `heard`."""
-        return in_order(requests, unheard(self._asr.max_seconds), self._ask)
+        return in_order(requests, unheard(self.max_seconds), self._ask)
 
     def _ask(self, requests: list[Request]) -> list[Response]:
         clock, hits = Clock(self._asr.device), ENCODED.hits
@@ -34,4 +35,4 @@ class Asr(declared.Asr):
         return [Response(r.id, t, heard=t, seconds=share) for r, t in zip(requests, transcripts, strict=True)]
 
     def close(self) -> None:
-        del self._asr
+        vars(self).clear()

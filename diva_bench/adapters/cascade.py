@@ -20,10 +20,11 @@ from diva_bench.types import Request, Response
 class Cascade(declared.Cascade):
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
         self._asr = load_recogniser(paths["asr"], device, spec.runtime.dtype)
+        self.max_seconds = self._asr.max_seconds
         self._llm = LLM.of(paths["llm"], device, spec.runtime)
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
-        return in_order(requests, unheard(self._asr.max_seconds), self._ask)
+        return in_order(requests, unheard(self.max_seconds), self._ask)
 
     def _ask(self, requests: list[Request]) -> list[Response]:
         clock, hits = Clock(self._llm.device), ENCODED.hits
@@ -35,4 +36,4 @@ class Cascade(declared.Cascade):
         return [replace(a, heard=text) for a, text in zip(answers, transcripts, strict=True)]
 
     def close(self) -> None:
-        del self._asr, self._llm
+        vars(self).clear()

@@ -28,6 +28,8 @@ Encode = Callable[[Whisper, Sequence[Wave], bool], tuple[Tensor, Tensor]]
 
 
 class Diva(declared.Diva):
+    max_seconds = WINDOW_SECONDS
+
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
         layout = str(spec.args.get("layout", "clean"))
         layouts.check(layout, spec.name)
@@ -76,7 +78,7 @@ class Diva(declared.Diva):
         return adapter
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
-        return in_order(requests, unheard(WINDOW_SECONDS), self._ask)
+        return in_order(requests, unheard(self.max_seconds), self._ask)
 
     @torch.inference_mode()
     def _ask(self, requests: list[Request]) -> list[Response]:
@@ -98,7 +100,7 @@ class Diva(declared.Diva):
         return [replace(a, heard=self._llm.text(ids)) for a, ids in zip(answers, tokens, strict=True)]
 
     def close(self) -> None:
-        del self._encoder, self._llm, self._connector
+        vars(self).clear()
 
 
 def _framing(layout: str, llm: LLM) -> Framing:

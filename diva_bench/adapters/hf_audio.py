@@ -31,10 +31,10 @@ class HfAudio(declared.HfAudio):
         for name, allowed in (("order", ORDERS), ("encode", WAYS)):
             if args[name] not in allowed:
                 raise unknown(name, str(args[name]), allowed, where)
-        self._longest, self._shortest = float(args["max_seconds"]), float(args["min_seconds"])
-        if not 0 < self._shortest <= self._longest:
+        self.max_seconds, self._shortest = float(args["max_seconds"]), float(args["min_seconds"])
+        if not 0 < self._shortest <= self.max_seconds:
             raise SpecError(
-                f"{where}: min_seconds {self._shortest:g} and max_seconds {self._longest:g} must be 0 < min <= max."
+                f"{where}: min_seconds {self._shortest:g} and max_seconds {self.max_seconds:g} must be 0 < min <= max."
             )
         self._system, self._seconds = str(args["system"]) or None, spec.runtime.batch_seconds
         self._model = AudioLLM(
@@ -45,10 +45,10 @@ class HfAudio(declared.HfAudio):
             together=args["encode"] == "batch",
             adapter=str(args["lora"]),
         )
-        self._model.check_length(self._longest)
+        self._model.check_length(self.max_seconds)
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
-        return in_order(requests, unheard(self._longest), self._ask)
+        return in_order(requests, unheard(self.max_seconds), self._ask)
 
     def _ask(self, requests: list[Request]) -> list[Response]:
         clock = Clock(self._model.llm.device)
@@ -65,4 +65,4 @@ class HfAudio(declared.HfAudio):
         return replace(request, audio=audio, system=request.system or self._system)
 
     def close(self) -> None:
-        del self._model
+        vars(self).clear()

@@ -103,14 +103,14 @@ class OpenAIChat:
             args["model"], args["audio"], args["audio_first"], args["tokens_key"], args["body"]
         )
         self._client = Client(spec, budget or Budget())
-        self._longest: float = args["max_seconds"]
+        self.max_seconds: float = args["max_seconds"]
         self._checked = False
         self._tops: asyncio.Future[int] | None = None
         self._asr: Whisper | None = None
         if "asr" in paths:
             from diva_bench.decoding.whisper import WINDOW_SECONDS, Whisper  # torch
 
-            self._longest = min(self._longest, WINDOW_SECONDS)
+            self.max_seconds = min(self.max_seconds, WINDOW_SECONDS)
             self._asr = Whisper.load(paths["asr"], device, spec.runtime.dtype)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._helper: ThreadPoolExecutor | None = None
@@ -235,7 +235,7 @@ class OpenAIChat:
         """Why a request cannot be sent; "" if it can."""
         if "text" in self.accepts:
             return "" if request.transcript is not None else "this sample has no transcript"
-        return unheard(self._longest)(request)
+        return unheard(self.max_seconds)(request)
 
     async def _alternatives(self) -> int:
         """Number of alternatives to ask for at a token, found out at the first question with labels."""
@@ -284,6 +284,7 @@ class OpenAIChat:
             self._loop.close()
         if self._helper is not None:
             self._helper.shutdown()
+        self._loop = self._helper = None
 
 
 class _Feed:

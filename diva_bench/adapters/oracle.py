@@ -26,4 +26,4 @@ class Oracle(declared.Oracle):
         return answer(self._llm, requests, contents, clock)
 
     def close(self) -> None:
-        del self._llm
+        vars(self).clear()

@@ -520,7 +520,11 @@ def hear(
 def doctor(
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="Also load this model and measure how often bfloat16 changes its answer."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="Also check whether this model keeps the contract of adapters, and how often bfloat16 changes an answer.",
+        ),
     ] = None,
     edition: Annotated[
         Literal["auto", "full", "mini", "nano"],

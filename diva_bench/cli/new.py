@@ -1,4 +1,4 @@
-"""`new task`: write a task file for the user's data, and print the guesses."""
+"""`new task`: write a task file for the user's data, and print the guesses. `new adapter`: write a package with an adapter."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from diva_bench.catalog import Catalog
     from diva_bench.specs import Speech
 
-app = Commands(no_args_is_help=True, rich_markup_mode=None, help="Write YAML files for your own data.")
+app = Commands(
+    no_args_is_help=True, rich_markup_mode=None, help="Write a task for your own data, or a package for your own model."
+)
 
 
 @app.callback()
 def _root() -> None:
-    """Write YAML files for your own data."""
+    """Write a task for your own data, or a package for your own model."""
 
 
 @app.command()
@@ -47,6 +49,20 @@ def task(
     raise typer.Exit(
         new_task(data, name=name, output=output, reference=reference, split=split, speech=speech, paths=path or [])
     )
+
+
+@app.command()
+def adapter(
+    name: Annotated[str, typer.Argument(help="Name of the adapter and its model: small letters, digits, hyphens.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write (default: diva-bench-NAME).")
+    ] = None,
+    path: Paths = None,
+) -> None:
+    """Write an installable package with an adapter, its model and its test, to be filled with your own model."""
+    from diva_bench.cli.adapter_package import new_adapter
+
+    new_adapter(name, output or Path(f"diva-bench-{name}"), path or [])
 
 
 def new_task(

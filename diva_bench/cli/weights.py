@@ -14,11 +14,13 @@ from diva_bench.cli.progress import Terminal, amount
 from diva_bench.cli.show import print_table
 from diva_bench.cli.streams import say
 from diva_bench.data import hub, place
-from diva_bench.errors import DataError, UnknownName, UserError
+from diva_bench.errors import DataError, UnknownName
 from diva_bench.evaluation import doctor, scorer_weights
 from diva_bench.evaluation.editions import of_model
 from diva_bench.specs import AssetSpec, Edition, ModelSpec, TaskFile, TaskSpec
+from diva_bench.specs.model import Dtype
 from diva_bench.tables import Cell, Column, Table
+from diva_bench.testing import RULES, examine
 from diva_bench.weights import assets
 from diva_bench.weights.folders import references
 
@@ -132,15 +134,20 @@ def _specs(
 
 
 def doctor_command(model: str | None, edition: str, verify: bool, paths: list[Path]) -> int:
-    """Exit code: 0 if nothing is damaged; missing files are not an error."""
+    """Exit code: 0 if nothing is damaged and the model breaks no rule; missing files are not an error."""
     catalog, progress = Catalog(paths), Terminal()
     print_table(Table("this machine", [Column("what"), Column("found")], doctor.machine(assets.cache_folder()), []))
     say()
     table, broken = _weights_table(catalog, verify, progress)
     print_table(table)
     if model is not None:
+        choice = None if edition == "auto" else cast(Edition, edition)
+        spec = catalog.model(model, of_model(catalog, model, "mini", choice, progress, fetch=True))
         say()
-        _flip_rate(catalog, model, cast(Edition, "mini" if edition == "auto" else edition), progress)
+        broken = _contract(catalog, spec, progress) or broken
+        if spec.weights and spec.server is None:
+            say()
+            _flip_rate(catalog, spec, progress)
     return 1 if broken else 0
 
 
@@ -193,20 +200,39 @@ def _all_weights(catalog: Catalog) -> tuple[dict[str, AssetSpec], dict[str, list
     return assets_by_name, users, notes
 
 
-def _flip_rate(catalog: Catalog, name: str, edition: Edition, progress: Terminal) -> None:
+def _contract(catalog: Catalog, spec: ModelSpec, progress: Terminal) -> bool:
+    """Print what came out of every rule for adapters, in float32. True if one is broken."""
+    adapter = catalog.load(_in(spec, "float32"), progress)
+    skip = _NOT_OF_SERVERS if spec.server is not None else ()
+    rules = examine(adapter, skip=skip, progress=progress)  # it closes the adapter
+    notes = [f"{c.rule}: {RULES[c.rule]}" for c in rules if c.outcome == "broken"]
+    notes += ["left out: answers of a server can vary, and its memory is not here"] if skip else []
+    columns = [Column("rule"), Column("outcome"), Column("seen")]
+    rows = [[c.rule, c.outcome, c.detail] for c in rules]
+    print_table(Table(f"contract of adapters: {spec.name}, float32", columns, rows, notes))
+    return any(c.outcome == "broken" for c in rules)
+
+
+_NOT_OF_SERVERS = ("repeat", "batch", "stream", "memory")
+"""Rules that compare two answers, which a server may compute in different batches; and one with many requests, which may
+cost money."""
+
+
+def _in(spec: ModelSpec, dtype: Dtype) -> ModelSpec:
+    return spec.model_copy(update={"runtime": spec.runtime.model_copy(update={"dtype": dtype})})
+
+
+def _flip_rate(catalog: Catalog, spec: ModelSpec, progress: Terminal) -> None:
     """Print how many greedy answers change with the batch size, in this model's dtype, on a task that ships."""
-    spec = catalog.model(name, edition)
-    if not spec.weights:
-        raise UserError(f"model {name} has no weights: its answers do not depend on the batch.")
-    task = catalog.task("heysquad", edition)
+    task = catalog.task("heysquad", "mini")
     dataset = data.load(task, assets.cache_folder(), progress)
     rows = []
-    for dtype in dict.fromkeys(("float32", spec.runtime.dtype)):
-        runtime = spec.runtime.model_copy(update={"dtype": dtype})
-        adapter = catalog.load(spec.model_copy(update={"runtime": runtime}), progress)
+    dtypes: tuple[Dtype, ...] = ("float32", spec.runtime.dtype)
+    for dtype in dict.fromkeys(dtypes):
+        adapter = catalog.load(_in(spec, dtype), progress)
         flips = doctor.flips(adapter, task, dataset.limited(doctor.PROBES, 0), progress)
         adapter.close()
-        rows += [[name, dtype, f"{batch} vs 1", f"{changed}/{total}"] for batch, changed, total in flips]
+        rows += [[spec.name, dtype, f"{batch} vs 1", f"{changed}/{total}"] for batch, changed, total in flips]
     columns = [Column("model"), Column("dtype"), Column("batch"), Column("answers changed")]
     note = "greedy answers to mini heysquad; in other dtypes than float32, answers can depend on the batches of a run"
     print_table(Table("batch invariance", columns, rows, [note]))
