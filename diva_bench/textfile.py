@@ -17,6 +17,7 @@ import codecs
 import csv
 import gzip
 import json
+import os
 import re
 import stat
 import zlib
@@ -59,7 +60,8 @@ def content(path: Path, error: Failure = DataError) -> bytes:
     try:
         _must_be_a_file(path, error)
         with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
+            # as many bytes are reserved as may be read
+            data = file.read(min(os.fstat(file.fileno()).st_size, LARGEST) + 1)
     except (OSError, ValueError) as err:  # ValueError: a name with a NUL in it
         raise _unreadable(path, err, error) from err
     if len(data) > LARGEST:

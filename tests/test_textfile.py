@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -190,3 +191,12 @@ def test_columns_without_a_name_are_not_read_and_those_that_lack_are_told(tmp_pa
     assert list(found) == [(2, {"id": "a"})]
     with pytest.raises(DataError, match=r"file:1: column 'text' is missing; available: id\. Add it\."):
         found.need(["id", "text"], "Add it.")
+
+
+def test_a_small_file_is_read_without_reserving_the_memory_of_the_largest(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text("name: a")
+    tracemalloc.start()
+    assert textfile.read(tmp_path / "small.yaml") == "name: a"
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
