@@ -174,3 +174,15 @@ def test_japanese_under_the_wrong_tokenizer_scores_otherwise() -> None:
         scores[tokenize] = float(scorer.reduce(stats.totals(measured(scorer, [hypothesis], [[reference]])))["bleu"])
     assert scores["13a"] == 0
     assert scores["ja-mecab"] > 50
+
+
+@pytest.mark.parametrize("order", [0, 2])
+@pytest.mark.parametrize("references", [1, 2])
+def test_the_counts_of_every_answer_are_sacrebleus(order: int, references: int) -> None:
+    bleu, chrf, rng = BLEU(), CHRF(word_order=order), np.random.default_rng(11)
+    answers = [*sentences(rng, 60, WORDS), "", "a", " ", WORDS[0]]
+    streams = [[*sentences(rng, 60, WORDS), "a", "", "b", WORDS[0]] for _ in range(references)]
+    for text, *there in zip(answers, *streams, strict=True):
+        lists = [[reference] for reference in there]
+        assert translation._bleu_counts(bleu, text, there) == bleu._extract_corpus_statistics([text], lists)[0]
+        assert translation._chrf_counts(chrf, text, there) == chrf._extract_corpus_statistics([text], lists)[0]

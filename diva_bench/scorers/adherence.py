@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -234,6 +235,8 @@ def _same(answer_words: tuple[str, ...], spoken: tuple[str, ...], references: Se
 
 def loops(words: Sequence[str]) -> bool:
     """Whether a phrase of up to 64 words occurs at least REPEATS times in a row, with at least LOOP words in all."""
+    if max(Counter(words).values(), default=0) < REPEATS:
+        return False  # each word of such a phrase occurs as often
     numbers = {token: i for i, token in enumerate(dict.fromkeys(words))}
     coded = np.array([numbers[token] for token in words], dtype=np.int64)
     return any(

@@ -9,7 +9,7 @@ The tokenizer is a setting and not guessed from a language code: for "zh-CN" sac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,8 +50,7 @@ class Bleu:
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
         references = checked(sample, self._references, "bleu")
-        # sacreBLEU has no public function for these counts; its own significance tests use this one
-        counts = self._bleu._extract_corpus_statistics([answer(response)], [[r] for r in references])[0]
+        counts = _bleu_counts(self._bleu, answer(response), references)
         lengths, ngrams = counts[:2], zip(_NGRAMS, counts[2:], strict=True)
         row = {key: float(count) for key, count in ngrams if count}
         row |= {"bleu.sys": float(lengths[0])} if lengths[0] else {}
@@ -158,14 +157,13 @@ class Chrf:
         self.signature = "; ".join(signed)
 
     def measure(self, sample: Sample, response: Response) -> dict[str, float]:
-        references = [[r] for r in checked(sample, self._references, "chrf")]
+        references = checked(sample, self._references, "chrf")
         row: dict[str, float] = {}
         every: list[int] = []
         for name, chrf in reversed(self._metrics.items()):
             # With one reference, what chrF++ counts begins with what chrF2 counts; of several, each has its own best one.
             if not every or len(references) > 1:
-                # sacreBLEU has no public function for these counts; its own significance tests use this one
-                every = chrf._extract_corpus_statistics([answer(response)], references)[0]
+                every = _chrf_counts(chrf, answer(response), references)
             counts = every[: len(self._keys[name])]
             counts_by_key = {key: float(count) for key, count in zip(self._keys[name], counts, strict=True) if count}
             row = {self._keys[name][1]: 0.0} | counts_by_key | row
@@ -191,6 +189,61 @@ def _chrf(counts: Floats, beta: int) -> Floats:
     precision = ratio(np.where(used, ratio(match, hypothesis), 0.0).sum(axis=-1), orders)
     recall = ratio(np.where(used, ratio(match, reference), 0.0).sum(axis=-1), orders)
     return 100 * ratio((1 + beta**2) * precision * recall, beta**2 * precision + recall)
+
+
+# ---------------------------------------------------------------- counts of one answer
+
+
+def _bleu_counts(bleu: BLEU, text: str, references: Sequence[str]) -> list[int]:
+    """sacreBLEU's statistics: both lengths in tokens, matched n-grams by order, n-grams of the answer by order."""
+    if len(references) > 1:
+        # sacreBLEU has no public function for these counts; its own significance tests use this one
+        return list(map(int, bleu._extract_corpus_statistics([text], [[r] for r in references])[0]))
+    ours, theirs = (tuple(bleu._preprocess_segment(line).split()) for line in (text, references[0]))
+    counts = _matches(ours, theirs, len(_ORDERS))
+    return [len(ours), len(theirs), *(matched for _, _, matched in counts), *(own for own, _, _ in counts)]
+
+
+def _chrf_counts(chrf: CHRF, text: str, references: Sequence[str]) -> list[int]:
+    """sacreBLEU's statistics: for every order the n-grams of the answer, of the reference and of both; of several
+    references those of the first one with the best F-score."""
+    ours = _chrf_units(chrf, text)
+    every = []
+    for reference in references:
+        counts: list[int] = []
+        for mine, theirs, orders in zip(
+            ours, _chrf_units(chrf, reference), (chrf.char_order, chrf.word_order), strict=True
+        ):
+            for own, other, matched in _matches(mine, theirs, orders):
+                counts += (own if other else 0, other, matched)  # no n-gram counts that could not match
+        every.append(counts)
+    return max(every, key=chrf._compute_f_score) if len(every) > 1 else every[0]
+
+
+def _chrf_units(chrf: CHRF, text: str) -> tuple[str, tuple[str, ...]]:
+    """The characters of a text without white space, and its words."""
+    return "".join(text.split()), tuple(chrf._remove_punctuation(text)) if chrf.word_order else ()
+
+
+def _matches(ours: Sequence[str], theirs: Sequence[str], orders: int) -> list[tuple[int, int, int]]:
+    """For the orders from 1: number of n-grams in `ours`, in `theirs`, and in both, where an n-gram counts at most as often as
+    it is in either. The numbers are sacreBLEU's, in half of the time: nothing is counted behind an order without a
+    match, because a longer n-gram contains shorter ones."""
+    counts: list[tuple[int, int, int]] = []
+    matched = 1
+    for n in range(1, orders + 1):
+        here, there = max(len(ours) - n + 1, 0), max(len(theirs) - n + 1, 0)
+        left: dict[Sequence[str], int] = {}
+        if matched and here and there:
+            for ngram in [theirs[i : i + n] for i in range(there)]:
+                left[ngram] = left.get(ngram, 0) + 1
+        matched = 0
+        for ngram in [ours[i : i + n] for i in range(here)] if left else ():
+            if left.get(ngram):
+                left[ngram] -= 1
+                matched += 1
+        counts.append((here, there, matched))
+    return counts
 
 
 def sacre_signature(metric: Metric, references: int | str) -> str:
