@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LEVELS = (  # lowest first; "x.*" is the package x and all in it
-    ("", "errors", "types", "text", "textfile", "disk", "printable", "tables", "provenance"),
+    ("", "errors", "types", "text", "textfile", "disk", "packed", "printable", "tables", "provenance"),
     ("specs.*", "stats.*", "audio.*", "decoding.*"),
     ("weights.*", "diva.*", "server.*", "testing"),
     ("data.*", "scorers.*", "adapters.*"),

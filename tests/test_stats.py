@@ -1,6 +1,7 @@
 """The cluster bootstrap: what is drawn, what an interval is, what a pair is."""
 
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scoring import said, sample, sentences, task
 from diva_bench import stats
 from diva_bench.scorers.translation import Bleu
 from diva_bench.stats import differences, resampling, significance
+from diva_bench.stats import table as row_table
 
 
 def mean(totals):
@@ -338,3 +340,75 @@ def test_totals_have_the_bits_of_the_sum_of_the_sparse_table():
     summed = resampling.totals(iter(rows))
     assert list(summed) == keys
     assert [value.tobytes() for value in summed.values()] == [value.tobytes() for value in resampling.total(table)]
+
+
+# ---------------------------------------------------------------- rows in little memory
+
+
+def odd_rows(count: int) -> list[dict[str, float]]:
+    draw = random.Random(7)
+    numbers = (0.0, -0.0, 1, 1.0, 255, 256.0, -3, 70_000, 0.5, 0.1, 1e300, 2**60, float(2**60))
+    return [{key: draw.choice(numbers) for key in draw.sample("abcdefg", draw.randrange(5))} for _ in range(count)]
+
+
+def test_a_table_of_rows_gives_every_row_back_with_its_order_and_types() -> None:
+    rows = odd_rows(2_500)
+    table = stats.RowTable(rows)
+    assert [repr(row) for row in table] == [repr(row) for row in rows]
+    assert [repr(table[i]) for i in (0, 1_023, 1_024, 2_499, -1)] == [
+        repr(rows[i]) for i in (0, 1_023, 1_024, 2_499, -1)
+    ]
+    assert table[2_047:2_049] == rows[2_047:2_049]
+    with pytest.raises(IndexError):
+        table[2_500]
+    keep = np.arange(2_500) % 3 == 0
+    assert [repr(row) for row in table.where(keep)] == [repr(row) for row in rows[::3]]
+    assert table.filled.tolist() == [bool(row) for row in rows]
+    assert len(stats.RowTable()) == 0
+    assert stats.RowTable().filled.tolist() == []
+
+
+@pytest.mark.parametrize("sums", [row_table._SUMS, 1])
+def test_totals_of_groups_are_those_of_their_rows(sums: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_table, "_SUMS", sums)
+    rows = odd_rows(2_500)
+    member = np.random.default_rng(3).integers(0, 5, len(rows), dtype=np.int32)
+    for group, got in enumerate(stats.RowTable(rows).totals_by(member, 6)):
+        wanted = stats.totals(row for row, place in zip(rows, member, strict=True) if place == group)
+        assert list(got) == list(wanted)
+        assert [value.tobytes() for value in got.values()] == [value.tobytes() for value in wanted.values()]
+
+
+@pytest.mark.parametrize("width", [3, 2_000])
+def test_sums_have_the_bits_of_the_sparse_product(width: int) -> None:
+    draw = random.Random(width)
+    rows = [{f"k{draw.randrange(width)}": draw.random() for _ in range(draw.randrange(4))} for _ in range(3_000)]
+    clusters = [f"c{draw.randrange(40)}" for _ in rows]
+    got = resampling.summed(stats.RowTable(rows), clusters)
+    keys, matrix = resampling.stack(rows)
+    assert isinstance(got.table, np.ndarray) == (width == 3)
+    assert got.keys == keys
+    assert (csr_array(got.table) != resampling.cluster_sums(matrix, clusters)).nnz == 0
+    assert got.whole.tobytes() == resampling.total(matrix).tobytes()
+
+
+def test_a_stream_drawn_in_parts_gives_the_same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    sums = np.random.default_rng(2).random((50, 3))
+    whole = resampling.resample(sums, 200)
+    monkeypatch.setattr(resampling, "_PICKED", 7 * 50)
+    assert (resampling.resample(sums, 200) == whole).all()
+
+
+def test_rows_of_a_translation_take_less_than_thirty_bytes() -> None:
+    names = [f"chrf.{kind}{n}" for n in range(1, 7) for kind in "hrm"]
+
+    def taken(count: int) -> float:
+        tracemalloc.start()
+        table = stats.RowTable({key: float(1 + (i * 7 + j) % 250) for j, key in enumerate(names)} for i in range(count))
+        size = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert len(table) == count
+        return size
+
+    taken(4_096)
+    assert (taken(12_288) - taken(4_096)) / 8_192 < 30  # 18 numbers; as dictionaries they take 1,200 bytes

@@ -17,7 +17,8 @@ from command_line import call
 import diva_bench as db
 from diva_bench.errors import UnreadableRun, UserError
 from diva_bench.runs import rows
-from diva_bench.runs.store import LONGEST, RunFolder, read_json
+from diva_bench.runs.lines import LONGEST
+from diva_bench.runs.store import RunFolder, read_json
 from diva_bench.weights import assets
 
 

@@ -28,6 +28,7 @@ import soxr
 from numpy.typing import NDArray
 
 from diva_bench.errors import ClipError, DataError, UserError
+from diva_bench.packed import mapped
 from diva_bench.specs import digest
 from diva_bench.text import words
 from diva_bench.types import Audio, Sample
@@ -126,16 +127,16 @@ def _number(name: str, text: str, bounds: tuple[float, float], unit: str) -> flo
 # ---------------------------------------------------------------- which clip
 
 
-def apply_to_samples(control: Control, samples: Sequence[Sample], seed: int) -> tuple[Sample, ...]:
+def apply_to_samples(control: Control, samples: Sequence[Sample], seed: int) -> Sequence[Sample]:
     """All samples of a data set, with the clip and the length (seconds) that they have under a condition.
 
     Raises:
         DataError: `shuffled` needs at least two samples with a clip.
     """
     if control.kind == "speed":
-        return tuple(replace(s, seconds=s.seconds / control.value) for s in samples)
+        return mapped(samples, lambda s: replace(s, seconds=s.seconds / control.value))
     if control.kind != "shuffled":
-        return tuple(samples)
+        return samples
     donor = _donors(samples, seed)
     return tuple(replace(s, read=d.read, seconds=d.seconds) if (d := donor.get(s.id)) else s for s in samples)
 

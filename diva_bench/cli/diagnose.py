@@ -14,10 +14,11 @@ from diva_bench.evaluation.rescoring import job_of
 from diva_bench.predictions import imported
 from diva_bench.report.diagnose import RunSigns, as_record, diagnose, long_table, tables
 from diva_bench.report.signs import Answers, counted
+from diva_bench.runs.answers import digest_of
 from diva_bench.runs.records import RunSummary
 from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job
-from diva_bench.runs.store import RunFolder, digest_of, located
+from diva_bench.runs.store import RunFolder, located
 from diva_bench.scorers.adherence import Adherence
 from diva_bench.specs import digest
 from diva_bench.types import Response

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import heapq
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diva_bench.data import hub
+from diva_bench.data import hub, packing
+from diva_bench.data.packing import Covered
 from diva_bench.data.place import need
 from diva_bench.data.readers import ClipSource, Raw, reader
 from diva_bench.errors import DataError
+from diva_bench.packed import chosen, in_order
 from diva_bench.provenance import without_folders
 from diva_bench.specs import FIELD, TaskSpec, digest_of_rows
 from diva_bench.specs.rows import NUMBER
@@ -62,7 +65,7 @@ class Dataset:
         revision: Commit of the data set on the hub; "" for local data.
     """
 
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     faults: tuple[Fault, ...]
     fingerprint: str
     excluded: tuple[Fault, ...] = ()
@@ -72,7 +75,7 @@ class Dataset:
     former: str = ""
     questions: bool = True
     """False if only the ids of the samples are known, so that no prompt can be rendered."""
-    covered: tuple[Sequence[object], ...] = field(default=(), repr=False)
+    covered: Sequence[Covered] = field(default=(), repr=False)
     """The part of every row that the fingerprint covers, in the order of the file: id, sha256 of the clip, references, the
     fault or the decoding notes; for usable rows also transcript, the columns that the prompt shows, and speaker."""
 
@@ -81,14 +84,13 @@ class Dataset:
         counts = Counter(s.references[0] for s in self.samples)
         return {reference: n / len(self.samples) for reference, n in sorted(counts.items())}
 
-    def limited(self, limit: int | None, seed: int) -> tuple[Sample, ...]:
+    def limited(self, limit: int | None, seed: int) -> Sequence[Sample]:
         """`limit` samples, chosen by a hash of seed and id, in the order of the file. The first rows of a file are often
         of one kind."""
         if limit is None or limit >= len(self.samples):
             return self.samples
-        ranked = sorted(self.samples, key=lambda s: hashlib.sha256(f"{seed}:{s.id}".encode()).digest())
-        selection = {s.id for s in ranked[:limit]}
-        return tuple(s for s in self.samples if s.id in selection)
+        ranks = ((hashlib.sha256(f"{seed}:{s.id}".encode()).digest(), i) for i, s in enumerate(self.samples))
+        return chosen(self.samples, sorted(i for _, i in heapq.nsmallest(limit, ranks)))
 
 
 def load(
@@ -119,7 +121,7 @@ def load(
     from diva_bench.data.clips import index, reread  # the libraries that decode
 
     root = need(task, data_dir)
-    every = list(reader(task.data.source)(root, task))
+    every = packing.raws(reader(task.data.source)(root, task))
     rows, notes = _select_rows(task, every)
     if not rows:
         raise DataError(f"{root}: has no rows. A task needs at least one.")
@@ -133,48 +135,58 @@ def load(
         raise DataError(
             f"{root}: {partial}. Get all of it, or give --allow-partial: such a run is left out of all tables."
         )
-    excluded = {r.values[columns["id"]]: task.data.exclude.get(r.values[columns["id"]], "") for r in rows}
-    usable = [r for r in rows if r.clip and not r.fault and not excluded[r.values[columns["id"]]]]
+
+    def excluded(row: Raw) -> str:
+        return task.data.exclude.get(row.values[columns["id"]], "")
+
+    usable = {r.clip.name: r.clip for r in rows if r.clip and not r.fault and not excluded(r)}
     if need_audio and not usable:
         _refuse_silence(task, root, rows)
-    clips = index(root, list({r.clip.name: r.clip for r in usable if r.clip}.values()), cache, progress)
+    clips = index(root, list(usable.values()), cache, progress)
     _check_rates(task, root, clips)
 
     def later(clip: ClipSource) -> Callable[[], bytes]:
         return functools.partial(reread, root, clip, clips[clip.name].sha256, cache)
 
-    built = [_build(task, row, columns, clips, excluded[row.values[columns["id"]]], need_audio, later) for row in rows]
-    samples = tuple(sample for sample, _, _ in built if sample)
-    faults = tuple(
-        Fault(row.values[columns["id"]], without_folders(why))
-        for row, (_, why, _) in zip(rows, built, strict=True)
-        if why
-    )
-    if not samples:
-        raise DataError(f"{root}: none of the {len(rows)} clips can be used; the first: {faults[0].reason}.")
+    samples, covered = packing.samples(), packing.covered()
+    faults: list[Fault] = []
+    left_out: list[Fault] = []
+    first_fault = ""
+    for row in rows:
+        why_excluded = excluded(row)
+        sample, why, identity = _build(task, row, columns, clips, why_excluded, need_audio, later)
+        covered.append(identity)
+        if sample:
+            samples.append(sample)
+        if why:
+            first_fault = first_fault or without_folders(why)
+            (left_out if why_excluded else faults).append(Fault(row.values[columns["id"]], without_folders(why)))
+    usable_samples, identities = samples.done(), covered.done()
+    if not usable_samples:
+        raise DataError(f"{root}: none of the {len(rows)} clips can be used; the first: {first_fault}.")
     return Dataset(
-        samples,
-        tuple(fault for fault in faults if not excluded[fault.id]),
-        fingerprint_of([identity for _, _, identity in built]),
-        excluded=tuple(fault for fault in faults if excluded[fault.id]),
+        usable_samples,
+        tuple(faults),
+        fingerprint_of(identities),
+        excluded=tuple(left_out),
         partial=partial,
         notes=tuple(
-            map(without_folders, (*notes, *_clip_notes(clips, {r.clip.name: r.clip.shown for r in usable if r.clip})))
+            map(without_folders, (*notes, *_clip_notes(clips, {name: clip.shown for name, clip in usable.items()})))
         ),
         revision=hub.revision(root) if task.data.hub else "",
-        former=digest_of_rows(identity[:4] for _, _, identity in built),
-        covered=tuple(identity for _, _, identity in built),
+        former=digest_of_rows(identity[:4] for identity in identities),
+        covered=identities,
     )
 
 
-def fingerprint_of(covered: Iterable[Sequence[object]]) -> str:
+def fingerprint_of(covered: Sequence[Covered]) -> str:
     """The fingerprint of a data set from `Dataset.covered`."""
-    return digest_of_rows(sorted(covered, key=lambda row: str(row[0])))
+    return digest_of_rows(in_order(covered, lambda row: str(row[0])))
 
 
 def check(task: TaskSpec) -> list[Sample]:
     """The samples of all rows, without checking their clips. Raises DataError for the first row that `load` would refuse."""
-    rows, _ = _select_rows(task, list(reader(task.data.source)(need(task), task)))
+    rows, _ = _select_rows(task, packing.raws(reader(task.data.source)(need(task), task)))
     columns, _ = _columns(task, rows)
     _check_rows(task, rows, columns, need_audio=False)
     return [_sample(row, columns, _references(row, columns["reference"], task), task) for row in rows]
@@ -198,13 +210,16 @@ def unheard(task: TaskSpec, data_dir: Path | None = None) -> str:
 # ---------------------------------------------------------------- which rows
 
 
-def _select_rows(task: TaskSpec, rows: list[Raw]) -> tuple[list[Raw], list[str]]:
+def _select_rows(task: TaskSpec, rows: Sequence[Raw]) -> tuple[Sequence[Raw], list[str]]:
     """(the rows that `where` selects, a note about the others)."""
     allowed = {column: value if isinstance(value, tuple) else (value,) for column, value in task.data.where.items()}
+    if not allowed:
+        return rows, []
     for row in rows:
         if lacks := [column for column in allowed if column not in row.values]:
             raise DataError(f"{row.where}: column {lacks[0]!r} of `where` is missing; {_has(row)}.")
-    selection = [row for row in rows if all(_fits(row.values[c], values) for c, values in allowed.items())]
+    fit = [i for i, row in enumerate(rows) if all(_fits(row.values[c], values) for c, values in allowed.items())]
+    selection = chosen(rows, fit)
     if len(selection) == len(rows):
         return selection, []
     only = ", ".join(f"{column} is {_or([_word(one) for one in values])}" for column, values in allowed.items())
@@ -258,7 +273,7 @@ def _columns(task: TaskSpec, rows: Sequence[Raw]) -> tuple[dict[str, str], list[
 def _check_rows(task: TaskSpec, rows: Sequence[Raw], columns: Mapping[str, str], need_audio: bool) -> None:
     roles = ("id", "cluster", "reference", "audio") if task.data.source == "jsonl" else ("id", "cluster", "reference")
     needed = {columns[role] for role in roles if need_audio or role != "audio"} | set(task.groups)
-    seen: dict[str, str] = {}
+    seen: set[str] = set()
     for row in rows:
         missing = sorted(needed - row.values.keys())
         if missing:
@@ -269,8 +284,9 @@ def _check_rows(task: TaskSpec, rows: Sequence[Raw], columns: Mapping[str, str],
         if not isinstance(ident, str) or not ident:
             raise DataError(f"{row.where}: the id must be a string that is not empty, found {ident!r}.")
         if ident in seen:
-            raise DataError(f"{row.where}: id {ident!r} is already used in {_short(seen[ident])}; ids must be unique.")
-        seen[ident] = row.where
+            before = next(other.where for other in rows if other.values[columns["id"]] == ident)
+            raise DataError(f"{row.where}: id {ident!r} is already used in {_short(before)}; ids must be unique.")
+        seen.add(ident)
         half = next(
             (v for v in row.values.values() if isinstance(v, str) and not v.isascii() and _HALF.search(v)), None
         )

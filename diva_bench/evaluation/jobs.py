@@ -479,8 +479,8 @@ def _warn_of_stored(job: Job, folder: RunFolder) -> None:
 
 
 def _unfinished(job: Job, folder: RunFolder) -> bool:
-    statuses = folder.statuses()
-    return any(statuses.get(s.id) not in ("ok", "unsupported") for s in job.samples)
+    answered = folder.answered()
+    return any(answered.status(s.id) not in ("ok", "unsupported") for s in job.samples)
 
 
 def _score(job: Job, output: Path, shard: Shard, progress: Progress) -> Run:

@@ -23,12 +23,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from diva_bench import stats
 from diva_bench.data import Dataset
 from diva_bench.specs import TaskSpec
 from diva_bench.stats import priors
 from diva_bench.types import LabelScore, Response, Row, Sample, Scorer
+
+if TYPE_CHECKING:
+    from diva_bench.stats import RowTable
 
 MANY, TRIED = 32, 8
 """Numbers of labels, see above."""
@@ -97,7 +101,7 @@ def verdict(
         return none(f"{metric} has no value for an answer that is made up without the clip")
     best = max(scores, key=lambda name: sign * scores[name])
     better, worse = (rows, baselines_[best]) if higher_is_better else (baselines_[best], rows)
-    gap = stats.paired(better, worse, [s.cluster for s in samples], scorer.reduce).get(metric)
+    gap = stats.paired(better, worse, stats.numbered(s.cluster for s in samples), scorer.reduce).get(metric)
     if gap is None or not math.isfinite(gap.low):
         return none(f"{metric} has a value for the answer and for a made-up one on no sample together")
     return Chance(scores, best, gap.low <= 0)
@@ -111,7 +115,7 @@ def baselines(
     value: Callable[[Sequence[Row]], float],
     sign: int,
     seed: int,
-) -> dict[str, list[Row]]:
+) -> dict[str, RowTable]:
     """Baseline -> its row for every sample."""
     prior = dataset.prior()
     labels = task.choices or ()
@@ -121,18 +125,21 @@ def baselines(
         score = sign * value(always[answer])
         return -math.inf if math.isnan(score) else score
 
-    always: dict[str, list[Row]] = {
-        c: [scorer.measure(s, say(c, s)) for s in samples] for c in _constants(labels, prior)
-    }
+    always = {constant: stats.RowTable() for constant in _constants(labels, prior)}
+    for sample in samples:
+        for constant, measured in always.items():
+            measured.append(scorer.measure(sample, say(constant, sample)))
     chosen_baselines = {"constant": always[max(always, key=worth)]}
     if labels and len(labels) <= MANY:
         shares = [prior.get(label, 0.0) for label in labels]
-        chosen_baselines["prior"] = [_weighted(cells, shares) for cells in zip(*always.values(), strict=True)]
+        chosen_baselines["prior"] = stats.RowTable(
+            _weighted(cells, shares) for cells in zip(*always.values(), strict=True)
+        )
     else:
         names = sorted(prior)
         up_to = list(accumulate(prior[name] for name in names))
         draws = max(1, _DRAWS // len(samples))
-        chosen_baselines["prior"] = []
+        chosen_baselines["prior"] = stats.RowTable()
         for sample in samples:  # the first draw equals that of the model `prior`
             random_answers = random.Random(f"{seed}:{sample.id}").choices(names, cum_weights=up_to, k=draws)
             chosen_baselines["prior"].append(
@@ -140,11 +147,8 @@ def baselines(
             )
     speakers = priors.of_speakers(dataset.samples, task.speaker, task.choices)
     if speakers:
-        picked = [priors.most_common(speakers[s.id], labels) for s in samples]
-        chosen_baselines["speaker prior"] = [
-            always[label][i] if label in always else scorer.measure(s, say(label, s))
-            for i, (label, s) in enumerate(zip(picked, samples, strict=True))
-        ]
+        picked = ((priors.most_common(speakers[s.id], labels), s) for s in samples)
+        chosen_baselines["speaker prior"] = stats.RowTable(scorer.measure(s, say(label, s)) for label, s in picked)
     return chosen_baselines
 
 

@@ -6,7 +6,7 @@ answers are the same; otherwise it is dropped. A message reports both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -115,6 +115,6 @@ def in_words(name: str, why: str, value: ScorerResult | str | None) -> str:
     return f"{name} cannot be measured here ({why}); its stored value is kept: {value.signature}.{doubt}"
 
 
-def rows_of(value: ScorerResult, ids: Sequence[str]) -> list[Row]:
+def rows_of(value: ScorerResult, ids: Iterable[str]) -> list[Row]:
     """The stored rows of these answers, in order; empty ones where none is stored."""
     return [value.rows.get(ident, {}) for ident in ids]

@@ -14,7 +14,7 @@ from diva_bench import disk
 from diva_bench.errors import UnreadableRun
 from diva_bench.runs import rows
 from diva_bench.runs.records import RunSummary
-from diva_bench.runs.store import RunFolder, digest_of
+from diva_bench.runs.store import RunFolder
 from diva_bench.specs import digest
 
 _VERSION = 1  # bump when `digest_of` returns something else for the same answers
@@ -91,7 +91,7 @@ def _digest(folder: Path, cache: dict[str, Any]) -> str:
     stamps = run.stamps()  # before the files are read, so that a change in the meantime is detected
     if isinstance(entry := cache.get(key), list) and len(entry) == 2 and entry[0] == stamps:
         return str(entry[1])
-    there = digest_of(run.responses())
+    there = run.answered().digest()
     cache[key] = [stamps, there]
     return there
 

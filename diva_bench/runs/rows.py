@@ -20,12 +20,16 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from diva_bench import disk
+from diva_bench.data import packing
 from diva_bench.data.dataset import Dataset, Fault, fingerprint_of, prompt_inputs
+from diva_bench.data.packing import Covered
 from diva_bench.errors import ClipError, UnreadableRun
+from diva_bench.packed import chosen, mapped
 from diva_bench.runs import schemas
+from diva_bench.runs.lines import line_of, parsed, read_lines
 from diva_bench.runs.schemas import SCHEMA
-from diva_bench.runs.store import Json, cannot_write, line_of, parsed, read_lines
-from diva_bench.specs import FIELD, TaskSpec
+from diva_bench.runs.store import cannot_write
+from diva_bench.specs import FIELD, Json, TaskSpec
 from diva_bench.specs.prompt import build
 from diva_bench.types import Sample
 from diva_bench.weights import assets
@@ -40,8 +44,8 @@ class Rows:
 
     path: Path
     sha256: str
-    samples: tuple[Sample, ...]
-    covered: tuple[Sequence[object], ...]
+    samples: Sequence[Sample]
+    covered: Sequence[Covered]
 
     def dataset(self, task: Mapping[str, Any], run: Mapping[str, Any]) -> Dataset:
         """The data set of a run by its task.json, its run.json and these rows."""
@@ -59,9 +63,13 @@ class Rows:
     def joined(self, data: Dataset) -> Dataset:
         """The stored rows together with the audio, columns and groups of a data set; where both have a value, the stored
         one is used."""
-        here = {sample.id: sample for sample in data.samples}
-        samples = tuple(_joined(sample, here[sample.id]) for sample in self.samples if sample.id in here)
-        return replace(data, samples=samples)
+        here = _places(data.samples)
+        both = chosen(self.samples, [i for i, sample in enumerate(self.samples) if sample.id in here])
+        return replace(data, samples=mapped(both, lambda sample: _joined(sample, data.samples[here[sample.id]])))
+
+
+def _places(samples: Sequence[Sample]) -> dict[str, int]:
+    return {sample.id: place for place, sample in enumerate(samples)}
 
 
 def _joined(stored: Sample, here: Sample) -> Sample:
@@ -145,10 +153,11 @@ def _chain(head: Json, lines: Iterator[Json]) -> Iterator[bytes]:
 
 def _head_of(record: Mapping[str, Any], task: TaskSpec, data: Dataset) -> Json:
     """The first line. It has prompt and system message if they are the same for every sample."""
-    rendered = {(request.prompt, request.system) for request in (build(task, s, frozenset()) for s in data.samples)}
-    prompt, system = next(iter(rendered))
+    requests = (build(task, s, frozenset()) for s in data.samples)
+    first = next(requests)
+    same = all((request.prompt, request.system) == (first.prompt, first.system) for request in requests)
     state, count = hashlib.sha256(), 0
-    for line in _lines(task, data, len(rendered) == 1):
+    for line in _lines(task, data, same):
         state.update(line_of(line))
         count += 1
     return {
@@ -157,19 +166,19 @@ def _head_of(record: Mapping[str, Any], task: TaskSpec, data: Dataset) -> Json:
         "rows": count,
         "sha256": state.hexdigest(),
         **({"speaker": task.speaker} if task.speaker else {}),
-        **({"prompt": prompt, "system": system} if len(rendered) == 1 else {}),
+        **({"prompt": first.prompt, "system": first.system} if same else {}),
     }
 
 
 def _lines(task: TaskSpec, data: Dataset, same_prompt: bool) -> Iterator[Json]:
     """One line per row of the data, in its order. A row that is left out for every model has only what the fingerprint
     covers."""
-    samples = {sample.id: sample for sample in data.samples}
+    samples = iter(data.samples)  # in the order of `covered`, which has more
+    sample = next(samples, None)
     needed = _needed(task)
     for ident, clip, references, question, *_ in data.covered:
         line: Json = {"id": ident, "audio": clip, "references": references, **({"note": question} if question else {})}
-        sample = samples.get(str(ident))
-        if sample is None:
+        if sample is None or sample.id != ident:
             yield {**line, "left_out": True}
             continue
         line |= {"transcript": sample.transcript} if sample.transcript is not None else {}
@@ -183,6 +192,7 @@ def _lines(task: TaskSpec, data: Dataset, same_prompt: bool) -> Iterator[Json]:
             request = build(task, sample, frozenset())
             line |= {"prompt": request.prompt, **({"system": request.system} if request.system else {})}
         yield line
+        sample = next(samples, None)
 
 
 def _needed(task: TaskSpec) -> list[str]:
@@ -220,36 +230,33 @@ def _read(path: Path, stamp: disk.Stamp, task_json: str) -> Rows:
     record: Json = json.loads(task_json)
     head, state = _head(path), hashlib.sha256()
     newer = head.get("schema", 1) > SCHEMA
-    samples: list[Sample] = []
-    covered: list[Sequence[object]] = []
-    seen: dict[str, int] = {}
+    samples, covered = packing.samples(), packing.covered()
+    seen: set[str] = set()
     for number, _, line in read_lines(path, _REMEDY):
         if number == 1:
             continue
         state.update(line)
         row = _checked(line, schemas.ROW, f"{path}:{number}", newer)
         if row["id"] in seen:
-            raise UnreadableRun(
-                f"{path}:{number}: id {row['id']!r} is already used in line {seen[row['id']]}. {_REMEDY}"
-            )
-        seen[row["id"]] = number
+            before = 2 + next(i for i, other in enumerate(covered.done()) if other[0] == row["id"])
+            raise UnreadableRun(f"{path}:{number}: id {row['id']!r} is already used in line {before}. {_REMEDY}")
+        seen.add(row["id"])
         sample = None if row.get("left_out") else _sample(row, f"{path}:{number}")
         question = (
             [] if sample is None else prompt_inputs(record["prompt"], record["system"], head.get("speaker"), sample)
         )
         covered.append([row["id"], row["audio"], row["references"], row.get("note", ""), *question])
-        samples += [sample] if sample else []
-    _check(path, head, record, len(covered), state.hexdigest(), covered)
-    return Rows(path, head["sha256"], tuple(samples), tuple(covered))
+        if sample:
+            samples.append(sample)
+    _check(path, head, record, state.hexdigest(), covered.done())
+    return Rows(path, head["sha256"], samples.done(), covered.done())
 
 
-def _check(
-    path: Path, head: Json, record: Mapping[str, Any], count: int, sha256: str, covered: Sequence[Sequence[object]]
-) -> None:
+def _check(path: Path, head: Json, record: Mapping[str, Any], sha256: str, covered: Sequence[Covered]) -> None:
     if head["task"] != record["hash"]:
         raise UnreadableRun(f"{path}:1: holds the rows of another task than the task.json of {record['id']}. {_REMEDY}")
-    if count != head["rows"]:
-        raise UnreadableRun(f"{path}: has {count:,} rows, and its first line says {head['rows']:,}. {_REMEDY}")
+    if len(covered) != head["rows"]:
+        raise UnreadableRun(f"{path}: has {len(covered):,} rows, and its first line says {head['rows']:,}. {_REMEDY}")
     if sha256 != head["sha256"] or fingerprint_of(covered) != record["fingerprint"]:
         raise UnreadableRun(
             f"{path}: its rows were edited since they were written: {_EDITED[sha256 == head['sha256']]}. {_REMEDY}"
@@ -290,6 +297,8 @@ def _no_sound(ident: str) -> bytes:
 def differences(stored: Rows, data: Dataset) -> str:
     """How the data on this machine differ from the stored rows: number of samples, kinds of difference, and how to use the
     data; "" if they do not differ."""
+    if _same(stored, data):
+        return ""
     ours = {str(row[0]): row for row in stored.covered}
     theirs = {str(row[0]): row for row in data.covered}
     samples, here = {s.id: s for s in stored.samples}, {s.id: s for s in data.samples}
@@ -316,6 +325,17 @@ def differences(stored: Rows, data: Dataset) -> str:
     return (
         f"{stored.path}: the data on this machine differ from the stored rows in {count:,} of {total:,} samples ({what}). "
         f"The stored rows are used. {_REFRESH if fingerprint_of(stored.covered) == data.fingerprint else _ASK_AGAIN}"
+    )
+
+
+def _same(stored: Rows, data: Dataset) -> bool:
+    """Whether all rows are equal and in one order. This needs no table of ids, which others do."""
+    if len(stored.covered) != len(data.covered) or len(stored.samples) != len(data.samples):
+        return False
+    rows_alike = all(list(ours) == list(theirs) for ours, theirs in zip(stored.covered, data.covered, strict=True))
+    return rows_alike and all(
+        ours.id == theirs.id and ours.cluster == theirs.cluster and not _other(ours.groups, theirs.groups)
+        for ours, theirs in zip(stored.samples, data.samples, strict=True)
     )
 
 

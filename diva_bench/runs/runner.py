@@ -63,7 +63,7 @@ class Job:
     """The model itself, where it was given in Python; None: the catalog loads it."""
 
     @cached_property
-    def samples(self) -> tuple[Sample, ...]:
+    def samples(self) -> Sequence[Sample]:
         """The samples with the clips of the audio condition. The condition is fixed for the whole data set, whatever the
         limit."""
         whole = self.dataset
@@ -308,10 +308,10 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
     if not streams:
         _note_budget(folder, runtime.batch_seconds, rows_of_batch)
     cut = plan.shard(plan.batches(job.samples, runtime.batch_seconds, rows_of_batch), shard.index, shard.count)
-    finished = {ident for ident, status in folder.statuses().items() if status in _FINISHED}
+    finished = {ident for ident, status in folder.answered().statuses() if status in _FINISHED}
     todo = plan.remaining(cut, finished)
     total = sum(len(b) for b in cut)
-    outcome = Outcome(total, before=sum(s.id in finished for b in cut for s in b))
+    outcome = Outcome(total, before=sum(s.id in finished for b in cut for s in b) if finished else 0)
     if not todo:
         return outcome
     if outcome.before:
@@ -379,7 +379,7 @@ def _ask_stream(
     adapter: Streaming,
     folder: RunFolder,
     progress: Progress,
-    todo: Sequence[tuple[Sample, ...]],
+    todo: Sequence[Sequence[Sample]],
     outcome: Outcome,
 ) -> None:
     """`ask` for an adapter that answers in its own order: `todo` has one sample in each batch."""
@@ -465,7 +465,7 @@ def _machine(job: Job, first: float | None) -> dict[str, Any]:
 
 def _prefetch(
     job: Job,
-    todo: Sequence[tuple[Sample, ...]],
+    todo: Sequence[Sequence[Sample]],
     prior: Callable[[Sample], Mapping[str, float] | None],
     ahead: int = _AHEAD,
 ) -> Generator[tuple[tuple[Sample, ...], list[Request], list[Response]], None, None]:
@@ -492,7 +492,8 @@ def _prefetch(
         source = iter(todo)
         try:
             while True:
-                while len(waiting) <= ahead and (batch := next(source, None)) is not None:
+                while len(waiting) <= ahead and (following := next(source, None)) is not None:
+                    batch = tuple(following)
                     # without a clip there is nothing to do in advance, and a thread costs more than the request
                     waiting.append((batch, [pool.submit(build, s) if decodes and s.read else s for s in batch]))
                 if not waiting:

@@ -7,21 +7,26 @@ They have no timings.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diva_bench import stats
 from diva_bench.errors import AssetError, MissingMeans, ScorerError, SpecError
+from diva_bench.packed import chosen, mapped
 from diva_bench.predictions import imported
 from diva_bench.runs import chance, earlier_scores
 from diva_bench.runs import rows as rows_
 from diva_bench.runs.agreement import agreement
 from diva_bench.runs.runner import Job
-from diva_bench.runs.store import RunFolder, digest_of
+from diva_bench.runs.store import RunFolder
 from diva_bench.scorers import Absent, check_row, checked_reduce, cleaned, rises
 from diva_bench.scorers.source_score import NAME as GIVEN
-from diva_bench.types import CorpusScorer, Floats, Progress, Response, Row, Sample, WholeScorer
+from diva_bench.types import CorpusScorer, Floats, Progress, Response, Sample, WholeScorer
+
+if TYPE_CHECKING:
+    from diva_bench.stats import RowTable
 
 
 def score(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
@@ -30,14 +35,15 @@ def score(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     Answers with status `error` are not measured, and make the run incomplete, except for imported answers with a rule
     for them (see `imported.ERRORS`). An `unsupported` answer is measured as an empty one.
     """
-    answers = {r.id: r for r in folder.responses()}
-    statuses = Counter(answers[s.id].status if s.id in answers else "missing" for s in job.samples)
+    answers = folder.answered()
+    statuses = Counter(answers.status(s.id) or "missing" for s in job.samples)
     rule = imported.rule(job.model) if statuses["error"] < statuses.total() - statuses["missing"] else None
     counted_statuses = {"ok", "unsupported", "error"} if rule == "wrong" else {"ok", "unsupported"}
-    scored = [s for s in job.samples if s.id in answers and answers[s.id].status in counted_statuses]
-    scored_responses = [_as_scored(answers[s.id]) for s in scored]
+    is_scored = [answers.status(s.id) in counted_statuses for s in job.samples]
+    scored = chosen(job.samples, array("Q", (i for i, counts in enumerate(is_scored) if counts)))
+    scored_responses = mapped(scored, lambda s: _as_scored(answers[s.id]))
     rows, missing = _measure(job, scored, scored_responses, folder, progress)
-    about = digest_of(answers.values())
+    about = answers.digest()
     counts = {"n": len(job.samples), "scored": len(scored), "errors": statuses["error"]}
     stored_values = _earlier_results(
         job, folder, missing, about, counts | {"unsupported": statuses["unsupported"]}, progress
@@ -61,21 +67,27 @@ def score(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
         "answers": about,
         **({"lost": lost} if (lost := sorted(stored_values.keys() - stored_rows.keys())) else {}),
     }
-    rows |= {name: earlier_scores.rows_of(one, [s.id for s in scored]) for name, one in stored_rows.items()}
+    rows |= {
+        name: stats.table_of(earlier_scores.rows_of(one, (s.id for s in scored))) for name, one in stored_rows.items()
+    }
     _agreement(
-        job, scored, scored_responses, {n: mine for n, mine in rows.items() if n not in missing or any(mine)}, summary
+        job,
+        scored,
+        scored_responses,
+        {n: mine for n, mine in rows.items() if n not in missing or mine.filled.any()},
+        summary,
     )
     _keep(job, stored_rows, summary)
-    place = {s.id: i for i, s in enumerate(scored)}
     stored = rows_.path_of(folder.above, job.task_record["hash"])
     # with `drop`, failed answers are in no score but in the list, so that runs can be compared on all other samples
-    listed = [s for s in job.samples if s.id in place or (rule == "drop" and s.id in answers)]
+    following = {name: iter(mine) for name, mine in rows.items()}
     sheets = (
         {
             **({"id": s.id} if stored else _sheet(s)),
-            **{name: rows[name][place[s.id]] if s.id in place else {} for name in rows},
+            **{name: next(mine) if counts else {} for name, mine in following.items()},
         }
-        for s in listed
+        for s, counts in zip(job.samples, is_scored, strict=True)
+        if counts or (rule == "drop" and s.id in answers)
     )
     of_rows = {"rows": rows_.digest(stored)} if stored else {}
     folder.write_scores({"signature": signatures, "answers": about, **of_rows}, sheets)
@@ -87,10 +99,12 @@ def _agreement(
     job: Job,
     scored: Sequence[Sample],
     responses: Sequence[Response],
-    rows: Mapping[str, Sequence[Row]],
+    rows: Mapping[str, RowTable],
     summary: dict[str, Any],
 ) -> None:
     """Compare the scores that came with imported answers with the metrics, if possible."""
+    if GIVEN not in rows:
+        return
     answered = [i for i, answer in enumerate(responses) if answer.status == "ok"]
     ids = [scored[i].id for i in answered]
     if agreed := agreement(
@@ -118,12 +132,12 @@ def _sheet(sample: Sample) -> dict[str, Any]:
 
 def _measure(
     job: Job, scored: Sequence[Sample], responses: Sequence[Response], folder: RunFolder, progress: Progress
-) -> tuple[dict[str, list[Row]], dict[str, str]]:
+) -> tuple[dict[str, RowTable], dict[str, str]]:
     """(scorer -> its row for every answer, scorer -> what it lacks on this machine; its rows are then empty).
 
     Scorers that use another model get all answers at once, after the others.
     """
-    rows: dict[str, list[Row]] = {name: [] for name in job.scorers}
+    rows = {name: stats.RowTable() for name in job.scorers}
     missing = {name: str(lacks) for name, scorer in job.scorers.items() if (lacks := getattr(scorer, "lacks", ""))}
     alone = {name: scorer for name, scorer in job.scorers.items() if not isinstance(scorer, WholeScorer)}
     pairs = zip(scored, responses, strict=True)
@@ -135,12 +149,13 @@ def _measure(
             try:
                 new_rows = scorer.measure_all(scored, responses, folder.path, progress)
             except AssetError as err:  # its weights cannot be downloaded
-                missing[name], new_rows = str(err), [{} for _ in scored]
+                missing[name], new_rows = str(err), [{}] * len(scored)
             if len(new_rows) != len(scored):
                 raise ScorerError(
                     f"task {job.task.name}: scorer {name} gave {len(new_rows)} rows for {len(scored)} answers."
                 )
-            rows[name] = [check_row(job.task.name, name, s.id, row) for s, row in zip(scored, new_rows, strict=True)]
+            both = zip(scored, new_rows, strict=True)
+            rows[name] = stats.RowTable(check_row(job.task.name, name, s.id, row) for s, row in both)
     return rows, missing
 
 
@@ -180,11 +195,11 @@ def _keep(job: Job, stored_rows: Mapping[str, earlier_scores.ScorerResult], summ
             summary["agreement"] = one.agreement
 
 
-def _count_unjudged(job: Job, rows: Mapping[str, Sequence[Row]], summary: dict[str, Any]) -> None:
+def _count_unjudged(job: Job, rows: Mapping[str, RowTable], summary: dict[str, Any]) -> None:
     """Count the answers for which the model of a scorer failed. If that scorer has the primary metric, the run is
     incomplete."""
     names = [name for name in rows if isinstance(job.scorers[name], WholeScorer)]
-    failed = {name: n for name in names if (n := sum(not row for row in rows[name]))}
+    failed = {name: n for name in names if (n := int((~rows[name].filled).sum()))}
     if not failed:
         return
     summary["unjudged"] = failed
@@ -245,14 +260,14 @@ def _completeness(job: Job, statuses: Mapping[str, int], rule: str | None) -> di
 
 
 def _metrics(
-    job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]], responses: Sequence[Response]
+    job: Job, scored: Sequence[Sample], rows: Mapping[str, RowTable], responses: Sequence[Response]
 ) -> dict[str, dict[str, Any]]:
     """Every metric with interval, n and clusters; also `corpus` if the metric's own library gives another value for all
     answers together."""
-    clusters = [s.cluster for s in scored]
+    clusters = stats.numbered(s.cluster for s in scored)
     out: dict[str, dict[str, Any]] = {}
     for name, scorer in job.scorers.items():
-        if not any(rows[name]):
+        if not rows[name].filled.any():
             continue
         corpus = scorer.corpus(scored, responses) if isinstance(scorer, CorpusScorer) else {}
         counted: Mapping[str, Sequence[str]] = getattr(scorer, "counted", {})
@@ -282,31 +297,21 @@ def _counted(summed: Mapping[str, Floats], prefixes: Sequence[str]) -> int:
     return sum(int(value) for key, value in summed.items() if key.startswith(tuple(prefixes)))
 
 
-def _groups(job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+def _groups(job: Job, scored: Sequence[Sample], rows: Mapping[str, RowTable]) -> dict[str, Any]:
     """group -> value -> {n, metric: score}: a breakdown reduces the sum over fewer rows."""
     out: dict[str, Any] = {}
     for group in job.task.groups:
-        members: dict[str, list[int]] = {}
-        for i, sample in enumerate(scored):
-            members.setdefault(sample.groups[group], []).append(i)
-        out[group] = {
-            value: {"n": len(selection), **_scores(job, rows, selection)}
-            for value, selection in sorted(members.items())
-        }
+        counts = Counter(sample.groups[group] for sample in scored)
+        out[group] = {value: {"n": counts[value]} for value in sorted(counts)}
+        member = stats.numbered(sample.groups[group] for sample in scored)
+        for name, scorer in job.scorers.items():
+            reduce = checked_reduce(job.task.name, name, scorer)
+            for value, totals in zip(out[group], rows[name].totals_by(member, len(counts)), strict=True):
+                out[group][value] |= {metric: round(float(score), 9) for metric, score in reduce(totals).items()}
     return out
 
 
-def _scores(job: Job, rows: Mapping[str, Sequence[Row]], selection: Sequence[int]) -> dict[str, float]:
-    return {
-        metric: round(float(value), 9)
-        for name, scorer in job.scorers.items()
-        for metric, value in checked_reduce(job.task.name, name, scorer)(
-            stats.totals(rows[name][i] for i in selection)
-        ).items()
-    }
-
-
-def _chance(job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+def _chance(job: Job, scored: Sequence[Sample], rows: Mapping[str, RowTable]) -> dict[str, Any]:
     """The comparison with the audio-blind baselines."""
     owner = _owner(job, rows)
     if owner in (None, GIVEN) or isinstance(job.scorers[owner], WholeScorer):
@@ -317,9 +322,9 @@ def _chance(job: Job, scored: Sequence[Sample], rows: Mapping[str, Sequence[Row]
     return chance.verdict(job.task, job.dataset, scored, rows[owner], scorer, up, job.seed).record()
 
 
-def _owner(job: Job, rows: Mapping[str, Sequence[Row]]) -> str | None:
+def _owner(job: Job, rows: Mapping[str, RowTable]) -> str | None:
     """The scorer of the primary metric."""
     for name, scorer in job.scorers.items():
-        if any(rows[name]) and job.task.primary in scorer.reduce(stats.totals(rows[name])):
+        if rows[name].filled.any() and job.task.primary in scorer.reduce(stats.totals(rows[name])):
             return name
     return None

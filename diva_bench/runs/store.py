@@ -37,12 +37,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from diva_bench.decoding.response import ANSWER, STATUSES, from_json, to_json
-from diva_bench.disk import size, stamp
+from diva_bench.decoding.response import ANSWER, to_json
+from diva_bench.disk import stamp
 from diva_bench.errors import StoreError, UnreadableRun
 from diva_bench.runs import schemas
+from diva_bench.runs.answers import Answers, read_answers
+from diva_bench.runs.lines import REMOVE, line_of, parsed, read_lines
 from diva_bench.runs.schemas import SCHEMA, RunRecord, Summary, TaskRecord
-from diva_bench.specs import digest_of_rows
 from diva_bench.specs.problems import words
 from diva_bench.types import Response
 
@@ -59,23 +60,6 @@ class Shard:
     @property
     def suffix(self) -> str:
         return "" if self.count == 1 else f".{self.index}-of-{self.count}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """One line of the answers: its round, its status, and its place (number of the file, byte offset)."""
-
-    round: int
-    status: str
-    place: tuple[int, int]
-
-    def counts_before(self, other: _Line) -> bool:
-        """Whether this line replaces another one that was read before it: it is of a later round, or of the same round and
-        later in the file. Older versions wrote no rounds, so two files may have one id in round 0; there an error does
-        not replace an answer, because an answered sample is never run again."""
-        if self.round != other.round:
-            return self.round > other.round
-        return self.place[0] == other.place[0] or self.status != "error" or other.status == "error"
 
 
 def expected(path: Path) -> str:
@@ -220,7 +204,7 @@ class RunFolder:
         """The round of new lines: the last round if this number of processes wrote it, else a new one."""
         ours, others = -1, -1
         for path in self._shards("responses"):
-            last = max((row.get("round", 0) for _, row in _read_answers(path, self._newer)), default=-1)
+            last = max((row.get("round", 0) for *_, row in read_answers(path, self._newer)), default=-1)
             if _count(path) == self._shard.count:
                 ours = max(ours, last)
             else:
@@ -336,7 +320,7 @@ class RunFolder:
     def scores_of_now(self) -> tuple[Json, dict[str, Json]]:
         """As `scores`. Raises UnreadableRun if the answers changed after they were scored."""
         header, rows = self.scores()
-        if header.get("answers", about := digest_of(self.responses())) != about:
+        if header.get("answers", about := self.answered().digest()) != about:
             raise UnreadableRun(
                 f"{self.path}: its answers changed after they were scored. Run `diva-bench score {self.path}`."
             )
@@ -350,16 +334,15 @@ class RunFolder:
 
     def statuses(self) -> dict[str, str]:
         """id -> status of the answer that counts."""
-        return {ident: line.status for ident, line in self._counting().items()}
+        return dict(self.answered().statuses())
+
+    def answered(self) -> Answers:
+        """The answer that counts, for every id."""
+        return Answers(self._shards("responses"), self._newer)
 
     def responses(self) -> Iterator[Response]:
-        """The answer that counts, for every id. The files are read twice, so that memory holds offsets instead of
-        answers."""
-        counts = {line.place for line in self._counting().values()}
-        for number, path in enumerate(self._shards("responses")):
-            for offset, row in _read_answers(path, self._newer):
-                if (number, offset) in counts:
-                    yield from_json(row)
+        """The answers that count, one after another, in the order of the files."""
+        return iter(self.answered().values())
 
     def stamps(self) -> list[list[str | int]]:
         """Name and stamp (`disk.stamp`) of every file of answers, as in JSON; with equal stamps the answers are the same."""
@@ -372,20 +355,10 @@ class RunFolder:
         """The answers that count for these ids; memory holds no others."""
         return {response.id: response for response in self.responses() if response.id in ids}
 
-    def _counting(self) -> dict[str, _Line]:
-        """id -> the line that counts."""
-        best: dict[str, _Line] = {}
-        for number, path in enumerate(self._shards("responses")):
-            for offset, row in _read_answers(path, self._newer):
-                line = _Line(row.get("round", 0), row["status"], (number, offset))
-                if (previous := best.get(row["id"])) is None or line.counts_before(previous):
-                    best[row["id"]] = line
-        return best
-
     def _rows(self, name: str, schema: TypeAdapter[Any]) -> Iterator[Json]:
         for path in self._shards(name):
             for number, _, line in read_lines(path):
-                yield parsed(line, schema, f"{path}:{number}", _REMOVE, newer=self._newer)
+                yield parsed(line, schema, f"{path}:{number}", REMOVE, newer=self._newer)
 
     def _shards(self, name: str) -> list[Path]:
         """The files of all processes, by name."""
@@ -432,7 +405,6 @@ def located(path: Path) -> Path:
 
 _OF_A_RUN = ("run.json", "summary.json", "scores.jsonl", "responses*.jsonl")
 _AWAY = "Restore it from a copy, or move the folder away to start anew."
-_REMOVE = "Remove that line to continue."
 
 
 def read_json(path: Path) -> Json:
@@ -479,58 +451,6 @@ def _open_for_append(path: Path) -> FileIO:
     return file
 
 
-LONGEST = 1 << 24
-"""Bytes of the longest line; a longer one is neither an answer nor a row, and would fill the memory."""
-
-
-def read_lines(path: Path, remedy: str = "Is this a run folder?") -> Iterator[tuple[int, int, bytes]]:
-    """(number from 1, byte offset, bytes) of every complete line; an incomplete last line is skipped. Raises UnreadableRun
-    for a line of more than LONGEST bytes."""
-    offset, number = 0, 0
-    try:
-        with path.open("rb") as file:
-            while line := file.readline(LONGEST + 1):
-                number += 1
-                if len(line) > LONGEST:
-                    raise UnreadableRun(f"{path}:{number}: is longer than {size(LONGEST)}. {remedy}")
-                if not line.endswith(b"\n"):
-                    return
-                yield number, offset, line
-                offset += len(line)
-    except OSError as err:
-        raise UnreadableRun(f"{path}: cannot be read ({err.strerror}). {remedy}") from err
-
-
-def _read_answers(path: Path, newer: bool) -> Iterator[tuple[int, Json]]:
-    """(byte offset, row) of every answer. An unknown status becomes an error: counted, not scored, and run again."""
-    for number, offset, line in read_lines(path):
-        row = parsed(line, ANSWER, f"{path}:{number}", _REMOVE, newer=newer)
-        if row["status"] not in STATUSES:
-            problem = f"{path.name}:{number} has status {row['status']!r}, which is none of {', '.join(STATUSES)}"
-            row = {"id": row["id"], "status": "error", "text": "", "detail": problem, "round": row.get("round", 0)}
-        yield offset, row
-
-
-def parsed(line: bytes, schema: TypeAdapter[Any], where: str, remedy: str, *, newer: bool = False) -> Any:
-    """A line that was checked against its schema.
-
-    Args:
-        newer: A newer version wrote it, so unknown keys are left out. A line with a schema number of its own does not
-            need this.
-    """
-    try:
-        return schema.validate_json(line)
-    except ValidationError as err:
-        problem = err.errors(include_url=False)[0]
-        if problem["type"] == "json_invalid":
-            raise UnreadableRun(f"{where}: is not valid JSON ({problem['ctx']['error']}). {remedy}") from err
-        raw = json.loads(line)
-        lenient = isinstance(raw, dict) and (newer or schemas.is_newer(raw))
-        if lenient and (rest := schemas.without_unknown(raw, err)) is not None:
-            return parsed(line_of(rest), schema, where, remedy)
-        raise UnreadableRun(f"{where}: {words(err)}. {remedy}") from err
-
-
 def _fit(row: Json, schema: TypeAdapter[Any], path: Path) -> Json:
     """The row, if it can be read again. Raises StoreError before it is written otherwise."""
     try:
@@ -538,16 +458,6 @@ def _fit(row: Json, schema: TypeAdapter[Any], path: Path) -> Json:
     except ValidationError as err:
         raise StoreError(f"{path}: nothing was written: {row.get('id', 'a line')}: {words(err)}.") from err
     return row
-
-
-def line_of(row: Json) -> bytes:
-    text = json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode("utf-8") + b"\n"
-
-
-def digest_of(responses: Iterable[Response]) -> str:
-    """sha256 of all answers that can be scored, in the order of their ids; times and speed are not part of it."""
-    return digest_of_rows(to_json(response) for response in sorted(responses, key=lambda r: r.id))
 
 
 def cannot_write(path: Path, err: OSError) -> StoreError:

@@ -9,7 +9,6 @@ sample or the metric.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -236,12 +235,7 @@ def scale(name: str, scorer: Scorer, metric: str) -> Ends:
 
 
 def check_row(task: str, name: str, sample: str, row: dict[str, float]) -> dict[str, float]:
-    """The statistics of one answer, with names that all rows share: for 200,000 answers the names would need more memory
-    than the numbers.
-
-    Raises:
-        ScorerError: They are not finite Python numbers by name.
-    """
+    """The statistics of one answer. Raises ScorerError if they are not finite Python numbers by name."""
     wrong = f"row {row!r}, not a dict" if not isinstance(row, dict) else ""
     for key, value in row.items() if isinstance(row, dict) else ():
         if not isinstance(key, str):
@@ -252,7 +246,7 @@ def check_row(task: str, name: str, sample: str, row: dict[str, float]) -> dict[
         raise ScorerError(
             f"task {task}: scorer {name} gave for sample {sample} {wrong}. Nothing was written; the scorer must be mended."
         )
-    return {sys.intern(str(key)): value for key, value in row.items()}
+    return row
 
 
 def checked_reduce(task: str, name: str, scorer: Scorer) -> Callable[[Mapping[str, Floats]], dict[str, Floats]]:

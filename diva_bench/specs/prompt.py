@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from diva_bench.errors import SpecError, UserError
+from diva_bench.packed import in_order
 from diva_bench.specs import FIELD, TaskSpec, digest_of_rows
 from diva_bench.types import Audio, Request, Sample
 
@@ -69,7 +70,7 @@ def build(
 
 def questions(task: TaskSpec, samples: Sequence[Sample]) -> str:
     """sha256 of the rendered prompts and system messages of all samples, in the order of ids."""
-    requests = (build(task, sample, frozenset()) for sample in sorted(samples, key=lambda s: s.id))
+    requests = (build(task, sample, frozenset()) for sample in in_order(samples, lambda s: s.id))
     return digest_of_rows([request.id, request.prompt, request.system] for request in requests)
 
 

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
         bootstrap,
         dense,
         holm,
+        numbered,
         ratio,
         row_by_row,
         stack,
         totals,
         unstack,
     )
+    from diva_bench.stats.table import RowTable, table_of
 
 __all__ = [
     "FEW_CLUSTERS",
@@ -35,21 +37,26 @@ __all__ = [
     "Estimate",
     "Interval",
     "Reduce",
+    "RowTable",
     "bootstrap",
     "dense",
     "holm",
+    "numbered",
     "paired",
     "ratio",
     "row_by_row",
     "stack",
+    "table_of",
     "totals",
     "unstack",
 ]
+
+_MODULES = {"Difference": "differences", "paired": "differences", "RowTable": "table", "table_of": "table"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "differences" if name in ("Difference", "paired") else "resampling"
+    module = _MODULES.get(name, "resampling")
     value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
     return value

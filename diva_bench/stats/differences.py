@@ -8,24 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from diva_bench.stats.resampling import (
+    Clusters,
+    Codes,
     Estimate,
     Reduce,
+    chosen,
     cluster_sums,
     in_threads,
     interval,
     resampled,
     side_by_side,
     stack,
+    summed,
     total,
     unstack,
 )
 from diva_bench.stats.settings import FEW_CLUSTERS, RESAMPLES, SEED
+from diva_bench.stats.table import RowTable, table_of
 from diva_bench.types import Floats, Row
 
 if TYPE_CHECKING:
@@ -54,7 +58,7 @@ class Difference(Estimate):
 def paired(
     rows: Sequence[Row],
     others: Sequence[Row],
-    clusters: Sequence[str],
+    clusters: Clusters,
     reduce: Reduce,
     *,
     resamples: int = RESAMPLES,
@@ -72,29 +76,35 @@ def paired(
         Metric -> difference. Samples for which one system has no statistics are left out. The p-values are those of
             `cautious`, and not adjusted: see `holm`.
     """
-    if len(rows) != len(others):
-        raise ValueError(f"paired rows must be of the same samples: {len(rows)} and {len(others)} rows")
-    keep = [i for i, pair in enumerate(zip(rows, others, strict=True)) if all(pair)]
-    (keys, matrix), (other_keys, other_matrix) = stack([rows[i] for i in keep]), stack([others[i] for i in keep])
-    both = side_by_side([matrix, other_matrix])
-    sums = cluster_sums(both, [clusters[i] for i in keep])
+    rows, others, clusters = _both(rows, others, clusters)
+    ours, theirs = summed(rows, clusters), summed(others, clusters)
+    sums = side_by_side([ours.table, theirs.table])
 
-    def differences(summed: Floats) -> dict[str, Floats]:
-        ours = reduce(unstack(keys, summed[..., : len(keys)]))
-        theirs = reduce(unstack(other_keys, summed[..., len(keys) :]))
-        return {name: ours[name] - theirs[name] for name in ours if name in theirs}
+    def differences(drawn: Floats) -> dict[str, Floats]:
+        first = reduce(unstack(ours.keys, drawn[..., : len(ours.keys)]))
+        second = reduce(unstack(theirs.keys, drawn[..., len(ours.keys) :]))
+        return {name: first[name] - second[name] for name in first if name in second}
 
     draws = resampled(sums, differences, resamples, seed)
-    whole = differences(total(both))
+    whole = differences(np.concatenate([ours.whole, theirs.whole]))
     ps = cautious({name: two_sided(draws[name]) for name in whole}, rows, others, clusters, reduce)
     return {
-        name: Difference(float(value), interval(draws[name]), n=len(keep), clusters=sums.shape[0], p=ps[name])
+        name: Difference(float(value), interval(draws[name]), n=len(rows), clusters=sums.shape[0], p=ps[name])
         for name, value in whole.items()
     }
 
 
+def _both(rows: Sequence[Row], others: Sequence[Row], clusters: Clusters) -> tuple[RowTable, RowTable, Codes]:
+    """The samples for which both systems have statistics."""
+    if len(rows) != len(others):
+        raise ValueError(f"paired rows must be of the same samples: {len(rows)} and {len(others)} rows")
+    ours, theirs = table_of(rows), table_of(others)
+    keep = ours.filled & theirs.filled
+    return ours.where(keep), theirs.where(keep), chosen(clusters, keep)
+
+
 def cautious(
-    ps: Mapping[str, float], rows: Sequence[Row], others: Sequence[Row], clusters: Sequence[str], reduce: Reduce
+    ps: Mapping[str, float], rows: Sequence[Row], others: Sequence[Row], clusters: Clusters, reduce: Reduce
 ) -> dict[str, float]:
     """p-value of every metric: that of the bootstrap, `ps`; with fewer than `FEW_CLUSTERS` clusters the maximum of it and the
     p-value of `randomisation`.
@@ -102,8 +112,8 @@ def cautious(
     A bootstrap of few clusters is too narrow (Cameron, Gelbach and Miller 2008): if four clusters have differences of one
     sign, its p-value is 0.0002, but the smallest possible p-value of swaps of four clusters is 2 / 2**4.
     """
-    used = {cluster for *pair, cluster in zip(rows, others, clusters, strict=True) if all(pair)}
-    if len(used) >= FEW_CLUSTERS:
+    rows, others, clusters = _both(rows, others, clusters)
+    if len(np.unique(clusters)) >= FEW_CLUSTERS:
         return dict(ps)
     swaps = randomisation(rows, others, clusters, reduce)
     return {name: max(p, swaps[name].p) for name, p in ps.items()}
@@ -132,7 +142,7 @@ class Randomised:
 def randomisation(
     rows: Sequence[Row],
     others: Sequence[Row],
-    clusters: Sequence[str],
+    clusters: Clusters,
     reduce: Reduce,
     *,
     trials: int = RESAMPLES,
@@ -145,14 +155,11 @@ def randomisation(
     at least the observed one, which counts as a trial, so p > 0. Clusters with equal sums have no effect; if at most
     `EXACT` others are left, all swaps are computed, and p is exact.
     """
-    if len(rows) != len(others):
-        raise ValueError(f"paired rows must be of the same samples: {len(rows)} and {len(others)} rows")
-    keep = [i for i, pair in enumerate(zip(rows, others, strict=True)) if all(pair)]
-    keys, both = stack([*(rows[i] for i in keep), *(others[i] for i in keep)])
+    rows, others, clusters = _both(rows, others, clusters)
+    keys = sorted({*rows.names, *others.names})
     if not keys:
         return {}
-    names = [clusters[i] for i in keep]
-    ours, theirs = cluster_sums(both[: len(keep)], names), cluster_sums(both[len(keep) :], names)
+    ours, theirs = (cluster_sums(stack(table, keys)[1], clusters) for table in (rows, others))
     first, second = total(ours), total(theirs)
     shared = set(reduce(own(rows, keys, first))) & set(reduce(own(others, keys, second)))
     change = _changed(theirs - ours)
@@ -175,7 +182,7 @@ def randomisation(
 
 def own(rows: Sequence[Row], keys: Sequence[str], sums: Floats) -> dict[str, Floats]:
     """The statistics of one system, so that `reduce` returns no metric for which it has none."""
-    has = set(chain.from_iterable(rows))
+    has = set(table_of(rows).names)
     return {key: value for key, value in unstack(keys, sums).items() if key in has}
 
 

@@ -18,17 +18,18 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import scipy  # its parts load when they are used: most commands resample nothing
 from threadpoolctl import threadpool_limits
 
 from diva_bench.stats.settings import FEW_CLUSTERS, LEVEL, RESAMPLES, SEED
+from diva_bench.stats.table import RowTable, table_of
 from diva_bench.types import Floats, Row, T
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
 _BLOCK = 64  # resamples per random stream; changing it changes every interval
@@ -37,6 +38,11 @@ _DIGITS = (
 )
 _PORTION = 1 << 22  # numbers (32 MiB) that one portion of sums may hold
 
+_PICKED = 1 << 20  # draws (20 MiB) that one thread holds at once
+
+Codes: TypeAlias = "NDArray[np.int32]"
+Clusters: TypeAlias = "Sequence[str] | Codes"
+"""The cluster of every row: its name, or its number (`numbered`), (N,)."""
 Reduce = Callable[[Mapping[str, Floats]], Mapping[str, Floats]]
 
 
@@ -74,20 +80,41 @@ class Estimate:
 # ---------------------------------------------------------------- rows and sums
 
 
-def stack(rows: Sequence[Row]) -> tuple[list[str], csr_array]:
-    """(keys, sorted, shape (K,); sparse matrix (N, K), 0 for a missing key)."""
-    keys = sorted(set(chain.from_iterable(rows)))
-    column = {key: i for i, key in enumerate(keys)}
-    ends = np.cumsum([0, *map(len, rows)])
-    columns = np.fromiter(map(column.__getitem__, chain.from_iterable(rows)), np.intp, ends[-1])
-    values = np.fromiter(chain.from_iterable(row.values() for row in rows), np.float64, ends[-1])
-    return keys, scipy.sparse.csr_array((values, columns, ends), shape=(len(rows), len(keys)))
+def stack(rows: Sequence[Row], keys: Sequence[str] | None = None) -> tuple[list[str], csr_array]:
+    """(keys, sorted, shape (K,); sparse matrix (N, K), 0 for a missing key). `keys`: those of the rows, and others."""
+    table = table_of(rows)
+    names = table.names if keys is None else list(keys)
+    return names, table.stack(names)
 
 
-def side_by_side(tables: Sequence[csr_array]) -> csr_array:
+def summed(rows: Sequence[Row], clusters: Clusters, keys: Sequence[str] | None = None) -> Sums:
+    """The sums of rows by cluster and of all rows, as `cluster_sums` and `total` of their matrix to the last bit, without
+    the matrix if it would need more memory than the sums. `clusters`: of every row; `keys`: as in `stack`."""
+    table = table_of(rows)
+    names = table.names if keys is None else list(keys)
+    count, member = _members(clusters, len(table))
+    whole = table.total(names)
+    if count * len(names) * 8 <= table.entries * 12:
+        return Sums(names, table.sums(names, member, count), whole)
+    return Sums(names, _belonging(member, count) @ table.stack(names), whole)
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Statistics of rows: their names, shape (K,); sums by cluster (C, K), of clusters in the order of their names; the
+    sum of all rows (K,)."""
+
+    keys: list[str]
+    table: Floats | csr_array
+    whole: Floats
+
+
+def side_by_side(tables: Sequence[Floats | csr_array]) -> Floats | csr_array:
     """Tables of the same rows joined by columns, (N, K1 + K2 + ...)."""
-    return (
-        scipy.sparse.csr_array(scipy.sparse.hstack(tables, format="csr")) if tables else scipy.sparse.csr_array((0, 0))
+    if all(isinstance(table, np.ndarray) for table in tables):
+        return np.concatenate(tables, axis=1) if tables else np.zeros((0, 0))
+    return scipy.sparse.csr_array(
+        scipy.sparse.hstack([scipy.sparse.csr_array(table) for table in tables], format="csr")
     )
 
 
@@ -98,6 +125,8 @@ def unstack(keys: Sequence[str], sums: Floats) -> dict[str, Floats]:
 
 def totals(rows: Iterable[Row]) -> dict[str, Floats]:
     """The sum of all rows: key -> array of shape (). `reduce(totals(rows))` is the point estimate."""
+    if isinstance(rows, RowTable):
+        return unstack(names := rows.names, rows.total(names))
     sums: dict[str, float] = {}
     for row in rows:  # in their order, as the product of sparse matrices adds them: the same bits
         for key, value in row.items():
@@ -121,15 +150,43 @@ def ratio(above: Floats, below: Floats) -> Floats:
     return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=np.not_equal(below, 0))
 
 
-def cluster_sums(matrix: csr_array, clusters: Sequence[str]) -> csr_array:
+def cluster_sums(matrix: csr_array, clusters: Clusters) -> csr_array:
     """Rows (N, K) summed by cluster: (C, K), with clusters sorted by name, so that draws do not depend on the order of
     rows."""
-    count = matrix.shape[0]
-    if len(clusters) != count:
-        raise ValueError(f"{count} rows but {len(clusters)} cluster names")
-    names, member = np.unique(np.asarray(clusters, dtype=np.str_), return_inverse=True)
-    belongs = scipy.sparse.csr_array((np.ones(count), (member, np.arange(count))), shape=(len(names), count))
-    return belongs @ matrix
+    count, member = _members(clusters, matrix.shape[0])
+    return _belonging(member, count) @ matrix
+
+
+def numbered(names: Iterable[str]) -> Codes:
+    """The place of every name among all of them, sorted: clusters in 4 bytes each, in the order that draws need."""
+    number: dict[str, int] = {}
+    codes = np.array([number.setdefault(name, len(number)) for name in names], dtype=np.int32)
+    places = np.empty(len(number), dtype=np.int32)
+    places[[number[name] for name in sorted(number)]] = np.arange(len(number), dtype=np.int32)
+    return places[codes]
+
+
+def chosen(clusters: Clusters, keep: NDArray[np.bool_]) -> Codes:
+    """The clusters of the rows where `keep`, shape (N,), is true."""
+    if len(clusters) != len(keep):
+        raise ValueError(f"{len(keep)} rows but {len(clusters)} cluster names")
+    return (clusters if isinstance(clusters, np.ndarray) else numbered(clusters))[keep]
+
+
+def _members(clusters: Clusters, rows: int) -> tuple[int, Codes]:
+    """(number of clusters that have a row, the number of each row's cluster)."""
+    if len(clusters) != rows:
+        raise ValueError(f"{rows} rows but {len(clusters)} cluster names")
+    codes = clusters if isinstance(clusters, np.ndarray) else numbered(clusters)
+    there = np.zeros(int(codes.max(initial=-1)) + 1, dtype=bool)
+    there[codes] = True
+    return int(there.sum()), (np.cumsum(there, dtype=np.int32) - np.int32(1))[codes]
+
+
+def _belonging(member: Codes, count: int) -> csr_array:
+    """The matrix (C, N) with a 1 where a row belongs to a cluster."""
+    rows = np.arange(len(member), dtype=np.int32)
+    return scipy.sparse.csr_array((np.ones(len(member)), (member, rows)), shape=(count, len(member)))
 
 
 def in_portions(
@@ -176,22 +233,26 @@ def resample(sums: Floats | csr_array, resamples: int = RESAMPLES, seed: int = S
     the same draws. Sums are bit-identical everywhere: whole numbers are added exactly in any order, so BLAS adds them;
     other numbers are added one after another.
 
-    Cost: B C random 32-bit numbers and B C K additions, on all cores; memory: 64 C counts per core, never B C. See
+    Cost: B C random 32-bit numbers and B C K additions, on all cores; memory: 20 bytes for each of 64 C draws, or of 2^20
+    or C if that is less, per core; never B C. See
     benchmarks/bootstrap.py.
     """
     clusters, width = sums.shape
     draws = np.empty((resamples, width))
     if not clusters or not width:
         return np.zeros((resamples, width))
-    ones = np.ones(_BLOCK * clusters)
-    starts = np.arange(0, _BLOCK * clusters + 1, clusters, dtype=np.int32 if len(ones) < 2**31 else np.int64)
+    together = min(_BLOCK, max(1, _PICKED // clusters))  # draws
+    ones = np.ones(together * clusters)
+    starts = np.arange(0, together * clusters + 1, clusters, dtype=np.int32)
     add = _adder(sums)
 
     def draw(block: int) -> None:
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(first // _BLOCK + block,))))
-        picked = rng.integers(0, clusters, _BLOCK * clusters, dtype=np.int32).astype(starts.dtype, copy=False)
         into = draws[block * _BLOCK : (block + 1) * _BLOCK]
-        into[:] = add(scipy.sparse.csr_array((ones, picked, starts), shape=(_BLOCK, clusters)))[: len(into)]
+        for start in range(0, len(into), together):  # drawn in parts, a stream gives the same numbers
+            picked = rng.integers(0, clusters, together * clusters, dtype=np.int32)
+            counts = scipy.sparse.csr_array((ones, picked, starts), shape=(together, clusters))
+            into[start : start + together] = add(counts)[: len(into) - start]
 
     in_threads(draw, -(-resamples // _BLOCK))
     return draws
@@ -211,10 +272,11 @@ def _adder(sums: Floats | csr_array) -> Callable[[csr_array], Floats]:
     Confusion counts are mostly zeros: skipping these is 10 times as fast. N-gram counts are not, but they are whole
     numbers: one matrix product of draw counts and sums is 2 to 5 times as fast as adding by index.
     """
-    sparse = scipy.sparse.csr_array(sums)
-    if sparse.count_nonzero() < sparse.shape[0] * sparse.shape[1] / 4:
+    nonzero = np.count_nonzero(sums) if isinstance(sums, np.ndarray) else sums.count_nonzero()
+    if nonzero < sums.shape[0] * sums.shape[1] / 4:
+        sparse = scipy.sparse.csr_array(sums)
         return lambda picked: (picked @ sparse).toarray()
-    table = sparse.toarray()
+    table = sums if isinstance(sums, np.ndarray) else sums.toarray()
     if len(table) * np.abs(table).max() < 2**53 and (table == np.rint(table)).all():
         return lambda picked: picked.toarray() @ table
     return lambda picked: picked @ table
@@ -227,20 +289,20 @@ def interval(values: Floats) -> Interval:
 
 
 def bootstrap(
-    rows: Sequence[Row], clusters: Sequence[str], reduce: Reduce, *, resamples: int = RESAMPLES, seed: int = SEED
+    rows: Sequence[Row], clusters: Clusters, reduce: Reduce, *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> dict[str, Estimate]:
     """Every score of `reduce` with its interval.
 
     Rows without statistics are left out and not counted in `n`. One cluster gives an interval without width, see
     `Estimate.few_clusters`.
     """
-    keep = [i for i, row in enumerate(rows) if row]
-    keys, matrix = stack([rows[i] for i in keep])
-    sums = cluster_sums(matrix, [clusters[i] for i in keep])
-    point = reduce(unstack(keys, total(matrix)))
-    draws = resampled(sums, lambda summed: reduce(unstack(keys, summed)), resamples, seed)
+    table = table_of(rows)
+    keep = table.filled
+    sums = summed(table.where(keep), chosen(clusters, keep))
+    point = reduce(unstack(sums.keys, sums.whole))
+    draws = resampled(sums.table, lambda drawn: reduce(unstack(sums.keys, drawn)), resamples, seed)
     return {
-        name: Estimate(float(value), interval(draws[name]), n=len(keep), clusters=sums.shape[0])
+        name: Estimate(float(value), interval(draws[name]), n=int(keep.sum()), clusters=sums.table.shape[0])
         for name, value in point.items()
     }
 
