@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -13,8 +13,8 @@ import pytest
 from command_line import call
 
 import diva_bench as db
+from diva_bench.runs.answers import Answers
 from diva_bench.runs.store import RunFolder
-from diva_bench.types import Response
 
 AGAIN = "not ranked: answers changed since they were scored: run `diva-bench score"
 
@@ -42,13 +42,13 @@ def place(answered: Path, tmp_path: Path) -> Path:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The run folders whose answers are read."""
     seen: list[Path] = []
-    original = RunFolder.responses
+    original = RunFolder.answered
 
-    def responses(self: RunFolder) -> Iterator[Response]:
+    def answered(self: RunFolder) -> Answers:
         seen.append(self.path)
         return original(self)
 
-    monkeypatch.setattr(RunFolder, "responses", responses)
+    monkeypatch.setattr(RunFolder, "answered", answered)
     return seen
 
 
