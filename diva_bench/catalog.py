@@ -416,7 +416,7 @@ class Catalog:
         if model.weights:
             slow = model.runtime.dtype == "bfloat16" and provenance.bfloat16(device).startswith("slow")
             where = f"on {device} in {model.runtime.dtype}{_SLOW if slow else ''}"
-            progress.note(f"loading {model.name} ({model.edition}) {where}")
+            progress.note(f"loading {model.name}{f' ({model.edition})' if model.edition else ''} {where}")
         adapter_class: Any = self.adapter(model.adapter)  # the Protocol has no constructor
         paths = {role: folders[asset.name] for role, asset in model.weights.items()}
         spends = {"budget": self.budget} if getattr(adapter_class, "takes_budget", False) else {}

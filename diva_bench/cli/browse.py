@@ -84,7 +84,7 @@ def _models(catalog: Catalog) -> Table:
         "`diva-bench show NAME --edition EDITION` prints the command; server: the model is asked over the network",
         "context: tokens of prompt and answer, where the LLM is here",
     ]
-    return Table("models", [*columns, Column("who is asked", optional=True)], rows, notes)
+    return Table("models", [*columns, Column("description", optional=True)], rows, notes)
 
 
 def _told_once(rows: Sequence[Sequence[Cell]]) -> list[list[Cell]]:

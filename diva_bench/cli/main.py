@@ -519,12 +519,7 @@ def hear(
 @app.command()
 def doctor(
     model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Also check whether this model keeps the contract of adapters, and how often bfloat16 changes an answer.",
-        ),
+        str | None, typer.Option("--model", "-m", help="Also check this model: contract of adapters, bfloat16.")
     ] = None,
     edition: Annotated[
         Literal["auto", "full", "mini", "nano"],
@@ -595,7 +590,7 @@ def _answer() -> int:
             streams.say(f"diva-bench: {err}", error=True)
             return 2
         if isinstance(err, Stop):
-            streams.say(f"diva-bench: stopped: {err}.", error=True)
+            streams.say(f"diva-bench: stopped: {str(err).rstrip('.')}.", error=True)
             return 1
         if lack := streams.lack_of_memory(err):
             streams.say(f"diva-bench: {lack}", error=True)
