@@ -253,7 +253,7 @@ def test_the_jackknife_of_a_mean_is_the_t_interval_of_cluster_means() -> None:
 
 def test_a_detectable_difference_is_found_as_often_as_it_says() -> None:
     assert settings.detectable(1.0) == pytest.approx(1.959963985 + 0.841621234)
-    assert significance.planned(1.0) == pytest.approx(settings.detectable(2**0.5))
+    assert settings.planned(1.0) == pytest.approx(settings.detectable(2**0.5))
     rng, error = np.random.default_rng(0), 10 * 2**0.5 / 80**0.5
     effect = settings.detectable(error)
     pairs = [rng.normal(50, 10, (2, 80)) for _ in range(300)]
