@@ -287,7 +287,7 @@ def test_shipped_connectors_have_their_record() -> None:
         found = variant(Catalog(), Catalog().model(name, "nano"))
         assert found.config is not None
         queries[name] = found.config["queries"]
-    assert queries == {"diva": "time", "diva-learned": "learned"}
+    assert queries == {"diva": "time", "diva-learned": 32}
     assert variant(Catalog(), Catalog().model("cascade", "nano")).config is None
 
 

@@ -14,7 +14,7 @@ from diva_bench import catalog, scorers
 from diva_bench.errors import SpecError
 from diva_bench.runs import scoring
 from diva_bench.scorers.pedants import WEIGHTS
-from diva_bench.stats import totals
+from diva_bench.stats import RowTable, totals
 from diva_bench.types import Scorer
 
 CHOICES = ("joy", "anger")
@@ -60,7 +60,7 @@ def test_every_metric_that_a_scorer_gives_is_described_and_in_its_range() -> Non
 
 def test_two_scorers_of_a_task_that_give_one_metric_are_refused() -> None:
     twice = {"qa": make("qa"), "mine": make("qa")}
-    rows = {name: [scorer.measure(sample("joy"), said("joy"))] for name, scorer in twice.items()}
+    rows = {name: RowTable([scorer.measure(sample("joy"), said("joy"))]) for name, scorer in twice.items()}
     job: Any = SimpleNamespace(task=task(), scorers=twice)
     with pytest.raises(SpecError, match=r"two of its scorers \(qa, mine\) give a metric '\w+'. Leave one of them out"):
         scoring._metrics(job, [sample("joy")], rows, [said("joy")])

@@ -245,7 +245,9 @@ def test_a_run_of_a_server_is_marked_as_not_repeatable(tmp_path):
         got = run(tmp_path)
     assert "not repeatable" in " ".join(got.stdout.split())
     assert not json.loads(next(tmp_path.glob("results/*/far-*/summary.json")).read_text())["repeatable"]
-    assert "the model is behind a server" in " ".join(call(tmp_path, "leaderboard", "--path", "specs").stdout.split())
+    assert "the model is behind a server" in " ".join(
+        call(tmp_path, "leaderboard", "--details", "--path", "specs").stdout.split()
+    )
 
 
 WRONG = [
