@@ -139,7 +139,7 @@ def test_words_of_the_command_line_obey_no_terminal(place: Path) -> None:
 
 
 def test_a_limit_of_memory_is_told_from_the_start(place: Path) -> None:
-    limited = ["bash", "-c", f"ulimit -v 300000; exec {' '.join(COMMAND)} list metrics"]
+    limited = ["bash", "-c", f"ulimit -v 300000; exec {' '.join(COMMAND)} run -m echo -t heysquad --limit 1"]
     done = subprocess.run(limited, cwd=place, capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1].startswith("diva-bench: not enough memory (")
