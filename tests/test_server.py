@@ -66,7 +66,10 @@ FAULTS = [  # what the server does at the first and at every later request for a
     ),
     ("a content filter", (error(400, "no", "content_filter"),), "unsupported", "content filter"),
     ("a filtered answer", (completion("", finish_reason="content_filter"),), "unsupported", "content filter"),
-    ("an empty answer", (completion(None),), "ok", ""),
+    ("an empty answer", (completion(""),), "ok", ""),
+    ("null in place of a text", (completion(None),) * 9, "error", "without text"),
+    ("a limit reached before any text", (completion(None, finish_reason="length"),), "ok", ""),
+    ("nothing but reasoning", (completion(None, message={"content": None, "reasoning_content": "Hm."}),), "ok", ""),
     ("a refusal", (completion(None, message={"content": None, "refusal": "I will not."}),), "ok", ""),
 ]
 

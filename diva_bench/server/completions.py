@@ -134,7 +134,9 @@ def text_of(answer: Mapping[str, Any], longest: int) -> str:
     content = message.get("content")
     if content is None:
         refusal = message.get("refusal")
-        content = refusal if isinstance(refusal, str) else "" if ended in ("stop", "length") else None
+        # an empty answer only if the tokens went elsewhere: into reasoning, or into a limit that was reached first
+        reasoned = any(message.get(key) for key in ("reasoning", "reasoning_content"))
+        content = refusal if isinstance(refusal, str) else "" if reasoned or ended == "length" else None
     elif isinstance(content, list):
         parts = [p.get("text") for p in content if isinstance(p, Mapping) and p.get("type") in ("text", "output_text")]
         content = "".join(p for p in parts if isinstance(p, str)) if parts else None
