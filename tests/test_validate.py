@@ -264,3 +264,22 @@ class Moody:
 def test_a_scorer_that_cannot_tell_its_metrics_may_give_any():
     task = Catalog().task("heysquad", "mini").model_copy(update={"primary": "mood"})
     primary.check_primary(task, {"moody": Moody()}, [Sample("1", ("a",), "c")])
+
+
+LOCAL = "name: local\nadapter: oracle\ndescription: a test\nweights: {llm: {folder: weights}}\n"
+
+
+def test_a_folder_of_weights_that_is_not_here_is_no_mistake_and_is_named(tmp_path):
+    (tmp_path / "local.yaml").write_text(LOCAL)
+    done = call(tmp_path, "validate", "local.yaml")
+    assert done.returncode == 0
+    assert "its weights llm: the folder" in " ".join(done.stdout.split())
+    assert "is not on this machine" in " ".join(done.stdout.split())
+
+
+def test_a_folder_without_weights_is_a_mistake_before_a_model_is_run(tmp_path):
+    (tmp_path / "local.yaml").write_text(LOCAL)
+    (tmp_path / "weights").mkdir()
+    done = call(tmp_path, "validate", "local.yaml")
+    assert done.returncode != 0
+    assert "has no weights that are read" in " ".join((done.stdout + done.stderr).split())

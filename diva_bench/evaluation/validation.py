@@ -20,7 +20,7 @@ from diva_bench.specs import FIELD, Edition, ModelFile, TaskFile, TaskSpec, prom
 from diva_bench.specs.spec_file import read_spec
 from diva_bench.stats import priors
 from diva_bench.types import Progress
-from diva_bench.weights import assets
+from diva_bench.weights import assets, folders
 
 _NAMED = 5  # unusable samples that are named
 
@@ -46,21 +46,27 @@ def validate(
                     f"edition {edition}: its data is not on this machine, and was not read: {', '.join(unread)}"
                 )
     elif isinstance(entry.spec, ModelFile):
-        untrained = _check_model(catalog, file)
+        untrained, absent = _check_model(catalog, file)
         if untrained:
             notes[0] += f" (its weights for {' and '.join(untrained)} are trained, and not on this machine)"
+        notes += [f"its weights {role}: the folder {folder} is not on this machine" for role, folder in absent.items()]
     return notes, problems
 
 
-def _check_model(catalog: Catalog, file: Path) -> list[str]:
-    """The editions whose connector must be trained first. Raises UserError for faults."""
-    untrained = []
+def _check_model(catalog: Catalog, file: Path) -> tuple[list[str], dict[str, str]]:
+    """(editions whose connector must be trained first, role -> folder of weights that is not here). Raises UserError for
+    faults."""
+    untrained: list[str] = []
+    absent: dict[str, str] = {}
     for name in catalog.model_editions(str(file)) or ["mini"]:
         try:
-            catalog.adapter_for(catalog.model(str(file), name))
+            model = catalog.model(str(file), name)
         except AssetError:  # everything else in it is valid: see Catalog.model
             untrained.append(str(name))
-    return untrained
+            continue
+        catalog.adapter_for(model)
+        absent |= {role: str(asset.folder) for role, asset in model.weights.items() if not folders.check(asset)}
+    return untrained, absent
 
 
 # ---------------------------------------------------------------- tasks

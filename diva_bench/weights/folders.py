@@ -144,6 +144,18 @@ def ready(asset: AssetSpec, cache: Path, progress: Progress, given: Path | None 
 # ---------------------------------------------------------------- folders
 
 
+def check(asset: AssetSpec) -> bool:
+    """Whether a folder of the user is on this machine; True for other assets. Reads no weights.
+
+    Raises:
+        AssetError: It is there and has no weights, or not all of them.
+    """
+    folder = Path(asset.folder) if asset.folder else None
+    if folder and folder.is_dir():
+        _check_whole(asset, folder, _names(asset, folder))
+    return folder is None or folder.is_dir()
+
+
 def references(folder: Path) -> dict[str, str]:
     """The encoder and the LLM that config.json of a published checkpoint names: reference_encoder, reference_decoder; empty
     if it names none."""
