@@ -14,6 +14,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 BUILTIN = ("tasks", "models")
+PUBLISHED = "results/published.yaml"
 OWN = (".git", ".venv", "dist", "build", "__pycache__", "PKG-INFO")
 
 
@@ -42,5 +43,5 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
             top = name.split("/")[0]
             if self.target_name == "sdist" or top == "diva_bench":
                 build_data["force_include"][str(root / name)] = name
-            elif top in BUILTIN:
+            elif top in BUILTIN or name == PUBLISHED:
                 build_data["force_include"][str(root / name)] = f"diva_bench/_builtin/{name}"

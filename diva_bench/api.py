@@ -25,6 +25,7 @@ from diva_bench.evaluation import importing, jobs, rescoring
 from diva_bench.evaluation.jobs import Settings
 from diva_bench.predictions import FORMATS, imported
 from diva_bench.report import leaderboard as boards
+from diva_bench.report import published as cited
 from diva_bench.report.compare import chosen, differences_table, groups_tables, scores_table, tests_table
 from diva_bench.report.compare import compare as compared
 from diva_bench.report.runs import failures, unreadable_table
@@ -317,6 +318,7 @@ def leaderboard(
         summaries = [summary.admitted() for summary in summaries]
     between = aligned.ranks(summaries, Catalog(_paths(paths)), _progress(progress)) if ranks else {}
     tables = boards.overviews(summaries) if overview else boards.leaderboard(summaries, ranks=between)
+    tables += [] if overview else cited.block(summaries)
     if overview and not tables:
         logging.getLogger("diva_bench").warning("%s", in_python(boards.no_overview(summaries)))
     return Tables([*tables, *unreadable_table(stored.unreadable)])

@@ -56,6 +56,7 @@ OTHERS = {
     "docs/quickstart.ipynb": "the Python interface in a notebook, which a test runs",
     "docs/style.css": "widths of the documentation site",
     "pyproject.toml": "the package, its dependencies, and the settings of its tools",
+    "results/published.yaml": "scores and training costs that other sources report, each with its source",
     "tests/golden_training.json": "losses of twenty training steps that a test compares exactly",
 }
 """Files of which neither a docstring, a `description` nor a title says what they are."""

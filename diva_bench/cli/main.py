@@ -36,6 +36,7 @@ from diva_bench.cli.options import (
     Overview,
     Paths,
     Prompts,
+    PublishedScores,
     Ranks,
     Report,
     Results,
@@ -206,14 +207,17 @@ def leaderboard(
     output: Report = None,
     overview: Overview = False,
     speed: SpeedTables = False,
+    published: PublishedScores = False,
     in_memory: InMemory = False,
     all_tables: AllTables = False,
     path: Paths = None,
 ) -> None:
     """Rank the runs of a folder: tasks by models on one screen, or with --details, --task or another format a table per task.
     As CSV: one table, a row for every run and metric."""
-    from diva_bench.cli.results import leaderboard_command
+    from diva_bench.cli.results import leaderboard_command, published_command
 
+    if published:
+        raise typer.Exit(published_command(results, task or [], format, output, every=all_tables))
     raise typer.Exit(
         leaderboard_command(
             results,

@@ -185,6 +185,14 @@ SpeedTables = Annotated[
         "--speed", help="Print speeds instead: samples/s, RTFx, first answer, peak memory, stages; a table per machine."
     ),
 ]
+PublishedScores = Annotated[
+    bool,
+    typer.Option(
+        "--published",
+        help="Print the scores that other sources report instead, each with its source; runs stand beside them where data, "
+        "split, prompt and metric are the same.",
+    ),
+]
 AllTables = Annotated[
     bool,
     typer.Option(

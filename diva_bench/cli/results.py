@@ -8,9 +8,10 @@ from pathlib import Path
 from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import check_report, print_table, print_tables, write_tables
-from diva_bench.cli.stored import stored_runs
+from diva_bench.cli.stored import DEFAULT, stored_runs
 from diva_bench.cli.streams import say
 from diva_bench.errors import OtherQuestion, SpecError, StoreError, UnreadableRun, UserError
+from diva_bench.report import published as cited
 from diva_bench.report.leaderboard import leaderboard, no_overview, overviews, page, screen, signatures
 from diva_bench.report.prompts import families, spread_table
 from diva_bench.report.runs import results_table, unreadable_table
@@ -20,6 +21,7 @@ from diva_bench.runs.records import folders_in, of_tasks
 from diva_bench.runs.run import Run, Runs
 from diva_bench.runs.store import RunFolder
 from diva_bench.specs import Json, yamlfile
+from diva_bench.specs.published import published
 from diva_bench.tables import Cell, Column, Table
 
 
@@ -180,7 +182,8 @@ def leaderboard_command(
         spread = families(Run(s.folder, s) for s in summaries)
         tables += [spread_table(spread)] if spread else []
         if format == "rich" and not (details or tasks or ranks):
-            glance = screen(summaries, len(unreadable))
+            glance = [*screen(summaries, len(unreadable)), *cited.at_a_glance(summaries)]
+        tables += cited.block(summaries)
     if not tables and not unreadable:
         say(no_speed(results) if speed else no_overview(summaries), error=True)
         return 1
@@ -201,3 +204,26 @@ def leaderboard_command(
     else:
         print_tables([*glance, *unreadable_table(unreadable)] if glance else tables, format, every)
     return 1 if unreadable or changed else 0
+
+
+def published_command(
+    results: Path, tasks: list[str], format: str, output: Path | None = None, *, every: bool = False
+) -> int:
+    """Print the scores that other sources report; as CSV one table with a row for every score. Runs of `results` stand beside
+    them where the protocol is the same; the folder may be missing if it is the default one.
+
+    Returns:
+        Exit code: 0.
+    """
+    check_report(output)
+    runs = stored_runs(results) if results.is_dir() or results != DEFAULT else Runs()
+    known = published()
+    sets = cited.chosen(known, tasks)
+    tables = cited.tables(known, sets, [run.summary for run in runs])
+    rows = cited.every_score(known, sets)
+    write_tables([rows] if output and output.suffix == ".csv" and not every else tables, output, every=every)
+    if format == "csv" and not every:
+        print_table(rows, format)
+    else:
+        print_tables(tables, format, every)
+    return 0

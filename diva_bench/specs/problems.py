@@ -70,6 +70,7 @@ PATTERNS: Mapping[str, str] = {
         "'.', '_' and '-'"
     ),
     r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!]+$": "must be a package with its version, such as numpy==2.1.0",
+    r"^\d{4}(-\d{2}){0,2}$": "must be a date: 2025, 2025-06 or 2025-06-30; null if the source does not say it",
     r"^[0-9a-f]{64}$": "must have 64 hexadecimal digits (0 to 9, a to f)",
     r"^[A-Z]{3}$": "must be a currency of three capital letters, such as USD",
     r"^[\w.-]+/[\w.-]+$": "must be OWNER/NAME; both have only letters, digits, '.', '_' and '-'",

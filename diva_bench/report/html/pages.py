@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from diva_bench import __version__
 from diva_bench.printable import visible
+from diva_bench.report import published as cited
 from diva_bench.report.ablation_grid import Part
 from diva_bench.report.html import content
 from diva_bench.report.html.content import Confusion, Details, Shown, TaskView
@@ -26,6 +27,7 @@ from diva_bench.report.html.samples import pages
 from diva_bench.report.leaderboard import MARKS
 from diva_bench.runs.run import Runs
 from diva_bench.specs import Json
+from diva_bench.specs.published import published as cited_scores
 from diva_bench.stats import FEW_NOTE, RESAMPLES, SEED
 from diva_bench.tables import Cell, Score, Table, write
 
@@ -114,6 +116,7 @@ class Pages:
         self._live, self._output, self._views = live, output, views
         self.bodies: list[Body] = []
         self._differences = False
+        self._published = False
 
     def _render(self, template: str, key: str, **values: Any) -> str:
         root = "../" * key.count("/")
@@ -192,6 +195,22 @@ class Pages:
                 "differences.html", "differences", f"Differences from {base}", base=base, tables=tables, notes=notes
             )
 
+    def published(self) -> None:
+        """The page of scores that other sources report for the data of the report's tasks, if there are any."""
+        summaries = [one.summary for view in self._views for one in view.runs]
+        known = cited_scores()
+        sets = cited.related(known, [s.task for s in summaries])
+        self._published = bool(sets)
+        if sets:
+            self._add(
+                "published.html",
+                "published",
+                "Reported elsewhere",
+                tables=cited.tables(known, sets, summaries),
+                beside=bool(cited.block(summaries)),
+                short=lambda t: t.title.removeprefix(f"{cited.TITLE}: "),
+            )
+
     def index(self, runs: Runs) -> None:
         summaries = [one.summary for view in self._views for one in view.runs]
         every = [one for view in self._views for one in view.runs]
@@ -202,6 +221,8 @@ class Pages:
             "index",
             "Leaderboard",
             boards=content.boards(self._views),
+            cited=cited.at_a_glance(summaries),
+            published=self._published,
             views=self._views,
             runs=runs,
             unreadable=runs.unreadable,
@@ -217,7 +238,12 @@ class Pages:
     def close(self, notes: Sequence[str]) -> None:
         """Write all pages with their frame. `notes`: what was left out."""
         frame, output = _environment().get_template("site.html"), self._output
-        common = {"views": self._views, "differences": self._differences, "footer": list(notes)}
+        common = {
+            "views": self._views,
+            "differences": self._differences,
+            "published": self._published,
+            "footer": list(notes),
+        }
         if not isinstance(output, Folder):
             style, script = static("report.css"), "\n".join(static(name) for name in SCRIPTS)
             output.content = frame.render(

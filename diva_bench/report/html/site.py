@@ -101,6 +101,7 @@ class Report:
             parts += [(view, made.part)] if made.part else []
         self._done = done
         shell.differences(parts, base)
+        shell.published()
         shell.index(readable)
         self._say(views, done, readable)
         shell.close(self.notes)
