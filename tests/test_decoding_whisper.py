@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,3 +174,19 @@ def test_attention_with_gradients_is_torchs_own(kind: str) -> None:
         strict=True,
     ):
         torch.testing.assert_close(mine, other)
+
+
+def test_a_model_that_waits_for_its_weights_draws_no_values_and_loads_no_compiler() -> None:
+    code = """
+import sys
+from torch import nn
+from diva_bench.decoding import tensors
+with tensors.shapes_only():
+    made = nn.Sequential(nn.Embedding(7, 3), nn.Linear(3, 2), nn.Conv1d(2, 2, 3), nn.LayerNorm(2))
+assert {p.device.type for p in made.parameters()} == {"meta"}, made
+assert [tuple(p.shape) for p in made[:2].parameters()] == [(7, 3), (2, 3), (2,)]
+assert nn.Linear(64, 64).weight.abs().max() > 0, "outside, values are drawn again"
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "False\n", done.stderr

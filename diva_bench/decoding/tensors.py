@@ -7,12 +7,15 @@ and a file is opened anew after every few tensors.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from diva_bench.errors import AssetError
 
@@ -85,8 +88,30 @@ def load(
     return out
 
 
+class _NoInitialValues(TorchFunctionMode):
+    """Functions of torch.nn.init return their tensor as it is."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__module__", "") == nn.init.__name__:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **kwargs or {})
+
+
+@contextmanager
+def shapes_only() -> Iterator[None]:
+    """Modules that are built within have shapes and no values, until `fill`.
+
+    On the device `meta` alone, nn.Embedding would still draw its values; torch does that by importing torch._dynamo, which
+    takes as long as torch itself.
+    """
+    with torch.device("meta"), _NoInitialValues():
+        yield
+
+
 def fill(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give a module that was built on the device `meta` its weights without a copy. Raises RuntimeError if names or shapes
+    """Give a module that was built within `shapes_only` its weights without a copy. Raises RuntimeError if names or shapes
     do not fit."""
     module.load_state_dict(dict(state), assign=True)
     module.eval().requires_grad_(False)

@@ -188,7 +188,7 @@ class Whisper:
         self.device, self.dtype = torch.device(device), dtype
         try:
             self.config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            with torch.device("meta"):
+            with tensors.shapes_only():
                 self.encoder = Encoder(self.config)
                 self._decoder = Decoder(self.config) if decoder else None
             files = tensors.contents(folder)

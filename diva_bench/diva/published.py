@@ -122,7 +122,7 @@ def from_published(
         )
     state["embed_positions.weight"] = positions[: size.max_queries]
     state["projection.weight"] = state["projection.weight"].T.contiguous()
-    with torch.device("meta"):
+    with tensors.shapes_only():
         connector = Connector(size)
     try:
         tensors.fill(connector, state)
@@ -189,7 +189,7 @@ def needed(names: Collection[str], where: str) -> list[str]:
         AssetError: A weight is missing, or the connector has a weight that no WhisperDecoder has.
     """
     small = ConnectorConfig(width=1, heads=1, layers=_layers(names), ffn=1, max_queries=1, llm_width=1)
-    with torch.device("meta"):
+    with tensors.shapes_only():
         names_needed = [_published(name) for name in Connector(small).state_dict()]
     for name in names_needed:
         if name not in names:
