@@ -316,8 +316,8 @@ def leaderboard(
     summaries = of_tasks([one.summary for one in stored], names)
     if in_memory:
         summaries = [summary.admitted() for summary in summaries]
-    between = aligned.ranks(summaries, Catalog(_paths(paths)), _progress(progress)) if ranks else {}
-    tables = boards.overviews(summaries) if overview else boards.leaderboard(summaries, ranks=between)
+    drawn = aligned.drawn(summaries, Catalog(_paths(paths)), _progress(progress)) if ranks else {}
+    tables = boards.overviews(summaries) if overview else boards.leaderboard(summaries, drawn=drawn)
     tables += [] if overview else cited.block(summaries)
     if overview and not tables:
         logging.getLogger("diva_bench").warning("%s", in_python(boards.no_overview(summaries)))

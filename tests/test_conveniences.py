@@ -162,7 +162,7 @@ def test_a_csv_is_one_table_that_pandas_reads(run: Command) -> None:
     frame = pandas.read_csv(io.StringIO(done.stdout))
     assert len(frame) == len(frame.groupby(["path", "metric"])) > 4
     every = run("leaderboard", "--format", "csv", "--all-tables").stdout
-    assert len(every.strip().split("\n\n")) == 3, "an overview and two tasks"
+    assert len(every.strip().split("\n\n")) == 4, "an overview, the means and two tasks"
     runs = [str(path) for path in sorted(Path("results").glob("toy-*/*/"))]
     done = run("compare", *runs, "--format", "csv")
     assert "csv: the first of 6 tables; --all-tables also prints: differences: echo - majority; tests: " in done.stderr

@@ -44,7 +44,7 @@ def test_the_screen_has_the_numbers_of_the_details(place: Path) -> None:
     tables = json.loads(call(place, "leaderboard", "results", "--format", "json").stdout)
     details = {}
     for table in (table for table in tables if "#" in table["columns"]):
-        task = re.split(r"-[0-9a-f]{6}\b", table["title"])[0]
+        task = re.split(r"-[0-9a-f]{6}\b| over tasks", table["title"])[0]
         for row in table["rows"]:
             score = row[table["columns"][2]]
             details[task, row["model"]] = [round(score[key], 1) for key in ("value", "low", "high")]

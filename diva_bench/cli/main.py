@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from diva_bench.cli import analyse, new, report, streams
+from diva_bench.cli import analyse, new, plot, report, streams
 from diva_bench.cli.options import (
     AllTables,
     BatchBudget,
@@ -43,6 +43,7 @@ from diva_bench.cli.options import (
     Signatures,
     SpeedTables,
     Tasks,
+    TrainingCosts,
     WeightsFiles,
     WeightsFolders,
     names,
@@ -208,16 +209,19 @@ def leaderboard(
     overview: Overview = False,
     speed: SpeedTables = False,
     published: PublishedScores = False,
+    compute: TrainingCosts = False,
     in_memory: InMemory = False,
     all_tables: AllTables = False,
     path: Paths = None,
 ) -> None:
     """Rank the runs of a folder: tasks by models on one screen, or with --details, --task or another format a table per task.
     As CSV: one table, a row for every run and metric."""
-    from diva_bench.cli.results import leaderboard_command, published_command
+    from diva_bench.cli.results import costs_command, leaderboard_command, published_command
 
     if published:
         raise typer.Exit(published_command(results, task or [], format, output, every=all_tables))
+    if compute:
+        raise typer.Exit(costs_command(results, format, path or [], output, every=all_tables))
     raise typer.Exit(
         leaderboard_command(
             results,
@@ -540,6 +544,7 @@ def doctor(
 
 app.add_typer(analyse.app)
 app.add_typer(report.app)
+app.add_typer(plot.app)
 app.add_typer(new.app, name="new")
 
 

@@ -185,6 +185,14 @@ SpeedTables = Annotated[
         "--speed", help="Print speeds instead: samples/s, RTFx, first answer, peak memory, stages; a table per machine."
     ),
 ]
+TrainingCosts = Annotated[
+    bool,
+    typer.Option(
+        "--compute",
+        help="Print what trainings needed instead: hours of audio, examples, operations, device-hours, and the scores; also "
+        'those that other sources report, and what "100 times less compute" rests on.',
+    ),
+]
 PublishedScores = Annotated[
     bool,
     typer.Option(

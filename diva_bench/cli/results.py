@@ -177,8 +177,8 @@ def leaderboard_command(
     elif overview:
         tables = overviews(summaries)
     else:
-        between = aligned.ranks(summaries, Catalog(list(paths)), Terminal()) if ranks else {}
-        tables = leaderboard(summaries, ranks=between)
+        drawn = aligned.drawn(summaries, Catalog(list(paths)), Terminal()) if ranks else {}
+        tables = leaderboard(summaries, drawn=drawn)
         spread = families(Run(s.folder, s) for s in summaries)
         tables += [spread_table(spread)] if spread else []
         if format == "rich" and not (details or tasks or ranks):
@@ -216,8 +216,7 @@ def published_command(
         Exit code: 0.
     """
     check_report(output)
-    runs = stored_runs(results) if results.is_dir() or results != DEFAULT else Runs()
-    known = published()
+    known, runs = published(), _there(results)
     sets = cited.chosen(known, tasks)
     tables = cited.tables(known, sets, [run.summary for run in runs])
     rows = cited.every_score(known, sets)
@@ -227,3 +226,28 @@ def published_command(
     else:
         print_tables(tables, format, every)
     return 0
+
+
+def _there(results: Path) -> Runs:
+    """The runs of a folder; none if it is the default one, and missing."""
+    return stored_runs(results) if results.is_dir() or results != DEFAULT else Runs()
+
+
+def costs_command(
+    results: Path, format: str, paths: Sequence[Path] = (), output: Path | None = None, *, every: bool = False
+) -> int:
+    """Print what trainings needed, of models with runs in `results`, of training records there, and of other sources.
+
+    Returns:
+        Exit code: 1 if runs cannot be read.
+    """
+    from diva_bench.diva.config import PRESETS
+    from diva_bench.report.training_cost import recorded, tables, trained
+
+    check_report(output)
+    runs = _there(results)
+    mine = [*trained(runs, Catalog(list(paths))), *recorded(results)]
+    shown = [*tables(published(), mine, PRESETS["paper"]()), *unreadable_table(runs.unreadable)]
+    write_tables(shown, output, every=every)
+    print_tables(shown, format, every)
+    return 1 if runs.unreadable else 0

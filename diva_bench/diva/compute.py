@@ -352,10 +352,9 @@ def estimate(work: Work, unique_clips: int) -> list[str]:
     return [*lines, f"  the plain loop has {totals[0] / totals[1]:.2f} times the FLOPs"]
 
 
-def estimate_paper(config: TrainConfig) -> list[str]:
-    """The cost of the paper preset or an ablation of it, with the paper's models and data, which need not be on this
-    machine. It says what is cited, what is inferred, and what "100 times less" than Qwen 2 Audio compares."""
-    work = Work(
+def paper_work(config: TrainConfig) -> Work:
+    """The paper preset or an ablation of it with the paper's models and data, which need not be on this machine."""
+    return Work(
         config=config,
         whisper=WHISPER_LARGE_V3,
         llm=LLAMA_3_8B,
@@ -365,22 +364,43 @@ def estimate_paper(config: TrainConfig) -> list[str]:
         prefix=PAPER_PREFIX,
         suffix=PAPER_SUFFIX,
     )
-    teacher, student = (work.prefix + n + work.suffix for n in (PAPER_PADDED, config.max_queries))
-    fewest, most = QWEN_2_AUDIO_HOURS
-    hours = {
-        "that the project page gives for DiVA": PAPER_STATED_HOURS,
-        "seen by this run, repeats included (inference)": config.examples(config.steps) * PAPER_CLIP_SECONDS / 3600,
-        "unique (inference)": PAPER_UNIQUE_CLIPS * PAPER_CLIP_SECONDS / 3600,
-    }
+
+
+def assumptions(work: Work) -> list[str]:
+    """What the estimate for the paper's training assumes, with where each number is from."""
+    config, queries = work.config, work.config.max_queries
+    teacher, student = (work.prefix + n + work.suffix for n in (PAPER_PADDED, queries))
     return [
         f"models: Whisper large-v3, {work.encoder_positions:,.0f} encoder positions a clip; Llama 3 8B, {teacher} "
         f"positions for the teacher (transcripts padded to {PAPER_PADDED}), {student} for the student (training code)",
         f"data: Common Voice 17 en, train, {PAPER_UNIQUE_CLIPS:,} clips (rounded), mean {PAPER_CLIP_SECONDS} s "
         f"(inference, from Common Voice 11); {config.steps:,} steps, batch {config.both_batch}",
+    ]
+
+
+def paper_hours(config: TrainConfig) -> dict[str, float]:
+    """What the hours of audio of DiVA's training can mean -> hours."""
+    return {
+        "that the project page gives for DiVA": PAPER_STATED_HOURS,
+        "seen by this run, repeats included (inference)": config.examples(config.steps) * PAPER_CLIP_SECONDS / 3600,
+        "unique (inference)": PAPER_UNIQUE_CLIPS * PAPER_CLIP_SECONDS / 3600,
+    }
+
+
+def estimate_paper(config: TrainConfig) -> list[str]:
+    """The cost of the paper preset or an ablation of it. It says what is cited, what is inferred, and what "100 times less"
+    than Qwen 2 Audio compares."""
+    work = paper_work(config)
+    fewest, most = QWEN_2_AUDIO_HOURS
+    return [
+        *assumptions(work),
         *estimate(work, PAPER_UNIQUE_CLIPS),
         "cited for the paper's own run: 11 h on a TPU v4-256 (model card), 12 h on a TPU v4 pod (project page)",
         f'"100 times less compute": the project page gives Qwen 2 Audio {fewest:,} to {most:,} h of audio, that is',
-        *(f"  {fewest / h:.0f} to {most / h:.0f} times the {h:,.0f} h {basis}" for basis, h in hours.items()),
+        *(
+            f"  {fewest / h:.0f} to {most / h:.0f} times the {h:,.0f} h {basis}"
+            for basis, h in paper_hours(config).items()
+        ),
         "  a ratio of hours of audio, not of FLOPs: the sources read say nothing of Qwen 2 Audio's epochs or lengths",
     ]
 

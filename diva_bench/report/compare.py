@@ -13,7 +13,8 @@ from itertools import combinations
 import numpy as np
 
 from diva_bench.errors import UserError, unknown
-from diva_bench.report.leaderboard import caption, write_rank
+from diva_bench.report.aggregate import write_rank
+from diva_bench.report.leaderboard import caption
 from diva_bench.runs.aligned import Sheet
 from diva_bench.runs.records import failures, flag
 from diva_bench.scorers import DIAGNOSTIC, PREDICTED

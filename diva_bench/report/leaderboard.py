@@ -14,7 +14,11 @@ from statistics import median
 from typing import Literal
 
 from diva_bench.predictions.imported import ERRORS
+from diva_bench.report import aggregate
+from diva_bench.report.aggregate import write_rank
+from diva_bench.runs import aligned
 from diva_bench.runs.agreement import in_words
+from diva_bench.runs.aligned import Drawn
 from diva_bench.runs.records import RunSummary, comparable, flag, synthetic_note
 from diva_bench.scorers import DIAGNOSTIC, METRICS, NOT_SCORED, PREDICTED
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED
@@ -33,8 +37,9 @@ Ranks = Mapping[tuple[str, str], tuple[int, int]]
 """(task id, run id) -> the 95 % interval of its rank."""
 
 
-def leaderboard(summaries: Iterable[RunSummary], ranks: Ranks | None = None) -> list[Table]:
-    """One table per task id, after an overview of every edition with more than one task.
+def leaderboard(summaries: Iterable[RunSummary], drawn: Mapping[str, Drawn] | None = None) -> list[Table]:
+    """One table per task id, after an overview and the means of every edition with more than one task. `drawn`: for rank
+    intervals (`aligned.drawn`).
 
     Runs under an audio condition have their own tables, after the others and not in the overview; `report.prompts`
     reports other prompt variants in one line each.
@@ -52,10 +57,11 @@ def leaderboard(summaries: Iterable[RunSummary], ranks: Ranks | None = None) -> 
             s.run_id,
         )
     )
-    tables = overviews(main_runs)
+    ranks = aligned.ranks(drawn or {})
+    tables = [*overviews(main_runs), *aggregate.tables(main_runs, drawn or {})]
     for id in dict.fromkeys(s.task_id for s in main_runs):
         runs = [s for s in main_runs if s.task_id == id]
-        tables += [_task_table(runs, ranks or {}), *_adherence_table(runs)]
+        tables += [_task_table(runs, ranks), *_adherence_table(runs)]
     return tables
 
 
@@ -103,8 +109,8 @@ def _tied(run: RunSummary, best: RunSummary, ranks: Ranks) -> bool:
 
 
 TIED = (
-    "+ best score of the task; = tied with it: the difference is within 1.96 standard errors, taken from the intervals; "
-    "paired tests (`diva-bench compare`) find more differences"
+    "+ best score of the task; = tied with it: within 1.96 standard errors, taken from the intervals; paired tests "
+    "(`compare`) find more differences"
 )
 AT_CHANCE = "* at chance: not significantly better than the best audio-blind baseline"
 
@@ -140,8 +146,12 @@ def _screen(runs: Sequence[RunSummary]) -> Table:
         sizes = [s.metrics[primary].n for s in ranked]
         shares = [100 * max(0, s.scored - s.unsupported) / max(s.n, 1) for s in ranked]
         rows.append([name, primary, _range(sizes, "{:,}"), f"{_range(shares, '{:.3g}')} %", *cells])
+    found = aggregate.means(runs)
+    if found.scores:
+        last = [replace(found.scores[model], tone="strong") if model in found.scores else None for model in models]
+        rows.append([f"mean of {len(found.tasks)}", "rescaled", "", "", *last])
     columns = [Column("task"), Column("metric", optional=True), Column("n", number=True)]
-    whole = all(row[3] == "100 %" for row in rows)
+    whole = all(row[3] in ("100 %", "") for row in rows)
     columns += [Column("answered", optional=whole, number=True), *(Column("", group=model) for model in models)]
     shown = [standing for id in ids for standing in standings([s for s in runs if s.task_id == id]).values()]
     notes = [f"primary metric [95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]"]
@@ -149,6 +159,7 @@ def _screen(runs: Sequence[RunSummary]) -> Table:
     notes += [AT_CHANCE] if "at chance" in shown else []
     few = sorted({s.task for s in runs if s.ranked and s.metrics[s.primary].few_clusters})
     notes += [f"fewer than {FEW_CLUSTERS} clusters, the interval is too narrow: {', '.join(few)}"] if few else []
+    notes += aggregate.notes(found, aggregate.BRIEF)
     falls = sorted({s.primary for s in runs if s.ranked and not s.metrics[s.primary].higher_is_better})
     notes += [f"{', '.join(falls)}: lower is better"] if falls else []
     edition = runs[0].edition
@@ -286,11 +297,6 @@ def _adherence_table(runs: Sequence[RunSummary]) -> list[Table]:
     return [Table(f"{runs[0].task_id}: does it follow the instruction?{caption(runs[0])}", columns, rows, [note])]
 
 
-def write_rank(ends: tuple[int, int] | None) -> str | None:
-    """ "2", or "1 to 3"."""
-    return None if ends is None else " to ".join(str(end) for end in dict.fromkeys(ends))
-
-
 def caption(run: RunSummary) -> str:
     """The caption for synthetic speech, an audio condition, and a trial."""
     labels = [synthetic_note(run.edition)] if run.synthetic else []
@@ -407,7 +413,7 @@ def _nothing(ranked: Sequence[RunSummary]) -> str:
 
 
 def _overview(edition: str, runs: Sequence[RunSummary]) -> Table:
-    """Tasks by models with the primary metric of each task; no average, because the metrics have different scales."""
+    """Tasks by models with the primary metric of each task. Their scales differ: `aggregate` rescales them for a mean."""
     models = sorted({s.label for s in runs})
     ids = list(dict.fromkeys(s.task_id for s in runs))
     tasks = Counter(next(s.task for s in runs if s.task_id == id) for id in ids)

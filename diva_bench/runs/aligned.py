@@ -24,7 +24,7 @@ from diva_bench.scorers import rises
 from diva_bench.scorers.source_score import METRIC
 from diva_bench.scorers.source_score import NAME as GIVEN
 from diva_bench.specs import TaskSpec
-from diva_bench.types import Progress, Row, Scorer
+from diva_bench.types import Floats, Progress, Row, Scorer
 from diva_bench.weights import assets
 
 
@@ -93,12 +93,24 @@ class Sheet:
         return len(set(self.clusters)) == len(self.ids)
 
 
-def ranks(
-    summaries: Sequence[RunSummary], catalog: Catalog, progress: Progress
-) -> dict[tuple[str, str], tuple[int, int]]:
-    """(task id, run id) -> the 95 % interval of its rank, for every task with two or more ranked runs. A task whose runs
-    cannot be aligned is left out with a note."""
-    intervals: dict[tuple[str, str], tuple[int, int]] = {}
+@dataclass(frozen=True)
+class Drawn:
+    """The primary scores of the ranked runs of a task in every resample.
+
+    Attributes:
+        values: (runs, resamples), the same resamples for all runs.
+        rises: Whether higher is better.
+    """
+
+    run_ids: Sequence[str]
+    values: Floats
+    rises: bool
+
+
+def drawn(summaries: Sequence[RunSummary], catalog: Catalog, progress: Progress) -> dict[str, Drawn]:
+    """Task id -> the resampled scores of its ranked runs, for every task with two or more of them. A task whose runs cannot
+    be aligned is left out with a note."""
+    found: dict[str, Drawn] = {}
     for task_id in dict.fromkeys(s.task_id for s in summaries if not s.variant):
         ranked, primary = comparable([s for s in summaries if s.task_id == task_id])
         if len(ranked) < 2:
@@ -115,8 +127,18 @@ def ranks(
         from diva_bench.stats.significance import line_up  # it loads numpy
 
         draws = line_up([rows[scorer] for rows in lineup.rows], lineup.clusters, lineup.reduce(scorer))
-        ends = draws.ranks(primary, higher_is_better=lineup.rises(primary))
-        intervals |= {(task_id, s.run_id): both for s, both in zip(ranked, ends, strict=True)}
+        found[task_id] = Drawn([s.run_id for s in ranked], draws.drawn[primary], lineup.rises(primary))
+    return found
+
+
+def ranks(drawn: Mapping[str, Drawn]) -> dict[tuple[str, str], tuple[int, int]]:
+    """(task id, run id) -> the 95 % interval of its rank."""
+    intervals: dict[tuple[str, str], tuple[int, int]] = {}
+    for task_id, one in drawn.items():
+        from diva_bench.stats.significance import rank_intervals  # it loads numpy
+
+        ends = rank_intervals(one.values, higher_is_better=one.rises)
+        intervals |= {(task_id, run_id): both for run_id, both in zip(one.run_ids, ends, strict=True)}
     return intervals
 
 

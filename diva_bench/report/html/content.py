@@ -18,8 +18,10 @@ from typing import Any
 from diva_bench.catalog import Catalog
 from diva_bench.errors import UserError
 from diva_bench.evaluation.jobs import training_of
+from diva_bench.report import aggregate
 from diva_bench.report.ablation import Block, Outcome, Variant
 from diva_bench.report.ablation_grid import Part, compared, grid
+from diva_bench.report.aggregate import Means
 from diva_bench.report.compare import Comparison, by_group
 from diva_bench.report.html.samples import Answers, Question, answers_of, confusion, question_of
 from diva_bench.report.leaderboard import Standing, caption, leaderboard, standings
@@ -414,13 +416,14 @@ def failures(run: Run) -> list[tuple[str, str, int]]:
 
 @dataclass(frozen=True)
 class Board:
-    """Models by tasks of one edition. `cells`: (model, task id) -> the runs, usually one."""
+    """Models by tasks of one edition. `cells`: (model, task id) -> the runs, usually one. `means`: over the tasks."""
 
     edition: str
     note: str
     models: Sequence[str]
     tasks: Sequence[TaskView]
     cells: Mapping[tuple[str, str], Sequence[Shown]]
+    means: Means
 
     def sizes(self, task: TaskView) -> str:
         """The number of scored samples of a task: one number, or a range."""
@@ -442,7 +445,8 @@ def boards(views: Sequence[TaskView]) -> list[Board]:
         models = sorted({model for model, _ in cells}, key=lambda model: (_level(cells, model), model))
         note = synthetic_note(edition) if any(view.summary.synthetic for view in tasks) else ""
         if models:
-            found.append(Board(edition, note, models, tasks, cells))
+            means = aggregate.means([one.summary for view in tasks for one in view.runs])
+            found.append(Board(edition, note, models, tasks, cells, means))
     return found
 
 
@@ -521,3 +525,17 @@ def answers_and_sheet(view: TaskView) -> tuple[list[Answers], Sheet | None]:
     """The answers of all runs of a small task, and its comparable runs."""
     answers = [answers_of(one.run, view.question) for one in view.runs]
     return answers, sheet_of(view, answers)
+
+
+def forest(table: Table) -> list[tuple[str, list[tuple[str, str, Score, Cell]]]]:
+    """The differences in the table of `ablate --runs`: (model, [(task, metric, difference, p)])."""
+    found = []
+    for row in table.rows[1:]:
+        cells = [
+            (column.group, table.columns[i - 1].name, value, row[i + 1])
+            for i, (column, value) in enumerate(zip(table.columns, row, strict=True))
+            if column.name == "difference" and isinstance(value, Score)
+        ]
+        if cells:
+            found.append((str(row[0]), cells))
+    return found

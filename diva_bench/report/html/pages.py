@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from diva_bench import __version__
 from diva_bench.printable import visible
+from diva_bench.report import aggregate
 from diva_bench.report import published as cited
 from diva_bench.report.ablation_grid import Part
 from diva_bench.report.html import content
@@ -29,7 +30,7 @@ from diva_bench.runs.run import Runs
 from diva_bench.specs import Json
 from diva_bench.specs.published import published as cited_scores
 from diva_bench.stats import FEW_NOTE, RESAMPLES, SEED
-from diva_bench.tables import Cell, Score, Table, write
+from diva_bench.tables import Score, Table, write
 
 SCRIPTS = ("core.js", "samples.js", "compare.js")
 Body = tuple[str, str, str]
@@ -185,7 +186,7 @@ class Pages:
         for edition in dict.fromkeys(view.summary.edition for view, _ in parts):
             some = [part for view, part in parts if view.summary.edition == edition]
             if (t := content.ablation(some)) is not None:
-                forest = _forest(t)
+                forest = content.forest(t)
                 low, high = _around_zero([row[2] for _, rows in forest for row in rows])
                 tables.append((edition, t, forest, low, high))
         self._differences = bool(tables)
@@ -221,6 +222,7 @@ class Pages:
             "index",
             "Leaderboard",
             boards=content.boards(self._views),
+            mean_notes=aggregate.notes,
             cited=cited.at_a_glance(summaries),
             published=self._published,
             views=self._views,
@@ -345,17 +347,3 @@ def _profile(table: Table) -> Iterator[tuple[str, list[Any], float, float]]:
         rows = [(row[1], row[2], [(name, row[i]) for i, name in models]) for row in some]
         scores = [score for _, _, cells in rows for _, score in cells if isinstance(score, Score)]
         yield (str(group), sorted(rows, key=lambda row: natural(str(row[0]))), *_scale(scores))
-
-
-def _forest(table: Table) -> list[tuple[str, list[tuple[str, str, Score, Cell]]]]:
-    """The differences in the table of `ablate --runs`: (model, [(task, metric, difference, p)])."""
-    found = []
-    for row in table.rows[1:]:
-        cells = [
-            (column.group, table.columns[i - 1].name, value, row[i + 1])
-            for i, (column, value) in enumerate(zip(table.columns, row, strict=True))
-            if column.name == "difference" and isinstance(value, Score)
-        ]
-        if cells:
-            found.append((str(row[0]), cells))
-    return found

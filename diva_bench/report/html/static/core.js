@@ -188,7 +188,7 @@ const Report = (() => {
       [...table.tHead.rows[0].cells].forEach((head, i) => {
         if (!i) return;
         const off = !has(head.dataset.name, field("columns").value);
-        columns += !off;
+        columns += !off && head.dataset.name !== "mean";
         for (const row of table.rows) if (row.cells[i]) row.cells[i].hidden = off;
       });
       form.querySelector("[data-count]").textContent = `${shown} models, ${columns} tasks`;
