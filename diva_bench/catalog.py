@@ -282,6 +282,7 @@ class Catalog:
             reference=changes.reference or task.reference,
             fields={**task.fields, **changes.fields},
             scorers=changes.scorers or task.scorers,
+            primary=changes.primary or task.primary,
             groups=task.groups if groups is None else groups,
             data=task.editions[data_edition].changed(
                 (changes.editions or {}).get(data_edition) or DataChange(), subset
@@ -530,7 +531,6 @@ _SAME_IN_TASK = (
     "decode",
     "contrast",
     "speaker",
-    "primary",
     "why",
 )
 

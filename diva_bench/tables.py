@@ -164,7 +164,9 @@ class Table:
 
     def to_html(self) -> str:
         """An HTML table with a caption, and its notes below, one per line. Cells are escaped."""
-        align = [' style="text-align: right"' if right else ' style="text-align: left"' for right in self.numeric]
+        # plaintext: a text in Arabic has its own direction, and its full stop is at its end
+        sides = ["right" if right else "left; unicode-bidi: plaintext" for right in self.numeric]
+        align = [f' style="text-align: {side}"' for side in sides]
         heads = zip(self.columns, align, strict=True)
         head = "".join(f"<th{style}>{html(column.heading)}</th>" for column, style in heads)
         body = [

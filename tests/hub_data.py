@@ -181,17 +181,23 @@ def voicebench(folder: Path) -> Path:
 # ---------------------------------------------------------------- CoVoST 2
 
 
-def covost(folder: Path, split: str = "test", clips: bool = True, lines: Sequence[str] | None = None) -> Path:
+def covost(
+    folder: Path,
+    split: str = "test",
+    clips: bool = True,
+    lines: Sequence[str] | None = None,
+    pair: str = "en_de",
+) -> Path:
     """What get_covost_splits.py writes, beside Common Voice's clips/; the last clip has no bytes, as 504 once had none."""
     rows = ["path\tsentence\ttranslation\tclient_id"]
     rows += [f"{clip}.mp3\t{english}\t{german}\t{speaker}" for clip, speaker, english, german in SENTENCES]
-    put(folder / f"covost_v2.en_de.{split}.tsv", "\n".join(lines or rows) + "\n")
+    put(folder / f"covost_v2.{pair}.{split}.tsv", "\n".join(lines or rows) + "\n")
     for number, (clip, *_) in enumerate(SENTENCES if clips else ()):
         put(folder / "clips" / f"{clip}.mp3", b"" if number == len(SENTENCES) - 1 else tone(0.3, 200 + 10 * number))
     return folder
 
 
-def covost_parquet(folder: Path, split: str = "test") -> Path:
+def covost_parquet(folder: Path, split: str = "test", pair: str = "en_de") -> Path:
     """en_de/test-0000i-of-00002.parquet of fixie-ai/covost2."""
     for number, part in enumerate((SENTENCES[:2], SENTENCES[2:])):
         columns = {
@@ -202,5 +208,5 @@ def covost_parquet(folder: Path, split: str = "test") -> Path:
             "translation": [row[3] for row in part],
             "id": [row[0] for row in part],
         }
-        table(folder / f"en_de/{split}-{number:05}-of-00002.parquet", columns)
+        table(folder / f"{pair}/{split}-{number:05}-of-00002.parquet", columns)
     return folder

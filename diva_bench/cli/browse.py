@@ -58,7 +58,7 @@ def _tasks(catalog: Catalog) -> Table:
                 _subsets_text(task),
                 ", ".join(suite for suite in suites if suite != "all" and task.name in suites[suite]) or "-",
                 ", ".join(task.editions),
-                task.primary,
+                ", ".join(dict.fromkeys([task.primary, *(s.primary for s in task.subsets.values() if s.primary)])),
                 task.description,
             ]
         )

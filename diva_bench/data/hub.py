@@ -1,7 +1,7 @@
 """Data sets of the Hugging Face hub: find cached files, get the size of missing ones, and download them.
 
 Files are in the cache of the hub client, so that other programs share them. Only the parquet files of one config and
-split are downloaded.
+split are downloaded, and those of the config with the references if that is another one.
 """
 
 from __future__ import annotations
@@ -30,9 +30,15 @@ def cached(data: DataSpec) -> Path | None:
     missing."""
     folder = _snapshot(data.hub) if data.hub else None
     try:
-        return folder if folder is not None and split_files(folder, data.config, data.split) else None
+        here = folder is not None and all(split_files(folder, config, data.split) for config in _configs(data))
     except DataError:  # some of the files
         return None
+    return folder if here else None
+
+
+def _configs(data: DataSpec) -> list[str | None]:
+    """The configs whose files a task needs."""
+    return [data.config, *([data.reference_config] if data.reference_config else [])]
 
 
 def revision(folder: Path) -> str:
@@ -53,12 +59,18 @@ def remote(data: DataSpec, where: str) -> list[Remote]:
         files = [Remote(item.path, item.size) for item in tree if isinstance(item, huggingface_hub.hf_api.RepoFile)]
     except Exception as err:  # the client may raise any exception of its HTTP library
         raise _away(hub, where, err) from err
-    for pattern in patterns(data.config, data.split):
+    return list(dict.fromkeys(file for config in _configs(data) for file in _of_config(files, data, config, where)))
+
+
+def _of_config(files: Sequence[Remote], data: DataSpec, config: str | None, where: str) -> list[Remote]:
+    """The files of the split in one config. Raises DataError if there are none."""
+    hub = _hub_of(data, where)
+    for pattern in patterns(config, data.split):
         if matches := [file for file in files if _matches(file.path, pattern)]:
             return matches
     raise DataError(
         f"{where}: {hub.repo} has no parquet files of it at {hub.revision} "
-        f"(looked for {', '.join(patterns(data.config, data.split))})."
+        f"(looked for {', '.join(patterns(config, data.split))})."
     )
 
 

@@ -90,6 +90,9 @@ class DataSpec(Spec):
     hub: Hub | None = None
     """Where the same files can be downloaded (`diva-bench pull --task`)."""
     config: str | None = None
+    reference_config: str | None = None
+    """A second config of the same data, if the references are there: FLEURS has a config for each language, and the English
+    sentences are in en_us."""
     split: str | None = None
     rows: Whole | None = Field(default=None, gt=0)
     """The required number of rows, after `where` and with those under `exclude`; another number is an error. None: any

@@ -25,6 +25,7 @@ OWN = ("csv", "jsonl", "audiofolder", "common_voice", "arrow", "kaldi", "nemo", 
 READERS = {
     **dict.fromkeys(OWN, "diva_bench.data.readers.forms:read"),
     "covost": "diva_bench.data.readers.covost:read",
+    "fleurs": "diva_bench.data.readers.fleurs:read",
     "heysquad": "diva_bench.data.readers.heysquad:read",
     "iemocap": "diva_bench.data.readers.iemocap:read",
     "meld": "diva_bench.data.readers.meld:read",

@@ -1,9 +1,9 @@
-"""Reader of CoVoST 2, English into 15 languages (Wang et al., arXiv 2007.10310).
+"""Reader of CoVoST 2, English into 15 languages and 21 languages into English (Wang et al., arXiv 2007.10310).
 
 Two formats: the published tables (`covost_v2.en_de.test.tsv`, which get_covost_splits.py makes from their table and
 that of Common Voice, and the clips/ of Common Voice), and parquet on the hub with the same columns (fixie-ai/covost2,
-WillHeld/covost2). `config` is the language pair, en_de. Clips have the names of Common Voice, so that both formats give
-the same ids. The cluster is the speaker (client_id).
+WillHeld/covost2). `config` is the language pair, en_de or de_en. Clips have the names of Common Voice, so that both
+formats give the same ids. The cluster is the speaker (client_id).
 """
 
 from __future__ import annotations

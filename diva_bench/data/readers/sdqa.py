@@ -1,10 +1,11 @@
-"""Reader of SD-QA, English (Faisal et al., arXiv 2109.12072): one set of TyDi questions, spoken in 11 dialects.
+"""Reader of SD-QA (Faisal et al., arXiv 2109.12072): TyDi questions in five languages, each spoken in all dialects of its
+language (11 of English).
 
-Three formats: parquet with an audio column per dialect (WillHeld/SD-QA), the authors' repository (dev/eng/usa/wav_eng/,
-metadata.csv, ...), and the part of it in VoiceBench (hlt-lab/voicebench, a file per dialect, one answer per question).
-A subset is a dialect, and its ids are those of the questions; in the whole set an id is question-dialect. The cluster
-is the question. Each dialect has few speakers, so that a difference between dialects may be a difference between
-speakers.
+`config` is the language, by default eng. Three formats: parquet with an audio column per dialect (WillHeld/SD-QA), the
+authors' repository (dev/eng/usa/wav_eng/, metadata.csv, ...), and the part of it in VoiceBench (hlt-lab/voicebench, a
+file per dialect, one answer per question). Languages other than English are only in the repository. A subset of English
+is a dialect, and its ids are those of the questions; in a whole language an id is question-dialect. The cluster is the
+question. Each dialect has few speakers, so that a difference between dialects may be a difference between speakers.
 """
 
 from __future__ import annotations
@@ -24,6 +25,14 @@ from diva_bench.errors import DataError
 from diva_bench.specs import TaskSpec
 
 DIALECTS = ("aus", "gbr", "ind_n", "ind_s", "irl", "kenya", "nga", "nzl", "phl", "usa", "zaf")
+"""Of English."""
+OTHERS = {
+    "ara": ("arabic", ("bhr", "dza", "egy", "jor", "mar", "sau", "tun")),
+    "ben": ("bengali", ("dhaka", "ind")),
+    "kor": ("korean", ("korn", "kors")),
+    "swa": ("swahili", ("kenya", "tanzania")),
+}
+"""Folder of the language -> (its name in the names of files, its dialects)."""
 _NO_ANSWER = "-1"  # in the published data: TyDi has no answer
 _UNKNOWN = "not known"
 _VOICEBENCH = "sd-qa"
@@ -32,9 +41,11 @@ _VOICEBENCH = "sd-qa"
 def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
     """Every question in the subset's dialect, or in all. `answerable` is true if TyDi has an answer."""
     split = task.data.split or "test"
+    if task.data.config in OTHERS:
+        return _other_language(folder, split, task.data.config)
     dialects = [task.subset] if task.subset in DIALECTS else list(DIALECTS)
     if (folder / split / "eng").is_dir():
-        rows = _repository(folder / split / "eng", split, dialects)
+        rows = _repository(folder / split / "eng", "english", split, dialects)
     elif (folder / _VOICEBENCH).is_dir():
         rows = _voicebench(folder, dialects)
     elif split_files(folder, task.data.config, split):
@@ -45,6 +56,14 @@ def read(folder: Path, task: TaskSpec) -> Iterator[Raw]:
             f"{_VOICEBENCH}/ (VoiceBench) in it."
         )
     return (_named(row, len(dialects) > 1) for row in rows)
+
+
+def _other_language(folder: Path, split: str, code: str) -> Iterator[Raw]:
+    place = folder / split / code
+    if not place.is_dir():
+        raise DataError(f"{folder}: no {split}/{code}/ in it (the owners' repository; the hub has English only).")
+    name, dialects = OTHERS[code]
+    return (_named(row, several=True) for row in _repository(place, name, split, dialects))
 
 
 def _named(row: Raw, several: bool) -> Raw:
@@ -113,16 +132,17 @@ def _voicebench(folder: Path, dialects: Sequence[str]) -> Iterator[Raw]:
 # ---------------------------------------------------------------- the owners' repository
 
 
-def _repository(folder: Path, split: str, dialects: Sequence[str]) -> Iterator[Raw]:
+def _repository(folder: Path, language: str, split: str, dialects: Sequence[str]) -> Iterator[Raw]:
     """`folder`: dev/eng or test/eng. Questions are those of english.<split>.txt, the words that were read aloud; the
     jsonl files have what a recogniser made of them."""
-    questions = _questions(folder / f"english.{split}.txt")
-    gold = _gold(folder, split, dialects)
+    questions = _questions(folder / f"{language}.{split}.txt")
+    gold = _gold(folder, f"{language}.{split}", dialects)
     people = {dialect: _people(folder / dialect / "metadata.csv") for dialect in dialects}
-    sound = any((folder / dialect / "wav_eng").is_dir() for dialect in dialects)
+    sounds = f"wav_{folder.name}"
+    sound = any((folder / dialect / sounds).is_dir() for dialect in dialects)
     for ident, words in questions.items():
         for dialect in dialects:
-            where, name = f"{folder}, question {ident} in {dialect}", f"{dialect}/wav_eng/{ident}.wav"
+            where, name = f"{folder}, question {ident} in {dialect}", f"{dialect}/{sounds}/{ident}.wav"
             clip = file_clip(folder, name) if sound else None
             missing = clip is not None and clip.stamp == ABSENT
             fault = f"it was not recorded in {dialect} ({name} is not there)" if missing else ""
@@ -145,17 +165,18 @@ def _people(path: Path) -> dict[str, dict[str, str]]:
     return {row["example_id"]: row for _, row in table}
 
 
-def _gold(folder: Path, split: str, dialects: Sequence[str]) -> dict[str, list[str]]:
-    """Question -> accepted answers. Every dialect's file has the same; a question may be missing in one of them."""
+def _gold(folder: Path, stem: str, dialects: Sequence[str]) -> dict[str, list[str]]:
+    """Question -> accepted answers. Every dialect's file has the same; a question may be missing in one of them. `stem`:
+    english.test."""
     gold: dict[str, list[str]] = {}
     for dialect in dict.fromkeys(("usa", *dialects)):
-        files = listed(folder / dialect, f"english.{split}.*.jsonl*")
+        files = listed(folder / dialect, f"{stem}.*.jsonl*")
         triples = [file for file in files if ".triples." in file.name]
         for path in (triples or files)[:1]:
             for ident, answers in _answers(path):
                 gold.setdefault(ident, answers)
     if not gold:
-        raise DataError(f"{folder}: no english.{split}.*.jsonl in its dialects' folders: the answers are there.")
+        raise DataError(f"{folder}: no {stem}.*.jsonl in its dialects' folders: the answers are there.")
     return gold
 
 
