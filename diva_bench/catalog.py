@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
-from diva_bench import provenance, scorers
+from diva_bench import adapters, provenance, scorers
 from diva_bench.disk import size
 from diva_bench.errors import AssetError, MissingMeans, SpecError, UnknownName, UserError, unknown
 from diva_bench.scorers import Absent, cleaning
@@ -54,25 +54,6 @@ from diva_bench.specs.spec_file import (
 from diva_bench.types import Adapter, Progress, Scorer
 from diva_bench.weights import assets, fit
 
-ADAPTERS = {
-    "asr": "diva_bench.adapters.asr:Asr",
-    "baseline": "diva_bench.adapters.baseline:Baseline",
-    "speaker-prior": "diva_bench.adapters.baseline:SpeakerPrior",
-    "cascade": "diva_bench.adapters.cascade:Cascade",
-    "diva": "diva_bench.adapters.diva:Diva",
-    "echo": "diva_bench.adapters.echo:Echo",
-    "hf_audio": "diva_bench.adapters.hf_audio:HfAudio",
-    "openai_chat": "diva_bench.adapters.openai_chat:OpenAIChat",
-    "oracle": "diva_bench.adapters.oracle:Oracle",
-}
-_DECLARED = {
-    "asr": "diva_bench.adapters.declared:Asr",
-    "cascade": "diva_bench.adapters.declared:Cascade",
-    "diva": "diva_bench.adapters.declared:Diva",
-    "hf_audio": "diva_bench.adapters.declared:HfAudio",
-    "oracle": "diva_bench.adapters.declared:Oracle",
-}
-"""Adapters whose module imports torch -> the class from which they inherit all that is known before they are loaded."""
 CONNECTOR = "connector"
 """The role of the weights that `diva-bench train` makes."""
 PAPER = "paper"
@@ -306,7 +287,7 @@ class Catalog:
         assets_by_role = {
             r: assets.known(asset.asset()) if isinstance(asset, InlineWeights) else self.weights(asset)[0]
             for r, asset in weights.items()
-            if not (untrained and r == CONNECTOR)
+            if not (untrained and r == CONNECTOR) and not (model.asr and r == "asr")
         }
         if untrained:
             raise AssetError(untrained)
@@ -322,6 +303,7 @@ class Catalog:
             runtime=_overlay_runtime(model.runtime, selection.runtime),
             training=selection.training,
             server=model.server,
+            asr=model.asr,
         )
 
     def untrained(self, name: str, edition: Edition) -> str:
@@ -357,6 +339,7 @@ class Catalog:
             update={
                 "args": {**parent.args, **model.args},
                 "weights": {**parent.weights, **model.weights},
+                "asr": model.asr or (None if "asr" in model.weights else parent.asr),
                 "runtime": _overlay_runtime(parent.runtime, model.runtime),
                 "server": parent.server.overlaid(model.server) if parent.server else model.server,
                 "editions": listed or parent.editions,
@@ -418,7 +401,8 @@ class Catalog:
             slow = model.runtime.dtype == "bfloat16" and provenance.bfloat16(device).startswith("slow")
             where = f"on {device} in {model.runtime.dtype}{_SLOW if slow else ''}"
             progress.note(f"loading {model.name}{f' ({model.edition})' if model.edition else ''} {where}")
-        adapter_class: Any = self.adapter(model.adapter)  # the Protocol has no constructor
+        table = adapters.BUILTIN | (adapters.SERVED if model.asr else {})
+        adapter_class: Any = class_of("adapter", model.adapter, table)  # the Protocol has no constructor
         paths = {role: folders[asset.name] for role, asset in model.weights.items()}
         spends = {"budget": self.budget} if getattr(adapter_class, "takes_budget", False) else {}
         return cast(Adapter, adapter_class(model, paths, device, **spends))
@@ -435,13 +419,9 @@ class Catalog:
         sources = [s.file for f in spec.files if f.path == "connector.safetensors" for s in f.sources if s.file]
         return training_record((home / sources[0]).parent) if sources else {}
 
-    def adapter(self, name: str) -> type[Adapter]:
-        """The class of an adapter that builds it; torch is imported for one that computes with it."""
-        return cast("type[Adapter]", class_of("adapter", name, ADAPTERS))
-
     def declared(self, name: str) -> type[Adapter]:
         """A class with what an adapter declares (`accepts`, `version`, `chat`, settings, roles); it need not build one."""
-        return cast("type[Adapter]", class_of("adapter", name, ADAPTERS | _DECLARED))
+        return cast("type[Adapter]", class_of("adapter", name, adapters.BUILTIN | adapters.DECLARED))
 
     def adapter_for(self, model: ModelSpec) -> type[Adapter]:
         """What the adapter of a model declares. Settings and roles of weights are checked against what the class declares; a
@@ -462,7 +442,12 @@ class Catalog:
             )
             if not fits:
                 raise SpecError(f"{where}: argument {name} is {value!r}, not of type {kind.__name__}.")
-        missing = [role for role in getattr(adapter_class, "roles", ()) if role not in model.weights]
+        roles = getattr(adapter_class, "roles", ())
+        if model.asr and "asr" not in (*roles, *getattr(adapter_class, "optional_roles", ())):
+            raise SpecError(
+                f"{where} takes no recogniser: remove `asr:`, or use the adapter asr, cascade or openai_chat."
+            )
+        missing = [role for role in roles if role not in model.weights and not (role == "asr" and model.asr)]
         if missing:
             raise SpecError(
                 f"{where} needs weights of the role {missing[0]}; the model names {', '.join(model.weights) or 'none'}."

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import email
+import email.policy
 import json
 import subprocess
 import threading
@@ -48,8 +50,27 @@ def error(status: int, message: str, code: str = "", **headers: str) -> Reply:
     return Reply(status, json.dumps(body).encode(), {name.replace("_", "-"): value for name, value in headers.items()})
 
 
+def transcript(text: object, **more: object) -> Reply:
+    return Reply(body=json.dumps({"text": text, **more}).encode())
+
+
+def read_body(kind: str, raw: bytes) -> Body:
+    """A JSON object, or the fields of a form; its file as bytes."""
+    if not kind.startswith("multipart/"):
+        return dict(json.loads(raw or b"{}"))
+    whole = email.message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + raw, policy=email.policy.HTTP)
+    fields: Body = {}
+    for part in whole.iter_parts():  # type: ignore[attr-defined]
+        content = part.get_payload(decode=True)
+        name = part.get_param("name", header="content-disposition")
+        fields[name] = content if part.get_filename() else content.decode()
+    return fields
+
+
 def said(body: Body) -> str:
-    """The text of the last message."""
+    """The text of the last message; of a form, how long its clip is."""
+    if "file" in body:
+        return f"clip of {(len(body['file']) - 44) // 32} ms"
     content = body["messages"][-1]["content"]
     if isinstance(content, str):
         return content
@@ -115,7 +136,8 @@ class ChatServer:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 lines = head.split("\r\n")
                 headers = {n.lower(): v.strip() for n, _, v in (line.partition(":") for line in lines[1:] if line)}
-                body = json.loads(await reader.readexactly(int(headers.get("content-length", "0"))) or b"{}")
+                raw = await reader.readexactly(int(headers.get("content-length", "0")))
+                body = read_body(headers.get("content-type", ""), raw)
                 self.paths.append(lines[0].split()[1])
                 self.headers.append(headers)
                 self.bodies.append(body)

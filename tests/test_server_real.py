@@ -1,4 +1,5 @@
-"""Two real servers: `transformers serve` with a random Qwen2Audio, and llama.cpp with SmolLM2 as the LLM of a cascade."""
+"""Two real servers: `transformers serve` with a random Qwen2Audio and a random Whisper, and llama.cpp with SmolLM2 as the LLM of
+a cascade."""
 
 from __future__ import annotations
 
@@ -112,6 +113,28 @@ def test_transformers_serve_answers_a_translation_task(tmp_path):
     rows = answers(tmp_path, "served")
     assert [row["status"] for row in rows.values()] == ["ok"] * 4
     assert len({row["text"] for row in rows.values()}) > 1, "the answer depends on the clip"
+
+
+def test_transformers_serve_is_the_recogniser_of_a_model(tmp_path):
+    needs("fastapi", "uvicorn", "multipart")
+    from tiny_models import make_whisper, spoil_json
+    from transformers import WhisperFeatureExtractor
+
+    folder = make_whisper(tmp_path / "tiny" / "whisper")
+    told = {"decoder_start_token_id": 257, "bos_token_id": 256, "pad_token_id": 256, "no_timestamps_token_id": 261}
+    spoil_json(folder / "generation_config.json", **told, max_length=24, is_multilingual=False)
+    WhisperFeatureExtractor(feature_size=80).save_pretrained(folder)
+    words = [sys.executable, "-m", "transformers.cli.transformers", "serve", "tiny/whisper"]
+    spec = {"name": "ear", "adapter": "asr", "description": "a test", "asr": {"model": "tiny/whisper"}}
+    with process([*words, "--host", "127.0.0.1", "--port", "0", "--device", "cpu"], tmp_path) as server:
+        url = started(tmp_path, server, r"Uvicorn running on (http://127\.0\.0\.1:\d+)")
+        spec["asr"]["server"] = {"urls": [f"{url}/v1"], "in_flight": 3}
+        (tmp_path / "ear.yaml").write_text(yaml.safe_dump(spec))
+        got = call(tmp_path, "run", "-m", "ear.yaml", "-t", "transcribe", "--limit", "4", "--edition", "mini")
+    assert got.returncode == 0, got.stderr + (tmp_path / "server.log").read_text()[-2000:]
+    rows = answers(tmp_path, "ear")
+    assert [(row["status"], row["heard"]) for row in rows.values()] == [("ok", row["text"]) for row in rows.values()]
+    assert len({row["text"] for row in rows.values()}) > 1, "the transcript depends on the clip"
 
 
 @pytest.mark.weights

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tiny_models import make_llm
 
-from diva_bench.catalog import _DECLARED, ADAPTERS, Catalog, class_of
+from diva_bench.adapters import BUILTIN, DECLARED
+from diva_bench.catalog import Catalog, class_of
 from diva_bench.decoding import chat
 from diva_bench.specs.spec_file import builtin_folder
 
@@ -63,14 +64,20 @@ def test_a_run_that_has_nothing_left_to_ask_loads_no_torch(tmp_path: Path) -> No
     assert loaded(_NEW_RUN, tmp_path) & {"torch", "transformers", "pandas", "datasets"} == set()
 
 
-@pytest.mark.parametrize("name", _DECLARED)
+@pytest.mark.parametrize("name", DECLARED)
 def test_an_adapter_has_the_attributes_that_were_read_before_it_was_loaded(name: str) -> None:
-    declared, built = Catalog().declared(name), class_of("adapter", name, ADAPTERS)
+    declared, built = Catalog().declared(name), class_of("adapter", name, BUILTIN)
     assert declared is not built
     assert issubclass(built, declared)
     named = {key: getattr(declared, key) for key in dir(declared) if not key.startswith("_")}
     assert named == {key: getattr(built, key) for key in named}
-    assert set(named) - {"chat", "reads_prompt"} == {"accepts", "version", "splits_audio", "settings", "roles"}
+    assert set(named) - {"chat", "reads_prompt", "takes_budget"} == {
+        "accepts",
+        "version",
+        "splits_audio",
+        "settings",
+        "roles",
+    }
 
 
 def test_the_chat_frame_is_read_from_the_cache_until_its_template_changes(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class Cascade(_AsksLLM):
     accepts = frozenset({"audio", "choices"})
     version = "2"
     roles = ("asr", "llm")
+    takes_budget = True
 
 
 class HfAudio:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from diva_bench.catalog import ADAPTERS, Catalog
+from diva_bench.adapters import BUILTIN
+from diva_bench.catalog import Catalog
 from diva_bench.cli.streams import say, write_file
 from diva_bench.errors import UserError
 from diva_bench.printable import visible
@@ -26,7 +27,7 @@ def new_adapter(name: str, folder: Path, paths: Sequence[Path]) -> None:
             f"name: {visible(name)!r} cannot be the name of a package. Allowed: small letters, digits and single hyphens, "
             "first a letter, at most 50 characters, such as my-model."
         )
-    if name in ADAPTERS or name in {entry.name for entry in entry_points(group="diva_bench.adapters")}:
+    if name in BUILTIN or name in {entry.name for entry in entry_points(group="diva_bench.adapters")}:
         raise UserError(f"name: there is an adapter {name!r} already. Choose another name.")
     if Catalog(paths).has("model", name):
         raise UserError(f"name: there is a model {name!r} already. Choose another name.")

@@ -106,7 +106,7 @@ def _model_row(catalog: Catalog, model: ModelFile, edition: Edition | None) -> l
     states = [assets.state(asset, catalog.home(asset)) for asset in spec.weights.values()]
     sizes = [asset.bytes or asset.download_bytes or state.disk_bytes for asset, state in _zip(spec, states)]
     here = "yes" if all(state.status in ("ready", "not hashed") for state in states) else "no"
-    here = "server" if spec.adapter == _SERVER and here == "yes" else here
+    here = "server" if spec.servers and here == "yes" else here
     licences = [spec.licence] if spec.licence else [asset.licence for asset in spec.weights.values() if asset.licence]
     return [
         model.name,
@@ -130,7 +130,7 @@ _SERVER = "openai_chat"
 
 def _takes_of_server(spec: ModelSpec) -> str:
     """As `OpenAIChat.for_model`: audio, unless the model is asked with text."""
-    return "audio, choices" if spec.args.get("input", "audio") == "audio" or "asr" in spec.weights else "text, choices"
+    return "audio, choices" if spec.args.get("input", "audio") == "audio" else "text, choices"
 
 
 def _takes(catalog: Catalog, adapter: str) -> str | None:

@@ -145,7 +145,7 @@ def doctor_command(model: str | None, edition: str, verify: bool, paths: list[Pa
         spec = catalog.model(model, of_model(catalog, model, "mini", choice, progress, fetch=True))
         say()
         broken = _contract(catalog, spec, progress) or broken
-        if spec.weights and spec.server is None:
+        if spec.weights and not spec.servers:
             say()
             _flip_rate(catalog, spec, progress)
     return 1 if broken else 0
@@ -203,7 +203,7 @@ def _all_weights(catalog: Catalog) -> tuple[dict[str, AssetSpec], dict[str, list
 def _contract(catalog: Catalog, spec: ModelSpec, progress: Terminal) -> bool:
     """Print what came out of every rule for adapters, in float32. True if one is broken."""
     adapter = catalog.load(_in(spec, "float32"), progress)
-    skip = _NOT_OF_SERVERS if spec.server is not None else ()
+    skip = _NOT_OF_SERVERS if spec.servers else ()
     rules = examine(adapter, skip=skip, progress=progress)  # it closes the adapter
     notes = [f"{c.rule}: {RULES[c.rule]}" for c in rules if c.outcome == "broken"]
     notes += ["left out: answers of a server can vary, and its memory is not here"] if skip else []

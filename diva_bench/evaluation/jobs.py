@@ -179,7 +179,8 @@ def prepare(
     candidates = _candidates(catalog, models, selection, settings, resolved or {})
     catalog.budget = Budget(settings.max_requests, settings.max_cost)
     for spec, _, _ in candidates:
-        catalog.budget.check(spec)
+        for server in spec.servers:
+            catalog.budget.check(server, spec.name)
     record = provenance.collect(command)
     jobs: list[Job] = []
     only_writes: dict[str, dict[str, None]] = {}
@@ -368,7 +369,8 @@ def ready(catalog: Catalog, jobs: Sequence[Job], output: Path, progress: Progres
     left = [job for job in framed(catalog, jobs) if not job.named or _unfinished(job, RunFolder(job.path(output)))]
     _check_devices(catalog, [job.model for job in left if job.model.weights])
     for job in left:
-        key_of(job.model)
+        for server in job.model.servers:
+            key_of(server, job.model.name)
     catalog.fetch([job.model for job in jobs], progress)
     ready_jobs = [job.settled(output) for job in framed(catalog, jobs)]
     for job in ready_jobs:

@@ -348,6 +348,7 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
             outcome.wall += wall
             outcome.audio += audio_seconds
             inside.end()
+    _note_servers(folder, adapter)
     return outcome
 
 
@@ -419,8 +420,13 @@ def _ask_stream(
                 keep([*_drained(unread), response])
         finally:
             keep(_drained(unread), last=True)
-            if served := getattr(adapter, "served", None):
-                folder.event({"event": "server", **served()})
+            _note_servers(folder, adapter)
+
+
+def _note_servers(folder: RunFolder, adapter: object) -> None:
+    """Record what was sent to the servers of a model, if it asks any."""
+    if served := getattr(adapter, "served", None):
+        folder.event({"event": "server", **served()})
 
 
 def _drained(responses: deque[Response]) -> list[Response]:

@@ -230,7 +230,7 @@ def _identity(job: Job, folder: RunFolder) -> dict[str, Any]:
         "primary": job.task.primary,
         # outside float32 an answer depends on its batch, so a run with changed batches is not reproducible; the batches of
         # a server, and the server itself, are not in our hands
-        "repeatable": not job.model.server
+        "repeatable": not job.model.servers
         and not (changed and job.model.weights and job.model.runtime.dtype != "float32"),
     }
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from diva_bench.errors import Stop, UserError
-from diva_bench.specs import ModelSpec, Prices, Server
+from diva_bench.specs import ModelSpec, Prices, ServedAsr, Server
 from diva_bench.types import Request
 
 _CHARACTERS: Final = 3  # of a token, in estimates: fewer than English has, so that an estimate is rather too high
 _FRAME: Final = 16  # tokens that a chat template adds, in estimates
+_WRITTEN: Final = 10  # tokens of a transcript for each second of speech, in estimates
 _MILLION: Final = 1_000_000
 
 
@@ -36,6 +38,12 @@ def expected(server: Server, request: Request, seconds: float, content: str | No
     return Tokens(characters // _CHARACTERS + _FRAME + audio, audio, request.max_new_tokens)
 
 
+def expected_to_hear(asr: ServedAsr, seconds: float) -> Tokens:
+    """An estimate of the tokens of a transcript, rather too high."""
+    audio = math.ceil(seconds * asr.server.audio_tokens_per_second)
+    return Tokens(audio, audio, _FRAME + math.ceil(seconds * _WRITTEN))
+
+
 def used(usage: object, estimate: Tokens) -> Tokens:
     """The tokens that an answer reports. What it does not report, or reports as nonsense, is taken from the estimate."""
     counts = reported(usage)
@@ -44,14 +52,15 @@ def used(usage: object, estimate: Tokens) -> Tokens:
 
 
 def reported(usage: object) -> dict[str, int]:
-    """Token counts of an answer for its row: prompt, of these audio, and new ones, as far as the server reports them."""
+    """Token counts of an answer for its row: prompt, of these audio, and new ones, as far as the server reports them. A
+    transcript calls them input and output tokens."""
     whole = usage if isinstance(usage, Mapping) else {}
-    details = whole.get("prompt_tokens_details")
+    details = whole.get("prompt_tokens_details", whole.get("input_token_details"))
     audio = _count(details.get("audio_tokens")) if isinstance(details, Mapping) else None
     counts = {
-        "prompt": _count(whole.get("prompt_tokens")),
+        "prompt": _count(whole.get("prompt_tokens", whole.get("input_tokens"))),
         "audio": audio,
-        "new": _count(whole.get("completion_tokens")),
+        "new": _count(whole.get("completion_tokens", whole.get("output_tokens"))),
     }
     return {kind: count for kind, count in counts.items() if count is not None}
 
@@ -77,11 +86,11 @@ class Budget:
         self.requests, self.cost = 0, 0.0
         self._open = 0.0  # estimated cost of requests without an answer yet
 
-    def check(self, model: ModelSpec) -> None:
-        """Raises UserError if the cost of a model is limited and its prices are not known."""
-        if self._dearest is not None and model.server is not None and model.server.prices is None:
+    def check(self, server: Server, name: str) -> None:
+        """Raises UserError if the cost of a model is limited and the prices of its server are not known."""
+        if self._dearest is not None and server.prices is None:
             raise UserError(
-                f"--max-cost: model {model.name} has no prices. Add them to its YAML, per million tokens: "
+                f"--max-cost: model {name} has no prices. Add them to its YAML, per million tokens: "
                 "server: {prices: {input: 2.5, output: 10.0}}."
             )
 
@@ -109,14 +118,19 @@ def estimated(model: ModelSpec, requests: Iterable[tuple[Request, float]]) -> st
     Args:
         requests: Each with its seconds of audio.
     """
-    if model.server is None:
+    if not model.servers:
         return ""
-    count, price = 0, 0.0
+    count, prices = 0, dict.fromkeys((s.prices.currency for s in model.servers if s.prices), 0.0)
     for request, seconds in requests:
-        count += 1
-        price += cost(model.server.prices, expected(model.server, request, seconds, request.transcript))
+        count += len(model.servers)
+        if model.server is not None and model.server.prices:
+            used = expected(model.server, request, 0.0 if model.asr else seconds, request.transcript)
+            prices[model.server.prices.currency] += cost(model.server.prices, used)
+        if model.asr is not None and model.asr.server.prices:
+            heard = expected_to_hear(model.asr, seconds)
+            prices[model.asr.server.prices.currency] += cost(model.asr.server.prices, heard)
     noun = "request" if count == 1 else "requests"
     text = f"{count:,} {noun}, and a few to check the server"
-    if model.server.prices is None:
+    if any(server.prices is None for server in model.servers):
         return f"{text}; cost unknown (the model's YAML has no prices)"
-    return f"{text}; cost: about {price:.4f} {model.server.prices.currency} at most"
+    return f"{text}; cost: about {' and '.join(f'{p:.4f} {currency}' for currency, p in prices.items())} at most"

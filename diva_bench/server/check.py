@@ -8,7 +8,7 @@ depend on the clip.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -39,8 +39,29 @@ def _clip(seconds: float) -> bytes:
     return wav(Audio(wave.astype(np.float32), _RATE))
 
 
-async def reachable(client: Client, server: Server, form: Form, *, audio: bool) -> None:
+def probe() -> tuple[bytes, float]:
+    """A short clip and its seconds, for a question to a recogniser."""
+    return _clip(_SECONDS[0]), _SECONDS[0]
+
+
+async def usable(client: Client, question: Callable[[Address], Awaitable[None]]) -> None:
     """Ask every address, and leave those out that cannot be reached.
+
+    Raises:
+        Stop: No address can be used.
+    """
+    for address in list(client.pool.addresses):
+        try:
+            await question(address)
+        except (Failed, Unsupported, Filtered) as err:
+            if len(client.pool.addresses) == 1:
+                raise Stop(f"{address.url}: the first question failed: {err}") from err
+            _LOG.warning("%s is left out, because the first question to it failed: %s", address.url, err)
+            client.pool.addresses.remove(address)
+
+
+async def reachable(client: Client, server: Server, form: Form, *, audio: bool) -> None:
+    """`usable` for a server that answers questions.
 
     Args:
         audio: Also check that clips are heard.
@@ -48,17 +69,14 @@ async def reachable(client: Client, server: Server, form: Form, *, audio: bool) 
     Raises:
         Stop: No address can be used, or one of them does not hear clips.
     """
-    for address in list(client.pool.addresses):
-        try:
-            if audio:
-                await _hears(client, server, form, address)
-            else:
-                await _ask(client, server, form, address, None)
-        except (Failed, Unsupported, Filtered) as err:
-            if len(client.pool.addresses) == 1:
-                raise Stop(f"{address.url}: the first question failed: {err}") from err
-            _LOG.warning("%s is left out, because the first question to it failed: %s", address.url, err)
-            client.pool.addresses.remove(address)
+
+    async def question(address: Address) -> None:
+        if audio:
+            await _hears(client, server, form, address)
+        else:
+            await _ask(client, server, form, address, None)
+
+    await usable(client, question)
 
 
 async def _hears(client: Client, server: Server, form: Form, address: Address) -> None:

@@ -23,8 +23,11 @@ from diva_bench.server.budget import Budget, Tokens, cost, used
 from diva_bench.server.completions import Malformed, parsed
 from diva_bench.server.key import key_of
 from diva_bench.server.pace import Address, Pool, named_pause, pause
-from diva_bench.specs import ModelSpec, Server
+from diva_bench.specs import Server
 
+CHAT: Final = "/chat/completions"
+Payload = bytes | Callable[[], aiohttp.FormData]
+_JSON: Final = {"Content-Type": "application/json"}
 LARGEST: Final = 1 << 23
 """Bytes of the largest answer that is read: 4,096 tokens with 20 alternatives each have about 6 MB."""
 _REASON: Final = 300  # characters of a server's own words in a message
@@ -71,13 +74,13 @@ class _Again(Exception):
 class Client:
     """Sends requests to the servers of one model. Everything happens in one event loop."""
 
-    def __init__(self, model: ModelSpec, budget: Budget) -> None:
-        assert model.server is not None
-        self._server: Server = model.server
-        self._key = key_of(model)
-        budget.check(model)
+    def __init__(self, server: Server, name: str, budget: Budget) -> None:
+        """`name`: of the model, for messages."""
+        self._server = server
+        self._key = key_of(server, name)
+        budget.check(server, name)
         self._budget = budget
-        self.pool = Pool(model.server.urls, model.server.in_flight)
+        self.pool = Pool(server.urls, server.in_flight)
         self.sent = self.again = 0
         self.pausing = 0
         """Number of requests that wait for another try."""
@@ -89,7 +92,7 @@ class Client:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
+            headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
             if self._key is not None:
                 bearer = self._server.key_header.lower() == "authorization"
                 headers[self._server.key_header] = f"Bearer {self._key}" if bearer else self._key
@@ -133,14 +136,21 @@ class Client:
     # ---- one request
 
     async def ask(
-        self, payload: bytes, estimate: Tokens, read: Callable[[dict[str, Any]], _T], only: Address | None = None
+        self,
+        payload: Payload,
+        estimate: Tokens,
+        read: Callable[[dict[str, Any]], _T],
+        only: Address | None = None,
+        path: str = CHAT,
     ) -> _T:
         """What `read` takes from the answer to a request.
 
         Args:
+            payload: JSON, or a function that makes a form; it is called for every try.
             estimate: Its tokens, rather too many, for the budget.
             read: Raises Malformed for an answer that is not one; the request is sent again.
             only: Send it to this address; None: to the one with most room.
+            path: What follows the base URL.
 
         Raises:
             Failed: It cannot be answered.
@@ -150,7 +160,7 @@ class Client:
         failures = refusals = 0
         while True:
             try:
-                return await self._try(payload, estimate, read, only)
+                return await self._try(payload, estimate, read, only, path)
             except _Again as again:
                 failures, refusals = failures + (not again.throttled), refusals + again.throttled
                 if failures >= self._server.tries or refusals >= self._server.tries * _THROTTLED:
@@ -182,7 +192,7 @@ class Client:
         raise self.stopping
 
     async def _try(
-        self, payload: bytes, estimate: Tokens, read: Callable[[dict[str, Any]], _T], only: Address | None
+        self, payload: Payload, estimate: Tokens, read: Callable[[dict[str, Any]], _T], only: Address | None, path: str
     ) -> _T:
         if only is None:
             address = await self.pool.acquire()
@@ -200,7 +210,7 @@ class Client:
                 raise
             paid = 0.0
             self.sent += 1
-            answer = await self._once(address, payload)
+            answer = await self._once(address, payload, path)
             paid = cost(self._server.prices, used(answer.get("usage"), estimate)) if price else 0.0
             self._lost = 0
             address.answered()
@@ -216,11 +226,11 @@ class Client:
                 self._budget.settle(price, paid)
             self.pool.release(address)
 
-    async def _once(self, address: Address, payload: bytes) -> dict[str, Any]:
+    async def _once(self, address: Address, payload: Payload, path: str) -> dict[str, Any]:
         """Send it once. Raises _Again, Failed, Unsupported or Stop."""
         sent_at = time.monotonic()
         try:
-            status, after, raw = await self._post(address.url, payload)
+            status, after, raw = await self._post(f"{address.url.rstrip('/')}{path}", payload)
         except aiohttp.ConnectionTimeoutError as err:
             self.pool.cannot_reach(address)
             raise _Again("no connection in time", unreachable=True) from err
@@ -279,11 +289,11 @@ class Client:
         if after is not None:
             address.rest(after)
 
-    async def _post(self, url: str, payload: bytes) -> tuple[int, float | None, bytes]:
+    async def _post(self, url: str, payload: Payload) -> tuple[int, float | None, bytes]:
         """(status, seconds of Retry-After, body)."""
         query = f"?api-version={self._server.api_version}" if self._server.api_version else ""
-        whole = f"{url.rstrip('/')}/chat/completions{query}"
-        async with self._open().post(whole, data=payload, allow_redirects=False) as response:
+        data, headers = (payload, _JSON) if isinstance(payload, bytes) else (payload(), None)
+        async with self._open().post(f"{url}{query}", data=data, headers=headers, allow_redirects=False) as response:
             parts, size = [], 0
             async for chunk in response.content.iter_any():
                 size += len(chunk)

@@ -19,7 +19,7 @@ from diva_bench.specs.model import (
     Source,
 )
 from diva_bench.specs.schema import Edition, Json, digest, digest_of_rows
-from diva_bench.specs.server import Prices, Server
+from diva_bench.specs.server import Prices, ServedAsr, Server
 from diva_bench.specs.task import FIELD, MEMORY, Decode, Subset, TaskFile, TaskSpec
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "ModelSpec",
     "Prices",
     "Runtime",
+    "ServedAsr",
     "Server",
     "Source",
     "Speech",

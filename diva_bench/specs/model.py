@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Ta
 from diva_bench.errors import SpecError
 from diva_bench.specs import problems
 from diva_bench.specs.schema import Edition, Json, Name, Number, Spec, Whole, digest
-from diva_bench.specs.server import Server
+from diva_bench.specs.server import ServedAsr, Server
 
 IN_MEMORY = "in-memory"
 """`adapter` of a model that was given in Python."""
@@ -253,12 +253,20 @@ class ModelFile(Spec):
     runtime: Runtime = Runtime()
     server: Server | None = None
     """For a model behind a server: how it is reached."""
+    asr: ServedAsr | None = None
+    """A recogniser behind a server, in place of weights of the role `asr`."""
     editions: dict[Edition, ModelEdition] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _adapter_or_extends(self) -> ModelFile:
         if not self.adapter and not self.extends:
             raise ValueError("a model names an adapter, or another model it extends")
+        if self.asr and any(
+            "asr" in weights for weights in (self.weights, *(e.weights for e in self.editions.values()))
+        ):
+            raise ValueError(
+                "asr: names a recogniser behind a server, and weights: {asr: ...} one on this machine; keep one"
+            )
         return self
 
 
@@ -278,6 +286,8 @@ class ModelSpec(Spec):
     training: Training | None
     server: Server | None = Field(default=None, exclude_if=lambda server: server is None)
     """How a server of the model is reached: recorded, not part of the identity."""
+    asr: ServedAsr | None = Field(default=None, exclude_if=lambda asr: asr is None)
+    """Its recogniser, if it is behind a server."""
 
     def __init__(self, **values: Any) -> None:
         """Raises SpecError if a value is missing or wrong."""
@@ -299,6 +309,11 @@ class ModelSpec(Spec):
         return self.adapter != IN_MEMORY
 
     @property
+    def servers(self) -> tuple[Server, ...]:
+        """All servers that it asks."""
+        return tuple(s for s in (self.server, self.asr.server if self.asr else None) if s is not None)
+
+    @property
     def unknown(self) -> list[str]:
         """Names of weights whose files are not known yet, so that the model has no identity: they come from a revision of
         the Hub that was not pulled, or from a folder that was not read."""
@@ -318,6 +333,7 @@ class ModelSpec(Spec):
             "adapter": self.adapter,
             "args": self.args,
             "weights": files,
+            **({"asr": self.asr.identity()} if self.asr else {}),
             "dtype": self.runtime.dtype,
             **({"bits": self.runtime.bits} if self.runtime.bits else {}),
             **({"decode": "static"} if self.runtime.decode == "static" and self.runtime.dtype != "float32" else {}),

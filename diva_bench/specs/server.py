@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, model_validator
 
-from diva_bench.specs.schema import Number, Spec, Whole
+from diva_bench.specs.schema import Json, Number, Spec, Whole
 
 MOST_IN_FLIGHT: Final = 1024
 _KEY = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 _LONGEST_URL = 2000
+_OURS = ("file", "model", "stream")  # fields of a request for a transcript that `body` cannot change
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 ApiVersion = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 
@@ -35,7 +36,8 @@ class Server(Spec):
     """How an OpenAI-compatible server is reached."""
 
     urls: tuple[str, ...] = Field(default=(), max_length=64)
-    """Base URLs of servers of the same model, each with what comes before /chat/completions: http://localhost:8000/v1."""
+    """Base URLs of servers of the same model, each with what comes before /chat/completions or /audio/transcriptions:
+    http://localhost:8000/v1."""
     key: str | None = None
     """Name of the environment variable with the key; None: no key is sent."""
     key_header: str = "Authorization"
@@ -79,6 +81,40 @@ class Server(Spec):
         return Server(**{**self.model_dump(exclude_unset=True), **over.model_dump(exclude_unset=True)})
 
 
+class ServedAsr(Spec):
+    """A recogniser behind a server, asked by POST /audio/transcriptions: the `asr:` part of a model YAML."""
+
+    model: str = Field(min_length=1, max_length=300)
+    """Its name on the server."""
+    language: str = Field(default="en", max_length=35)
+    """Code of the spoken language; "": the server detects it."""
+    max_seconds: Number = Field(default=30.0, gt=0, le=86_400)
+    """A longer clip is `unsupported`: some servers cut it without a word."""
+    min_seconds: Number = Field(default=0.1, ge=0, le=30.0)
+    """A shorter clip ends with silence."""
+    body: Json = Field(default_factory=dict)
+    """More fields of every request; null removes one."""
+    server: Server
+    """How it is reached: not part of the identity."""
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> ServedAsr:
+        if not self.server.urls:
+            raise ValueError("server needs the address of a server: server: {urls: [http://localhost:8000/v1]}")
+        if self.min_seconds > self.max_seconds:
+            raise ValueError(f"min_seconds {self.min_seconds:g} is above max_seconds {self.max_seconds:g}")
+        for key, value in self.body.items():
+            if key in _OURS:
+                raise ValueError(f"body cannot have the key {key!r}; diva-bench sets it")
+            if not (value is None or isinstance(value, str | int | float)):
+                raise ValueError(f"body.{key} must be text, a number, true, false or null: it is a field of a form")
+        return self
+
+    def identity(self) -> Json:
+        """What it is asked for."""
+        return self.model_dump(mode="json", exclude={"server"})
+
+
 def _problem(url: str) -> str:
     """What is wrong with a base URL; "" if nothing is."""
     if len(url) > _LONGEST_URL or not url.isascii() or any(c.isspace() or not c.isprintable() for c in url):
@@ -92,6 +128,7 @@ def _problem(url: str) -> str:
         return "must begin with http:// or https:// and the name of a host"
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         return "must have no user, password, query or fragment; `key` names the variable of a key, `api_version` Azure's version"
-    if parts.path.rstrip("/").endswith("/chat/completions"):
-        return "must end before /chat/completions"
+    for end in ("/chat/completions", "/audio/transcriptions"):
+        if parts.path.rstrip("/").endswith(end):
+            return f"must end before {end}"
     return ""
