@@ -86,6 +86,8 @@ class Request:
             of the same
             speaker, for adapters that accept "speaker".
         temperature: 0 is greedy decoding.
+        fields: Facts about the task for models that read no prompt: language_code, of the language into which it
+            translates.
     """
 
     id: str
@@ -98,6 +100,7 @@ class Request:
     temperature: float = 0.0
     seed: int = 0
     prior: Mapping[str, float] | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,8 @@ class Adapter(Protocol):
     the spec's `args` must have the same types) and `roles` (the weights that it needs); both are checked before
     anything is loaded. A class whose `splits_audio` is true cuts the audio of its requests into parts that its encoder
     can hold (`spec.runtime.batch_seconds`), so it gets `batch_rows` requests at a time, whatever their length. An adapter
-    may have `max_seconds`, the longest clip that it takes; a longer one is `unsupported`.
+    may have `max_seconds`, the longest clip that it takes; a longer one is `unsupported`. A class
+    may have `refuses(task, model)`: why the model cannot do a task, "" if it can; it is asked before anything is run.
 
     `diva_bench.testing.check_adapter` checks all of this.
 

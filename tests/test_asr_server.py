@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from mini_task import write
 from tiny_models import make_llm, make_whisper, store
 
 from diva_bench.adapters.asr_server import AsrServer
-from diva_bench.adapters.cascade import Cascade
+from diva_bench.adapters.cascade import Cascade, Ears
 from diva_bench.adapters.openai_chat import OpenAIChat
 from diva_bench.catalog import Catalog
+from diva_bench.decoding.llm import LLM
 from diva_bench.errors import Stop
 from diva_bench.server.budget import Budget, estimated
 from diva_bench.specs import ModelSpec, Prices, Runtime, ServedAsr, Server
@@ -136,6 +138,16 @@ def test_the_llm_of_another_server_gets_the_transcript_and_both_are_kept() -> No
     assert (counts["sent"], counts["asr"]["sent"]) == (3, 3)
 
 
+class Heard(Ears):
+    """Ears that have heard the clips of 500 and 800 ms."""
+
+    def __init__(self) -> None:
+        pass
+
+    def hear(self, requests: Sequence[Request]) -> list[str | Response]:
+        return ["clip of 500 ms", "clip of 800 ms"]
+
+
 def test_a_local_llm_answers_the_transcripts_of_a_server_and_one_failure_takes_no_other_with_it(tmp_path: Path) -> None:
     def answer(body: Body, before: int) -> Reply:
         return error(400, "cannot") if said(body) == "clip of 600 ms" else hears(body, before)
@@ -148,8 +160,7 @@ def test_a_local_llm_answers_the_transcripts_of_a_server_and_one_failure_takes_n
     assert [(r.status, r.heard) for r in got] == [("ok", "clip of 500 ms"), ("error", None), ("ok", "clip of 800 ms")]
     assert "cannot" in got[1].detail
     local = Cascade.__new__(Cascade)
-    local._llm, local._ears = Cascade(spec("cascade", asr(server.url)), paths, "cpu")._llm, None
-    local._hear = lambda requests: ["clip of 500 ms", "clip of 800 ms"]  # type: ignore[method-assign, assignment]
+    local._llm, local._ears = LLM.of(paths["llm"], "cpu", Runtime(dtype="float32")), Heard()
     first, third = local._ask([asked(0.5, 0.6, 0.8)[k] for k in (0, 2)])
     assert (first.text, third.text) == (got[0].text, got[2].text)
 

@@ -7,13 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from asset_tools import Recorder
+from command_line import call
 from hub_server import TOKEN, FakeHub, Repository, hub_server
 from huggingface_hub import constants
 
@@ -446,3 +449,33 @@ def test_pull_and_doctor_of_a_real_process(hub: FakeHub, tmp_path: Path) -> None
     assert refused.returncode != 0
     assert "is gated" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_hub_behind_a_broken_proxy_is_asked_once_and_refused_in_seconds(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Broken(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            asked.append(self.path)
+            self.send_error(503, "No route")
+
+        do_GET = do_HEAD
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for endpoint in (f"http://127.0.0.1:{server.server_port}", "http://127.0.0.1:9"):
+            got = call(
+                tmp_path, "run", "-m", "qwen2-audio", "-t", "heysquad", "--edition", "mini", "--model-edition", "full",
+                HF_ENDPOINT=endpoint, HF_HUB_OFFLINE="0", HF_HOME=str(tmp_path / "home"),
+            )  # fmt: skip
+            assert got.returncode == 2
+            assert (
+                f"qwen2-audio: Qwen/Qwen2-Audio-7B-Instruct is not on this machine, and {endpoint} cannot be"
+                in got.stderr
+            )
+            assert "diva-bench pull --weights-folder qwen2-audio=FOLDER" in got.stderr
+        server.shutdown()
+    assert asked == ["/"], "its client would ask again and again"

@@ -12,6 +12,8 @@ BUILTIN = {
     "hf_audio": "diva_bench.adapters.hf_audio:HfAudio",
     "openai_chat": "diva_bench.adapters.openai_chat:OpenAIChat",
     "oracle": "diva_bench.adapters.oracle:Oracle",
+    "seamless": "diva_bench.adapters.translation:Seamless",
+    "translation_cascade": "diva_bench.adapters.translation:TranslationCascade",
 }
 """Name in a model YAML -> the class that builds the adapter."""
 SERVED = {"asr": "diva_bench.adapters.asr_server:AsrServer"}
@@ -22,5 +24,7 @@ DECLARED = {
     "diva": "diva_bench.adapters.declared:Diva",
     "hf_audio": "diva_bench.adapters.declared:HfAudio",
     "oracle": "diva_bench.adapters.declared:Oracle",
+    "seamless": "diva_bench.adapters.declared:Seamless",
+    "translation_cascade": "diva_bench.adapters.declared:TranslationCascade",
 }
 """Adapters whose module imports torch -> the class from which they inherit all that is known before they are loaded."""

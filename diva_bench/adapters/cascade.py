@@ -3,10 +3,10 @@ compared with it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diva_bench.adapters import declared
 from diva_bench.decoding.answer import answer, in_order
@@ -23,17 +23,39 @@ if TYPE_CHECKING:
     from diva_bench.adapters.asr_server import AsrServer
 
 
-class Cascade(declared.Cascade):
+class Ears:
+    """The recogniser of a cascade: on this machine (weights of the role `asr`), or behind a server (`asr:` of the model)."""
+
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str, budget: Budget | None = None) -> None:
-        self._ears: AsrServer | None = None
+        self._far: AsrServer | None = None
+        self.served: Callable[[], dict[str, Any]] | None = None
+        """What a run records of the server."""
         if spec.asr is not None:
             from diva_bench.adapters.asr_server import AsrServer  # the libraries of the network
 
-            self._ears = AsrServer(spec, {}, device, budget)
-            self.served = self._ears.served
+            self._far = AsrServer(spec, {}, device, budget)
+            self.served = self._far.served
         else:
-            self._asr = load_recogniser(paths["asr"], device, spec.runtime.dtype)
-        self.max_seconds = (self._ears or self._asr).max_seconds
+            self._near = load_recogniser(paths["asr"], device, spec.runtime.dtype)
+        self.max_seconds = (self._far or self._near).max_seconds
+
+    def hear(self, requests: Sequence[Request]) -> list[str | Response]:
+        """The transcripts. In place of one, the response of a server that has none."""
+        if self._far is not None:
+            return [r.text if r.status == "ok" else r for r in self._far.generate(requests)]
+        return [*ENCODED.transcribe(self._near, [r.audio.samples for r in requests if r.audio is not None])]
+
+    def close(self) -> None:
+        if self._far is not None:
+            self._far.close()
+
+
+class Cascade(declared.Cascade):
+    def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str, budget: Budget | None = None) -> None:
+        self._ears = Ears(spec, paths, device, budget)
+        self.max_seconds = self._ears.max_seconds
+        if self._ears.served is not None:
+            self.served = self._ears.served
         self._llm = LLM.of(paths["llm"], device, spec.runtime)
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
@@ -41,20 +63,14 @@ class Cascade(declared.Cascade):
 
     def _ask(self, requests: list[Request]) -> list[Response]:
         clock, hits = Clock(self._llm.device), ENCODED.hits
-        transcripts = self._hear(requests)
+        transcripts = self._ears.hear(requests)
         clock.lap("reuse" if ENCODED.hits > hits else "transcribe")
         heard = {r.id: text for r, text in zip(requests, transcripts, strict=True) if isinstance(text, str)}
         contents = [self._llm.embed(self._llm.tokens(text)) for text in heard.values()]
         answers = iter(answer(self._llm, [r for r in requests if r.id in heard], contents, clock))
         return [replace(next(answers), heard=t) if isinstance(t, str) else t for t in transcripts]
 
-    def _hear(self, requests: list[Request]) -> list[str | Response]:
-        """The transcripts. In place of one, the response of a server that has none."""
-        if self._ears is not None:
-            return [r.text if r.status == "ok" else r for r in self._ears.generate(requests)]
-        return [*ENCODED.transcribe(self._asr, [r.audio.samples for r in requests if r.audio is not None])]
-
     def close(self) -> None:
-        if (ears := vars(self).get("_ears")) is not None:
-            ears.close()
+        if "_ears" in vars(self):
+            self._ears.close()
         vars(self).clear()

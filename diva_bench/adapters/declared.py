@@ -7,7 +7,10 @@ that has nothing left to ask, does not load torch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from diva_bench.specs import ModelSpec, TaskSpec
 
 
 class _AsksLLM:
@@ -54,6 +57,44 @@ class HfAudio:
     `max_seconds`: a longer clip is unsupported. `min_seconds`: a shorter one is padded with silence. `system`: the message
     where a task has none. `lora`: folder in the weights of a LoRA that the model needs for audio."""
     roles = ("model",)
+
+
+class _OnlyTranslates:
+    accepts = frozenset({"audio"})
+    version = "1"
+    splits_audio = True
+
+    @staticmethod
+    def refuses(task: TaskSpec, model: ModelSpec) -> str:
+        """Why the model cannot do a task; "" if it can."""
+        languages = model.args.get("languages", {})
+        if task.target_language is None:
+            return (
+                f"model {model.name} only translates speech; it follows no prompt. Task {task.name} is no translation: it has "
+                "neither `fields: {language_code: CODE}` nor the scorer adherence with `form: translation`."
+            )
+        if task.target_language not in languages:
+            return (
+                f"model {model.name} does not translate into {task.target_language!r} (task {task.name}). It knows "
+                f"{', '.join(languages) or 'no language'}: `args: {{languages: ...}}` of its YAML."
+            )
+        if task.decode.temperature:
+            return f"model {model.name} decodes greedily; task {task.name} has the temperature {task.decode.temperature:g}."
+        return ""
+
+
+class Seamless(_OnlyTranslates):
+    settings: Mapping[str, Any] = {"languages": {}, "max_seconds": 30.0, "min_seconds": 0.1}
+    """`languages`: language code of a task -> code of the model. `max_seconds`: a longer clip is unsupported. `min_seconds`:
+    a shorter one ends with silence."""
+    roles = ("model",)
+
+
+class TranslationCascade(_OnlyTranslates):
+    settings: Mapping[str, Any] = {"languages": {}, "source": "eng_Latn"}
+    """`languages`: language code of a task -> code of the translator. `source`: its code of the language of transcripts."""
+    roles = ("asr", "mt")
+    takes_budget = True
 
 
 class Diva(_AsksLLM):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from diva_bench.errors import UserError
+from diva_bench.errors import AssetError, UserError
 
 
 def from_folder(
@@ -29,11 +29,13 @@ def from_folder(
         device_map: auto, balanced or sequential: spread over all GPUs; None: on `device`.
 
     Raises:
+        AssetError: Tensors are missing.
         UserError: bitsandbytes is missing, or there is no GPU to spread over.
     """
     from transformers import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    told = logging.get_verbosity()
     settings: dict[str, Any] = {"dtype": getattr(torch, dtype), "use_safetensors": True, "local_files_only": True}
     if device_map:
         if not torch.cuda.is_available():
@@ -43,7 +45,17 @@ def from_folder(
         settings["device_map"] = {"": device}
     if bits:
         settings["quantization_config"] = _quantised(bits, dtype)
-    return kind.from_pretrained(folder, **settings).eval()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # a table of all tensors that are not used, as those of a speech output
+    try:
+        model, info = kind.from_pretrained(folder, **settings, output_loading_info=True)
+    finally:
+        logging.set_verbosity(told)
+    if missing := sorted(info["missing_keys"]):  # transformers would fill them at random
+        raise AssetError(
+            f"{folder}: its weights lack {len(missing):,} tensors of {kind.__name__}, such as {missing[0]}. Remove the folder "
+            "and pull it again."
+        )
+    return model.eval()
 
 
 def _quantised(bits: int, dtype: str) -> Any:

@@ -208,6 +208,8 @@ def prepare(
                 )
             )
             jobs[-1].check()
+            if (refuses := getattr(made, "refuses", None)) and (reason := refuses(variant, spec)):
+                raise UserError(f"{reason} Leave the model or the task out.")
             if not getattr(made, "reads_prompt", True) and "wer" not in variant.scorers:
                 only_writes.setdefault(spec.name, {})[variant.name] = None
     for name, asked in only_writes.items():

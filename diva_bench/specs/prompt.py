@@ -65,6 +65,7 @@ def build(
         max_new_tokens=task.decode.max_new_tokens,
         temperature=task.decode.temperature,
         seed=seed,
+        fields={"language_code": language} if (language := task.target_language) else {},
     )
 
 

@@ -194,6 +194,16 @@ class TaskSpec(Spec):
 
     __str__ = __repr__
 
+    @property
+    def target_language(self) -> str | None:
+        """Code of the language into which the task translates (de, zh-CN); None if it does not translate."""
+        if code := self.fields.get("language_code"):
+            return code
+        checks = self.scorers.get("adherence") or {}
+        if checks.get("form") != "translation":
+            return None
+        return self.subset if checks.get("language") == "subset" else checks.get("language")
+
     def identity(self) -> Json:
         """The part of the question identity that comes from the task file; `Job.task_record` adds the data. Scorers,
         description and citation are not in it, because they can change without running the model again."""

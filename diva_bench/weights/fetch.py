@@ -31,6 +31,7 @@ from diva_bench.errors import AssetError
 from diva_bench.specs import AssetFile, Source
 from diva_bench.types import Bar
 
+_OUT_OF_ORDER = frozenset({407, 500, 502, 503, 504})  # status: the Hub, or a proxy before it, cannot be used now
 PROBE_SECONDS = 4.0
 """Time limit for a first answer of the Hub. Its own client would try for 23 s per file on a machine without a network."""
 STALL_SECONDS = 30.0
@@ -287,8 +288,9 @@ def hub_problem(endpoint: str) -> str | None:
         try:
             urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=PROBE_SECONDS).close()
             outcome.append(None)
-        except urllib.error.HTTPError:
-            outcome.append(None)  # it answers
+        except urllib.error.HTTPError as err:
+            # It answers; but its client would ask a server that is out of order, or a proxy, again for a minute.
+            outcome.append(f"it answers {err.code} {err.reason}" if err.code in _OUT_OF_ORDER else None)
         except (OSError, http.client.HTTPException, ValueError) as err:
             reason = getattr(err, "reason", err)
             # The Hub's own client may have other certificates: let it try.
