@@ -23,6 +23,8 @@ RATES = (1_000, 768_000)
 """Hz: the lowest and the highest sampling rate of a clip."""
 UNPROMISED = "length not promised"
 """Note on a clip whose container does not store its length: whether it was cut short cannot be detected."""
+FIRST_TOKEN = "label scores: first token only"
+"""`detail` of a response whose label scores are those of the first token of each label."""
 CANCELLED = "channels cancel each other"
 """Note on a clip whose channels cancel each other: the louder channel is used instead of the mean."""
 

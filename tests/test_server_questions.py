@@ -280,7 +280,7 @@ def test_a_wrong_address_is_told_without_repeating_what_may_be_a_secret(tmp_path
 ARGS = [
     ({"model": ""}, "needs the name that the model has on its server: args: {model: NAME}"),
     ({"input": "video"}, "input is 'video'. Allowed: audio, text"),
-    ({"labels": "exact"}, "labels is 'exact'. Allowed: auto, text"),
+    ({"labels": "whole"}, "labels is 'whole'. Allowed: auto, exact, text"),
     ({"max_seconds": 0.01}, "min_seconds and max_seconds must be finite"),
     ({"body": {"messages": []}}, "body cannot have the key 'messages'"),
     ({"modle": "x"}, "no argument 'modle'"),

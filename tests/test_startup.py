@@ -71,7 +71,7 @@ def test_an_adapter_has_the_attributes_that_were_read_before_it_was_loaded(name:
     assert issubclass(built, declared)
     named = {key: getattr(declared, key) for key in dir(declared) if not key.startswith("_")}
     assert named == {key: getattr(built, key) for key in named}
-    assert set(named) - {"chat", "reads_prompt", "takes_budget"} == {
+    assert set(named) - {"chat", "reads_prompt", "refuses", "takes_budget"} == {
         "accepts",
         "version",
         "splits_audio",

@@ -451,7 +451,9 @@ def test_pull_and_doctor_of_a_real_process(hub: FakeHub, tmp_path: Path) -> None
     assert "Traceback" not in refused.stderr
 
 
-def test_a_hub_behind_a_broken_proxy_is_asked_once_and_refused_in_seconds(tmp_path: Path) -> None:
+def test_a_hub_behind_a_broken_proxy_is_asked_once_and_refused_in_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
 
     class Broken(BaseHTTPRequestHandler):
@@ -464,13 +466,16 @@ def test_a_hub_behind_a_broken_proxy_is_asked_once_and_refused_in_seconds(tmp_pa
         def log_message(self, *args: object) -> None:
             pass
 
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     with ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         for endpoint in (f"http://127.0.0.1:{server.server_port}", "http://127.0.0.1:9"):
+            monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+            fetch.hub_problem.cache_clear()
             got = call(
-                tmp_path, "run", "-m", "qwen2-audio", "-t", "heysquad", "--edition", "mini", "--model-edition", "full",
-                HF_ENDPOINT=endpoint, HF_HUB_OFFLINE="0", HF_HOME=str(tmp_path / "home"),
-            )  # fmt: skip
+                tmp_path, "run", "-m", "qwen2-audio", "-t", "heysquad", "--edition", "mini", "--model-edition", "full"
+            )
             assert got.returncode == 2
             assert (
                 f"qwen2-audio: Qwen/Qwen2-Audio-7B-Instruct is not on this machine, and {endpoint} cannot be"
@@ -478,4 +483,5 @@ def test_a_hub_behind_a_broken_proxy_is_asked_once_and_refused_in_seconds(tmp_pa
             )
             assert "diva-bench pull --weights-folder qwen2-audio=FOLDER" in got.stderr
         server.shutdown()
+    fetch.hub_problem.cache_clear()
     assert asked == ["/"], "its client would ask again and again"

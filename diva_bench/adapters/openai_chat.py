@@ -17,13 +17,13 @@ from diva_bench.decoding.generate import LONGEST
 from diva_bench.decoding.response import unheard
 from diva_bench.errors import SpecError, Stop, one_line
 from diva_bench.provenance import without_folders
-from diva_bench.server import completions
+from diva_bench.server import check, completions, exact
 from diva_bench.server.budget import Budget, Tokens, expected, reported
-from diva_bench.server.check import alternatives, reachable
+from diva_bench.server.check import alternatives, probe, reachable
 from diva_bench.server.client import Client, Failed, Unsupported
 from diva_bench.server.flow import Flow, Heard
 from diva_bench.specs import ModelSpec
-from diva_bench.types import Request, Response
+from diva_bench.types import LabelScore, Request, Response
 
 if TYPE_CHECKING:
     from diva_bench.decoding.whisper import Recogniser
@@ -43,7 +43,7 @@ _SETTINGS: Final[Mapping[str, Any]] = {
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "input": ("audio", "text"),
     "audio": ("input_audio", "audio_url"),
-    "labels": ("auto", "text"),
+    "labels": ("auto", "exact", "text"),
     "tokens_key": ("max_tokens", "max_completion_tokens"),
 }
 _OURS: Final = ("model", "messages", "n", "stream")  # keys of a request that `body` cannot change
@@ -56,7 +56,8 @@ class OpenAIChat(Flow):
     - `input`: what is sent of a sample, "audio" or "text" (the gold transcript).
     - `audio`: how a clip is sent, "input_audio" or "audio_url".
     - `audio_first`: the clip comes before the prompt.
-    - `labels`: "auto": label scores from the probabilities of the first token, where the server gives them; "text": none.
+    - `labels`: "auto": label scores from the probabilities of the first token, where the server gives them; "exact": of all
+      tokens of every label, with a request for each, where the server proves that it can; else as "auto". "text": none.
     - `tokens_key`: "max_tokens" or "max_completion_tokens", whichever the server knows.
     - `max_seconds`: longer clips are `unsupported`. `min_seconds`: shorter clips end with silence.
     - `check`: before the first question, check that the server counts more tokens for a longer clip.
@@ -110,6 +111,7 @@ class OpenAIChat(Flow):
         super().__init__(Client(spec.server, spec.name, budget))
         self.max_seconds: float = args["max_seconds"]
         self._tops: asyncio.Future[int] | None = None
+        self._proof: asyncio.Future[bool] | None = None
         self._ears = AsrServer(spec, {}, device, budget) if spec.asr else None
         if self._ears is not None:
             self.max_seconds = self._ears.max_seconds
@@ -164,13 +166,14 @@ class OpenAIChat(Flow):
             return Response(request.id, text, heard=heard, tokens=reported(answer.get("usage")), **labels(answer))
 
         def labels(answer: dict[str, Any]) -> dict[str, Any]:
-            if not request.choices:
-                return {}
+            if not request.choices or whole:
+                return {"choices": whole}
             choices, detail = completions.first_scores(completions.tops(answer), request.choices)
             return {"choices": choices, "detail": detail}
 
         try:
-            top = await self._alternatives() if request.choices else 0
+            whole = await self._whole_labels(request, seconds, clip, content) if request.choices else None
+            top = await self._alternatives() if request.choices and not whole else 0
             payload = completions.payload(self._form, request, clip=clip, content=content, top=top)
             estimate = expected(self._server, request, seconds, content) if self._server.prices else Tokens()
             return await self._client.ask(payload, estimate, read)
@@ -178,6 +181,21 @@ class OpenAIChat(Flow):
             return Response(request.id, status="unsupported", detail=str(err)[:LONGEST], heard=heard)
         except Failed as err:
             return Response(request.id, status="error", detail=str(err)[:LONGEST])
+
+    async def _whole_labels(
+        self, request: Request, seconds: float, clip: bytes | None, content: str | None
+    ) -> dict[str, LabelScore] | None:
+        """Log-likelihoods of whole labels; None if they are not wanted, or the server does not prove that it tells them."""
+        if self._args["labels"] != "exact":
+            return None
+        if self._proof is None:
+            sample, length = probe() if clip is not None else (None, 0.0)
+            self._proof = asyncio.ensure_future(
+                exact.proved(self._client, self._server, self._form, check.QUESTION, sample, length)
+            )
+        if not await asyncio.shield(self._proof):
+            return None
+        return await exact.scores(self._client, self._server, self._form, request, seconds, clip, content)
 
     def _refuses(self, request: Request) -> str:
         """Why a request cannot be sent; "" if it can."""

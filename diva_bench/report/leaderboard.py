@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Literal
@@ -383,11 +383,7 @@ def _notes(ranked: Sequence[RunSummary], primary: str, with_ranks: bool) -> list
         if any(s.errors_as == rule for s in ranked)
     ]
     notes += [f"{s.run_id}: {in_words(s.agreement)}" for s in ranked if s.agreement]
-    if any(not s.repeatable for s in ranked):
-        notes.append(
-            "not repeatable: the model is behind a server, or a batch was split, and in other dtypes than float32 answers can "
-            "depend on the batch"
-        )
+    notes += [text for told, text in _MEANINGS if any(told(s) for s in ranked)]
     for scorer in dict.fromkeys(name for s in ranked for name in sorted(s.signature)):
         signed: dict[str, list[str]] = {}
         for s in ranked:
@@ -399,6 +395,19 @@ def _notes(ranked: Sequence[RunSummary], primary: str, with_ranks: bool) -> list
     return notes
 
 
+_MEANINGS: tuple[tuple[Callable[[RunSummary], bool], str], ...] = (
+    (
+        lambda s: not s.repeatable,
+        "not repeatable: the model is behind a server, or a batch was split, and in other dtypes than float32 answers can depend "
+        "on the batch",
+    ),
+    (
+        lambda s: bool(s.first_token),
+        "labels by first token: a server told only the probabilities of the first token, so that a label stands for all that "
+        "begins like it; other rows compare whole labels",
+    ),
+)
+"""Remark -> what it means, for the notes of a table."""
 _ANSWERS = {
     "constant": "constant answer",
     "prior": "random answer, drawn in proportion to frequency",

@@ -263,6 +263,7 @@ def flag(run: RunSummary) -> str:
         "at chance" if run.at_chance else "",
         f"{main.clusters} clusters" if main and main.few_clusters else "",
         "" if run.repeatable else "not repeatable",
+        f"labels by first token: {run.first_token:,} of {run.scored:,}" if run.first_token else "",
         f"data faults: {len(run.data_faults)}" if run.data_faults else "",
         failures(run),
         f"{run.unparsed:,} of {run.scored:,} answers name no label"

@@ -305,6 +305,8 @@ class Summary(_Part):
     errors: _Count
     unsupported: _Count
     unparsed: _Count | None
+    first_token: _Count = 0
+    """Answers whose label was chosen by the first token of each label, because a server told no more."""
     complete: bool
     reason: str
     data_faults: list[dict[str, str]]

@@ -23,7 +23,7 @@ from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder
 from diva_bench.scorers import Absent, check_row, checked_reduce, cleaned, rises
 from diva_bench.scorers.source_score import NAME as GIVEN
-from diva_bench.types import CorpusScorer, Floats, Progress, Response, Sample, WholeScorer
+from diva_bench.types import FIRST_TOKEN, CorpusScorer, Floats, Progress, Response, Sample, WholeScorer
 
 if TYPE_CHECKING:
     from diva_bench.stats import RowTable
@@ -62,6 +62,8 @@ def score(job: Job, folder: RunFolder, progress: Progress) -> dict[str, Any]:
     }
     unparsed = summary["metrics"].get("unparsed")
     summary["unparsed"] = round(unparsed["value"] * unparsed["n"] / 100) if unparsed else None
+    if job.model.servers and (n := sum(r.detail == FIRST_TOKEN for r in scored_responses)):
+        summary["first_token"] = n
     _count_unjudged(job, {name: mine for name, mine in rows.items() if name not in missing}, summary)
     summary |= {
         "answers": about,

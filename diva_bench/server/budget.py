@@ -122,10 +122,11 @@ def estimated(model: ModelSpec, requests: Iterable[tuple[Request, float]]) -> st
         return ""
     count, prices = 0, dict.fromkeys((s.prices.currency for s in model.servers if s.prices), 0.0)
     for request, seconds in requests:
-        count += len(model.servers)
+        labels = 1 + len(request.choices) if request.choices and model.args.get("labels") == "exact" else 0
+        count += len(model.servers) + labels
         if model.server is not None and model.server.prices:
             used = expected(model.server, request, 0.0 if model.asr else seconds, request.transcript)
-            prices[model.server.prices.currency] += cost(model.server.prices, used)
+            prices[model.server.prices.currency] += (1 + labels) * cost(model.server.prices, used)
         if model.asr is not None and model.asr.server.prices:
             heard = expected_to_hear(model.asr, seconds)
             prices[model.asr.server.prices.currency] += cost(model.asr.server.prices, heard)

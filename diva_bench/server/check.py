@@ -27,7 +27,8 @@ _ANSWER: Final = 16  # tokens
 _FIXED: Final = 8
 """Tokens that a clip must add at least where every clip has the same number, as with encoders of a fixed window; a place
 holder for a dropped clip has fewer."""
-_QUESTION: Final = "Answer with one word: yes or no?"
+_ASKED: Final = "Answer with one word: yes or no?"
+QUESTION: Final = Request("check", prompt=_ASKED, max_new_tokens=_ANSWER)
 _LOG: Final = logging.getLogger("diva_bench")
 
 
@@ -107,7 +108,7 @@ async def _tokens(client: Client, server: Server, form: Form, address: Address, 
 async def _ask(
     client: Client, server: Server, form: Form, address: Address | None, seconds: float | None, top: int = 0
 ) -> dict[str, Any]:
-    question = Request("check", prompt=_QUESTION, max_new_tokens=_ANSWER)
+    question = QUESTION
     clip = None if seconds is None else _clip(seconds)
     body = payload(form, question, clip=clip, content=None, top=top)
 

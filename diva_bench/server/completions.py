@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from diva_bench.types import Audio, LabelScore, Request
+from diva_bench.types import FIRST_TOKEN, Audio, LabelScore, Request
 
 TOP: Final = 20
 """Largest number of alternatives for a token that the interface offers."""
@@ -63,13 +63,22 @@ def wav(audio: Audio, least: float = 0.0) -> bytes:
     return struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", sizes[0], b"WAVE", b"fmt ", *sizes[1:], b"data", len(data)) + data
 
 
-def payload(form: Form, request: Request, *, clip: bytes | None, content: str | None, top: int = 0) -> bytes:
+def payload(
+    form: Form,
+    request: Request,
+    *,
+    clip: bytes | None,
+    content: str | None,
+    top: int = 0,
+    begun: str | None = None,
+) -> bytes:
     """The JSON of a question.
 
     Args:
         clip: A WAV file.
         content: What is spoken, as text; it follows the prompt after an empty line, as in every chat frame of diva-bench.
         top: Number of alternatives to ask for at each token; 0: none.
+        begun: How the answer begins, for servers that continue it.
     """
     text = "\n\n".join(part for part in (request.prompt, content) if part)
     user: Any = text
@@ -77,9 +86,10 @@ def payload(form: Form, request: Request, *, clip: bytes | None, content: str | 
         parts: list[dict[str, Any]] = [{"type": "text", "text": text}] if text else []
         user = [_audio(form.part), *parts] if form.audio_first else [*parts, _audio(form.part)]
     system = [{"role": "system", "content": request.system}] if request.system else []
+    answer = [] if begun is None else [{"role": "assistant", "content": begun}]
     body: dict[str, Any] = {
         "model": form.model,
-        "messages": [*system, {"role": "user", "content": user}],
+        "messages": [*system, {"role": "user", "content": user}, *answer],
         form.tokens_key: request.max_new_tokens,
         "temperature": request.temperature,
     }
@@ -197,4 +207,4 @@ def first_scores(top: Sequence[tuple[str, float]], labels: Sequence[str]) -> tup
             return None, f"no label scores: {label!r} and another label have the first token {token!r}"
         firsts.add(token)
         scores[label] = LabelScore(value, 1, value)
-    return scores, "label scores: first token only"
+    return scores, FIRST_TOKEN
