@@ -31,11 +31,11 @@ from diva_bench.types import Adapter, Audio, Request, Response
 
 
 def asr(url: str = "http://127.0.0.1:9/v1", server: dict[str, Any] | None = None, **settings: Any) -> ServedAsr:
-    return ServedAsr(model="w", server=Server(urls=(url,), **{**FAST, **(server or {})}), **settings)
+    return ServedAsr(model="w", server=Server(urls=(url,), **{**FAST, "timeout": 30.0, **(server or {})}), **settings)
 
 
 def spec(adapter: str, recogniser: ServedAsr | None, url: str = "", **args: Any) -> ModelSpec:
-    server = Server(urls=(url,), **FAST) if url else None
+    server = Server(urls=(url,), **{**FAST, "timeout": 30.0}) if url else None
     return ModelSpec(
         name="far", edition=None, adapter=adapter, description="", citation="", licence="", weights={}, args=args,
         runtime=Runtime(dtype="float32"), training=None, server=server, asr=recogniser,

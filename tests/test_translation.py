@@ -143,7 +143,7 @@ def test_a_translation_of_a_transcript_is_that_of_the_models_own_code(folders: d
     model = transformers.M2M100ForConditionalGeneration.from_pretrained(folders["mt"]).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folders["mt"], src_lang="eng_Latn")
     with serving(lambda body, before: transcript(said(body).replace("ms", "mm"))) as server:
-        asr = ServedAsr(model="w", server=Server(urls=(server.url,), **FAST))
+        asr = ServedAsr(model="w", server=Server(urls=(server.url,), **{**FAST, "timeout": 30.0}))
         adapter = TranslationCascade(spec("translation_cascade", TEXT, asr), folders, "cpu")
         got = adapter.generate(asked("zh-CN"))
         adapter.close()
@@ -180,7 +180,7 @@ def test_a_transcript_that_is_too_long_for_the_translator_is_unsupported(folders
         return transcript("word " * 40 if said(body) == "clip of 3000 ms" else "yes")
 
     with serving(answer) as server:
-        asr = ServedAsr(model="w", server=Server(urls=(server.url,), **FAST))
+        asr = ServedAsr(model="w", server=Server(urls=(server.url,), **{**FAST, "timeout": 30.0}))
         adapter = TranslationCascade(spec("translation_cascade", TEXT, asr), folders, "cpu")
         got = adapter.generate(asked("de"))
         adapter.close()
