@@ -100,8 +100,8 @@ def test_svg_is_the_same_every_time_and_has_its_size(place: Path, drawn: dict[st
 
 
 def test_noise_is_drawn_from_runs_with_a_ratio(tmp_path: Path) -> None:
-    for audio, value in ((None, 40.0), ("20", 38.0), ("0", 10.0), ("silence", 1.0)):
-        number = {None: "1", "20": "2", "0": "3", "silence": "4"}[audio] * 6
+    for audio, value in ((None, 40.0), ("snr=20", 38.0), ("snr=0", 10.0), ("silence", 1.0)):
+        number = {None: "1", "snr=20": "2", "snr=0": "3", "silence": "4"}[audio] * 6
         run(tmp_path, "diva", value, f"covost2-de-{number}", audio=audio)
     runs = [Run(s.folder, s) for s in collect(tmp_path)]
     (plot,) = draw.noise(draw.Study(runs, Catalog()))
@@ -113,8 +113,17 @@ def test_noise_is_drawn_from_runs_with_a_ratio(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("audio", "ratio"), [(None, float("inf")), ("10", 10.0), ("snr=5", 5.0), ("-5", -5.0), ("silence", None), ("speed=0.9", None)]
-)  # fmt: skip
+    ("audio", "ratio"),
+    [
+        (None, float("inf")),
+        ("10", 10.0),
+        ("snr=5", 5.0),
+        ("-5", -5.0),
+        ("silence", None),
+        ("speed=0.9", None),
+        ("rain", None),
+    ],
+)
 def test_ratios_are_read_from_conditions(audio: str | None, ratio: float | None) -> None:
     assert draw._ratio(audio) == ratio
 

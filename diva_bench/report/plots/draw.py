@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from diva_bench.audio.perturbations import parse
 from diva_bench.catalog import Catalog
+from diva_bench.errors import UserError
 from diva_bench.report.html import content
 from diva_bench.report.html.content import Confusion, TaskView, slug
 from diva_bench.report.html.samples import Answers
@@ -455,11 +457,11 @@ def _ratio(audio: str | None) -> float | None:
     """The ratio in dB of an audio condition; infinity for unchanged clips, None for other conditions."""
     if audio is None:
         return math.inf
-    text = audio.removeprefix("snr=").removesuffix("dB").removesuffix(" ")
     try:
-        return float(text)
-    except ValueError:
+        control = parse(audio)
+    except UserError:  # a condition of another version
         return None
+    return control.value if control.kind == "snr" else None
 
 
 def _sweep(task: str, edition: str, metric: str, models: Mapping[str, Mapping[float, Score]]) -> Plot:
