@@ -34,6 +34,11 @@ def stamp(path: Path) -> Stamp:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
+def reason(err: OSError) -> str:
+    """Why something could not be written. "No such file" would be a riddle: nothing can be made there, as in /proc."""
+    return "nothing can be made there" if err.errno == errno.ENOENT else err.strerror or str(err)
+
+
 def size(count: float) -> str:
     """A number of bytes as text: "1.1 GB"."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -15,7 +15,10 @@ app = Commands()
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Two or more run folders of one task: results/<task>/<run>.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Two or more run folders of one task: results/<task>/<run>; or a bundle."),
+    ],
     metric: Annotated[
         list[str] | None,
         typer.Option(

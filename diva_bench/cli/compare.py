@@ -26,7 +26,8 @@ from diva_bench.report.compare import (
 from diva_bench.report.gap_attribution import GapAttribution, attribute, find, gap_tables
 from diva_bench.report.runs import unreadable_table
 from diva_bench.runs.aligned import sheet
-from diva_bench.runs.records import of_tasks
+from diva_bench.runs.bundle import opened
+from diva_bench.runs.records import folders_in, of_tasks
 from diva_bench.runs.run import Run, Runs
 from diva_bench.tables import Table
 
@@ -43,7 +44,9 @@ def compare_command(
     output: Path | None = None,
     every: bool = False,
 ) -> int:
-    """Print all comparisons of two or more runs of one task. `every`: all tables, as CSV too."""
+    """Print all comparisons of two or more runs of one task. `runs`: run folders, or a bundle for the runs in it.
+    `every`: all tables, as CSV too."""
+    runs = [folder for path in runs for folder in (folders_in(opened(path)) if path.is_file() else [path])]
     if len(runs) < 2:
         raise UserError(f"compare needs two runs or more, got {len(runs)}. Give folders such as results/<task>/<run>.")
     check_report(output)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from diva_bench.cli import analyse, new, plot, report, streams
+from diva_bench.cli import analyse, new, plot, report, share, streams
 from diva_bench.cli.options import (
     AllTables,
     BatchBudget,
@@ -50,16 +50,12 @@ from diva_bench.cli.options import (
 )
 
 
-class Interrupted(Exception):
-    """A signal, the cause of this exception, stopped the command. typer would end silently on the cause itself."""
-
-
 class _Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as err:
-            raise Interrupted from err
+            raise streams.Interrupted(str(ctx.invoked_subcommand)) from err
 
 
 app = Commands(
@@ -199,7 +195,7 @@ def score(
 
 @app.command()
 def leaderboard(
-    results: Annotated[Path, typer.Argument(help="Folder of runs.")] = Path("results"),
+    results: Annotated[Path, typer.Argument(help="Folder of runs, or a bundle.")] = Path("results"),
     task: OnlyTasks = None,
     format: Format = "rich",
     details: Details = False,
@@ -545,6 +541,7 @@ def doctor(
 app.add_typer(analyse.app)
 app.add_typer(report.app)
 app.add_typer(plot.app)
+app.add_typer(share.app)
 app.add_typer(new.app, name="new")
 
 
@@ -580,12 +577,9 @@ def _answer() -> int:
     """Run the command line and return its exit code."""
     try:
         return int(app(standalone_mode=False) or 0)
-    except Interrupted as err:
+    except streams.Interrupted as err:
         number = getattr(err.__cause__, "number", signal.SIGINT)
-        notes = getattr(err.__cause__, "__notes__", None) or [
-            "what was written is kept: run the same command again to continue"
-        ]
-        streams.say(f"\nstopped; {'; '.join(notes)}.", error=True)
+        streams.say(f"\nstopped; {err.notes}.", error=True)
         return 128 + int(number)
     except Exception as err:
         from diva_bench.errors import Stop, UserError

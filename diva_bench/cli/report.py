@@ -20,7 +20,7 @@ app = Commands()
 
 @app.command()
 def report(
-    results: Annotated[Path, typer.Argument(help="Folder of runs.")] = Path("results"),
+    results: Annotated[Path, typer.Argument(help="Folder of runs, or a bundle.")] = Path("results"),
     html: Annotated[
         Path | None, typer.Option(help="Folder for the pages; a new or empty one, or that of an earlier report.")
     ] = None,
@@ -56,7 +56,7 @@ def report(
 
 @app.command()
 def view(
-    results: Annotated[Path, typer.Argument(help="Folder of runs.")] = Path("results"),
+    results: Annotated[Path, typer.Argument(help="Folder of runs, or a bundle.")] = Path("results"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0: any free one.")] = 8710,
     task: OnlyTasks = None,
     with_licensed: Annotated[
@@ -76,7 +76,11 @@ def view(
     chosen(results, task or [])  # says which folder it is, once
     with serving(lambda: _selected(load_runs([results]), task or []), results, settings, port) as server:
         say(f"http://{HOST}:{server.server_port}/ shows {results}. Ctrl-C stops it.")
-        server.serve_forever()
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt as err:
+            err.add_note("the pages are no longer served; the runs are as they were")
+            raise
 
 
 def report_command(
@@ -117,7 +121,7 @@ def report_command(
         try:
             single.write_bytes(content)
         except OSError as err:
-            raise StoreError(f"{single}: cannot be written ({err.strerror or err}). Give another file.") from err
+            raise StoreError(f"{single}: cannot be written ({disk.reason(err)}). Give another file.") from err
         _say([*notes, f"{single} has {disk.size(len(content))}."], single)
     return 1 if runs.unreadable or any(run.changed for run in runs) else 0
 

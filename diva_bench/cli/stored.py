@@ -6,6 +6,7 @@ from pathlib import Path
 
 from diva_bench.cli.streams import say
 from diva_bench.errors import StoreError
+from diva_bench.runs.bundle import opened
 from diva_bench.runs.run import Runs, load_runs
 from diva_bench.specs.spec_file import builtin_folder
 
@@ -13,12 +14,13 @@ DEFAULT = Path("results")
 
 
 def stored_runs(results: Path) -> Runs:
-    """The runs of a folder. If it has no runs itself, those of its subfolders (such as the published ones in
+    """The runs of a folder or a bundle. If it has no runs itself, those of its subfolders (such as the published ones in
     `results/mini` of a checkout), and a message names the subfolder.
 
     Raises:
         StoreError: There is no such folder.
     """
+    results = opened(results)
     if not results.is_dir():
         raise StoreError(
             f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.{_published()}"

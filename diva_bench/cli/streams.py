@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO, cast
 
+from diva_bench.disk import reason
 from diva_bench.errors import UserError
 from diva_bench.printable import as_json, message
 
@@ -25,6 +26,25 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+
+
+class Interrupted(Exception):
+    """A signal, the cause of this exception, stopped a command. typer would end silently on the cause itself."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__(command)
+        self._command = command
+
+    @property
+    def notes(self) -> str:
+        """What is kept and what to do: the notes of the cause, else by the kind of command."""
+        kept = "what was written is kept: run the same command again to continue"
+        usual = kept if self._command in _CONTINUE else "run the same command again"
+        return "; ".join(getattr(self.__cause__, "__notes__", None) or [usual])
+
+
+_CONTINUE = ("run", "ablate", "train", "pull", "import", "score")
+"""Commands that continue their work when they are started again; the others begin it anew."""
 
 
 class Unwritable(Exception):
@@ -69,7 +89,7 @@ def write_file(path: Path, text: str, option: str) -> None:
     except OSError as err:
         if plain:
             aside.unlink(missing_ok=True)
-        raise UserError(f"{option} {path}: cannot be written ({err.strerror or err}). Choose another file.") from err
+        raise UserError(f"{option} {path}: cannot be written ({reason(err)}). Choose another file.") from err
 
 
 class _Notes(logging.Handler):

@@ -105,10 +105,10 @@ def stored_job(
 ) -> Job:
     """The model of a stored run with its current task and data: `job_of` without the check that they are unchanged."""
     task = task_of(folder, catalog)
-    return _job(catalog, folder, task, _data_of(folder, task, progress, data_dir), more)
+    return _job(catalog, folder, task, data_of(folder, task, progress, data_dir), more)
 
 
-def _data_of(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: Path | None) -> data.Dataset:
+def data_of(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: Path | None) -> data.Dataset:
     """The current data of a stored run's task."""
     if imported.is_imported(folder.record()):
         return imported.dataset_of(folder.record(), folder.responses, task, progress, data_dir)
@@ -173,9 +173,10 @@ def _stored(
     task = _with_groups(task, dataset, stored_rows, progress)
     job = _job(catalog, folder, task, dataset, more)
     if job.task_record["hash"] != task_record["hash"]:
+        differ = sorted(k for k, v in job.task_record.items() if k not in ("id", "hash") and task_record.get(k) != v)
         raise OtherQuestion(
-            f"{folder.path}: its task.json and the rows in {stored_rows.path} do not give the hash of what was asked. "
-            f"Restore both "
+            f"{folder.path}: its task.json and the rows in {stored_rows.path} do not give the hash of what was asked: "
+            f"{task_record['hash']} is stored, and they give {job.task_record['hash']} ({', '.join(differ)}). Restore both "
             "from a copy, or run the model again."
         )
     return job
@@ -184,7 +185,7 @@ def _stored(
 def _at_hand(folder: RunFolder, task: TaskSpec, progress: Progress, data_dir: Path | None) -> data.Dataset | None:
     """The data of a task if it is on this machine; a note reports its faults."""
     try:
-        return _data_of(folder, task, progress, data_dir)
+        return data_of(folder, task, progress, data_dir)
     except UserError as err:
         place = locate(task, data_dir) if task.data.source != MEMORY else None
         if place is not None and place.exists():

@@ -257,16 +257,16 @@ def _check(path: Path, head: Json, record: Mapping[str, Any], sha256: str, cover
         raise UnreadableRun(f"{path}:1: holds the rows of another task than the task.json of {record['id']}. {_REMEDY}")
     if len(covered) != head["rows"]:
         raise UnreadableRun(f"{path}: has {len(covered):,} rows, and its first line says {head['rows']:,}. {_REMEDY}")
-    if sha256 != head["sha256"] or fingerprint_of(covered) != record["fingerprint"]:
-        raise UnreadableRun(
-            f"{path}: its rows were edited since they were written: {_EDITED[sha256 == head['sha256']]}. {_REMEDY}"
-        )
-
-
-_EDITED = {
-    False: "their sha256 is not the one in the first line",
-    True: "they do not give the fingerprint of the data in task.json",
-}
+    pairs = {"their sha256 is not the one in the first line": (head["sha256"], sha256)}
+    if sha256 == head["sha256"]:
+        found = fingerprint_of(covered)
+        pairs = {"they do not give the fingerprint of the data in task.json": (str(record["fingerprint"]), found)}
+    for problem, (stored, found) in pairs.items():
+        if stored != found:
+            raise UnreadableRun(
+                f"{path}: its rows were edited since they were written: {problem} (stored {stored}, computed {found}). "
+                f"{_REMEDY}"
+            )
 
 
 def _sample(row: Json, where: str) -> Sample:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 from diva_bench import data, stats
 from diva_bench.catalog import Catalog
 from diva_bench.errors import StoreError, UnreadableRun, UserError
-from diva_bench.runs import freshness, old_identity, stored_task
+from diva_bench.runs import bundle, freshness, old_identity, stored_task
 from diva_bench.runs import rows as rows_
 from diva_bench.runs.records import RunSummary, flag, folders_in, is_run, of_folder, summary_of
 from diva_bench.runs.store import RunFolder, read_json
@@ -487,7 +487,7 @@ def load_runs(paths: Iterable[Path]) -> Runs:
     """Load the runs in folders.
 
     Args:
-        paths: Each is a run folder, a task folder, a folder of runs, or a folder with such folders.
+        paths: Each is a run folder, a task folder, a folder of runs, a folder with such folders, or a bundle.
 
     Returns:
         The runs. A run whose answers changed after they were scored is incomplete, and its reason says so. Unreadable
@@ -499,7 +499,7 @@ def load_runs(paths: Iterable[Path]) -> Runs:
         UnreadableRun: A path is the folder of a run that cannot be read.
     """
     log, runs = logging.getLogger("diva_bench"), Runs()
-    for path in paths:
+    for path in map(bundle.opened, paths):
         if not path.is_dir():
             raise no_folder(path)
         alone = is_run(path)

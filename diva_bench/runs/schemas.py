@@ -400,7 +400,10 @@ def check_identity(task: Json, run: Json, where: str) -> None:
     """Check that both records hash to their ids. Raises UnreadableRun if one was edited."""
     hashed = digest({k: v for k, v in task.items() if k not in ("id", "hash", "name", "schema")})
     if hashed != task["hash"]:
-        raise UnreadableRun(f"{where}: task.json above it was edited: its hash is not that of its content. {_RESTORE}")
+        raise UnreadableRun(
+            f"{where}: task.json above it was edited: its hash is not that of its content "
+            f"({_both(task['hash'], hashed)}). {_RESTORE}"
+        )
     try:
         model = ModelSpec.model_validate(run["model"])
     except ValidationError as err:
@@ -410,10 +413,19 @@ def check_identity(task: Json, run: Json, where: str) -> None:
         {"task": task["hash"], "model": model.identity(), "adapter_version": run["adapter_version"], **framed}
     )
     if hashed != run["hash"]:
-        raise UnreadableRun(f"{where}: run.json was edited: its hash is not that of its content. {_RESTORE}")
-    differ = [key for key in ("limit", "seed", "fingerprint") if run[key] != task[key]]
+        raise UnreadableRun(
+            f"{where}: run.json was edited: its hash is not that of its content ({_both(run['hash'], hashed)}). {_RESTORE}"
+        )
+    differ = [
+        f"{key} ({run[key]} and {task[key]})" for key in ("limit", "seed", "fingerprint") if run[key] != task[key]
+    ]
     if differ:
         raise UnreadableRun(f"{where}: run.json and task.json differ in {', '.join(differ)}. {_RESTORE}")
+
+
+def _both(stored: object, found: str) -> str:
+    """Two hashes, as text."""
+    return f"stored {str(stored)[:64]}, computed {found}"
 
 
 _RESTORE = "Restore it from a copy, or move the folder away."

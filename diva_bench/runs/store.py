@@ -38,7 +38,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from diva_bench.decoding.response import ANSWER, to_json
-from diva_bench.disk import stamp
+from diva_bench.disk import reason, stamp
 from diva_bench.errors import StoreError, UnreadableRun
 from diva_bench.runs import schemas
 from diva_bench.runs.answers import Answers, read_answers
@@ -466,6 +466,6 @@ def cannot_write(path: Path, err: OSError) -> StoreError:
             f"{path}: the disk is full. What was written is kept; free space and run the same command again."
         )
     return StoreError(
-        f"{path}: cannot be written ({err.strerror or err}). Choose a folder you may write to with --output; "
+        f"{path}: cannot be written ({reason(err)}). Choose a folder you may write to with --output; "
         "what was written is kept."
     )

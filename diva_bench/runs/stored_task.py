@@ -53,7 +53,7 @@ def of_catalog(folder: RunFolder, catalog: Catalog) -> TaskSpec:
 
 def recorded(record: Mapping[str, Any]) -> TaskSpec:
     """The task in a run.json, without rows."""
-    more = {"overrides": record.get("overrides", {}), "home": Path()}
+    more = {"overrides": record.get("overrides", {}), "home": Path(), "recorded": True}
     if imported.is_imported(record):
         more["names"] = record["model"]["args"].get("labels", {})
     values = {key: value for key, value in record["task"].items() if key not in _NOT_IN_SPEC}

@@ -63,6 +63,8 @@ class Comet:
     """
 
     higher_is_better = True
+    replies_only = False
+    """Set to True: a reply that is not stored is a MissingMeans, and no model is asked."""
 
     def __init__(self, task: TaskSpec, **args: Any) -> None:
         self._where = f"task {task.name}: scorers.comet"
@@ -104,6 +106,8 @@ class Comet:
                 for s, row in zip(samples, rows, strict=True)
                 if row and (k := _key(row)) not in cache.rows
             }
+            if new and self.replies_only:
+                raise MissingMeans(f"{self._where}: no reply is stored for {len(new):,} answers")
             if new:
                 self._ask(new, cache, progress)
             scores = [float(cache.rows[_key(row)]["score"]) if row else 0.0 for row in rows]

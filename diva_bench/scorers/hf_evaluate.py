@@ -83,6 +83,11 @@ class HFEvaluate:
 
     def __init__(self, task: TaskSpec, **args: Any) -> None:
         where = f"task {task.name}: scorers.hf_evaluate"
+        if task.recorded:
+            raise MissingMeans(
+                f"{where}: the settings in the run name code to execute, and a run may be a stranger's: give the task's own "
+                "YAML file with --path"
+            )
         listed = args.get("metrics")
         if "metrics" in args and (not isinstance(listed, list) or len(args) > 1 or not listed):
             raise SpecError(

@@ -87,6 +87,8 @@ class Judge:
     """
 
     higher_is_better = True
+    replies_only = False
+    """Set to True: a reply that is not stored is a MissingMeans, and no model is asked."""
     asks_model = True
     counted: Final = {"judge": ("judge.read",)}
     """Metric -> the statistics whose sum is its n, if that is not the number of rows."""
@@ -166,6 +168,8 @@ class Judge:
             for sample, turn in zip(samples, turns, strict=True):
                 if turn and key(turn) not in cache.rows:
                     new.setdefault(turn, []).append(sample.id)
+            if new and self.replies_only:
+                raise MissingMeans(f"{self._where}: no reply is stored for {len(new):,} answers")
             if new:
                 self._ask(new, cache, progress)
             replies = [cache.rows.get(key(turn)) for turn in turns]

@@ -21,10 +21,30 @@ from diva_bench.disk import NO_SPACE
 from diva_bench.errors import StoreError
 from diva_bench.specs import Json, digest
 
+KINDS = ("judge", "comet")
+"""First parts of the names of these files."""
+
+
+_LONGEST = 1 << 20  # bytes of the first line
+
 
 def key(*texts: str) -> str:
     """Hash of the model's input about one answer."""
     return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode("utf-8", "replace")).hexdigest()
+
+
+def name_of(path: Path, kind: str) -> str:
+    """The name that a file of replies must have, by the settings in its first line.
+
+    Raises:
+        StoreError: The first line has no settings.
+    """
+    try:
+        with path.open("rb") as file:
+            head = json.loads(file.readline(_LONGEST))
+        return f"{kind}-{digest(head[kind])[:8]}.jsonl"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as err:
+        raise StoreError(f"{path}:1: has no settings of a {kind} ({err!r}).") from err
 
 
 class ReplyCache:

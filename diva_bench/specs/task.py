@@ -183,6 +183,8 @@ class TaskSpec(Spec):
     case."""
     home: Path = Field(exclude=True)
     """Folder of the YAML file; not part of any hash."""
+    recorded: bool = Field(default=False, exclude=True)
+    """From the run.json of a run, which may be a stranger's: no code is executed that its scorers name."""
     rows: InstanceOf[Rows] | None = Field(default=None, exclude=True, repr=False)
     """Rows of a task made in Python. The fingerprint of its data identifies them."""
 

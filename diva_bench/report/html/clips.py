@@ -48,6 +48,9 @@ def of_question(question: Question) -> tuple[dict[str, Clip], str]:
         return {}, "the data is licensed: no sound without --with-licensed" if question.hidden else "no task"
     if all(sample.read is None for sample in question.samples):
         return {}, "the task has no sound, or its rows are not stored"
+    if question.clips:
+        beside = {ident: question.clips[sha] for ident, sha in question.sounds.items() if sha in question.clips}
+        return {ident: Clip(path.name[:_NAME], path.read_bytes) for ident, path in beside.items()}, ""
     try:
         here = data.load(question.task, assets.cache_folder(), Silent(), allow_partial=True)
     except UserError as err:

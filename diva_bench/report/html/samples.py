@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from diva_bench import stats
 from diva_bench.catalog import Catalog
 from diva_bench.errors import UserError
 from diva_bench.runs import stored_task
+from diva_bench.runs.bundle import clips_beside
 from diva_bench.runs.run import Run
 from diva_bench.runs.store import RunFolder
 from diva_bench.scorers import DIAGNOSTIC, PREDICTED, cleaned
@@ -51,6 +53,7 @@ class Question:
         samples: In the order of the data; without stored rows and data only ids are known.
         hidden: Whether texts and clips stay out of the page, because the data of the task is licensed.
         sounds: Sample id -> sha256 of its clip, by the stored rows; empty without stored rows.
+        clips: sha256 -> path of the clips that came with the runs in a bundle.
     """
 
     task: TaskSpec | None
@@ -58,6 +61,7 @@ class Question:
     scorers: Mapping[str, Scorer]
     hidden: bool
     sounds: Mapping[str, str] = field(default_factory=dict)
+    clips: Mapping[str, Path] = field(default_factory=dict)
 
     @cached_property
     def groups(self) -> dict[str, list[str]]:
@@ -126,7 +130,8 @@ def question_of(runs: Sequence[Run], catalog: Catalog, licensed: bool) -> Questi
         samples = tuple(Sample(id=ident, references=(), cluster=ident) for ident in ids)
     stored = stored_task.stored(runs[0].folder)
     sounds = {str(row[0]): str(row[1]) for row in stored.covered} if stored else {}
-    return Question(task, samples, scorers, bool(access) and not licensed, sounds)
+    clips = clips_beside(runs[0].folder.place)
+    return Question(task, samples, scorers, bool(access) and not licensed, sounds, clips)
 
 
 # ---------------------------------------------------------------- answers

@@ -1,0 +1,408 @@
+"""Verify stored runs: every hash is computed again, and the answers are scored again, without the model and without writing
+to the runs.
+
+A check agrees, differs (both values are told), or could not be made (the reason is told). It shows that the files of a
+run belong together and that its scores are those of its answers. It cannot show who made them: a hash is no signature.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from diva_bench import disk
+from diva_bench.catalog import Catalog
+from diva_bench.data.place import locate
+from diva_bench.errors import UserError
+from diva_bench.evaluation.rescoring import data_of, job_of
+from diva_bench.predictions import imported
+from diva_bench.runs import bundle, rows, schemas, scoring, stored_task
+from diva_bench.runs.runner import Job
+from diva_bench.runs.store import RunFolder
+from diva_bench.scorers import Absent, reply_cache
+from diva_bench.specs import Json
+from diva_bench.types import Progress, Scorer, Silent, WholeScorer
+
+Outcome = Literal["agrees", "differs", "not checked"]
+
+RECORDS = "task.json and run.json: schema, ids, hashes"
+ROWS = "rows.jsonl: sha256 and fingerprint of the data"
+QUESTION = "task and prompts as rendered: hash of the question"
+CLIPS = "clips: sha256 of the audio"
+ANSWERS = "answers: sha256"
+LOGS = "timing and events: schema"
+REPLIES = "replies of judges: settings in the file name"
+SIGNATURES = "scorers: signatures"
+SHEETS = "scores.jsonl: statistics of every answer, measured again"
+SUMMARY = "summary.json: metrics, groups, baselines, counts, computed again"
+WEIGHTS = "weights: sha256"
+SOURCES = "imported files: sha256"
+CHECKS = (RECORDS, ROWS, QUESTION, CLIPS, ANSWERS, LOGS, REPLIES, SIGNATURES, SHEETS, SUMMARY, WEIGHTS, SOURCES)
+"""The checks, in the order of tables."""
+
+CLOSE = 1e-6
+"""Points by which a number may differ: another version of numpy may round a sum differently."""
+_FIRST = 5  # differences of one check that are listed for one run; a last line counts the others
+_MEASURED = ("agreement", "baseline", "baseline_of", "baselines", "at_chance", "no_baseline")
+"""Entries of a summary that come from the scorer of the primary metric."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check of one run.
+
+    Attributes:
+        what: One of CHECKS.
+        detail: The part that differs, or why it could not be checked.
+        stored, found: Both values of a difference.
+    """
+
+    run: Path
+    what: str
+    outcome: Outcome
+    detail: str = ""
+    stored: str = ""
+    found: str = ""
+
+
+@dataclass
+class _Log:
+    """The findings of one run."""
+
+    run: Path
+    findings: list[Finding] = field(default_factory=list)
+
+    def skip(self, what: str, why: str) -> None:
+        self.findings.append(Finding(self.run, what, "not checked", why.strip().rstrip(".")))
+
+    def fault(self, what: str, err: Exception) -> None:
+        """A difference that a message of its own tells."""
+        self.findings.append(Finding(self.run, what, "differs", str(err)))
+
+    def compare(self, what: str, pairs: Iterator[tuple[str, object, object]]) -> None:
+        """Pairs of (part, stored value, value found now): one difference for each that is not equal, or one agreement."""
+        differ = [(part, stored, found) for part, stored, found in pairs if not _same(stored, found)]
+        for part, stored, found in differ[:_FIRST]:
+            self.findings.append(Finding(self.run, what, "differs", part, _shown(stored), _shown(found)))
+        if (more := len(differ) - _FIRST) > 0:
+            self.findings.append(Finding(self.run, what, "differs", f"and {more:,} more"))
+        if not differ:
+            self.agree(what)
+
+    def agree(self, what: str) -> None:
+        if not any(one.what == what and one.outcome == "differs" for one in self.findings):
+            self.findings.append(Finding(self.run, what, "agrees"))
+
+
+def _same(stored: object, found: object) -> bool:
+    """Whether two JSON values are equal, numbers up to CLOSE."""
+    if isinstance(stored, Mapping) and isinstance(found, Mapping):
+        return stored.keys() == found.keys() and all(_same(stored[key], found[key]) for key in stored)
+    if isinstance(stored, list | tuple) and isinstance(found, list | tuple):
+        return len(stored) == len(found) and all(map(_same, stored, found))
+    if isinstance(stored, bool) or isinstance(found, bool):
+        return stored is found
+    if isinstance(stored, int | float) and isinstance(found, int | float):
+        return math.isclose(stored, found, rel_tol=0, abs_tol=CLOSE)
+    return stored == found
+
+
+def _shown(value: object) -> str:
+    text = "none" if value is None else value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 200 else f"{text[:200]} ({len(text):,} characters)"
+
+
+def verify(
+    catalog: Catalog,
+    path: Path,
+    more: Mapping[str, Json] | None = None,
+    data_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> list[Finding]:
+    """Check one run.
+
+    Args:
+        path: The run folder. Nothing is written to it.
+        more: Scorers that `score --scorer` added.
+        data_dir: As in `score`; for the clips.
+
+    Returns:
+        The findings; a check has several if several things differ.
+    """
+    log, folder, progress = _Log(path), RunFolder(path), progress or Silent()
+    try:
+        folder.check()
+    except UserError as err:
+        log.fault(RECORDS, err)
+        return log.findings
+    log.agree(RECORDS)
+    _stated(log, folder)
+    _check_logs(log, folder)
+    whole = _check_rows(log, folder, catalog, data_dir)
+    summary = _summary_of(log, folder)
+    if not (whole and _check_answers(log, folder, summary)):
+        for what in (QUESTION, SIGNATURES, SHEETS, SUMMARY):
+            log.skip(what, "the rows or the answers cannot be read")
+        return log.findings
+    try:
+        job = job_of(catalog, folder, progress, more, data_dir)
+    except (UserError, ValueError) as err:
+        if folder.task_record() and rows.path_of(folder.above, folder.task_record()["hash"]) is not None:
+            log.fault(QUESTION, err)
+        else:
+            log.skip(QUESTION, str(err))
+        for what in (SIGNATURES, SHEETS, SUMMARY):
+            log.skip(what, "there is no question to score the answers by")
+        return log.findings
+    log.agree(QUESTION)
+    if summary is not None:
+        _check_scores(log, folder, job, summary)
+    return log.findings
+
+
+# ---------------------------------------------------------------- files and hashes
+
+
+def _stated(log: _Log, folder: RunFolder) -> None:
+    """What run.json states and no file of a run can show."""
+    record = folder.record()
+    if record["model"].get("weights"):
+        log.skip(WEIGHTS, "no weights are in a run; `diva-bench doctor --verify` hashes those on this machine")
+    if imported.is_imported(record):
+        log.skip(SOURCES, "the files that were imported are not in a run")
+
+
+def _check_logs(log: _Log, folder: RunFolder) -> None:
+    try:
+        folder.timing()
+        folder.events()
+        log.agree(LOGS)
+    except UserError as err:
+        log.fault(LOGS, err)
+    for kind in reply_cache.KINDS:
+        for path in sorted(folder.path.glob(f"{kind}-*.jsonl")):
+            try:
+                expected = reply_cache.name_of(path, kind)
+                log.compare(REPLIES, iter([("name of the file", path.name, expected)]))
+            except UserError as err:
+                log.fault(REPLIES, err)
+
+
+def _check_rows(log: _Log, folder: RunFolder, catalog: Catalog, data_dir: Path | None) -> bool:
+    """Check rows and clips. Returns whether the rows can be used, or none are stored."""
+    try:
+        stored = rows.load(folder.above, folder.task_record())
+    except UserError as err:
+        log.fault(ROWS, err)
+        log.skip(CLIPS, "the rows, which have their sha256, differ")
+        return False
+    if stored is None:
+        log.skip(ROWS, "no rows are stored: the data is licensed, or an older version made the run")
+        log.skip(CLIPS, "no rows are stored, which have their sha256")
+        return True
+    log.agree(ROWS)
+    if not any(clip for _, clip, *_ in stored.covered):
+        log.skip(CLIPS, "the task has no audio")
+        return True
+    if beside := bundle.clips_beside(folder.place):
+        heard = sorted({str(clip) for _, clip, *_ in stored.covered if clip})
+        log.compare(CLIPS, ((f"clips/{clip}", clip, disk.sha256(beside[clip])) for clip in heard if clip in beside))
+        if lacking := len(set(heard) - beside.keys()):
+            log.skip(CLIPS, f"{lacking:,} of {len(heard):,} clips are not beside the runs")
+        return True
+    try:
+        task = stored_task.of_catalog(folder, catalog)
+        changed = stored_task.changed(task, folder.task_record())
+        if changed:
+            log.skip(CLIPS, f"the task of this version has other {', '.join(changed)}, so its data may be other data")
+            return True
+        if not imported.is_imported(folder.record()) and locate(task, data_dir) is None:
+            log.skip(CLIPS, "the data of the task is not on this machine")
+            return True
+        here = data_of(folder, task, Silent(), data_dir)
+    except UserError as err:
+        log.skip(CLIPS, f"the audio is not on this machine: {err}")
+        return True
+    difference = rows.differences(stored, here)
+    log.compare(CLIPS, iter([("data on this machine", "as stored", difference or "as stored")]))
+    return True
+
+
+def _summary_of(log: _Log, folder: RunFolder) -> Json | None:
+    """The content of summary.json, or None."""
+    if not (folder.path / "summary.json").is_file():
+        log.skip(SUMMARY, "the run is not scored")
+        log.skip(SHEETS, "the run is not scored")
+        return None
+    try:
+        summary = folder.summary()
+        schemas.checked(schemas.Summary, summary, str(folder.path / "summary.json"))
+        return summary
+    except UserError as err:
+        log.fault(SUMMARY, err)
+        return None
+
+
+def _check_answers(log: _Log, folder: RunFolder, summary: Json | None) -> bool:
+    """Whether the answers can be read."""
+    try:
+        found = folder.answered().digest()
+    except UserError as err:
+        log.fault(ANSWERS, err)
+        return False
+    if summary is None:
+        return True
+    if summary.get("answers") is None:
+        log.skip(ANSWERS, "summary.json is of an older version and has no sha256 of the answers")
+    else:
+        log.compare(ANSWERS, iter([("sha256 in summary.json", summary["answers"], found)]))
+    return True
+
+
+# ---------------------------------------------------------------- scores
+
+
+def _check_scores(log: _Log, folder: RunFolder, job: Job, summary: Json) -> None:
+    job = replace(job, scorers={name: _without_model(name, scorer) for name, scorer in job.scorers.items()})
+    with tempfile.TemporaryDirectory(prefix="diva-bench-verify-") as place:
+        again = _copy(folder, Path(place))
+        try:
+            with again:
+                found = scoring.score(job, again, Silent())
+        except (UserError, ValueError) as err:
+            for what in (SIGNATURES, SHEETS, SUMMARY):
+                log.skip(what, f"the answers cannot be scored here: {err}")
+            return
+        comparable = set(_comparable(log, job, summary["signature"], found))
+        _compare_summary(log, summary, found, comparable)
+        _compare_sheets(log, folder, again, summary, comparable)
+
+
+def _without_model(name: str, scorer: Scorer) -> Scorer:
+    """The scorer; one that asks a model uses only the replies that are stored with the run."""
+    if not isinstance(scorer, WholeScorer):
+        return scorer
+    if not hasattr(scorer, "replies_only"):
+        return Absent(name, "it asks a model, and verify asks none")
+    scorer.replies_only = True
+    return scorer
+
+
+def _copy(folder: RunFolder, place: Path) -> RunFolder:
+    """A run folder beside which new scores can be written: small files are copied, and the answers and rows are linked."""
+    path = place / folder.place.parent.name / folder.place.name
+    path.mkdir(parents=True)
+    shutil.copy(folder.above / "task.json", path.parent)
+    if (folder.above / rows.NAME).is_file():
+        (path.parent / rows.NAME).symlink_to((folder.above / rows.NAME).resolve())
+    for source in folder.path.iterdir():
+        if source.name.startswith(("responses.", "timing.", "events.")):
+            (path / source.name).symlink_to(source.resolve())
+        elif source.suffix in (".json", ".jsonl") and source.is_file():
+            shutil.copy(source, path)
+    return RunFolder(path)
+
+
+def _comparable(log: _Log, job: Job, stored: Mapping[str, str], found: Json) -> Iterator[str]:
+    """The scorers whose results can be compared: those that were measured now with the stored signature."""
+    kept, differ = found.get("kept", []), False
+    for name, signature in stored.items():
+        lacks = " ".join(str(getattr(job.scorers.get(name), "lacks", "")).split())
+        if name in kept or lacks:
+            log.skip(SIGNATURES, f"{name} cannot be measured here: {lacks or 'a reply of its model is missing'}")
+        elif name not in job.scorers:
+            log.skip(
+                SIGNATURES, f"{name} is no scorer of the task; one that `score --scorer` added is checked with --scorer"
+            )
+        elif job.scorers[name].signature != signature:
+            why = f"{name} was measured by {signature}, and is {job.scorers[name].signature} here"
+            log.skip(SIGNATURES, f"{why}: its scores cannot be compared. `diva-bench score` measures them again")
+        else:
+            yield name
+            continue
+        differ = True
+    for name in job.scorers.keys() - stored.keys():
+        log.skip(SIGNATURES, f"{name} is a scorer of the task now, and did not score the run")
+        differ = True
+    if not differ:
+        log.agree(SIGNATURES)
+
+
+def _compare_summary(log: _Log, stored: Json, found: Json, comparable: set[str]) -> None:
+    def owner(metric: str) -> str:
+        entry = stored["metrics"].get(metric) or found["metrics"].get(metric) or {}
+        return str(entry.get("scorer", ""))
+
+    measured = {name for name in [*stored["metrics"], *found["metrics"]] if owner(name) in comparable}
+    primary = owner(stored["primary"]) in comparable
+
+    def pairs() -> Iterator[tuple[str, object, object]]:
+        for key in stored:
+            if key in ("schema", "signature", "metrics", "groups", "kept", "lost", "unjudged", "answers"):
+                continue
+            if key in (*_MEASURED, "complete", "reason", "unparsed") and not primary:
+                continue
+            yield key, stored[key], found.get(key)
+        for metric in sorted(measured):
+            ours, theirs = (part["metrics"].get(metric) or {} for part in (stored, found))
+            for key in dict.fromkeys([*ours, *theirs]):
+                yield f"{metric}: {key}", ours.get(key), theirs.get(key)
+        yield from _groups(stored["groups"], found["groups"], measured)
+
+    log.compare(SUMMARY, pairs())
+    if older := sorted(key for key in found if key not in stored and key not in ("schema", "kept", "lost", "unjudged")):
+        log.skip(SUMMARY, f"summary.json is of an older version, without {', '.join(older)}")
+
+
+def _groups(stored: Json, found: Json, measured: set[str]) -> Iterator[tuple[str, object, object]]:
+    for group, values in stored.items():
+        there = found.get(group, {})
+        for value in dict.fromkeys([*values, *there]):
+            ours, theirs = values.get(value, {}), there.get(value, {})
+            for key in sorted((ours.keys() | theirs.keys()) & (measured | {"n"})):
+                yield f"{group} {value}: {key}", ours.get(key), theirs.get(key)
+
+
+def _compare_sheets(log: _Log, folder: RunFolder, again: RunFolder, summary: Json, comparable: set[str]) -> None:
+    if not (folder.path / "scores.jsonl").is_file():
+        log.skip(SHEETS, "there is no scores.jsonl (published runs come without it)")
+        return
+    try:
+        head, stored = folder.scores()
+    except UserError as err:
+        log.fault(SHEETS, err)
+        return
+    new_head, found = again.scores()
+
+    def pairs() -> Iterator[tuple[str, object, object]]:
+        yield "first line: signature", head["signature"], summary["signature"]
+        for key in ("answers", "rows"):
+            if key in head:
+                yield f"first line: {key}", head[key], new_head.get(key)
+        for ident in dict.fromkeys([*stored, *found]):
+            ours, theirs = stored.get(ident), found.get(ident)
+            if ours is None or theirs is None:
+                yield f"{ident}", "scored" if ours else None, "scored" if theirs else None
+                continue
+            for name in sorted(comparable):
+                yield f"{ident}: {name}", _filled(ours.get(name)), _filled(theirs.get(name))
+
+    log.compare(SHEETS, pairs())
+
+
+def _filled(row: Mapping[str, float] | None) -> dict[str, float]:
+    """A row without zeros: a statistic that is missing is 0."""
+    return {key: value for key, value in (row or {}).items() if value}
+
+
+# ---------------------------------------------------------------- several runs
+
+
+def verified(findings: Sequence[Finding]) -> bool:
+    """Whether nothing differs."""
+    return all(one.outcome != "differs" for one in findings)

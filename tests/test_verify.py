@@ -1,0 +1,258 @@
+"""`diva-bench verify`: what it checks, what it calls a difference, and what it cannot check."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mini_task
+import pytest
+from command_line import call
+
+from diva_bench.catalog import Catalog
+from diva_bench.evaluation.verification import Finding, verify
+from diva_bench.runs.records import folders_in
+
+CODE = """\
+import evaluate
+import datasets
+from pathlib import Path
+Path({mark!r}).touch()
+
+
+class Same(evaluate.Metric):
+    def _info(self):
+        features = datasets.Features({{"predictions": datasets.Value("string"), "references": datasets.Value("string")}})
+        return evaluate.MetricInfo(description="", citation="", features=features)
+
+    def _compute(self, predictions, references):
+        return {{"same": sum(p == r for p, r in zip(predictions, references)) / len(references)}}
+"""
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of one task in `results`, and its task in `specs`."""
+    folder = tmp_path_factory.mktemp("original")
+    specs = mini_task.write(folder / "specs", count=6)
+    mini_task.model(specs, "other", reply="q001")
+    got = call(folder, "run", "--path", "specs", "-m", "echo,other", "-t", "toy")
+    assert got.returncode == 0, got.stderr
+    return folder
+
+
+@pytest.fixture
+def folder(original: Path, tmp_path: Path) -> Path:
+    shutil.copytree(original, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def run_of(folder: Path, model: str = "echo") -> Path:
+    return next(path for path in folders_in(folder / "results") if path.name.startswith(model))
+
+
+def as_json(path: Path, change: Callable[[Any], None]) -> None:
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def as_lines(path: Path, number: int, change: Callable[[Any], None]) -> None:
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    change(lines[number])
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def outcomes(findings: list[Finding]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for one in findings:
+        found.setdefault(one.outcome, set()).add(one.what.partition(":")[0])
+    return found
+
+
+def test_untouched_runs_agree_in_every_check_and_nothing_is_written_to_them(folder: Path) -> None:
+    before = {path: path.read_bytes() for path in (folder / "results").rglob("*") if path.is_file()}
+    got = call(folder, "verify", "results", "--path", "specs")
+    assert (got.returncode, "2 runs: nothing differs" in got.stdout) == (0, True), got.stdout + got.stderr
+    assert "not checked\n\n" not in got.stdout  # no table of what could not be checked
+    assert {path: path.read_bytes() for path in (folder / "results").rglob("*") if path.is_file()} == before
+
+
+def test_without_the_data_everything_but_the_clips_is_checked(folder: Path) -> None:
+    shutil.rmtree(folder / "specs")
+    got = call(folder, "verify", str(run_of(folder)))
+    assert got.returncode == 0, got.stdout + got.stderr
+    found = outcomes(verify(Catalog(), run_of(folder)))
+    assert found["not checked"] == {"clips"}
+    assert found["agrees"] >= {"rows.jsonl", "answers", "scores.jsonl", "summary.json", "scorers"}
+
+
+DIFFERENCES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
+    "the hash of a task": (
+        lambda run: as_json(run.parent / "task.json", lambda r: r.update(prompt="Say that.")),
+        "task.json and run.json",
+        ["task.json above it was edited", "stored ", "computed "],
+    ),
+    "the model of a run": (
+        lambda run: as_json(run / "run.json", lambda r: r["model"]["args"].update(reply="x")),
+        "task.json and run.json",
+        ["run.json was edited", "stored ", "computed "],
+    ),
+    "a reference": (
+        lambda run: as_lines(run.parent / "rows.jsonl", 2, lambda r: r.update(references=["x"])),
+        "rows.jsonl",
+        ["rows were edited", "stored ", "computed "],
+    ),
+    "an answer": (
+        lambda run: as_lines(run / "responses.jsonl", 1, lambda r: r.update(text="q001 and more")),
+        "answers",
+        ["sha256 in summary.json"],
+    ),
+    "what a recogniser heard": (
+        lambda run: as_lines(run / "responses.jsonl", 1, lambda r: r.update(heard="something else")),
+        "answers",
+        ["sha256 in summary.json"],
+    ),
+    "a metric": (
+        lambda run: as_json(run / "summary.json", lambda r: r["metrics"]["contains"].update(value=99.5)),
+        "summary.json",
+        ["contains: value", "99.5", "50"],
+    ),
+    "an interval": (
+        lambda run: as_json(run / "summary.json", lambda r: r["metrics"]["contains"].update(low=49.5)),
+        "summary.json",
+        ["contains: low", "49.5"],
+    ),
+    "a group": (
+        lambda run: as_json(run / "summary.json", lambda r: r["groups"]["voice"]["a"].update(contains=12.5)),
+        "summary.json",
+        ["voice a: contains", "12.5", "0"],
+    ),
+    "the best baseline": (
+        lambda run: as_json(run / "summary.json", lambda r: r.update(baseline=1.25)),
+        "summary.json",
+        ["baseline", "1.25"],
+    ),
+    "the number of failures": (
+        lambda run: as_json(run / "summary.json", lambda r: r.update(errors=3)),
+        "summary.json",
+        ["errors", "3", "0"],
+    ),
+    "the model in a summary": (
+        lambda run: as_json(run / "summary.json", lambda r: r.update(model="another")),
+        "summary.json",
+        ["model", "another", "echo"],
+    ),
+    "a statistic": (
+        lambda run: as_lines(run / "scores.jsonl", 1, lambda r: r["qa"].update({next(iter(r["qa"])): 7.0})),
+        "scores.jsonl",
+        ["q000: qa", "7.0"],
+    ),
+    "a missing line of scores": (
+        lambda run: (
+            (run / "scores.jsonl").write_text("\n".join((run / "scores.jsonl").read_text().split("\n")[:-2]) + "\n")
+            and None
+        ),
+        "scores.jsonl",
+        ["q005", "none", "scored"],
+    ),
+    "a damaged line of timing": (
+        lambda run: (run / "timing.jsonl").write_text('{"rows": -1}\n') and None,
+        "timing and events",
+        ["timing.jsonl:1"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DIFFERENCES)
+def test_an_edit_is_a_difference_with_both_values_and_the_exit_code_is_1(folder: Path, case: str) -> None:
+    edit, check, words = DIFFERENCES[case]
+    edit(run_of(folder))
+    got = call(folder, "verify", str(run_of(folder)), "--path", "specs", "--format", "json")
+    tables = {table["title"]: table for table in json.loads(got.stdout)} if got.stdout.startswith("[") else {}
+    said = got.stdout if not tables else json.dumps(tables["differences"], ensure_ascii=False)
+    assert got.returncode == 1, got.stdout + got.stderr
+    for word in [check, *words]:
+        assert word in said, said
+
+
+def test_other_audio_on_this_machine_is_a_difference(folder: Path) -> None:
+    mini_task.clip(folder / "specs" / "audio" / "q002.wav", 0.7, pitch=350.0)
+    got = call(folder, "verify", str(run_of(folder)), "--path", "specs", COLUMNS="300")
+    assert (got.returncode, "other sound: q002" in got.stdout) == (1, True), got.stdout
+
+
+def test_scores_of_another_version_of_a_scorer_are_not_compared_and_the_table_says_so(folder: Path) -> None:
+    run = run_of(folder)
+    as_json(run / "summary.json", lambda r: r["signature"].update(qa="qa|an older one"))
+    as_lines(run / "scores.jsonl", 0, lambda r: r["signature"].update(qa="qa|an older one"))
+    as_json(run / "summary.json", lambda r: r["metrics"]["contains"].update(value=99.5))
+    got = call(folder, "verify", str(run), "--path", "specs", COLUMNS="300")
+    assert got.returncode == 0, got.stdout
+    assert "qa was measured by qa|an older one, and is qa|" in got.stdout
+    assert "`diva-bench score` measures them again" in got.stdout
+
+
+def test_a_run_without_scores_is_checked_as_far_as_it_goes(folder: Path) -> None:
+    run = run_of(folder)
+    (run / "summary.json").unlink()
+    (run / "scores.jsonl").unlink()
+    got = call(folder, "verify", str(run), "--path", "specs")
+    assert got.returncode == 0, got.stdout
+    assert "the run is not scored" in got.stdout
+
+
+def test_a_folder_without_runs_and_a_missing_one_are_told(folder: Path) -> None:
+    (folder / "empty").mkdir()
+    for place, words in (("empty", "empty: has no runs. Give run folders"), ("none", "none: no such folder")):
+        got = call(folder, "verify", place)
+        assert (got.returncode, words in got.stderr) == (2, True), got.stderr
+
+
+def test_a_scorer_that_was_added_is_checked_if_it_is_named(folder: Path) -> None:
+    run = run_of(folder)
+    assert call(folder, "score", str(run), "--scorer", "wer", "--path", "specs").returncode == 0
+    plain = call(folder, "verify", str(run), "--path", "specs", COLUMNS="300")
+    assert "wer is no scorer of the task; one that `score --scorer` added is checked with --scorer" in plain.stdout
+    named = call(folder, "verify", str(run), "--path", "specs", "--scorer", "wer", COLUMNS="300")
+    assert (plain.returncode, named.returncode) == (0, 0), plain.stdout + named.stdout
+    assert "is no scorer" not in named.stdout
+
+
+def test_a_judge_is_not_asked_and_its_stored_replies_are_used(folder: Path) -> None:
+    run, judge = run_of(folder), "llm_judge: {model: other, prompt: 'Is {answer} good?'}"
+    assert call(folder, "score", str(run), "--scorer", judge, "--path", "specs").returncode in (0, 1)
+    replies = next(run.glob("judge-*.jsonl"))
+    words = ("verify", str(run), "--path", "specs", "--scorer", judge)
+    got = call(folder, *words, COLUMNS="300")
+    assert (got.returncode, "llm_judge cannot" in got.stdout) == (0, False), got.stdout
+    lines = replies.read_text().splitlines()
+    replies.write_text(lines[0] + "\n")
+    got = call(folder, *words, COLUMNS="300")
+    assert "llm_judge cannot be measured here" in got.stdout
+    assert replies.read_text() == lines[0] + "\n"
+    replies.rename(run / "judge-00000000.jsonl")
+    got = call(folder, *words, COLUMNS="300")
+    assert (got.returncode, "judge-00000000.jsonl" in got.stdout) == (1, True), got.stdout
+
+
+def test_code_that_a_strangers_run_names_is_not_executed(folder: Path) -> None:
+    """Neither by verify nor by commands that read the task from the run."""
+    mark, run = folder / "was-executed", run_of(folder)
+    (folder / "same.py").write_text(CODE.format(mark=str(mark)))
+    settings = {"metric": "same", "path": str(folder / "same.py")}
+    as_json(run / "run.json", lambda r: r["task"].update(scorers={**r["task"]["scorers"], "hf_evaluate": settings}))
+    shutil.rmtree(folder / "specs")
+    for words in (
+        ("verify", str(run)),
+        ("score", str(run)),
+        ("report", "results", "--html", "out"),
+        ("leaderboard", "results", "--ranks"),
+    ):
+        got = call(folder, *words, COLUMNS="300")
+        assert not mark.exists(), words
+        if words[0] in ("verify", "score"):
+            assert "name code to execute, and a run may be a stranger's" in got.stdout + got.stderr
