@@ -1,8 +1,10 @@
-"""Write the generated pages of docs/: `python docs/generate.py`. A test compares them with what this script makes now."""
+"""Write the generated pages of docs/ and results/: `python docs/generate.py`. A test compares them with what it makes now."""
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import io
 import json
 import re
 import subprocess
@@ -280,6 +282,26 @@ def layers_table() -> str:
     return "\n".join(out)
 
 
+# ---------------------------------------------------------------- published tables
+
+
+def leaderboard_page() -> str:
+    """results/LEADERBOARD.md: what `diva-bench leaderboard results/mini --format md` prints."""
+    from diva_bench.cli.results import leaderboard_command
+
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        leaderboard_command(ROOT / "results" / "mini", [], "md")
+    return out.getvalue()
+
+
+def trainings_page() -> str:
+    """results/nano/TRAINING.md: the ablations of training, from their records."""
+    nano = ROOT / "results" / "nano"
+    words = [sys.executable, ROOT / "benchmarks" / "ablations.py", nano / "training", nano / "probe.json"]
+    return subprocess.run(words, capture_output=True, text=True, check=True, encoding="utf-8").stdout
+
+
 # ---------------------------------------------------------------- all
 
 
@@ -300,7 +322,12 @@ def pages() -> dict[str, str]:
         "docs/architecture.md": ("layers", layers_table()),
         "README.md": ("results", scores_table()),
     }
-    whole = {"docs/files.md": text, "docs/command-line.md": commands_page()}
+    whole = {
+        "docs/files.md": text,
+        "docs/command-line.md": commands_page(),
+        "results/LEADERBOARD.md": leaderboard_page(),
+        "results/nano/TRAINING.md": trainings_page(),
+    }
     return whole | {
         name: with_section((ROOT / name).read_text(encoding="utf-8"), *section) for name, section in sections.items()
     }

@@ -212,7 +212,44 @@ def test_a_damaged_run_is_named_and_the_others_are_shown(place: Path, tmp_path: 
     spoilt.write_text("{not json\n")
     done = call(tmp_path, "report", "results", "--html", "site", "--path", str(place))
     assert done.returncode == 1
-    assert "Left out, cannot be read:" in done.stderr
+    assert done.stderr.count("responses.jsonl:1: is not valid JSON") == 1
     index = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert "responses.jsonl:1: is not valid JSON" in index
     assert len(Cells(index).tables[1]) == 3  # heading, good, hostile
+
+
+def test_a_run_with_changed_answers_shows_no_numbers_of_the_former_ones(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "results", tmp_path / "results")
+    spoilt = next((tmp_path / "results").glob("*/middle-*/responses.jsonl"))
+    spoilt.write_text("".join(spoilt.read_text().splitlines(keepends=True)[:5]))
+    assert call(tmp_path, "report", "results", "--html", "site", "--path", str(place)).returncode == 1
+    index = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    row = next(row for row in Cells(index).tables[1] if "middle" in row)
+    assert [row[i] for i in (3, 4, 5, 6)] == ["-"] * 4, row  # score, n, answered, errors
+    assert "answers changed since they were scored" in row[-1]
+    page = next((tmp_path / "site" / "runs").glob("*middle*")).read_text(encoding="utf-8")
+    assert "samples scored" not in page
+    assert "<h2>Metrics</h2>" not in page
+
+
+def test_the_prompt_of_the_page_has_no_open_field_that_all_samples_share(tmp_path: Path) -> None:
+    published = Path(__file__).parents[1] / "results" / "mini"
+    for folder in [*published.glob("covost2-ja-*"), *published.glob("sdqa-*")]:
+        shutil.copytree(folder, tmp_path / "results" / folder.name)
+    done = call(tmp_path, "report", "results", "--html", "site", "--audio-mb", "0")
+    assert done.returncode == 0, done.stderr
+    for name in ("runs", "tasks"):
+        page = next((tmp_path / "site" / name).glob("covost2-ja*")).read_text(encoding="utf-8")
+        assert "from English to Japanese. Answer with the Japanese translation only." in page
+    for name in ("differences", "index"):
+        page = (tmp_path / "site" / f"{name}.html").read_text(encoding="utf-8")
+        assert "fewer than 20 clusters" in page
+        assert "sdqa has 8" in page
+
+
+def test_a_folder_that_nobody_can_make_is_told_in_words(place: Path) -> None:
+    done = call(place, "report", "results", "--html", "/proc/x", "--path", ".")
+    assert (
+        done.returncode,
+        "/proc/x: cannot be written (nothing can be made there). Give another folder" in done.stderr,
+    ) == (2, True)

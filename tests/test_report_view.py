@@ -187,7 +187,8 @@ def test_the_pages_follow_the_runs(place: Path, client: Client) -> None:
         time.sleep(0.2)
 
 
-def test_the_command_serves_until_it_is_stopped(place: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_until_it_is_stopped(place: Path, stop: signal.Signals) -> None:
     words = [sys.executable, "-m", "diva_bench", "view", "results", "--port", "0", "--path", "."]
     known = {**os.environ, "DIVA_BENCH_CACHE": str(place / "cache"), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
@@ -198,10 +199,11 @@ def test_the_command_serves_until_it_is_stopped(place: Path) -> None:
         assert line.endswith("/ shows results. Ctrl-C stops it.\n"), line
         port = int(line.partition("127.0.0.1:")[2].partition("/")[0])
         assert Client(port).get("/")[0] == 200
-        running.send_signal(signal.SIGINT)
+        running.send_signal(stop)
         _, said = running.communicate(timeout=60)
-    assert running.returncode == 130
+    assert running.returncode == 128 + stop
     assert "Traceback" not in said
+    assert said.endswith("stopped; the pages are no longer served; the runs are as they were.\n"), said
 
 
 def test_a_port_in_use_is_named(place: Path, client: Client) -> None:

@@ -28,6 +28,11 @@ def fill(template: str, fields: Mapping[str, str], where: str) -> str:
     return FIELD.sub(value, template)
 
 
+def filled(template: str, fields: Mapping[str, str]) -> str:
+    """The text for readers: fields with one value for all samples are replaced, and others stay as {field}."""
+    return FIELD.sub(lambda match: str(fields.get(match.group(1), match.group())), template)
+
+
 def check(task: TaskSpec, samples: Iterable[Sample]) -> None:
     """Raises SpecError if a sample lacks a field of the prompt or of a prompt variant."""
     texts = [task.prompt, task.system or "", *task.prompts]

@@ -32,6 +32,7 @@ from diva_bench.runs.run import Run, Runs
 from diva_bench.scorers import DIAGNOSTIC, METRICS, PREDICTED
 from diva_bench.scorers.labels import UNPARSED
 from diva_bench.specs import Json
+from diva_bench.specs.prompt import filled
 from diva_bench.stats import holm, significance
 from diva_bench.tables import Cell, Column, Score, Table
 
@@ -73,16 +74,24 @@ class Shown:
         return f"{slug(self.summary.task_id)}.{slug(self.summary.run_id)}"
 
     @property
+    def stale(self) -> bool:
+        """Whether its scores and counts are of other answers or rows than those in its folder now."""
+        return self.run.changed
+
+    @property
     def main(self) -> Score | None:
-        """The primary score; None if the run is not ranked."""
+        """The primary score; None without one, or if it is of other answers."""
+        if self.stale:
+            return None
         metric = self.summary.metrics.get(self.summary.primary)
         return metric.score if metric else None
 
     @property
     def coverage(self) -> float | None:
-        """Percentage of the samples that the model answered and that are scored; None before the first scoring."""
+        """Percentage of the samples that the model answered and that are scored; None before the first scoring, or if that is
+        of other answers."""
         s = self.summary
-        return 100 * max(0, s.scored - s.unsupported) / s.n if s.n else None
+        return 100 * max(0, s.scored - s.unsupported) / s.n if s.n and not self.stale else None
 
     @property
     def remarks(self) -> str:
@@ -157,9 +166,13 @@ class TaskView:
         task = record["task"]
         first = self.summary
         decode = task.get("decode") or {}
+        same = {
+            **(task.get("fields") or {}),
+            **({"choices": ", ".join(task["choices"])} if task.get("choices") else {}),
+        }
         facts = [
-            ("Prompt", str(task.get("prompt", ""))),
-            ("System message", str(task.get("system") or "")),
+            ("Prompt", filled(str(task.get("prompt", "")), same)),
+            ("System message", filled(str(task.get("system") or ""), same)),
             ("Labels", ", ".join(task.get("choices") or ())),
             ("Primary metric", f"{first.primary}: {_MEANINGS.get(first.primary, 'a metric of a plugin')}"),
             ("Samples", f"{len(self.question.samples):,}"),
@@ -424,6 +437,17 @@ class Board:
     tasks: Sequence[TaskView]
     cells: Mapping[tuple[str, str], Sequence[Shown]]
     means: Means
+
+    @property
+    def few(self) -> list[str]:
+        """Tasks with too few clusters for their intervals, with the number of clusters."""
+        found = [
+            (task.title, one.summary.metrics[one.summary.primary])
+            for task in self.tasks
+            for one in task.runs
+            if one.main
+        ]
+        return list(dict.fromkeys(f"{title} has {main.clusters}" for title, main in found if main.few_clusters))
 
     def sizes(self, task: TaskView) -> str:
         """The number of scored samples of a task: one number, or a range."""

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
+from diva_bench import disk
 from diva_bench.errors import ClipError, StoreError, UserError
 from diva_bench.report.html import clips as clips_
 
@@ -58,7 +59,7 @@ class Folder:
                 )
             self.file(MARKER, b"")
         except OSError as err:
-            raise StoreError(f"{root}: cannot be written ({err.strerror or err}). Give another folder.") from err
+            raise StoreError(f"{root}: cannot be written ({disk.reason(err)}). Give another folder.") from err
 
     def file(self, name: str, content: bytes) -> None:
         path = self.folder / name

@@ -29,7 +29,7 @@ from diva_bench.report.leaderboard import MARKS
 from diva_bench.runs.run import Runs
 from diva_bench.specs import Json
 from diva_bench.specs.published import published as cited_scores
-from diva_bench.stats import FEW_NOTE, RESAMPLES, SEED
+from diva_bench.stats import FEW_CLUSTERS, FEW_NOTE, RESAMPLES, SEED
 from diva_bench.tables import Score, Table, write
 
 SCRIPTS = ("core.js", "samples.js", "compare.js")
@@ -187,8 +187,9 @@ class Pages:
             some = [part for view, part in parts if view.summary.edition == edition]
             if (t := content.ablation(some)) is not None:
                 forest = content.forest(t)
+                few = _few(some)
                 low, high = _around_zero([row[2] for _, rows in forest for row in rows])
-                tables.append((edition, t, forest, low, high))
+                tables.append((edition, t, forest, low, high, few))
         self._differences = bool(tables)
         notes = {view.summary.edition: view.captions for view, _ in parts}
         if tables:
@@ -309,7 +310,6 @@ def _meta(view: TaskView, details: Details, columns: Mapping[str, Json], sound: 
         "hidden": question.hidden,
         "sound": sound,
         "labels": bool(task and task.choices),
-        "prompt": "" if task is None else task.prompt,
         "groups": {
             name: sorted(set(values), key=natural)
             for name, values in question.groups.items()
@@ -337,6 +337,12 @@ def _around_zero(scores: Sequence[Score]) -> tuple[float, float]:
 def natural(text: str) -> list[tuple[int, int, str]]:
     """A key that sorts numbers in a text by their value: "2 to 4 s" before "10 to 20 s"."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
+
+
+def _few(parts: Sequence[Part]) -> list[str]:
+    """Tasks with too few clusters for their intervals, with the number of clusters."""
+    counts = {part.block.task: len(set(part.block.clusters.values())) for part in parts}
+    return [f"{task} has {count}" for task, count in counts.items() if count < FEW_CLUSTERS]
 
 
 def _profile(table: Table) -> Iterator[tuple[str, list[Any], float, float]]:

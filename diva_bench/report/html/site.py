@@ -103,11 +103,11 @@ class Report:
         shell.differences(parts, base)
         shell.published()
         shell.index(readable)
-        self._say(views, done, readable)
-        shell.close(self.notes)
+        self._say(views, done)
+        shell.close([*self.notes, *(f"Left out, cannot be read: {text}" for text in readable.unreadable)])
 
-    def _say(self, views: Sequence[TaskView], done: Mapping[str, _Written], runs: Runs) -> None:
-        """Collect what was left out."""
+    def _say(self, views: Sequence[TaskView], done: Mapping[str, _Written]) -> None:
+        """Collect what was left out. Runs that cannot be read are not in it: the log names them."""
         hidden = [view.title for view in views if view.question.hidden]
         if hidden:
             self.notes.append(
@@ -125,7 +125,6 @@ class Report:
             if (why := done[view.task_id].silent) and not view.question.hidden:
                 silent.setdefault(why, []).append(view.title)
         self.notes += [f"No sound for {', '.join(titles)}: {why}." for why, titles in silent.items()]
-        self.notes += [f"Left out, cannot be read: {text}" for text in runs.unreadable]
 
     # ---- one task
 

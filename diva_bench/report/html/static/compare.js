@@ -43,7 +43,7 @@ Report.page("compare", (article, first) => {
       if (d) items.push([i, d, x, y]);
     }
     const all = win + tie + loss;
-    status.textContent = `${all.toLocaleString("en")} samples that both have a score for${whole ? "" : ", still loading"}`;
+    status.textContent = `${all.toLocaleString("en")} of ${meta.count.toLocaleString("en")} samples have a score by ${metric} in both runs${whole ? "." : "; more are being loaded."}`;
     status.dataset.done = whole ? "1" : "";
     const pair = metric === meta.metric && meta.pairs.find((one) => (one.a === runs[0].label && one.b === runs[1].label) || (one.b === runs[0].label && one.a === runs[1].label));
     const turn = pair && pair.a !== runs[0].label ? -1 : 1;
