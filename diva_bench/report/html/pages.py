@@ -29,7 +29,7 @@ from diva_bench.report.leaderboard import MARKS
 from diva_bench.runs.run import Runs
 from diva_bench.specs import Json
 from diva_bench.specs.published import published as cited_scores
-from diva_bench.stats import FEW_CLUSTERS, FEW_NOTE, RESAMPLES, SEED
+from diva_bench.stats import FEW_NOTE, RESAMPLES, SEED
 from diva_bench.tables import Score, Table, write
 
 SCRIPTS = ("core.js", "samples.js", "compare.js")
@@ -341,8 +341,8 @@ def natural(text: str) -> list[tuple[int, int, str]]:
 
 def _few(parts: Sequence[Part]) -> list[str]:
     """Tasks with too few clusters for their intervals, with the number of clusters."""
-    counts = {part.block.task: len(set(part.block.clusters.values())) for part in parts}
-    return [f"{task} has {count}" for task, count in counts.items() if count < FEW_CLUSTERS]
+    found = [(part.block.task, d) for part in parts for d in part.differences if d is not None and d.few_clusters]
+    return list(dict.fromkeys(f"{task} has {d.clusters}" for task, d in found))
 
 
 def _profile(table: Table) -> Iterator[tuple[str, list[Any], float, float]]:
