@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -578,9 +577,8 @@ def _answer() -> int:
     try:
         return int(app(standalone_mode=False) or 0)
     except streams.Interrupted as err:
-        number = getattr(err.__cause__, "number", signal.SIGINT)
         streams.say(f"\nstopped; {err.notes}.", error=True)
-        return 128 + int(number)
+        return err.code
     except Exception as err:
         from diva_bench.errors import Stop, UserError
 

@@ -36,6 +36,11 @@ class Interrupted(Exception):
         self._command = command
 
     @property
+    def code(self) -> int:
+        """The exit code."""
+        return 128 + int(getattr(self.__cause__, "number", signal.SIGINT))
+
+    @property
     def notes(self) -> str:
         """What is kept and what to do: the notes of the cause, else by the kind of command."""
         kept = "what was written is kept: run the same command again to continue"
