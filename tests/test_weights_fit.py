@@ -122,7 +122,7 @@ def test_bits_are_part_of_the_identity_and_the_spread_is_not() -> None:
 
 def test_bits_without_their_package_and_a_spread_without_a_gpu_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install bitsandbytes"):
+    with pytest.raises(UserError, match=r"diva-bench\[bits\]"):
         loading.from_folder(None, Path(), "cpu", "bfloat16", bits=8)
     with pytest.raises(UserError, match="device_map: auto spreads an LLM over GPUs, and there is none"):
         loading.from_folder(None, Path(), "cpu", "bfloat16", device_map="auto")

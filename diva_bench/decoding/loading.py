@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,10 @@ def from_folder(
         AssetError: Tensors are missing.
         UserError: bitsandbytes is missing, or there is no GPU to spread over.
     """
-    from transformers import logging
+    from transformers import logging as says
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    told = logging.get_verbosity()
+    says.disable_progress_bar()  # type: ignore[no-untyped-call]
+    told = says.get_verbosity()
     settings: dict[str, Any] = {"dtype": getattr(torch, dtype), "use_safetensors": True, "local_files_only": True}
     if device_map:
         if not torch.cuda.is_available():
@@ -45,11 +46,11 @@ def from_folder(
         settings["device_map"] = {"": device}
     if bits:
         settings["quantization_config"] = _quantised(bits, dtype)
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # a table of all tensors that are not used, as those of a speech output
+    says.set_verbosity_error()  # type: ignore[no-untyped-call]  # a table of all tensors that are not used, as those of a speech output
     try:
         model, info = kind.from_pretrained(folder, **settings, output_loading_info=True)
     finally:
-        logging.set_verbosity(told)
+        says.set_verbosity(told)
     if missing := sorted(info["missing_keys"]):  # transformers would fill them at random
         raise AssetError(
             f"{folder}: its weights lack {len(missing):,} tensors of {kind.__name__}, such as {missing[0]}. Remove the folder "
@@ -61,9 +62,11 @@ def from_folder(
 def _quantised(bits: int, dtype: str) -> Any:
     """The settings of bitsandbytes."""
     if find_spec("bitsandbytes") is None:
-        raise UserError(f"bits: {bits} needs a package that is not installed: pip install bitsandbytes")
+        raise UserError(f"bits: {bits} needs a package that is not installed: pip install 'diva-bench[bits]'")
     from transformers import BitsAndBytesConfig
 
+    # it tells at every product of matrices that numbers are cast to float16
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     if bits == 8:
         return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
     return BitsAndBytesConfig(  # type: ignore[no-untyped-call]
