@@ -32,7 +32,9 @@ _N_FFT = 400
 SHORTEST = 1600
 """Samples (0.1 s); shorter clips are padded with silence."""
 _MULTILINGUAL = 51865  # vocabulary entries: English-only models have fewer (whisper/model.py, is_multilingual)
-_ENCODE_ROWS = 8  # windows of 30 s that are encoded at once
+_ENCODE_ROWS, _ENCODE_ROWS_CPU = 8, 2
+"""Windows of 30 s that are encoded at once. On a CPU two take 10 % less time a window than eight, whose activations fit no
+cache; the states are the same bits (benchmarks/peers/README.md)."""
 _CROSS_BYTES = 2 << 30
 _MAX_NEW = 224  # tokens: half of the decoder's 448 positions, Whisper's own limit
 
@@ -314,8 +316,9 @@ class Whisper:
         """Token ids of clips that are decoded side by side; encoded a few at a time, because the encoder is the memory peak
         and more are not faster on a CPU."""
         states = []
-        for at in range(0, len(waves), _ENCODE_ROWS):
-            part = waves[at : at + _ENCODE_ROWS]
+        rows = _ENCODE_ROWS_CPU if self.device.type == "cpu" else _ENCODE_ROWS
+        for at in range(0, len(waves), rows):
+            part = waves[at : at + rows]
             states.append(self.encoder(torch.stack([self.mel(w, FULL) for w in part]).to(self.dtype), None))
             news.report("encode", len(part))
         return self.decode(torch.cat(states))
