@@ -132,7 +132,7 @@ def export_command(
     Returns:
         Exit code: 1 if a run was left out because it is not complete, not scored or has changed answers.
     """
-    from diva_bench.cli.show import check_file, write_file
+    from diva_bench.cli.streams import check_file, write_file
     from diva_bench.report import export as exports
 
     if to != "model-index" and (output is None or output.is_file()):

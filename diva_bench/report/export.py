@@ -186,11 +186,11 @@ def tensorboard(runs: Sequence[Run], folder: Path) -> None:
                 f"{place}: has events of an earlier export, which TensorBoard would mix with new ones. Remove it."
             )
         try:
-            with SummaryWriter(str(place)) as writer:  # type: ignore[no-untyped-call]
+            with SummaryWriter(str(place)) as writer:
                 for name, value in _numbers(s).items():
-                    writer.add_scalar(f"{s.task}/{name}", value, 0, walltime=began)  # type: ignore[no-untyped-call]
+                    writer.add_scalar(f"{s.task}/{name}", value, 0, walltime=began)
                 text = "".join(f"    {key}: {value}\n" for key, value in _config(run).items())
-                writer.add_text("settings", text, 0, walltime=began)  # type: ignore[no-untyped-call]
+                writer.add_text("settings", text, 0, walltime=began)
         except OSError as err:
             raise StoreError(f"{place}: cannot be written ({disk.reason(err)}).") from err
 
