@@ -11,7 +11,8 @@ import pytest
 from test_mini_data import ROOT, SETS, make, rows
 
 from diva_bench.catalog import Catalog
-from diva_bench.scorers import short
+from diva_bench.data import dataset
+from diva_bench.scorers import primary, short
 from diva_bench.scorers.language import scripts
 
 __all__ = ["make"]  # the fixture
@@ -107,6 +108,22 @@ def test_no_text_is_in_both_parts_or_twice_or_in_the_english_mini_sets() -> None
     assert len(ours) == 48
     theirs = {plain(row["text"]) for edition in ("mini", "mini-v2") for name in SETS for row in rows(edition, name)}
     assert ours & theirs == set()
+
+
+@pytest.mark.parametrize(("name", "part"), [("languages-questions", "questions"), ("languages-to-en", "translation")])
+def test_the_tasks_of_its_readme_fit_the_data_and_their_metric_ranks(tmp_path, name: str, part: str) -> None:
+    text = (ROOT / "tasks/mini-languages/README.md").read_text(encoding="utf-8")
+    block = next(block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if f"name: {name}\n" in block)
+    (tmp_path / f"{name}.yaml").write_text(block, encoding="utf-8")
+    (tmp_path / "mini-languages").symlink_to(ROOT / "tasks/mini-languages")
+    catalog = Catalog([tmp_path])
+    for leaf in (name, *(f"{name}-{language}" for language in LANGUAGES)):
+        task = catalog.task(leaf, "mini")
+        samples = dataset.check(task)
+        assert len(samples) == task.data.rows == (240 if leaf == name else 24)
+        assert len({sample.cluster for sample in samples}) == 24
+        primary.check_primary(task, catalog.scorers(task), samples[:2])
+    assert len(samples) == len(of(part, "cy"))
 
 
 def test_no_task_offers_this_data_before_its_clips_are_there() -> None:
