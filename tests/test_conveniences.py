@@ -62,7 +62,7 @@ def path_parameters() -> list[Any]:
 @pytest.mark.parametrize(("command", "parameter"), path_parameters())
 def test_an_empty_path_is_refused_wherever_a_path_is_taken(command: Any, parameter: Any, word: str) -> None:
     needed = [other for other in command.params if other.required and other is not parameter]
-    allowed = {"kind": "runs"}
+    allowed = {"kind": "runs", "to": "tensorboard"}
     typed = [word for other in needed for word in words_of(other, allowed.get(other.name, "x"))]
     before = typed if parameter.opts[0].startswith("-") or command.name == "list" else []
     with pytest.raises(Exception, match=r"the path is empty\. Give a path, or leave the option out\."):

@@ -97,6 +97,7 @@ QUESTION: dict[str, tuple[dict[str, Any], ...]] = {  # field of a Request -> wha
     "temperature": ({"old": "temperature: 0.5", "new": "temperature: 0.25"},),
     "seed": ({"seed": 1},),
     "prior": ({"change": first(label="yes")}, {"change": first(voice="b")}),
+    "fields": ({"old": "description: a test", "new": "description: a test\nfields: {language_code: de}"},),
 }
 
 
