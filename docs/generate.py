@@ -56,6 +56,7 @@ OTHERS = {
     "models/diva-nano-time/connector.safetensors": "weights of the nano connector with time queries, stored as int8 rows",
     "models/diva-nano-time/training.json": "training record of the nano connector with time queries: data, curve, scores",
     "mkdocs.yml": "settings of the documentation site",
+    "diva_bench/study/schema.sql": "the tables of a preference study",
     "docs/quickstart.ipynb": "the Python interface in a notebook, which a test runs",
     "docs/style.css": "widths of the documentation site",
     "pyproject.toml": "the package, its dependencies, and the settings of its tools",

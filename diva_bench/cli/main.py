@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from diva_bench.cli import analyse, new, plot, report, share, streams
+from diva_bench.cli import analyse, new, plot, report, share, streams, study
 from diva_bench.cli.options import (
     AllTables,
     BatchBudget,
@@ -542,6 +542,7 @@ app.add_typer(report.app)
 app.add_typer(plot.app)
 app.add_typer(share.app)
 app.add_typer(new.app, name="new")
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:
