@@ -26,6 +26,7 @@ COMMAND = "git add --all && python docs/generate.py"
 FOLDERS = {
     "docs/pictures/": "screenshots of the report page, and plots of published runs",
     "diva_bench/report/html/static/": "style sheet and scripts of the report page",
+    "diva_bench/study/page/": "the page of a preference study: HTML, style sheet, script",
     "diva_bench/report/html/templates/": "Jinja2 templates of the report page",
     "results/mini/": "published runs of the mini edition, one folder per task and model",
     "results/nano/": "records, scores and tables of the training ablations at the smallest size; `README.md` explains them",

@@ -23,6 +23,28 @@ def _root() -> None:
 
 
 @app.command()
+def serve(
+    file: Annotated[
+        Path, typer.Argument(metavar="STUDY.yaml", help="The study: systems, quotas, texts; see docs/study.md.")
+    ],
+    database: Annotated[
+        Path | None, typer.Option(help="Database of the votes (default: NAME.sqlite); continued if it is there.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Others than 127.0.0.1 can be reached from elsewhere.")
+    ] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free one.")] = 8720,
+    links: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Print this number of new single-use links; only they let in.")
+    ] = None,
+) -> None:
+    """Serve the page of a study: stored answers of runs, without names and in random order. Ctrl-C stops it."""
+    from diva_bench.study.serving import serve
+
+    serve(file, database, host, port, links, say)
+
+
+@app.command()
 def report(
     votes: Annotated[
         Path,
