@@ -131,8 +131,8 @@ class Run:
             return f"{path}: is not scored. {again} If the run is not finished, wait for it."
         if not (path / "scores.jsonl").is_file():
             return (
-                f"{path}: scores.jsonl is missing, which comparisons need (published runs come without it). To make it again "
-                f"from the answers, run `diva-bench score {path.parent.parent}/*/*/`."
+                f"{path}: scores.jsonl is missing, which comparisons need. To make it again from the answers, run "
+                f"`diva-bench score {path.parent.parent}/*/*/`."
             )
         if summary.partial:
             return f"{path}: {summary.reason}. Only runs on all data of a task can be compared."

@@ -1,8 +1,8 @@
 """Samples and answers of stored runs as columns, for the sample browser and the comparisons of the report page.
 
 A page of columns is one data file. Texts stay as they are: the script in the page shows them as text, never as HTML.
-Per-sample scores are those of scores.jsonl; published runs come without that file, and then the answers are measured
-here by the scorers that signed the summary. Either way they are kept only if they give the score in summary.json.
+Per-sample scores are those of scores.jsonl; without that file the answers are measured here by the scorers that signed the
+summary. Either way they are kept only if they give the score in summary.json.
 """
 
 from __future__ import annotations
