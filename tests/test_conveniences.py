@@ -258,3 +258,10 @@ def test_a_table_in_a_notebook_shows_text_whatever_a_cell_holds() -> None:
     assert r"\&" in latex
     assert table.to_pandas().to_dict("records") == [{evil: evil, "n": 1.25}]
     assert "1.2" in str(table)
+
+
+@pytest.mark.parametrize("words", [[], ["new"], ["study"]], ids=["all", "new", "study"])
+def test_every_command_is_described_by_a_whole_sentence_at_80_columns(tmp_path: Path, words: list[str]) -> None:
+    listing = call(tmp_path, *words, "--help", COLUMNS="80").stdout.partition("Commands:\n")[2].splitlines()
+    assert len(listing) > 1
+    assert [line for line in listing if not line.endswith(".") or line.endswith("...")] == []

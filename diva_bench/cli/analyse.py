@@ -38,8 +38,8 @@ def compare(
     all_tables: AllTables = False,
     path: Paths = None,
 ) -> None:
-    """Compare runs of one task sample by sample: differences, intervals, tests, groups, and the samples with the largest
-    differences."""
+    """Compare runs of one task sample by sample. The tables have differences, intervals, tests, groups, and the samples with
+    the largest differences."""
     from diva_bench.cli.compare import compare_command
 
     raise typer.Exit(
@@ -189,7 +189,7 @@ def diagnose(
     output: Report = None,
     path: Paths = None,
 ) -> None:
-    """Print which signs of failure stored answers show: wrong language, transcripts, loops, unused audio, ..."""
+    """Print which signs of failure stored answers show. Such signs are a wrong language, transcripts, loops, unused audio."""
     from diva_bench.cli.diagnose import diagnose_command
 
     raise typer.Exit(diagnose_command(runs, examples, format, path or [], data_dir, output))
@@ -221,7 +221,7 @@ def leaks(
     format: Format = "rich",
     path: Paths = None,
 ) -> None:
-    """Find samples of tasks in training data, by file, sound and words. The exit code is 1 if there are any."""
+    """Find samples of tasks in training data. They are found by file, sound and words. The exit code is 1 if there are any."""
     from diva_bench.cli.contamination import contamination_command
 
     raise typer.Exit(

@@ -209,8 +209,8 @@ def leaderboard(
     all_tables: AllTables = False,
     path: Paths = None,
 ) -> None:
-    """Rank the runs of a folder: tasks by models on one screen, or with --details, --task or another format a table per task.
-    As CSV: one table, a row for every run and metric."""
+    """Rank the runs of a folder. Tasks by models on one screen; with --details, --task or another format, a table for each
+    task. As CSV: one table, a row for every run and metric."""
     from diva_bench.cli.results import costs_command, leaderboard_command, published_command
 
     if published:
@@ -248,7 +248,7 @@ def migrate(
     data_dir: DataDir = None,
     path: Paths = None,
 ) -> None:
-    """Rename run folders of older versions to the ids of this version. No model is run."""
+    """Give run folders of older versions their ids of today. No model is run."""
     from diva_bench.cli.migrate import migrate_command
 
     raise typer.Exit(migrate_command(results, data_unchanged, data_dir, path or []))
@@ -288,7 +288,7 @@ def ablate(
     data_dir: DataDir = None,
     path: Paths = None,
 ) -> None:
-    """Compare a model with its variants, sample by sample: differences, intervals, p-values, training compute.
+    """Compare a model with its variants, sample by sample. Tables: differences, p-values, training compute.
 
     Either --base and --against, for which missing runs are made, or --runs BASE OTHER... for stored runs.
     """
@@ -324,7 +324,7 @@ def list_(
     format: Format = "rich",
     path: Paths = None,
 ) -> None:
-    """List the available tasks, models or metrics, or the runs of a folder."""
+    """List tasks, models or metrics, or the runs of a folder."""
     from diva_bench.cli.browse import list_command
 
     if folder is not None and kind != "runs":
@@ -338,7 +338,7 @@ def show(
     edition: Edition = "auto",
     path: Paths = None,
 ) -> None:
-    """Print all settings of a task or a model, with defaults filled in and its identity hash."""
+    """Print all settings of a task or a model. Defaults are filled in, and the identity hash is printed."""
     from diva_bench.cli.browse import show_command
 
     show_command(name, edition, path or [])
@@ -350,7 +350,7 @@ def validate(
     data_dir: DataDir = None,
     path: Paths = None,
 ) -> None:
-    """Check YAML files and everything they refer to; for a task also its data, scorers and prompt."""
+    """Check YAML files and everything they refer to. For a task, its data, scorers and prompt are checked too."""
     from diva_bench.cli.validate import validate_command
 
     raise typer.Exit(validate_command(files, path or [], data_dir))
@@ -443,7 +443,7 @@ def convert(
     ] = False,
     path: Paths = None,
 ) -> None:
-    """Convert a connector to or from the form of the published DiVA checkpoints."""
+    """Convert a connector to or from the published form. That is the form of the published DiVA checkpoints."""
     from diva_bench.cli.convert import convert_command
 
     raise typer.Exit(
@@ -470,7 +470,7 @@ def probe(
     format: Format = "rich",
     path: Paths = None,
 ) -> None:
-    """Have models repeat held-out clips (word error rate), and measure how close the virtual tokens are to the transcript."""
+    """Measure how well models repeat held-out clips. Also how close virtual tokens are to the transcript."""
     from diva_bench.cli.connector_eval import connector_eval_command
     from diva_bench.evaluation.jobs import Settings
 
@@ -507,7 +507,7 @@ def hear(
     format: Format = "rich",
     path: Paths = None,
 ) -> None:
-    """Print the transcript and the answer of models for your own clips."""
+    """Print what models hear and answer in your own clips."""
     from diva_bench.cli.hear import hear_command
     from diva_bench.evaluation.jobs import Settings
 
@@ -531,7 +531,7 @@ def doctor(
     verify: Annotated[bool, typer.Option("--verify", help="Verify the sha256 of every file in the cache.")] = False,
     path: Paths = None,
 ) -> None:
-    """Print what is installed, what is missing, how large it is, and on which device models run."""
+    """Print what this machine has, and what is missing. Also sizes, and the device on which models run."""
     from diva_bench.cli.weights import doctor_command
 
     raise typer.Exit(doctor_command(model, edition, verify, path or []))

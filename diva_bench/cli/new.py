@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from diva_bench.specs import Speech
 
 app = Commands(
-    no_args_is_help=True, rich_markup_mode=None, help="Write a task for your own data, or a package for your own model."
+    no_args_is_help=True, rich_markup_mode=None, help="Write a task for your data, or a package for your model."
 )
 
 
 @app.callback()
 def _root() -> None:
-    """Write a task for your own data, or a package for your own model."""
+    """Write a task for your data, or a package for your model."""
 
 
 @app.command()

@@ -53,8 +53,8 @@ def plot(
     ] = None,
     path: Paths = None,
 ) -> None:
-    """Draw stored runs and training records: profiles by accent and language, differences, confusion matrices, word errors of the
-    recogniser, noise, training. Every title says what the plot shows, with the interval."""
+    """Draw stored runs and training records. The plots are profiles by accent and language, differences, confusion matrices,
+    word errors of the recogniser, noise, training. Every title says what the plot shows, with the interval."""
     raise typer.Exit(plot_command(results, output, kind or [], format, task or [], base, path or []))
 
 

@@ -46,7 +46,8 @@ def report(
     ] = None,
     path: Paths = None,
 ) -> None:
-    """Write runs as pages for a browser: leaderboard, samples with sound and all answers, comparisons. No network is needed."""
+    """Write runs as pages for a browser. The pages are a leaderboard, samples with sound and all answers, comparisons. No
+    network is needed."""
     raise typer.Exit(
         report_command(
             results, html, single_file, task or [], path or [], licensed=with_licensed, audio_mb=audio_mb, base=base
@@ -67,7 +68,7 @@ def view(
     ] = None,
     path: Paths = None,
 ) -> None:
-    """Serve the pages of `report` on this machine alone, up to date while runs go on. Ctrl-C stops it."""
+    """Serve the pages of `report` on this machine alone. They are up to date while runs go on. Ctrl-C stops it."""
     from diva_bench.report.html.server import HOST, serving
     from diva_bench.report.html.site import Settings
     from diva_bench.runs.run import load_runs

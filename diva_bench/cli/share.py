@@ -34,8 +34,8 @@ def verify(
     data_dir: DataDir = None,
     path: Paths = None,
 ) -> None:
-    """Check stored runs: compute every hash again, and score the stored answers again. No model is run, and nothing is
-    written to the runs."""
+    """Check that stored runs are whole and unchanged. Every hash is computed again, and the stored answers are scored again.
+    No model is run, and nothing is written to the runs."""
     raise typer.Exit(verify_command(runs, scorer or [], path or [], format, output, data_dir))
 
 

@@ -38,7 +38,7 @@ def serve(
         int | None, typer.Option(min=1, max=10_000, help="Print this number of new single-use links; only they let in.")
     ] = None,
 ) -> None:
-    """Serve the page of a study: stored answers of runs, without names and in random order. Ctrl-C stops it."""
+    """Serve the page of a study. It shows stored answers of runs, without names and in random order. Ctrl-C stops it."""
     from diva_bench.study.serving import serve
 
     serve(file, database, host, port, links, say)
@@ -60,7 +60,8 @@ def report(
     format: Format = "rich",
     output: Report = None,
 ) -> None:
-    """Analyse the votes: win rates with intervals and tests, strengths, agreement, bias, flagged raters, a methods paragraph."""
+    """Analyse the votes of a study. The tables have win rates with intervals and tests, strengths, agreement, bias and
+    flagged raters; a methods paragraph follows."""
     from diva_bench.cli.show import check_report, print_tables, write_tables
     from diva_bench.printable import markdown
     from diva_bench.study import report as reports
@@ -105,7 +106,7 @@ def power(
     ] = 0.0,
     format: Format = "rich",
 ) -> None:
-    """Print how many votes and raters a study needs to find a preference."""
+    """Print how many votes a study needs. The number depends on the preference to be detected, and on the raters."""
     from diva_bench.cli.show import print_table
     from diva_bench.study.power import power_table
 
@@ -167,7 +168,7 @@ def withdraw(
         bool, typer.Option("--yes", help="Delete. Without it, the command only says how many votes there are.")
     ] = False,
 ) -> None:
-    """Delete the votes, recordings and answers of one rater, who asked for it. The deletion itself is recorded."""
+    """Delete what one rater has left, at the rater's request. Votes, recordings and answers go; the deletion is recorded."""
     from diva_bench.errors import UserError
     from diva_bench.study.store import Store, recordings_of
 
