@@ -59,7 +59,7 @@ def adapter(
     ] = None,
     path: Paths = None,
 ) -> None:
-    """Write an installable package with an adapter, its model and its test, to be filled with your own model."""
+    """Write an installable package for your own model. It has an adapter, a model YAML and a test, to be filled in."""
     from diva_bench.cli.adapter_package import new_adapter
 
     new_adapter(name, output or Path(f"diva-bench-{name}"), path or [])
