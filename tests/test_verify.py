@@ -159,6 +159,36 @@ DIFFERENCES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
         "scores.jsonl",
         ["q005", "none", "scored"],
     ),
+    "summary.json that is missing beside scores": (
+        lambda run: (run / "summary.json").unlink(),
+        "summary.json",
+        ["summary.json is missing, and scores.jsonl shows that the run was scored"],
+    ),
+    "rows of free data that are missing": (
+        lambda run: (run.parent / "rows.jsonl").unlink(),
+        "rows.jsonl",
+        ["rows.jsonl is missing"],
+    ),
+    "a run of schema 1 with the content of a later one": (
+        lambda run: as_json(run / "run.json", lambda r: r.update(schema=1)),
+        "task.json and run.json",
+        ["run.json: schema"],
+    ),
+    "events that are no lines": (
+        lambda run: (run / "events.jsonl").write_bytes(bytes(range(128, 256))) and None,
+        "timing and events",
+        ["the last line of events.jsonl is not complete"],
+    ),
+    "timing that is cut": (
+        lambda run: (run / "timing.jsonl").write_bytes((run / "timing.jsonl").read_bytes()[:-9]) and None,
+        "timing and events",
+        ["the last line of timing.jsonl is not complete"],
+    ),
+    "timing that is empty": (
+        lambda run: (run / "timing.jsonl").write_bytes(b"") and None,
+        "timing and events",
+        ["timing.jsonl is empty"],
+    ),
     "a damaged line of timing": (
         lambda run: (run / "timing.jsonl").write_text('{"rows": -1}\n') and None,
         "timing and events",
@@ -170,8 +200,9 @@ DIFFERENCES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
 @pytest.mark.parametrize("case", DIFFERENCES)
 def test_an_edit_is_a_difference_with_both_values_and_the_exit_code_is_1(folder: Path, case: str) -> None:
     edit, check, words = DIFFERENCES[case]
-    edit(run_of(folder))
-    got = call(folder, "verify", str(run_of(folder)), "--path", "specs", "--format", "json")
+    run = run_of(folder)
+    edit(run)
+    got = call(folder, "verify", str(run), "--path", "specs", "--format", "json")
     tables = {table["title"]: table for table in json.loads(got.stdout)} if got.stdout.startswith("[") else {}
     said = got.stdout if not tables else json.dumps(tables["differences"], ensure_ascii=False)
     assert got.returncode == 1, got.stdout + got.stderr
@@ -194,6 +225,36 @@ def test_scores_of_another_version_of_a_scorer_are_not_compared_and_the_table_sa
     assert got.returncode == 0, got.stdout
     assert "qa was measured by qa|an older one, and is qa|" in got.stdout
     assert "`diva-bench score` measures them again" in got.stdout
+
+
+@pytest.mark.parametrize(
+    ("edit", "detail"),
+    [
+        (lambda path: path.unlink(), "responses.jsonl is missing"),
+        (
+            lambda path: path.write_text("".join(path.read_text().splitlines(keepends=True)[:4])),
+            "responses.jsonl has 4 of 6 answers",
+        ),
+    ],
+)
+def test_answers_that_are_missing_are_one_difference(folder: Path, edit: Callable[[Path], object], detail: str) -> None:
+    run = run_of(folder)
+    edit(run / "responses.jsonl")
+    found = verify(Catalog([folder / "specs"]), run)
+    assert [one.detail for one in found if one.outcome == "differs"] == [detail]
+
+
+def test_what_cannot_be_checked_of_records_and_answers_is_named(folder: Path) -> None:
+    """A newer schema, and lines of answers that another line replaces."""
+    run = run_of(folder)
+    as_json(run / "run.json", lambda r: r.update(schema=99))
+    lines = (run / "responses.jsonl").read_text().splitlines(keepends=True)
+    (run / "responses.jsonl").write_text("".join([lines[0], *lines]))
+    found = verify(Catalog([folder / "specs"]), run)
+    assert [one for one in found if one.outcome == "differs"] == []
+    parts = [part for one in found for part in one.parts]
+    assert parts == ["what is new in run.json (schema 99)", "1 line that a later line replaces"]
+    assert "this one knows up to 3" in "".join(one.detail for one in found)
 
 
 def test_a_run_without_scores_is_checked_as_far_as_it_goes(folder: Path) -> None:
@@ -256,3 +317,24 @@ def test_code_that_a_strangers_run_names_is_not_executed(folder: Path) -> None:
         assert not mark.exists(), words
         if words[0] in ("verify", "score"):
             assert "name code to execute, and a run may be a stranger's" in got.stdout + got.stderr
+
+
+def test_metrics_that_were_not_computed_again_are_named_and_their_check_does_not_agree_whole(folder: Path) -> None:
+    run = run_of(folder)
+    assert call(folder, "score", str(run), "--scorer", "wer", "--path", "specs").returncode == 0
+    as_json(run / "summary.json", lambda r: r["metrics"]["wer"].update(value=99.0))
+    got = call(folder, "verify", str(run), "--path", "specs", "--format", "json")
+    table = json.loads(got.stdout)[0]
+    row = next(row for row in table["rows"] if row["check"].startswith("summary.json"))
+    assert (got.returncode, row["agrees"], row["in part"]) == (0, None, 1), got.stdout
+    assert row["parts not checked"].startswith("wer")
+    assert "1 run: nothing that was checked differs; not checked: wer" in table["notes"][0]
+    named = call(folder, "verify", str(run), "--path", "specs", "--scorer", "wer", COLUMNS="300")
+    assert (named.returncode, "wer: value" in named.stdout) == (1, True), named.stdout
+
+
+def test_a_metric_that_an_edit_gives_to_another_scorer_is_computed_again_all_the_same(folder: Path) -> None:
+    run = run_of(folder)
+    as_json(run / "summary.json", lambda r: r["metrics"]["contains"].update(value=99.0, scorer="unknown"))
+    got = call(folder, "verify", str(run), "--path", "specs", COLUMNS="300")
+    assert (got.returncode, "contains: value" in got.stdout) == (1, True), got.stdout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -251,19 +251,22 @@ def findings_tables(findings: Sequence[Finding], runs: int) -> list[Table]:
     from diva_bench.evaluation.verification import CHECKS
     from diva_bench.tables import Column, Table
 
-    outcomes = {(one.run, one.what, one.outcome) for one in findings}
-    counts = Counter((what, outcome) for _, what, outcome in outcomes)
-    differ = len({one.run for one in findings if one.outcome == "differs"})
-    verdict = "nothing differs" if not differ else f"something differs in {differ:,}"
+    counts = Counter(_outcomes(findings))
+    kinds = ("agrees", "in part", "differs", "not checked")
+    parts: dict[str, dict[str, None]] = {}
+    for one in findings:
+        parts.setdefault(one.what, {}).update(dict.fromkeys(one.parts))
     checked: list[list[Cell]] = [
-        [what, *(counts[what, outcome] or None for outcome in ("agrees", "differs", "not checked"))]
+        [what, *(counts[what, kind] or None for kind in kinds), ", ".join(parts.get(what, ()))]
         for what in CHECKS
-        if any(counts[what, outcome] for outcome in ("agrees", "differs", "not checked"))
+        if any(counts[what, kind] for kind in kinds)
     ]
-    columns = [Column("check"), Column("agrees"), Column("differs"), Column("not checked")]
+    columns = [Column(head) for head in ("check", *kinds, "parts not checked")]
+    if not any(parts.values()):
+        columns, checked = columns[:-1], [row[:-1] for row in checked]
     plural = "run" if runs == 1 else "runs"
     notes = [
-        f"numbers of runs; {runs:,} {plural}: {verdict}",
+        f"numbers of runs; {runs:,} {plural}: {_verdict(findings)}",
         "hashes show that the files belong together and that the scores are those of the answers, not who made them",
     ]
     tables = [Table("verification", columns, checked, notes)]
@@ -286,3 +289,31 @@ def findings_tables(findings: Sequence[Finding], runs: int) -> list[Table]:
         columns = [Column(head) for head in ("check", "why not", "runs", "first run")]
         tables.append(Table("not checked", columns, skipped, []))
     return tables
+
+
+def _outcomes(findings: Sequence[Finding]) -> Iterator[tuple[str, str]]:
+    """(check, outcome) of every check of every run: a check that agrees, but was not made in all its parts, agrees in
+    part."""
+    outcomes: dict[tuple[Path, str], set[str]] = {}
+    for one in findings:
+        outcomes.setdefault((one.run, one.what), set()).add(one.outcome)
+    for (_, what), found in outcomes.items():
+        if "differs" in found:
+            yield what, "differs"
+        elif "agrees" in found:
+            yield what, "in part" if "not checked" in found else "agrees"
+        else:
+            yield what, "not checked"
+
+
+def _verdict(findings: Sequence[Finding]) -> str:
+    """What differs, and what was not checked: metrics first, then checks that were made for no run or not for all."""
+    differ = len({one.run for one in findings if one.outcome == "differs"})
+    skipped = [one for one in findings if one.outcome == "not checked"]
+    parts = [part for one in skipped for part in one.parts]
+    checks = [one.what.partition(":")[0] for one in skipped if not one.parts]
+    lacking = ", ".join(dict.fromkeys([*parts, *checks]))
+    if not lacking:
+        return f"something differs in {differ:,}" if differ else "nothing differs"
+    verdict = f"something differs in {differ:,}" if differ else "nothing that was checked differs"
+    return f"{verdict}; not checked: {lacking}"

@@ -8,6 +8,7 @@ run belong together and that its scores are those of its answers. It cannot show
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from diva_bench import disk
 from diva_bench.catalog import Catalog
 from diva_bench.data.place import locate
 from diva_bench.errors import UserError
+from diva_bench.evaluation import bundling
 from diva_bench.evaluation.rescoring import data_of, job_of
 from diva_bench.predictions import imported
 from diva_bench.runs import bundle, rows, schemas, scoring, stored_task
@@ -47,6 +49,7 @@ CHECKS = (RECORDS, ROWS, QUESTION, CLIPS, ANSWERS, LOGS, REPLIES, SIGNATURES, SH
 
 CLOSE = 1e-6
 """Points by which a number may differ: another version of numpy may round a sum differently."""
+_WITH_ROWS = 3  # the schema from which every run of data without a licence has rows
 _FIRST = 5  # differences of one check that are listed for one run; a last line counts the others
 _MEASURED = ("agreement", "baseline", "baseline_of", "baselines", "at_chance", "no_baseline")
 """Entries of a summary that come from the scorer of the primary metric."""
@@ -60,6 +63,7 @@ class Finding:
         what: One of CHECKS.
         detail: The part that differs, or why it could not be checked.
         stored, found: Both values of a difference.
+        parts: What was not checked, if the rest was.
     """
 
     run: Path
@@ -68,6 +72,7 @@ class Finding:
     detail: str = ""
     stored: str = ""
     found: str = ""
+    parts: tuple[str, ...] = ()
 
 
 @dataclass
@@ -80,9 +85,18 @@ class _Log:
     def skip(self, what: str, why: str) -> None:
         self.findings.append(Finding(self.run, what, "not checked", why.strip().rstrip(".")))
 
+    def lack(self, what: str, parts: Sequence[str], why: str) -> None:
+        """Parts of a check that were not made."""
+        if parts:
+            self.findings.append(Finding(self.run, what, "not checked", why, parts=tuple(parts)))
+
     def fault(self, what: str, err: Exception) -> None:
         """A difference that a message of its own tells."""
         self.findings.append(Finding(self.run, what, "differs", str(err)))
+
+    def differ(self, what: str, detail: str) -> None:
+        """A difference without two values."""
+        self.findings.append(Finding(self.run, what, "differs", detail))
 
     def compare(self, what: str, pairs: Iterator[tuple[str, object, object]]) -> None:
         """Pairs of (part, stored value, value found now): one difference for each that is not equal, or one agreement."""
@@ -140,14 +154,14 @@ def verify(
     except UserError as err:
         log.fault(RECORDS, err)
         return log.findings
-    log.agree(RECORDS)
     _stated(log, folder)
-    _check_logs(log, folder)
-    whole = _check_rows(log, folder, catalog, data_dir)
     summary = _summary_of(log, folder)
+    _check_schemas(log, folder, summary)
+    _check_logs(log, folder, summary)
+    whole = _check_rows(log, folder, catalog, data_dir)
     if not (whole and _check_answers(log, folder, summary)):
         for what in (QUESTION, SIGNATURES, SHEETS, SUMMARY):
-            log.skip(what, "the rows or the answers cannot be read")
+            log.skip(what, "the rows or the answers are missing or cannot be read")
         return log.findings
     try:
         job = job_of(catalog, folder, progress, more, data_dir)
@@ -177,7 +191,40 @@ def _stated(log: _Log, folder: RunFolder) -> None:
         log.skip(SOURCES, "the files that were imported are not in a run")
 
 
-def _check_logs(log: _Log, folder: RunFolder) -> None:
+def _check_schemas(log: _Log, folder: RunFolder, summary: Json | None) -> None:
+    """Check the numbers of the schemas, which no hash covers."""
+    records = {"task.json": folder.task_record(), "run.json": folder.record(), "summary.json": summary or {}}
+    newer = [f"{name} (schema {record['schema']})" for name, record in records.items() if schemas.is_newer(record)]
+    why = f"a newer version of diva-bench wrote {', '.join(newer)}; this one knows up to {schemas.SCHEMA}. Update it"
+    log.lack(RECORDS, [f"what is new in {name}" for name in newer], why)
+    stated = ((name, records[name].get("schema", 1)) for name in ("task.json", "run.json"))
+    # records of schema 1 have no hash that could agree with their content
+    log.compare(RECORDS, ((f"{name}: schema", number, max(number, 2)) for name, number in stated))
+
+
+def _torn(path: Path) -> str:
+    """What shows that a file of lines was cut; "" if nothing does."""
+    try:
+        with path.open("rb") as file:
+            if not file.seek(0, os.SEEK_END):
+                return f"{path.name} is empty"
+            file.seek(-1, os.SEEK_END)
+            return "" if file.read(1) == b"\n" else f"the last line of {path.name} is not complete"
+    except OSError as err:
+        return f"{path.name} cannot be read ({err.strerror})"
+
+
+def _check_whole(log: _Log, what: str, paths: Sequence[Path], summary: Json | None) -> None:
+    """Check that no file was cut; a run that was stopped leaves such files until it is continued."""
+    for torn in filter(None, map(_torn, paths)):
+        if summary is not None and summary["complete"]:
+            log.differ(what, torn)
+        else:
+            log.lack(what, [torn], f"{torn}, as after a run that was stopped")
+
+
+def _check_logs(log: _Log, folder: RunFolder, summary: Json | None) -> None:
+    _check_whole(log, LOGS, folder.files("timing", "events"), summary)
     try:
         folder.timing()
         folder.events()
@@ -202,7 +249,10 @@ def _check_rows(log: _Log, folder: RunFolder, catalog: Catalog, data_dir: Path |
         log.skip(CLIPS, "the rows, which have their sha256, differ")
         return False
     if stored is None:
-        log.skip(ROWS, "no rows are stored: the data is licensed, or an older version made the run")
+        if why := _why_no_rows(folder, catalog):
+            log.skip(ROWS, why)
+        else:
+            log.differ(ROWS, "rows.jsonl is missing: this version stores the rows of data that is not licensed")
         log.skip(CLIPS, "no rows are stored, which have their sha256")
         return True
     log.agree(ROWS)
@@ -233,11 +283,26 @@ def _check_rows(log: _Log, folder: RunFolder, catalog: Catalog, data_dir: Path |
     return True
 
 
+def _why_no_rows(folder: RunFolder, catalog: Catalog) -> str:
+    """Why the run may have no rows; "" if it must have some."""
+    if bundling.is_licensed(folder, catalog):
+        return "no rows are stored, because the data is licensed"
+    if imported.is_imported(folder.record()):
+        return "no rows are stored: the answers were imported, maybe without the data"
+    if max(record.get("schema", 1) for record in (folder.task_record(), folder.record())) < _WITH_ROWS:
+        return "no rows are stored: older versions of diva-bench stored none"
+    return ""
+
+
 def _summary_of(log: _Log, folder: RunFolder) -> Json | None:
     """The content of summary.json, or None."""
     if not (folder.path / "summary.json").is_file():
-        log.skip(SUMMARY, "the run is not scored")
-        log.skip(SHEETS, "the run is not scored")
+        derived = ["scores.jsonl", *(f"{kind}-*.jsonl" for kind in reply_cache.KINDS)]
+        if there := sorted(path.name for name in derived for path in folder.path.glob(name)):
+            log.differ(SUMMARY, f"summary.json is missing, and {', '.join(there)} shows that the run was scored")
+        else:
+            log.skip(SUMMARY, "the run is not scored")
+        log.skip(SHEETS, "there is no summary.json to compare with")
         return None
     try:
         summary = folder.summary()
@@ -249,12 +314,25 @@ def _summary_of(log: _Log, folder: RunFolder) -> Json | None:
 
 
 def _check_answers(log: _Log, folder: RunFolder, summary: Json | None) -> bool:
-    """Whether the answers can be read."""
+    """Whether the answers can be read, and all that were scored are there."""
+    files = folder.files("responses")
+    if not files:
+        if summary is None:
+            log.skip(ANSWERS, "there are no answers yet")
+        else:
+            log.differ(ANSWERS, "responses.jsonl is missing")
+        return False
     try:
-        found = folder.answered().digest()
+        answers = folder.answered()
+        found = answers.digest()
     except UserError as err:
         log.fault(ANSWERS, err)
         return False
+    if summary is not None and summary["complete"] and len(answers) < summary["n"]:
+        log.differ(ANSWERS, f"responses.jsonl has {len(answers):,} of {summary['n']:,} answers")
+        return False
+    _check_whole(log, ANSWERS, files, summary)
+    _check_repeats(log, folder, answers.repeated)
     if summary is None:
         return True
     if summary.get("answers") is None:
@@ -262,6 +340,22 @@ def _check_answers(log: _Log, folder: RunFolder, summary: Json | None) -> bool:
     else:
         log.compare(ANSWERS, iter([("sha256 in summary.json", summary["answers"], found)]))
     return True
+
+
+def _check_repeats(log: _Log, folder: RunFolder, repeated: int) -> None:
+    """Tell of lines that a later line of their id replaces, if timing.jsonl does not have them too: it has those of a
+    batch that failed in part and was run again. A run that was killed inside a batch leaves some."""
+    if not repeated:
+        return
+    try:
+        timed = sum(line["rows"] for line in folder.timing())
+    except UserError:
+        return
+    if (extra := len(folder.answered()) + repeated - timed) > 0:
+        part = f"{extra:,} line{'s' * (extra != 1)} that a later line replaces"
+        log.lack(
+            ANSWERS, [part], f"{part}, and timing.jsonl does not have them: the run was killed, or lines were added"
+        )
 
 
 # ---------------------------------------------------------------- scores
@@ -334,18 +428,20 @@ def _comparable(log: _Log, job: Job, stored: Mapping[str, str], found: Json) -> 
 
 
 def _compare_summary(log: _Log, stored: Json, found: Json, comparable: set[str]) -> None:
-    def owner(metric: str) -> str:
-        entry = stored["metrics"].get(metric) or found["metrics"].get(metric) or {}
-        return str(entry.get("scorer", ""))
+    def is_measured(metric: str) -> bool:
+        """Whether its scorer measured the answers again, by either summary: an edit may name another scorer."""
+        entries = [part["metrics"].get(metric) or {} for part in (stored, found)]
+        return any(entry.get("scorer", "") in comparable for entry in entries)
 
-    measured = {name for name in [*stored["metrics"], *found["metrics"]] if owner(name) in comparable}
-    primary = owner(stored["primary"]) in comparable
+    measured = {name for name in [*stored["metrics"], *found["metrics"]] if is_measured(name)}
+    primary = stored["primary"] in measured
+    of_primary = (*_MEASURED, "complete", "reason", "unparsed")
 
     def pairs() -> Iterator[tuple[str, object, object]]:
         for key in stored:
             if key in ("schema", "signature", "metrics", "groups", "kept", "lost", "unjudged", "answers"):
                 continue
-            if key in (*_MEASURED, "complete", "reason", "unparsed") and not primary:
+            if key in of_primary and not primary:
                 continue
             yield key, stored[key], found.get(key)
         for metric in sorted(measured):
@@ -355,8 +451,11 @@ def _compare_summary(log: _Log, stored: Json, found: Json, comparable: set[str])
         yield from _groups(stored["groups"], found["groups"], measured)
 
     log.compare(SUMMARY, pairs())
-    if older := sorted(key for key in found if key not in stored and key not in ("schema", "kept", "lost", "unjudged")):
-        log.skip(SUMMARY, f"summary.json is of an older version, without {', '.join(older)}")
+    skipped = [name for name in stored["metrics"] if name not in measured]
+    skipped += [key for key in of_primary if key in stored and not primary]
+    log.lack(SUMMARY, skipped, f"not computed again: {', '.join(skipped)}; see the scorers")
+    older = sorted(key for key in found if key not in stored and key not in ("schema", "kept", "lost", "unjudged"))
+    log.lack(SUMMARY, older, f"summary.json is of an older version, without {', '.join(older)}")
 
 
 def _groups(stored: Json, found: Json, measured: set[str]) -> Iterator[tuple[str, object, object]]:
@@ -393,6 +492,8 @@ def _compare_sheets(log: _Log, folder: RunFolder, again: RunFolder, summary: Jso
                 yield f"{ident}: {name}", _filled(ours.get(name)), _filled(theirs.get(name))
 
     log.compare(SHEETS, pairs())
+    skipped = [name for name in head["signature"] if name not in comparable]
+    log.lack(SHEETS, skipped, f"not measured again: {', '.join(skipped)}; see the scorers")
 
 
 def _filled(row: Mapping[str, float] | None) -> dict[str, float]:

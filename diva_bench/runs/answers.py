@@ -39,10 +39,12 @@ class Answers(Mapping[str, Response]):
         # number of the file, byte offset, bytes, number of the line, round, status
         self._columns = array("I"), array("Q"), array("I"), array("I"), array("Q"), array("B")
         self._sorted = True
+        self._lines = 0
         for file, path in enumerate(paths):
             for line, offset, length, row in read_answers(path, newer):
                 place = (file, offset, length, line, row.get("round", 0), STATUSES.index(row["status"]))
                 self._add(row["id"], place)
+                self._lines += 1
 
     def _add(self, ident: str, place: tuple[int, ...]) -> None:
         """Take a line that was read after all others. It replaces another one of its id if it is of a later round, or of the
@@ -92,6 +94,11 @@ class Answers(Mapping[str, Response]):
         if row["id"] != ident:
             raise UnreadableRun(f"{path}:{line}: has changed while it was read. Run the same command again.")
         return from_json(row)
+
+    @property
+    def repeated(self) -> int:
+        """Number of lines that another line of their id replaces."""
+        return self._lines - len(self._slots)
 
     def status(self, ident: str) -> str:
         """The status of an answer; "" if there is none."""

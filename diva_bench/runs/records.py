@@ -168,8 +168,6 @@ def of_folder(folder: Path) -> RunSummary:
     Raises:
         UnreadableRun: The records or the summary are damaged.
     """
-    if not (folder / "run.json").exists() and any(path for name in _OF_A_RUN for path in folder.glob(name)):
-        raise UnreadableRun(f"{folder}: run.json is missing. Restore it from a copy, or move the folder away.")
     if not (folder / "run.json").exists() or read_json(folder / "run.json").get("schema", 1) != 1:
         RunFolder(folder).check()  # records of schema 1 have fewer checks
     file = folder / "summary.json"

@@ -258,6 +258,8 @@ class RunFolder:
             there = self.path.is_dir() or "*" in str(self.path)
             what = "is not a run folder: it has none of a run's files" if there else "no such folder"
             raise UnreadableRun(f"{self.path}: {what}. {expected(self.path)}")
+        if not (self.path / "run.json").exists():
+            raise UnreadableRun(f"{self.path}: run.json is missing. Restore it from a copy, or move the folder away.")
         run, above = read_json(self.path / "run.json"), self.above
         task = read_json(above / "task.json")
         schemas.checked(TaskRecord, task, str(above / "task.json"), _AWAY)
@@ -354,6 +356,10 @@ class RunFolder:
     def answers(self, ids: Set[str]) -> dict[str, Response]:
         """The answers that count for these ids; memory holds no others."""
         return {response.id: response for response in self.responses() if response.id in ids}
+
+    def files(self, *names: str) -> list[Path]:
+        """The files of all processes for some kinds of lines: responses, timing, events."""
+        return [path for name in names for path in self._shards(name)]
 
     def _rows(self, name: str, schema: TypeAdapter[Any]) -> Iterator[Json]:
         for path in self._shards(name):
