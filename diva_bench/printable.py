@@ -28,9 +28,25 @@ def _hidden(char: str) -> bool:
     return char not in _JOINERS and unicodedata.category(char) in _HIDDEN
 
 
+_names: dict[str, str] = {}  # path of a folder in the cache -> the file of the user that was unpacked there
+
+
+def rename(folder: str, name: str) -> None:
+    """From now on write `name: ...` in place of `folder/...` in all texts that are shown."""
+    _names[folder] = name
+
+
+def _named(text: str) -> str:
+    for folder, name in _names.items():
+        if folder in text:
+            text = text.replace(f"{folder}/", f"{name}: ").replace(folder, name)
+    return text
+
+
 def visible(text: str) -> str:
     """The text with an escape (`\\x1b`, `\\u202e`) in place of every character that is invisible or has an effect. A
     backslash that would look like the beginning of an escape is doubled, so that different texts stay different."""
+    text = _named(text)
     if text.isascii() and text.isprintable() and "\\" not in text:
         return text
     out: list[str] = []
@@ -45,7 +61,7 @@ def visible(text: str) -> str:
 def message(text: str) -> str:
     """One of our messages that contains foreign text: as `visible`, but line breaks and backslashes stay (Python's own
     escapes)."""
-    return "".join(_escape(char) if char != "\n" and _hidden(char) else char for char in text)
+    return "".join(_escape(char) if char != "\n" and _hidden(char) else char for char in _named(text))
 
 
 def _escape(char: str) -> str:
@@ -116,8 +132,16 @@ def latex(text: str) -> str:
 
 def as_json(value: Any, *, indent: int | None = 1, ascii_only: bool = False) -> str:
     """JSON of the same value, with escapes for the characters that `visible` escapes."""
-    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    text = _in_json(json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False), ascii_only)
     return text if text.isascii() and "\x7f" not in text else "".join(_json_char(c) for c in text)
+
+
+def _in_json(text: str, ascii_only: bool) -> str:
+    """As `_named`, for text that is JSON."""
+    for folder, name in _names.items():
+        there, instead = (json.dumps(part, ensure_ascii=ascii_only)[1:-1] for part in (folder, name))
+        text = text.replace(f"{there}/", f"{instead}: ").replace(there, instead)
+    return text
 
 
 def _json_char(char: str) -> str:

@@ -86,7 +86,7 @@ def test_a_bundle_can_be_bundled_again_and_a_part_of_it(folder: Path) -> None:
     got = call(folder, "bundle", "runs.zip", "-o", "silent.zip", "-t", "toy")
     assert "silent.zip has 2 runs in" in got.stdout
     assert not [name for name in zipfile.ZipFile(folder / "silent.zip").namelist() if name.startswith("clips")]
-    got = call(folder, "bundle", "runs.zip", "-o", "silent.zip", "-t", "toi")
+    got = call(folder, "bundle", "runs.zip", "-o", "none.zip", "-t", "toi")
     assert (got.returncode, "unknown task 'toi'" in got.stderr) == (2, True), got.stderr
 
 
@@ -107,7 +107,7 @@ def test_licensed_runs_are_packed_only_with_the_flag(original: Path, tmp_path: P
     got = call(tmp_path, "bundle", "results", "-o", "runs.zip", "--path", "specs")
     assert "Runs of licensed data are left out (toy); --with-licensed packs them too." in got.stderr
     assert not [name for name in zipfile.ZipFile(tmp_path / "runs.zip").namelist() if name.startswith("toy")]
-    got = call(tmp_path, "bundle", "results", "-o", "runs.zip", "--path", "specs", "--with-licensed")
+    got = call(tmp_path, "bundle", "results", "-o", "runs.zip", "--path", "specs", "--with-licensed", "--force")
     assert got.returncode == 0, got.stderr
     names = zipfile.ZipFile(tmp_path / "runs.zip").namelist()
     assert [name for name in names if name.startswith("toy") and name.endswith("rows.jsonl")]
@@ -125,6 +125,81 @@ def test_a_place_where_no_file_can_be_is_told_before_anything_is_packed(folder: 
     for place, why in (("there", "there: is a folder"), ("none/runs.zip", "there is no folder none")):
         got = call(folder, "bundle", "runs.zip", "-o", place)
         assert (got.returncode, why in got.stderr) == (2, True), got.stderr
+
+
+def test_an_existing_file_is_replaced_only_with_force_and_the_name_must_end_in_zip(folder: Path) -> None:
+    (folder / "old.zip").write_text("old")
+    got = call(folder, "bundle", "runs.zip", "-o", "old.zip")
+    assert (got.returncode, "old.zip: already exists. Give another name, or --force" in got.stderr) == (2, True), (
+        got.stderr
+    )
+    assert (folder / "old.zip").read_text() == "old"
+    assert call(folder, "bundle", "runs.zip", "-o", "old.zip", "--force").returncode == 0
+    assert zipfile.is_zipfile(folder / "old.zip")
+    got = call(folder, "bundle", "runs.zip", "-o", "runs.tar")
+    assert (got.returncode, "Give a name that ends in .zip" in got.stderr) == (2, True), got.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc")
+def test_a_bundle_that_cannot_be_written_is_named_as_the_user_typed_it(folder: Path) -> None:
+    (folder / "here").mkdir()
+    bundle.unpack(folder / "runs.zip", folder / "here")
+    with pytest.raises(StoreError, match=r"^/proc/x\.zip: cannot be written \(nothing can be made there\)"):
+        bundle.pack(folders_in(folder / "here"), Path("/proc/x.zip"))
+
+
+def test_a_run_whose_answers_changed_since_they_were_scored_is_packed_with_a_note(
+    original: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(original / "results", tmp_path / "results")
+    run = folders_in(tmp_path / "results")[0]
+    lines = (run / "responses.jsonl").read_text().splitlines(keepends=True)
+    (run / "responses.jsonl").write_text("".join([*lines[:-1], lines[-1].replace('"text":"', '"text":"no ')]))
+    got = call(tmp_path, "bundle", "results", "-o", "runs.zip")
+    assert got.returncode == 0, got.stderr
+    assert f"results/{run.parent.name}/{run.name}: answers changed since they were scored" in got.stderr
+    assert got.stderr.count("Packed all the same") == 1
+
+
+def test_a_bundle_that_is_not_there_is_a_file_that_is_not_there(tmp_path: Path) -> None:
+    for words in (("leaderboard", "nope.zip"), ("verify", "nope.zip")):
+        got = call(tmp_path, *words)
+        assert (got.returncode, "nope.zip: no such file" in got.stderr) == (2, True), got.stderr
+
+
+@pytest.mark.parametrize("damage", ["a byte", "another file", "a missing file", "a link"])
+def test_a_copy_in_the_cache_that_changed_is_unpacked_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setenv("DIVA_BENCH_CACHE", str(folder / "cache"))
+    path = next(bundle.opened(folder / "runs.zip").rglob("summary.json"))
+    content = path.read_bytes()
+    if damage == "a byte":
+        path.write_bytes(content.replace(b'"complete": true', b'"complete": null'))
+    elif damage == "another file":
+        path.with_name("scores.jsonl.more").write_text("x")
+    else:
+        path.unlink()
+    if damage == "a link":
+        (folder / "elsewhere").write_bytes(content)
+        path.symlink_to(folder / "elsewhere")
+    bundle.opened(folder / "runs.zip")
+    assert (path.read_bytes(), path.is_symlink()) == (content, False)
+    assert not path.with_name("scores.jsonl.more").exists()
+    assert [p.name for p in path.parents[3].iterdir()] == [path.parents[2].name]
+
+
+def test_messages_name_the_bundle_and_not_the_copy_in_the_cache(folder: Path) -> None:
+    members = members_of(folder / "runs.zip")
+    name = next(name for name in members if name.endswith("responses.jsonl"))
+    pack(folder / "b.zip", {**members, name: b"x\n"})
+    run = name.removesuffix("/responses.jsonl")
+    for words in (("verify", "b.zip"), ("verify", "b.zip", "--format", "json"), ("leaderboard", "b.zip")):
+        got = call(folder, *words, COLUMNS="400")
+        assert f"b.zip: {run}" in got.stdout, got.stdout + got.stderr
+        assert "/bundles/" not in got.stdout + got.stderr
+        assert "is not valid JSON" in got.stdout
+        assert "is not valid JSON" not in got.stderr  # told once
 
 
 def test_two_versions_of_one_run_do_not_fit_into_one_bundle(original: Path, tmp_path: Path) -> None:
@@ -224,20 +299,23 @@ def overlapping(path: Path) -> None:
 LINK = stat.S_IFLNK | 0o777
 CENTRAL, END = b"PK\x01\x02", b"PK\x05\x06"
 HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
-    "a path out of the folder": (with_member("../../outside/task.json"), "'../../outside/task.json' is no name"),
-    "a path out of the folder, inside": (with_member("toy-1/../../task.json"), "is no name of a file of a run"),
-    "an absolute path": (with_member("/tmp/task.json"), "'/tmp/task.json' is no name"),
-    "a path of Windows": (with_member("C:\\task.json"), "is no name of a file of a run"),
-    "a hidden file": (with_member(".ssh/task.json"), "'.ssh/task.json' is no name"),
-    "a program": (with_member("toy-1/evil.py"), "'toy-1/evil.py' is no name"),
-    "a line end in a name": (with_member("toy-1/task.json\n"), "is no name of a file of a run"),
-    "a folder": (with_member("toy-1/"), "is no name of a file of a run"),
-    "a link": (with_member("toy-1/task.json", b"/etc/passwd", mode=LINK), "is a link or no plain file"),
-    "a device": (with_member("toy-1/task.json", mode=stat.S_IFCHR), "is a link or no plain file"),
-    "a name twice": (twice, "is in it twice"),
+    "a path out of the folder": (
+        with_member("../../outside/task.json"),
+        "Cannot unpack runs.zip: it contains the unsafe name '../../outside/task.json'",
+    ),
+    "a path out of the folder, inside": (with_member("toy-1/../../task.json"), "it contains the unsafe name"),
+    "an absolute path": (with_member("/tmp/task.json"), "it contains the unsafe name '/tmp/task.json'"),
+    "a path of Windows": (with_member("C:\\task.json"), "it contains the unsafe name"),
+    "a hidden file": (with_member(".ssh/task.json"), "it contains the unsafe name '.ssh/task.json'"),
+    "a program": (with_member("toy-1/evil.py"), "it contains the unsafe name 'toy-1/evil.py'"),
+    "a line end in a name": (with_member("toy-1/task.json\n"), "it contains the unsafe name"),
+    "a folder": (with_member("toy-1/"), "it contains the unsafe name"),
+    "a link": (with_member("toy-1/task.json", b"/etc/passwd", mode=LINK), "is a link, or not a plain file"),
+    "a device": (with_member("toy-1/task.json", mode=stat.S_IFCHR), "is a link, or not a plain file"),
+    "a name twice": (twice, "twice"),
     "a name twice on a system without case": (
         lambda path: pack(path, {"toy-1/task.json": b"{}", "TOY-1/task.json": b"{}"}),
-        "is in it twice",
+        "twice",
     ),
     "an encrypted member": (patched(CENTRAL, 8, b"\x01\x00"), "is encrypted"),
     "another method": (with_member("toy-1/task.json", method=zipfile.ZIP_BZIP2), "by a method that bundles do not use"),
@@ -245,17 +323,17 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "a bomb": (with_member("toy-1/task.json", b"0" * 200_000_000), "would unpack to 200 MB"),
     "members that share bytes": (overlapping, "its members overlap"),
     "a directory of many members": (patched(END, 10, struct.pack("<HI", 9, 0xFFFFFFF0)), "its directory has"),
-    "no manifest": (without_manifest, "it has no bundle.json"),
+    "no manifest": (without_manifest, "it does not contain bundle.json"),
     "a manifest that is no JSON": (
         lambda path: zipfile.ZipFile(path, "w").writestr(bundle.MANIFEST, "{"),
         "bundle.json: is not valid JSON",
     ),
     "a manifest without files": (with_manifest(lambda m: m.pop("files")), "bundle.json: files"),
     "a newer format": (with_manifest(lambda m: m.update(diva_bench_bundle=2)), "has format 2; this version"),
-    "a file that is not listed": (with_manifest(lambda m: m["files"].popitem()), "is not in bundle.json"),
+    "a file that is not listed": (with_manifest(lambda m: m["files"].popitem()), "but bundle.json does not list it"),
     "a file that is only listed": (
         with_manifest(lambda m: m["files"].update({"toy-1/task.json": {"bytes": 1, "sha256": "0" * 64}})),
-        "'toy-1/task.json' is only in bundle.json",
+        "bundle.json lists 'toy-1/task.json', but the archive does not contain it",
     ),
     "another size": (with_manifest(lambda m: next(iter(m["files"].values())).update(bytes=7)), "bundle.json says 7"),
     "another content": (

@@ -138,6 +138,7 @@ def test_a_run_of_a_newer_version_is_read_without_the_keys_that_are_not_known_he
     got = leaderboard(place)
     assert "1 echo 50.0" in got.stdout
     assert "cannot be read" not in got.stdout
+    assert "A newer version of diva-bench wrote 1 of these runs, such as" in got.stderr
     assert [r.id for r in RunFolder(folder).responses()] == [
         r.id for r in RunFolder(run_of(place, "hears")).responses()
     ]

@@ -204,7 +204,9 @@ def test_an_edit_is_a_difference_with_both_values_and_the_exit_code_is_1(folder:
     edit(run)
     got = call(folder, "verify", str(run), "--path", "specs", "--format", "json")
     tables = {table["title"]: table for table in json.loads(got.stdout)} if got.stdout.startswith("[") else {}
-    said = got.stdout if not tables else json.dumps(tables["differences"], ensure_ascii=False)
+    said = (
+        got.stdout if not tables else json.dumps([tables.get("errors"), tables.get("differences")], ensure_ascii=False)
+    )
     assert got.returncode == 1, got.stdout + got.stderr
     for word in [check, *words]:
         assert word in said, said
@@ -264,6 +266,18 @@ def test_a_run_without_scores_is_checked_as_far_as_it_goes(folder: Path) -> None
     got = call(folder, "verify", str(run), "--path", "specs")
     assert got.returncode == 0, got.stdout
     assert "the run is not scored" in got.stdout
+
+
+def test_a_missing_run_json_has_one_message_in_all_commands(folder: Path) -> None:
+    run = run_of(folder)
+    (run / "run.json").unlink()
+    message = "run.json is missing. Restore it from a copy, or move the folder away."
+    place = str(run.relative_to(folder))
+    for words in (("verify", place), ("score", place), ("bundle", place, "-o", "x.zip"), ("leaderboard", "results")):
+        got = call(folder, *words, COLUMNS="300")
+        assert (got.returncode > 0, (got.stdout + got.stderr).count(f"{place}: {message}")) == (True, 1), words
+    got = call(folder, "verify", place, "--format", "json")
+    assert [table["title"] for table in json.loads(got.stdout)] == ["verification", "errors"]
 
 
 def test_a_folder_without_runs_and_a_missing_one_are_told(folder: Path) -> None:

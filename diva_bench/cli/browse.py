@@ -38,7 +38,7 @@ def list_command(kind: str, paths: list[Path], output: Path = Path("results"), f
 def _runs(output: Path, format: str) -> int:
     from diva_bench.cli.stored import stored_runs  # the other lists need none of its modules
 
-    runs = stored_runs(output)
+    runs = stored_runs(output, listed=True)
     if runs or format in ("csv", "json"):  # a program that reads the output gets a table without rows
         print_table(runs.table(), format)
     if not runs and not runs.unreadable:

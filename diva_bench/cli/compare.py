@@ -124,7 +124,7 @@ def gap_attribution_command(
     """Exit code: 0 every task with an oracle or a cascade has all three runs; 1 some runs are missing, and the output
     names them."""
     check_report(output)
-    stored = stored_runs(results)
+    stored = stored_runs(results, listed=True)
     runs = [run for run in stored if run.summary.plain]
     trials = len(stored) - len(runs)
     named = {summary.task_id for summary in of_tasks([run.summary for run in stored], tasks)}

@@ -159,7 +159,7 @@ def leaderboard_command(
             others ranked.
     """
     check_report(output)
-    stored = stored_runs(results)
+    stored = stored_runs(results, listed=True)
     unreadable = stored.unreadable
     summaries = of_tasks([run.summary for run in stored], tasks)
     if not summaries and not unreadable:
@@ -230,7 +230,7 @@ def published_command(
 
 def _there(results: Path) -> Runs:
     """The runs of a folder; none if it is the default one, and missing."""
-    return stored_runs(results) if results.is_dir() or results != DEFAULT else Runs()
+    return stored_runs(results, listed=True) if results.is_dir() or results != DEFAULT else Runs()
 
 
 def costs_command(

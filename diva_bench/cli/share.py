@@ -55,6 +55,7 @@ def bundle(
             "them on.",
         ),
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     data_dir: DataDir = None,
     path: Paths = None,
 ) -> None:
@@ -63,11 +64,16 @@ def bundle(
     from diva_bench import disk
     from diva_bench.catalog import Catalog
     from diva_bench.cli.progress import Terminal
+    from diva_bench.cli.streams import check_file
     from diva_bench.evaluation.bundling import write
 
-    if not output.parent.is_dir() or output.is_dir():
-        why = "is a folder" if output.is_dir() else f"there is no folder {output.parent}"
-        raise UserError(f"--output {output}: {why}. Give a file in a folder that exists, such as runs.zip.")
+    check_file(output, "--output")
+    if output.suffix.lower() != ".zip":
+        raise UserError(
+            f"--output {output}: a bundle is a zip archive. Give a name that ends in .zip, such as runs.zip."
+        )
+    if output.exists() and not force:
+        raise UserError(f"--output {output}: already exists. Give another name, or --force to replace it.")
     folders = of_tasks(run_folders(runs), task or [])
     made = write(
         Catalog(path or []),
@@ -171,7 +177,7 @@ def _chosen_runs(paths: Sequence[Path], models: Sequence[str], tasks: Sequence[s
     from diva_bench.runs.records import of_tasks
     from diva_bench.runs.run import Runs, load_runs
 
-    loaded = load_runs(paths)
+    loaded = load_runs(paths, listed=True)
     for problem in loaded.unreadable:
         say(f"left out: {problem}", error=True)
     known = {run.summary.label for run in loaded} | {run.summary.model for run in loaded}
@@ -247,7 +253,7 @@ def run_folders(paths: Sequence[Path]) -> list[Path]:
 
 
 def findings_tables(findings: Sequence[Finding], runs: int) -> list[Table]:
-    """What was checked; what differs, if anything; what could not be checked, if anything."""
+    """What was checked; errors and differences, if there are any; what could not be checked, if anything."""
     from diva_bench.evaluation.verification import CHECKS
     from diva_bench.tables import Column, Table
 
@@ -270,14 +276,21 @@ def findings_tables(findings: Sequence[Finding], runs: int) -> list[Table]:
         "hashes show that the files belong together and that the scores are those of the answers, not who made them",
     ]
     tables = [Table("verification", columns, checked, notes)]
-    faults: list[list[Cell]] = [
-        [str(one.run), one.what.partition(":")[0], one.detail, one.stored, one.found]
-        for one in findings
-        if one.outcome == "differs"
+    apart = [one for one in findings if one.outcome == "differs"]
+    errors: list[list[Cell]] = [
+        [str(one.run), one.what.partition(":")[0], one.detail] for one in apart if not (one.stored or one.found)
     ]
-    if faults:
+    if errors:
+        columns = [Column(head) for head in ("run", "check", "what is wrong")]
+        tables.append(Table("errors", columns, errors, []))
+    differences: list[list[Cell]] = [
+        [str(one.run), one.what.partition(":")[0], one.detail, one.stored, one.found]
+        for one in apart
+        if one.stored or one.found
+    ]
+    if differences:
         columns = [Column(head) for head in ("run", "check", "what differs", "stored", "computed")]
-        tables.append(Table("differences", columns, faults, []))
+        tables.append(Table("differences", columns, differences, []))
     alike: dict[tuple[str, str], list[Path]] = {}
     for one in findings:
         if one.outcome == "not checked":

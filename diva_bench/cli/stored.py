@@ -8,14 +8,15 @@ from diva_bench.cli.streams import say
 from diva_bench.errors import StoreError
 from diva_bench.runs.bundle import opened
 from diva_bench.runs.run import Runs, load_runs
+from diva_bench.runs.store import absent
 from diva_bench.specs.spec_file import builtin_folder
 
 DEFAULT = Path("results")
 
 
-def stored_runs(results: Path) -> Runs:
+def stored_runs(results: Path, *, listed: bool = False) -> Runs:
     """The runs of a folder or a bundle. If it has no runs itself, those of its subfolders (such as the published ones in
-    `results/mini` of a checkout), and a message names the subfolder.
+    `results/mini` of a checkout), and a message names the subfolder. `listed`: see `load_runs`.
 
     Raises:
         StoreError: There is no such folder.
@@ -23,9 +24,9 @@ def stored_runs(results: Path) -> Runs:
     results = opened(results)
     if not results.is_dir():
         raise StoreError(
-            f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.{_published()}"
+            f"{results}: {absent(results)}. Give the folder that `diva-bench run --output` wrote to.{_published()}"
         )
-    runs = load_runs([results])
+    runs = load_runs([results], listed=listed)
     folders = {run.path.parent.parent for run in runs}
     for folder in sorted(folder for folder in folders if results in folder.parents):
         say(f"{results} has no runs of its own; these are in {folder}.", error=True)

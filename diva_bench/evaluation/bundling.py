@@ -8,11 +8,13 @@ from pathlib import Path
 
 from diva_bench.catalog import Catalog
 from diva_bench.data.place import locate
-from diva_bench.errors import UserError
+from diva_bench.errors import UnreadableRun, UserError
 from diva_bench.evaluation.rescoring import data_of
-from diva_bench.runs import bundle, rows, stored_task
+from diva_bench.runs import bundle, freshness, rows, stored_task
+from diva_bench.runs.records import RunSummary, of_folder
 from diva_bench.runs.store import RunFolder
 from diva_bench.types import Progress
+from diva_bench.weights import assets
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ def write(
             "texts and answers; the licences forbid to pass these on."
         )
     notes = [f"Runs of licensed data are left out ({names}); --with-licensed packs them too."] if hidden else []
+    notes += _doubts(chosen)
     clips: dict[str, Callable[[], bytes]] = {}
     if audio:
         for task in {folder.place.parent: folder for folder in chosen}.values():
@@ -67,6 +70,22 @@ def write(
             notes += [f"No clips of {task.task_record()['name']}: {why}."] if why else []
     packed = bundle.pack([folder.path for folder in chosen], target, clips)
     return Bundled(packed, notes)
+
+
+def _doubts(folders: Sequence[RunFolder]) -> list[str]:
+    """Notes about runs whose scores cannot be read, or do not belong to their answers."""
+    problems: list[str] = []
+    summaries: list[RunSummary] = []
+    for folder in folders:
+        try:
+            summaries.append(of_folder(folder.path))
+        except UnreadableRun as err:
+            problems.append(str(err))
+    before = {summary.folder: summary for summary in summaries}
+    place = folders[0].place.parent.parent
+    now, _ = freshness.checked(summaries, place, assets.cache_folder(), problems)
+    problems += [f"{run.folder}: {run.reason}" for run in now if run is not before[run.folder]]
+    return [f"Packed all the same: {problem}" for problem in problems]
 
 
 def is_licensed(folder: RunFolder, catalog: Catalog) -> bool:

@@ -104,7 +104,7 @@ class _Log:
         for part, stored, found in differ[:_FIRST]:
             self.findings.append(Finding(self.run, what, "differs", part, _shown(stored), _shown(found)))
         if (more := len(differ) - _FIRST) > 0:
-            self.findings.append(Finding(self.run, what, "differs", f"and {more:,} more"))
+            self.findings.append(Finding(self.run, what, "differs", f"and {more:,} more", "not listed", "not listed"))
         if not differ:
             self.agree(what)
 
@@ -369,8 +369,9 @@ def _check_scores(log: _Log, folder: RunFolder, job: Job, summary: Json) -> None
             with again:
                 found = scoring.score(job, again, Silent())
         except (UserError, ValueError) as err:
+            why = str(err).replace(str(again.path), str(folder.path))  # not the copy
             for what in (SIGNATURES, SHEETS, SUMMARY):
-                log.skip(what, f"the answers cannot be scored here: {err}")
+                log.skip(what, f"the answers cannot be scored here: {why}")
             return
         comparable = set(_comparable(log, job, summary["signature"], found))
         _compare_summary(log, summary, found, comparable)

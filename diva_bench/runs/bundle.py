@@ -10,6 +10,7 @@ or encryption, and all sizes are checked by the directory of the archive before 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -27,7 +28,7 @@ from typing import IO, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from diva_bench import disk
+from diva_bench import disk, printable
 from diva_bench.errors import StoreError
 from diva_bench.runs import rows
 from diva_bench.runs.store import RunFolder
@@ -109,10 +110,10 @@ def pack(folders: Sequence[Path], target: Path, clips: Mapping[str, Callable[[],
                     f"{files[name]} and {path} are both {name} in the bundle, and differ. Leave one run out."
                 )
             files.setdefault(name, path)
+    aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     contents: dict[str, Callable[[], bytes]] = {f"{CLIPS}/{sha256}": read for sha256, read in (clips or {}).items()}
     try:
         listed = {name: {"bytes": path.stat().st_size, "sha256": disk.sha256(path)} for name, path in files.items()}
-        aside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
             with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED, strict_timestamps=True) as archive:
                 listed |= {name: _clip_entry(name, read()) for name, read in contents.items()}
@@ -124,7 +125,11 @@ def pack(folders: Sequence[Path], target: Path, clips: Mapping[str, Callable[[],
             aside.unlink(missing_ok=True)
         return Packed(target.stat().st_size, len(folders), len(contents))
     except OSError as err:
-        raise StoreError(f"{err.filename or target}: cannot be read or written ({err.strerror or err}).") from err
+        if err.filename not in (None, str(aside)):
+            raise StoreError(f"{err.filename}: cannot be read ({err.strerror or err}).") from err
+        raise StoreError(
+            f"{target}: cannot be written ({disk.reason(err)}). Choose a file in a folder that you may write to."
+        ) from err
 
 
 def _files_of(folder: RunFolder) -> dict[str, Path]:
@@ -191,8 +196,9 @@ def _add(archive: zipfile.ZipFile, name: str, parts: Iterable[bytes]) -> None:
 
 
 def opened(path: Path) -> Path:
-    """The folder of the runs in a bundle, in the cache folder of this machine, where it is unpacked once; a path that is
-    no file stays as it is.
+    """The folder of the runs in a bundle, in the cache folder of this machine, where it is unpacked; a path that is no file
+    stays as it is. An earlier copy there is used only if its files still have the hashes in bundle.json. Texts that are
+    shown name the bundle in place of the folder.
 
     Raises:
         StoreError: The file is no bundle, or cannot be trusted.
@@ -202,8 +208,13 @@ def opened(path: Path) -> Path:
     try:
         name = disk.sha256(path)[:32]
         folder = assets.cache_folder() / "bundles" / name
+        printable.rename(str(folder), str(path))
         if folder.is_dir():
-            return folder
+            if _is_intact(path, folder):
+                return folder
+            spoilt = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder.parent))
+            folder.replace(spoilt)
+            shutil.rmtree(spoilt, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder.parent))
         try:
@@ -215,6 +226,19 @@ def opened(path: Path) -> Path:
     except OSError as err:
         raise StoreError(f"{path}: cannot be unpacked ({err.strerror or err}).") from err
     return folder
+
+
+def _is_intact(path: Path, folder: Path) -> bool:
+    """Whether the files of an unpacked bundle are those that its bundle.json lists."""
+    with _checked_archive(path, MOST_BYTES) as (_, _, manifest):
+        listed = manifest.files
+    there = {
+        file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_symlink() or file.is_file()
+    }
+    return there.keys() == listed.keys() and all(
+        not file.is_symlink() and file.stat().st_size == listed[name].bytes and disk.sha256(file) == listed[name].sha256
+        for name, file in there.items()
+    )
 
 
 def clips_beside(run: Path) -> dict[str, Path]:
@@ -230,24 +254,29 @@ def unpack(path: Path, folder: Path) -> None:
         StoreError: The file is no bundle, or cannot be trusted.
         OSError: The folder cannot be written.
     """
+    with _checked_archive(path, shutil.disk_usage(folder).free) as (archive, members, manifest):
+        for member in members:
+            if member.filename != MANIFEST:
+                _extract(path, archive, member, manifest.files[member.filename], folder / member.filename)
+
+
+@contextlib.contextmanager
+def _checked_archive(path: Path, free: int) -> Iterator[tuple[zipfile.ZipFile, Sequence[zipfile.ZipInfo], _Manifest]]:
+    """A bundle whose names, sizes and manifest were checked. `free`: bytes that it may need unpacked."""
     with path.open("rb") as file:
         _check_directory(path, file)
         try:
             with zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
-                _check_members(path, members, path.stat().st_size, shutil.disk_usage(folder).free)
-                manifest = _read_manifest(path, archive, {member.filename: member for member in members})
-                for member in members:
-                    if member.filename != MANIFEST:
-                        _extract(path, archive, member, manifest.files[member.filename], folder / member.filename)
+                _check_members(path, members, path.stat().st_size, free)
+                yield archive, members, _read_manifest(path, archive, {member.filename: member for member in members})
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as err:
             raise _refused(path, f"the archive is damaged ({err})") from err
 
 
 def _refused(path: Path, why: str) -> StoreError:
     return StoreError(
-        f"{path}: is no bundle that can be unpacked: {why}. Nothing of it was used. Ask for a file that "
-        "`diva-bench bundle` wrote."
+        f"Cannot unpack {path}: {why}. Nothing of it was used. Ask for a file that `diva-bench bundle` wrote."
     )
 
 
@@ -277,11 +306,11 @@ def _check_members(path: Path, members: Sequence[zipfile.ZipInfo], total: int, f
         name = member.filename
         kind = stat.S_IFMT(member.external_attr >> 16)
         if name != MANIFEST and not _NAME.fullmatch(name):
-            raise _refused(path, f"{name!r} is no name of a file of a run")
+            raise _refused(path, f"it contains the unsafe name {name!r}")
         if name in seen or name.casefold() in seen:
-            raise _refused(path, f"{name!r} is in it twice")
+            raise _refused(path, f"it contains {name!r} twice")
         if kind not in (0, stat.S_IFREG) or member.is_dir():
-            raise _refused(path, f"{name!r} is a link or no plain file")
+            raise _refused(path, f"{name!r} is a link, or not a plain file")
         if member.flag_bits & 1:
             raise _refused(path, f"{name!r} is encrypted")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -290,7 +319,7 @@ def _check_members(path: Path, members: Sequence[zipfile.ZipInfo], total: int, f
             raise _refused(path, f"{name!r} has two sizes")
         seen |= {name, name.casefold()}
     if MANIFEST not in seen:
-        raise _refused(path, f"it has no {MANIFEST}")
+        raise _refused(path, f"it does not contain {MANIFEST}")
     unpacked, packed = sum(m.file_size for m in members), sum(m.compress_size for m in members)
     if packed > total:
         raise _refused(path, "its members overlap")
@@ -314,8 +343,10 @@ def _read_manifest(path: Path, archive: zipfile.ZipFile, members: Mapping[str, z
         )
     names = members.keys() - {MANIFEST}
     if differ := sorted(names ^ manifest.files.keys()):
-        where = f"only in {MANIFEST}" if differ[0] in manifest.files else f"not in {MANIFEST}"
-        raise _refused(path, f"{differ[0]!r} is {where}")
+        name = differ[0]
+        if name in manifest.files:
+            raise _refused(path, f"{MANIFEST} lists {name!r}, but the archive does not contain it")
+        raise _refused(path, f"the archive contains {name!r}, but {MANIFEST} does not list it")
     for name in sorted(names):
         if manifest.files[name].bytes != members[name].file_size:
             raise _refused(

@@ -16,7 +16,7 @@ from diva_bench.errors import StoreError, UnreadableRun, UserError
 from diva_bench.runs import bundle, freshness, old_identity, stored_task
 from diva_bench.runs import rows as rows_
 from diva_bench.runs.records import RunSummary, flag, folders_in, is_run, of_folder, summary_of
-from diva_bench.runs.store import RunFolder, read_json
+from diva_bench.runs.store import RunFolder, absent, read_json
 from diva_bench.scorers import cleaned
 from diva_bench.specs import TaskSpec, prompt
 from diva_bench.tables import Cell, Column, Score, Table
@@ -483,10 +483,11 @@ def other_samples(run: Run, table: Mapping[str, Any], other: Run, others: Mappin
     return f"the runs do not have the same samples: {'; '.join(parts)}. Run `diva-bench score` on both."
 
 
-def load_runs(paths: Iterable[Path]) -> Runs:
+def load_runs(paths: Iterable[Path], *, listed: bool = False) -> Runs:
     """Load the runs in folders.
 
     Args:
+        listed: The caller shows `unreadable`, so that no warning is needed.
         paths: Each is a run folder, a task folder, a folder of runs, a folder with such folders, or a bundle.
 
     Returns:
@@ -516,15 +517,22 @@ def load_runs(paths: Iterable[Path]) -> Runs:
         runs += _unchanged(here, path, unreadable)
         if alone and unreadable:
             raise UnreadableRun(unreadable[0])
-        for problem in unreadable:
+        for problem in () if listed else unreadable:
             log.warning("left out: %s", problem)
         runs.unreadable += unreadable
+    if newer := [run.path for run in runs if run.folder.newer]:
+        log.warning(
+            "A newer version of diva-bench wrote %d of these runs, such as %s. What this version does not know of them is "
+            "left out: update diva-bench.",
+            len(newer),
+            newer[0],
+        )
     return runs
 
 
 def no_folder(path: Path) -> StoreError:
     """The error for a folder of runs that does not exist."""
-    return StoreError(f"{path}: no such folder. Give the folder that runs were written to (`output`).")
+    return StoreError(f"{path}: {absent(path)}. Give the folder that runs were written to (`output`).")
 
 
 def _unchanged(runs: Sequence[Run], place: Path, unreadable: list[str]) -> Iterator[Run]:

@@ -70,6 +70,11 @@ def expected(path: Path) -> str:
     return f"No folder matches this pattern. Run the models first. {folders} A checkout has published runs in results/mini."
 
 
+def absent(path: Path) -> str:
+    """What is not there, by the ending of a path: a bundle is a file."""
+    return "no such file" if path.suffix.lower() == ".zip" else "no such folder"
+
+
 class RunFolder:
     """One run on disk. Readers need no lock; a writer uses it as a context manager and holds one."""
 
@@ -85,7 +90,7 @@ class RunFolder:
     # ---- opening
 
     @cached_property
-    def _newer(self) -> bool:
+    def newer(self) -> bool:
         """Whether a newer version wrote the run."""
         try:
             return schemas.is_newer(read_json(self.path / "run.json"))
@@ -204,7 +209,7 @@ class RunFolder:
         """The round of new lines: the last round if this number of processes wrote it, else a new one."""
         ours, others = -1, -1
         for path in self._shards("responses"):
-            last = max((row.get("round", 0) for *_, row in read_answers(path, self._newer)), default=-1)
+            last = max((row.get("round", 0) for *_, row in read_answers(path, self.newer)), default=-1)
             if _count(path) == self._shard.count:
                 ours = max(ours, last)
             else:
@@ -256,7 +261,7 @@ class RunFolder:
             return
         if not any(path.is_file() for name in _OF_A_RUN for path in self.path.glob(name)):
             there = self.path.is_dir() or "*" in str(self.path)
-            what = "is not a run folder: it has none of a run's files" if there else "no such folder"
+            what = "is not a run folder: it has none of a run's files" if there else absent(self.path)
             raise UnreadableRun(f"{self.path}: {what}. {expected(self.path)}")
         if not (self.path / "run.json").exists():
             raise UnreadableRun(f"{self.path}: run.json is missing. Restore it from a copy, or move the folder away.")
@@ -340,7 +345,7 @@ class RunFolder:
 
     def answered(self) -> Answers:
         """The answer that counts, for every id."""
-        return Answers(self._shards("responses"), self._newer)
+        return Answers(self._shards("responses"), self.newer)
 
     def responses(self) -> Iterator[Response]:
         """The answers that count, one after another, in the order of the files."""
@@ -364,7 +369,7 @@ class RunFolder:
     def _rows(self, name: str, schema: TypeAdapter[Any]) -> Iterator[Json]:
         for path in self._shards(name):
             for number, _, line in read_lines(path):
-                yield parsed(line, schema, f"{path}:{number}", REMOVE, newer=self._newer)
+                yield parsed(line, schema, f"{path}:{number}", REMOVE, newer=self.newer)
 
     def _shards(self, name: str) -> list[Path]:
         """The files of all processes, by name."""
