@@ -298,7 +298,7 @@ def overlapping(path: Path) -> None:
 
 LINK = stat.S_IFLNK | 0o777
 CENTRAL, END = b"PK\x01\x02", b"PK\x05\x06"
-HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
+HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a path out of the folder": (
         with_member("../../outside/task.json"),
         "Cannot unpack runs.zip: it contains the unsafe name '../../outside/task.json'",

@@ -90,7 +90,7 @@ def test_without_the_data_everything_but_the_clips_is_checked(folder: Path) -> N
     assert found["agrees"] >= {"rows.jsonl", "answers", "scores.jsonl", "summary.json", "scorers"}
 
 
-DIFFERENCES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
+DIFFERENCES: dict[str, tuple[Callable[[Path], object], str, list[str]]] = {
     "the hash of a task": (
         lambda run: as_json(run.parent / "task.json", lambda r: r.update(prompt="Say that.")),
         "task.json and run.json",
@@ -175,22 +175,22 @@ DIFFERENCES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
         ["run.json: schema"],
     ),
     "events that are no lines": (
-        lambda run: (run / "events.jsonl").write_bytes(bytes(range(128, 256))) and None,
+        lambda run: (run / "events.jsonl").write_bytes(bytes(range(128, 256))),
         "timing and events",
         ["the last line of events.jsonl is not complete"],
     ),
     "timing that is cut": (
-        lambda run: (run / "timing.jsonl").write_bytes((run / "timing.jsonl").read_bytes()[:-9]) and None,
+        lambda run: (run / "timing.jsonl").write_bytes((run / "timing.jsonl").read_bytes()[:-9]),
         "timing and events",
         ["the last line of timing.jsonl is not complete"],
     ),
     "timing that is empty": (
-        lambda run: (run / "timing.jsonl").write_bytes(b"") and None,
+        lambda run: (run / "timing.jsonl").write_bytes(b""),
         "timing and events",
         ["timing.jsonl is empty"],
     ),
     "a damaged line of timing": (
-        lambda run: (run / "timing.jsonl").write_text('{"rows": -1}\n') and None,
+        lambda run: (run / "timing.jsonl").write_text('{"rows": -1}\n'),
         "timing and events",
         ["timing.jsonl:1"],
     ),
