@@ -109,7 +109,7 @@ def test_only_what_survives_holm_is_marked() -> None:
     assert alone.p < 0.05
     table = ablation_table([block(outcome("a", right), sure, *[doubtful] * 9)])
     cells = [row[6] for row in table.rows]
-    assert cells[1] == Score(-100, -100, -100, "* ")
+    assert cells[1] == Score(-100, -100, -100, "† ")
     assert [cell.mark for cell in cells[2:] if isinstance(cell, Score)] == [""] * 9
 
 
@@ -156,7 +156,7 @@ def printed(table: Table, width: int) -> str:
 def test_at_80_columns_scores_differences_and_p_values_are_all_there() -> None:
     text = printed(example(), 80)
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
-    for whole in ("62.5", "* -45.8", "-62.5", "0.0012", "from_whisper", "p (Holm)"):
+    for whole in ("62.5", "† -45.8", "-62.5", "0.0012", "from_whisper", "p (Holm)"):
         assert whole in text
     assert "not shown at this width: metric, p, remarks, examples, PFLOP, device s" in " ".join(text.split())
     assert "not compared: diva-scratch at covost2-zh-CN, iemocap: never asked" in " ".join(text.split())

@@ -116,7 +116,7 @@ def test_few_clusters_get_a_star_only_where_swaps_of_clusters_agree(results: Pat
     cells = dict(zip((column.name for column in found.columns), row, strict=True))
     assert cells["p"] == cells["p (Holm)"] == pytest.approx(2 / 2**clusters)
     assert isinstance(cells["difference"], Score)
-    assert cells["difference"].mark == ("* " if star else "")
+    assert cells["difference"].mark == ("† " if star else "")
     assert FEW_NOTE in found.notes
 
 
@@ -148,7 +148,7 @@ def test_more_than_two_runs_are_compared_two_by_two_by_the_primary_metric_as_one
     raw = [p.clustered.p for p in compared.pairs]
     assert compared.adjusted[1] == pytest.approx(3 * min(raw))
     table = differences_table(replace(compared, adjusted=[0.01, 0.2, 0.049]))
-    assert [next(cell.mark for cell in row if isinstance(cell, Score)) for row in table.rows] == ["* ", "", "* "]
+    assert [next(cell.mark for cell in row if isinstance(cell, Score)) for row in table.rows] == ["† ", "", "† "]
     assert compared.ranks["contains", 0] == (1, 1)
     assert compared.ranks["contains", 2] == (3, 3) or compared.ranks["contains", 2] == (2, 3)
 

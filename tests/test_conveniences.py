@@ -178,6 +178,11 @@ def test_a_pattern_that_matches_nothing_is_told(run: Command, command: str) -> N
     assert "A checkout has published runs in results/mini." in text
 
 
+def test_markdown_is_another_name_of_md(run: Command) -> None:
+    short, long = (run("list", "metrics", "--format", name) for name in ("md", "markdown"))
+    assert (long.returncode, long.stdout) == (0, short.stdout)
+
+
 def test_an_overview_alone_is_tasks_by_models(run: Command) -> None:
     ask(run, task="toy")
     assert "no overview" in (few := run("leaderboard", "--overview")).stderr

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from stored import collect
 
 from diva_bench.errors import StoreError, UserError
-from diva_bench.report.leaderboard import leaderboard, page
+from diva_bench.report.leaderboard import AT_CHANCE, leaderboard, page, screen
 from diva_bench.runs.records import of_tasks, synthetic_note
 from diva_bench.tables import Score, Table
 
@@ -194,19 +195,43 @@ def test_the_overview_has_primary_metrics_and_no_average(tmp_path: Path) -> None
     run(tmp_path, "diva", 61.0, task_id="mustard-123456", primary="accuracy")
     run(tmp_path, "diva", 61.5, task_id="mustard-123456", primary="accuracy", hash="bbbbbb")
     overview = leaderboard(collect(tmp_path))[0]
-    assert [c.name for c in overview.columns] == ["task", "metric", "n", "diva", "echo"]
+    assert [c.heading for c in overview.columns] == ["task", "metric", "n", "diva", "echo"]
     assert overview.rows == [
-        ["covost2-de", "bleu", 48, Score(22.4, 19.4, 25.4, brief=True), Score(1.0, -2.0, 4.0, mark="* ", brief=True)],
-        ["mustard", "accuracy", 48, "61.0 / 61.5", None],
+        [
+            "covost2-de",
+            "bleu",
+            48,
+            Score(22.4, 19.4, 25.4, mark="+ ", tone="strong"),
+            Score(1.0, -2.0, 4.0, mark="* ", tone="faint"),
+        ],
+        ["mustard", "accuracy", 48, "= 61.0 [58.0, 64.0] / + 61.5 [58.5, 64.5]", None],
     ]
     assert synthetic_note("mini") in overview.title
     assert overview.to_csv().splitlines()[:2] == [
-        "task,metric,n,diva,diva low,diva high,echo,echo low,echo high,echo mark",
-        "covost2-de,bleu,48,22.4,19.4,25.4,1.0,-2.0,4.0,*",
+        "task,metric,n,diva,diva low,diva high,diva mark,echo,echo low,echo high,echo mark",
+        "covost2-de,bleu,48,22.4,19.4,25.4,+,1.0,-2.0,4.0,*",
     ]
     assert json.loads(overview.to_json())["rows"][0]["echo"] == {"value": 1.0, "low": -2.0, "high": 4.0, "mark": "*"}
     assert overview.to_pandas()["echo mark"].isna().tolist() == [False, True]
-    assert "[19.4" not in str(overview), "people see the value alone"
+    for text in (str(overview), overview.to_markdown(), overview.to_latex()):
+        assert re.search(r"[+] 22\.4", text)
+        assert re.search(r"\[\}?19\.4,\s+25\.4\]", text), "an interval in every format"
+        assert "within 1.96 standard errors" in " ".join(text.split())
+
+
+def test_every_legend_says_in_the_same_words_what_at_chance_means(tmp_path: Path) -> None:
+    for task_id in ("covost2-de-4be1f0", "mustard-123456"):
+        run(tmp_path, "diva", 22.4, task_id=task_id)
+        run(tmp_path, "blind", 1.0, task_id=task_id, at_chance=True)
+    summaries = collect(tmp_path)
+    overview, *tables = leaderboard(summaries)
+    assert f"* {AT_CHANCE}" in overview.notes
+    assert f"* {AT_CHANCE}" in screen(summaries)[0].notes
+    assert [AT_CHANCE in table.notes for table in tables if "remarks" in [c.name for c in table.columns]] == [
+        True,
+        True,
+    ]
+    assert "paired difference" in AT_CHANCE
 
 
 def test_two_questions_under_one_task_name_go_by_their_ids(tmp_path: Path) -> None:

@@ -20,8 +20,12 @@ from test_leaderboard import run
 from diva_bench.catalog import Catalog
 from diva_bench.cli.plot import KINDS
 from diva_bench.errors import StoreError
+from diva_bench.report.compare import compare
+from diva_bench.report.leaderboard import AT_CHANCE
 from diva_bench.report.plots import canvas, draw, training
 from diva_bench.runs import Run
+from diva_bench.runs.run import load_runs
+from diva_bench.stats import holm
 from diva_bench.tables import Score
 
 pytest.importorskip("matplotlib", reason="the extra train is not installed")
@@ -58,8 +62,8 @@ def drawn(place: Path) -> dict[str, str]:
     [
         (Score(-4.2, -8.3, -0.5), "-4.2 [-8.3, -0.5]"),
         (Score(3.0, 0.1, 6.0), "+3.0 [0.1, 6.0]"),
-        (Score(-25.0, -62.5, 0.0), "-25.0 [-62.5, 0.0]: no difference can be seen"),
-        (Score(1.0, -1.0, 3.0), "+1.0 [-1.0, 3.0]: no difference can be seen"),
+        (Score(-25.0, -62.5, 0.0), "-25.0 [-62.5, 0.0]: not significant"),
+        (Score(1.0, -1.0, 3.0), "+1.0 [-1.0, 3.0]: not significant"),
         (Score(1.0), "+1.0 (no interval)"),
     ],
 )
@@ -70,7 +74,7 @@ def test_an_interval_with_0_shows_no_difference(score: Score, text: str) -> None
 def test_findings_are_the_numbers_of_the_comparisons(place: Path, drawn: dict[str, str]) -> None:
     assert set(drawn) == {"accents", "languages", "forest", "recogniser"}
     assert drawn["accents"] == (
-        "sdqa (mini): the largest gap is that of diva, hindi minus usa, -25.0 [-62.5, 0.0]: no difference can be seen"
+        "sdqa (mini): the largest gap is that of diva, hindi minus usa, -25.0 [-62.5, 0.0]: not significant"
     )
     scores = {
         model: [s.metrics["bleu"].value for s in collect(place / "results") if s.model == model and "covost2" in s.task]
@@ -78,10 +82,41 @@ def test_findings_are_the_numbers_of_the_comparisons(place: Path, drawn: dict[st
     }
     mean = (sum(scores["diva"]) - sum(scores["oracle"])) / 2
     assert f"mean of 2 languages: diva minus oracle is {mean:+.1f} [" in drawn["languages"]
-    assert re.search(
-        r"of 6 differences from diva, \d below 0 and \d above 0 stand after Holm's correction", drawn["forest"]
+    assert re.match(
+        r"mini: (\d of 6 differences from diva (is|are) significant \(Holm\): \d below 0, \d above 0|none of 6 )",
+        drawn["forest"],
     )
-    assert "score than clips without" in drawn["recogniser"]
+    assert re.search(
+        r"significantly lower score than clips without for \d of \d pairs of task and model", drawn["recogniser"]
+    )
+
+
+def test_forest_tests_what_is_drawn_by_the_swap_test_of_compare(tmp_path: Path) -> None:
+    for name in ("mustard", "urfunny"):
+        source = next(MINI.glob(f"{name}-*"))
+        shutil.copytree(source, tmp_path / source.name)
+    study = draw.Study(load_runs([tmp_path]), Catalog(), "diva")
+    (plot,) = draw.forest(study)
+    panels = plot.figure.axes
+    assert sorted(axis.get_title() for axis in panels) == ["cascade", "oracle"], "no baselines"
+    sheets = [sheet for view in study.views if (sheet := study.read(view)[1])]
+    ps = {}
+    for sheet in sheets:
+        pairs = compare(sheet, [sheet.task.primary]).pairs
+        named = {(sheet.names[pair.first], sheet.names[pair.second]): pair for pair in pairs}
+        for model in ("cascade", "oracle"):
+            pair = named.get((model, "diva")) or named["diva", model]
+            ps[model, sheet.task.name] = pair.by_cluster.p, pair.clustered.p
+    swaps, boots = (holm([p[k] for p in ps.values()]) for k in (0, 1))
+    assert sum(p < 0.05 for p in swaps) < sum(p < 0.05 for p in boots), "the bootstrap is too sure here"
+    filled = [line for axis in panels for line in axis.lines if line.get_markerfacecolor() not in ("white", "None")]
+    marked = [line for line in filled if line.get_marker() == "o"]
+    assert len(marked) == sum(p < 0.05 for p in swaps)
+    counted = (
+        f"{len(marked)} of 4 differences from diva" if marked else "none of 4 differences from diva is significant"
+    )
+    assert counted in plot.finding
+    assert "over the 4 differences here" in plot.figure.get_supxlabel()
 
 
 def test_svg_is_the_same_every_time_and_has_its_size(place: Path, drawn: dict[str, str]) -> None:
@@ -94,6 +129,37 @@ def test_svg_is_the_same_every_time_and_has_its_size(place: Path, drawn: dict[st
         assert root.tag.endswith("svg")
         assert file.stat().st_size < 300_000
         assert "<dc:date>" not in file.read_text()
+
+
+def test_cases_of_the_recogniser_are_those_that_can_be_counted_in_the_plot() -> None:
+    few = [("none", Score(80.0, 70.0, 90.0), 20), ("over 20 %", Score(10.0, 0.0, 20.0), 8)]
+    same = [("none", Score(80.0, 70.0, 90.0), 20), ("over 20 %", Score(75.0, 60.0, 90.0), 8)]
+    plot = draw._errors("mini", [("sdqa", "contains", [("cascade", few), ("diva", same)])])
+    assert "for 1 of 2 pairs of task and model (filled)" in plot.finding
+    assert "that of cascade at sdqa: clips with word errors over 20 % minus clips with none" in plot.finding
+    points = [line for line in plot.figure.axes[0].lines if line.get_marker() in "os" and len(line.get_xdata())]
+    filled = [line.get_markerfacecolor() != "white" for line in points]
+    assert (filled.count(True), filled.count(False)) == (2, 2), "both points of the one pair"
+
+
+def test_a_confusion_is_said_in_words_and_at_chance_is_explained(tmp_path: Path) -> None:
+    source = next(MINI.glob("meld-*"))
+    shutil.copytree(source, tmp_path / source.name)
+    for name in ("oracle", "diva"):
+        shutil.rmtree(next((tmp_path / source.name).glob(f"{name}-*")))
+    (plot,) = draw.confusions(draw.Study(load_runs([tmp_path]), Catalog()))
+    assert re.search(r"\(at chance\); it answers '\w+' for \d+ of \d+ clips labelled '\w+'$", plot.finding)
+    assert AT_CHANCE in " ".join(plot.figure.get_supxlabel().split())
+
+
+def test_a_bundle_is_drawn_as_its_runs_are(tmp_path: Path) -> None:
+    shutil.copytree(next(MINI.glob("mustard-*")), tmp_path / "results" / next(MINI.glob("mustard-*")).name)
+    assert call(tmp_path, "bundle", "results", "-o", "b.zip").returncode == 0
+    for place in ("results", "b.zip"):
+        done = call(tmp_path, "plot", place, "-o", place + "-plots", "-k", "confusion", "--format", "svg")
+        assert done.returncode == 0, done.stderr
+    (one,), (other,) = ((tmp_path / f"{place}-plots").iterdir() for place in ("results", "b.zip"))
+    assert one.read_bytes() == other.read_bytes()
 
 
 # ---------------------------------------------------------------- noise and training, from records

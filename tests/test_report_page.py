@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ from report_site import COUNT, HOSTILE, Cells, data_file, prepared
 
 from diva_bench.report.html import content
 from diva_bench.report.html.site import Settings, write_folder
+from diva_bench.report.leaderboard import AT_CHANCE
 from diva_bench.runs.run import load_runs
 from diva_bench.types import Silent
 
@@ -77,6 +79,22 @@ def test_the_page_has_the_numbers_of_the_leaderboard(which: str, request: pytest
     assert {(task.partition(" ")[0], model): found for (task, model), found in listed.items()} == {
         key: found for key, found in expected.items() if key[0] != "mean"
     }
+
+
+def test_the_signs_of_a_page_are_explained_where_they_stand(mini: Path) -> None:
+    def page(name: str) -> str:
+        text = (mini / "site" / name).read_text(encoding="utf-8")
+        return " ".join(re.sub("<details.*?</details>|<[^>]*>", " ", html.unescape(text), flags=re.DOTALL).split())
+
+    (task,) = (mini / "site" / "tasks").glob("iemocap*")
+    (run,) = (mini / "site" / "runs").glob("iemocap*majority*")
+    for name in ("index.html", f"tasks/{task.name}", f"runs/{run.name}"):
+        assert AT_CHANCE in page(name), name
+    (compared,) = (mini / "site" / "compare").glob("iemocap*")
+    assert "† below 0.05" in page(f"compare/{compared.name}")
+    differences = page("differences.html")
+    assert re.search(r"† -?\d", differences)
+    assert "† p (Holm) below 0.05" in differences
 
 
 def test_answers_by_themselves_give_the_score_of_the_run(mini: Path) -> None:

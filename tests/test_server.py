@@ -168,7 +168,7 @@ def test_a_key_or_quota_that_has_ended_stops_the_run_and_keeps_what_is_answered(
         assert got.returncode == 1
         assert words in got.stderr
         assert "5 of 12 answers are kept in results" in got.stderr
-        assert "7 not asked" in " ".join(got.stdout.split())
+        assert "7 not answered yet" in " ".join(got.stdout.split())
         assert {row["status"] for row in lines(tmp_path)} == {"ok"}
         assert len(done) == 7, "nothing is sent after the refusal"
         server.answer = lambda body, before: completion("yes")

@@ -16,6 +16,7 @@ from diva_bench.diva.checkpoint import WINDOW
 from diva_bench.diva.config import PRESETS, TrainConfig
 from diva_bench.errors import DataError, UserError
 from diva_bench.evaluation.jobs import Settings
+from diva_bench.report.ablation import SIGN, SURE
 from diva_bench.specs import Edition, ModelSpec, Runtime
 from diva_bench.stats import FEW_CLUSTERS, FEW_NOTE, holm
 from diva_bench.tables import Cell, Column, Score, Table
@@ -203,7 +204,7 @@ def _differences(record: dict[str, Any]) -> Table:
     adjusted = iter(holm([entry[m]["p"] for entry in selection.values() for m in tokens]))
     rows: list[list[Cell]] = []
     for name, entry in selection.items():
-        marks = ["* " if next(adjusted) < 0.05 else "" for _ in tokens]
+        marks = [SIGN if next(adjusted) < SURE else "" for _ in tokens]
         cells = [
             Score(entry[m]["value"], entry[m]["low"], entry[m]["high"], mark)
             for m, mark in zip(tokens, marks, strict=True)
@@ -216,7 +217,7 @@ def _differences(record: dict[str, Any]) -> Table:
         columns,
         rows,
         [
-            f"* p below 0.05 after Holm over {family} comparisons",
+            f"{SIGN}p below {SURE} after Holm over {family} comparisons",
             *([FEW_NOTE] if any(entry["kl"]["clusters"] < FEW_CLUSTERS for entry in selection.values()) else []),
         ],
     )

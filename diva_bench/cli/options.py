@@ -160,7 +160,12 @@ DataDir = Annotated[
     Path | None,
     typer.Option(help="Folder of the full tasks' corpora, or one corpus (default: DIVA_BENCH_DATA)."),
 ]
-Format = Annotated[Literal["rich", "md", "csv", "latex", "json"], typer.Option(help="Output format.")]
+Format = Annotated[
+    Literal["rich", "md", "markdown", "csv", "latex", "json"],
+    typer.Option(
+        callback=lambda format: "md" if format == "markdown" else format, help="Output format; markdown is md."
+    ),
+]
 Report = Annotated[
     Path | None,
     typer.Option(

@@ -34,7 +34,7 @@ _OF_TRAININGS = ("training", "compute")
 
 @app.command()
 def plot(
-    results: Annotated[Path, typer.Argument(help="Folder of runs.")] = Path("results"),
+    results: Annotated[Path, typer.Argument(help="Folder of runs, or a bundle.")] = Path("results"),
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the plots.")] = Path("plots"),
     kind: Annotated[
         list[str] | None,
@@ -73,11 +73,13 @@ def plot_command(
         Exit code: 1 if nothing could be drawn, or a kind that was asked for could not.
     """
     from diva_bench.report.plots.canvas import FORMATS, check
+    from diva_bench.runs.bundle import opened
 
     for kind in kinds:
         if kind not in KINDS:
             raise unknown("kind", kind, KINDS, "plots")
     check()
+    results = opened(results)
     if not results.is_dir():
         raise UserError(f"{results}: no such folder. Give the folder that `diva-bench run --output` wrote to.")
     try:

@@ -111,7 +111,7 @@ def machine(cache: Path) -> list[list[str]]:
             [f"device {d.name}", f"{d.description}, {size(d.memory_bytes)}, bfloat16: {d.bfloat16}"]
             for d in now.devices
         ),
-        ["cores", f"{now.cores}, torch computes with {now.threads} threads"],
+        ["cores", f"{now.cores}, torch computes with {_threads(now.threads)}"],
         ["memory", f"{size(now.memory_bytes)}, {size(now.memory_free_bytes)} free"],
         ["cache", f"{now.cache}: {size(now.cache_bytes)}, {size(now.disk_free_bytes)} free on its disk"],
         *([c.name, c.detail if c.ok else f"missing: {c.detail}"] for c in now.checks),
@@ -211,7 +211,7 @@ def _problems(now: Machine) -> tuple[str, ...]:
         problems.append(f"{size(now.memory_bytes)} of memory is little for the mini edition; --edition nano needs 2 GB")
     if now.threads > now.cores:
         problems.append(
-            f"torch computes with {now.threads} threads on {now.cores} usable cores; set OMP_NUM_THREADS={now.cores}"
+            f"torch computes with {_threads(now.threads)} on {now.cores} usable cores; set OMP_NUM_THREADS={now.cores}"
         )
     return tuple(problems)
 
@@ -226,3 +226,7 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "missing"
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"

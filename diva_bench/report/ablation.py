@@ -17,6 +17,8 @@ from diva_bench.types import Row
 
 SURE = 0.05
 """A p-value below it, adjusted for the whole table, is marked."""
+SIGN = "† "
+"""The mark of such a difference. It is not that of a score at chance, `*`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ def _row(
     main = outcome.summary.metrics[block.metric] if outcome.summary and not outcome.gap else None
     absent = main is None or (outcome is not block.base and difference is None)
     doubts = flag(outcome.summary) if outcome.summary and not absent else ""
-    mark = "* " if adjusted is not None and adjusted < SURE else ""
+    mark = SIGN if adjusted is not None and adjusted < SURE else ""
     return [
         block.task,
         block.metric,
@@ -202,7 +204,7 @@ def _notes(blocks: Sequence[Block], differences: Sequence[Sequence[Difference | 
     if compared:
         notes += [
             f"p: two-sided, from the same resamples, at least {2 / (RESAMPLES + 1):.4f}; p (Holm): adjusted for all "
-            f"{len(compared)} comparisons of this table; * p (Holm) below {SURE}",
+            f"{len(compared)} comparisons of this table; {SIGN}p (Holm) below {SURE}",
         ]
     notes += _better(blocks)
     if any(c.few_clusters for c in compared):

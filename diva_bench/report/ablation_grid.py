@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from diva_bench.predictions.imported import ERRORS
-from diva_bench.report.ablation import SURE, Block, Outcome, changed, title
+from diva_bench.report.ablation import SIGN, SURE, Block, Outcome, changed, title
 from diva_bench.runs.records import MetricSummary, flag
 from diva_bench.stats import FEW_NOTE, RESAMPLES, SEED, Difference, holm
 from diva_bench.tables import Cell, Column, Score, Table
@@ -75,7 +75,7 @@ def _cells(part: Part, adjusted: Sequence[float | None]) -> list[list[Cell]]:
     beside = zip((None, *part.differences), (None, *adjusted), strict=True)
     for outcome, (difference, p) in zip(_outcomes(part), beside, strict=True):
         main = _metric(outcome, part.block.metric)
-        mark = "* " if p is not None and p < SURE else ""
+        mark = SIGN if p is not None and p < SURE else ""
         between = Score(difference.value, difference.low, difference.high, mark) if difference else None
         cells.append([main.value if main else None, between, p])
     return cells
@@ -91,7 +91,7 @@ def _notes(parts: Sequence[Part]) -> list[str]:
     if there:
         notes.append(
             f"p (Holm): two-sided, from the same resamples, adjusted for all {len(there)} differences of this table; "
-            f"* below {SURE}"
+            f"{SIGN}below {SURE}"
         )
     notes += [_task(part) for part in parts]
     few = [part.block.task for part in parts if any(d and d.few_clusters for d in part.differences)]

@@ -13,6 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from diva_bench.errors import UserError, unknown
+from diva_bench.report.ablation import SIGN, SURE
 from diva_bench.report.aggregate import write_rank
 from diva_bench.report.leaderboard import caption
 from diva_bench.runs.aligned import Sheet
@@ -202,7 +203,7 @@ def differences_table(comparison: Comparison) -> Table:
     """One row per metric and pair: the difference, its two intervals, p, and the minimum detectable difference."""
     rows: list[list[Cell]] = []
     for pair, adjusted in zip(comparison.pairs, comparison.adjusted, strict=True):
-        mark = "* " if adjusted < 0.05 else ""
+        mark = SIGN if adjusted < SURE else ""
         smallest = detectable(pair.standard_error) if pair.standard_error else None
         difference: list[Cell] = [_score(pair.clustered, mark), pair.clustered.p, adjusted, smallest]
         rows.append([pair.metric, *_who(comparison, pair), *difference, _score(pair.alone), pair.alone.p])
@@ -217,7 +218,7 @@ def differences_table(comparison: Comparison) -> Table:
     notes = [
         "difference: paired by sample [95 % interval: cluster bootstrap]; iid: every sample resampled by itself",
         f"p: two-sided, of the cluster resamples, at least {2 / (RESAMPLES + 1):.4f}; p (Holm): adjusted for the "
-        f"{len(comparison.pairs)} of this table; * p (Holm) below 0.05",
+        f"{len(comparison.pairs)} of this table; {SIGN}p (Holm) below {SURE}",
         "detectable: minimum detectable difference (80 % power, p < 0.05); none if the two runs never differ",
         *([FEW_NOTE] if size.few_clusters else []),
     ]

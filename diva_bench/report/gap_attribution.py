@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from diva_bench.errors import UserError
+from diva_bench.report.ablation import SIGN, SURE
 from diva_bench.runs.aligned import Sheet
 from diva_bench.runs.records import failures, synthetic_notes
 from diva_bench.runs.run import Run
 from diva_bench.stats import FEW_NOTE, RESAMPLES, SEED, Difference, holm, significance
 from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Floats
-
-SURE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +162,7 @@ def _gaps(attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence
     notes = [
         "recogniser loss: oracle - cascade; end to end: model - cascade; total: model - oracle, which is end to end minus "
         "recogniser loss; paired by sample",
-        f"[95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]; * p below {SURE} after Holm over the "
+        f"[95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]; {SIGN}p below {SURE} after Holm over the "
         f"{len(family)} differences of this table",
     ]
     notes += ["its: the score of the model"] if several else []
@@ -199,4 +198,4 @@ def _samples(attributions: Sequence[GapAttribution]) -> Table:
 
 
 def _gap(difference: Difference, adjusted: float) -> Score:
-    return Score(difference.value, difference.low, difference.high, "* " if adjusted < SURE else "")
+    return Score(difference.value, difference.low, difference.high, SIGN if adjusted < SURE else "")

@@ -23,7 +23,7 @@ from diva_bench.runs.records import RunSummary, comparable, flag, synthetic_note
 from diva_bench.scorers import DIAGNOSTIC, METRICS, NOT_SCORED, PREDICTED
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED
 from diva_bench.stats.settings import planned
-from diva_bench.tables import Cell, Column, Score, Table, cut_to, write
+from diva_bench.tables import Cell, Column, Table, cut_to, write
 
 _EDITIONS = ("full", "mini", "nano")
 _NAMED = 5  # runs without a rank whose reasons are on the screen
@@ -112,7 +112,11 @@ TIED = (
     "+ best score of the task; = tied with it: within 1.96 standard errors, taken from the intervals; paired tests "
     "(`compare`) find more differences"
 )
-AT_CHANCE = "* at chance: not significantly better than the best audio-blind baseline"
+AT_CHANCE = (
+    "at chance: the 95 % interval of the paired difference from the best audio-blind baseline includes 0, or the model is "
+    "worse; that interval can be wider than the model's own interval suggests"
+)
+"""Every legend says it in these words. The rule is in `runs.chance`."""
 
 
 _TONES: Mapping[str, Literal["", "strong", "faint"]] = {"best": "strong", "tied": "strong", "at chance": "faint"}
@@ -153,10 +157,7 @@ def _screen(runs: Sequence[RunSummary]) -> Table:
     columns = [Column("task"), Column("metric", optional=True), Column("n", number=True)]
     whole = all(row[3] in ("100 %", "") for row in rows)
     columns += [Column("answered", optional=whole, number=True), *(Column("", group=model) for model in models)]
-    shown = [standing for id in ids for standing in standings([s for s in runs if s.task_id == id]).values()]
-    notes = [f"primary metric [95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]"]
-    notes += [TIED] if "best" in shown else []
-    notes += [AT_CHANCE] if "at chance" in shown else []
+    notes = _legend(runs)
     few = sorted({s.task for s in runs if s.ranked and s.metrics[s.primary].few_clusters})
     notes += [f"fewer than {FEW_CLUSTERS} clusters, the interval is too narrow: {', '.join(few)}"] if few else []
     notes += aggregate.notes(found, aggregate.BRIEF)
@@ -165,6 +166,15 @@ def _screen(runs: Sequence[RunSummary]) -> Table:
     edition = runs[0].edition
     synthetic = all(s.synthetic for s in runs)
     return Table(synthetic_note(edition) if synthetic else f"{edition} edition", columns, rows, notes)
+
+
+def _legend(runs: Sequence[RunSummary]) -> list[str]:
+    """What the intervals and the marks of a table of tasks by models mean."""
+    ids = dict.fromkeys(s.task_id for s in runs)
+    shown = [standing for id in ids for standing in standings([s for s in runs if s.task_id == id]).values()]
+    notes = [f"primary metric [95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]"]
+    notes += [TIED] if "best" in shown else []
+    return notes + ([f"* {AT_CHANCE}"] if "at chance" in shown else [])
 
 
 def _screen_cell(runs: Sequence[RunSummary], stand: Mapping[str, Standing]) -> Cell:
@@ -353,9 +363,11 @@ def _notes(ranked: Sequence[RunSummary], primary: str, with_ranks: bool) -> list
     main = [s.metrics[primary] for s in ranked]
     better = "higher" if main[0].higher_is_better else "lower"
     notes = [f"{primary} [95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]; {better} is better"]
-    notes += ["rank: 95 % interval of the rank among these runs, over the same resamples of all"] if with_ranks else []
+    notes += (
+        ["rank: 95 % interval of the rank among these runs, from the same resamples for all runs"] if with_ranks else []
+    )
     if any(s.at_chance for s in ranked):
-        notes.append(f"at chance: not significantly better than {_nothing(ranked)}")
+        notes.append(AT_CHANCE)
     baseline_values: dict[str, set[str]] = {}
     for s in ranked:
         baselines = s.baselines or ({"constant": s.baseline} if s.baseline is not None else {})
@@ -415,12 +427,6 @@ _ANSWERS = {
 }
 
 
-def _nothing(ranked: Sequence[RunSummary]) -> str:
-    """The best audio-blind baseline, as text."""
-    kinds = {s.baseline_of or "constant" for s in ranked if s.baseline is not None}
-    return " or ".join(f"a {_ANSWERS[name]}" for name in _ANSWERS if name in kinds) or "a constant answer"
-
-
 def _overview(edition: str, runs: Sequence[RunSummary]) -> Table:
     """Tasks by models with the primary metric of each task. Their scales differ: `aggregate` rescales them for a mean."""
     models = sorted({s.label for s in runs})
@@ -430,25 +436,15 @@ def _overview(edition: str, runs: Sequence[RunSummary]) -> Table:
     for id in ids:
         here = [s for s in runs if s.task_id == id]
         name = here[0].task if tasks[here[0].task] == 1 else id
-        cells: list[Cell] = [_cell([s for s in here if s.label == model and s.ranked]) for model in models]
+        stand = standings(here)
+        cells = [_screen_cell([s for s in here if s.label == model and s.ranked], stand) for model in models]
         sizes = sorted({s.metrics[s.primary].n for s in here if s.ranked})
         size = sizes[0] if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}" if sizes else None
         rows.append([name, here[0].primary, size, *cells])
     columns = [Column("task"), Column("metric"), Column("n", number=True)]
-    columns += [Column(model, optional=True) for model in models]
-    marked = any(s.at_chance for s in runs if s.ranked)
-    notes = ["primary metrics; details and intervals in the table of each task"]
-    notes += ["* at chance: not significantly better than the best audio-blind baseline"] if marked else []
+    columns += [Column("", group=model) for model in models]
+    notes = _legend(runs)
     synthetic = sorted({s.task for s in runs if s.synthetic})
     every = len(synthetic) == len({s.task for s in runs})
     notes += [f"{synthetic_note(edition)}: {', '.join(synthetic)}"] if synthetic and not every else []
     return Table(f"overview, {synthetic_note(edition) if every else edition}", columns, rows, notes)
-
-
-def _cell(runs: Sequence[RunSummary]) -> Cell:
-    """The value of one model at one task; all values if there are several runs (dtype, settings)."""
-    mains = [(s.metrics[s.primary], "* " if s.at_chance else "") for s in runs]
-    scores = [Score(main.value, main.low, main.high, mark, brief=True) for main, mark in mains]
-    if len(scores) > 1:
-        return " / ".join(write(score) for score in scores)
-    return scores[0] if scores else None

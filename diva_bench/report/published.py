@@ -17,7 +17,7 @@ from diva_bench.tables import Cell, Column, Score, Table
 TITLE = "reported elsewhere"
 HERE = "(here)"
 """Behind the name of a model that was run here."""
-_SILENT = "not told"
+_SILENT = "not given by the source"
 
 
 def chosen(cited: Published, names: Sequence[str]) -> list[CitedSet]:

@@ -151,7 +151,7 @@ def _measured(mine: Sequence[Trained]) -> Table:
         *(["-: no runs of all tasks in this folder"] if any(one.score is None for one in mine) else []),
         *(one.lacks for one in mine if one.lacks),
     ]
-    columns = [Column("system"), Column("hours of audio"), Column("examples", number=True), Column("PFLOP", digits=2)]
+    columns = [Column("system"), Column("hours of audio"), Column("examples"), Column("PFLOP", digits=2)]
     columns += [Column("device-hours", digits=2), Column(aggregate.NAME)]
     return Table("what trainings needed: measured here", columns, [_row(one) for one in mine], notes)
 
@@ -168,7 +168,7 @@ def _row(one: Trained) -> list[Cell]:
     return [
         f"{one.name} ({one.seeds} seeds)" if one.seeds > 1 else one.name,
         each(s.audio_seconds for s in one.stages) / _HOUR,
-        f"{each(s.examples for s in one.stages):,.0f}",
+        round(each(s.examples for s in one.stages)),
         each(s.total_flops for s in one.stages) / 1e15,
         each(s.device_seconds for s in one.stages) / _HOUR,
         one.score,
@@ -183,8 +183,8 @@ def _reported(known: Published, preset: TrainConfig) -> Table:
     work = compute.paper_work(preset)
     estimate = sum(compute.run_flops(work, compute.PAPER_UNIQUE_CLIPS, cached=False).values())
     keys = [f"[{key}]" for key, _ in zip(ascii_lowercase, known.trainings, strict=False)]
-    columns = [Column("system"), Column("hours of audio", number=True), Column("examples", number=True)]
-    columns += [Column("PFLOP (estimate)", number=True), Column("hours", digits=0), Column("device")]
+    columns = [Column("system"), Column("hours of audio", digits=0), Column("hours of audio, most", digits=0)]
+    columns += [Column("examples"), Column("PFLOP (estimate)", digits=0), Column("hours", digits=0), Column("device")]
     columns += [Column(known.by_id(id).name, digits=2, optional=True) for id in _CITED]
     columns += [Column("source")]
     notes = [
@@ -205,15 +205,13 @@ def _reported(known: Published, preset: TrainConfig) -> Table:
 
 
 def _cited(known: Published, one: CitedTraining, estimate: float, key: str) -> list[Cell]:
-    hours = None if one.audio_hours is None else f"{one.audio_hours:,.0f}"
-    if hours and one.audio_hours_most:
-        hours += f" to {one.audio_hours_most:,.0f}"
     values = [known.by_id(id).scores.get(one.system) if id in one.scores else None for id in _CITED]
     return [
         one.system,
-        hours,
-        None if one.examples is None else f"{one.examples:,}",
-        f"{estimate / 1e15:,.0f}" if one.estimate else None,
+        one.audio_hours,
+        one.audio_hours_most,
+        one.examples,
+        estimate / 1e15 if one.estimate else None,
         None if one.hours is None else float(one.hours),
         one.device,
         *(None if value is None else float(value) for value in values),
@@ -224,7 +222,7 @@ def _cited(known: Published, one: CitedTraining, estimate: float, key: str) -> l
 _UNKNOWN = (
     "not known: FLOPs, device-hours, hardware, epochs and lengths of clips of Qwen 2 Audio; how many devices trained DiVA",
     "so the claim is one about hours of audio. Whether it holds for operations or device-hours, these sources cannot show",
-    "no count has the training of the parts that DiVA starts from: Whisper and an LLM",
+    "the training of Whisper and of the LLM, from which DiVA starts, is in none of these numbers",
     'hours "seen" count repeats for DiVA; for Qwen 2 Audio the page does not say whether its hours do',
 )
 
@@ -232,9 +230,10 @@ _UNKNOWN = (
 def _claim(preset: TrainConfig) -> Table:
     fewest, most = compute.QWEN_2_AUDIO_HOURS
     rows: list[list[Cell]] = [
-        [f"{basis}", f"{hours:,.0f}", f"{fewest:,} to {most:,}", f"{fewest / hours:.0f} to {most / hours:.0f}"]
+        [f"{basis}", hours, fewest, most, fewest / hours, most / hours]
         for basis, hours in compute.paper_hours(preset).items()
     ]
-    columns = [Column("hours of audio"), Column("DiVA", number=True)]
-    columns += [Column("Qwen 2 Audio", number=True), Column("ratio", number=True)]
+    columns = [Column("hours of audio"), Column("DiVA", digits=0), Column("Qwen 2 Audio, least", digits=0)]
+    columns += [Column("Qwen 2 Audio, most", digits=0), Column("ratio, least", digits=0)]
+    columns += [Column("ratio, most", digits=0)]
     return Table('what "100 times less compute" rests on', columns, rows, _UNKNOWN)

@@ -240,7 +240,7 @@ def _identity(job: Job, folder: RunFolder) -> dict[str, Any]:
 def _completeness(job: Job, statuses: Mapping[str, int], rule: str | None) -> dict[str, Any]:
     """`rule`: what is done with failed answers; None if they make a run incomplete."""
     missing, errors = statuses.get("missing", 0), statuses.get("error", 0)
-    unasked = "missing from the file" if job.model.adapter == imported.ADAPTER else "not asked"
+    unasked = "missing from the file" if job.model.adapter == imported.ADAPTER else "not answered yet"
     reasons = [f"{n} {what}" for n, what in ((missing, unasked), (0 if rule else errors, "failed")) if n]
     data = job.dataset
     if data.partial:

@@ -31,7 +31,8 @@ class Meter:
 
     def __init__(self, run: TrainingRun, before: Mapping[str, Any] | None) -> None:
         self._run, self._work = run, work_of(run)
-        threads = f", {torch.get_num_threads()} threads" if run.device.type == "cpu" else ""
+        count = torch.get_num_threads()
+        threads = f", {count} thread{'s' if count > 1 else ''}" if run.device.type == "cpu" else ""
         name = torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else provenance.processor()
         self.ledger = Ledger(
             device=(name or platform.machine()) + threads,

@@ -20,12 +20,13 @@ from diva_bench import __version__
 from diva_bench.printable import visible
 from diva_bench.report import aggregate
 from diva_bench.report import published as cited
+from diva_bench.report.ablation import SIGN
 from diva_bench.report.ablation_grid import Part
 from diva_bench.report.html import content
 from diva_bench.report.html.content import Confusion, Details, Shown, TaskView
 from diva_bench.report.html.output import Folder, Output, as_script, static
 from diva_bench.report.html.samples import pages
-from diva_bench.report.leaderboard import MARKS
+from diva_bench.report.leaderboard import AT_CHANCE, MARKS
 from diva_bench.runs.run import Runs
 from diva_bench.specs import Json
 from diva_bench.specs.published import published as cited_scores
@@ -84,6 +85,8 @@ def _environment() -> jinja2.Environment:
         "is_number": lambda value: isinstance(value, int | float),
         "as_score": lambda pair: Score(pair["value"], pair["low"], pair["high"]),
         "marks": MARKS,
+        "at_chance": AT_CHANCE,
+        "significant": SIGN,
         "example": Score(60.0, 50.0, 70.0),
         "version": __version__,
         "resamples": f"{RESAMPLES:,}",

@@ -122,9 +122,9 @@ def legend(axis: Any, **options: Any) -> None:
 
 
 def seen(score: Score, digits: int = 1) -> str:
-    """A difference with its interval, and whether it can be told from none: "-4.2 [-8.3, -0.5]"."""
+    """A difference with its interval, and whether the interval includes 0: "-4.2 [-8.3, -0.5]"."""
     low, high = score.low, score.high
     if low is None or high is None:
         return f"{score.value:+.{digits}f} (no interval)"
     text = f"{score.value:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-    return text if low > 0 or high < 0 else f"{text}: no difference can be seen"
+    return text if low > 0 or high < 0 else f"{text}: not significant"

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from diva_bench.audio.perturbations import parse
 from diva_bench.catalog import Catalog
 from diva_bench.errors import UserError
+from diva_bench.report.ablation import SURE
+from diva_bench.report.ablation_grid import Part
 from diva_bench.report.html import content
 from diva_bench.report.html.content import Confusion, TaskView, slug
 from diva_bench.report.html.samples import Answers
+from diva_bench.report.leaderboard import AT_CHANCE
 from diva_bench.report.plots.canvas import Plot, axes, ends, grid, hatch, legend, seen, style
 from diva_bench.runs.aligned import Sheet
 from diva_bench.runs.records import RunSummary
 from diva_bench.runs.run import Run
-from diva_bench.stats import bootstrap, significance
+from diva_bench.scorers.labels import UNPARSED
+from diva_bench.stats import bootstrap, holm, significance
+from diva_bench.stats.differences import randomisation
 from diva_bench.stats.resampling import interval
 from diva_bench.tables import Score
+from diva_bench.types import Row
 
 _MOST = 7
 """Series in one plot: so many can be told apart."""
@@ -113,6 +119,8 @@ def _profile(view: TaskView, sheet: Sheet, group: str, reference: str) -> Plot:
     axis.invert_yaxis()
     axis.set_xlabel(f"{metric}, 0 to 100 (95 % interval over {len(set(sheet.clusters))} clusters)")
     axis.set_xlim(-2, 102)
+    if baselines := [one.summary.baseline for one in view.runs if one.summary.baseline is not None]:
+        axis.axvline(max(baselines), color="#333333", linestyle=":", linewidth=1.2, label="audio-blind baseline")
     grid(axis, "x")
     legend(axis)
     return Plot(_name("accents", view.task_id), title, figure)
@@ -206,62 +214,100 @@ def _over_languages(study: Study, name: str, edition: str, views: Sequence[TaskV
 # ---------------------------------------------------------------- forest
 
 
+_PANELS = 6
+"""Models in one forest plot."""
+
+
+@dataclass(frozen=True)
+class _Test:
+    """The difference of one model from the base at one task. `p`: of the swaps of whole clusters (`randomisation`), which
+    is exact with few samples that differ, where the p-value of the bootstrap is too small."""
+
+    model: str
+    task: str
+    score: Score
+    p: float
+
+
 def forest(study: Study) -> Iterator[Plot]:
-    """Every model minus the base at every task, a panel for every model, by edition."""
+    """Every model minus the base at every task, a panel for every model, by edition. Baselines are drawn only if there is
+    nothing else; Holm's correction is over the differences that are drawn."""
     if len({run.summary.label for run in study.runs}) < 2:
         return
     base = content.base_of(study.views, study.base)
+    blind = {run.summary.label for run in study.runs if _blind(run)}
     for edition in dict.fromkeys(view.summary.edition for view in study.views):
-        parts = []
+        compared: list[tuple[Sheet, Part]] = []
         for view in (view for view in study.views if view.summary.edition == edition):
             _, sheet = study.read(view)
             part = content.part_of(view, sheet, base) if sheet else None
-            parts += [part] if part else []
-        table = content.ablation(parts)
-        if table is not None:
-            rows = content.forest(table)
-            blind = {run.summary.label for run in study.runs if _blind(run)}
-            yield _forest(
-                [row for row in rows if row[0] not in blind] or rows, base, edition, sum(len(c) for _, c in rows)
+            compared += [(sheet, part)] if sheet and part else []
+        there = list(
+            dict.fromkeys(
+                outcome.variant.name
+                for _, part in compared
+                for outcome, difference in zip(part.block.against, part.differences, strict=True)
+                if difference
             )
+        )
+        models = [name for name in there if name not in blind] or there
+        drawn = models[:_PANELS]
+        tests = [test for sheet, part in compared for test in _tests(sheet, part, drawn)]
+        if tests:
+            yield _forest(drawn, tests, base, edition, models[_PANELS:])
 
 
-def _forest(
-    rows: Sequence[tuple[str, list[tuple[str, str, Score, Any]]]], base: str, edition: str, family: int
-) -> Plot:
-    """`family`: number of comparisons that Holm's correction is over; baselines are among them, and not drawn."""
+def _tests(sheet: Sheet, part: Part, models: Sequence[str]) -> Iterator[_Test]:
+    """The differences of `models` at one task."""
+    block = part.block
+    rows: dict[str, Sequence[Row]] = {}
+    for run, measured in zip(sheet.runs, sheet.rows, strict=True):
+        rows.setdefault(run.summary.label, measured[block.scorer])
+    for outcome, difference in zip(block.against, part.differences, strict=True):
+        name = outcome.variant.name
+        if difference and name in models:
+            swaps = randomisation(rows[name], rows[block.base.variant.name], sheet.clusters, block.reduce)
+            score = Score(difference.value, difference.low, difference.high)
+            yield _Test(name, f"{block.task}\n{block.metric}", score, swaps[block.metric].p)
+
+
+def _forest(models: Sequence[str], tests: Sequence[_Test], base: str, edition: str, left_out: Sequence[str]) -> Plot:
     from matplotlib.ticker import MaxNLocator
 
-    tests = [(model, task, score) for model, cells in rows for task, _, score, _ in cells]
-    sure = [(model, task, score) for model, task, score in tests if score.mark]
-    above, below = (sum(sign * score.value > 0 for _, _, score in sure) for sign in (1, -1))
-    title = (
-        f"{edition}: of {len(tests)} differences from {base}, {below} below 0 and {above} above 0 stand after Holm's "
-    )
-    title += "correction"
+    adjusted = holm([test.p for test in tests])
+    sure = [test for test, p in zip(tests, adjusted, strict=True) if p < SURE]
+    above, below = (sum(sign * test.score.value > 0 for test in sure) for sign in (1, -1))
+    title = f"{edition}: none of {len(tests)} differences from {base} is significant (Holm)"
     if sure:
-        model, task, score = max(sure, key=lambda one: abs(one[2].value))
-        title += f"; the largest is that of {model} at {task}, {seen(Score(score.value, score.low, score.high))}"
-    else:
-        title += ": no difference can be seen"
-    tasks = list(dict.fromkeys(f"{task}\n{metric}" for _, cells in rows for task, metric, _, _ in cells))
-    rows = rows[:6]
+        most = max(sure, key=lambda one: abs(one.score.value))
+        verb = "is" if len(sure) == 1 else "are"
+        title = (
+            f"{edition}: {len(sure)} of {len(tests)} differences from {base} {verb} significant (Holm): {below} below 0, "
+            f"{above} above 0; the largest is that of {most.model} at {most.task.partition(chr(10))[0]}, {seen(most.score)}"
+        )
+    tasks = list(dict.fromkeys(test.task for test in tests))
     figure, (panels,) = axes(
-        title, 2.0 + 1.75 * len(rows), 0.42 * len(tasks) + 0.9, 1, len(rows), sharey=True, sharex=True
+        title, 2.0 + 1.75 * len(models), 0.42 * len(tasks) + 0.9, 1, len(models), sharey=True, sharex=True
     )
-    for axis, (model, cells) in zip(panels, rows, strict=True):
-        for task, metric, score, _ in cells:
-            y = tasks.index(f"{task}\n{metric}")
-            filled = {"markerfacecolor": style(0)["color"] if score.mark else "white"}
-            axis.errorbar([score.value], [y], xerr=ends(score), capsize=2, **style(0) | filled)
+    for axis, model in zip(panels, models, strict=True):
+        for test in (test for test in tests if test.model == model):
+            filled = {"markerfacecolor": style(0)["color"] if test in sure else "white"}
+            axis.errorbar(
+                [test.score.value], [tasks.index(test.task)], xerr=ends(test.score), capsize=2, **style(0) | filled
+            )
         axis.axvline(0, color="#333333", linewidth=0.9)
         axis.set_title(model, fontsize=9)
         axis.xaxis.set_major_locator(MaxNLocator(4))
         grid(axis, "x")
     panels[0].set_yticks(range(len(tasks)), tasks, fontsize=7.5)
     panels[0].set_ylim(len(tasks) - 0.5, -0.5)
-    below_axis = f"points above or below {base} (95 % interval)\nfilled: p < 0.05 after Holm over {family} comparisons"
-    figure.supxlabel(below_axis, fontsize=9)
+    lines = [
+        f"points above or below {base} (95 % interval)",
+        f"filled: significant, p < {SURE} of the paired swap test",
+        f"after Holm's correction over the {len(tests)} differences here",
+        *([f"not drawn, and not tested: {', '.join(left_out)}"] if left_out else []),
+    ]
+    figure.supxlabel("\n".join(lines), fontsize=9)
     return Plot(_name("forest", edition), title, figure)
 
 
@@ -297,9 +343,10 @@ def _matrices(view: TaskView, found: Sequence[tuple[RunSummary, Confusion]]) -> 
     count, gold, said = max(wrong)
     main = best.metrics[metric]
     title = f"{_edition(view)}: {best.label} has {metric} {main.value:.1f} [{main.low:.1f}, {main.high:.1f}]"
-    title += ", not better than the best audio-blind baseline" if best.at_chance else ""
+    title += " (at chance)" if best.at_chance else ""
     of = sum(matrix.counts[matrix.labels.index(gold)])
-    title += f"; its commonest error is {said} for {gold}, {count} of {of}" if count else "; no errors"
+    answer = "names no label" if said == UNPARSED else f"answers '{said}'"
+    title += f"; it {answer} for {count} of {of} clips labelled '{gold}'" if count else "; no errors"
     size, letters = 0.42 * len(matrix.columns), max(map(len, matrix.columns))
     height = size + 0.075 * letters + 1.1  # the labels stand on end
     figure, (panels,) = axes(title, (size + 0.4) * len(found) + 0.075 * letters + 0.6, height, 1, len(found))
@@ -317,14 +364,18 @@ def _matrices(view: TaskView, found: Sequence[tuple[RunSummary, Confusion]]) -> 
         for spine in axis.spines.values():
             spine.set_visible(True)
     panels[0].set_ylabel("gold label")
-    figure.supxlabel("label in the answer\nnumber of samples; darker: a larger share of the gold label", fontsize=9)
+    below = ["label in the answer", "number of samples; darker: a larger share of the gold label"]
+    below += textwrap.wrap(AT_CHANCE, 80) if best.at_chance else []
+    figure.supxlabel("\n".join(below), fontsize=9)
     return Plot(_name("confusion", view.task_id), title, figure)
 
 
 # ---------------------------------------------------------------- recogniser
 
 
-_BINS = ((0.0, 0.0, "none"), (0.0, 20.0, "up to 20 %"), (20.0, math.inf, "more"))
+_BINS = ((0.0, 0.0, "none"), (0.0, 20.0, "up to 20 %"), (20.0, math.inf, "over 20 %"))
+_FEWEST = 5
+"""Samples of a point; fewer are not drawn."""
 
 
 _Bins = list[tuple[str, Score, int]]
@@ -354,7 +405,7 @@ def recogniser(study: Study) -> Iterator[Plot]:
 
 
 def _by_errors(view: TaskView, sheet: Sheet, number: int, answers: Answers) -> _Bins:
-    """The bins that have samples."""
+    """The bins with at least `_FEWEST` samples."""
     from diva_bench.scorers.asr import Wer
 
     assert view.question.task is not None  # `sheet_of` checked it
@@ -370,7 +421,7 @@ def _by_errors(view: TaskView, sheet: Sheet, number: int, answers: Answers) -> _
         found.setdefault(name, []).append(n)
     bins = []
     for _, _, name in _BINS:
-        if at := found.get(name):
+        if len(at := found.get(name, [])) >= _FEWEST:
             estimate = bootstrap(
                 [sheet.rows[number][scorer][n] for n in at], [sheet.clusters[n] for n in at], sheet.reduce(scorer)
             )[metric]
@@ -380,19 +431,21 @@ def _by_errors(view: TaskView, sheet: Sheet, number: int, answers: Answers) -> _
 
 
 def _errors(edition: str, panels: Sequence[_Panel]) -> Plot:
-    drops = []
+    drops, lower = [], set()
     for task, metric, models in panels:
         for model, bins in models:
             (first_name, first, _), (name, last, _) = bins[0], bins[-1]
             if first_name == _BINS[0][2] and first.low is not None and last.low is not None:
                 gap = _minus(last, first)
-                drops.append(((gap.high or 0) < 0, -gap.value, f"{task}, {model}", metric, name, gap))
+                drops.append((-gap.value, f"{model} at {task}", metric, name, gap))
+                lower |= {(task, model)} if (gap.high or 0) < 0 else set()
     finding = f"{edition}: score by word errors of what was heard"
     if drops:
-        _, _, where, metric, name, gap = max(drops)
+        _, where, metric, name, gap = max(drops, key=lambda drop: drop[0])
         finding = (
-            f"{edition}: clips with the most word errors have a lower score than clips without in {sum(d[0] for d in drops)} of "
-            f"{len(drops)} cases; the largest difference: {where}, {metric} {seen(gap)} (word errors: {name})"
+            f"{edition}: clips with the most word errors have a significantly lower score than clips without for {len(lower)} of "
+            f"{len(drops)} pairs of task and model (filled); the largest difference is that of {where}: clips with word errors "
+            f"{name} minus clips with none, {metric} {seen(gap)}"
         )
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
@@ -402,9 +455,10 @@ def _errors(edition: str, panels: Sequence[_Panel]) -> Plot:
     for axis, (task, metric, models) in zip(grid_.flat, panels, strict=False):
         for model, bins in models:
             k = order.index(model)
+            look = style(k) | {"linestyle": "none"} | ({} if (task, model) in lower else {"markerfacecolor": "white"})
             for name, score, n in bins:
                 x = names.index(name) + 0.5 * ((k + 0.5) / len(order) - 0.5)
-                axis.errorbar([x], [score.value], yerr=ends(score), capsize=2, **style(k) | {"linestyle": "none"})
+                axis.errorbar([x], [score.value], yerr=ends(score), capsize=2, **look)
                 axis.annotate(f"{n}", (x, -1), fontsize=6.5, ha="center", va="top", color=style(k)["color"])
         axis.set_title(f"{task}, {metric}", fontsize=8.5)
         axis.set_xlim(-0.5, len(names) - 0.5)
@@ -417,7 +471,10 @@ def _errors(edition: str, panels: Sequence[_Panel]) -> Plot:
         grid_[0][-1].plot([], [], label=model, **style(k) | {"linestyle": "none"})
     legend(grid_[0][-1])
     figure.supxlabel(
-        "word error rate of what was heard (recogniser, or words of the connector); small numbers: n", fontsize=9
+        "word error rate of what the recogniser heard, or of the words of the connector\n"
+        f"small numbers: clips; points with fewer than {_FEWEST} clips are not drawn\n"
+        "filled: the score of the most word errors is significantly lower than that of none",
+        fontsize=9,
     )
     figure.supylabel("score, 0 to 100 (95 % interval)", fontsize=9)
     return Plot(_name("recogniser", edition), finding, figure)
