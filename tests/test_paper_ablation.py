@@ -150,7 +150,7 @@ def test_in_a_terminal_every_score_and_difference_is_there(place: Path, width: i
 
     found = tree(ablated(place, *SYSTEMS, *RELEASED, "--format", "json"))
     shown = [
-        [Score(**{**cell, "mark": "* "}) if isinstance(cell, dict) else cell for cell in row.values()]
+        [Score(**{**cell, "mark": "† "}) if isinstance(cell, dict) else cell for cell in row.values()]
         for row in found["rows"]
     ]
     groups = ["", *(task for task in TASKS for _ in range(3))]

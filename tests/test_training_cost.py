@@ -39,8 +39,8 @@ def test_stages_are_added_and_seeds_are_averaged(tmp_path: Path) -> None:
     mine = training_cost.recorded(tmp_path)
     table = training_cost.tables(published(), mine, PRESETS["paper"]())[0]
     assert [list(row) for row in table.rows] == [
-        ["nano kl (2 seeds)", 4.0, "300", 6.0, 1.0, None],
-        [f"{tmp_path.name} alone", 2.0, "100", 3.0, 0.5, None],
+        ["nano kl (2 seeds)", 4.0, 300, 6.0, 1.0, None],
+        [f"{tmp_path.name} alone", 2.0, 100, 3.0, 0.5, None],
     ]
 
 

@@ -191,7 +191,8 @@ const Report = (() => {
         columns += !off && head.dataset.name !== "mean";
         for (const row of table.rows) if (row.cells[i]) row.cells[i].hidden = off;
       });
-      form.querySelector("[data-count]").textContent = `${shown} models, ${columns} tasks`;
+      const counted = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
+      form.querySelector("[data-count]").textContent = `${counted(shown, "model")}, ${counted(columns, "task")}`;
     };
     form.addEventListener("input", apply);
     form.addEventListener("submit", (event) => event.preventDefault());
