@@ -74,7 +74,10 @@ USAGE = [
     (("list", "zz"), "Error: Invalid value for 'kind': 'zz' is not one of 'tasks', 'models', 'metrics', 'runs'.\n"),
     (("run", "-m", "echo", "-t", "toy", "--limit", "0"), "'--limit': it must be greater than or equal to 1\n"),
     (("run", "-m", "echo", "-t", "toy", "--limit", "x"), "'--limit': it must be a valid integer"),
-    (("leaderboard", "--format", "xls"), "'--format': 'xls' is not one of 'rich', 'md', 'markdown', 'csv', 'latex', 'json'."),
+    (
+        ("leaderboard", "--format", "xls"),
+        "'--format': 'xls' is not one of 'rich', 'md', 'markdown', 'csv', 'latex', 'json'.",
+    ),
     (("runn",), "No such command 'runn'. Did you mean 'run'?"),
 ]
 

@@ -100,3 +100,8 @@ def test_a_missing_helper_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tm
     assert "pip install 'diva-bench[video]'" in doctor._ffmpeg().detail
     monkeypatch.setattr(doctor, "_version", lambda name: "missing")
     assert "python -m ensurepip" in doctor._pip().detail
+
+
+@pytest.mark.parametrize(("count", "text"), [(1, "1 thread"), (2, "2 threads")])
+def test_one_thread_is_not_called_threads(count: int, text: str) -> None:
+    assert doctor._threads(count) == text

@@ -112,6 +112,9 @@ def test_the_leaderboard_is_sorted_and_filtered(open_page: Open) -> None:
     page.get_by_label("Tasks", exact=True).fill("other")
     assert page.locator(".matrix .score:visible").count() == 0
     assert page.locator("[data-board] [data-count]").inner_text() == "2 models, 0 tasks"
+    page.get_by_label("Models", exact=True).fill("mid")
+    page.get_by_label("Tasks", exact=True).fill("toy")
+    assert page.locator("[data-board] [data-count]").inner_text() == "1 model, 1 task"
     page.locator("[data-list]").get_by_label("Model", exact=True).select_option("middle")
     assert page.locator("[data-list] tbody tr:visible").count() == 1
     page.locator("[data-list]").get_by_label("Model", exact=True).select_option("")
