@@ -157,7 +157,10 @@ def _measured(mine: Sequence[Trained]) -> Table:
 
 
 def _devices(one: Trained) -> list[str]:
-    return [f"{s.devices} x {s.device}" if s.devices > 1 else s.device for s in one.stages if s.device]
+    named = [
+        (s.devices, s.device.replace(", 1 threads", ", 1 thread")) for s in one.stages if s.device
+    ]  # older records
+    return [f"{count} x {device}" if count > 1 else device for count, device in named]
 
 
 def _row(one: Trained) -> list[Cell]:

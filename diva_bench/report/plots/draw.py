@@ -437,15 +437,15 @@ def _errors(edition: str, panels: Sequence[_Panel]) -> Plot:
             (first_name, first, _), (name, last, _) = bins[0], bins[-1]
             if first_name == _BINS[0][2] and first.low is not None and last.low is not None:
                 gap = _minus(last, first)
-                drops.append((-gap.value, f"{model} at {task}", metric, name, gap))
+                drops.append(((gap.high or 0) < 0, -gap.value, f"{model} at {task}", metric, name, gap))
                 lower |= {(task, model)} if (gap.high or 0) < 0 else set()
     finding = f"{edition}: score by word errors of what was heard"
     if drops:
-        _, where, metric, name, gap = max(drops, key=lambda drop: drop[0])
+        *_, where, metric, name, gap = max(drops, key=lambda drop: drop[:2])
         finding = (
             f"{edition}: clips with the most word errors have a significantly lower score than clips without for {len(lower)} of "
-            f"{len(drops)} pairs of task and model (filled); the largest difference is that of {where}: clips with word errors "
-            f"{name} minus clips with none, {metric} {seen(gap)}"
+            f"{len(drops)} pairs of task and model (filled); the largest difference {'of these ' if lower else ''}is that of "
+            f"{where}: clips with word errors {name} minus clips with none, {metric} {seen(gap)}"
         )
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
@@ -473,7 +473,8 @@ def _errors(edition: str, panels: Sequence[_Panel]) -> Plot:
     figure.supxlabel(
         "word error rate of what the recogniser heard, or of the words of the connector\n"
         f"small numbers: clips; points with fewer than {_FEWEST} clips are not drawn\n"
-        "filled: the score of the most word errors is significantly lower than that of none",
+        "filled: the score with the most word errors is lower than that with none "
+        "(95 % interval below 0, not corrected for the number of pairs)",
         fontsize=9,
     )
     figure.supylabel("score, 0 to 100 (95 % interval)", fontsize=9)
