@@ -470,7 +470,7 @@ def _groups(stored: Json, found: Json, measured: set[str]) -> Iterator[tuple[str
 
 def _compare_sheets(log: _Log, folder: RunFolder, again: RunFolder, summary: Json, comparable: set[str]) -> None:
     if not (folder.path / "scores.jsonl").is_file():
-        log.skip(SHEETS, "there is no scores.jsonl (published runs come without it)")
+        log.skip(SHEETS, "there is no scores.jsonl (`diva-bench score` writes it)")
         return
     try:
         head, stored = folder.scores()
