@@ -220,7 +220,7 @@ WRONG = [
     ({}, {"body": {"words": [1]}}, "body.words must be text, a number, true, false or null"),
     ({}, {"server": {"urls": ["http://h/v1/audio/transcriptions"]}}, "must end before /audio/transcriptions"),
     ({"adapter": "openai_chat", "args": {"model": "m", "input": "text"}, "server": {"urls": ["http://h/v1"]}}, {},
-     "input: text sends the gold transcript, so that its recogniser hears nothing"),
+     "input: text sends the gold transcript, so that its recogniser gets no clip"),
 ]  # fmt: skip
 
 

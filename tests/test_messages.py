@@ -15,10 +15,11 @@ from test_doc_snippets import COMMANDS, leaves, options
 from diva_bench.cli.main import app
 
 ROOT = Path(__file__).parents[1]
-OF_OTHERS = {  # pip, hf, git, torchrun, accelerate, sacrebleu, inspect, lm-eval
+OF_OTHERS = {  # pip, hf, git, torchrun, accelerate, sacrebleu, inspect, lm-eval, tensorboard
     *("--no-deps", "--only-binary", "--no-cache-dir", "--no-input", "--progress-bar", "--retries", "--disable-pip-version-check"),
     *("--no-build-isolation", "--no-index", "--dest", "--porcelain", "--untracked-files", "--depth", "--branch", "--revision"),
     *("--nproc-per-node", "--multi_gpu", "--num_processes", "--paired-bs", "--to", "--log_samples", "--no-log-samples"),
+    "--logdir",
 }  # fmt: skip
 HARD = (
     *("is not to be had", "can be had", "so-manieth", "hears nothing", "hear nothing", "There is:", "so many wordings"),

@@ -18,6 +18,7 @@ from diva_bench.errors import SpecError
 from diva_bench.runs import schemas
 from diva_bench.runs.records import RunSummary
 from diva_bench.specs import AssetSpec, ModelFile, ModelSpec, TaskFile, TaskSpec, problems
+from diva_bench.specs.published import Published
 from diva_bench.specs.yamlfile import read_yaml
 
 FOREIGN = re.compile(
@@ -289,7 +290,9 @@ def regular_expressions(schema: Any) -> Iterator[str]:
 
 
 def test_every_regular_expression_of_a_field_has_its_rule_as_text() -> None:
-    used = {p for file in (TaskFile, ModelFile, AssetSpec) for p in regular_expressions(file.model_json_schema())}
+    used = {
+        p for file in (TaskFile, ModelFile, AssetSpec, Published) for p in regular_expressions(file.model_json_schema())
+    }
     assert used == set(problems.PATTERNS)
 
 

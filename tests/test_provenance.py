@@ -75,7 +75,7 @@ def test_loading_a_model_in_a_format_that_is_slow_here_says_what_would_be_faster
     spec = catalog.model("cascade", "nano")
     spec = spec.model_copy(update={"runtime": Runtime(dtype=dtype, device="cpu")})
     monkeypatch.setattr(Catalog, "fetch", lambda *_: dict.fromkeys(("whisper-tiny.en", "smollm2-135m-instruct")))
-    monkeypatch.setattr(Catalog, "adapter", lambda *_: lambda *made: made)
+    monkeypatch.setattr("diva_bench.catalog.class_of", lambda *_: lambda *made: made)
     catalog.load(spec, notes)
     assert notes.all[0].startswith(f"loading cascade (nano) on cpu in {dtype}")
     assert ("--dtype float32 is faster here" in notes.all[0]) == warned

@@ -93,7 +93,7 @@ class OpenAIChat(Flow):
         listens = bool(model.asr) or "asr" in model.weights
         if listens and args["input"] == "text":
             raise SpecError(
-                f"{where}: input: text sends the gold transcript, so that its recogniser hears nothing. Remove one."
+                f"{where}: input: text sends the gold transcript, so that its recogniser gets no clip. Remove one."
             )
         hears = args["input"] == "audio"
         return type("OpenAIChat", (cls,), {"accepts": frozenset({"audio" if hears else "text", "choices"})})
