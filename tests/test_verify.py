@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -226,6 +227,7 @@ def test_scores_of_another_version_of_a_scorer_are_not_compared_and_the_table_sa
     got = call(folder, "verify", str(run), "--path", "specs", COLUMNS="300")
     assert got.returncode == 0, got.stdout
     assert "qa was measured by qa|an older one, and is qa|" in got.stdout
+    assert re.search(r"scorers: signatures +- +- +- +1 +qa", got.stdout)
     assert "`diva-bench score` measures them again" in got.stdout
 
 
@@ -295,6 +297,18 @@ def test_a_scorer_that_was_added_is_checked_if_it_is_named(folder: Path) -> None
     named = call(folder, "verify", str(run), "--path", "specs", "--scorer", "wer", COLUMNS="300")
     assert (plain.returncode, named.returncode) == (0, 0), plain.stdout + named.stdout
     assert "is no scorer" not in named.stdout
+
+
+def test_a_mistake_in_scorer_is_no_fault_of_the_runs(folder: Path) -> None:
+    run = run_of(folder)
+    words = ("verify", str(run), "--path", "specs", "--format", "json", "--scorer")
+    own = call(folder, *words, "qa")
+    checked, skipped = json.loads(own.stdout)
+    outcome = next(row for row in checked["rows"] if row["check"].startswith("scorers"))
+    assert (own.returncode, outcome["in part"], outcome["parts not checked"]) == (0, 1, "qa"), own.stdout
+    assert "--scorer qa: task toy has scorer qa of its own" in skipped["rows"][0]["why not"]
+    unknown = call(folder, *words, "contains")
+    assert (unknown.returncode, "unknown scorer 'contains'" in unknown.stderr) == (2, True), unknown.stderr
 
 
 def test_a_judge_is_not_asked_and_its_stored_replies_are_used(folder: Path) -> None:

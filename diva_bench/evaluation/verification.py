@@ -19,11 +19,12 @@ from typing import Literal
 from diva_bench import disk
 from diva_bench.catalog import Catalog
 from diva_bench.data.place import locate
-from diva_bench.errors import UserError
+from diva_bench.errors import UnknownName, UserError
 from diva_bench.evaluation import bundling
 from diva_bench.evaluation.rescoring import data_of, job_of
 from diva_bench.predictions import imported
 from diva_bench.runs import bundle, rows, schemas, scoring, stored_task
+from diva_bench.runs.answers import Answers
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder
 from diva_bench.scorers import Absent, reply_cache
@@ -88,7 +89,7 @@ class _Log:
     def lack(self, what: str, parts: Sequence[str], why: str) -> None:
         """Parts of a check that were not made."""
         if parts:
-            self.findings.append(Finding(self.run, what, "not checked", why, parts=tuple(parts)))
+            self.findings.append(Finding(self.run, what, "not checked", why.strip().rstrip("."), parts=tuple(parts)))
 
     def fault(self, what: str, err: Exception) -> None:
         """A difference that a message of its own tells."""
@@ -147,6 +148,9 @@ def verify(
 
     Returns:
         The findings; a check has several if several things differ.
+
+    Raises:
+        UnknownName: `more` names a scorer that does not exist.
     """
     log, folder, progress = _Log(path), RunFolder(path), progress or Silent()
     try:
@@ -164,9 +168,9 @@ def verify(
             log.skip(what, "the rows or the answers are missing or cannot be read")
         return log.findings
     try:
-        job = job_of(catalog, folder, progress, more, data_dir)
+        job = job_of(catalog, folder, progress, data_dir=data_dir)
     except (UserError, ValueError) as err:
-        if folder.task_record() and rows.path_of(folder.above, folder.task_record()["hash"]) is not None:
+        if rows.path_of(folder.above, folder.task_record()["hash"]) is not None:
             log.fault(QUESTION, err)
         else:
             log.skip(QUESTION, str(err))
@@ -175,7 +179,7 @@ def verify(
         return log.findings
     log.agree(QUESTION)
     if summary is not None:
-        _check_scores(log, folder, job, summary)
+        _check_scores(log, folder, _added(log, catalog, folder, job, more, data_dir), summary)
     return log.findings
 
 
@@ -332,7 +336,7 @@ def _check_answers(log: _Log, folder: RunFolder, summary: Json | None) -> bool:
         log.differ(ANSWERS, f"responses.jsonl has {len(answers):,} of {summary['n']:,} answers")
         return False
     _check_whole(log, ANSWERS, files, summary)
-    _check_repeats(log, folder, answers.repeated)
+    _check_repeats(log, folder, answers)
     if summary is None:
         return True
     if summary.get("answers") is None:
@@ -342,16 +346,16 @@ def _check_answers(log: _Log, folder: RunFolder, summary: Json | None) -> bool:
     return True
 
 
-def _check_repeats(log: _Log, folder: RunFolder, repeated: int) -> None:
+def _check_repeats(log: _Log, folder: RunFolder, answers: Answers) -> None:
     """Tell of lines that a later line of their id replaces, if timing.jsonl does not have them too: it has those of a
     batch that failed in part and was run again. A run that was killed inside a batch leaves some."""
-    if not repeated:
+    if not answers.repeated:
         return
     try:
         timed = sum(line["rows"] for line in folder.timing())
     except UserError:
         return
-    if (extra := len(folder.answered()) + repeated - timed) > 0:
+    if (extra := len(answers) + answers.repeated - timed) > 0:
         part = f"{extra:,} line{'s' * (extra != 1)} that a later line replaces"
         log.lack(
             ANSWERS, [part], f"{part}, and timing.jsonl does not have them: the run was killed, or lines were added"
@@ -359,6 +363,21 @@ def _check_repeats(log: _Log, folder: RunFolder, repeated: int) -> None:
 
 
 # ---------------------------------------------------------------- scores
+
+
+def _added(
+    log: _Log, catalog: Catalog, folder: RunFolder, job: Job, more: Mapping[str, Json] | None, data_dir: Path | None
+) -> Job:
+    """The job with the scorers `more` too; without them if they do not fit its task, which is no fault of the run."""
+    if not more:
+        return job
+    try:
+        return job_of(catalog, folder, Silent(), more, data_dir)
+    except UnknownName:
+        raise
+    except UserError as err:
+        log.lack(SIGNATURES, list(more), f"--scorer {', '.join(more)}: {err}")
+        return job
 
 
 def _check_scores(log: _Log, folder: RunFolder, job: Job, summary: Json) -> None:
@@ -373,7 +392,7 @@ def _check_scores(log: _Log, folder: RunFolder, job: Job, summary: Json) -> None
             for what in (SIGNATURES, SHEETS, SUMMARY):
                 log.skip(what, f"the answers cannot be scored here: {why}")
             return
-        comparable = set(_comparable(log, job, summary["signature"], found))
+        comparable = _comparable(log, job, summary["signature"], found)
         _compare_summary(log, summary, found, comparable)
         _compare_sheets(log, folder, again, summary, comparable)
 
@@ -403,29 +422,32 @@ def _copy(folder: RunFolder, place: Path) -> RunFolder:
     return RunFolder(path)
 
 
-def _comparable(log: _Log, job: Job, stored: Mapping[str, str], found: Json) -> Iterator[str]:
+def _comparable(log: _Log, job: Job, stored: Mapping[str, str], found: Json) -> set[str]:
     """The scorers whose results can be compared: those that were measured now with the stored signature."""
-    kept, differ = found.get("kept", []), False
+    kept = found.get("kept", [])
+    why = dict.fromkeys(stored, "")
     for name, signature in stored.items():
         lacks = " ".join(str(getattr(job.scorers.get(name), "lacks", "")).split())
         if name in kept or lacks:
-            log.skip(SIGNATURES, f"{name} cannot be measured here: {lacks or 'a reply of its model is missing'}")
+            why[name] = f"{name} cannot be measured here: {lacks or 'a reply of its model is missing'}"
         elif name not in job.scorers:
-            log.skip(
-                SIGNATURES, f"{name} is no scorer of the task; one that `score --scorer` added is checked with --scorer"
-            )
+            why[name] = f"{name} is no scorer of the task; one that `score --scorer` added is checked with --scorer"
         elif job.scorers[name].signature != signature:
-            why = f"{name} was measured by {signature}, and is {job.scorers[name].signature} here"
-            log.skip(SIGNATURES, f"{why}: its scores cannot be compared. `diva-bench score` measures them again")
-        else:
-            yield name
-            continue
-        differ = True
-    for name in job.scorers.keys() - stored.keys():
-        log.skip(SIGNATURES, f"{name} is a scorer of the task now, and did not score the run")
-        differ = True
-    if not differ:
+            why[name] = (
+                f"{name} was measured by {signature}, and is {job.scorers[name].signature} here: its scores cannot be "
+                "compared. `diva-bench score` measures them again"
+            )
+    why |= {
+        name: f"{name} is a scorer of the task now, and did not score the run"
+        for name in job.scorers
+        if name not in why
+    }
+    for name, reason in why.items():
+        log.lack(SIGNATURES, [name] if reason else [], reason)
+    comparable = {name for name, reason in why.items() if not reason}
+    if comparable:
         log.agree(SIGNATURES)
+    return comparable
 
 
 def _compare_summary(log: _Log, stored: Json, found: Json, comparable: set[str]) -> None:
