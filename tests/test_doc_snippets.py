@@ -35,6 +35,7 @@ from diva_bench.specs import (
     TaskFile,
 )
 from diva_bench.specs.yamlfile import read_yaml
+from diva_bench.study.spec import StudyFile
 from diva_bench.testing import RULES
 
 COMMANDS: Any = typer.main.get_command(app)
@@ -150,16 +151,17 @@ def defined(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: block.where)
-def test_yaml_is_a_valid_task_model_or_weights_file(block: Any, tmp_path: Path) -> None:
+def test_yaml_is_a_valid_task_model_weights_or_study_file(block: Any, tmp_path: Path) -> None:
     said = yaml.safe_load(block.text)
     if set(said) == {"scorers"}:  # a part of a task
         said = {"name": "t", "version": 1, "description": "d", "prompt": "p", "primary": "bleu", **said}
         said["editions"] = {"full": {"source": "jsonl"}}
-    kind = TaskFile if "prompt" in said else AssetSpec if "files" in said else ModelFile
+    kinds = {"prompt": TaskFile, "files": AssetSpec, "consent": StudyFile}
+    kind = next((kind for key, kind in kinds.items() if key in said), ModelFile)
     file = tmp_path / "spec.yaml"
     file.write_text(block.text if "name" in yaml.safe_load(block.text) else yaml.safe_dump(said), encoding="utf-8")
     assert read_yaml(file, kind)
-    if isinstance(kind, TaskFile):
+    if kind is TaskFile:
         assert said["editions"]["full"]["source"] in READERS
 
 

@@ -91,7 +91,7 @@ def test_markdown_is_one_table_with_the_marks_and_the_notes(place: Path) -> None
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert [line.split("|")[1].strip() for line in lines[2:]] == list(SYSTEMS)
     assert {line.count("|") for line in lines} == {11}
-    assert re.search(r"\| MLP \| [\d.]+ \| \\\* -\d+\.\d \[-\d+\.\d, -\d+\.\d\] \| 0\.00\d\d \|", text)
+    assert re.search(r"\| MLP \| [\d.]+ \| † -\d+\.\d \[-\d+\.\d, -\d+\.\d\] \| 0\.00\d\d \|", text)
     for note in (
         "- difference: the model minus DiVA, paired by sample",
         "- twin-heysquad: released, higher is better; 120 samples in 30 clusters",
