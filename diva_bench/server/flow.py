@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ Heard = str | Exception | None
 _HEARD_TOGETHER: Final = 16  # clips that a recogniser gets at once, so that the server soon has something to do
 
 
-class Flow:
+class Flow(ABC):
     """`generate` and `stream` of an adapter whose questions are answered by servers."""
 
     hear: Callable[[Sequence[Request]], list[Heard]] | None = None
@@ -39,13 +40,13 @@ class Flow:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._helper: ThreadPoolExecutor | None = None
 
+    @abstractmethod
     async def check(self) -> None:
         """Ask the server before the first sample. Raises Stop if it cannot be used."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def one(self, request: Request, heard: Heard) -> Response:
         """The response to one request. Raises Stop."""
-        raise NotImplementedError
 
     async def disconnect(self) -> None:
         """Close all connections."""
@@ -55,11 +56,11 @@ class Flow:
         """`check`, once. A Stop also stops all later questions."""
         if self._checked:
             return
-        self._checked = True
         try:
             await self.check()
         except Stop as stop:
             self.halt(stop)
+        self._checked = True  # not after another exception: the next questions would go to a server that nobody checked
 
     def halt(self, reason: Stop) -> None:
         """Send nothing more."""
