@@ -327,6 +327,7 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
 
     # closed here explicitly, because a notebook keeps everything that an exception refers to
     with (
+        _servers_noted(folder, adapter),
         progress.bar(job.title, total, "samples", done) as bar,
         contextlib.closing(_prefetch(job, todo, prior)) as batches,
     ):
@@ -348,7 +349,6 @@ def ask(job: Job, adapter: Adapter, folder: RunFolder, progress: Progress, shard
             outcome.wall += wall
             outcome.audio += audio_seconds
             inside.end()
-    _note_servers(folder, adapter)
     return outcome
 
 
@@ -411,6 +411,7 @@ def _ask_stream(
         bar.advance(len(responses))
 
     with (
+        _servers_noted(folder, adapter),
         progress.bar(job.title, outcome.total, "samples", outcome.before) as bar,
         contextlib.closing(_prefetch(job, todo, job.prior(), _CLIPS_AHEAD)) as batches,
         contextlib.closing(stream(adapter, requests(), job.model.adapter)) as responses,
@@ -420,13 +421,16 @@ def _ask_stream(
                 keep([*_drained(unread), response])
         finally:
             keep(_drained(unread), last=True)
-            _note_servers(folder, adapter)
 
 
-def _note_servers(folder: RunFolder, adapter: object) -> None:
-    """Record what was sent to the servers of a model, if it asks any."""
-    if served := getattr(adapter, "served", None):
-        folder.event({"event": "server", **served()})
+@contextlib.contextmanager
+def _servers_noted(folder: RunFolder, adapter: object) -> Iterator[None]:
+    """Record at the end, also after a Stop, what was sent to the servers of a model, if it asks any."""
+    try:
+        yield
+    finally:
+        if served := getattr(adapter, "served", None):
+            folder.event({"event": "server", **served()})
 
 
 def _drained(responses: deque[Response]) -> list[Response]:
