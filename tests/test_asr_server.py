@@ -163,6 +163,7 @@ def test_a_local_llm_answers_the_transcripts_of_a_server_and_one_failure_takes_n
     local._llm, local._ears = LLM.of(paths["llm"], "cpu", Runtime(dtype="float32")), Heard()
     first, third = local._ask([asked(0.5, 0.6, 0.8)[k] for k in (0, 2)])
     assert (first.text, third.text) == (got[0].text, got[2].text)
+    assert [r.heard for r in local._ask(asked(0.5) * 2)] == ["clip of 500 ms", "clip of 800 ms"], "one id twice"
 
 
 def test_a_run_from_a_yaml_file_keeps_the_transcripts_and_asks_only_for_what_failed(tmp_path: Path) -> None:
@@ -190,6 +191,29 @@ def test_a_run_from_a_yaml_file_keeps_the_transcripts_and_asks_only_for_what_fai
     assert all(row["heard"] == row["text"] == f"clip of {200 + 100 * int(i[1:])} ms" for i, row in kept.items())
     assert not json.loads((folder / "summary.json").read_text())["repeatable"]
     assert json.loads((folder / "run.json").read_text())["model"]["asr"]["server"]["urls"] == [server.url]
+
+
+class Doubted(AsrServer):
+    """Its first check ends with a fault of ours, which is no Stop."""
+
+    checks = 0
+
+    async def check(self) -> None:
+        self.checks += 1
+        if self.checks == 1:
+            raise ZeroDivisionError
+        await super().check()
+
+
+def test_a_server_whose_check_failed_by_a_fault_is_checked_before_it_is_asked() -> None:
+    with serving(lambda body, before: error(401, "no")) as server:
+        adapter = Doubted(spec("asr", asr(server.url)), {}, "cpu")
+        with pytest.raises(ZeroDivisionError):
+            adapter.generate(asked(0.5))
+        with pytest.raises(Stop, match="refuses access"):
+            ask(adapter, asked(0.5))
+    assert adapter.checks == 2
+    assert set(server.asked) == {"clip of 1000 ms"}, "no question but that of the check"
 
 
 def test_what_a_recogniser_is_asked_is_part_of_the_identity_and_its_address_is_not() -> None:
@@ -304,15 +328,19 @@ def test_a_parakeet_is_a_recogniser_of_a_server_cascade_too(tmp_path: Path) -> N
 
 def test_a_cascade_of_a_local_llm_and_a_served_recogniser_runs_from_yaml(tmp_path: Path) -> None:
     write(tmp_path / "specs", 3)
+    words = ["run", "-m", "far", "-t", "toy", "--path", "specs", "--max-new-tokens", "4"]
     store(make_llm(tmp_path / "llm"), tmp_path / "specs", "toy-llm")
     with serving(hears) as server:
         model = {"name": "far", "adapter": "cascade", "description": "d", "weights": {"llm": "toy-llm"}}
         model |= {"asr": {"model": "w", "server": {"urls": [server.url]}}, "runtime": {"dtype": "float32"}}
         (tmp_path / "specs" / "far.yaml").write_text(yaml.safe_dump(model))
-        got = call(tmp_path, "run", "-m", "far", "-t", "toy", "--path", "specs", "--max-new-tokens", "4")
+        stopped = call(tmp_path, *words, "--max-requests", "2")
+        got = call(tmp_path, *words)
+    assert stopped.returncode == 1
+    assert "--max-requests" in stopped.stderr
     assert got.returncode == 0, got.stderr
     [folder] = tmp_path.glob("results/*/far-*")
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    assert [e["sent"] for e in events if e["event"] == "server"] == [4]
+    assert [e["sent"] for e in events if e["event"] == "server"] == [2, 4], "a batch that was stopped is heard again"
     rows = [json.loads(line) for line in (folder / "responses.jsonl").read_text().splitlines()]
     assert all(row["heard"].startswith("clip of ") for row in rows)

@@ -29,7 +29,7 @@ class Ears:
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str, budget: Budget | None = None) -> None:
         self._far: AsrServer | None = None
         self.served: Callable[[], dict[str, Any]] | None = None
-        """What a run records of the server."""
+        """What a run records of the server; None: there is none."""
         if spec.asr is not None:
             from diva_bench.adapters.asr_server import AsrServer  # the libraries of the network
 
@@ -54,8 +54,7 @@ class Cascade(declared.Cascade):
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str, budget: Budget | None = None) -> None:
         self._ears = Ears(spec, paths, device, budget)
         self.max_seconds = self._ears.max_seconds
-        if self._ears.served is not None:
-            self.served = self._ears.served
+        self.served = self._ears.served
         self._llm = LLM.of(paths["llm"], device, spec.runtime)
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
@@ -65,9 +64,9 @@ class Cascade(declared.Cascade):
         clock, hits = Clock(self._llm.device), ENCODED.hits
         transcripts = self._ears.hear(requests)
         clock.lap("reuse" if ENCODED.hits > hits else "transcribe")
-        heard = {r.id: text for r, text in zip(requests, transcripts, strict=True) if isinstance(text, str)}
-        contents = [self._llm.embed(self._llm.tokens(text)) for text in heard.values()]
-        answers = iter(answer(self._llm, [r for r in requests if r.id in heard], contents, clock))
+        heard = [(r, text) for r, text in zip(requests, transcripts, strict=True) if isinstance(text, str)]
+        contents = [self._llm.embed(self._llm.tokens(text)) for _, text in heard]
+        answers = iter(answer(self._llm, [r for r, _ in heard], contents, clock))
         return [replace(next(answers), heard=t) if isinstance(t, str) else t for t in transcripts]
 
     def close(self) -> None:
