@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from diva_bench.errors import UnreadableRun, unknown
 from diva_bench.runs import schemas
-from diva_bench.runs.store import RunFolder, located, read_json
+from diva_bench.runs.store import OF_A_RUN, RunFolder, located, read_json
 from diva_bench.tables import Score
 
 
@@ -138,12 +138,9 @@ def summary_of(raw: dict[str, Any], file: Path) -> RunSummary:
     return summary
 
 
-_OF_A_RUN = ("run.json", "summary.json", "responses*.jsonl")
-
-
 def is_run(folder: Path) -> bool:
     """Whether a folder has a file of a run."""
-    return any(path.is_file() for name in _OF_A_RUN for path in folder.glob(name))
+    return any(path.is_file() for name in OF_A_RUN for path in folder.glob(name))
 
 
 def folders_in(place: Path) -> list[Path]:
@@ -157,7 +154,7 @@ def folders_in(place: Path) -> list[Path]:
     else:
         level = "*/*"  # runs without run.json
     folders: dict[Path, Path] = {}
-    for path in sorted(path for name in _OF_A_RUN for path in place.glob(f"{level}/{name}")):
+    for path in sorted(path for name in OF_A_RUN for path in place.glob(f"{level}/{name}")):
         folders.setdefault(located(path.parent), path.parent)
     return list(folders.values())
 

@@ -259,7 +259,7 @@ class RunFolder:
         folder."""
         if self._records is not None:
             return
-        if not any(path.is_file() for name in _OF_A_RUN for path in self.path.glob(name)):
+        if not any(path.is_file() for name in OF_A_RUN for path in self.path.glob(name)):
             there = self.path.is_dir() or "*" in str(self.path)
             what = "is not a run folder: it has none of a run's files" if there else absent(self.path)
             raise UnreadableRun(f"{self.path}: {what}. {expected(self.path)}")
@@ -414,7 +414,8 @@ def located(path: Path) -> Path:
     return real if (real.parent / "task.json").is_file() else typed.parent.resolve() / typed.name
 
 
-_OF_A_RUN = ("run.json", "summary.json", "scores.jsonl", "responses*.jsonl")
+OF_A_RUN = ("run.json", "summary.json", "scores.jsonl", "responses*.jsonl")
+"""Names of files that only a run folder has."""
 _AWAY = "Restore it from a copy, or move the folder away to start anew."
 
 
