@@ -90,7 +90,7 @@ class DataSpec(Spec):
     hub: Hub | None = None
     """Where the same files can be downloaded (`diva-bench pull --task`)."""
     config: str | None = None
-    reference_config: str | None = None
+    reference_config: str | None = Field(default=None, exclude_if=lambda config: config is None)
     """A second config of the same data, if the references are there: FLEURS has a config for each language, and the English
     sentences are in en_us."""
     split: str | None = None

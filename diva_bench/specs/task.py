@@ -211,12 +211,10 @@ class TaskSpec(Spec):
         description and citation are not in it, because they can change without running the model again."""
         keys = ["task", "subset", "edition", "version", "prompt", "system", "choices", "decode", "fields"]
         keys += ["variant"] if self.variant else []
-        return {k: self.model_dump(mode="json")[k] for k in keys}
+        values = self.model_dump(mode="json")
+        return {k: values[k] for k in keys}
 
     @property
     def hash(self) -> str:
         """Hash of the whole resolved spec, for `show`."""
-        values = self.model_dump(mode="json")
-        if self.data.reference_config is None:  # a later key: without it the hash of a task is what it was
-            del values["data"]["reference_config"]
-        return digest(values)
+        return digest(self.model_dump(mode="json"))
