@@ -3,6 +3,7 @@ that cannot be drawn is explained."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
@@ -89,6 +90,63 @@ def test_findings_are_the_numbers_of_the_comparisons(place: Path, drawn: dict[st
     assert re.search(
         r"significantly lower score than clips without for \d of \d pairs of task and model", drawn["recogniser"]
     )
+
+
+def below(plot: canvas.Plot) -> str:
+    """The lines below the axes, as one."""
+    return " ".join(plot.figure.get_supxlabel().split())
+
+
+def test_models_that_are_not_drawn_are_named_with_the_reason(place: Path) -> None:
+    study = draw.Study(load_runs([place / "results"]), Catalog(), "diva")
+    (accents,), (languages,), (forest,) = draw.accents(study), draw.languages(study), draw.forest(study)
+    assert below(accents) == f"at chance, not drawn: majority, prior {AT_CHANCE}"
+    assert below(languages) == f"at chance in a language, not drawn: majority, prior {AT_CHANCE}"
+    assert re.search(r"not drawn, and not tested: (majority, prior|prior, majority)$", below(forest))
+    (curves,) = training.curves(NANO.parent)
+    assert below(curves) == "not drawn: mlp, released, together"
+
+
+@pytest.mark.parametrize(
+    ("names", "weak", "drawn", "lines"),
+    [
+        ("abc", "b", "ac", ["at chance, not drawn: b"]),
+        ("ab", "ab", "ab", ["at chance: a, b"]),
+        ("abcdefghi", "", "abcdefg", ["not drawn: h, i"]),
+        ("abcdefghi", "bi", "acdefgh", ["at chance, not drawn: b, i"]),
+        ("ab", "", "ab", []),
+    ],
+)
+def test_models_at_chance_are_drawn_only_if_there_are_no_others(
+    names: str, weak: str, drawn: str, lines: list[str]
+) -> None:
+    assert draw._chosen(list(names), {"at chance": set(weak)}) == (list(drawn), lines)
+
+
+@pytest.mark.parametrize(
+    ("primary", "baselines", "best"),
+    [("bleu", (3.0, 5.0), 5.0), ("wer", (90.0, 100.0), 90.0), ("bleu", (None, 4.0), 4.0), ("bleu", (None, None), None)],
+)
+def test_the_best_baseline_of_an_error_rate_is_the_lowest_and_an_unknown_one_is_none(
+    tmp_path: Path, primary: str, baselines: tuple[float | None, ...], best: float | None
+) -> None:
+    for model, baseline in zip(("a", "b"), baselines, strict=True):
+        run(tmp_path, model, 20.0, primary=primary, baseline=baseline)
+    assert draw._baseline(collect(tmp_path)) == best
+
+
+def test_no_text_of_a_plot_lies_over_another_or_outside(tmp_path: Path) -> None:
+    source = next(MINI.glob("urfunny-*"))  # two labels: the smallest figure, with the longest legend
+    shutil.copytree(source, tmp_path / source.name)
+    (plot,) = draw.confusions(draw.Study(load_runs([tmp_path]), Catalog()))
+    plot.save(tmp_path, ["png"])
+    figure: Any = plot.figure
+    figure.draw_without_rendering()
+    texts = [figure._suptitle, figure._supxlabel, *(axis.title for axis in figure.axes)]
+    texts += [label for axis in figure.axes for label in axis.get_xticklabels()]
+    boxes = [text.get_window_extent() for text in texts]
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+    assert not [one for one, other in itertools.combinations(boxes, 2) if one.overlaps(other)]
 
 
 def test_forest_tests_what_is_drawn_by_the_swap_test_of_compare(tmp_path: Path) -> None:

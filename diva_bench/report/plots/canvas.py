@@ -25,6 +25,10 @@ _HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo")
 _NARROWEST = 5.0
 _LETTERS = 11
 """Bold letters of a title per inch."""
+_SMALL_LETTERS = 13
+"""Letters of the lines below the axes per inch."""
+_LINE = 0.17
+"""Height of such a line in inches."""
 _INCH = 110
 """Pixels of PNG per inch."""
 _SETTINGS: Any = {
@@ -90,6 +94,19 @@ def axes(
         figure = Figure(figsize=(width, height + 0.22 * len(lines) + 0.1), layout="constrained")
         figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
         return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def below(figure: Figure, lines: Sequence[str]) -> None:
+    """Lines below the axes, wrapped to the width of the figure, which grows by their height."""
+    width, height = figure.get_size_inches()
+    wrapped = [part for line in lines for part in textwrap.wrap(visible(line), int(width * _SMALL_LETTERS))]
+    figure.supxlabel("\n".join(wrapped), fontsize=9)
+    figure.set_size_inches(width, height + _LINE * len(wrapped))
+
+
+def not_drawn(names: Sequence[str]) -> list[str]:
+    """A line for `below` that names what is left out; none if nothing is."""
+    return [f"not drawn: {', '.join(names)}"] if names else []
 
 
 def style(number: int) -> dict[str, Any]:

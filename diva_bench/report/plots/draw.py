@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +17,7 @@ from diva_bench.report.html import content
 from diva_bench.report.html.content import Confusion, TaskView, slug
 from diva_bench.report.html.samples import Answers
 from diva_bench.report.leaderboard import AT_CHANCE
-from diva_bench.report.plots.canvas import Plot, axes, ends, grid, hatch, legend, seen, style
+from diva_bench.report.plots.canvas import Plot, axes, below, ends, grid, hatch, legend, not_drawn, seen, style
 from diva_bench.runs.aligned import Sheet
 from diva_bench.runs.records import RunSummary
 from diva_bench.runs.run import Run
@@ -72,10 +71,31 @@ def _blind(run: Run) -> bool:
     return str(run.folder.record()["model"].get("adapter")) == "baseline"
 
 
-def _shown(sheet: Sheet) -> list[int]:
-    """The runs of a sheet that are drawn: without those at chance, if others are left."""
-    able = [i for i, run in enumerate(sheet.runs) if not run.summary.at_chance]
-    return (able or list(range(len(sheet.runs))))[:_MOST]
+def _chosen(names: Sequence[str], reasons: Mapping[str, Collection[str]]) -> tuple[Sequence[str], list[str]]:
+    """(the models that are drawn, lines that say which are not, and why). Those of `reasons` (why -> models) are drawn only if
+    there are no others."""
+    weak = {name for some in reasons.values() for name in some}
+    drawn = ([name for name in names if name not in weak] or names)[:_MOST]
+    left_out = [name for name in names if name not in drawn]
+    lines = []
+    for why, which in reasons.items():
+        for here, what in ((drawn, why), (left_out, f"{why}, not drawn")):
+            some = [name for name in here if name in which]
+            lines += [f"{what}: {', '.join(some)}"] if some else []
+    return drawn, [*lines, *not_drawn([name for name in left_out if name not in weak])]
+
+
+def _explained(lines: Sequence[str]) -> list[str]:
+    """The lines, and what "at chance" means if one says it."""
+    return [*lines, *([AT_CHANCE] if any("at chance" in line for line in lines) else [])]
+
+
+def _baseline(summaries: Iterable[RunSummary]) -> float | None:
+    """The best audio-blind baseline of the runs of a task; None if none is known."""
+    ranked = [s for s in summaries if s.ranked]
+    known = [s.baseline for s in ranked if s.baseline is not None]
+    rises = all(s.metrics[s.primary].higher_is_better for s in ranked)
+    return (max if rises else min)(known) if known else None
 
 
 # ---------------------------------------------------------------- accents
@@ -94,7 +114,12 @@ def accents(study: Study) -> Iterator[Plot]:
 def _profile(view: TaskView, sheet: Sheet, group: str, reference: str) -> Plot:
     metric, values = view.summary.primary, sheet.groups[group]
     scorer = sheet.metrics[metric]
-    names, models = sorted(set(values)), _shown(sheet)
+    names = sorted(set(values))
+    drawn, lines = _chosen(
+        sheet.names,
+        {"at chance": [name for name, run in zip(sheet.names, sheet.runs, strict=True) if run.summary.at_chance]},
+    )
+    models = [sheet.names.index(name) for name in drawn]
     gaps = []
     for i in models:
         found = significance.gaps(sheet.rows[i][scorer], values, sheet.clusters, sheet.reduce(scorer), reference)
@@ -119,8 +144,9 @@ def _profile(view: TaskView, sheet: Sheet, group: str, reference: str) -> Plot:
     axis.invert_yaxis()
     axis.set_xlabel(f"{metric}, 0 to 100 (95 % interval over {len(set(sheet.clusters))} clusters)")
     axis.set_xlim(-2, 102)
-    if baselines := [one.summary.baseline for one in view.runs if one.summary.baseline is not None]:
-        axis.axvline(max(baselines), color="#333333", linestyle=":", linewidth=1.2, label="audio-blind baseline")
+    if (baseline := _baseline(one.summary for one in view.runs)) is not None:
+        axis.axvline(baseline, color="#333333", linestyle=":", linewidth=1.2, label="best audio-blind baseline")
+    below(figure, _explained(lines))
     grid(axis, "x")
     legend(axis)
     return Plot(_name("accents", view.task_id), title, figure)
@@ -146,9 +172,16 @@ def _bars(study: Study, name: str, edition: str, views: Sequence[TaskView]) -> P
     cells = {
         (one.summary.label, view.task_id): one.summary for view in views for one in view.runs if one.summary.ranked
     }
-    models = sorted({label for label, _ in cells})
-    models = [m for m in models if all((m, v.task_id) in cells and not cells[m, v.task_id].at_chance for v in views)]
-    models = (models or sorted({label for label, _ in cells}))[:_MOST]
+    every = sorted({label for label, _ in cells})
+    models, lines = _chosen(
+        every,
+        {
+            "at chance in a language": {label for (label, _), s in cells.items() if s.at_chance},
+            "without a score in every language": {
+                label for label in every if any((label, view.task_id) not in cells for view in views)
+            },
+        },
+    )
     title = _over_languages(study, name, edition, views, models)
     figure, (row,) = axes(title, 7.2, 3.0)
     (axis,) = row
@@ -169,17 +202,14 @@ def _bars(study: Study, name: str, edition: str, views: Sequence[TaskView]) -> P
                     label=model if not x else None,
                     **hatch(k),
                 )
-    baselines = [max((one.summary.baseline or 0.0 for one in view.runs), default=0.0) for view in views]
-    for x, value in enumerate(baselines):
-        axis.hlines(
-            value,
-            x - 0.42,
-            x + 0.42,
-            colors="#333333",
-            linestyles=":",
-            linewidth=1.2,
-            label=None if x else "audio-blind baseline",
-        )
+    baselines = [
+        (x, value) for x, view in enumerate(views) if (value := _baseline(one.summary for one in view.runs)) is not None
+    ]
+    if baselines:
+        xs = np.array([x for x, _ in baselines])
+        look = {"colors": "#333333", "linestyles": ":", "linewidth": 1.2, "label": "best audio-blind baseline"}
+        axis.hlines([value for _, value in baselines], xs - 0.42, xs + 0.42, **look)
+    below(figure, _explained(lines))
     axis.set_xticks(
         range(len(views)),
         [f"{(v.question.task.subset if v.question.task else '') or v.title}\n(n {v.summary.scored:,})" for v in views],
@@ -252,9 +282,10 @@ def forest(study: Study) -> Iterator[Plot]:
         )
         models = [name for name in there if name not in blind] or there
         drawn = models[:_PANELS]
+        left_out = [name for name in there if name not in drawn]
         tests = [test for sheet, part in compared for test in _tests(sheet, part, drawn)]
         if tests:
-            yield _forest(drawn, tests, base, edition, models[_PANELS:])
+            yield _forest(drawn, tests, base, edition, left_out)
 
 
 def _tests(sheet: Sheet, part: Part, models: Sequence[str]) -> Iterator[_Test]:
@@ -276,18 +307,18 @@ def _forest(models: Sequence[str], tests: Sequence[_Test], base: str, edition: s
 
     adjusted = holm([test.p for test in tests])
     sure = [test for test, p in zip(tests, adjusted, strict=True) if p < SURE]
-    above, below = (sum(sign * test.score.value > 0 for test in sure) for sign in (1, -1))
+    higher, lower = (sum(sign * test.score.value > 0 for test in sure) for sign in (1, -1))
     title = f"{edition}: none of {len(tests)} differences from {base} is significant (Holm)"
     if sure:
         most = max(sure, key=lambda one: abs(one.score.value))
         verb = "is" if len(sure) == 1 else "are"
         title = (
-            f"{edition}: {len(sure)} of {len(tests)} differences from {base} {verb} significant (Holm): {below} below 0, "
-            f"{above} above 0; the largest is that of {most.model} at {most.task.partition(chr(10))[0]}, {seen(most.score)}"
+            f"{edition}: {len(sure)} of {len(tests)} differences from {base} {verb} significant (Holm): {lower} below 0, "
+            f"{higher} above 0; the largest is that of {most.model} at {most.task.partition(chr(10))[0]}, {seen(most.score)}"
         )
     tasks = list(dict.fromkeys(test.task for test in tests))
     figure, (panels,) = axes(
-        title, 2.0 + 1.75 * len(models), 0.42 * len(tasks) + 0.9, 1, len(models), sharey=True, sharex=True
+        title, 2.0 + 1.75 * len(models), 0.42 * len(tasks) + 0.4, 1, len(models), sharey=True, sharex=True
     )
     for axis, model in zip(panels, models, strict=True):
         for test in (test for test in tests if test.model == model):
@@ -307,7 +338,7 @@ def _forest(models: Sequence[str], tests: Sequence[_Test], base: str, edition: s
         f"after Holm's correction over the {len(tests)} differences here",
         *([f"not drawn, and not tested: {', '.join(left_out)}"] if left_out else []),
     ]
-    figure.supxlabel("\n".join(lines), fontsize=9)
+    below(figure, lines)
     return Plot(_name("forest", edition), title, figure)
 
 
@@ -328,10 +359,10 @@ def confusions(study: Study) -> Iterator[Plot]:
         ]
         found.sort(key=lambda one: bool(one[0].at_chance))
         if found:
-            yield _matrices(view, found[:4])
+            yield _matrices(view, found[:4], [s.label for s, _ in found[4:]])
 
 
-def _matrices(view: TaskView, found: Sequence[tuple[RunSummary, Confusion]]) -> Plot:
+def _matrices(view: TaskView, found: Sequence[tuple[RunSummary, Confusion]], left_out: Sequence[str]) -> Plot:
     metric = view.summary.primary
     best, matrix = max(found, key=lambda one: one[0].metrics[metric].value)
     wrong = [
@@ -348,7 +379,7 @@ def _matrices(view: TaskView, found: Sequence[tuple[RunSummary, Confusion]]) -> 
     answer = "names no label" if said == UNPARSED else f"answers '{said}'"
     title += f"; it {answer} for {count} of {of} clips labelled '{gold}'" if count else "; no errors"
     size, letters = 0.42 * len(matrix.columns), max(map(len, matrix.columns))
-    height = size + 0.075 * letters + 1.1  # the labels stand on end
+    height = size + 0.075 * letters + 0.8  # the labels stand on end
     figure, (panels,) = axes(title, (size + 0.4) * len(found) + 0.075 * letters + 0.6, height, 1, len(found))
     for k, (axis, (s, one)) in enumerate(zip(panels, found, strict=True)):
         counts = np.array(one.counts, dtype=float)
@@ -364,9 +395,12 @@ def _matrices(view: TaskView, found: Sequence[tuple[RunSummary, Confusion]]) -> 
         for spine in axis.spines.values():
             spine.set_visible(True)
     panels[0].set_ylabel("gold label")
-    below = ["label in the answer", "number of samples; darker: a larger share of the gold label"]
-    below += textwrap.wrap(AT_CHANCE, 80) if best.at_chance else []
-    figure.supxlabel("\n".join(below), fontsize=9)
+    lines = [
+        "label in the answer",
+        "number of samples; darker: a larger share of the gold label",
+        *not_drawn(left_out),
+    ]
+    below(figure, [*lines, *([AT_CHANCE] if best.at_chance else [])])
     return Plot(_name("confusion", view.task_id), title, figure)
 
 
@@ -401,7 +435,7 @@ def recogniser(study: Study) -> Iterator[Plot]:
         if models:
             panels.setdefault(view.summary.edition, []).append((view.title, metric, models))
     for edition, some in panels.items():
-        yield _errors(edition, some[:12])
+        yield _errors(edition, some[:12], [task for task, *_ in some[12:]])
 
 
 def _by_errors(view: TaskView, sheet: Sheet, number: int, answers: Answers) -> _Bins:
@@ -430,7 +464,7 @@ def _by_errors(view: TaskView, sheet: Sheet, number: int, answers: Answers) -> _
     return bins
 
 
-def _errors(edition: str, panels: Sequence[_Panel]) -> Plot:
+def _errors(edition: str, panels: Sequence[_Panel], left_out: Sequence[str] = ()) -> Plot:
     drops, lower = [], set()
     for task, metric, models in panels:
         for model, bins in models:
@@ -449,7 +483,7 @@ def _errors(edition: str, panels: Sequence[_Panel]) -> Plot:
         )
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure, grid_ = axes(finding, 2.6 * columns + 1.2, 1.9 * rows + 0.3, rows, columns, sharey=True)
+    figure, grid_ = axes(finding, 2.6 * columns + 1.2, 1.9 * rows, rows, columns, sharey=True)
     names = [name for _, _, name in _BINS]
     order = list(dict.fromkeys(model for _, _, models in panels for model, _ in models))
     for axis, (task, metric, models) in zip(grid_.flat, panels, strict=False):
@@ -470,13 +504,13 @@ def _errors(edition: str, panels: Sequence[_Panel]) -> Plot:
     for k, model in enumerate(order):
         grid_[0][-1].plot([], [], label=model, **style(k) | {"linestyle": "none"})
     legend(grid_[0][-1])
-    figure.supxlabel(
-        "word error rate of what the recogniser heard, or of the words of the connector\n"
-        f"small numbers: clips; points with fewer than {_FEWEST} clips are not drawn\n"
-        "filled: the score with the most word errors is lower than that with none "
-        "(95 % interval below 0, not corrected for the number of pairs)",
-        fontsize=9,
-    )
+    lines = [
+        "word error rate of what the recogniser heard, or of the words of the connector",
+        f"small numbers: clips; points with fewer than {_FEWEST} clips are not drawn",
+        "filled: the score with the most word errors is lower than that with none (95 % interval below 0, not corrected for the "
+        "number of pairs)",
+    ]
+    below(figure, [*lines, *not_drawn(left_out)])
     figure.supylabel("score, 0 to 100 (95 % interval)", fontsize=9)
     return Plot(_name("recogniser", edition), finding, figure)
 

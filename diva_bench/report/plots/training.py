@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
-from diva_bench.report.plots.canvas import Plot, axes, grid, legend, style
+from diva_bench.report.plots.canvas import Plot, axes, below, grid, legend, not_drawn, style
 from diva_bench.report.training_cost import recorded_files, seedless
 from diva_bench.runs.store import read_json
 
@@ -20,6 +21,8 @@ _PANELS = (
 """Name in a curve, label of the axis, and whether more is better."""
 _MOST = 7
 """Variants in one plot; those with most seeds come first."""
+_POINTS = 12
+"""Variants in one plot of operations."""
 
 
 @dataclass(frozen=True)
@@ -57,22 +60,16 @@ def _curve(record: Mapping[str, Any]) -> list[dict[str, float]]:
     ]
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
 def _spread(values: Sequence[float]) -> str:
     """Mean and standard deviation over seeds; one value alone has none."""
-    mean = _mean(values)
     if len(values) < 2:
-        return f"{mean:.1f} % (one seed)"
-    sd = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
-    return f"{mean:.1f} ± {sd:.1f} %"
+        return f"{fmean(values):.1f} % (one seed)"
+    return f"{fmean(values):.1f} ± {stdev(values):.1f} %"
 
 
 def _best(some: Sequence[Variant], key: str) -> str:
     """The two best variants at the end, as text."""
-    ends = [(_mean(values), v.name, values) for v in some if (values := [value for _, value in v.last(key)])]
+    ends = [(fmean(values), v.name, values) for v in some if (values := [value for _, value in v.last(key)])]
     best = sorted(ends, reverse=True)[:2]
     return " and ".join(f"{name} {_spread(values)}" for _, name, values in best)
 
@@ -80,11 +77,12 @@ def _best(some: Sequence[Variant], key: str) -> str:
 def curves(results: Path) -> Iterator[Plot]:
     """Held-out scores by examples, a line for every variant: the mean over seeds, and a thin line for every seed."""
     for folder, every in variants(results).items():
-        some = [v for v in every if v.last("dev_nearest")][:_MOST]
+        known = [v for v in every if v.last("dev_nearest")]
+        some = known[:_MOST]
         if not some:
             continue
         title = (
-            f"{folder}: most tokens right at the end: {_best(some, 'dev_nearest')} (± standard deviation over seeds)"
+            f"{folder}: most tokens right at the end: {_best(known, 'dev_nearest')} (± standard deviation over seeds)"
         )
         figure, (row,) = axes(title, 10.2, 3.0, 1, len(_PANELS))
         for axis, (key, label, _) in zip(row, _PANELS, strict=True):
@@ -95,6 +93,7 @@ def curves(results: Path) -> Iterator[Plot]:
             axis.set_ylim(bottom=0)
             grid(axis)
         legend(row[-1])
+        below(figure, not_drawn([v.name for v in known[_MOST:]]))
         yield Plot(f"training-{folder}", title, figure)
 
 
@@ -108,22 +107,21 @@ def _lines(axis: Any, variant: Variant, key: str, number: int) -> None:
         axis.plot(*zip(*points, strict=True), color=look["color"], linewidth=0.6, alpha=0.5)
     if seeds:
         length = min(map(len, seeds))
-        mean = [(seeds[0][i][0], _mean([points[i][1] for points in seeds])) for i in range(length)]
+        mean = [(seeds[0][i][0], fmean([points[i][1] for points in seeds])) for i in range(length)]
         axis.plot(*zip(*mean, strict=True), label=variant.name, **look)
 
 
 def costs(results: Path) -> Iterator[Plot]:
     """Held-out scores at the end of trainings by their operations, a point for every seed."""
     for folder, every in variants(results).items():
-        some = [v for v in every if v.last("dev_nearest")][:12]
-        if len(some) < 2:
-            continue
-        yield _by_cost(folder, some)
+        some = [v for v in every if v.last("dev_nearest")]
+        if len(some) >= 2:
+            yield _by_cost(folder, some)
 
 
 def _by_cost(folder: str, some: Sequence[Variant]) -> Plot:
     means = {
-        v.name: (_mean([f for f, _ in v.last("dev_nearest")]), _mean([y for _, y in v.last("dev_nearest")]))
+        v.name: (fmean([f for f, _ in v.last("dev_nearest")]), fmean([y for _, y in v.last("dev_nearest")]))
         for v in some
     }
     cheap = min(means, key=lambda name: means[name][0])
@@ -137,7 +135,7 @@ def _by_cost(folder: str, some: Sequence[Variant]) -> Plot:
         title = f"{folder}: {best} needs the fewest operations and gets the most tokens right, {_spread(values[best])}"
     figure, (row,) = axes(title, 9.0, 3.2, 1, 2)
     for axis, (key, label, _) in zip(row, (_PANELS[0], _PANELS[2]), strict=True):
-        for k, variant in enumerate(some):
+        for k, variant in enumerate(some[:_POINTS]):
             points = [(flops / 1e12, value) for flops, value in variant.last(key)]
             if points:
                 look = style(k) | {
@@ -152,4 +150,5 @@ def _by_cost(folder: str, some: Sequence[Variant]) -> Plot:
         axis.set_ylim(bottom=0)
         grid(axis, "both")
     legend(row[-1])
+    below(figure, not_drawn([v.name for v in some[_POINTS:]]))
     return Plot(f"compute-{folder}", title, figure)
