@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -21,19 +22,33 @@ from diva_bench.types import Request, Response
 _T = TypeVar("_T")
 
 
-class Seamless(declared.Seamless):
-    def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
-        args = {**self.settings, **spec.args}
-        self._languages: Mapping[str, str] = args["languages"]
-        self.max_seconds, self._least = float(args["max_seconds"]), float(args["min_seconds"])
-        self._model = SpeechTranslator(paths["model"], device, spec.runtime.dtype)
-        _check(spec, self._model, self._languages, paths["model"])
+class _Translates(ABC):
+    """`generate` of both: what is too long, or has a language that the model does not know, is unsupported."""
+
+    max_seconds: float
+    _languages: Mapping[str, str]
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
         def refuse(request: Request) -> str:
             return unheard(self.max_seconds)(request) or untranslatable(request, self._languages)
 
         return in_order(requests, refuse, self._ask)
+
+    @abstractmethod
+    def _ask(self, requests: list[Request]) -> list[Response]:
+        """The responses to requests that the model can take."""
+
+    def close(self) -> None:
+        vars(self).clear()
+
+
+class Seamless(_Translates, declared.Seamless):
+    def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str) -> None:
+        args = {**self.settings, **spec.args}
+        self._languages: Mapping[str, str] = args["languages"]
+        self.max_seconds, self._least = float(args["max_seconds"]), float(args["min_seconds"])
+        self._model = SpeechTranslator(paths["model"], device, spec.runtime.dtype)
+        _check(spec, self._model, self._languages, paths["model"])
 
     def _ask(self, requests: list[Request]) -> list[Response]:
         clock = Clock(self._model.device)
@@ -43,11 +58,8 @@ class Seamless(declared.Seamless):
         share = {stage: seconds / len(requests) for stage, seconds in clock.seconds.items()}
         return [_response(r, t, share) for r, t in zip(requests, written, strict=True)]
 
-    def close(self) -> None:
-        vars(self).clear()
 
-
-class TranslationCascade(declared.TranslationCascade):
+class TranslationCascade(_Translates, declared.TranslationCascade):
     """The translator gets the transcript of a recogniser, on this machine or behind a server."""
 
     def __init__(self, spec: ModelSpec, paths: Mapping[str, Path], device: str, budget: Budget | None = None) -> None:
@@ -55,16 +67,9 @@ class TranslationCascade(declared.TranslationCascade):
         self._languages: Mapping[str, str] = args["languages"]
         self._ears = Ears(spec, paths, device, budget)
         self.max_seconds = self._ears.max_seconds
-        if self._ears.served is not None:
-            self.served = self._ears.served
+        self.served = self._ears.served
         self._model = TextTranslator(paths["mt"], device, spec.runtime.dtype, str(args["source"]))
         _check(spec, self._model, self._languages, paths["mt"])
-
-    def generate(self, requests: Sequence[Request]) -> list[Response]:
-        def refuse(request: Request) -> str:
-            return unheard(self.max_seconds)(request) or untranslatable(request, self._languages)
-
-        return in_order(requests, refuse, self._ask)
 
     def _ask(self, requests: list[Request]) -> list[Response]:
         clock = Clock(self._model.device)
@@ -91,7 +96,7 @@ class TranslationCascade(declared.TranslationCascade):
     def close(self) -> None:
         if "_ears" in vars(self):
             self._ears.close()
-        vars(self).clear()
+        super().close()
 
 
 def untranslatable(request: Request, languages: Mapping[str, str]) -> str:
