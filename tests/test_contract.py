@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from command_line import call
 from tiny_audio_models import BUILDERS
+from tiny_models import make_whisper
 
 from diva_bench.catalog import Catalog
 from diva_bench.errors import BrokenContract, Stop, UserError
@@ -337,10 +338,13 @@ def test_echo_by_what_it_hears_keeps_the_contract(tmp_path: Path) -> None:
     assert not [c for c in outcomes.values() if c.outcome == "broken"]
 
 
-@pytest.mark.weights
-def test_whisper_keeps_the_contract(weights: Callable[[str], Path]) -> None:
-    weights("whisper-tiny.en")
-    outcomes = {c.rule: c for c in examine(load("whisper", "nano"))}
+def test_whisper_of_random_weights_keeps_the_contract(tmp_path: Path) -> None:
+    folder = make_whisper(tmp_path / "whisper")
+    (tmp_path / "tiny.yaml").write_text(
+        "name: tiny\nextends: whisper\ndescription: d\nruntime: {dtype: float32}\n"
+        f"editions: {{full: {{weights: {{asr: {{folder: {folder}}}}}}}}}\n"
+    )
+    outcomes = {c.rule: c for c in examine(load("tiny", "full", tmp_path))}
     assert not [c for c in outcomes.values() if c.outcome == "broken"]
     assert outcomes["over-long"].detail == "31 s: unsupported"
 

@@ -245,13 +245,13 @@ def test_two_requests_of_one_run_draw_from_different_streams() -> None:
 
 
 @pytest.mark.weights
-def test_real_answers_in_float32_are_the_same_at_batch_1_4_and_16(weights: Callable[[str], Path]) -> None:
+def test_real_answers_in_float32_are_the_same_at_batch_1_3_and_8(weights: Callable[[str], Path]) -> None:
     llm = LLM.load(weights("smollm2-135m-instruct"))
-    said = [json.loads(line)["text"] for line in HEYSQUAD.read_text(encoding="utf-8").splitlines()[:16]]
-    requests = [Request(str(k), "Answer in one short sentence.", max_new_tokens=16) for k in range(16)]
+    said = [json.loads(line)["text"] for line in HEYSQUAD.read_text(encoding="utf-8").splitlines()[:8]]
+    requests = [Request(str(k), "Answer in one short sentence.", max_new_tokens=12) for k in range(8)]
     whole = ask(llm, requests, said)
-    for rows in (1, 4):
-        got = [t for k in range(0, 16, rows) for t in ask(llm, requests[k : k + rows], said[k : k + rows])]
+    for rows in (1, 3):
+        got = [t for k in range(0, 8, rows) for t in ask(llm, requests[k : k + rows], said[k : k + rows])]
         assert got == whole
 
 

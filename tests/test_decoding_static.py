@@ -211,7 +211,7 @@ def test_static_answers_of_a_real_llm_are_the_dynamic_ones(weights: Callable[[st
     def asked(llm: LLM, **how: Any) -> list[list[int]]:
         before, after = llm.frame("Answer in one short sentence.", None)
         batch = [llm.embed([*before, *llm.tokens(text), *after]) for text in said]
-        return llm.generate(llm.prefill(batch, len(before)), 32, **how)
+        return llm.generate(llm.prefill(batch, len(before)), 16, **how)
 
     answers = asked(static)
     assert answers == asked(dynamic)
