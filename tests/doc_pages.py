@@ -1,4 +1,4 @@
-"""README.md and the pages of docs/ as data for tests: their code blocks, inline code, links and headings."""
+"""README.md, docs/ and results/questions.md as data for tests: their code blocks, inline code, links and headings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+QUESTIONS = ROOT / "results" / "questions.md"
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", QUESTIONS, *sorted((ROOT / "docs").glob("*.md"))]
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 
