@@ -188,7 +188,10 @@ class Adapter(Protocol):
 
 class Streaming(Adapter, Protocol):
     """An adapter that serves many requests at once, such as one of a server. `stream` is used in place of `generate`: a
-    request can be sent as soon as another one is answered."""
+    request can be sent as soon as another one is answered.
+
+    It may have `arrived`, the number of responses that `stream` will give without waiting; they are stored together.
+    """
 
     def stream(self, requests: Iterable[Request]) -> Iterator[Response]:
         """One response per request, in any order, each as soon as it is there. Requests are taken when they can be sent.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pytest
 
 from diva_bench import data
 from diva_bench.catalog import Catalog
-from diva_bench.errors import ScorerError, StoreError
+from diva_bench.errors import ScorerError, Stop, StoreError
 from diva_bench.runs import runner, scoring
 from diva_bench.runs.runner import Job
 from diva_bench.types import Floats, LabelScore, Request, Response, Sample, Silent
@@ -64,6 +64,26 @@ def job(tmp_path: Path) -> Job:
         accepts=frozenset({"audio"}),
         adapter_version="1",
     )
+
+
+class Pairs(Says):
+    """An adapter whose answers come two at a time. When it waits, it looks at the file of answers."""
+
+    def __init__(self, file: Path, stops: bool) -> None:
+        super().__init__(lambda request: None)
+        self._file, self._stops, self.arrived = file, stops, 0
+        self.stored: list[int] = []
+
+    def stream(self, requests: Iterable[Request]) -> Iterator[Response]:
+        taken = iter(requests)
+        for first, second in zip(taken, taken, strict=True):
+            self.stored.append(len(self._file.read_bytes().splitlines()) if self._file.exists() else 0)
+            self.arrived = 1
+            yield Response(first.id, "a")
+            if self._stops:
+                raise Stop("no more")
+            self.arrived = 0
+            yield Response(second.id, "b")
 
 
 def asked(job: Job, results: Path, answer: Callable[[Request], Any]) -> dict[str, Response]:
@@ -118,6 +138,23 @@ def test_what_is_no_list_of_responses_fails_each_sample_alone(
     got = asked(job, tmp_path / "results", answer)
     assert {r.status for r in got.values()} == {"error"}
     assert said in got["q000"].detail
+
+
+def test_answers_that_come_together_are_stored_together_before_the_adapter_waits_again(
+    job: Job, tmp_path: Path
+) -> None:
+    with job.folder(tmp_path / "results") as folder:
+        adapter = Pairs(folder.path / "responses.jsonl", stops=False)
+        runner.ask(job, adapter, folder, Silent())
+    assert adapter.stored == [0, 2]
+    assert sorted(r.text for r in folder.responses()) == ["a", "a", "b", "b"]
+
+
+def test_an_answer_that_came_before_a_stop_is_stored(job: Job, tmp_path: Path) -> None:
+    with job.folder(tmp_path / "results") as folder:
+        with pytest.raises(Stop, match="no more"):
+            runner.ask(job, Pairs(folder.path / "responses.jsonl", stops=True), folder, Silent())
+        assert [r.text for r in folder.responses()] == ["a"]
 
 
 def test_half_a_surrogate_pair_is_no_fault_of_an_answer(job: Job, tmp_path: Path) -> None:

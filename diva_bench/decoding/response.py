@@ -53,7 +53,8 @@ def problem_of(response: Response) -> str:
         if strange := _foreign(row) or _foreign(seconds, "seconds"):
             return strange
         ANSWER.validate_python(row)
-        STAGES.validate_python(seconds)
+        if seconds:
+            STAGES.validate_python(seconds)
     except ValidationError as err:
         return words(err)
     except Exception as err:  # an adapter may return anything
@@ -61,12 +62,17 @@ def problem_of(response: Response) -> str:
     return "" if response.status in STATUSES else f"status: {response.status!r} is none of {', '.join(STATUSES)}"
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
 def _foreign(value: Any, where: str = "") -> str:
     """The part of a value that is neither text nor a Python number and so cannot be JSON; "" if there is none. Schemas
     accept numbers of NumPy."""
     if isinstance(value, dict | list | tuple):
-        parts = value.items() if isinstance(value, dict) else enumerate(value)
-        return next(filter(None, (_foreign(v, f"{where}.{k}".lstrip(".")) for k, v in parts)), "")
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            if type(part) not in _PLAIN and (strange := _foreign(part, f"{where}.{key}".lstrip("."))):
+                return strange
+        return ""
     if value is None or isinstance(value, str | int | float):
         return ""
     return f"{where}: is {value!r}, of type {type(value).__name__}, not text or a Python number"

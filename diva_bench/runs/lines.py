@@ -59,6 +59,8 @@ def parsed(line: bytes, schema: TypeAdapter[Any], where: str, remedy: str, *, ne
         raise UnreadableRun(f"{where}: {words(err)}. {remedy}") from err
 
 
+_COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
 def line_of(row: Json) -> bytes:
-    text = json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode("utf-8") + b"\n"
+    return _COMPACT.encode(row).encode("utf-8") + b"\n"

@@ -416,11 +416,15 @@ def _ask_stream(
         contextlib.closing(_prefetch(job, todo, job.prior(), _CLIPS_AHEAD)) as batches,
         contextlib.closing(stream(adapter, requests(), job.model.adapter)) as responses,
     ):
+        group: list[Response] = []  # what arrived together; it is stored before the adapter waits again
         try:
             for response in responses:
-                keep([*_drained(unread), response])
+                group += [*_drained(unread), response]
+                if not getattr(adapter, "arrived", 0):
+                    stored, group = group, []
+                    keep(stored)
         finally:
-            keep(_drained(unread), last=True)
+            keep([*group, *_drained(unread)], last=True)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from diva_bench.specs import Server
 
 CHAT: Final = "/chat/completions"
 Payload = bytes | Callable[[], aiohttp.FormData]
-_JSON: Final = {"Content-Type": "application/json"}
+_JSON: Final = "application/json"
 LARGEST: Final = 1 << 23
 """Bytes of the largest answer that is read: 4,096 tokens with 20 alternatives each have about 6 MB."""
 _REASON: Final = 300  # characters of a server's own words in a message
@@ -292,8 +292,8 @@ class Client:
     async def _post(self, url: str, payload: Payload) -> tuple[int, float | None, bytes]:
         """(status, seconds of Retry-After, body)."""
         query = f"?api-version={self._server.api_version}" if self._server.api_version else ""
-        data, headers = (payload, _JSON) if isinstance(payload, bytes) else (payload(), None)
-        async with self._open().post(f"{url}{query}", data=data, headers=headers, allow_redirects=False) as response:
+        data = aiohttp.BytesPayload(payload, content_type=_JSON) if isinstance(payload, bytes) else payload()
+        async with self._open().post(f"{url}{query}", data=data, allow_redirects=False) as response:
             parts, size = [], 0
             async for chunk in response.content.iter_any():
                 size += len(chunk)

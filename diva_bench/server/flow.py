@@ -39,6 +39,7 @@ class Flow(ABC):
         self._checked = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._helper: ThreadPoolExecutor | None = None
+        self.arrived = 0
 
     @abstractmethod
     async def check(self) -> None:
@@ -86,7 +87,9 @@ class Flow(ABC):
             while True:
                 self._run(self._step(feed, workers, done))
                 while done:
-                    yield done.popleft()
+                    response = done.popleft()
+                    self.arrived = len(done)
+                    yield response
                 if not workers and not done and (feed.ended or self._client.stopping is not None):
                     break
         finally:
