@@ -114,6 +114,30 @@ def test_withdrawal_deletes_what_a_rater_gave_records_it_and_leaves_no_byte(stor
         store.withdraw(store.hashed("nobody"))
 
 
+def test_a_database_of_the_first_version_gets_the_new_table_and_keeps_its_votes(store: Store) -> None:
+    rater = enrolled(store)
+    vote = store.vote(rater, asked(store, rater).id, "a")
+    store.close()
+    with sqlite3.connect(store.path) as db:
+        db.execute("DROP TABLE failures")
+        db.execute("PRAGMA user_version = 1")
+    with Store(store.path) as again:
+        again.failed(asked(again, rater).id, {"a": "why"})
+        assert (again.votes(), again.failures()) == ([vote], {"a": 1})
+
+
+def test_sound_that_belongs_to_no_recording_is_swept_away_and_nothing_else(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "rec"
+    folder.mkdir()
+    kept, lost = "0" * 32, "1" * 32
+    for name in (kept, lost, "mine"):
+        (folder / f"{name}.wav").write_bytes(b"RIFF")
+    with store.writing() as db:
+        db.execute("INSERT INTO recordings VALUES (?, 'r', 'item', 1.0, '')", (kept,))
+    store.sweep(folder)
+    assert sorted(path.stem for path in folder.iterdir()) == [kept, "mine"]
+
+
 def test_names_of_raters_are_stored_only_as_hashes_that_differ_between_studies(store: Store, tmp_path: Path) -> None:
     rater = enrolled(store, "PROLIFIC-5f3e")
     with Store(tmp_path / "other.sqlite", create=True) as other:
@@ -243,7 +267,7 @@ def _damaged(path: Path) -> None:
         (Path.mkdir, "is a folder"),
         (_text, "is not a database of a study"),
         (_other, "not of a study"),
-        (_later, "has version 9 of the tables; this diva-bench reads up to 1. Update diva-bench"),
+        (_later, "has version 9 of the tables; this diva-bench reads up to 2. Update diva-bench"),
         (_damaged, "is damaged, or not a database"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from diva_bench.cli.options import Commands, Format, Report
+from diva_bench.cli.options import Commands, Format, Paths, Report
 from diva_bench.cli.streams import check_file, say, write_file
 
 app = Commands(
@@ -37,11 +37,13 @@ def serve(
     links: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="Print this number of new single-use links; only they let in.")
     ] = None,
+    path: Paths = None,
 ) -> None:
-    """Serve the page of a study. It shows stored answers of runs, without names and in random order. Ctrl-C stops it."""
+    """Serve the page of a study. It shows answers of runs or models, without names and in random order. Ctrl-C stops it."""
+    from diva_bench.cli.progress import Terminal
     from diva_bench.study.serving import serve
 
-    serve(file, database, host, port, links, say)
+    serve(file, database, host, port, links, say, Terminal(), path or [])
 
 
 @app.command()

@@ -1,14 +1,15 @@
-"""The questions of a study from the stored answers of runs."""
+"""The questions of a study: the stored answers of runs, or the clips of a task."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from diva_bench import data
 from diva_bench.errors import UserError
 from diva_bench.runs.run import Run
+from diva_bench.scorers import cleaned
 from diva_bench.study.spec import StudyFile
 from diva_bench.types import Sample, Silent
 from diva_bench.weights import assets
@@ -16,11 +17,12 @@ from diva_bench.weights import assets
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A question: its words, its clip, and the answers of the systems."""
+    """A question: its words, its clip, and the answers of the systems (none if models answer while raters wait)."""
 
     words: str
     clip: Callable[[], bytes] | None = None
     answers: dict[str, str] = field(default_factory=dict)
+    sample: Sample | None = None
 
 
 def _with_sound(run: Run) -> dict[str, Sample]:
@@ -36,6 +38,18 @@ def _with_sound(run: Run) -> dict[str, Sample]:
     return {sample.id: sample for sample in here.limited(run.summary.limit, run.summary.seed)}
 
 
+def _item(sample: Sample, study: StudyFile) -> Item:
+    return Item(sample.transcript or "", sample.read if study.sound else None, sample=sample)
+
+
+def of_samples(study: StudyFile, samples: Sequence[Sample]) -> dict[str, Item]:
+    """item -> Item of a task whose clips models answer. Raises UserError if it has no clips."""
+    items = {sample.id: _item(sample, study) for sample in samples if sample.read is not None}
+    if not items:
+        raise UserError(f"task {study.task} has no clips on this machine. Give another task, or let raters record.")
+    return items
+
+
 def of_runs(study: StudyFile, folder: Path) -> tuple[dict[str, Item], dict[str, str]]:
     """(item -> Item, system -> name of its run). An answer that failed is no answer: that system is not shown for it.
 
@@ -47,7 +61,7 @@ def of_runs(study: StudyFile, folder: Path) -> tuple[dict[str, Item], dict[str, 
         UserError: Runs are of different tasks, or no item has answers of enough systems.
     """
     items: dict[str, Item] = {}
-    runs = {system: Run.open(folder / place) for system, place in study.systems.items()}
+    runs = {system: Run.open(folder / str(place.run)) for system, place in study.systems.items()}
     tasks = {run.path.resolve().parent.name for run in runs.values()}
     if len(tasks) > 1:
         raise UserError(
@@ -60,11 +74,8 @@ def of_runs(study: StudyFile, folder: Path) -> tuple[dict[str, Item], dict[str, 
             if response.status != "ok":
                 continue
             sample = samples.get(response.id)
-            item = items.setdefault(
-                response.id,
-                Item(sample.transcript or "" if sample else "", sample.read if sample and study.sound else None),
-            )
-            item.answers[system] = response.text
+            item = items.setdefault(response.id, _item(sample, study) if sample else Item(""))
+            item.answers[system] = cleaned(response).text
     usable = {
         name: item for name, item in items.items() if len(item.answers) >= study.shown and (item.words or item.clip)
     }

@@ -1,4 +1,4 @@
--- The tables of a study, version 1. Times are UTC in ISO 8601; lists are JSON.
+-- The tables of a study, version 2. Times are UTC in ISO 8601; lists are JSON.
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE raters (
     rater TEXT PRIMARY KEY,              -- HMAC-SHA256 of the name
@@ -48,6 +48,9 @@ CREATE TABLE votes (
 CREATE INDEX votes_of_raters ON votes (rater);
 CREATE TABLE recordings (
     id TEXT PRIMARY KEY, rater TEXT NOT NULL, item TEXT NOT NULL, seconds REAL NOT NULL, at TEXT NOT NULL
+) STRICT;
+CREATE TABLE failures (                  -- questions that a system did not answer; nobody votes on them
+    item TEXT NOT NULL, system TEXT NOT NULL, rater TEXT NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL
 ) STRICT;
 CREATE TABLE withdrawals (
     rater TEXT PRIMARY KEY, at TEXT NOT NULL, votes INTEGER NOT NULL, recordings INTEGER NOT NULL

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import io
 import json
+import re
 import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from importlib.resources import files
 from typing import Any
 
-import soundfile
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
@@ -27,10 +27,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from diva_bench import __version__
-from diva_bench.audio.clip import decode
-from diva_bench.errors import DivaBenchError, StoreError, UserError
-from diva_bench.study.assignment import RIGHT, WRONG, Assignment, Design, next_assignment, progress
+from diva_bench.errors import ClipError, DivaBenchError, StoreError, UserError
+from diva_bench.server.completions import wav
+from diva_bench.study import recording
+from diva_bench.study.assignment import LIVE, RIGHT, WRONG, Assignment, Design, Progress, next_assignment, progress
 from diva_bench.study.items import Item
+from diva_bench.study.line import Line, Question, decoded
 from diva_bench.study.spec import StudyFile
 from diva_bench.study.store import Refused, Store, recordings_of
 from diva_bench.study.votes import now
@@ -47,11 +49,15 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "media-src blob:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
+    "media-src 'self' blob:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
 }
+_RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
+_CLIPS = 32  # decoded clips in memory
 _PAGES = {
     "/": ("index.html", "text/html"),
     "/study.js": ("study.js", "text/javascript"),
+    "/recorder.js": ("recorder.js", "text/javascript"),
     "/study.css": ("study.css", "text/css"),
 }
 
@@ -82,17 +88,33 @@ class Access:
 
 
 class Site:
-    """The study behind the page."""
+    """The study behind the page.
+
+    Args:
+        study: The study file.
+        items: The questions; empty: raters record them.
+        versions: System -> what makes its answers.
+        store: Of the votes.
+        access: Who may vote.
+        line: Has questions answered by models; None: all answers are in `items`.
+    """
 
     def __init__(
-        self, study: StudyFile, items: Mapping[str, Item], versions: Mapping[str, str], store: Store, access: Access
+        self,
+        study: StudyFile,
+        items: Mapping[str, Item],
+        versions: Mapping[str, str],
+        store: Store,
+        access: Access,
+        line: Line | None = None,
     ) -> None:
-        self._study, self._items, self._store, self._access = study, items, store, access
+        self._study, self._items, self._store, self._access, self._line = study, items, store, access, line
+        self._clip_of = lru_cache(_CLIPS)(self._read_clip)
         self._checks = {f"check-{n}": check for n, check in enumerate(study.checks, 1)}
+        have = {name: tuple(study.systems if line else item.answers) for name, item in items.items()}
         self._design = Design(
-            {name: tuple(item.answers) for name, item in items.items()}, tuple(study.systems), study.shown, study.votes,
-            study.per_item, study.total, tuple(self._checks),
-        )  # fmt: skip
+            have, tuple(study.systems), study.shown, study.votes, study.per_item, study.total, tuple(self._checks)
+        )
         text = study.model_dump_json()
         self._versions = json.dumps(
             {"diva-bench": __version__, "study": hashlib.sha256(text.encode()).hexdigest()[:12], **versions},
@@ -108,6 +130,7 @@ class Site:
         routes = [Route(path, self._page) for path in _PAGES]
         for name in ("enter", "next", "vote", "withdraw"):
             routes.append(Route(f"/api/{name}", self._answer(getattr(self, f"_{name}")), methods=["POST"]))
+        routes.append(Route("/api/recording/{id}", self._recording, methods=["POST"]))
         return Starlette(routes=[*routes, Route("/api/study", self._texts), Route("/api/clip/{id}", self._clip)])
 
     # ---- requests
@@ -163,9 +186,16 @@ class Site:
             self._admit(request)
         except Wrong as err:
             return _failure(err)
-        study = self._study
+        study, session = self._study, hashed_token(request.cookies.get(COOKIE, ""))
+        known = self._store.one("SELECT 1 FROM sessions WHERE token = ?", (session,)) is not None
+        record = study.record and {"least": study.record.least, "most": study.record.most, "keep": study.record.keep}
         return JSONResponse(
             {
+                "known": known,
+                "record": record,
+                "speak": study.speak,
+                "written": study.written,
+                "language": study.language,
                 "title": study.title,
                 "consent": study.consent,
                 "texts": study.texts.model_dump(),
@@ -181,7 +211,38 @@ class Site:
             content = await run_in_threadpool(self._sound, request.path_params["id"], request.cookies.get(COOKIE, ""))
         except DivaBenchError as err:
             return _failure(err)
-        return Response(content, media_type="audio/wav", headers=_HEADERS)
+        return _part(content, request.headers.get("range", ""))
+
+    async def _recording(self, request: Request) -> Response:
+        try:
+            self._admit(request)
+            if self._line is None or self._study.record is None:
+                raise Wrong(404, "this study takes no recordings.")
+            if request.headers.get("content-type", "") != "audio/wav":
+                raise Wrong(415, "a recording is sent as audio/wav.")
+            session, id = request.cookies.get(COOKIE, ""), request.path_params["id"]
+            asked, keep = await run_in_threadpool(self._recorder, session, id)
+            content = await _content(request, recording.largest(self._study.record))
+            sound = await run_in_threadpool(recording.checked, content, self._study.record)
+            if not self._line.put(Question(asked, None, lambda: sound, keep)):
+                raise Wrong(503, "too many questions are in line. Wait a minute, then send it again.")
+        except ClientDisconnect:
+            return Response(status_code=400)
+        except DivaBenchError as err:
+            return _failure(err, 400)
+        return JSONResponse({"ok": True}, headers=_HEADERS)
+
+    def _recorder(self, session: str, id: str) -> tuple[Assignment, bool]:
+        """(the open question that the rater may record, whether the recording is kept)."""
+        rater = self._rater(session)
+        found = self._store.one(
+            "SELECT item, shown, keeps FROM assignments JOIN raters USING (rater) WHERE id = ? AND rater = ? "
+            "AND state = 'open' AND shown_at = ''",
+            (id, rater),
+        )
+        if found is None or not found[0].startswith(LIVE):
+            raise Wrong(409, "this recording belongs to no open question. Load the page again.")
+        return Assignment(id, found[0], tuple(json.loads(found[1]))), bool(found[2])
 
     # ---- answers; each returns (JSON, a new session or "")
 
@@ -201,7 +262,8 @@ class Site:
             "SELECT 1 FROM raters WHERE rater = ?", (rater,)
         ):  # whoever knows a name is not let in by it
             raise Wrong(403, "this rater takes part already. Go on in the browser in which you began.")
-        self._store.enrol(rater, consent=self._consent)
+        keeps = body.get("keep") is True and self._study.record is not None and self._study.record.keep
+        self._store.enrol(rater, consent=self._consent, keeps=keeps)
         token = secrets.token_hex(32)
         with self._store.writing() as db:
             db.execute(
@@ -239,52 +301,103 @@ class Site:
     def _next(self, body: Mapping[str, Any], session: str) -> tuple[dict[str, Any], str]:
         rater = self._rater(session)
         found = next_assignment(self._store, self._design, rater)
-        if not isinstance(found, Assignment):
+        if self._line and isinstance(found, Assignment):
+            if place := self._line.place(found.id):
+                return {"state": "waiting", "id": found.id, "place": place}, ""
+            found = next_assignment(self._store, self._design, rater)  # the line may have ended it in between
+        if isinstance(found, Progress):
             code = self._finish(rater) if found.ended == "finished" else ""
             return {"state": "done", "code": code, "votes": found.votes, "of": found.of}, ""
+        done = progress(self._store, self._design, rater)
+        count = {"id": found.id, "votes": done.votes, "of": done.of, "failed": self._failed(body, rater, found)}
+        texts = self._answers(found)
+        if not texts and self._line:
+            return self._unanswered(self._line, found) | count, ""
+        if not texts:
+            raise Wrong(409, "this question is no longer part of the study. Tell the people who run it.")
         if not found.shown_at:
             with self._store.writing() as db:
                 db.execute("UPDATE assignments SET shown_at = ? WHERE id = ?", (now(), found.id))
-        check = self._checks.get(found.item)
+        check, item = self._checks.get(found.item), self._items.get(found.item)
+        words = check.question if check else item.words if item else ""
+        answers = [texts[system] for system in found.shown]
+        return {"state": "vote", "words": words, "sound": self._has_clip(found.item), "answers": answers} | count, ""
+
+    def _answers(self, found: Assignment) -> Mapping[str, str]:
+        """System -> answer to a question; empty if there are none yet."""
+        if check := self._checks.get(found.item):
+            return {RIGHT: check.right, WRONG: check.wrong}
+        if self._line is None:
+            item = self._items.get(found.item)
+            return item.answers if item else {}
+        stored = self._store.answers(found.item)
+        texts = {system: text for (_, system), text in stored.items()}
+        return texts if set(found.shown) <= set(texts) else {}
+
+    def _unanswered(self, line: Line, found: Assignment) -> dict[str, Any]:
+        """What the rater does until the models answer: record, or wait."""
+        if found.item.startswith(LIVE) and self._study.record:
+            return {"state": "record"}
         item = self._items.get(found.item)
-        if check:
-            texts = {RIGHT: check.right, WRONG: check.wrong}
-            words, sound = check.question, False
-        elif item:
-            texts, words = item.answers, item.words
-            sound = self._study.sound and item.clip is not None
-        else:
+        if item is None or item.clip is None:
             raise Wrong(409, "this question is no longer part of the study. Tell the people who run it.")
-        done = progress(self._store, self._design, rater)
-        return {
-            "state": "vote", "id": found.id, "words": words, "sound": sound, "votes": done.votes, "of": done.of,
-            "answers": [texts[system] for system in found.shown],
-        }, ""  # fmt: skip
+        if not line.put(Question(found, item.sample, partial(decoded, item.clip))):
+            raise Wrong(503, "too many questions are in line. Wait a minute, then load the page again.")
+        return {"state": "waiting", "place": max(1, line.place(found.id))}
+
+    def _failed(self, body: Mapping[str, Any], rater: str, found: Assignment) -> bool:
+        """Whether the question for which the page waited got no answer."""
+        before = _text(body, "after")
+        state = self._store.one("SELECT state FROM assignments WHERE id = ? AND rater = ?", (before, rater))
+        return state is not None and (state[0] == "failed" or (before == found.id and not self._answers(found)))
+
+    def _has_clip(self, item: str) -> bool:
+        if self._line and item.startswith(LIVE):
+            return self._line.clip(item) is not None
+        return self._study.sound and item in self._items and self._items[item].clip is not None
 
     def _vote(self, body: Mapping[str, Any], session: str) -> tuple[dict[str, Any], str]:
         rater, id, choice = self._rater(session), _text(body, "id"), body.get("choice")
-        found = self._store.one("SELECT shown FROM assignments WHERE id = ? AND rater = ?", (id, rater))
+        found = self._store.one(
+            "SELECT shown, item FROM assignments WHERE id = ? AND rater = ? AND shown_at <> ''", (id, rater)
+        )
         shown = json.loads(found[0]) if found else []
         if isinstance(choice, int) and not isinstance(choice, bool) and 0 <= choice < len(shown):
             choice = shown[choice]
-        elif choice not in self._study.others:
+        elif found is None or choice not in self._study.others:
             raise Refused("this vote belongs to no question that you were asked, or is no possible choice.")
         self._store.vote(rater, id, str(choice), self._versions, self._study.others)
+        if self._line and found:
+            self._line.forget(found[1])
         return {"ok": True}, ""
 
     def _withdraw(self, body: Mapping[str, Any], session: str) -> tuple[dict[str, Any], str]:
-        done = self._store.withdraw(self._rater(session), recordings_of(self._store.path))
+        rater = self._rater(session)
+        items = self._store.rows("SELECT item FROM assignments WHERE rater = ?", (rater,))
+        done = self._store.withdraw(rater, recordings_of(self._store.path))
+        if self._line:
+            for (item,) in items:
+                self._line.forget(item)
         return {"ok": True, "votes": done.votes}, ""
 
     def _sound(self, id: str, session: str) -> bytes:
         found = self._store.one("SELECT item FROM assignments WHERE id = ? AND rater = ?", (id, self._rater(session)))
-        item = self._items.get(found[0]) if found else None
-        if item is None or item.clip is None or not self._study.sound:
+        if found and self._line and found[0].startswith(LIVE):
+            content = self._line.clip(found[0])
+        else:
+            content = self._clip_of(found[0]) if found and self._has_clip(found[0]) else None
+        if content is None:
             raise Wrong(404, "there is no such clip.")
-        sound = io.BytesIO()  # WAV, because every browser plays it
-        decoded = decode(item.clip())
-        soundfile.write(sound, decoded.samples, decoded.rate, format="WAV", subtype="PCM_16")
-        return sound.getvalue()
+        return content
+
+    def _read_clip(self, item: str) -> bytes:
+        """A clip of the task as WAV, because every browser plays it."""
+        read = self._items[item].clip
+        assert read is not None
+        try:
+            return wav(decoded(read))
+        except (ClipError, OSError) as err:
+            raise Wrong(500, "this clip cannot be played. Tell the people who run the study.") from err
 
     def _rater(self, session: str) -> str:
         found = self._store.one("SELECT rater FROM sessions WHERE token = ?", (hashed_token(session),))
@@ -302,16 +415,22 @@ class Site:
             return str(db.execute("SELECT code FROM raters WHERE rater = ?", (rater,)).fetchone()[0])
 
 
-async def _body(request: Request) -> dict[str, Any]:
-    """The JSON object of a request, never more than LARGEST bytes of it."""
+async def _content(request: Request, most: int) -> bytes:
+    """The body of a request, never more than `most` bytes of it: a larger one is refused before it is read."""
     size = request.headers.get("content-length", "0")
-    if not size.isdecimal() or len(size) > 12 or int(size) > LARGEST:
-        raise Wrong(413, f"the request is too large; at most {LARGEST:,} bytes.")
-    content = b""
+    if not size.isdecimal() or len(size) > 12 or int(size) > most:
+        raise Wrong(413, f"the request is too large; at most {most:,} bytes.")
+    content = bytearray()
     async for part in request.stream():
         content += part
-        if len(content) > LARGEST:
-            raise Wrong(413, f"the request is too large; at most {LARGEST:,} bytes.")
+        if len(content) > most:
+            raise Wrong(413, f"the request is too large; at most {most:,} bytes.")
+    return bytes(content)
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """The JSON object of a request."""
+    content = await _content(request, LARGEST)
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as err:
@@ -319,6 +438,21 @@ async def _body(request: Request) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Wrong(400, "the request is not a JSON object.")
     return value
+
+
+def _part(content: bytes, wanted: str) -> Response:
+    """A clip, or the part of it that a Range header asks for: some phones play nothing from a server without parts."""
+    headers = {**_HEADERS, "Accept-Ranges": "bytes"}
+    found = _RANGE.fullmatch(wanted)
+    if found is None or not any(found.groups()):
+        return Response(content, media_type="audio/wav", headers=headers)
+    first, last = found.groups()
+    start = int(first) if first else max(0, len(content) - int(last))
+    end = min(int(last) + 1 if first and last else len(content), len(content))
+    if start >= end:
+        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{len(content)}"})
+    headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
+    return Response(content[start:end], 206, media_type="audio/wav", headers=headers)
 
 
 def _text(body: Mapping[str, Any], key: str) -> str:
@@ -332,11 +466,11 @@ def hashed_token(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _failure(err: DivaBenchError) -> Response:
-    status = err.status if isinstance(err, Wrong) else 409 if isinstance(err, Refused) else 503
-    message = (
-        "your vote is not stored yet: the server cannot write. Try again soon."
-        if isinstance(err, StoreError)
-        else str(err)
-    )
+def _failure(err: DivaBenchError, status: int = 503) -> Response:
+    """An error as JSON. `status`: of errors that have none of their own."""
+    message = str(err)
+    if isinstance(err, StoreError):
+        status, message = 503, "nothing was stored: the server cannot write. Try again soon."
+    elif isinstance(err, Wrong | Refused):
+        status = err.status if isinstance(err, Wrong) else 409
     return JSONResponse({"error": message}, status, headers=_HEADERS)

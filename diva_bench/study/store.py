@@ -12,10 +12,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import secrets
 import sqlite3
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -27,10 +29,21 @@ from diva_bench.errors import StoreError, UserError
 from diva_bench.study.votes import Vote, now
 
 APPLICATION = 0x44495641  # "DIVA", the mark of our databases in SQLite's header
-SCHEMA = 1
+SCHEMA = 2
 """Version of the tables."""
+_TO_2 = """CREATE TABLE failures (item TEXT NOT NULL, system TEXT NOT NULL, rater TEXT NOT NULL, reason TEXT NOT NULL,
+at TEXT NOT NULL) STRICT"""
 _WAIT = 10.0  # seconds for another process that writes
 _HEADER = b"SQLite format 3\0"
+_RANDOM = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """A recording to be kept: its length in seconds, and what writes it under a name."""
+
+    seconds: float
+    write: Callable[[str], None]
 
 
 class Refused(UserError):
@@ -145,6 +158,11 @@ class Store:
                     db.execute("INSERT INTO facts VALUES ('salt', ?)", (secrets.token_hex(32),))
                     db.execute(f"PRAGMA application_id = {APPLICATION}")
                     db.execute(f"PRAGMA user_version = {SCHEMA}")
+        elif version < SCHEMA:
+            with self.writing() as db:
+                if db.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:  # no other process was first
+                    db.execute(_TO_2)
+                    db.execute(f"PRAGMA user_version = {SCHEMA}")
 
     def _failed(self, err: sqlite3.Error) -> StoreError:
         text = str(err)
@@ -223,21 +241,76 @@ class Store:
             "SELECT 1 FROM raters WHERE rater = ?1 UNION ALL SELECT 1 FROM votes WHERE rater = ?1", (rater,)
         ):
             raise UserError(f"{self.path}: has no rater of this name or hash. Nothing was deleted.")
-        sounds = [str(row[0]) for row in self.rows("SELECT id FROM recordings WHERE rater = ?", (rater,))]
-        if recordings is not None:
-            for name in sounds:
-                (recordings / f"{name}.wav").unlink(missing_ok=True)
         with self.writing() as db:
+            sounds = [str(row[0]) for row in db.execute("SELECT id FROM recordings WHERE rater = ?", (rater,))]
+            if recordings is not None:
+                for name in sounds:
+                    _delete(recordings / f"{name}.wav")
             count = int(db.execute("SELECT count(*) FROM votes WHERE rater = ?", (rater,)).fetchone()[0])
             record = Withdrawal(rater, now(), count, len(sounds))
             db.execute(
                 "INSERT INTO withdrawals VALUES (?, ?, ?, ?)",
                 (record.rater, record.at, record.votes, record.recordings),
             )
-            for table in ("votes", "answers", "recordings", "assignments", "raters", "sessions"):
+            for table in ("votes", "answers", "recordings", "failures", "assignments", "raters", "sessions"):
                 db.execute(f"DELETE FROM {table} WHERE rater = ?", (rater,))
+        if recordings is not None:
+            self.sweep(recordings)
         self.rows("PRAGMA wal_checkpoint(TRUNCATE)")  # the log still had the deleted rows
         return record
+
+    # ---- answers of models
+
+    def answered(
+        self, id: str, answers: Mapping[str, str], versions: Mapping[str, str], *, own: bool, keep: Keep | None = None
+    ) -> bool:
+        """Store the answers to an open assignment, all or none.
+
+        Args:
+            id: Of the assignment.
+            answers: System -> text.
+            versions: System -> what made the answer.
+            own: The question is a recording of the rater, so that the answers go when the rater withdraws.
+            keep: Writes the recording to be kept.
+
+        Returns:
+            False if the assignment is gone, because its rater has withdrawn in the meantime.
+        """
+        with self.writing() as db:
+            found = db.execute("SELECT rater, item FROM assignments WHERE id = ? AND state = 'open'", (id,)).fetchone()
+            if found is None:
+                return False
+            rater, item = found
+            db.executemany(
+                "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)",
+                [(item, s, text, rater if own else None, versions.get(s, "")) for s, text in answers.items()],
+            )
+            if keep is not None:
+                name = secrets.token_hex(16)
+                db.execute("INSERT INTO recordings VALUES (?, ?, ?, ?, ?)", (name, rater, item, keep.seconds, now()))
+                keep.write(name)
+        return True
+
+    def failed(self, id: str, reasons: Mapping[str, str]) -> None:
+        """Record which systems gave no answer to an open assignment; nobody votes on it. `reasons`: by system."""
+        with self.writing() as db:
+            found = db.execute("SELECT rater, item FROM assignments WHERE id = ? AND state = 'open'", (id,)).fetchone()
+            if found is not None:
+                rows = [(found[1], system, found[0], reason, now()) for system, reason in reasons.items()]
+                db.executemany("INSERT INTO failures VALUES (?, ?, ?, ?, ?)", rows)
+                db.execute("UPDATE assignments SET state = 'failed' WHERE id = ?", (id,))
+
+    def failures(self) -> Counter[str]:
+        """System -> number of questions that it did not answer."""
+        return Counter(dict(self.rows("SELECT system, count(*) FROM failures GROUP BY system")))
+
+    def sweep(self, recordings: Path) -> None:
+        """Delete the sound files of which nothing is stored: of a process that was killed while it wrote one."""
+        with self.writing() as db:  # so that no other process is writing one
+            kept = {str(row[0]) for row in db.execute("SELECT id FROM recordings")}
+            for path in recordings.glob("*.wav"):
+                if path.stem not in kept and _RANDOM.fullmatch(path.stem):
+                    _delete(path)
 
     # ---- votes
 
@@ -324,9 +397,11 @@ class Store:
         )
         return [_vote(row) for row in self.rows(query, values)]
 
-    def answers(self) -> dict[tuple[str, str], str]:
-        """(item, system) -> text of every stored answer."""
-        return {(item, system): text for item, system, text in self.rows("SELECT item, system, text FROM answers")}
+    def answers(self, item: str | None = None) -> dict[tuple[str, str], str]:
+        """(item, system) -> text of every stored answer, or of those to one item."""
+        where, values = ("", ()) if item is None else (" WHERE item = ?", (item,))
+        rows = self.rows(f"SELECT item, system, text FROM answers{where}", values)
+        return {(item, system): text for item, system, text in rows}
 
     def add_answers(self, answers: Iterable[tuple[str, str, str, str | None, str]]) -> None:
         """Store (item, system, text, rater or None, version); an answer that is there already stays."""
@@ -367,6 +442,15 @@ def is_database(path: Path) -> bool:
             return stream.read(len(_HEADER)) == _HEADER
     except OSError:
         return False
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as err:
+        raise StoreError(
+            f"{path}: cannot be deleted ({err.strerror}). Check the rights of its folder, then try again."
+        ) from err
 
 
 def _check_file(path: Path, create: bool) -> None:
