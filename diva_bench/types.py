@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 Floats: TypeAlias = "NDArray[np.float64]"
 Status = Literal["ok", "unsupported", "error"]
 T = TypeVar("T")
+ENGLISH = "en"
+"""Language of a clip whose task names no other."""
+SPEECH_LANGUAGE = "speech_language"
+"""Key of `fields` of a task and of a request: the code of the language of the clip."""
 RATES = (1_000, 768_000)
 """Hz: the lowest and the highest sampling rate of a clip."""
 UNPROMISED = "length not promised"
@@ -89,7 +93,7 @@ class Request:
             speaker, for adapters that accept "speaker".
         temperature: 0 is greedy decoding.
         fields: Facts about the task for models that read no prompt: language_code, of the language into which it
-            translates.
+            translates; speech_language, the code of the language of the clip if it is not English.
     """
 
     id: str
@@ -103,6 +107,11 @@ class Request:
     seed: int = 0
     prior: Mapping[str, float] | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def speech_language(self) -> str:
+        """Code of the language of the clip: en, fr, pt-BR."""
+        return self.fields.get(SPEECH_LANGUAGE, ENGLISH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from command_line import call
-from tiny_models import make_llm, make_whisper, store
+from tiny_models import MULTILINGUAL, make_llm, make_whisper, store
 
 import diva_bench as db
 from diva_bench.adapters.asr import Asr
@@ -67,6 +69,41 @@ def test_prompt_and_length_limit_change_no_transcript_and_nor_does_the_batch(fol
     texts = [r.text for r in asr.generate(asked())]
     assert [r.text for r in asr.generate(asked("Translate into German."))] == texts
     assert [asr.generate([one])[0].text for one in asked()] == texts
+
+
+@pytest.fixture(scope="module")
+def multilingual(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {**folders, "asr": make_whisper(tmp_path_factory.mktemp("multilingual"), MULTILINGUAL)}
+
+
+@pytest.mark.parametrize("adapter", [Asr, Cascade])
+def test_each_clip_is_transcribed_in_its_own_language(multilingual: dict[str, Path], adapter: Any) -> None:
+    languages = ["fr", "en", "", "zh-CN", "fr"]
+    requests = [
+        replace(asked()[k % len(SECONDS)], fields={"speech_language": code} if code else {})
+        for k, code in enumerate(languages)
+    ]
+    made = adapter(spec("asr" if adapter is Asr else "cascade"), multilingual, "cpu")
+    with ENCODED.keeping(multilingual["asr"].parent / "memo"):
+        heard = [r.heard for r in made.generate(requests)]
+    whisper = Whisper.load(multilingual["asr"])
+    waves = [r.audio.samples for r in requests if r.audio is not None]
+    assert heard == [whisper.transcribe([w], code or "en")[0] for w, code in zip(waves, languages, strict=True)]
+    assert heard[0] != whisper.transcribe(waves[:1])[0]
+
+
+@pytest.mark.parametrize("adapter", [Asr, Cascade])
+def test_a_language_that_the_recogniser_does_not_know_is_unsupported_in_its_place(
+    folders: dict[str, Path], adapter: Any
+) -> None:
+    made = adapter(spec("asr" if adapter is Asr else "cascade"), folders, "cpu")
+    requests = [
+        Request("fr", "", audio=sound(1.0), fields={"speech_language": "fr"}),
+        Request("en", "", audio=sound(1.0)),
+    ]
+    got = made.generate(requests)
+    assert [(r.id, r.status) for r in got] == [("fr", "unsupported"), ("en", "ok")]
+    assert got[0].detail == "the recogniser does not know the language of the clip, 'fr'"
 
 
 def test_a_clip_that_whisper_cannot_take_is_unsupported_in_its_place(folders: dict[str, Path]) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,36 @@ def test_a_clip_is_sent_as_a_wav_file_with_the_model_and_the_language() -> None:
     assert rate == 16_000
     np.testing.assert_allclose(wave, asked(1.5)[0].audio.samples, atol=1 / 32767)  # type: ignore[union-attr]
     assert body == {"model": "w", "language": "de", "response_format": "json", "prompt": "Names: Zoe.", "vad": "true"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "task", "sent"),
+    [
+        ("en", None, "en"),
+        ("de", None, "de"),
+        ("de", "fr", "fr"),
+        ("en", "zh-CN", "zh"),
+        ("", "fr", None),
+        ("", None, None),
+    ],
+)
+def test_the_server_is_told_the_language_of_the_task_or_that_of_the_model_or_detects_it(
+    setting: str, task: str | None, sent: str | None
+) -> None:
+    requests = [replace(r, fields={"speech_language": task} if task else {}) for r in asked(1.5)]
+    with serving(hears) as server:
+        ask(AsrServer(spec("asr", asr(server.url, language=setting)), {}, "cpu"), requests)
+    assert server.bodies[-1].get("language") == sent
+
+
+def test_one_clip_in_two_languages_is_two_questions() -> None:
+    [one] = asked(1.5)
+    with serving(hears) as server:
+        adapter = AsrServer(spec("asr", asr(server.url)), {}, "cpu")
+        for request in (one, replace(one, fields={"speech_language": "fr"}), one):
+            adapter.generate([request])
+        adapter.close()
+    assert [body.get("language") for body in server.bodies[-2:]] == ["en", "fr"]
 
 
 def test_a_long_clip_is_unsupported_a_short_one_ends_with_silence_and_a_known_one_is_not_sent_again() -> None:
@@ -291,11 +322,11 @@ def test_the_first_question_is_asked_when_one_clip_is_heard(tmp_path: Path, monk
         adapter = OpenAIChat(spec("openai_chat", None, server.url, model="m"), paths, "cpu")
         transcribe = adapter._asr.transcribe
 
-        def counted(waves: Any) -> list[str]:
+        def counted(waves: Any, language: str) -> list[str]:
             if heard:
                 assert answered.wait(20), "the second batch is heard before the first question is asked"
             heard.append(len(waves))
-            return transcribe(waves)
+            return transcribe(waves, language)
 
         adapter._asr.transcribe = counted  # type: ignore[method-assign]
         got = ask(adapter, asked(*([0.3] * 40)))

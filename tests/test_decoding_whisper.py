@@ -53,8 +53,18 @@ def test_log_mel_is_that_of_transformers(tiny: Whisper, seconds: float) -> None:
     torch.testing.assert_close(tiny.mel(wave, FULL), theirs, atol=2e-4, rtol=0)
 
 
-@pytest.mark.parametrize("vocabulary", [ENGLISH_ONLY, MULTILINGUAL])
-def test_encoder_and_greedy_decoding_are_those_of_transformers(tmp_path: Path, vocabulary: int) -> None:
+@pytest.mark.parametrize(
+    ("vocabulary", "language", "start"),
+    [
+        (ENGLISH_ONLY, "en", [257, 261]),
+        (MULTILINGUAL, "en", [257, 258, 260, 261]),
+        (MULTILINGUAL, "fr", [257, 262, 260, 261]),
+        (MULTILINGUAL, "cmn", [257, 263, 260, 261]),
+    ],
+)
+def test_encoder_and_greedy_decoding_are_those_of_transformers(
+    tmp_path: Path, vocabulary: int, language: str, start: list[int]
+) -> None:
     ours = Whisper.load(make_whisper(tmp_path, vocabulary))
     theirs: Any = WhisperForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32).eval()
     waves = [noise(2.0), noise(5.0, 1)]
@@ -62,7 +72,7 @@ def test_encoder_and_greedy_decoding_are_those_of_transformers(tmp_path: Path, v
     with torch.inference_mode():
         states = theirs.model.encoder(mel).last_hidden_state
         torch.testing.assert_close(ours.encoder(mel, None), states, atol=1e-4, rtol=1e-4)
-        prompt = torch.tensor([[257, 258, 260, 261] if vocabulary == MULTILINGUAL else [257, 261]] * 2)
+        prompt = torch.tensor([start] * 2)
         tokens = prompt
         for _ in range(20):
             logits = theirs(encoder_outputs=(states,), decoder_input_ids=tokens).logits[:, -1]
@@ -70,10 +80,19 @@ def test_encoder_and_greedy_decoding_are_those_of_transformers(tmp_path: Path, v
             if tokens.shape == prompt.shape:
                 logits[:, [220, 256]] = -torch.inf
             tokens = torch.cat([tokens, logits.argmax(-1, keepdim=True)], 1)
-    for row, answer in enumerate(ours.decode(states)):
+    for row, answer in enumerate(ours.decode(states, language=language)):
         wanted = tokens[row, prompt.shape[1] :].tolist()
         wanted = wanted[: wanted.index(256)] if 256 in wanted else wanted
         assert answer[:20] == wanted
+
+
+def test_a_language_is_known_if_the_tokenizer_has_it_and_english_alone_is_without_one(tmp_path: Path) -> None:
+    both, english = Whisper.load(make_whisper(tmp_path / "m", MULTILINGUAL)), Whisper.load(make_whisper(tmp_path / "e"))
+    codes = ("en", "fr", "fr-CA", "zh-CN", "cmn", "de", "French")
+    assert [code for code in codes if both.knows(code)] == ["en", "fr", "fr-CA", "zh-CN", "cmn"]
+    assert [code for code in codes if english.knows(code)] == ["en"]
+    wave = noise(1.0)
+    assert both.transcribe([wave], "fr") == both.transcribe([wave, wave], "fr-CA")[:1] != both.transcribe([wave])
 
 
 def test_a_clips_states_do_not_depend_on_the_batch(tiny: Whisper) -> None:

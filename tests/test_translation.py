@@ -27,7 +27,7 @@ from diva_bench.types import Adapter, Audio, Request, Response, Sample
 
 LETTERS = [chr(code) for code in (*range(97, 123), *range(65, 91))]
 SPEECH = {"de": "deu", "ja": "jpn", "zh-CN": "cmn"}
-TEXT = {"de": "deu_Latn", "ja": "jpn_Jpan", "zh-CN": "zho_Hans"}
+TEXT = {"de": "deu_Latn", "ja": "jpn_Jpan", "zh-CN": "zho_Hans", "en": "eng_Latn"}
 SECONDS = (0.1, 3.0, 1.2, 2.1)
 
 
@@ -66,7 +66,7 @@ def make_seamless(folder: Path, architecture: str = "SeamlessM4Tv2Model") -> Pat
 
 def make_nllb(folder: Path) -> Path:
     tokenizer = transformers.NllbTokenizer(
-        vocabulary(["<s>", "<pad>", "</s>", "<unk>"]), additional_special_tokens=["eng_Latn", *TEXT.values()]
+        vocabulary(["<s>", "<pad>", "</s>", "<unk>"]), additional_special_tokens=[*TEXT.values()]
     )
     config = transformers.M2M100Config(
         vocab_size=len(tokenizer), d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
@@ -172,7 +172,18 @@ def test_what_cannot_be_translated_is_unsupported_in_its_place(kind: str, folder
     assert got["fits"] == ("ok", "")
     assert got["none"] == ("unsupported", "this sample has no audio")
     assert "this model only translates, and the request names no language" in got["question"][1]
-    assert got["welsh"][1] == "this model does not translate into 'cy'; it knows de, ja, zh-CN"
+    known = ", ".join(SPEECH if kind == "seamless" else TEXT)
+    assert got["welsh"][1] == f"this model does not translate into 'cy'; it knows {known}"
+
+
+def test_a_transcript_in_a_language_that_the_translator_does_not_know_is_unsupported(folders: dict[str, Path]) -> None:
+    adapter = load("translation_cascade", folders)
+    fields = {"language_code": "de", "speech_language": "cy"}
+    [got] = adapter.generate([Request("a", "", audio=clip(0.3), fields=fields)])
+    assert (got.status, got.detail) == (
+        "unsupported",
+        f"this model does not translate from 'cy'; it knows {', '.join(TEXT)}",
+    )
 
 
 def test_a_transcript_that_is_too_long_for_the_translator_is_unsupported(folders: dict[str, Path]) -> None:
@@ -220,6 +231,12 @@ def test_the_shipped_models_know_every_language_of_covost2() -> None:
         model = catalog.model(name, "full")
         for task in (catalog.task(leaf, "full") for leaf in catalog.subsets("covost2-all", "full")):
             assert not catalog.adapter_for(model).refuses(task, model)  # type: ignore[attr-defined]
+        for task in (catalog.task(leaf, "full") for leaf in catalog.subsets("covost2-to-en", "full")):
+            assert not catalog.adapter_for(model).refuses(task, model)  # type: ignore[attr-defined]
+    kamba = catalog.task("fleurs-to-en-kam_ke", "full")
+    assert "does not translate from 'kam' (task fleurs-to-en-kam_ke)" in catalog.adapter_for(model).refuses(
+        kamba, model
+    )  # type: ignore[attr-defined]
     hot = catalog.task("covost2-de", "mini").model_copy(update={"fields": {"language_code": "xx"}})
     assert "does not translate into 'xx' (task covost2-de)" in catalog.adapter_for(model).refuses(hot, model)  # type: ignore[attr-defined]
 

@@ -82,6 +82,7 @@ def make_whisper(folder: Path, vocabulary: int = ENGLISH_ONLY, seed: int = 0) ->
         model.model.decoder.embed_positions.weight.normal_(0, 0.3)
     inner = byte_tokenizer(words=())
     names = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|translate|>", "<|transcribe|>", "<|notimestamps|>"]
+    names += ["<|fr|>", "<|zh|>"] if vocabulary == MULTILINGUAL else []
     inner.add_special_tokens(names)
     generation: Any = GenerationConfig(suppress_tokens=[1, 2, 7], begin_suppress_tokens=[220, 256], eos_token_id=256)
     for part in (model, generation):

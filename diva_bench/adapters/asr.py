@@ -1,4 +1,4 @@
-"""Whisper alone: the answer is the transcript. For tasks whose references are the spoken words, scored by word error rate."""
+"""A recogniser alone: the answer is the transcript. For tasks whose references are the spoken words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from diva_bench.decoding.answer import in_order
 from diva_bench.decoding.memo import ENCODED
 from diva_bench.decoding.parakeet import load_recogniser
 from diva_bench.decoding.phases import Clock
+from diva_bench.decoding.recognise import transcripts
 from diva_bench.decoding.response import unheard
 from diva_bench.specs import ModelSpec
 from diva_bench.types import Request, Response
@@ -29,10 +30,13 @@ class Asr(declared.Asr):
 
     def _ask(self, requests: list[Request]) -> list[Response]:
         clock, hits = Clock(self._asr.device), ENCODED.hits
-        transcripts = ENCODED.transcribe(self._asr, [r.audio.samples for r in requests if r.audio is not None])
+        texts = transcripts(self._asr, requests)
         clock.lap("reuse" if ENCODED.hits > hits else "transcribe")
         share = {stage: seconds / len(requests) for stage, seconds in clock.seconds.items()}
-        return [Response(r.id, t, heard=t, seconds=share) for r, t in zip(requests, transcripts, strict=True)]
+        return [
+            Response(r.id, text, heard=text, seconds=share) if isinstance(text, str) else text
+            for r, text in zip(requests, texts, strict=True)
+        ]
 
     def close(self) -> None:
         vars(self).clear()

@@ -22,7 +22,7 @@ from diva_bench.server.flow import Flow, Heard
 from diva_bench.server.pace import Address
 from diva_bench.server.transcripts import PATH, form, text_of
 from diva_bench.specs import ModelSpec
-from diva_bench.types import Request, Response
+from diva_bench.types import SPEECH_LANGUAGE, Request, Response
 
 
 class AsrServer(Flow, declared.Asr):
@@ -35,14 +35,15 @@ class AsrServer(Flow, declared.Asr):
         self._asr = spec.asr
         self.max_seconds = spec.asr.max_seconds
         super().__init__(Client(spec.asr.server, spec.name, budget or Budget()))
-        self._known: dict[bytes, Response] = {}
-        """Hash of a clip -> its answer: the clips of a task come again for other languages and prompts, and cost again."""
+        self._known: dict[tuple[str, bytes], Response] = {}
+        """Language and hash of a clip -> its answer: the clips of a task come again for other target languages and prompts,
+        and cost again."""
 
     async def check(self) -> None:
         clip, seconds = probe()
 
         async def question(address: Address) -> None:
-            await self._transcript(clip, seconds, address)
+            await self._transcript(clip, seconds, self._asr.language, address)
 
         await usable(self._client, question)
 
@@ -52,17 +53,23 @@ class AsrServer(Flow, declared.Asr):
             return Response(request.id, status="unsupported", detail=reason)
         assert request.audio is not None
         clip = wav(request.audio, self._asr.min_seconds)
-        name = hashlib.sha256(clip).digest()
+        language = self._language(request)
+        name = (language, hashlib.sha256(clip).digest())
         if name not in self._known:
             try:
-                self._known[name] = await self._transcript(clip, request.audio.seconds)
+                self._known[name] = await self._transcript(clip, request.audio.seconds, language)
             except Unsupported as err:
                 return Response(request.id, status="unsupported", detail=_told(err))
             except Failed as err:
                 return Response(request.id, status="error", detail=_told(err))
         return replace(self._known[name], id=request.id)
 
-    async def _transcript(self, clip: bytes, seconds: float, only: Address | None = None) -> Response:
+    def _language(self, request: Request) -> str:
+        """Code of the language that the server is told, which takes those of ISO 639-1; "": it detects the language."""
+        code = request.fields.get(SPEECH_LANGUAGE, self._asr.language) if self._asr.language else ""
+        return code.partition("-")[0]
+
+    async def _transcript(self, clip: bytes, seconds: float, language: str, only: Address | None = None) -> Response:
         """Raises Failed, Unsupported or Stop."""
 
         def read(answer: dict[str, Any]) -> Response:
@@ -70,7 +77,7 @@ class AsrServer(Flow, declared.Asr):
             return Response("", text, heard=text, tokens=reported(answer.get("usage")))
 
         estimate = expected_to_hear(self._asr, seconds) if self._asr.server.prices else Tokens()
-        return await self._client.ask(lambda: form(self._asr, clip), estimate, read, only, PATH)
+        return await self._client.ask(lambda: form(self._asr, clip, language), estimate, read, only, PATH)
 
 
 def _told(err: Exception) -> str:

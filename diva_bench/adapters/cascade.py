@@ -14,6 +14,7 @@ from diva_bench.decoding.llm import LLM
 from diva_bench.decoding.memo import ENCODED
 from diva_bench.decoding.parakeet import load_recogniser
 from diva_bench.decoding.phases import Clock
+from diva_bench.decoding.recognise import transcripts
 from diva_bench.decoding.response import unheard
 from diva_bench.server.budget import Budget
 from diva_bench.specs import ModelSpec
@@ -40,10 +41,10 @@ class Ears:
         self.max_seconds = (self._far or self._near).max_seconds
 
     def hear(self, requests: Sequence[Request]) -> list[str | Response]:
-        """The transcripts. In place of one, the response of a server that has none."""
+        """The transcripts. In place of one, the response of a server that has none, or to a language that is not known."""
         if self._far is not None:
             return [r.text if r.status == "ok" else r for r in self._far.generate(requests)]
-        return [*ENCODED.transcribe(self._near, [r.audio.samples for r in requests if r.audio is not None])]
+        return transcripts(self._near, requests)
 
     def close(self) -> None:
         if self._far is not None:
@@ -62,12 +63,12 @@ class Cascade(declared.Cascade):
 
     def _ask(self, requests: list[Request]) -> list[Response]:
         clock, hits = Clock(self._llm.device), ENCODED.hits
-        transcripts = self._ears.hear(requests)
+        texts = self._ears.hear(requests)
         clock.lap("reuse" if ENCODED.hits > hits else "transcribe")
-        heard = [(r, text) for r, text in zip(requests, transcripts, strict=True) if isinstance(text, str)]
+        heard = [(r, text) for r, text in zip(requests, texts, strict=True) if isinstance(text, str)]
         contents = [self._llm.embed(self._llm.tokens(text)) for _, text in heard]
         answers = iter(answer(self._llm, [r for r, _ in heard], contents, clock))
-        return [replace(next(answers), heard=t) if isinstance(t, str) else t for t in transcripts]
+        return [replace(next(answers), heard=t) if isinstance(t, str) else t for t in texts]
 
     def close(self) -> None:
         if "_ears" in vars(self):

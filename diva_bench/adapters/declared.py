@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from diva_bench.types import ENGLISH, SPEECH_LANGUAGE
+
 if TYPE_CHECKING:
     from diva_bench.specs import ModelSpec, TaskSpec
 
@@ -90,11 +92,27 @@ class Seamless(_OnlyTranslates):
     roles = ("model",)
 
 
+def code_of(language: str, languages: Mapping[str, str]) -> str:
+    """The code that a translator has for the language of a clip: pt-BR is also known by pt. "": there is none."""
+    return languages.get(language, "") or languages.get(language.partition("-")[0], "")
+
+
 class TranslationCascade(_OnlyTranslates):
-    settings: Mapping[str, Any] = {"languages": {}, "source": "eng_Latn"}
-    """`languages`: language code of a task -> code of the translator. `source`: its code of the language of transcripts."""
+    settings: Mapping[str, Any] = {"languages": {}}
+    """`languages`: code of a language, of a clip or into which a task translates -> code of the translator."""
     roles = ("asr", "mt")
     takes_budget = True
+
+    @staticmethod
+    def refuses(task: TaskSpec, model: ModelSpec) -> str:
+        languages = model.args.get("languages", {})
+        spoken = task.fields.get(SPEECH_LANGUAGE, ENGLISH)
+        if (reason := _OnlyTranslates.refuses(task, model)) or "{" in spoken or code_of(spoken, languages):
+            return reason
+        return (
+            f"model {model.name} does not translate from {spoken!r} (task {task.name}). It knows "
+            f"{', '.join(languages) or 'no language'}: `args: {{languages: ...}}` of its YAML."
+        )
 
 
 class Diva(_AsksLLM):

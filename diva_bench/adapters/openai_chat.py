@@ -201,7 +201,13 @@ class OpenAIChat(Flow):
         """Why a request cannot be sent; "" if it can."""
         if "text" in self.accepts:
             return "" if request.transcript is not None else "this sample has no transcript"
-        return unheard(self.max_seconds)(request)
+        if reason := unheard(self.max_seconds)(request):
+            return reason
+        if self.hear is None:
+            return ""
+        from diva_bench.decoding.recognise import unknown_language  # torch
+
+        return unknown_language(self._asr, request)
 
     async def _alternatives(self) -> int:
         """Number of alternatives to ask for at a token, found out at the first question with labels."""
@@ -213,12 +219,14 @@ class OpenAIChat(Flow):
 
     def _transcripts(self, requests: Sequence[Request]) -> list[Heard]:
         """The transcripts of some requests, in a thread. A clip on which the recogniser fails has the exception."""
-        from diva_bench.decoding.memo import ENCODED  # torch
+        from diva_bench.decoding.recognise import transcripts  # torch
 
         fits = [not self._refuses(r) for r in requests]
-        waves = [r.audio.samples for r, fit in zip(requests, fits, strict=True) if fit and r.audio is not None]
         try:
-            texts = iter(ENCODED.transcribe(self._asr, waves))
+            # what `_refuses` lets through has a language that the recogniser knows
+            texts = (
+                str(text) for text in transcripts(self._asr, [r for r, fit in zip(requests, fits, strict=True) if fit])
+            )
         except Exception as err:  # as in decoding/generate.py: one clip must not take others with it
             return [err] if len(requests) == 1 else [text for r in requests for text in self._transcripts([r])]
         return [next(texts) if fit else None for fit in fits]

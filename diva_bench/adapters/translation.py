@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from diva_bench.adapters import declared
 from diva_bench.adapters.cascade import Ears
+from diva_bench.adapters.declared import code_of
 from diva_bench.decoding.answer import in_order
 from diva_bench.decoding.phases import Clock
 from diva_bench.decoding.response import unheard
@@ -20,6 +21,7 @@ from diva_bench.specs import ModelSpec
 from diva_bench.types import Request, Response
 
 _T = TypeVar("_T")
+_L = TypeVar("_L")
 
 
 class _Translates(ABC):
@@ -30,9 +32,13 @@ class _Translates(ABC):
 
     def generate(self, requests: Sequence[Request]) -> list[Response]:
         def refuse(request: Request) -> str:
-            return unheard(self.max_seconds)(request) or untranslatable(request, self._languages)
+            return unheard(self.max_seconds)(request) or self._untranslatable(request)
 
         return in_order(requests, refuse, self._ask)
+
+    def _untranslatable(self, request: Request) -> str:
+        """Why a request cannot be translated; "" if it can."""
+        return untranslatable(request, self._languages)
 
     @abstractmethod
     def _ask(self, requests: list[Request]) -> list[Response]:
@@ -53,7 +59,8 @@ class Seamless(_Translates, declared.Seamless):
     def _ask(self, requests: list[Request]) -> list[Response]:
         clock = Clock(self._model.device)
         waves = [audible(r.audio.samples, self._least) for r in requests if r.audio is not None]
-        written = _by_language(requests, waves, self._languages, self._model.translate)
+        targets = [self._languages[r.fields["language_code"]] for r in requests]
+        written = _together(requests, waves, targets, self._model.translate)
         clock.lap("translate")
         share = {stage: seconds / len(requests) for stage, seconds in clock.seconds.items()}
         return [_response(r, t, share) for r, t in zip(requests, written, strict=True)]
@@ -68,7 +75,7 @@ class TranslationCascade(_Translates, declared.TranslationCascade):
         self._ears = Ears(spec, paths, device, budget)
         self.max_seconds = self._ears.max_seconds
         self.served = self._ears.served
-        self._model = TextTranslator(paths["mt"], device, spec.runtime.dtype, str(args["source"]))
+        self._model = TextTranslator(paths["mt"], device, spec.runtime.dtype)
         _check(spec, self._model, self._languages, paths["mt"])
 
     def _ask(self, requests: list[Request]) -> list[Response]:
@@ -82,12 +89,23 @@ class TranslationCascade(_Translates, declared.TranslationCascade):
                 responses[k] = Response(requests[k].id, status="unsupported", detail=reason, heard=text)
             elif isinstance(text, str):
                 can.append((k, requests[k], text))
-        written = _by_language([r for _, r, _ in can], [t for *_, t in can], self._languages, self._model.translate)
+        pairs = [
+            (code_of(r.speech_language, self._languages), self._languages[r.fields["language_code"]]) for _, r, _ in can
+        ]
+        written = _together([r for _, r, _ in can], [text for *_, text in can], pairs, self._model.translate)
         clock.lap("translate")
         share = {stage: seconds / len(requests) for stage, seconds in clock.seconds.items()}
         for (k, request, text), translation in zip(can, written, strict=True):
             responses[k] = _response(request, translation, share, text)
         return [r for r in responses.values() if isinstance(r, Response)]
+
+    def _untranslatable(self, request: Request) -> str:
+        known = code_of(request.speech_language, self._languages)
+        return super()._untranslatable(request) or (
+            ""
+            if known
+            else f"this model does not translate from {request.speech_language!r}; it knows {', '.join(self._languages)}"
+        )
 
     def _too_long(self, text: str) -> str:
         count, most = self._model.tokens(text), self._model.longest
@@ -107,20 +125,17 @@ def untranslatable(request: Request, languages: Mapping[str, str]) -> str:
     return "" if code in languages else f"this model does not translate into {code!r}; it knows {', '.join(languages)}"
 
 
-def _by_language(
+def _together(
     requests: Sequence[Request],
     contents: Sequence[_T],
-    languages: Mapping[str, str],
-    translate: Callable[[Sequence[_T], str, int], list[Translation]],
+    languages: Sequence[_L],
+    translate: Callable[[Sequence[_T], _L, int], list[Translation]],
 ) -> list[Translation]:
-    """Translations in the order of the requests: what has the same language and limit goes together."""
-
-    def kind(pair: tuple[Request, _T]) -> tuple[str, int]:
-        return languages[pair[0].fields["language_code"]], pair[0].max_new_tokens
-
+    """Translations in the order of the requests: neighbours with the same languages and limit go together."""
+    limits = [request.max_new_tokens for request in requests]
     written: list[Translation] = []
-    for (language, limit), group in groupby(zip(requests, contents, strict=True), key=kind):
-        written += translate([content for _, content in group], language, limit)
+    for (language, limit), group in groupby(zip(languages, limits, contents, strict=True), key=lambda one: one[:2]):
+        written += translate([content for *_, content in group], language, limit)
     return written
 
 

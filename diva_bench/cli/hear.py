@@ -16,6 +16,7 @@ from diva_bench.evaluation import hear
 from diva_bench.evaluation.editions import of_model
 from diva_bench.evaluation.jobs import Settings, with_settings
 from diva_bench.specs import Edition, ModelSpec
+from diva_bench.types import ENGLISH
 
 
 def hear_command(
@@ -26,6 +27,7 @@ def hear_command(
     record: float | None = None,
     prompt: str = "",
     system: str | None = None,
+    language: str = ENGLISH,
     max_new_tokens: int = 64,
     csv: Path | None = None,
     format: str = "rich",
@@ -36,6 +38,7 @@ def hear_command(
     Args:
         places: Audio files, and folders of them.
         record: Seconds to record from the microphone.
+        language: Code of the language of the clips.
     """
     if not places and record is None:
         raise UserError("no clip is named. Give audio files or folders, or record one with --record 5.")
@@ -46,7 +49,7 @@ def hear_command(
     if record is not None:
         name = Path(f"recorded-{datetime.now().astimezone():%Y%m%d-%H%M%S}.wav")
         clips.append(hear.record(record, name, progress))
-    requests, faults = hear.requests(clips, prompt, system, max_new_tokens)
+    requests, faults = hear.requests(clips, prompt, system, max_new_tokens, language)
     catalog.fetch(specs, progress)
     replies: list[hear.Reply] = []
     for model in specs:

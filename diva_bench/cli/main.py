@@ -480,9 +480,7 @@ def probe(
 
 @app.command()
 def hear(
-    clips: Annotated[
-        list[Path] | None, typer.Argument(help="Audio files, or folders of them; the clips need no transcripts.")
-    ] = None,
+    clips: Annotated[list[Path] | None, typer.Argument(help="Audio files, or folders; no transcripts needed.")] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -493,6 +491,7 @@ def hear(
         str, typer.Option(help="Instruction that goes with every clip (default: none; the clip is the question).")
     ] = "",
     system: Annotated[str | None, typer.Option(help="System message (default: none).")] = None,
+    language: Annotated[str, typer.Option(help="Language code of the clips, such as fr or zh-CN.")] = "en",
     max_new_tokens: Annotated[int, typer.Option(min=1, max=4096, help="Longest answer, in tokens.")] = 64,
     record: Annotated[
         float | None,
@@ -514,7 +513,7 @@ def hear(
     settings = Settings(model_edition=edition, device=device, dtype=dtype)
     code = hear_command(
         model or ["diva"], clips or [], settings, record=record, prompt=prompt, system=system,
-        max_new_tokens=max_new_tokens, csv=csv, format=format, paths=path or [],
+        language=language, max_new_tokens=max_new_tokens, csv=csv, format=format, paths=path or [],
     )  # fmt: skip
     raise typer.Exit(code)
 

@@ -26,7 +26,7 @@ from diva_bench.data.readers import ClipSource, Raw, reader
 from diva_bench.errors import DataError
 from diva_bench.packed import chosen, in_order
 from diva_bench.provenance import without_folders
-from diva_bench.specs import FIELD, TaskSpec, digest_of_rows
+from diva_bench.specs import FIELD, TaskSpec, digest_of_rows, templates
 from diva_bench.specs.rows import NUMBER
 from diva_bench.stats import priors
 from diva_bench.types import CANCELLED, UNPROMISED, Progress, Sample
@@ -402,13 +402,13 @@ def _build(
 
 
 def _question_inputs(task: TaskSpec, sample: Sample) -> list[object]:
-    return prompt_inputs(task.prompt, task.system, task.speaker, sample)
+    return prompt_inputs(templates(task.prompt, task.system, task.fields), task.speaker, sample)
 
 
-def prompt_inputs(prompt: str, system: str | None, speaker: str | None, sample: Sample) -> list[object]:
-    """Everything that a question uses of a sample except its audio: the transcript, the columns in the prompt or the
-    system message (a paraphrase shows the same ones), and the speaker (`speaker`: the column)."""
-    shown = set(FIELD.findall(f"{prompt} {system or ''}"))
+def prompt_inputs(texts: str, speaker: str | None, sample: Sample) -> list[object]:
+    """Everything that a question uses of a sample except its audio: the transcript, the columns in `templates` (a paraphrase
+    shows the same ones), and the speaker (`speaker`: the column)."""
+    shown = set(FIELD.findall(texts))
     fields = {name: value for name, value in sample.fields.items() if name in shown}
     return [sample.transcript, fields, priors.speaker_of(sample, speaker)]
 

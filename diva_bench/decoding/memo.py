@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from diva_bench.decoding.whisper import Recogniser, Wave, Whisper
+from diva_bench.types import ENGLISH
 
 LIMIT = 32 << 30  # bytes of states on disk: 15,531 clips of CoVoST 2 at the size of Whisper large are 11 GB
 
@@ -92,15 +93,15 @@ class Memo:
                 self._states[key] = [self._write(tensor) for tensor in made]
         return made
 
-    def transcribe(self, recogniser: Recogniser, waves: Sequence[Wave]) -> list[str]:
-        """`recogniser.transcribe(waves)`."""
+    def transcribe(self, recogniser: Recogniser, waves: Sequence[Wave], language: str = ENGLISH) -> list[str]:
+        """`recogniser.transcribe(waves, language)`."""
         if not self.limit:
-            return recogniser.transcribe(waves)
-        key = self._key(recogniser, waves, "text")
+            return recogniser.transcribe(waves, language)
+        key = self._key(recogniser, waves, f"text {language}")
         if key in self._transcripts:
             self.hits += 1
         else:
-            self._transcripts[key] = recogniser.transcribe(waves)
+            self._transcripts[key] = recogniser.transcribe(waves, language)
         return list(self._transcripts[key])
 
     def _write(self, tensor: Tensor) -> _Place:

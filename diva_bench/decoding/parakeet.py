@@ -1,4 +1,4 @@
-"""Parakeet of NVIDIA: a recogniser for English whose encoder takes clips of any length (transformers: CTC, RNN-T, TDT).
+"""Parakeet of NVIDIA: a recogniser whose encoder takes clips of any length (transformers: CTC, RNN-T, TDT).
 
 A clip is read alone, so that its transcript does not depend on its batch.
 """
@@ -17,6 +17,7 @@ from torch import nn
 from diva_bench.decoding import loading
 from diva_bench.decoding.whisper import RATE, SHORTEST, Recogniser, Wave, Whisper
 from diva_bench.errors import AssetError, one_line
+from diva_bench.types import ENGLISH
 
 ARCHITECTURES = ("ParakeetForCTC", "ParakeetForRNNT", "ParakeetForTDT")
 _MAX_SECONDS = 600.0  # its attention is over the whole clip: 7,500 positions of 80 ms
@@ -47,8 +48,12 @@ class Parakeet:
     def parts(self) -> list[nn.Module]:
         return [self._model]
 
+    def knows(self, language: str) -> bool:
+        """It is not told the language, and its folder does not say which ones it knows."""
+        return True
+
     @torch.inference_mode()
-    def transcribe(self, waves: Sequence[Wave]) -> list[str]:
+    def transcribe(self, waves: Sequence[Wave], language: str = ENGLISH) -> list[str]:
         """Transcripts of clips of at most `max_seconds`."""
         return [self._one(wave) for wave in waves]
 

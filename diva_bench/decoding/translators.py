@@ -68,16 +68,12 @@ class SpeechTranslator:
 class TextTranslator:
     """NLLB."""
 
-    def __init__(self, folder: Path, device: str, dtype: str, source: str) -> None:
-        """`source`: the model's own code of the language of the text, such as eng_Latn."""
+    def __init__(self, folder: Path, device: str, dtype: str) -> None:
         import transformers
 
         _check(folder, TEXT)
         self.device = torch.device(device)
         self._model, self._tokenizer = _loaded(folder, transformers.M2M100ForConditionalGeneration, device, dtype)
-        if self.unknown([source]):
-            raise AssetError(f"{folder}: its tokenizer has no language {source!r} (args.source of the model).")
-        self._tokenizer.src_lang = source
 
     def unknown(self, languages: Iterable[str]) -> list[str]:
         """Those of some languages that it does not know."""
@@ -94,11 +90,14 @@ class TextTranslator:
         return len(self._tokenizer(text)["input_ids"])
 
     @torch.inference_mode()
-    def translate(self, texts: Sequence[str], language: str, max_new: int) -> list[Translation]:
-        """Translations of texts of at most `longest` tokens."""
+    def translate(self, texts: Sequence[str], languages: tuple[str, str], max_new: int) -> list[Translation]:
+        """Translations of texts of at most `longest` tokens. `languages`: of the texts and of the translations, in the codes of
+        the model, such as eng_Latn."""
+        source, target = languages
+        self._tokenizer.src_lang = source
         inputs = self._tokenizer(list(texts), padding=True, return_tensors="pt").to(self.device)
         states = self._model.get_encoder()(**inputs).last_hidden_state
-        first = self._tokenizer.convert_tokens_to_ids(language)
+        first = self._tokenizer.convert_tokens_to_ids(target)
         return _written(
             self._model, self._tokenizer, states, inputs["attention_mask"], max_new + 1, forced_bos_token_id=first
         )

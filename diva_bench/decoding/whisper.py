@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from diva_bench.decoding import news, tensors
 from diva_bench.errors import AssetError
+from diva_bench.types import ENGLISH
 
 RATE = 16_000  # Hz
 HOP = 160  # samples per mel frame
@@ -42,6 +43,9 @@ Wave = NDArray[np.float32]
 Pair = tuple[Tensor, Tensor]
 """Keys and values, each (B, H, N, D/H)."""
 
+_CODES = {"cmn": "zh", "fil": "tl", "jv": "jw", "nb": "no"}
+"""Language codes that Whisper writes in another way (whisper/tokenizer.py, LANGUAGES)."""
+
 
 class Recogniser(Protocol):
     """What transcribes: Whisper, or another one (parakeet.py)."""
@@ -56,7 +60,15 @@ class Recogniser(Protocol):
     @property
     def parts(self) -> list[nn.Module]: ...
 
-    def transcribe(self, waves: Sequence[Wave], /) -> list[str]: ...
+    def knows(self, language: str, /) -> bool: ...
+
+    def transcribe(self, waves: Sequence[Wave], language: str = ENGLISH, /) -> list[str]: ...
+
+
+def _token(language: str) -> str:
+    """Whisper's token of a language: that of pt-BR is <|pt|>."""
+    code = language.partition("-")[0].lower()
+    return f"<|{_CODES.get(code, code)}|>"
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
@@ -226,7 +238,9 @@ class Whisper:
         from tokenizers import Tokenizer
 
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._prompt, self._end = self._frame()
+        self._vocabulary: dict[str, int] = self._tokenizer.get_vocab()
+        self._end = self._ids("<|endoftext|>")[0]
+        self._start()  # raises ValueError for a tokenizer that lacks a token
         generation = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
         never, first = (generation.get(key) or [] for key in ("suppress_tokens", "begin_suppress_tokens"))
         # never a control token or a time stamp: they all come after the end token
@@ -243,22 +257,28 @@ class Whisper:
         """Encoder, and decoder if it was loaded."""
         return [part for part in (self.encoder, self._decoder) if part is not None]
 
-    def _frame(self) -> tuple[list[int], int]:
-        """(ids every transcript starts from: English, transcribe, no time stamps; the end id)."""
-        names = ["<|startoftranscript|>", "<|notimestamps|>"]
-        if self.config["vocab_size"] >= _MULTILINGUAL:
-            names[1:1] = ["<|en|>", "<|transcribe|>"]
-        names.append("<|endoftext|>")
-        vocabulary = self.vocabulary()
-        missing = [name for name in names if name not in vocabulary]
-        if missing:
+    def _start(self, language: str = ENGLISH) -> list[int]:
+        """The ids that every transcript starts from: the language, transcribe, no time stamps. A Whisper that knows English
+        alone has no token for it."""
+        names = [_token(language), "<|transcribe|>"] if self._multilingual else []
+        return self._ids("<|startoftranscript|>", *names, "<|notimestamps|>")
+
+    def _ids(self, *names: str) -> list[int]:
+        if missing := [name for name in names if name not in self._vocabulary]:
             raise ValueError(f"its tokenizer lacks {', '.join(missing)}")
-        *prompt, end = (vocabulary[name] for name in names)
-        return prompt, end
+        return [self._vocabulary[name] for name in names]
+
+    @property
+    def _multilingual(self) -> bool:
+        return bool(self.config["vocab_size"] >= _MULTILINGUAL)
+
+    def knows(self, language: str) -> bool:
+        """Whether it transcribes a language, by its code (fr, pt-BR)."""
+        return _token(language) in self._vocabulary if self._multilingual else _token(language) == _token(ENGLISH)
 
     def vocabulary(self) -> dict[str, int]:
         """Token -> id, to match two vocabularies."""
-        return dict(self._tokenizer.get_vocab())
+        return dict(self._vocabulary)
 
     def mel(self, wave: Wave, samples: int) -> Tensor:
         """(S,) float32 at 16 kHz, padded with silence to `samples` -> (bins, samples / 160), scaled as Whisper does."""
@@ -302,17 +322,18 @@ class Whisper:
         return mel.to(self.dtype), mask
 
     @torch.inference_mode()
-    def transcribe(self, waves: Sequence[Wave]) -> list[str]:
-        """Greedy English transcripts of clips of at most 30 s, without time stamps, each in a full 30 s window."""
+    def transcribe(self, waves: Sequence[Wave], language: str = ENGLISH) -> list[str]:
+        """Greedy transcripts of clips of at most 30 s in one language that it `knows`, without time stamps, each in a full
+        30 s window."""
         if not waves:
             return []
         if max(len(w) for w in waves) > FULL:
             raise ValueError(f"a clip is over Whisper's {WINDOW_SECONDS:.0f} s")
         rows = self._decode_rows()
-        ids = [one for at in range(0, len(waves), rows) for one in self._transcribe(waves[at : at + rows])]
+        ids = [one for at in range(0, len(waves), rows) for one in self._transcribe(waves[at : at + rows], language)]
         return [self._tokenizer.decode(one).strip() for one in ids]
 
-    def _transcribe(self, waves: Sequence[Wave]) -> list[list[int]]:
+    def _transcribe(self, waves: Sequence[Wave], language: str) -> list[list[int]]:
         """Token ids of clips that are decoded side by side; encoded a few at a time, because the encoder is the memory peak
         and more are not faster on a CPU."""
         states = []
@@ -321,7 +342,7 @@ class Whisper:
             part = waves[at : at + rows]
             states.append(self.encoder(torch.stack([self.mel(w, FULL) for w in part]).to(self.dtype), None))
             news.report("encode", len(part))
-        return self.decode(torch.cat(states))
+        return self.decode(torch.cat(states), language=language)
 
     def _decode_rows(self) -> int:
         """How many clips of 30 s are decoded together: what their keys and values to the encoder's states take is
@@ -331,14 +352,14 @@ class Whisper:
         return max(1, _CROSS_BYTES // (positions * self.dtype.itemsize))
 
     @torch.inference_mode()
-    def decode(self, states: Tensor, mask: Tensor | None = None) -> list[list[int]]:
+    def decode(self, states: Tensor, mask: Tensor | None = None, language: str = ENGLISH) -> list[list[int]]:
         """Greedy token ids behind states (B, T, D) under mask (B, T); a row that has ended leaves the batch."""
         decoder = self.decoder
         cross = [block.encoder_attn.keys_values(states) for block in decoder.blocks]
         look = None if mask is None else mask[:, None, None, :]
         rows = list(range(len(states)))
         out: list[list[int]] = [[] for _ in rows]
-        tokens = torch.tensor([self._prompt] * len(rows), device=self.device)  # (B, N)
+        tokens = torch.tensor([self._start(language)] * len(rows), device=self.device)  # (B, N)
         past: list[Pair | None] = [None] * len(decoder.blocks)
         position = 0
         for step in range(_MAX_NEW):

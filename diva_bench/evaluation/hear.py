@@ -12,7 +12,7 @@ from diva_bench.data.readers.audiofolder import SUFFIXES
 from diva_bench.decoding.generate import generate
 from diva_bench.errors import ClipError, UserError
 from diva_bench.tables import Cell, Column, Table
-from diva_bench.types import Adapter, Progress, Request, Response
+from diva_bench.types import ENGLISH, SPEECH_LANGUAGE, Adapter, Progress, Request, Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,10 @@ def _is_clip(path: Path) -> bool:
 
 
 def requests(
-    clips: Sequence[Path], prompt: str, system: str | None, max_new_tokens: int
+    clips: Sequence[Path], prompt: str, system: str | None, max_new_tokens: int, language: str = ENGLISH
 ) -> tuple[list[Request], list[Response]]:
     """(requests for a model, error responses of clips that cannot be decoded); ids are the paths."""
+    fields = {} if language == ENGLISH else {SPEECH_LANGUAGE: language}
     requests_: list[Request] = []
     faults: list[Response] = []
     for path in clips:
@@ -81,7 +82,8 @@ def requests(
         except (OSError, ClipError) as err:
             faults.append(Response(str(path), status="error", detail=str(err)))
             continue
-        requests_.append(Request(str(path), prompt, audio=sound, system=system, max_new_tokens=max_new_tokens))
+        made = Request(str(path), prompt, audio=sound, system=system, max_new_tokens=max_new_tokens, fields=fields)
+        requests_.append(made)
     return requests_, faults
 
 

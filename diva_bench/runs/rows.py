@@ -29,7 +29,7 @@ from diva_bench.runs import schemas
 from diva_bench.runs.lines import line_of, parsed, read_lines
 from diva_bench.runs.schemas import SCHEMA
 from diva_bench.runs.store import cannot_write
-from diva_bench.specs import FIELD, Json, TaskSpec
+from diva_bench.specs import FIELD, Json, TaskSpec, templates
 from diva_bench.specs.prompt import build
 from diva_bench.types import Sample
 from diva_bench.weights import assets
@@ -200,7 +200,11 @@ def _needed(task: TaskSpec) -> list[str]:
     settings, because these may be names of columns."""
     named = {text for settings in task.scorers.values() for text in settings.values() if isinstance(text, str)}
     return sorted(
-        {*FIELD.findall(f"{task.prompt} {task.system or ''}"), *named, *([task.speaker] if task.speaker else [])}
+        {
+            *FIELD.findall(templates(task.prompt, task.system, task.fields)),
+            *named,
+            *([task.speaker] if task.speaker else []),
+        }
     )
 
 
@@ -232,6 +236,7 @@ def _read(path: Path, stamp: disk.Stamp, task_json: str) -> Rows:
     newer = head.get("schema", 1) > SCHEMA
     samples, covered = packing.samples(), packing.covered()
     seen: set[str] = set()
+    texts = templates(record["prompt"], record["system"], record["fields"])
     for number, _, line in read_lines(path, _REMEDY):
         if number == 1:
             continue
@@ -242,9 +247,7 @@ def _read(path: Path, stamp: disk.Stamp, task_json: str) -> Rows:
             raise UnreadableRun(f"{path}:{number}: id {row['id']!r} is already used in line {before}. {_REMEDY}")
         seen.add(row["id"])
         sample = None if row.get("left_out") else _sample(row, f"{path}:{number}")
-        question = (
-            [] if sample is None else prompt_inputs(record["prompt"], record["system"], head.get("speaker"), sample)
-        )
+        question = [] if sample is None else prompt_inputs(texts, head.get("speaker"), sample)
         covered.append([row["id"], row["audio"], row["references"], row.get("note", ""), *question])
         if sample:
             samples.append(sample)

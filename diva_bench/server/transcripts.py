@@ -15,13 +15,14 @@ _TEXT: Final = 4096  # characters that a transcript may have in any case
 _CHARACTERS: Final = 100  # of a transcript for each second of speech: several times as fast as anybody speaks
 
 
-def form(asr: ServedAsr, clip: bytes) -> aiohttp.FormData:
+def form(asr: ServedAsr, clip: bytes, language: str) -> aiohttp.FormData:
     """The form of a question. One is sent once: aiohttp makes a new body for every try.
 
     Args:
         clip: A WAV file.
+        language: Code of the language of the clip; "": the server detects it.
     """
-    fields: dict[str, Any] = {"response_format": "json", "temperature": 0, "language": asr.language or None, **asr.body}
+    fields: dict[str, Any] = {"response_format": "json", "temperature": 0, "language": language or None, **asr.body}
     data = aiohttp.FormData({"model": asr.model})
     for name, value in fields.items():
         if value is not None:

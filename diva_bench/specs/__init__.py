@@ -20,7 +20,15 @@ from diva_bench.specs.model import (
 )
 from diva_bench.specs.schema import Edition, Json, digest, digest_of_rows
 from diva_bench.specs.server import Prices, ServedAsr, Server
-from diva_bench.specs.task import FIELD, MEMORY, Decode, Subset, TaskFile, TaskSpec
+from diva_bench.specs.task import (
+    FIELD,
+    MEMORY,
+    Decode,
+    Subset,
+    TaskFile,
+    TaskSpec,
+    templates,
+)
 
 __all__ = [
     "FIELD",
@@ -51,4 +59,5 @@ __all__ = [
     "TaskSpec",
     "digest",
     "digest_of_rows",
+    "templates",
 ]

@@ -10,8 +10,8 @@ from typing import Any
 
 from diva_bench.errors import SpecError, UserError
 from diva_bench.packed import in_order
-from diva_bench.specs import FIELD, TaskSpec, digest_of_rows
-from diva_bench.types import Audio, Request, Sample
+from diva_bench.specs import FIELD, TaskSpec, digest_of_rows, templates
+from diva_bench.types import SPEECH_LANGUAGE, Audio, Request, Sample
 
 
 def fill(template: str, fields: Mapping[str, str], where: str) -> str:
@@ -35,7 +35,7 @@ def filled(template: str, fields: Mapping[str, str]) -> str:
 
 def check(task: TaskSpec, samples: Iterable[Sample]) -> None:
     """Raises SpecError if a sample lacks a field of the prompt or of a prompt variant."""
-    texts = [task.prompt, task.system or "", *task.prompts]
+    texts = [templates(task.prompt, task.system, task.fields), *task.prompts]
     fields = {name for text in texts for name in FIELD.findall(text)} - task.fields.keys()
     fields -= {"choices"} if task.choices else set()
     for sample in samples if fields else ():
@@ -59,6 +59,9 @@ def build(
     fields = {**task.fields, **sample.fields}
     if task.choices:
         fields.setdefault("choices", ", ".join(task.choices))
+    facts = {"language_code": language} if (language := task.target_language) else {}
+    if SPEECH_LANGUAGE in task.fields:
+        facts[SPEECH_LANGUAGE] = fill(task.fields[SPEECH_LANGUAGE], fields, f"task {task.name}")
     return Request(
         id=sample.id,
         prompt=fill(task.prompt, fields, f"task {task.name}").strip(),
@@ -70,7 +73,7 @@ def build(
         max_new_tokens=task.decode.max_new_tokens,
         temperature=task.decode.temperature,
         seed=seed,
-        fields={"language_code": language} if (language := task.target_language) else {},
+        fields=facts,
     )
 
 

@@ -87,7 +87,7 @@ class ServedAsr(Spec):
     model: str = Field(min_length=1, max_length=300)
     """Its name on the server."""
     language: str = Field(default="en", max_length=35)
-    """Code of the spoken language; "": the server detects it."""
+    """Code of the language of the clips, for tasks that name none; "": the server detects it, whatever the task names."""
     max_seconds: Number = Field(default=30.0, gt=0, le=86_400)
     """A longer clip is `unsupported`: some servers cut it without a word."""
     min_seconds: Number = Field(default=0.1, ge=0, le=30.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from diva_bench.errors import nearest
 from diva_bench.specs.data import DataChange, DataSpec
 from diva_bench.specs.rows import Rows
 from diva_bench.specs.schema import Edition, Json, Name, Number, Spec, Truth, Whole, digest
+from diva_bench.types import SPEECH_LANGUAGE
 
 FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 """A {field} of a prompt."""
@@ -20,6 +22,13 @@ _JSON = re.compile(r'\{[^{}]*"[^{}]*\}')
 
 MEMORY = "memory"
 """`source` of a task whose rows were given in Python."""
+
+_CODE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+
+
+def templates(prompt: str, system: str | None, fields: Mapping[str, str]) -> str:
+    """All texts of a task whose {columns} are a part of its questions."""
+    return f"{prompt} {system or ''} {fields.get(SPEECH_LANGUAGE, '')}"
 
 
 class Decode(Spec):
@@ -98,6 +107,17 @@ class TaskFile(Spec):
                     'pairs around something in quotes, as in {"answer": 1}'
                 )
         return value
+
+    @model_validator(mode="after")
+    def _languages_are_codes(self) -> TaskFile:
+        for where, fields in {"": self.fields, **{f"subsets.{k}.": s.fields for k, s in self.subsets.items()}}.items():
+            code = fields.get(SPEECH_LANGUAGE, "en")
+            if not (_CODE.fullmatch(code) or FIELD.fullmatch(code)):
+                raise ValueError(
+                    f"{where}fields.{SPEECH_LANGUAGE} is {code!r}; it must be the code of a language, such as fr or zh-CN, or "
+                    "the name of the column that has it, such as {language}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _synonyms_are_of_choices(self) -> TaskFile:
