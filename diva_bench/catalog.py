@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
@@ -85,6 +85,11 @@ class Catalog:
         self._in_memory = {task.name: task for task in tasks}
 
     @cached_property
+    def _installed(self) -> EntryPoints:
+        """What packages offer. Read once, because it takes the metadata of every package."""
+        return entry_points()
+
+    @cached_property
     def _places(self) -> list[tuple[str, Path]]:
         """(origin, folder), without precedence: a name that occurs in two places is an error."""
         extra = [Path(p) for p in os.environ.get("DIVA_BENCH_PATH", "").split(os.pathsep) if p]
@@ -93,7 +98,7 @@ class Catalog:
                 raise UserError(f"{folder}: no such folder (--path and DIVA_BENCH_PATH name folders of YAML files).")
         places = [(BUILT_IN, builtin_folder())]
         places += [(str(folder), folder) for folder in dict.fromkeys(p.resolve() for p in (*self._paths, *extra))]
-        places += [(f"package {e.value}", _plugin_folder(e)) for e in entry_points(group="diva_bench.specs")]
+        places += [(f"package {e.value}", _plugin_folder(e)) for e in self._installed.select(group="diva_bench.specs")]
         installed = sorted(p for p in trained_folder().glob("*") if p.is_dir() and not p.name.startswith("."))
         return places + [(TRAINED, folder) for folder in installed]
 
@@ -402,7 +407,9 @@ class Catalog:
             where = f"on {device} in {model.runtime.dtype}{_SLOW if slow else ''}"
             progress.note(f"loading {model.name}{f' ({model.edition})' if model.edition else ''} {where}")
         table = adapters.BUILTIN | (adapters.SERVED if model.asr else {})
-        adapter_class: Any = class_of("adapter", model.adapter, table)  # the Protocol has no constructor
+        adapter_class: Any = class_of(
+            "adapter", model.adapter, table, self._installed
+        )  # the Protocol has no constructor
         paths = {role: folders[asset.name] for role, asset in model.weights.items()}
         spends = {"budget": self.budget} if getattr(adapter_class, "takes_budget", False) else {}
         return cast(Adapter, adapter_class(model, paths, device, **spends))
@@ -421,7 +428,8 @@ class Catalog:
 
     def declared(self, name: str) -> type[Adapter]:
         """A class with what an adapter declares (`accepts`, `version`, `chat`, settings, roles); it need not build one."""
-        return cast("type[Adapter]", class_of("adapter", name, adapters.BUILTIN | adapters.DECLARED))
+        made = class_of("adapter", name, adapters.BUILTIN | adapters.DECLARED, self._installed)
+        return cast("type[Adapter]", made)
 
     def adapter_for(self, model: ModelSpec) -> type[Adapter]:
         """What the adapter of a model declares. Settings and roles of weights are checked against what the class declares; a
@@ -457,7 +465,7 @@ class Catalog:
     def scorer_weights(self, task: TaskSpec | TaskFile) -> list[str]:
         """Names of the weights that the scorers of a task need. Without them the task can be run, but these scorers cannot
         score it."""
-        classes = {name: class_of("scorer", name, scorers.BUILTIN) for name in task.scorers}
+        classes = {name: class_of("scorer", name, scorers.BUILTIN, self._installed) for name in task.scorers}
         return [weights for name, args in task.scorers.items() for weights in _weights_of(classes[name], args)]
 
     def scorers(self, task: TaskSpec, lenient: bool = False) -> dict[str, Scorer]:
@@ -471,7 +479,7 @@ class Catalog:
         """
         built: dict[str, Scorer] = {}
         for name, args in task.scorers.items():
-            scorer_class = class_of("scorer", name, scorers.BUILTIN)
+            scorer_class = class_of("scorer", name, scorers.BUILTIN, self._installed)
             asks = {"models": self} if getattr(scorer_class, "asks_model", False) else {}
             folders = {weights: assets.locate(*self.weights(weights)) for weights in _weights_of(scorer_class, args)}
             try:
@@ -564,9 +572,11 @@ def _plugin_folder(entry: EntryPoint) -> Path:
     return Path(str(files(module)))
 
 
-def class_of(kind: str, name: str, builtin: dict[str, str]) -> Any:
-    """A class by name, from the built-in table or an entry point; two with one name are an error."""
-    plugins = {e.name: e for e in entry_points(group=f"diva_bench.{kind}s")}
+def class_of(kind: str, name: str, builtin: dict[str, str], installed: EntryPoints | None = None) -> Any:
+    """A class by name, from the built-in table or an entry point; two with one name are an error. `installed`: None: the
+    entry points are read."""
+    points = entry_points() if installed is None else installed
+    plugins = {e.name: e for e in points.select(group=f"diva_bench.{kind}s")}
     clash = sorted(set(plugins) & set(builtin))
     if clash:
         raise UserError(
