@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,13 @@ HARD = (
 """Phrases that texts of this package had once, and that a reader does not understand at once."""
 
 
-def texts(docstrings: bool) -> Iterator[tuple[str, str]]:
+@cache
+def texts(docstrings: bool) -> tuple[tuple[str, str], ...]:
     """(place, text) of every string in the package, with docstrings or without them."""
+    return tuple(_texts(docstrings))
+
+
+def _texts(docstrings: bool) -> Iterator[tuple[str, str]]:
     for path in sorted((ROOT / "diva_bench").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
@@ -59,14 +65,17 @@ def test_every_option_that_a_text_names_exists() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@cache
+def everything() -> tuple[tuple[str, str], ...]:
+    """(place, text) of all that people read."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    written = [(str(page.relative_to(ROOT)), " ".join(page.read_text("utf-8").split())) for page in pages]
+    return (*texts(False), *helps(), *written)
+
+
 @pytest.mark.parametrize("phrase", HARD)
 def test_no_text_has_a_phrase_that_is_hard_to_read(phrase: str) -> None:
-    everything = [*texts(False), *helps()]
-    everything += [
-        (str(p.relative_to(ROOT)), " ".join(p.read_text("utf-8").split())) for p in (ROOT / "docs").glob("*.md")
-    ]
-    everything.append(("README.md", " ".join((ROOT / "README.md").read_text("utf-8").split())))
-    found = [place for place, text in everything if phrase in text]
+    found = [place for place, text in everything() if phrase in text]
     assert not found, f"{phrase!r} in {', '.join(found)}"
 
 
