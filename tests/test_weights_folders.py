@@ -200,6 +200,17 @@ def test_what_the_hub_does_not_have_is_said(hub: FakeHub, asset: AssetSpec, said
         make(asset)
 
 
+def test_a_repository_of_pickles_is_refused_before_anything_is_fetched(hub: FakeHub) -> None:
+    files = {name: content for name, content in FILES.items() if not name.endswith(".safetensors")}
+    hub.repositories["own/er"].push(files | {"pytorch_model.bin": b"pickle"})
+    hub.requests.clear()
+    with pytest.raises(
+        AssetError, match=r"has no safetensors, and pickles .* `revision: refs/pr/NUMBER`\. .* toy=FOLDER"
+    ):
+        make(of_hub())
+    assert hub.fetched() == []
+
+
 def test_without_the_hub_its_cache_is_used_and_checked_by_the_names_of_its_blobs(
     hub: FakeHub, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

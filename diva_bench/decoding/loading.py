@@ -31,7 +31,7 @@ def from_folder(
 
     Raises:
         AssetError: Tensors are missing.
-        UserError: bitsandbytes is missing, or there is no GPU to spread over.
+        UserError: bitsandbytes is missing, or there is no GPU to spread over, or too little room on them.
     """
     from transformers import logging as says
 
@@ -51,12 +51,27 @@ def from_folder(
         model, info = kind.from_pretrained(folder, **settings, output_loading_info=True)
     finally:
         says.set_verbosity(told)
+    if device_map:
+        _check_spread(model, folder, device_map)
     if missing := sorted(info["missing_keys"]):  # transformers would fill them at random
         raise AssetError(
             f"{folder}: its weights lack {len(missing):,} tensors of {kind.__name__}, such as {missing[0]}. Remove the folder "
             "and pull it again."
         )
     return model.eval()
+
+
+def _check_spread(model: Any, folder: Path, device_map: str) -> None:
+    """Raises UserError if tensors were left on the CPU or the disk. They would be moved at every step, and embeddings, which
+    are looked up without the model's own code, would not be there at all."""
+    names = [name for name, _ in model.named_parameters()]
+    left = [name for name, tensor in model.named_parameters() if tensor.device.type in ("cpu", "meta")]
+    if left:
+        raise UserError(
+            f"device_map: {device_map} found no room on the GPUs for {len(left):,} of the {len(names):,} tensors of "
+            f"{folder.name}, such as {left[0]}, and left them on the CPU or on the disk, where they cannot be used. Free memory "
+            "of the GPUs, set `bits: 8` or `bits: 4` in the `runtime` of the model, or take a smaller model."
+        )
 
 
 def _quantised(bits: int, dtype: str) -> Any:

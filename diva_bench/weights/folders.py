@@ -363,6 +363,13 @@ def _from_hub(asset: AssetSpec, cache: Path, progress: Progress) -> _Record:
             f"{asset.name}: {asset.hub} at {commit} has no file {', '.join(asset.patterns or PATTERNS)}. "
             "Give other `patterns`, or another repository."
         )
+    if not any(one.path.endswith(".safetensors") for one in files):
+        raise AssetError(
+            f"{asset.name}: {asset.hub} at {commit} has no safetensors, and pickles (*.bin), which can run code, are never read. "
+            "A pull request of the repository may add them (its page, Community): then set `revision: refs/pr/NUMBER`. Else load "
+            "it with transformers elsewhere, save it with `save_pretrained`, and give that folder: diva-bench pull "
+            f"--weights-folder {asset.name}=FOLDER"
+        )
     folder = _download(asset, commit, files, progress)
     stated = {one.path: one for one in files}
     try:
