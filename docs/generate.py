@@ -24,7 +24,7 @@ COMMAND = "git add --all && python docs/generate.py"
 """What makes the pages true again. `git add` comes first, since only files that git tracks are listed."""
 
 FOLDERS = {
-    "docs/pictures/": "screenshots of the report page, and plots of published runs",
+    "docs/pictures/": "screenshots of pages, and plots of published runs",
     "diva_bench/report/html/static/": "style sheet and scripts of the report page",
     "diva_bench/study/page/": "the page of a preference study: HTML, style sheet, script",
     "diva_bench/report/html/templates/": "Jinja2 templates of the report page",

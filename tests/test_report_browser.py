@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import launched
 from command_line import call
 from report_site import COUNT, HOSTILE, prepared
 
@@ -21,16 +20,8 @@ SIZES = {"wide": (1400, 900), "phone": (390, 844)}
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A browser; skips where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (dev extra)")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("there is no Chromium; apt-get install chromium")
-    with playwright.sync_playwright() as running:
-        sandbox = [] if os.geteuid() else ["--no-sandbox"]  # Chromium refuses to run as root with one
-        browser = running.chromium.launch(executable_path=program, args=[*sandbox, "--mute-audio"])
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

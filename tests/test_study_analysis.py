@@ -15,6 +15,7 @@ import pytest
 from command_line import call
 
 from diva_bench.errors import UserError
+from diva_bench.stats import holm
 from diva_bench.study import analysis, report
 from diva_bench.study.power import decided_votes, power_table, powers
 from diva_bench.study.votes import BOTH_BAD, TIE, Vote
@@ -249,6 +250,20 @@ def test_a_simulated_rater_is_in_no_table_of_people_and_is_compared_with_them() 
     assert one.same is not None
     assert (one.name, one.votes, one.same.value, one.same.n) == ("llm_judge oracle", 10, 80, 10)
     assert "no people" in report.tables(found)[-1].notes[0]
+
+
+def test_p_values_of_several_comparisons_are_adjusted_and_questions_without_an_answer_are_told() -> None:
+    votes = [vote(n, "abc"[n % 4 % 3], "abc", rater=f"{n % 25:032x}") for n in range(100)]
+    found = report.analyse(votes, {}, failures={"c": 3})
+    table = report.tables(found)[0]
+    names = [column.name for column in table.columns]
+    raw, adjusted = ([row[names.index(name)] for row in table.rows] for name in ("p, by rater", "p, Holm"))
+    assert [float(str(p)) for p in adjusted] == pytest.approx(holm([float(str(p)) for p in raw]), rel=0.1)
+    assert any("adjusted for the 3 comparisons" in note for note in table.notes)
+    assert "questions without an answer, by system: c 3; nobody voted on these questions" in table.notes
+    assert "Questions without an answer, by system: c 3; they are in no share." in report.methods(found)
+    alone = report.tables(report.analyse([vote(n, "a") for n in range(9)], {}))[0]
+    assert "p, Holm" not in [column.name for column in alone.columns]
 
 
 def test_a_study_without_votes_of_people_has_no_report() -> None:

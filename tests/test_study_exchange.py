@@ -77,6 +77,7 @@ def example(path: Path) -> Store:
         Vote("v3", "i", ("x", "y"), "tie", "b" * 32, ("x", "y"), simulated="qa"),
     ])  # fmt: skip
     store.add_answers([("i", "x", "Oslo <b>", None, ""), ("i", "y", "", None, "")])
+    store.add_failures([("j", "x", "hangs <b>", "2026-01-01T00:00:00.000+00:00")])
     return store
 
 
@@ -85,6 +86,9 @@ def test_our_own_export_comes_back_with_nothing_lost(tmp_path: Path) -> None:
         assert into(other, read_votes(written(tmp_path, as_document(store)))) == 3
         assert other.votes() == store.votes()
         assert other.answers() == store.answers()
+        assert into(other, read_votes(written(tmp_path, as_document(store)))) == 0
+        query = "SELECT item, system, reason, at FROM failures"
+        assert other.rows(query) == store.rows(query)
 
 
 def test_the_csv_has_a_row_for_every_vote_that_no_spreadsheet_evaluates(tmp_path: Path) -> None:
@@ -144,6 +148,10 @@ OWN: dict[str, Any] = {"format": "diva-bench study", "version": 1, "answers": []
         (OWN | {"votes": [GOOD | {"shown_at": "yesterday", "at": "today"}]}, "times in ISO 8601"),
         (OWN | {"votes": [GOOD, GOOD]}, "two votes have the id '1'"),
         (OWN | {"votes": [GOOD], "answers": [{"item": "i"}]}, "answer 1: must have the texts"),
+        (
+            OWN | {"votes": [GOOD], "failures": [{"item": "i"}]},
+            "failure 1: must have the texts item, system, reason and at",
+        ),
         ([{"model_a": "x", "model_b": "y", "winner": "z"}], "winner is 'z' for 'x' and 'y'"),
         ([{"model_a": "x", "model_b": "x", "winner": "model_a"}], "two different models"),
         ([{"model_a": "tie", "model_b": "y", "winner": "tie"}], "model_a must be text"),

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from command_line import call
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from starlette.testclient import TestClient
 
-from diva_bench.study.items import Item
+from diva_bench.errors import UserError
+from diva_bench.study.items import Item, of_runs
 from diva_bench.study.site import LARGEST, Access, Site, hashed_token
-from diva_bench.study.spec import Check, Question, StudyFile
+from diva_bench.study.spec import Check, Question, StudyFile, System
 from diva_bench.study.store import Store
 
 HTML = "<img src=x onerror=alert(1)>"
 STUDY = StudyFile(
-    name="s", title=HTML, consent=HTML, systems={"alpha": "x", "beta": "y"}, votes=3,
+    name="s", title=HTML, consent=HTML, systems={"alpha": System(run="x"), "beta": System(run="y")}, votes=3,
     checks=(Check(question="q", right="r", wrong="w"),), questions=(Question(name="age", text=HTML),),
 )  # fmt: skip
 ITEMS = {f"i{n}": Item(HTML, None, {"alpha": f"one {HTML}", "beta": "two"}) for n in range(5)}
@@ -138,20 +142,79 @@ def test_too_many_requests_are_refused_and_an_invented_session_does_not_help(
     assert codes == [200] * 300 + [429] * 100
 
 
+BASE = "name: s\ntitle: t\nconsent: c\n"
+RUNS, LIVE = "systems: {a: a, b: c}\n", "systems: {a: {model: echo}, b: {model: echo}}\ntask: heysquad\n"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: s\ntitle: t\nconsent: c\nsystems: {tie: a, b: c}\n", "tie is the name of a choice"),
-        ("name: s\ntitle: t\nconsent: c\nsystems: {a: a, b: c}\nshown: 3\n", "shown is 3, but there are 2 systems"),
-        (
-            "name: s\ntitle: t\nconsent: c\nsystems: {a: a, b: c}\nvote: 3\n",
-            "unknown key 'vote'. Did you mean 'votes'?",
-        ),
-        ("name: s\ntitle: t\nconsent: c\nsystems: {a: a, b: c}\n", "a"),
+        ("systems: {tie: a, b: c}", "tie is the name of a choice"),
+        (f"{RUNS}shown: 3", "shown is 3, but there are 2 systems"),
+        (f"{RUNS}vote: 3", "unknown key 'vote'. Did you mean 'votes'?"),
+        (RUNS, "a: no such folder. Give folders such as results/<task>/<run>"),
+        (f"{RUNS}task: heysquad", "task and record belong to models; these systems are runs"),
+        ("systems: {a: {run: x, device: cpu}, b: y}", "edition, device and dtype belong to a model, not to a run"),
+        ("systems: {a: {model: diva}, b: c}", "runs and models are mixed; all must be runs, or all models"),
+        ("systems: {a: {model: diva}, b: {model: cascade}}", "task is missing: the models need a task"),
+        ("systems: {a: {}, b: y}", "a system is the folder of a run, or {model: NAME}"),
+        ("systems: {a: {modl: x}, b: y}", "unknown key 'systems.a.modl'. Did you mean 'model'?"),
+        ("systems: {a: 3, b: y}", "systems.a: must be a mapping (key: value) (found 3)"),
+        (f"{LIVE}record: {{least: 40}}", "record: least must be less than most"),
+        (f"{LIVE}record: {{most: 500}}", "record.most: must be 120 or less"),
+        (f"{LIVE}written: false", "raters can hear the answers only with `speak: browser`"),
+        (f"{LIVE}speak: loud", "speak: must be 'browser'"),
+        (f"{LIVE}timeout: 0", "timeout: must be more than 0"),
+        (f"{LIVE}record: {{}}".replace("a: {model: echo}", "a: {model: oracle}"), "model oracle does not take audio"),
+        (LIVE.replace("b: {model: echo}", "b: {model: x.yaml}"), "x.yaml: no such file"),
+        (LIVE.replace("heysquad", "covost2"), "task covost2 has 3 subsets; a study has one: covost2-de"),
     ],
 )
 def test_a_study_file_that_is_not_right_is_refused_in_words(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "s.yaml").write_text(text)
+    (tmp_path / "s.yaml").write_text(f"{BASE}{text}\n")
     done = call(tmp_path, "study", "serve", "s.yaml", "--port", "0")
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "starlette.applications", None)
+    monkeypatch.delitem(sys.modules, "diva_bench.study.site")
+    (tmp_path / "s.yaml").write_text(f"{BASE}{RUNS}")
+    done = call(tmp_path, "study", "serve", "s.yaml")
+    assert done.returncode == 2
+    assert done.stderr == "diva-bench: study serve needs the package starlette: pip install 'diva-bench[study]'.\n"
+
+
+def test_the_answers_of_runs_are_shown_as_scorers_read_them_and_failures_are_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "specs").mkdir()
+    replies = {"alpha": {"reply": "<think>hm</think>Oslo.<|im_end|>"}, "beta": {"reply": "  "}}
+    for name, args in replies.items():
+        spec = {"name": name, "adapter": "echo", "description": "d", "args": args, "runtime": {"dtype": "float32"}}
+        (tmp_path / "specs" / f"{name}.yaml").write_text(yaml.safe_dump(spec))
+    words = ("-t", "heysquad", "--edition", "mini", "--limit", "3", "--path", "specs")
+    assert call(tmp_path, "run", "-m", "alpha,beta", *words).returncode == 0
+    runs = {name: str(next((tmp_path / "results").rglob(f"{name}-*"))) for name in replies}
+    study = StudyFile(name="s", title="t", consent="c", systems={name: System(run=run) for name, run in runs.items()})
+    items, versions = of_runs(study, tmp_path)
+    assert len(items) == 3
+    for item in items.values():
+        assert (item.answers, bool(item.words), item.clip is not None) == ({"alpha": "Oslo.", "beta": "  "}, True, True)
+    assert versions["alpha"].startswith("alpha-")
+    lines = Path(runs["beta"], "responses.jsonl").read_text().splitlines()
+    failed = json.dumps(json.loads(lines[0]) | {"status": "error", "detail": "x", "text": ""})
+    Path(runs["beta"], "responses.jsonl").write_text("\n".join([failed, *lines[1:]]) + "\n")
+    assert len(of_runs(study, tmp_path)[0]) == 2
+    other = call(tmp_path, "run", "-m", "beta", "-t", "transcribe", "--edition", "mini", *words[4:])
+    assert other.returncode == 0
+    wrong = study.model_copy(
+        update={"systems": study.systems | {"beta": System(run=str(_last(tmp_path, "transcribe")))}}
+    )
+    with pytest.raises(UserError, match="the runs are of 2 tasks"):
+        of_runs(wrong, tmp_path)
+
+
+def _last(place: Path, task: str) -> Path:
+    return next(path for path in (place / "results").rglob("beta-*") if task in str(path))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from diva_bench.cli.options import Commands, Format, Paths, Report
+from diva_bench.cli.options import Commands, EditionOfModels, Format, Paths, Report
 from diva_bench.cli.streams import check_file, say, write_file
 
 app = Commands(
@@ -47,6 +48,31 @@ def serve(
 
 
 @app.command()
+def simulate(
+    file: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study, as for `study serve`.")],
+    metric: Annotated[
+        str | None, typer.Option(help="Metric of the task; the answer with the better value is preferred.")
+    ] = None,
+    judge: Annotated[str | None, typer.Option(help="Model of the catalog that compares the answers.")] = None,
+    database: Annotated[Path | None, typer.Option(help="Database of the votes (default: NAME.sqlite).")] = None,
+    edition: EditionOfModels = None,
+    path: Paths = None,
+) -> None:
+    """Add the votes of a simulated rater to a study. A metric or an LLM judge votes on what people voted on; `study report`
+    shows how often it agrees with them, and its votes are in no other table."""
+    from diva_bench.cli.progress import Terminal
+    from diva_bench.study.simulate import of_study
+
+    if (metric is None) == (judge is None):
+        raise typer.BadParameter("give one of --metric and --judge.")
+    done = of_study(file, database, metric, judge, edition, Terminal(), path or [])
+    say(
+        f"simulated rater {done.name}: {done.added:,} votes added, {done.before:,} were there, {done.unclear:,} questions "
+        "without a clear verdict. `diva-bench study report` shows its agreement with people."
+    )
+
+
+@app.command()
 def report(
     votes: Annotated[
         Path,
@@ -74,11 +100,12 @@ def report(
     check_file(plot, "--plot")
     if is_database(votes):
         with Store(votes) as store:
-            every, answers = store.votes(), store.answers()
+            every, answers, failures = store.votes(), store.answers(), store.failures()
     else:
         found = read_votes(votes)
         every, answers = found.votes, {(item, system): text for item, system, text in found.answers}
-    results = reports.analyse(every, answers, without_flagged=without_flagged)
+        failures = Counter(system for _, system, _, _ in found.failures)
+    results = reports.analyse(every, answers, failures=failures, without_flagged=without_flagged)
     tables = reports.tables(results)
     print_tables(tables, format, every=format == "csv")
     text = reports.methods(results)

@@ -33,7 +33,7 @@ class _Chosen:
 
 
 class Systems:
-    """The models of a study. Nothing is loaded before `start`.
+    """The models of a study. Nothing is fetched or loaded before it is entered.
 
     Args:
         study: The study file.
@@ -50,7 +50,8 @@ class Systems:
     """
 
     def __init__(self, study: StudyFile, folder: Path, paths: Sequence[Path], progress: Progress) -> None:
-        catalog = Catalog(paths)
+        catalog = self._catalog = Catalog(paths)
+        self._progress = progress
         self._seconds, self._paths = study.timeout, list(paths)
         name = _place(str(study.task), folder)
         wanted = {system: _place(str(s.model), folder) for system, s in study.systems.items()}
@@ -70,7 +71,6 @@ class Systems:
             if study.record:
                 check_takes_audio(spec.name, made.accepts)
             self._chosen[system] = _Chosen(spec, frozenset(made.accepts), made.version)
-        catalog.fetch([one.spec for one in self._chosen.values()], progress)
         if study.record:
             prompt.check(self.task, [_sample("")])
         asked = [self.task.prompt, self.task.system, self.task.decode.model_dump()]
@@ -87,7 +87,8 @@ class Systems:
         return found
 
     def __enter__(self) -> Self:
-        """Load all models at once. Raises UserError if one cannot be loaded."""
+        """Fetch missing weights, and load all models at once. Raises UserError if one cannot be loaded."""
+        self._catalog.fetch([one.spec for one in self._chosen.values()], self._progress)
         self._models = {system: ModelProcess(one.spec, self._paths) for system, one in self._chosen.items()}
         try:
             for model in self._models.values():

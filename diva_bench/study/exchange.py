@@ -47,12 +47,14 @@ class Imported:
         votes: The votes.
         raters: Hash of the rater -> scorer or judge that voted under it, "" for a person; only of our own export.
         answers: (item, system, text).
+        failures: (item, system, reason, time) of questions that a system did not answer; only of our own export.
     """
 
     form: str
     votes: list[Vote]
     raters: Mapping[str, str] = field(default_factory=dict)
     answers: Sequence[tuple[str, str, str]] = ()
+    failures: Sequence[tuple[str, str, str, str]] = ()
 
 
 class _Stored(BaseModel):
@@ -77,12 +79,21 @@ class _Stored(BaseModel):
 
 
 def as_document(store: Store) -> str:
-    """A study as JSON: votes, raters, answers and withdrawals. Recordings stay in their folder."""
+    """A study as JSON: votes, raters, answers, failures, withdrawals, and the names of kept recordings, whose sound stays in
+    its folder."""
     raters = [
         {"rater": r, "simulated": s, "started": b, "finished": f, "keeps": bool(k), "questions": json.loads(q)}
         for r, s, b, f, k, q in store.rows("SELECT rater, simulated, started, finished, keeps, questions FROM raters")
     ]
     answers = [{"item": i, "system": s, "text": t} for (i, s), t in store.answers().items()]
+    recordings = [
+        {"file": f"{n}.wav", "rater": r, "item": i, "seconds": s}
+        for n, r, i, s in store.rows("SELECT id, rater, item, seconds FROM recordings")
+    ]
+    failures = [
+        {"item": i, "system": s, "reason": why, "at": at}
+        for i, s, why, at in store.rows("SELECT item, system, reason, at FROM failures")
+    ]
     withdrawals = [
         {"rater": r, "at": at, "votes": v, "recordings": n}
         for r, at, v, n in store.rows("SELECT rater, at, votes, recordings FROM withdrawals")
@@ -96,6 +107,8 @@ def as_document(store: Store) -> str:
                 "votes": [_plain(vote) for vote in store.votes()],
                 "raters": raters,
                 "answers": answers,
+                "recordings": recordings,
+                "failures": failures,
                 "withdrawals": withdrawals,
             }
         )
@@ -167,6 +180,7 @@ def into(store: Store, found: Imported) -> int:
         if not store.withdrawn(rater):
             store.enrol(rater, simulated=simulated)
     store.add_answers((item, system, text, None, "") for item, system, text in found.answers)
+    store.add_failures(found.failures)
     return store.add(found.votes)
 
 
@@ -190,15 +204,23 @@ def _own(content: Mapping[str, Any], path: Path) -> Imported:
         votes.append(Vote(**fields))
         if stored.rater is not None:
             raters[_name(stored.rater, f"{path}: vote {number}", "rater", hexadecimal=True)] = stored.simulated
-    answers: list[tuple[str, str, str]] = []
-    for number, row in enumerate(_list(content, "answers", path), 1):
-        texts = [row.get(key) for key in ("item", "system", "text")] if isinstance(row, dict) else []
-        match texts:
-            case [str(item), str(system), str(text)]:
-                answers.append((item, system, text))
-            case _:
-                raise PredictionError(f"{path}: answer {number}: must have the texts item, system and text.")
-    return Imported("an export of diva-bench", votes, raters, answers)
+    answers = [(i, s, t) for i, s, t in _texts(content, "answers", ("item", "system", "text"), path)]
+    told = ("item", "system", "reason", "at")
+    failures = (
+        [(i, s, r, at) for i, s, r, at in _texts(content, "failures", told, path)] if "failures" in content else []
+    )
+    return Imported("an export of diva-bench", votes, raters, answers, failures)
+
+
+def _texts(content: Mapping[str, Any], key: str, names: Sequence[str], path: Path) -> Iterator[list[str]]:
+    """The texts of these names in every row of a list."""
+    for number, row in enumerate(_list(content, key, path), 1):
+        texts = [row.get(name) for name in names] if isinstance(row, dict) else []
+        if not texts or not all(isinstance(text, str) for text in texts):
+            raise PredictionError(
+                f"{path}: {key.removesuffix('s')} {number}: must have the texts {', '.join(names[:-1])} and {names[-1]}."
+            )
+        yield [str(text) for text in texts]
 
 
 def _list(content: Mapping[str, Any], key: str, path: Path) -> list[Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from diva_bench.errors import UserError
+from diva_bench.stats import holm
 from diva_bench.stats.settings import FEW_CLUSTERS, RESAMPLES
 from diva_bench.study import analysis
 from diva_bench.study.analysis import Clustered, Comparison, Proportion, Rater, Simulated, Strength
@@ -33,6 +34,7 @@ class Analysis:
         simulated: Scorers and judges.
         left_out: Flagged raters whose votes are not used.
         people: Votes of people without attention checks that are used.
+        failures: System -> questions that it did not answer while raters waited.
     """
 
     comparisons: list[Comparison]
@@ -44,6 +46,7 @@ class Analysis:
     simulated: list[Simulated]
     left_out: int
     people: int
+    failures: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def clustered(self) -> bool:
@@ -52,13 +55,18 @@ class Analysis:
 
 
 def analyse(
-    votes: Sequence[Vote], answers: Mapping[tuple[str, str], str], *, without_flagged: bool = False
+    votes: Sequence[Vote],
+    answers: Mapping[tuple[str, str], str],
+    *,
+    failures: Mapping[str, int] | None = None,
+    without_flagged: bool = False,
 ) -> Analysis:
     """Analyse a study.
 
     Args:
         votes: All of its votes.
         answers: (item, system) -> text.
+        failures: System -> number of questions that it did not answer.
         without_flagged: Leave out the votes of flagged raters.
 
     Raises:
@@ -81,6 +89,7 @@ def analyse(
     return Analysis(
         analysis.compare(used), strengths, why, analysis.first_place(used), analysis.longer(used, answers), raters,
         analysis.simulated(votes, used), len(flagged) if without_flagged else 0, len(used),
+        failures or {},
     )  # fmt: skip
 
 
@@ -102,28 +111,47 @@ def _p(value: float | None) -> str | None:
     return None if value is None else f"{value:.2g}"
 
 
+def _adjusted(comparisons: Sequence[Comparison]) -> list[float | None]:
+    """p by rater, or of the binomial test without raters, adjusted for all comparisons together (Holm); None where nothing
+    was decided."""
+    tests = [c.by_rater or c.decided for c in comparisons]
+    found = iter(holm([test.p for test in tests if test]))
+    return [next(found) if test else None for test in tests]
+
+
 def _rates(found: Analysis) -> Table:
     rows: list[list[Cell]] = []
-    for c in found.comparisons:
+    several = len(found.comparisons) > 1
+    for c, adjusted in zip(found.comparisons, _adjusted(found.comparisons), strict=True):
         value = c.decided.value if c.decided else None
         rows.append([
             c.first, c.second, c.votes, c.decided.n if c.decided else 0, c.ties, c.bad, _score(c.decided),
             _p(c.decided.p if c.decided else None), _by_rater(value, c.by_rater),
-            _p(c.by_rater.p if c.by_rater else None),
+            _p(c.by_rater.p if c.by_rater else None), *([_p(adjusted)] if several else []),
             _by_rater(c.half, c.half_by_rater) or Score(c.half), c.items, c.alpha,
         ])  # fmt: skip
     columns = [
         Column("system"), Column("against"), Column("votes"), Column("decided"), Column("ties", optional=True),
         Column("both bad", optional=True), Column("win rate, Wilson", digits=2), Column("p, binomial", number=True),
-        Column("win rate, by rater"), Column("p, by rater", number=True), Column("ties as half", optional=True),
+        Column("win rate, by rater"), Column("p, by rater", number=True),
+        *([Column("p, Holm", number=True, optional=True)] if several else []), Column("ties as half", optional=True),
         Column("items", optional=True), Column("alpha", optional=True, digits=2),
     ]  # fmt: skip
+    return Table("preference", columns, rows, _notes(found))
+
+
+def _notes(found: Analysis) -> list[str]:
     notes = [
         "win rate: share of decided votes for the system, in per cent, with 95 % interval; ties and both bad are left out of "
-        "it. p: exact binomial test of 50 %, two-sided, not adjusted for several comparisons",
+        "it. p: exact binomial test of 50 %, two-sided",
         "ties as half: every tie and both bad is half a win for each",
         f"by rater: interval and test from {RESAMPLES:,} resamples of raters" if found.clustered else NO_RATERS,
     ]
+    if len(found.comparisons) > 1:
+        kind = "p by rater" if found.clustered else "p of the binomial test"
+        notes.append(
+            f"p, Holm: {kind}, adjusted for the {len(found.comparisons)} comparisons; the other p-values are not adjusted"
+        )
     if any(c.by_rater and c.by_rater.few for c in found.comparisons):
         notes.append(
             f"fewer than {FEW_CLUSTERS} raters: the intervals by rater are too narrow, and p is the larger one of bootstrap and "
@@ -135,11 +163,18 @@ def _rates(found: Analysis) -> Table:
         if units
         else "no item has votes of two raters, so that agreement of raters is unknown"
     )
+    if found.failures:
+        notes.append(f"{_unanswered(found)}; nobody voted on these questions")
     if found.left_out:
         notes.append(f"the votes of {found.left_out} flagged raters are left out")
     elif any(rater.flag for rater in found.raters):
         notes.append("flagged raters are included; --without-flagged leaves them out")
-    return Table("preference", columns, rows, notes)
+    return notes
+
+
+def _unanswered(found: Analysis) -> str:
+    each = ", ".join(f"{system} {count:,}" for system, count in sorted(found.failures.items()))
+    return f"questions without an answer, by system: {each}"
 
 
 def _strengths(found: Analysis) -> Table:
@@ -214,6 +249,9 @@ def methods(found: Analysis) -> str:
         if undecided
         else "No vote was a tie."
     )
+    if found.failures:
+        text = _unanswered(found)
+        out.append(f"{text[0].upper()}{text[1:]}; they are in no share.")
     if not found.clustered:
         out.append(f"{NO_RATERS[0].upper()}{NO_RATERS[1:]}.")
     if found.strengths:

@@ -93,10 +93,10 @@ def questions(
     return systems, items, systems.versions
 
 
-def opened(study: StudyFile, database: Path | None) -> Store:
+def opened(study: StudyFile, database: Path | None, *, create: bool = True) -> Store:
     """The database of a study; one of another study is refused, and sound that belongs to nothing is deleted."""
     path = database or Path(f"{study.name}.sqlite")
-    store = Store(path, create=True)
+    store = Store(path, create=create)
     try:
         other = store.fact("study")
         if other and other != study.name:
@@ -136,6 +136,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen(1024)  # now, so that the address can be opened as soon as it is printed
     except (OSError, OverflowError) as err:
         listening.close()
         raise StoreError(

@@ -473,4 +473,5 @@ def _failure(err: DivaBenchError, status: int = 503) -> Response:
         status, message = 503, "nothing was stored: the server cannot write. Try again soon."
     elif isinstance(err, Wrong | Refused):
         status = err.status if isinstance(err, Wrong) else 409
-    return JSONResponse({"error": message}, status, headers=_HEADERS)
+    close = {"Connection": "close"} if status == 413 else {}  # so that the rest of the request is not even received
+    return JSONResponse({"error": message}, status, headers=_HEADERS | close)

@@ -408,6 +408,15 @@ class Store:
         with self.writing() as db:
             db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", list(answers))
 
+    def add_failures(self, failures: Iterable[tuple[str, str, str, str]]) -> None:
+        """Store (item, system, reason, time) of questions that a system did not answer elsewhere; none is added twice."""
+        with self.writing() as db:
+            db.executemany(
+                "INSERT INTO failures SELECT ?1, ?2, '', ?3, ?4 WHERE NOT EXISTS "
+                "(SELECT 1 FROM failures WHERE item = ?1 AND system = ?2 AND at = ?4)",
+                list(failures),
+            )
+
 
 def _row(vote: Vote) -> tuple[Any, ...]:
     shown = json.dumps(list(vote.shown)) if vote.shown is not None else None
