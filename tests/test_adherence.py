@@ -107,11 +107,28 @@ def test_statements_and_short_clips(spoken: str | None, text: str, is_one: bool)
         ("你们" * 20, True),
         ("彼女は、" * 4, True),
         ("一二三四五六七八九十", False),
+        ("ข้าว" * 3, True),
+        ("ฉันกินข้าวที่บ้าน", False),
         ("a b c d e f g h i j k l m n o p " * 2, False),  # twice is not three times
     ],
 )
 def test_a_phrase_three_times_on_end_is_a_loop(text: str, loop: bool) -> None:
     assert loops(tokens(text)) is loop
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("ฉันกินข้าวที่บ้าน", 11),
+        ("ខ្ញុំទៅផ្សារ", 6),
+        ("ຂ້ອຍໄປຕະຫຼາດ", 10),
+        ("ငါဈေးသို့သွားသည်", 6),
+        ("나는 빵을 샀다", 3),
+        ("Hello 世界", 3),
+    ],
+)
+def test_a_character_is_a_word_in_scripts_without_spaces(text: str, count: int) -> None:
+    assert len(tokens(text)) == count
 
 
 def test_a_loop_is_found_wherever_it_stands_and_whatever_its_period() -> None:
@@ -240,7 +257,10 @@ def test_the_language_of_a_subset_is_taken_from_its_name() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"language": "german"}, r"scorers\.adherence\.language is 'german'.*Allowed: None, subset, ar, ca, .*, zh\."),
+        (
+            {"language": "german"},
+            r"scorers\.adherence\.language is 'german'.*Allowed: None, subset, ar, bn, ca, .*, zh\.",
+        ),
         ({"form": "sentences"}, r"form is 'sentences'. Did you mean 'sentence'\?"),
         ({"lang": "de"}, r"has no setting 'lang'. Did you mean 'language'\?"),
     ],

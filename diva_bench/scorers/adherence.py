@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import jiwer
 import numpy as np
+import regex
 
 from diva_bench.errors import SpecError
 from diva_bench.scorers import answer, cleaned, language, refusals, settings
@@ -43,7 +44,9 @@ REPEATS, LOOP = 3, 8
 the mini tasks and none of 37,174 English training texts has one."""
 _PERIOD = 64  # words of the longest phrase that is searched; answers have a few hundred words
 
-_SPACELESS = re.compile(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
+_SPACELESS = regex.compile(
+    r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|(?=\p{L})[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]\p{M}*)"
+)
 _FORMS = {"sentence": "one_sentence", "word": "one_word", "translation": "no_remark"}
 """Setting `form` -> metric."""
 _TRANSLATION = frozenset({"bleu", "chrf", "sentence_bleu", "comet"})
@@ -83,7 +86,7 @@ class Adherence:
 
     def __init__(self, task: TaskSpec, **args: Any) -> None:
         allowed = {
-            "language": (None, "subset", *language.SCRIPTS),
+            "language": (None, "subset", *language.REQUESTABLE),
             "form": (None, *_FORMS),
             "transcribes": (True, False),
         }
@@ -94,7 +97,9 @@ class Adherence:
         self._translation = self.form == "translation" or not _TRANSLATION.isdisjoint(task.scorers)
         self._limit = task.decode.max_new_tokens
         letters = "|letters" if self._translation else ""
-        signature_parts = [f"lang:{self._language}|{language.signature()}{letters}"] if self._language else []
+        signature_parts = (
+            [f"lang:{self._language}|{language.signature(self._language)}{letters}"] if self._language else []
+        )
         signature_parts += [f"form:{self.form}"] if self.form else []
         signature_parts += [f"transcribes:wer<={TRANSCRIBES:g}"] if self._transcribes else []
         parts = [
@@ -166,10 +171,10 @@ class Adherence:
 
 def _requested_language(task: TaskSpec) -> str:
     code = (task.subset or "").split("-")[0]
-    if code not in language.SCRIPTS:
+    if code not in language.REQUESTABLE:
         raise SpecError(
             f"task {task.name}: scorers.adherence.language is 'subset', but subset {task.subset!r} is not called after a "
-            f"language that can be told. Available: {', '.join(language.SCRIPTS)}."
+            f"language that can be told. Available: {', '.join(language.REQUESTABLE)}."
         )
     return code
 
@@ -183,7 +188,8 @@ def _share(totals: Mapping[str, Floats], part: str, whole: str) -> Floats:
 
 
 def tokens(text: str) -> tuple[str, ...]:
-    """Words after BASIC, with every Han and kana character as a word."""
+    """Words after BASIC. In scripts without spaces every character is a word: Han, kana, and a letter with its marks
+    in Thai, Lao, Khmer and Burmese."""
     return words(_SPACELESS.sub(r" \1 ", text))
 
 

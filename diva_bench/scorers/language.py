@@ -44,14 +44,37 @@ SCRIPTS = {
 """The languages that a task can request (the 15 targets of CoVoST 2, and English) with their scripts. KANA stands for
 Japanese: Han and kana together."""
 
+ALSO = {"bn": "BENGALI", "ko": "HANGUL", "sw": "LATIN"}
+"""More languages that a task can request, with their scripts. They are told from others only if they are requested, so that
+the languages of other tasks' answers are what they were."""
+REQUESTABLE = dict(sorted((SCRIPTS | ALSO).items()))
+
 # Other languages of models' answers. Close relatives of a target (ms of id, da and no of sv, hr of sl, az of tr) are left out,
 # because short sentences of both cannot be distinguished.
 _OTHERS = ("el", "es", "fr", "he", "hi", "it", "ko", "nl", "pl", "pt", "ru", "th", "uk", "vi")
 LANGUAGES = (*SCRIPTS, *_OTHERS)
 
 SHORT = 4  # words; for fewer, only the requested language and English are compared (2 words: 95 % correct)
-_ALONE = {"TAMIL": "ta", "HAN": "zh", "MONGOLIAN": "mn"}  # scripts of only one language here
-_NAMES = ("LATIN", "CYRILLIC", "ARABIC", "TAMIL", "GREEK", "HEBREW", "DEVANAGARI", "HANGUL", "THAI", "MONGOLIAN")
+_ALONE = {
+    "TAMIL": "ta",
+    "HAN": "zh",
+    "MONGOLIAN": "mn",
+    "HANGUL": "ko",
+    "BENGALI": "bn",
+}  # scripts of only one language here
+_NAMES = (
+    "LATIN",
+    "CYRILLIC",
+    "ARABIC",
+    "TAMIL",
+    "GREEK",
+    "HEBREW",
+    "DEVANAGARI",
+    "HANGUL",
+    "THAI",
+    "MONGOLIAN",
+    "BENGALI",
+)
 _HAN = ("CJK", "IDEOGRAPHIC")
 _KANA = ("HIRAGANA", "KATAKANA")
 _NOTHING = -1e38  # below every score; py3langid gives it to a text without features
@@ -61,9 +84,9 @@ _JAPANESE = 0.05  # minimum share of kana among Han and kana in Japanese; Chines
 _VERSION = 2  # bump when the language of a text changes
 
 
-def signature() -> str:
-    """The version of py3langid, and the number of languages."""
-    return f"v{_VERSION}|py3langid:{version('py3langid')}|of:{len(LANGUAGES)}"
+def signature(language: str) -> str:
+    """The version of py3langid, and the number of languages among which it chooses where `language` is requested."""
+    return f"v{_VERSION}|py3langid:{version('py3langid')}|of:{len(_among(language))}"
 
 
 @cache
@@ -89,10 +112,10 @@ def scripts(text: str) -> Counter[str]:
 
 
 def is_in(text: str, language: str) -> bool:
-    """Whether a text is in `language`, a key of SCRIPTS.
+    """Whether a text is in `language`, a key of REQUESTABLE.
 
     The script of most letters must be that of the language. If the script is not that of one language (Tamil, Han,
-    kana, Mongolian are), py3langid decides. For fewer than SHORT words it chooses only between the language and
+    kana, Mongolian, Hangul, Bengali are), py3langid decides. For fewer than SHORT words it chooses only between the language and
     English, and for English, Latin letters are enough. A text with only numbers ("1989.") is in any language, one
     without letters and numbers in none; see `lettered` for tasks in which numbers are not enough.
     """
@@ -103,12 +126,17 @@ def is_in(text: str, language: str) -> bool:
     script = _main_script(counts)
     if script in _ALONE:
         return _ALONE[script] == language
-    if script != SCRIPTS[language]:
+    if script != REQUESTABLE[language]:
         return False
     if script == "KANA":
         return True
     few = len(text.split()) < SHORT
-    return identify(text, tuple(sorted({language, "en"})) if few else LANGUAGES) == language
+    return identify(text, tuple(sorted({language, "en"})) if few else _among(language)) == language
+
+
+def _among(language: str) -> tuple[str, ...]:
+    """The languages of which one is chosen where `language` is requested."""
+    return LANGUAGES if language in LANGUAGES else (*LANGUAGES, language)
 
 
 def lettered(text: str) -> bool:
