@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import mini_task
 import pytest
 from command_line import call
 from huggingface_hub import EvalResult, ModelCard
+from stored import run_of, two_runs
 
-from diva_bench.runs.records import folders_in
 from diva_bench.runs.run import Run
 
 PUBLISHED = Path(__file__).parents[1] / "results" / "mini"
@@ -23,12 +22,7 @@ PUBLISHED = Path(__file__).parents[1] / "results" / "mini"
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("original")
-    specs = mini_task.write(folder / "specs", count=6)
-    mini_task.model(specs, "other", reply="q001")
-    got = call(folder, "run", "--path", "specs", "-m", "echo,other", "-t", "toy")
-    assert got.returncode == 0, got.stderr
-    return folder
+    return two_runs(tmp_path_factory.mktemp("original"))
 
 
 @pytest.fixture
@@ -42,10 +36,6 @@ def results_of(yaml: str) -> list[EvalResult]:
     found = ModelCard(f"---\n{yaml}---\n# A model\n").data.eval_results
     assert found
     return list(found)
-
-
-def run_of(folder: Path, model: str = "echo") -> Run:
-    return next(Run.open(path) for path in folders_in(folder / "results") if path.name.startswith(model))
 
 
 def test_the_hubs_parser_reads_the_scores_of_the_published_runs(tmp_path: Path) -> None:
@@ -83,7 +73,7 @@ def test_scores_reach_tensorboard(folder: Path) -> None:
 
     got = call(folder, "export", "results", "--to", "tensorboard", "-o", "events")
     assert (got.returncode, "2 runs are in events: tensorboard --logdir events" in got.stdout) == (0, True), got.stderr
-    run = run_of(folder)
+    run = Run.open(run_of(folder))
     events = EventAccumulator(str(folder / "events" / run.summary.task_id / run.summary.run_id))
     events.Reload()
     for name, metric in run.summary.metrics.items():
@@ -121,7 +111,7 @@ def test_scores_reach_weights_and_biases_and_nothing_is_sent(folder: Path) -> No
             summary[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
         for item in record.run.config.update:
             config[item.key] = json.loads(item.value_json)
-    run = run_of(folder)
+    run = Run.open(run_of(folder))
     for name, metric in run.summary.metrics.items():
         assert summary[name] == pytest.approx(metric.value)
     assert config["run_id"] == run.summary.run_id
@@ -172,14 +162,14 @@ def test_a_mistake_is_told(folder: Path, case: str) -> None:
     ],
 )
 def test_a_run_whose_scores_do_not_stand_is_left_out(folder: Path, change: Callable[[Any], object], why: str) -> None:
-    path = run_of(folder, "other").path / "summary.json"
+    path = run_of(folder, "other") / "summary.json"
     summary = json.loads(path.read_text())
     change(summary)
     path.write_text(json.dumps(summary))
     got = call(folder, "export", "results", "--to", "model-index")
     assert (got.returncode, why in got.stderr) == (1, True), got.stderr
     assert {one.metric_args["run"] for one in results_of(got.stdout) if one.metric_args} == {
-        f"{run_of(folder).summary.task_id}/{run_of(folder).summary.run_id}"
+        f"{Run.open(run_of(folder)).summary.task_id}/{Run.open(run_of(folder)).summary.run_id}"
     }
     got = call(folder, "export", "results", "--to", "model-index", "-m", "other")
     assert (got.returncode, "no run has scores that can be exported" in got.stderr) == (2, True), got.stderr
@@ -197,7 +187,7 @@ def test_a_library_that_is_missing_is_told_with_its_extra(
 
 
 def test_two_runs_of_one_model_at_one_task_are_not_one_card(folder: Path) -> None:
-    run = run_of(folder)
+    run = Run.open(run_of(folder))
     record = json.loads((run.path / "run.json").read_text())
     assert call(folder, "export", str(run.path), "--to", "model-index").returncode == 0
     got = call(folder, "export", str(run.path), str(run.path), "--to", "model-index")

@@ -12,10 +12,10 @@ from typing import Any
 import mini_task
 import pytest
 from command_line import call
+from stored import run_of, two_runs
 
 from diva_bench.catalog import Catalog
 from diva_bench.evaluation.verification import Finding, verify
-from diva_bench.runs.records import folders_in
 
 CODE = """\
 import evaluate
@@ -36,23 +36,13 @@ class Same(evaluate.Metric):
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs of one task in `results`, and its task in `specs`."""
-    folder = tmp_path_factory.mktemp("original")
-    specs = mini_task.write(folder / "specs", count=6)
-    mini_task.model(specs, "other", reply="q001")
-    got = call(folder, "run", "--path", "specs", "-m", "echo,other", "-t", "toy")
-    assert got.returncode == 0, got.stderr
-    return folder
+    return two_runs(tmp_path_factory.mktemp("original"))
 
 
 @pytest.fixture
 def folder(original: Path, tmp_path: Path) -> Path:
     shutil.copytree(original, tmp_path / "copy")
     return tmp_path / "copy"
-
-
-def run_of(folder: Path, model: str = "echo") -> Path:
-    return next(path for path in folders_in(folder / "results") if path.name.startswith(model))
 
 
 def as_json(path: Path, change: Callable[[Any], None]) -> None:

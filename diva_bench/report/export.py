@@ -174,10 +174,8 @@ def tensorboard(runs: Sequence[Run], folder: Path) -> None:
         MissingMeans: tensorboard is not installed.
         StoreError: The folder cannot be written.
     """
-    try:
+    with _needed("TensorBoard", "train"):
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError as err:
-        raise MissingMeans("TensorBoard is not installed: pip install 'diva-bench[train]'.") from err
     for run in runs:
         s, began = run.summary, _began(run)
         place = folder / s.task_id / s.run_id
@@ -185,14 +183,11 @@ def tensorboard(runs: Sequence[Run], folder: Path) -> None:
             raise StoreError(
                 f"{place}: has events of an earlier export, which TensorBoard would mix with new ones. Remove it."
             )
-        try:
-            with SummaryWriter(str(place)) as writer:
-                for name, value in _numbers(s).items():
-                    writer.add_scalar(f"{s.task}/{name}", value, 0, walltime=began)
-                text = "".join(f"    {key}: {value}\n" for key, value in _config(run).items())
-                writer.add_text("settings", text, 0, walltime=began)
-        except OSError as err:
-            raise StoreError(f"{place}: cannot be written ({disk.reason(err)}).") from err
+        with _writing(place), SummaryWriter(str(place)) as writer:
+            for name, value in _numbers(s).items():
+                writer.add_scalar(f"{s.task}/{name}", value, 0, walltime=began)
+            text = "".join(f"    {key}: {value}\n" for key, value in _config(run).items())
+            writer.add_text("settings", text, 0, walltime=began)
 
 
 def wandb(runs: Sequence[Run], folder: Path, project: str) -> None:
@@ -202,14 +197,10 @@ def wandb(runs: Sequence[Run], folder: Path, project: str) -> None:
         MissingMeans: wandb is not installed.
         StoreError: The folder cannot be written.
     """
-    try:
+    with _needed("Weights & Biases", "wandb"):
         import wandb as library
-    except ImportError as err:
-        raise MissingMeans("Weights & Biases is not installed: pip install 'diva-bench[wandb]'.") from err
-    try:
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise StoreError(f"{folder}: cannot be written ({disk.reason(err)}).") from err
     # neither code nor machine are recorded: they are not those of the run, but of this export
     settings = library.Settings(
         mode="offline", silent=True, console="off", disable_code=True, disable_git=True, x_disable_stats=True,
@@ -230,6 +221,23 @@ def wandb(runs: Sequence[Run], folder: Path, project: str) -> None:
             )
             made.summary.update(_numbers(s))
             made.finish()
+
+
+@contextlib.contextmanager
+def _needed(tool: str, extra: str) -> Iterator[None]:
+    """Import a library that an extra installs."""
+    try:
+        yield
+    except ImportError as err:
+        raise MissingMeans(f"{tool} is not installed: pip install 'diva-bench[{extra}]'.") from err
+
+
+@contextlib.contextmanager
+def _writing(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as err:
+        raise StoreError(f"{place}: cannot be written ({disk.reason(err)}).") from err
 
 
 @contextlib.contextmanager
