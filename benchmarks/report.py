@@ -45,6 +45,7 @@ def make(folder: Path, count: int) -> None:
         work = Job(task, named, dataset, catalog.scorers(task), Echo.accepts - {"audio"}, Echo.version)
         with work.folder(folder / "results") as run:
             if first is None:
+                work = work.settled(folder / "results")
                 runner.ask(work, Echo(named, {}, "cpu"), run, Silent())
                 scoring.score(work, run, Silent())
                 first = run.path
@@ -78,6 +79,7 @@ def memory_of(root: int) -> list[int]:
 def report(folder: Path, results: Path, site: str) -> tuple[float, float, float]:
     """Seconds, MB of the largest process, MB of all together at most."""
     words = [sys.executable, "-m", "diva_bench", "report", str(results), "--html", str(folder / site)]
+    words += ["--path", str(folder)]  # so that the report has texts, references and scores of samples
     known = {**os.environ, "DIVA_BENCH_CACHE": str(folder / "cache")}
     began, largest, together = time.monotonic(), 0, 0
     with subprocess.Popen(words, env=known, stderr=subprocess.DEVNULL) as running:

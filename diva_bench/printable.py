@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import unicodedata
 from functools import lru_cache
 from html import escape
@@ -36,11 +37,26 @@ def rename(folder: str, name: str) -> None:
     _names[folder] = name
 
 
+_TYPED = re.compile(r"`diva-bench [^`]*`")
+
+
 def _named(text: str) -> str:
     for folder, name in _names.items():
-        if folder in text:
-            text = text.replace(f"{folder}/", f"{name}: ").replace(folder, name)
+        text = _instead(text, folder, name)
     return text
+
+
+def _instead(text: str, folder: str, name: str) -> str:
+    """The text with the name for the folder. A command line that we advise gets a path that can be typed: that of the unpacked
+    file."""
+    if folder not in text:
+        return text
+
+    def typed(found: re.Match[str]) -> str:
+        command = found[0].replace(f"{folder}/", "unpacked/")
+        return command if command == found[0] else f"`unzip {shlex.quote(name)} -d unpacked` and {command}"
+
+    return _TYPED.sub(typed, text).replace(f"{folder}/", f"{name}: ").replace(folder, name)
 
 
 def visible(text: str) -> str:
@@ -140,7 +156,7 @@ def _in_json(text: str, ascii_only: bool) -> str:
     """As `_named`, for text that is JSON."""
     for folder, name in _names.items():
         there, instead = (json.dumps(part, ensure_ascii=ascii_only)[1:-1] for part in (folder, name))
-        text = text.replace(f"{there}/", f"{instead}: ").replace(there, instead)
+        text = _instead(text, there, instead)
     return text
 
 

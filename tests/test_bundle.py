@@ -16,6 +16,7 @@ from typing import Any
 import mini_task
 import pytest
 from command_line import call
+from stored import two_runs
 
 from diva_bench.errors import StoreError
 from diva_bench.runs import bundle
@@ -26,11 +27,7 @@ from diva_bench.runs.run import load_runs
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of one task in `results`, its task in `specs`, and the bundle of both with clips."""
-    folder = tmp_path_factory.mktemp("original")
-    specs = mini_task.write(folder / "specs", count=6)
-    mini_task.model(specs, "other", reply="q001")
-    got = call(folder, "run", "--path", "specs", "-m", "echo,other", "-t", "toy")
-    assert got.returncode == 0, got.stderr
+    folder = two_runs(tmp_path_factory.mktemp("original"))
     got = call(folder, "bundle", "results", "-o", "runs.zip", "--with-audio", "--path", "specs")
     assert got.returncode == 0, got.stderr
     assert "runs.zip has 2 runs and 4 clips in" in got.stdout
@@ -164,7 +161,10 @@ def test_a_run_whose_answers_changed_since_they_were_scored_is_packed_with_a_not
 def test_a_bundle_that_is_not_there_is_a_file_that_is_not_there(tmp_path: Path) -> None:
     for words in (("leaderboard", "nope.zip"), ("verify", "nope.zip")):
         got = call(tmp_path, *words)
-        assert (got.returncode, "nope.zip: no such file" in got.stderr) == (2, True), got.stderr
+        assert (got.returncode, "nope.zip: no such file. Give the file that `diva-bench bundle" in got.stderr) == (
+            2,
+            True,
+        )
 
 
 @pytest.mark.parametrize("damage", ["a byte", "another file", "a missing file", "a link"])
@@ -200,6 +200,19 @@ def test_messages_name_the_bundle_and_not_the_copy_in_the_cache(folder: Path) ->
         assert "/bundles/" not in got.stdout + got.stderr
         assert "is not valid JSON" in got.stdout
         assert "is not valid JSON" not in got.stderr  # told once
+
+
+def test_a_command_that_is_advised_for_a_run_in_a_bundle_can_be_typed(folder: Path) -> None:
+    members = members_of(folder / "runs.zip")
+    name = next(name for name in members if name.endswith("responses.jsonl"))
+    pack(folder / "my runs.zip", {**members, name: members[name].replace(b'"text":"q001"', b'"text":"q009"')})
+    run = name.removesuffix("/responses.jsonl")
+    got = call(folder, "leaderboard", "my runs.zip", "--details", COLUMNS="600")
+    assert f"run `unzip 'my runs.zip' -d unpacked` and `diva-bench score unpacked/{run}`" in got.stdout, got.stdout
+    zipfile.ZipFile(folder / "my runs.zip").extractall(folder / "unpacked")
+    again = call(folder, "score", f"unpacked/{run}", "--path", "specs")
+    assert again.returncode == 0, again.stderr
+    assert "answers changed" not in call(folder, "leaderboard", "unpacked").stdout
 
 
 def test_two_versions_of_one_run_do_not_fit_into_one_bundle(original: Path, tmp_path: Path) -> None:

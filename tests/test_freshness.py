@@ -13,7 +13,9 @@ import pytest
 from command_line import call
 
 import diva_bench as db
+from diva_bench.runs import freshness
 from diva_bench.runs.answers import Answers
+from diva_bench.runs.run import load_runs
 from diva_bench.runs.store import RunFolder
 
 AGAIN = "not ranked: answers changed since they were scored: run `diva-bench score"
@@ -163,3 +165,15 @@ def test_lists_of_runs_say_it_too(place: Path) -> None:
     assert {row["complete"] for row in rows if "answers changed" in row["remarks"]} == {False}
     listed = call(place, "list", "runs", "-o", "results", "--format", "csv").stdout
     assert listed.count("answers changed since they were scored") == 1
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_many_answers_are_read_by_several_processes_with_the_same_findings(
+    place: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    monkeypatch.setattr(freshness, "_MUCH", 0)
+    edited(answers_of(place, "echo"))
+    answers_of(place, "hears").write_bytes(b"no JSON\n")
+    runs = load_runs([place / "results"], listed=True, processes=processes)
+    assert sorted((run.model, run.changed) for run in runs) == [("echo", False), ("echo", True), ("hears", False)]
+    assert ["is not valid JSON" in fault for fault in runs.unreadable] == [True]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from diva_bench.errors import StoreError
+from diva_bench.runs import answers
 from diva_bench.runs.store import RunFolder, Shard
 from diva_bench.specs import ModelSpec, Runtime, digest
 from diva_bench.types import LabelScore, Response
@@ -219,3 +220,26 @@ def test_a_full_disk_is_told_and_what_was_written_is_kept(tmp_path):
         folder._files["responses"] = Path("/dev/full").open("ab", buffering=0)  # noqa: SIM115 (the folder closes it)
         folder.append([Response("b")], None)
     assert list(RunFolder(folder.path).statuses()) == ["a"]
+
+
+@pytest.mark.parametrize("held", [0, 1 << 24], ids=["read when used", "held in memory"])
+def test_answers_and_their_digest_are_the_same_whether_their_files_are_held_or_not(tmp_path, monkeypatch, held):
+    monkeypatch.setattr(answers, "_SMALL", held)
+    run = create(tmp_path)
+    lines = [
+        {"id": "b", "status": "error", "text": "", "detail": "no memory", "round": 0},
+        {"id": "a", "status": "ok", "text": "é\u2028", "detail": "", "tokens": {}, "scores": {}, "label": ""},
+        {"id": "c", "status": "odd", "text": "x"},
+        {"id": "b", "status": "ok", "text": "B", "choices": {"yes": [-1, 2, -0.5]}, "heard": "", "round": 1},
+        {"id": "d", "status": "ok", "text": "D", "tokens": {"new": 3}, "scores": {"yes": 1}, "round": 2},
+    ]
+    (run.path / "responses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = run.answered()
+    assert [(one.id, one.status, one.text) for one in found.values()] == [
+        ("a", "ok", "é\u2028"),
+        ("c", "error", ""),
+        ("b", "ok", "B"),
+        ("d", "ok", "D"),
+    ]
+    assert found.digest() == answers.digest_of(found.values())
+    assert found["b"].choices == {"yes": LabelScore(-1.0, 2, -0.5)}

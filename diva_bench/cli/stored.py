@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from diva_bench.cli.streams import say
 from diva_bench.errors import StoreError
 from diva_bench.runs.bundle import opened
-from diva_bench.runs.run import Runs, load_runs
-from diva_bench.runs.store import absent
+from diva_bench.runs.run import Runs, load_runs, no_folder
 from diva_bench.specs.spec_file import builtin_folder
 
 DEFAULT = Path("results")
@@ -23,10 +23,8 @@ def stored_runs(results: Path, *, listed: bool = False) -> Runs:
     """
     results = opened(results)
     if not results.is_dir():
-        raise StoreError(
-            f"{results}: {absent(results)}. Give the folder that `diva-bench run --output` wrote to.{_published()}"
-        )
-    runs = load_runs([results], listed=listed)
+        raise StoreError(f"{no_folder(results)}{_published()}")
+    runs = load_runs([results], listed=listed, processes=min(4, os.cpu_count() or 1))
     folders = {run.path.parent.parent for run in runs}
     for folder in sorted(folder for folder in folders if results in folder.parents):
         say(f"{results} has no runs of its own; these are in {folder}.", error=True)

@@ -41,6 +41,9 @@ class Answer(TypedDict):
     round: NotRequired[_Count]
 
 
+_ALWAYS = frozenset(("id", "status", "text", "choices", "heard", "label"))
+_FILLED = frozenset(("detail", "tokens", "scores"))
+"""Keys of a line; these are left out if they are empty."""
 ANSWER: TypeAdapter[Any] = TypeAdapter(Answer)
 STAGES: TypeAdapter[Any] = TypeAdapter(dict[str, _Seconds], config=_STRICT)
 
@@ -115,6 +118,11 @@ def from_json(row: Mapping[str, Any]) -> Response:
         label=row.get("label"),
         scores=row.get("scores", {}),
     )
+
+
+def as_stored(row: Mapping[str, Any]) -> Json:
+    """`to_json` of `from_json` of a line, without the way over a response."""
+    return {key: value for key, value in row.items() if key in _ALWAYS or (value and key in _FILLED)}
 
 
 def unheard(limit: float) -> Callable[[Request], str]:

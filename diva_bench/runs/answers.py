@@ -1,6 +1,7 @@
 """The answers of a run that count, read from its files when they are used.
 
-The last line of an id counts, see store.py. Memory holds where the lines are and not what they say.
+The last line of an id counts, see store.py. Memory holds where the lines are and not what they say; only of small files it
+holds both, so that they are parsed once.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 
-from diva_bench.decoding.response import ANSWER, STATUSES, from_json, to_json
+from diva_bench.decoding.response import ANSWER, STATUSES, as_stored, from_json, to_json
 from diva_bench.errors import UnreadableRun
 from diva_bench.runs.lines import REMOVE, parsed, read_lines
 from diva_bench.specs import Json, digest_of_rows
 from diva_bench.types import Response
 
 _ERROR = STATUSES.index("error")
+_SMALL = 16 << 20
+"""Bytes of the files of a run that are held parsed: about 60 MB of memory. Those of 15,531 answers have 1 to 5 MB."""
 
 
 class Answers(Mapping[str, Response]):
-    """id -> the answer that counts, in the order of the files. Memory: about 170 bytes for each, most of it the id."""
+    """id -> the answer that counts, in the order of the files. Memory: about 170 bytes for each, most of it the id, and the
+    answers themselves if their files are small."""
 
     def __init__(self, paths: Sequence[Path], newer: bool) -> None:
         """Read all lines once.
@@ -38,22 +42,25 @@ class Answers(Mapping[str, Response]):
         self._slots: dict[str, int] = {}  # id -> place in the columns
         # number of the file, byte offset, bytes, number of the line, round, status
         self._columns = array("I"), array("Q"), array("I"), array("I"), array("Q"), array("B")
+        self._rows: list[Json] | None = [] if _bytes(paths) <= _SMALL else None
         self._sorted = True
         self._lines = 0
         for file, path in enumerate(paths):
             for line, offset, length, row in read_answers(path, newer):
                 place = (file, offset, length, line, row.get("round", 0), STATUSES.index(row["status"]))
-                self._add(row["id"], place)
+                self._add(row, place)
                 self._lines += 1
 
-    def _add(self, ident: str, place: tuple[int, ...]) -> None:
+    def _add(self, row: Json, place: tuple[int, ...]) -> None:
         """Take a line that was read after all others. It replaces another one of its id if it is of a later round, or of the
         same round and later in the file. Older versions wrote no rounds, so two files may have one id in round 0; there
         an error does not replace an answer, because an answered sample is never run again."""
-        slot = self._slots.setdefault(ident, len(self._slots))
+        slot = self._slots.setdefault(row["id"], len(self._slots))
         if slot == len(self._columns[0]):
             for column, value in zip(self._columns, place, strict=True):
                 column.append(value)
+            if self._rows is not None:
+                self._rows.append(row)
             return
         before_file, _, _, _, before_round, before_status = (column[slot] for column in self._columns)
         file, _, _, _, turn, status = place
@@ -62,6 +69,8 @@ class Answers(Mapping[str, Response]):
             self._sorted = False
             for column, value in zip(self._columns, place, strict=True):
                 column[slot] = value
+            if self._rows is not None:
+                self._rows[slot] = row
 
     def __del__(self) -> None:
         for file in self._open.values():
@@ -82,6 +91,12 @@ class Answers(Mapping[str, Response]):
 
     def __getitem__(self, ident: str) -> Response:
         """Raises UnreadableRun if the line is not what it was."""
+        return from_json(self._row(ident))
+
+    def _row(self, ident: str) -> Json:
+        """The line of an answer, parsed."""
+        if self._rows is not None:
+            return self._rows[self._slots[ident]]
         file, offset, length, line, _, _ = (column[self._slots[ident]] for column in self._columns)
         path = self._paths[file]
         try:
@@ -93,7 +108,7 @@ class Answers(Mapping[str, Response]):
         row = _answer(content, path, line, self._newer)
         if row["id"] != ident:
             raise UnreadableRun(f"{path}:{line}: has changed while it was read. Run the same command again.")
-        return from_json(row)
+        return row
 
     @property
     def repeated(self) -> int:
@@ -111,7 +126,12 @@ class Answers(Mapping[str, Response]):
 
     def digest(self) -> str:
         """`digest_of` these answers."""
-        return digest_of_rows(to_json(self[ident]) for ident in sorted(self._slots))
+        return digest_of_rows(as_stored(self._row(ident)) for ident in sorted(self._slots))
+
+
+def _bytes(paths: Sequence[Path]) -> int:
+    """Size of files; 0 for one that cannot be read, which is told when it is."""
+    return sum(path.stat().st_size for path in paths if path.is_file())
 
 
 def read_answers(path: Path, newer: bool) -> Iterator[tuple[int, int, int, Json]]:

@@ -276,7 +276,7 @@ def _checked_archive(path: Path, free: int) -> Iterator[tuple[zipfile.ZipFile, S
 
 def _refused(path: Path, why: str) -> StoreError:
     return StoreError(
-        f"Cannot unpack {path}: {why}. Nothing of it was used. Ask for a file that `diva-bench bundle` wrote."
+        f"Cannot unpack {path}: {why}. Nothing of it was used. Give a folder of runs, or a file that `diva-bench bundle` wrote."
     )
 
 

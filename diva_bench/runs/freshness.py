@@ -6,7 +6,10 @@ again only if its stamp has changed. Deleting the cache costs only time.
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +20,20 @@ from diva_bench.runs.records import RunSummary
 from diva_bench.runs.store import RunFolder
 from diva_bench.specs import digest
 
+_MUCH = 20 << 20
+"""Bytes of answers from which several processes read them: one takes more than 5 seconds for these."""
 _VERSION = 1  # bump when `digest_of` returns something else for the same answers
 
 
 def checked(
-    summaries: Sequence[RunSummary], results: Path, cache: Path, unreadable: list[str]
+    summaries: Sequence[RunSummary], results: Path, cache: Path, unreadable: list[str], processes: int = 1
 ) -> tuple[list[RunSummary], int]:
     """Mark runs whose answers, or rows of their task, changed after they were scored: they are no longer complete, and
     their reason says what to do. Runs that are incomplete, and summaries of older versions, stay as they are.
 
     Args:
         unreadable: Gets the faults of runs whose answers cannot be read; these runs are left out.
+        processes: So many may read answers; more than 1 only if the main module of this process can be imported again.
 
     Returns:
         The runs, and the number of changed ones.
@@ -37,6 +43,8 @@ def checked(
     memory = memory if isinstance(memory, dict) else {}
     summaries_now: list[RunSummary] = []
     changed, before = 0, dict(memory)
+    if processes > 1:
+        _read_together(summaries, memory, processes)
     for summary in summaries:
         try:
             reason = _doubt(summary, memory)
@@ -48,6 +56,42 @@ def checked(
     if memory != before:
         _keep(file, memory)
     return summaries_now, changed
+
+
+def _read_together(summaries: Sequence[RunSummary], cache: dict[str, Any], processes: int) -> None:
+    """Put the digests that the cache lacks into it, if they are of many answers. Faults are left to `_digest`."""
+    unknown = [s.folder for s in summaries if s.complete and s.answers is not None and not _known(s.folder, cache)]
+    if sum(path.stat().st_size for folder in unknown for path in RunFolder(folder).files("responses")) < _MUCH:
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(unknown)), mp_context=context) as pool:
+        for folder, entry in zip(unknown, pool.map(_entry_or_none, unknown), strict=True):
+            if entry is not None:
+                cache[str(folder.resolve())] = entry
+
+
+def _known(folder: Path, cache: dict[str, Any]) -> str:
+    """The digest of the answers in a run folder, if the cache has that of its files as they are now; else ""."""
+    entry = cache.get(str(folder.resolve()))
+    with contextlib.suppress(UnreadableRun):
+        if isinstance(entry, list) and len(entry) == 2 and entry[0] == RunFolder(folder).stamps():
+            return str(entry[1])
+    return ""
+
+
+def _entry(folder: Path) -> list[Any]:
+    """The stamps and the digest of the answers in a run folder."""
+    run = RunFolder(folder)
+    stamps = run.stamps()  # before the files are read, so that a change in the meantime is detected
+    return [stamps, run.answered().digest()]
+
+
+def _entry_or_none(folder: Path) -> list[Any] | None:
+    """As `_entry`; None if they cannot be read."""
+    try:
+        return _entry(folder)
+    except UnreadableRun:
+        return None
 
 
 def _doubt(summary: RunSummary, cache: dict[str, Any]) -> str:
@@ -87,13 +131,10 @@ def _doubt_of_rows(run: RunFolder, cache: dict[str, Any], again: str) -> str:
 
 def _digest(folder: Path, cache: dict[str, Any]) -> str:
     """Digest of the answers in a run folder, from the cache if no file has changed."""
-    run, key = RunFolder(folder), str(folder.resolve())
-    stamps = run.stamps()  # before the files are read, so that a change in the meantime is detected
-    if isinstance(entry := cache.get(key), list) and len(entry) == 2 and entry[0] == stamps:
-        return str(entry[1])
-    there = run.answered().digest()
-    cache[key] = [stamps, there]
-    return there
+    if not (known := _known(folder, cache)):
+        entry = cache[str(folder.resolve())] = _entry(folder)
+        known = str(entry[1])
+    return known
 
 
 def _keep(file: Path, cache: dict[str, Any]) -> None:

@@ -483,11 +483,12 @@ def other_samples(run: Run, table: Mapping[str, Any], other: Run, others: Mappin
     return f"the runs do not have the same samples: {'; '.join(parts)}. Run `diva-bench score` on both."
 
 
-def load_runs(paths: Iterable[Path], *, listed: bool = False) -> Runs:
+def load_runs(paths: Iterable[Path], *, listed: bool = False, processes: int = 1) -> Runs:
     """Load the runs in folders.
 
     Args:
         listed: The caller shows `unreadable`, so that no warning is needed.
+        processes: See `freshness.checked`.
         paths: Each is a run folder, a task folder, a folder of runs, a folder with such folders, or a bundle.
 
     Returns:
@@ -514,7 +515,7 @@ def load_runs(paths: Iterable[Path], *, listed: bool = False) -> Runs:
                 here.append(run)
             except UnreadableRun as err:
                 unreadable.append(str(err))
-        runs += _unchanged(here, path, unreadable)
+        runs += _unchanged(here, path, unreadable, processes)
         if alone and unreadable:
             raise UnreadableRun(unreadable[0])
         for problem in () if listed else unreadable:
@@ -531,13 +532,14 @@ def load_runs(paths: Iterable[Path], *, listed: bool = False) -> Runs:
 
 
 def no_folder(path: Path) -> StoreError:
-    """The error for a folder of runs that does not exist."""
-    return StoreError(f"{path}: {absent(path)}. Give the folder that runs were written to (`output`).")
+    """The error for a folder of runs, or a bundle, that does not exist."""
+    wanted = "the file that `diva-bench bundle --output` wrote, or the" if path.suffix.lower() == ".zip" else "the"
+    return StoreError(f"{path}: {absent(path)}. Give {wanted} folder that `diva-bench run --output` wrote to.")
 
 
-def _unchanged(runs: Sequence[Run], place: Path, unreadable: list[str]) -> Iterator[Run]:
+def _unchanged(runs: Sequence[Run], place: Path, unreadable: list[str], processes: int = 1) -> Iterator[Run]:
     """The runs after `freshness.checked`."""
-    summaries, _ = freshness.checked([run.summary for run in runs], place, assets.cache_folder(), unreadable)
+    summaries, _ = freshness.checked([run.summary for run in runs], place, assets.cache_folder(), unreadable, processes)
     current = {summary.folder: summary for summary in summaries}
     for run in runs:
         if run.path in current:
