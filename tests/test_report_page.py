@@ -238,6 +238,19 @@ def test_a_damaged_run_is_named_and_the_others_are_shown(place: Path, tmp_path: 
     assert len(Cells(index).tables[1]) == 3  # heading, good, hostile
 
 
+def test_damaged_scores_take_only_the_scores_by_sample_away(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "results", tmp_path / "results")
+    spoilt = next((tmp_path / "results").glob("*/middle-*/scores.jsonl"))
+    spoilt.write_text("".join([*spoilt.read_text().splitlines(keepends=True)[:3], "{not json\n"]))
+    done = call(tmp_path, "report", "results", "--html", "site", "--path", str(place))
+    assert done.returncode == 1
+    assert done.stderr.count("no scores by sample") == 1, done.stderr
+    assert "scores.jsonl:4: is not valid JSON" in done.stderr
+    index = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert "scores.jsonl:4: is not valid JSON" in index
+    assert Cells(index).tables[1] == Cells((place / "site" / "index.html").read_text(encoding="utf-8")).tables[1]
+
+
 def test_a_run_with_changed_answers_shows_no_numbers_of_the_former_ones(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "results", tmp_path / "results")
     spoilt = next((tmp_path / "results").glob("*/middle-*/responses.jsonl"))

@@ -16,7 +16,7 @@ from itertools import combinations
 from typing import Any
 
 from diva_bench.catalog import Catalog
-from diva_bench.errors import UserError
+from diva_bench.errors import UnreadableRun, UserError
 from diva_bench.evaluation.jobs import training_of
 from diva_bench.report import aggregate
 from diva_bench.report.ablation import Block, Outcome, Variant
@@ -196,8 +196,8 @@ def task_views(runs: Sequence[Run], catalog: Catalog, licensed: bool) -> Iterato
         return s.limit is not None, not s.plain, edition, s.task, s.task_id
 
     for task_id in dict.fromkeys(run.summary.task_id for run in sorted(runs, key=order)):
-        here = [run for run in runs if run.summary.task_id == task_id]
-        yield TaskView(task_id, shown(here), question_of(here, catalog, licensed))
+        here = shown([run for run in runs if run.summary.task_id == task_id])
+        yield TaskView(task_id, here, question_of([one.run for one in here], catalog, licensed))
 
 
 @dataclass
@@ -421,7 +421,11 @@ def failures(run: Run) -> list[tuple[str, str, int]]:
     s = run.summary
     if not s.errors and not s.unsupported:
         return []
-    return [(status, why, n) for status, counts in reasons(run.path).items() for why, n in counts.most_common(20)]
+    try:
+        found = reasons(run.path)
+    except UnreadableRun:  # `answers_of` tells it
+        return []
+    return [(status, why, n) for status, counts in found.items() for why, n in counts.most_common(20)]
 
 
 # ---------------------------------------------------------------- leaderboard

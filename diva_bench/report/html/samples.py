@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 
 from diva_bench import stats
 from diva_bench.catalog import Catalog
-from diva_bench.errors import UserError
+from diva_bench.errors import UnreadableRun, UserError
 from diva_bench.runs import stored_task
 from diva_bench.runs.bundle import clips_beside
 from diva_bench.runs.run import Run
@@ -64,6 +64,11 @@ class Question:
     clips: Mapping[str, Path] = field(default_factory=dict)
 
     @cached_property
+    def ids(self) -> list[str]:
+        """The ids of the samples: these are made again each time they are read."""
+        return [sample.id for sample in self.samples]
+
+    @cached_property
     def groups(self) -> dict[str, list[str]]:
         """Group -> its value for every sample: groups of the task, then the length of the clip, or of the transcript."""
         names = list(dict.fromkeys(name for sample in self.samples for name in sample.groups))
@@ -94,6 +99,7 @@ class Answers:
         rows: Scorer -> the statistics of every answer; empty ones for answers that are not scored.
         scores: Metric -> the value of every answer alone, NaN without one; the primary metric first.
         note: Why there are no scores by sample; "" if there are.
+        damaged: A file is the reason.
     """
 
     run: Run
@@ -101,6 +107,7 @@ class Answers:
     rows: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     scores: Mapping[str, Floats] = field(default_factory=dict)
     note: str = ""
+    damaged: bool = False
 
     @property
     def counts(self) -> Counter[str]:
@@ -109,7 +116,7 @@ class Answers:
 
 
 def question_of(runs: Sequence[Run], catalog: Catalog, licensed: bool) -> Question:
-    """The samples of a task from the first of its runs that has them.
+    """The samples of a task from the first of its runs that has them; else their ids, from the stored rows or the answers.
 
     Args:
         runs: Runs of one task folder.
@@ -119,36 +126,53 @@ def question_of(runs: Sequence[Run], catalog: Catalog, licensed: bool) -> Questi
     task: TaskSpec | None = None
     samples: Sequence[Sample] = ()
     scorers: Mapping[str, Scorer] = {}
+    tried: list[Any] = []  # runs with one record of the task fail for one reason, which is told once
     for run in runs:
+        if (spec := run.question or run.folder.record()["task"]) in tried:
+            continue
+        tried.append(spec)
         task, samples, scorers = run.inputs(catalog)
         if samples:
             break
     record = runs[0].folder.record()
     access = task.data.access if task else (record["task"].get("data") or {}).get("access")
-    if not samples:
-        ids = dict.fromkeys(response.id for run in runs for response in run.folder.responses())
-        samples = tuple(Sample(id=ident, references=(), cluster=ident) for ident in ids)
     stored = stored_task.stored(runs[0].folder)
+    if not samples:
+        known = (
+            [str(row[0]) for row in stored.covered] if stored else (i for run in runs for i in run.folder.answered())
+        )
+        samples = tuple(Sample(id=ident, references=(), cluster=ident) for ident in dict.fromkeys(known))
     sounds = {str(row[0]): str(row[1]) for row in stored.covered} if stored else {}
     clips = clips_beside(runs[0].folder.place)
     return Question(task, samples, scorers, bool(access) and not licensed, sounds, clips)
+
+
+def _ids(run: Run) -> Iterable[str]:
+    """The ids that a run has answers of; none if they cannot be read, which `answers_of` tells."""
+    try:
+        return run.folder.answered()
+    except UnreadableRun:
+        return ()
 
 
 # ---------------------------------------------------------------- answers
 
 
 def answers_of(run: Run, question: Question) -> Answers:
-    """The answers of a run with their per-sample scores.
-
-    Raises:
-        UnreadableRun: A file of the run is damaged.
-    """
-    there = {response.id: response for response in run.folder.responses()}
-    answers = Answers(run, [there.get(sample.id) for sample in question.samples])
+    """The answers of a run with their per-sample scores; without those that a damaged file has."""
+    try:
+        there = run.folder.answered()
+        answers = Answers(run, [there.get(ident) for ident in question.ids])
+    except UnreadableRun as err:
+        return Answers(run, [None] * len(question.samples), note=str(err), damaged=True)
     if run.changed or not run.summary.metrics:
         answers.note = run.summary.reason or "not scored yet"
         return answers
-    rows = _stored(run, question) or _measured(answers, question)
+    try:
+        rows = _stored(run, question) or _measured(answers, question)
+    except UnreadableRun as err:
+        answers.note, answers.damaged = f"no scores by sample: {err}", True
+        return answers
     answers.rows = {name: rows[name] for name in rows if any(rows[name])}
     answers.note = _doubt(answers, question)
     if answers.note:
@@ -166,7 +190,7 @@ def _stored(run: Run, question: Question) -> dict[str, list[Row]]:
     if header["signature"] != run.summary.signature or header.get("answers") != run.summary.answers:
         return {}
     scorers = [name for name, scorer in question.scorers.items() if scorer.signature == header["signature"].get(name)]
-    rows = [table.get(sample.id, {}) for sample in question.samples]
+    rows = [table.get(ident, {}) for ident in question.ids]
     return {name: [row.get(name, {}) for row in rows] for name in scorers}
 
 
@@ -202,7 +226,7 @@ def _doubt(answers: Answers, question: Question) -> str:
     main = summary.metrics.get(summary.primary)
     if main is None:
         return f"no value for {summary.primary}"
-    again = f"run diva-bench score {answers.run.path}"
+    again = f"run `diva-bench score {answers.run.path}`"
     if main.scorer and main.scorer not in answers.rows:
         return (
             f"no scores by sample: {main.scorer} is of another version or not on this machine, or its data is; {again}"

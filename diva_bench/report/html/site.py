@@ -55,13 +55,15 @@ class Settings:
 
 @dataclass
 class _Written:
-    """A task whose data files are written: its pages, what later pages need of it, and which clips were left out."""
+    """A task whose data files are written: its pages, what later pages need of it, which clips were left out, and what is
+    missing because a file is damaged."""
 
     stamps: object
     part: Part | None
     sounds: int
     left_out: int
     silent: str
+    damaged: list[str]
     bodies: list[Body]
 
 
@@ -80,7 +82,7 @@ class Report:
     _room: float = 0.0
 
     def write(self, runs: Runs, output: Output) -> None:
-        """Write all pages.
+        """Write all pages. The faults of files that are found only now are added to `runs.unreadable`.
 
         Raises:
             UserError: There are no runs, or the base has none.
@@ -100,6 +102,7 @@ class Report:
             done[view.task_id] = made
             parts += [(view, made.part)] if made.part else []
         self._done = done
+        runs.unreadable += [text for one in done.values() for text in one.damaged]
         shell.differences(parts, base)
         shell.published()
         shell.index(readable)
@@ -113,6 +116,7 @@ class Report:
             self.notes.append(
                 f"Texts and sound of licensed data are left out ({', '.join(dict.fromkeys(hidden))}); --with-licensed adds them."
             )
+        self.notes += [text for one in done.values() for text in one.damaged]
         left = sum(one.left_out for one in done.values())
         if left:
             total = left + sum(one.sounds for one in done.values())
@@ -143,7 +147,8 @@ class Report:
         else:
             part, (details, columns) = None, _large(view, output, self.settings, self.progress)
         shell.task(view, details, columns, bool(names))
-        return _Written(stamps, part, len(names), left_out, silent, shell.bodies[first:])
+        damaged = [column["note"] for column in columns.values() if column.get("damaged")]
+        return _Written(stamps, part, len(names), left_out, silent, damaged, shell.bodies[first:])
 
     def _clips(self, view: TaskView, output: Output, room: float) -> tuple[dict[str, str], int, str]:
         """(sample id -> name of its clip, number of clips without room, why there are none)."""
@@ -203,14 +208,16 @@ def _column(answers: Answers) -> Json:
     counts."""
     primary = answers.scores.get(answers.run.summary.primary)
     binary = primary is not None and bool(np.isin(primary[~np.isnan(primary)], (0.0, 100.0)).all())
-    return {"metrics": list(answers.scores), "binary": binary, "counts": dict(answers.counts), "note": answers.note}
+    values = {"metrics": list(answers.scores), "binary": binary, "counts": dict(answers.counts), "note": answers.note}
+    return values | ({"damaged": True} if answers.damaged else {})
 
 
 def _large(view: TaskView, output: Folder, settings: Settings, progress: Progress) -> tuple[Details, dict[str, Json]]:
     """As `_small`, without resampling, in several processes, each of which holds the answers of one run at a time."""
     keys = [one.key for one in view.runs]
-    paths = [one.run for one in view.runs]
-    work = [(paths[0].path, run, key, output.folder, settings) for run, key in zip(paths, keys, strict=True)]
+    runs = [one.run for one in view.runs]
+    paths = tuple(run.path for run in runs)
+    work = [(paths, run, key, output.folder, settings) for run, key in zip(runs, keys, strict=True)]
     workers = min(_WORKERS, os.cpu_count() or 1, len(work))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
@@ -221,9 +228,9 @@ def _large(view: TaskView, output: Folder, settings: Settings, progress: Progres
     return Details(confusions=found, note=notes), dict(zip(keys, (column for column, _ in done), strict=True))
 
 
-def _large_run(work: tuple[Path, Run, str, Path, Settings]) -> tuple[Json, Confusion | None]:
-    first, run, key, folder, settings = work
-    question = _question(first, settings)
+def _large_run(work: tuple[tuple[Path, ...], Run, str, Path, Settings]) -> tuple[Json, Confusion | None]:
+    paths, run, key, folder, settings = work
+    question = _question(paths, settings)
     answers = answers_of(run, question)
     _write_answers(Folder(folder), key, answers, question)
     choices = (question.task.choices or ()) if question.task else ()
@@ -231,9 +238,9 @@ def _large_run(work: tuple[Path, Run, str, Path, Settings]) -> tuple[Json, Confu
 
 
 @lru_cache(maxsize=1)
-def _question(first: Path, settings: Settings) -> Question:
+def _question(paths: tuple[Path, ...], settings: Settings) -> Question:
     """The question of a task, once in a worker process."""
-    return question_of([Run.open(first)], Catalog(settings.paths), settings.licensed)
+    return question_of([Run.open(path) for path in paths], Catalog(settings.paths), settings.licensed)
 
 
 def write_folder(runs: Runs, folder: Path, settings: Settings, progress: Progress) -> list[str]:
