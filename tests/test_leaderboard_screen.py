@@ -140,3 +140,32 @@ def test_a_leaderboard_of_stored_summaries_is_fast(place: Path) -> None:
     began = time.process_time()
     call(place, "leaderboard", "results")
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("--speed", "--compute"),
+            "--speed and --compute print different tables. Give one of --overview, --signatures, --speed, --published, ",
+        ),
+        (
+            ("--overview", "--ranks"),
+            "--ranks has no effect on --overview. Leave one out. --ranks goes with the ranking (",
+        ),
+        (("--signatures", "--details"), "--details has no effect on --signatures. Leave one out."),
+        (("--published", "--in-memory"), "--in-memory goes with the ranking (no such option), --overview."),
+        (("--compute", "--task", "meld"), "--task has no effect on --compute. Leave one out."),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused_with_what_they_go_with(
+    place: Path, words: tuple[str, ...], message: str
+) -> None:
+    got = call(place, "leaderboard", "results", *words)
+    assert (got.returncode, got.stdout) == (2, "")
+    assert message in got.stderr
+
+
+@pytest.mark.parametrize("words", [("--overview", "--in-memory"), ("--signatures", "--task", "meld")])
+def test_options_that_go_together_are_taken(place: Path, words: tuple[str, ...]) -> None:
+    assert call(place, "leaderboard", "results", *words).returncode == 0

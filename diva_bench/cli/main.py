@@ -211,8 +211,18 @@ def leaderboard(
 ) -> None:
     """Rank the runs of a folder. Tasks by models on one screen; with --details, --task or another format, a table for each
     task. As CSV: one table, a row for every run and metric."""
-    from diva_bench.cli.results import costs_command, leaderboard_command, published_command
+    from diva_bench.cli.results import check_tables, costs_command, leaderboard_command, published_command
 
+    check_tables(
+        {
+            "--overview": overview,
+            "--signatures": signatures,
+            "--speed": speed,
+            "--published": published,
+            "--compute": compute,
+        },
+        {"--details": details, "--ranks": ranks, "--in-memory": in_memory, "--task": bool(task)},
+    )
     if published:
         raise typer.Exit(published_command(results, task or [], format, output, every=all_tables))
     if compute:

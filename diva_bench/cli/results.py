@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diva_bench.catalog import Catalog
@@ -126,6 +126,34 @@ def metrics_table(finished: Sequence[Run]) -> Table:
     if all(row[-1] is None for row in rows):
         return Table("metrics", columns, [row[:-1] for row in rows], [])
     return Table("metrics", [*columns, Column("whole")], rows, notes)
+
+
+_BELONGS: Mapping[str, frozenset[str]] = {
+    "--details": frozenset(),
+    "--ranks": frozenset(),
+    "--in-memory": frozenset({"--overview"}),
+    "--task": frozenset({"--overview", "--signatures", "--speed", "--published"}),
+}
+"""Option -> the options for other tables than the ranking that it goes with."""
+
+
+def check_tables(instead: Mapping[str, bool], more: Mapping[str, bool]) -> None:
+    """Check options of `leaderboard`.
+
+    Args:
+        instead: Options that print other tables than the ranking, and whether each was given.
+        more: As `instead`, for the options in _BELONGS.
+
+    Raises:
+        UserError: Two options exclude each other.
+    """
+    chosen = [name for name, given in instead.items() if given]
+    if len(chosen) > 1:
+        raise UserError(f"{' and '.join(chosen)} print different tables. Give one of {', '.join(instead)}.")
+    for name, given in more.items():
+        if given and chosen and chosen[0] not in _BELONGS[name]:
+            fits = ", ".join(["the ranking (no such option)", *(one for one in instead if one in _BELONGS[name])])
+            raise UserError(f"{name} has no effect on {chosen[0]}. Leave one out. {name} goes with {fits}.")
 
 
 def leaderboard_command(
