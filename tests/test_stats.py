@@ -269,6 +269,16 @@ def test_with_few_clusters_p_is_not_below_that_of_swapping_whole_clusters(cluste
     assert lined.p == found.p
 
 
+@pytest.mark.parametrize("alike", [0, 40])
+def test_clusters_without_a_difference_are_no_evidence(alike: int) -> None:
+    """Five clusters differ, all to one side."""
+    ours, theirs = rows_of([1.0] * 5 + [0.5] * alike), rows_of([0.0] * 5 + [0.5] * alike)
+    names = [str(i) for i in range(5 + alike)]
+    found = stats.paired(ours, theirs, names, mean)["mean"]
+    assert (found.p, found.sure) == (2 / 2**5, False)
+    assert significance.line_up([ours, theirs], names, mean).difference("mean", 0, 1).p == found.p
+
+
 def test_with_few_clusters_the_larger_p_counts_whichever_it_is() -> None:
     rng, names = np.random.default_rng(1), [str(i % 9) for i in range(36)]
     for _ in range(20):

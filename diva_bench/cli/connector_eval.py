@@ -18,7 +18,7 @@ from diva_bench.errors import DataError, UserError
 from diva_bench.evaluation.jobs import Settings
 from diva_bench.report.ablation import SIGN, SURE
 from diva_bench.specs import Edition, ModelSpec, Runtime
-from diva_bench.stats import FEW_CLUSTERS, FEW_NOTE, holm
+from diva_bench.stats import FEW_CLUSTERS, FEW_NOTE, P_NOTE, holm
 from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Row
 from diva_bench.weights import assets
@@ -217,7 +217,7 @@ def _differences(record: dict[str, Any]) -> Table:
         columns,
         rows,
         [
-            f"{SIGN}p below {SURE} after Holm over {family} comparisons",
+            f"{SIGN}p below {SURE} after Holm over {family} comparisons; {P_NOTE}",
             *([FEW_NOTE] if any(entry["kl"]["clusters"] < FEW_CLUSTERS for entry in selection.values()) else []),
         ],
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from diva_bench.runs.records import RunSummary, flag, synthetic_notes
-from diva_bench.stats import FEW_NOTE, RESAMPLES, SEED, Difference, Reduce, holm, paired
+from diva_bench.stats import FEW_NOTE, P_NOTE, RESAMPLES, SEED, Difference, Reduce, holm, paired
 from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Row
 
@@ -204,7 +204,7 @@ def _notes(blocks: Sequence[Block], differences: Sequence[Sequence[Difference | 
     if compared:
         notes += [
             f"p: two-sided, from the same resamples, at least {2 / (RESAMPLES + 1):.4f}; p (Holm): adjusted for all "
-            f"{len(compared)} comparisons of this table; {SIGN}p (Holm) below {SURE}",
+            f"{len(compared)} comparisons of this table; {SIGN}p (Holm) below {SURE}; {P_NOTE}",
         ]
     notes += _better(blocks)
     if any(c.few_clusters for c in compared):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from diva_bench.predictions.imported import ERRORS
 from diva_bench.report.ablation import SIGN, SURE, Block, Outcome, changed, title
 from diva_bench.runs.records import MetricSummary, flag
-from diva_bench.stats import FEW_NOTE, RESAMPLES, SEED, Difference, holm
+from diva_bench.stats import FEW_NOTE, P_NOTE, RESAMPLES, SEED, Difference, holm
 from diva_bench.tables import Cell, Column, Score, Table
 
 
@@ -91,7 +91,7 @@ def _notes(parts: Sequence[Part]) -> list[str]:
     if there:
         notes.append(
             f"p (Holm): two-sided, from the same resamples, adjusted for all {len(there)} differences of this table; "
-            f"{SIGN}below {SURE}"
+            f"{SIGN}below {SURE}; {P_NOTE}"
         )
     notes += [_task(part) for part in parts]
     few = [part.block.task for part in parts if any(d and d.few_clusters for d in part.differences)]

@@ -21,7 +21,18 @@ from diva_bench.runs.records import failures, flag
 from diva_bench.scorers import DIAGNOSTIC, PREDICTED
 from diva_bench.scorers.labels import UNPARSED, Labels, scorer_of
 from diva_bench.scorers.source_score import METRIC
-from diva_bench.stats import FEW_CLUSTERS, FEW_NOTE, RESAMPLES, SEED, Difference, Estimate, Interval, holm, significance
+from diva_bench.stats import (
+    FEW_CLUSTERS,
+    FEW_NOTE,
+    P_NOTE,
+    RESAMPLES,
+    SEED,
+    Difference,
+    Estimate,
+    Interval,
+    holm,
+    significance,
+)
 from diva_bench.stats.differences import Randomised, randomisation
 from diva_bench.stats.settings import detectable
 from diva_bench.stats.significance import Lineup, McNemar
@@ -218,7 +229,7 @@ def differences_table(comparison: Comparison) -> Table:
     notes = [
         "difference: paired by sample [95 % interval: cluster bootstrap]; iid: every sample resampled by itself",
         f"p: two-sided, of the cluster resamples, at least {2 / (RESAMPLES + 1):.4f}; p (Holm): adjusted for the "
-        f"{len(comparison.pairs)} of this table; {SIGN}p (Holm) below {SURE}",
+        f"{len(comparison.pairs)} of this table; {SIGN}p (Holm) below {SURE}; {P_NOTE}",
         "detectable: minimum detectable difference (80 % power, p < 0.05); none if the two runs never differ",
         *([FEW_NOTE] if size.few_clusters else []),
     ]

@@ -11,7 +11,7 @@ from diva_bench.errors import StoreError
 from diva_bench.runs.records import synthetic_notes
 from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job
-from diva_bench.stats import FEW_NOTE, RESAMPLES, SEED, Difference, Reduce, paired, totals
+from diva_bench.stats import FEW_NOTE, P_NOTE, RESAMPLES, SEED, Difference, Reduce, paired, totals
 from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Row
 
@@ -131,7 +131,7 @@ def _notes(jobs: Sequence[Job], differences: Sequence[Difference]) -> list[str]:
     notes = [
         "score: under the audio condition; as it is: the same model's run on the clips as they are; difference: the first "
         f"minus the second, paired by sample [95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]; p: "
-        "two-sided, of the single comparison",
+        f"two-sided, of the single comparison; {P_NOTE}",
     ]
     if any(job.control and job.control.wordless for job in jobs):
         notes.append(

@@ -15,7 +15,7 @@ from diva_bench.report.ablation import SIGN, SURE
 from diva_bench.runs.aligned import Sheet
 from diva_bench.runs.records import failures, synthetic_notes
 from diva_bench.runs.run import Run
-from diva_bench.stats import FEW_NOTE, RESAMPLES, SEED, Difference, holm, significance
+from diva_bench.stats import FEW_NOTE, P_NOTE, RESAMPLES, SEED, Difference, holm, significance
 from diva_bench.tables import Cell, Column, Score, Table
 from diva_bench.types import Floats
 
@@ -163,7 +163,7 @@ def _gaps(attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence
         "recogniser loss: oracle - cascade; end to end: model - cascade; total: model - oracle, which is end to end minus "
         "recogniser loss; paired by sample",
         f"[95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]; {SIGN}p below {SURE} after Holm over the "
-        f"{len(family)} differences of this table",
+        f"{len(family)} differences of this table; {P_NOTE}",
     ]
     notes += ["its: the score of the model"] if several else []
     downs = sorted({t.metric for t in attributions if not t.rises})

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from diva_bench.stats.settings import FEW_CLUSTERS, FEW_NOTE, RESAMPLES, SEED
+from diva_bench.stats.settings import FEW_CLUSTERS, FEW_NOTE, P_NOTE, RESAMPLES, SEED
 
 if TYPE_CHECKING:
     from diva_bench.stats.differences import Difference, paired
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FEW_CLUSTERS",
     "FEW_NOTE",
+    "P_NOTE",
     "RESAMPLES",
     "SEED",
     "Difference",

@@ -22,6 +22,7 @@ from diva_bench.stats.resampling import (
     in_threads,
     interval,
     resampled,
+    row_by_row,
     side_by_side,
     stack,
     summed,
@@ -51,8 +52,8 @@ class Difference(Estimate):
 
     @property
     def sure(self) -> bool:
-        """Whether the interval excludes 0, and with few clusters, for which it is too narrow, p is below 0.05."""
-        return not self.low <= 0 <= self.high and not (self.few_clusters and self.p >= 0.05)
+        """Whether the interval excludes 0, and p is below 0.05: where few clusters differ, the interval is too narrow."""
+        return bool(not self.low <= 0 <= self.high and self.p < 0.05)
 
 
 def paired(
@@ -106,17 +107,21 @@ def _both(rows: Sequence[Row], others: Sequence[Row], clusters: Clusters) -> tup
 def cautious(
     ps: Mapping[str, float], rows: Sequence[Row], others: Sequence[Row], clusters: Clusters, reduce: Reduce
 ) -> dict[str, float]:
-    """p-value of every metric: that of the bootstrap, `ps`; with fewer than `FEW_CLUSTERS` clusters the maximum of it and the
-    p-value of `randomisation`.
+    """p-value of every metric: that of the bootstrap, `ps`; where fewer than `FEW_CLUSTERS` clusters differ the maximum of it
+    and the p-value of `randomisation`.
 
     A bootstrap of few clusters is too narrow (Cameron, Gelbach and Miller 2008): if four clusters have differences of one
-    sign, its p-value is 0.0002, but the smallest possible p-value of swaps of four clusters is 2 / 2**4.
+    sign, its p-value is 0.0002, but the smallest possible p-value of swaps of four clusters is 2 / 2**4. Clusters without
+    a difference add nothing to the evidence, however many they are. A cluster differs in a metric if its own scores do.
     """
     rows, others, clusters = _both(rows, others, clusters)
-    if len(np.unique(clusters)) >= FEW_CLUSTERS:
+    keys, ours, theirs, _ = _changes(rows, others, clusters)
+    if not keys:
         return dict(ps)
-    swaps = randomisation(rows, others, clusters, reduce)
-    return {name: max(p, swaps[name].p) for name, p in ps.items()}
+    first, second = (row_by_row(keys, sums, reduce) for sums in (ours, theirs))
+    few = [name for name in ps if np.count_nonzero(np.abs(first[name] - second[name]) > ALIKE) < FEW_CLUSTERS]
+    swaps = randomisation(rows, others, clusters, reduce) if few else {}
+    return dict(ps) | {name: max(ps[name], swaps[name].p) for name in few}
 
 
 def two_sided(draws: Floats) -> float:
@@ -156,13 +161,11 @@ def randomisation(
     `EXACT` others are left, all swaps are computed, and p is exact.
     """
     rows, others, clusters = _both(rows, others, clusters)
-    keys = sorted({*rows.names, *others.names})
+    keys, ours, theirs, change = _changes(rows, others, clusters)
     if not keys:
         return {}
-    ours, theirs = (cluster_sums(stack(table, keys)[1], clusters) for table in (rows, others))
     first, second = total(ours), total(theirs)
     shared = set(reduce(own(rows, keys, first))) & set(reduce(own(others, keys, second)))
-    change = _changed(theirs - ours)
     count = change.shape[0]
     exact = count <= EXACT
     observed = _gaps(keys, first, second, reduce, shared)
@@ -190,6 +193,15 @@ def _gaps(keys: Sequence[str], first: Floats, second: Floats, reduce: Reduce, na
     """Absolute differences of both scores."""
     ours, theirs = reduce(unstack(keys, first)), reduce(unstack(keys, second))
     return {name: np.asarray(np.abs(ours[name] - theirs[name])) for name in ours if name in names}
+
+
+def _changes(
+    rows: RowTable, others: RowTable, clusters: Codes
+) -> tuple[list[str], csr_array, csr_array, Floats | csr_array]:
+    """(statistics, their sums by cluster of both systems, the differences of the clusters that have any)."""
+    keys = sorted({*rows.names, *others.names})
+    ours, theirs = (cluster_sums(stack(table, keys)[1], clusters) for table in (rows, others))
+    return keys, ours, theirs, _changed(theirs - ours)
 
 
 def _changed(change: csr_array) -> Floats | csr_array:

@@ -10,10 +10,10 @@ SEED = 12345  # the default of sacreBLEU, see its README
 LEVEL = 0.95
 POWER = 0.8
 FEW_CLUSTERS = 20  # with fewer, intervals are too narrow (Cameron, Gelbach and Miller 2008)
-FEW_NOTE = (
-    f"fewer than {FEW_CLUSTERS} clusters: intervals are too narrow, and p is the larger one of bootstrap and swap test"
-)
-"""A note for tables that have such intervals and p-values."""
+FEW_NOTE = f"fewer than {FEW_CLUSTERS} clusters: intervals are too narrow"
+"""A note for tables that have such intervals."""
+P_NOTE = f"where fewer than {FEW_CLUSTERS} clusters differ, p is the larger one of bootstrap and swap test"
+"""A note for tables with p-values."""
 
 
 def detectable(standard_error: float, power: float = POWER) -> float:

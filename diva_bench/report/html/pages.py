@@ -30,7 +30,7 @@ from diva_bench.report.leaderboard import AT_CHANCE, MARKS
 from diva_bench.runs.run import Runs
 from diva_bench.specs import Json
 from diva_bench.specs.published import published as cited_scores
-from diva_bench.stats import FEW_NOTE, RESAMPLES, SEED
+from diva_bench.stats import FEW_NOTE, P_NOTE, RESAMPLES, SEED
 from diva_bench.tables import Score, Table, write
 
 SCRIPTS = ("core.js", "samples.js", "compare.js")
@@ -92,6 +92,7 @@ def _environment() -> jinja2.Environment:
         "resamples": f"{RESAMPLES:,}",
         "seed": SEED,
         "few_note": FEW_NOTE,
+        "p_note": P_NOTE,
         "resampled": content.RESAMPLED,
     }
     env.globals["confusion"] = lambda name, matrix: Markup(

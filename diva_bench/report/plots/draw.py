@@ -22,11 +22,9 @@ from diva_bench.runs.aligned import Sheet
 from diva_bench.runs.records import RunSummary
 from diva_bench.runs.run import Run
 from diva_bench.scorers.labels import UNPARSED
-from diva_bench.stats import bootstrap, holm, significance
-from diva_bench.stats.differences import randomisation
+from diva_bench.stats import P_NOTE, bootstrap, holm, significance
 from diva_bench.stats.resampling import interval
 from diva_bench.tables import Score
-from diva_bench.types import Row
 
 _MOST = 7
 """Series in one plot: so many can be told apart."""
@@ -250,8 +248,7 @@ _PANELS = 6
 
 @dataclass(frozen=True)
 class _Test:
-    """The difference of one model from the base at one task. `p`: of the swaps of whole clusters (`randomisation`), which
-    is exact with few samples that differ, where the p-value of the bootstrap is too small."""
+    """The difference of one model from the base at one task."""
 
     model: str
     task: str
@@ -267,15 +264,15 @@ def forest(study: Study) -> Iterator[Plot]:
     base = content.base_of(study.views, study.base)
     blind = {run.summary.label for run in study.runs if _blind(run)}
     for edition in dict.fromkeys(view.summary.edition for view in study.views):
-        compared: list[tuple[Sheet, Part]] = []
+        compared: list[Part] = []
         for view in (view for view in study.views if view.summary.edition == edition):
             _, sheet = study.read(view)
             part = content.part_of(view, sheet, base) if sheet else None
-            compared += [(sheet, part)] if sheet and part else []
+            compared += [part] if part else []
         there = list(
             dict.fromkeys(
                 outcome.variant.name
-                for _, part in compared
+                for part in compared
                 for outcome, difference in zip(part.block.against, part.differences, strict=True)
                 if difference
             )
@@ -283,23 +280,19 @@ def forest(study: Study) -> Iterator[Plot]:
         models = [name for name in there if name not in blind] or there
         drawn = models[:_PANELS]
         left_out = [name for name in there if name not in drawn]
-        tests = [test for sheet, part in compared for test in _tests(sheet, part, drawn)]
+        tests = [test for part in compared for test in _tests(part, drawn)]
         if tests:
             yield _forest(drawn, tests, base, edition, left_out)
 
 
-def _tests(sheet: Sheet, part: Part, models: Sequence[str]) -> Iterator[_Test]:
+def _tests(part: Part, models: Sequence[str]) -> Iterator[_Test]:
     """The differences of `models` at one task."""
     block = part.block
-    rows: dict[str, Sequence[Row]] = {}
-    for run, measured in zip(sheet.runs, sheet.rows, strict=True):
-        rows.setdefault(run.summary.label, measured[block.scorer])
     for outcome, difference in zip(block.against, part.differences, strict=True):
         name = outcome.variant.name
         if difference and name in models:
-            swaps = randomisation(rows[name], rows[block.base.variant.name], sheet.clusters, block.reduce)
             score = Score(difference.value, difference.low, difference.high)
-            yield _Test(name, f"{block.task}\n{block.metric}", score, swaps[block.metric].p)
+            yield _Test(name, f"{block.task}\n{block.metric}", score, difference.p)
 
 
 def _forest(models: Sequence[str], tests: Sequence[_Test], base: str, edition: str, left_out: Sequence[str]) -> Plot:
@@ -334,8 +327,7 @@ def _forest(models: Sequence[str], tests: Sequence[_Test], base: str, edition: s
     panels[0].set_ylim(len(tasks) - 0.5, -0.5)
     lines = [
         f"points above or below {base} (95 % interval)",
-        f"filled: significant, p < {SURE} of the paired swap test",
-        f"after Holm's correction over the {len(tests)} differences here",
+        f"filled: significant, p < {SURE} after Holm's correction over the {len(tests)} differences here; {P_NOTE}",
         *([f"not drawn, and not tested: {', '.join(left_out)}"] if left_out else []),
     ]
     below(figure, lines)
