@@ -103,7 +103,7 @@ def test_other_samples_or_settings_are_not_compared() -> None:
 
 def test_only_what_survives_holm_is_marked() -> None:
     right = [1] * 40
-    sure, doubtful = outcome("b", [0] * 40), outcome("c", [*[0] * 5, *[1] * 35])
+    sure, doubtful = outcome("b", [0] * 40), outcome("c", [*[0] * 6, *[1] * 34])
     (alone,) = block(outcome("a", right), doubtful).differences()
     assert alone is not None
     assert alone.p < 0.05

@@ -173,7 +173,7 @@ def test_forest_tests_what_is_drawn_with_the_p_values_of_compare(tmp_path: Path)
         f"{len(marked)} of 4 differences from diva" if marked else "none of 4 differences from diva is significant"
     )
     assert counted in plot.finding
-    assert "over the 4 differences here" in plot.figure.get_supxlabel()
+    assert "over the 4 differences here" in below(plot)
 
 
 def test_svg_is_the_same_every_time_and_has_its_size(place: Path, drawn: dict[str, str]) -> None:

@@ -191,16 +191,28 @@ def test_the_pages_follow_the_runs(place: Path, client: Client) -> None:
 def test_the_command_serves_until_it_is_stopped(place: Path, stop: signal.Signals) -> None:
     words = [sys.executable, "-m", "diva_bench", "view", "results", "--port", "0", "--path", "."]
     known = {**os.environ, "DIVA_BENCH_CACHE": str(place / "cache"), "PYTHONUNBUFFERED": "1"}
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # tests in the background ignore it, and so their children
     with subprocess.Popen(
-        words, cwd=place, env=known, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        words,
+        cwd=place,
+        env=known,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as running:
-        assert running.stdout is not None
-        line = running.stdout.readline()
-        assert line.endswith("/ shows results. Ctrl-C stops it.\n"), line
-        port = int(line.partition("127.0.0.1:")[2].partition("/")[0])
-        assert Client(port).get("/")[0] == 200
-        running.send_signal(stop)
-        _, said = running.communicate(timeout=60)
+        try:
+            assert running.stdout is not None
+            line = running.stdout.readline()
+            assert line.endswith("/ shows results. Ctrl-C stops it.\n"), line
+            port = int(line.partition("127.0.0.1:")[2].partition("/")[0])
+            assert Client(port).get("/")[0] == 200
+            running.send_signal(stop)
+            _, said = running.communicate(timeout=60)
+        finally:
+            signal.signal(signal.SIGINT, before)
+            running.kill()
     assert running.returncode == 128 + stop
     assert "Traceback" not in said
     assert said.endswith("stopped; the pages are no longer served; the runs are as they were.\n"), said
