@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,6 +54,9 @@ class Study:
             return [], None
         if view.task_id not in self._read:
             self._read[view.task_id] = content.answers_and_sheet(view)
+            for one in self._read[view.task_id][0]:
+                if one.damaged:
+                    logging.getLogger("diva_bench").warning("not drawn: %s", one.note)
         return self._read[view.task_id]
 
 
