@@ -235,7 +235,7 @@ def _choices(subject: _Subject) -> str:
         response = subject.one(replace(subject.request("choices"), choices=labels), f"a request with {_count(labels)}")
         scores = response.choices
         if scores is None and response.detail:
-            raise _Unchecked(f"there are no label scores: {response.detail}")
+            raise _Unchecked(f"no label scores: {response.detail.removeprefix('no label scores: ')}")
         for label, score in (scores or {}).items():
             if score.tokens < 1 or max(score.total, score.first) > _NEAR or score.total > score.first + _NEAR:
                 raise _Broken(

@@ -145,6 +145,13 @@ class Fails(Sound):
         return super().one(request)
 
 
+class Unscored(Sound):
+    def answer(self, request, samples):
+        right = super().answer(request, samples)
+        detail = "no label scores: the server gives none" if request.choices else ""
+        return replace(right, choices=None, detail=detail)
+
+
 class Silently(Sound):
     def one(self, request):
         return Response(request.id, status="unsupported") if request.audio.seconds > 20 else super().one(request)
@@ -264,6 +271,11 @@ def test_a_broken_rule_is_told_in_a_sentence_and_no_other_one_is(fault: str) -> 
     assert told.startswith(f"adapter {type(make()).__name__} breaks {rules} of the contract of adapters:\n- ")
 
 
+def test_why_there_are_no_label_scores_is_told_once() -> None:
+    (found,) = [c for c in examine(Unscored()) if c.rule == "choices"]
+    assert (found.outcome, found.detail) == ("not checked", "no label scores: the server gives none")
+
+
 def test_all_broken_rules_are_told_at_once() -> None:
     class Bad(Leaks):
         def one(self, request):
@@ -371,6 +383,12 @@ def test_doctor_prints_the_contract_as_a_table(tmp_path: Path) -> None:
     assert set(RULES) <= set(rows)
     assert "holds" in rows["order"]
     assert "the answers do not depend on the clip" in rows["over-long"]
+
+
+def test_doctor_tells_a_wrong_name_before_its_report(tmp_path: Path) -> None:
+    done = call(tmp_path, "doctor", "--model", "eco")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "unknown model 'eco'. Did you mean 'echo'?" in done.stderr
 
 
 def test_doctor_explains_a_broken_rule_and_returns_one(tmp_path: Path) -> None:

@@ -71,9 +71,11 @@ def test_the_edition_of_the_data_and_of_each_model_are_chosen_apart(folder, data
 def test_a_model_without_the_edition_of_the_data_is_taken_in_another_and_that_is_said(folder):
     own_task(folder, "full", "human")
     assert chosen(folder, "diva-kl", "echo")[2] == [
-        "model diva-kl: edition mini (it has no edition full; --model-edition chooses another of mini, nano)"
+        "model diva-kl: edition mini (it has no edition full; it also has nano: --model-edition)"
     ]
     assert chosen(folder, "diva-kl", model_edition="nano")[2] == []
+    own_task(folder, "mini", "synthetic")
+    assert "model qwen2-audio: edition full (it has no edition mini)" in chosen(folder, "qwen2-audio")[2]
 
 
 def test_a_full_model_is_not_fetched_unasked(folder):

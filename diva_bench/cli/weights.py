@@ -136,13 +136,15 @@ def _specs(
 def doctor_command(model: str | None, edition: str, verify: bool, paths: list[Path]) -> int:
     """Exit code: 0 if nothing is damaged and the model breaks no rule; missing files are not an error."""
     catalog, progress = Catalog(paths), Terminal()
+    spec = None
+    if model is not None:  # first, because a wrong name would be told below a long report
+        choice = None if edition == "auto" else cast(Edition, edition)
+        spec = catalog.model(model, of_model(catalog, model, "mini", choice, progress, fetch=True))
     print_table(Table("this machine", [Column("what"), Column("found")], doctor.machine(assets.cache_folder()), []))
     say()
     table, broken = _weights_table(catalog, verify, progress)
     print_table(table)
-    if model is not None:
-        choice = None if edition == "auto" else cast(Edition, edition)
-        spec = catalog.model(model, of_model(catalog, model, "mini", choice, progress, fetch=True))
+    if spec is not None:
         say()
         broken = _contract(catalog, spec, progress) or broken
         if spec.weights and not spec.servers:

@@ -114,7 +114,8 @@ def of_model(
     if data in editions:
         why = f"weights of its edition {data} are not here: diva-bench pull --model {model} --edition {data}"
     else:
-        why = f"it has no edition {data}; --model-edition chooses another of {', '.join(editions)}"
+        others = [edition for edition in editions if edition != selection]
+        why = f"it has no edition {data}" + (f"; it also has {', '.join(others)}: --model-edition" if others else "")
     progress.note(f"model {model}: edition {selection} ({why})")
     return selection
 
