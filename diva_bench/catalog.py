@@ -87,7 +87,7 @@ class Catalog:
     @cached_property
     def _installed(self) -> EntryPoints:
         """What packages offer. Read once, because it takes the metadata of every package."""
-        return entry_points()
+        return cast(EntryPoints, entry_points())  # before Python 3.12 another class with the same `select`
 
     @cached_property
     def _places(self) -> list[tuple[str, Path]]:
