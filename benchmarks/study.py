@@ -13,6 +13,7 @@ import asyncio
 import os
 import random
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -96,6 +97,7 @@ def main() -> None:
         log = folder / "server.log"
         with log.open("wb") as out:
             server = subprocess.Popen([*COMMAND, "study", "serve", "study.yaml", "--port", "0"], cwd=folder, stdout=out)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         try:
             while not (found := _ADDRESS.search(log.read_text("utf-8"))):
                 assert server.poll() is None, "the server ended"
@@ -104,6 +106,8 @@ def main() -> None:
         finally:
             server.kill()
             server.wait()
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            busy = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         with Store(folder / "s.sqlite") as store:
             stored = [vote.id for vote in store.votes()]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -112,6 +116,7 @@ def main() -> None:
         f"{RATERS} raters, each votes and asks for the next page every {EVERY:g} s, for {SECONDS:g} s",
         f"votes: {acknowledged:,} acknowledged, {len(stored):,} stored, {len(set(stored)):,} different; the server was killed "
         "at the end",
+        f"processor time of the server, with its start: {busy:.1f} s, {1000 * busy / (2 * acknowledged):.1f} ms a request",
         f"{'milliseconds':<28} {'n':>6} {'median':>8} {'p95':>8} {'p99':>8} {'largest':>8}",
         row("vote acknowledged", votes),
         row("next page", pages),

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Literal
 
 from diva_bench.study.store import Store
@@ -91,10 +92,11 @@ class _Seen:
     orders: list[tuple[str, ...]] = field(default_factory=list)
 
 
-def next_assignment(store: Store, design: Design, rater: str) -> Assignment | Progress:
+def next_assignment(store: Store, design: Design, rater: str, *, at_once: bool = False) -> Assignment | Progress:
     """The rater's open assignment, or a new one; or a Progress that says why there is none.
 
-    It is one transaction, so that two raters who ask at the same time do not get the same last vote.
+    It is one transaction, so that two raters who ask at the same time do not get the same last vote. `at_once`: a new one is
+    shown now, which saves a transaction.
     """
     with store.writing() as db:
         waiting = db.execute(
@@ -104,16 +106,18 @@ def next_assignment(store: Store, design: Design, rater: str) -> Assignment | Pr
         ).fetchone()
         if waiting:
             id, item, shown, expected, shown_at = waiting
-            return Assignment(id, item, tuple(json.loads(shown)), expected, shown_at)
+            return Assignment(id, item, _systems(shown), expected, shown_at)
         seed = int(db.execute("SELECT seed FROM raters WHERE rater = ?", (rater,)).fetchone()[0])
         seen = _seen(db, rater)
         chosen = _choose(db, design, seen, seed)
         if isinstance(chosen, Progress):
             return chosen
-        assignment = Assignment(secrets.token_hex(16), *chosen)
+        at = now()
+        assignment = Assignment(secrets.token_hex(16), *chosen, shown_at=at if at_once else "")
+        order = json.dumps(assignment.shown)
         db.execute(
-            "INSERT INTO assignments (id, rater, item, shown, expected, at) VALUES (?, ?, ?, ?, ?, ?)",
-            (assignment.id, rater, assignment.item, json.dumps(assignment.shown), assignment.expected, now()),
+            "INSERT INTO assignments (id, rater, item, shown, expected, at, shown_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (assignment.id, rater, assignment.item, order, assignment.expected, at, assignment.shown_at),
         )
         return assignment
 
@@ -123,6 +127,12 @@ def progress(store: Store, design: Design, rater: str) -> Progress:
     found = store.one("SELECT count(*) FROM votes WHERE rater = ? AND expected IS NULL", (rater,))
     votes = int(found[0]) if found else 0
     return Progress(votes, design.per_rater, "finished" if votes >= design.per_rater else "")
+
+
+@lru_cache(1024)
+def _systems(shown: str) -> tuple[str, ...]:
+    """The systems of a stored order; there are few different ones, and each page reads all of them."""
+    return tuple(json.loads(shown))
 
 
 def _seen(db: sqlite3.Connection, rater: str) -> _Seen:
@@ -135,7 +145,7 @@ def _seen(db: sqlite3.Connection, rater: str) -> _Seen:
         if state == "voted" and expected is None:
             seen.votes += 1
         if expected is None:
-            seen.orders.append(tuple(json.loads(shown)))
+            seen.orders.append(_systems(shown))
     return seen
 
 
@@ -181,7 +191,7 @@ def _counts(db: sqlite3.Connection, design: Design) -> Counter[tuple[str, tuple[
         "AND at > ?) GROUP BY item, shown",
         (since,),
     ):
-        counts[item, tuple(sorted(json.loads(shown)))] += count
+        counts[item, tuple(sorted(_systems(shown)))] += count
     return counts
 
 

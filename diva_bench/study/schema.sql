@@ -24,7 +24,7 @@ CREATE TABLE assignments (
     shown_at TEXT NOT NULL DEFAULT '',
     UNIQUE (rater, item)
 ) STRICT;
-CREATE INDEX assignments_of_items ON assignments (item, state);
+CREATE INDEX assignments_of_items ON assignments (item, shown, state, at) WHERE expected IS NULL;
 CREATE TABLE answers (
     item TEXT NOT NULL,
     system TEXT NOT NULL,

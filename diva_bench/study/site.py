@@ -300,7 +300,7 @@ class Site:
 
     def _next(self, body: Mapping[str, Any], session: str) -> tuple[dict[str, Any], str]:
         rater = self._rater(session)
-        found = next_assignment(self._store, self._design, rater)
+        found = next_assignment(self._store, self._design, rater, at_once=self._line is None)
         if self._line and isinstance(found, Assignment):
             if place := self._line.place(found.id):
                 return {"state": "waiting", "id": found.id, "place": place}, ""

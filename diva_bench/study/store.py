@@ -31,8 +31,12 @@ from diva_bench.study.votes import Vote, now
 APPLICATION = 0x44495641  # "DIVA", the mark of our databases in SQLite's header
 SCHEMA = 2
 """Version of the tables."""
-_TO_2 = """CREATE TABLE failures (item TEXT NOT NULL, system TEXT NOT NULL, rater TEXT NOT NULL, reason TEXT NOT NULL,
-at TEXT NOT NULL) STRICT"""
+_TO_2 = (
+    "CREATE TABLE failures (item TEXT NOT NULL, system TEXT NOT NULL, rater TEXT NOT NULL, reason TEXT NOT NULL, "
+    "at TEXT NOT NULL) STRICT",
+    "DROP INDEX assignments_of_items",
+    "CREATE INDEX assignments_of_items ON assignments (item, shown, state, at) WHERE expected IS NULL",
+)
 _WAIT = 10.0  # seconds for another process that writes
 _HEADER = b"SQLite format 3\0"
 _RANDOM = re.compile(r"[0-9a-f]{32}")
@@ -161,7 +165,8 @@ class Store:
         elif version < SCHEMA:
             with self.writing() as db:
                 if db.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:  # no other process was first
-                    db.execute(_TO_2)
+                    for statement in _TO_2:
+                        db.execute(statement)
                     db.execute(f"PRAGMA user_version = {SCHEMA}")
 
     def _failed(self, err: sqlite3.Error) -> StoreError:
