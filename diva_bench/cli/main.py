@@ -214,15 +214,10 @@ def leaderboard(
     from diva_bench.cli.results import check_tables, costs_command, leaderboard_command, published_command
 
     check_tables(
-        {
-            "--overview": overview,
-            "--signatures": signatures,
-            "--speed": speed,
-            "--published": published,
-            "--compute": compute,
-        },
+        {"--overview": overview, "--signatures": signatures, "--speed": speed, "--published": published,
+         "--compute": compute},
         {"--details": details, "--ranks": ranks, "--in-memory": in_memory, "--task": bool(task)},
-    )
+    )  # fmt: skip
     if published:
         raise typer.Exit(published_command(results, task or [], format, output, every=all_tables))
     if compute:
@@ -497,17 +492,12 @@ def hear(
             "--model", "-m", callback=names, help="Model names or YAML files, with commas between them (default: diva)."
         ),
     ] = None,
-    prompt: Annotated[
-        str, typer.Option(help="Instruction that goes with every clip (default: none; the clip is the question).")
-    ] = "",
+    prompt: Annotated[str, typer.Option(help="Instruction for every clip (default: none; the clip asks).")] = "",
     system: Annotated[str | None, typer.Option(help="System message (default: none).")] = None,
     language: Annotated[str, typer.Option(help="Language code of the clips, such as fr or zh-CN.")] = "en",
     max_new_tokens: Annotated[int, typer.Option(min=1, max=4096, help="Longest answer, in tokens.")] = 64,
     record: Annotated[
-        float | None,
-        typer.Option(
-            min=0.5, max=30, help="Also record this number of seconds from the microphone (needs diva-bench[record])."
-        ),
+        float | None, typer.Option(min=0.5, max=30, help="Seconds to record from the microphone (diva-bench[record]).")
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Also write the replies to this CSV file.")] = None,
     edition: EditionOfModels = None,
