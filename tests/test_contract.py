@@ -350,7 +350,8 @@ def test_echo_by_what_it_hears_keeps_the_contract(tmp_path: Path) -> None:
     assert not [c for c in outcomes.values() if c.outcome == "broken"]
 
 
-def test_whisper_of_random_weights_keeps_the_contract(tmp_path: Path) -> None:
+def test_whisper_of_random_weights_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("diva_bench.decoding.whisper._MAX_NEW", 12)
     folder = make_whisper(tmp_path / "whisper")
     (tmp_path / "tiny.yaml").write_text(
         "name: tiny\nextends: whisper\ndescription: d\nruntime: {dtype: float32}\n"
