@@ -81,8 +81,9 @@ def listed(page: Any) -> list[str]:
     return page.locator("article:not([hidden]) .list .ident").all_inner_texts()  # type: ignore[no-any-return]
 
 
-def chosen(page: Any) -> str:
-    return page.locator("article:not([hidden]) .detail h2").inner_text()  # type: ignore[no-any-return]
+def chosen(page: Any, ident: str) -> None:
+    """Wait for a sample: the page follows the address, which a link changes, a moment later."""
+    page.locator("article:not([hidden]) .detail h2", has_text=re.compile(f"^{ident}$")).wait_for()
 
 
 # ---------------------------------------------------------------- functions
@@ -158,12 +159,12 @@ def test_samples_are_searched_filtered_and_sorted(open_page: Open, task: str) ->
 
 def test_a_sample_has_its_own_address(open_page: Open, task: str) -> None:
     page = ready(open_page(f"samples/{task}", "id=q005&q=sample&result=all%3Agood"))
-    assert chosen(page) == "q005"
+    chosen(page, "q005")
     assert page.get_by_label("Search", exact=True).input_value() == "sample"
     page.locator(".list a", has_text="q008").click()
-    assert chosen(page) == "q008"
+    chosen(page, "q008")
     again = ready(open_page(f"samples/{task}", page.url.partition("#")[2]))
-    assert chosen(again) == "q008"
+    chosen(again, "q008")
     assert listed(again) == listed(page)
 
 
@@ -183,9 +184,9 @@ def test_the_keyboard_moves_searches_and_plays(open_page: Open, task: str) -> No
     page = ready(open_page(f"samples/{task}"))
     page.keyboard.press("j")
     page.keyboard.press("j")
-    assert chosen(page) == "q002"
+    chosen(page, "q002")
     page.keyboard.press("k")
-    assert chosen(page) == "q001"
+    chosen(page, "q001")
     page.keyboard.press("/")
     page.keyboard.type("jjj")
     assert page.get_by_label("Search", exact=True).input_value() == "jjj"
@@ -227,21 +228,22 @@ def test_two_runs_are_compared(open_page: Open, task: str) -> None:
     assert page.locator(".pair").count() == 0
     page.get_by_label("Show").select_option("second is better")
     page.locator(".pair a").first.click()
-    assert chosen(ready(page)) == "q000"
+    chosen(ready(page), "q000")
 
 
 def test_the_single_file_has_every_page(open_page: Open, task: str) -> None:
     page = open_page(single=True)
+    heading = page.locator("article:not([hidden]) h1", has_text=re.compile("^toy"))
     page.locator("article:not([hidden]) .matrix a", has_text="contains").click()
-    assert page.locator("article:not([hidden]) h1").inner_text().startswith("toy")
+    heading.wait_for()  # the page changes after the click, when the browser tells it of the new address
     page.locator("article:not([hidden]) .tabs a", has_text="Samples").click()
     ready(page)
     page.locator("article:not([hidden]) .list a", has_text="q002").click()
-    assert chosen(page) == "q002"
+    chosen(page, "q002")
     page.go_back()
-    assert page.locator("article:not([hidden]) h1").inner_text().startswith("toy")
+    heading.wait_for()
     other = ready(open_page(f"samples/{task}", "id=q007", single=True))
-    assert chosen(other) == "q007"
+    chosen(other, "q007")
     assert other.title() == "Samples of toy - diva-bench"
 
 
