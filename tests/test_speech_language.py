@@ -81,7 +81,7 @@ def test_each_row_may_have_its_own_language_in_a_column(tmp_path: Path) -> None:
     (specs / "toy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     lacking = call(tmp_path, "run", "-m", "toy-asr", "-t", "toy", "--path", "specs")
     assert lacking.returncode == 2
-    assert "asks for {tongue}" in lacking.stderr
+    assert "task toy: fields.speech_language asks for {tongue}, which sample" in lacking.stderr
 
 
 @pytest.mark.parametrize("wrong", ["French", "", "fr_FR", "f", "{tongue", "fr or en"])
@@ -118,3 +118,8 @@ def test_hear_takes_the_language_of_the_clips(tmp_path: Path) -> None:
     heard = {code: call(tmp_path, *words, "--language", code).stdout for code in ("en", "fr", "sw")}
     assert heard["en"] != heard["fr"]
     assert "the recogniser does not know the language of the clip, 'sw'" in heard["sw"]
+    wrong = call(tmp_path, *words, "--language", "french")
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "diva-bench: --language is 'french'; it must be the code of a language, such as fr or zh-CN.\n",
+    )

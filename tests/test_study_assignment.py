@@ -53,6 +53,17 @@ def test_the_order_is_counterbalanced_for_every_rater_and_no_item_is_seen_twice(
     assert len(firsts) == 2  # not always the same order at the beginning
 
 
+def test_no_rater_sees_an_item_whose_answers_are_alike(store: Store) -> None:
+    same = frozenset({*((f"item{i}", ("a", "b")) for i in range(10)), ("item11", ("a", "c"))})
+    seen, end = pages(store, replace(DESIGN, per_rater=12, alike=same), "ann")
+    assert not {(page.item, tuple(sorted(page.shown))) for page in seen} & same
+    assert len(seen) == 12
+    assert end.ended == "finished"
+    two = replace(DESIGN, systems=("a", "b"), per_rater=12, alike=same)
+    seen, end = pages(store, two, "bob")
+    assert ({page.item for page in seen}, end.ended) == ({"item10", "item11"}, "no items")
+
+
 def test_three_answers_stand_equally_often_at_every_place(store: Store) -> None:
     seen, _ = pages(store, replace(DESIGN, shown=3), "ann")
     places = Counter((system, place) for page in seen for place, system in enumerate(page.shown))

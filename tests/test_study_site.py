@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ with warnings.catch_warnings():
     from starlette.testclient import TestClient
 
 from diva_bench.errors import UserError
-from diva_bench.study.items import Item, of_runs
+from diva_bench.study.items import Item, alike, of_runs
 from diva_bench.study.site import LARGEST, Access, Site, hashed_token
 from diva_bench.study.spec import Check, Question, StudyFile, System
 from diva_bench.study.store import Store
@@ -207,6 +208,12 @@ def test_the_answers_of_runs_are_shown_as_scorers_read_them_and_failures_are_not
     failed = json.dumps(json.loads(lines[0]) | {"status": "error", "detail": "x", "text": ""})
     Path(runs["beta"], "responses.jsonl").write_text("\n".join([failed, *lines[1:]]) + "\n")
     assert len(of_runs(study, tmp_path)[0]) == 2
+    twice = study.model_copy(update={"systems": study.systems | {"beta": System(run=runs["alpha"])}})
+    with pytest.raises(UserError, match=r"systems alpha and beta are the same run, .*Give two different runs\."):
+        of_runs(twice, tmp_path)
+    shutil.copy(Path(runs["alpha"], "responses.jsonl"), Path(runs["beta"], "responses.jsonl"))
+    with pytest.raises(UserError, match="the systems gave the same answers to all questions"):
+        of_runs(study, tmp_path)
     other = call(tmp_path, "run", "-m", "beta", "-t", "transcribe", "--edition", "mini", *words[4:])
     assert other.returncode == 0
     wrong = study.model_copy(
@@ -214,6 +221,16 @@ def test_the_answers_of_runs_are_shown_as_scorers_read_them_and_failures_are_not
     )
     with pytest.raises(UserError, match="the runs are of 2 tasks"):
         of_runs(wrong, tmp_path)
+
+
+def test_nobody_is_asked_to_choose_between_answers_with_the_same_words() -> None:
+    items = {
+        "same": Item("q", answers={"a": "Oslo.", "b": "Oslo. ", "c": "Rome."}),
+        "other": Item("q", answers={"a": "Oslo.", "b": "Bonn.", "c": "Rome."}),
+        "all": Item("q", answers={"a": "x", "b": "x", "c": "x"}),
+    }
+    assert alike(items, 2) == {("same", ("a", "b")), *(("all", pair) for pair in (("a", "b"), ("a", "c"), ("b", "c")))}
+    assert alike(items, 3) == {("same", ("a", "b", "c")), ("all", ("a", "b", "c"))}
 
 
 def _last(place: Path, task: str) -> Path:

@@ -15,7 +15,7 @@ from diva_bench.errors import UserError
 from diva_bench.evaluation import hear
 from diva_bench.evaluation.editions import of_model
 from diva_bench.evaluation.jobs import Settings, with_settings
-from diva_bench.specs import Edition, ModelSpec
+from diva_bench.specs import CODE, Edition, ModelSpec
 from diva_bench.types import ENGLISH
 
 
@@ -42,6 +42,8 @@ def hear_command(
     """
     if not places and record is None:
         raise UserError("no clip is named. Give audio files or folders, or record one with --record 5.")
+    if not CODE.fullmatch(language):
+        raise UserError(f"--language is {language!r}; it must be the code of a language, such as fr or zh-CN.")
     check_file(csv, "--csv")
     progress, catalog = Terminal(), Catalog(paths)
     specs = _specs(catalog, models, settings, progress)

@@ -21,6 +21,7 @@ from diva_bench.specs.model import (
 from diva_bench.specs.schema import Edition, Json, digest, digest_of_rows
 from diva_bench.specs.server import Prices, ServedAsr, Server
 from diva_bench.specs.task import (
+    CODE,
     FIELD,
     MEMORY,
     Decode,
@@ -31,6 +32,7 @@ from diva_bench.specs.task import (
 )
 
 __all__ = [
+    "CODE",
     "FIELD",
     "IN_MEMORY",
     "MEMORY",

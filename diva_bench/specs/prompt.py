@@ -35,14 +35,16 @@ def filled(template: str, fields: Mapping[str, str]) -> str:
 
 def check(task: TaskSpec, samples: Iterable[Sample]) -> None:
     """Raises SpecError if a sample lacks a field of the prompt or of a prompt variant."""
-    texts = [templates(task.prompt, task.system, task.fields), *task.prompts]
+    written = [task.prompt, task.system or "", *task.prompts]
+    texts = [templates(task.prompt, task.system, task.fields), *written]
     fields = {name for text in texts for name in FIELD.findall(text)} - task.fields.keys()
     fields -= {"choices"} if task.choices else set()
     for sample in samples if fields else ():
         if missing := sorted(fields - sample.fields.keys()):
+            asks = "the prompt" if missing[0] in FIELD.findall(" ".join(written)) else f"fields.{SPEECH_LANGUAGE}"
             raise SpecError(
-                f"task {task.name}: the prompt asks for {{{missing[0]}}}, which sample {sample.id!r} does not have as text; "
-                f"the fields there are: {', '.join(sorted({**task.fields, **sample.fields}))}."
+                f"task {task.name}: {asks} asks for {{{missing[0]}}}, which sample {sample.id!r} does not have as text; "
+                f"the fields there are: {', '.join(sorted({**task.fields, **sample.fields}.keys() - {SPEECH_LANGUAGE}))}."
             )
 
 

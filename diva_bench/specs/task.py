@@ -23,7 +23,8 @@ _JSON = re.compile(r'\{[^{}]*"[^{}]*\}')
 MEMORY = "memory"
 """`source` of a task whose rows were given in Python."""
 
-_CODE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+CODE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+"""The code of a language: fr, zh-CN."""
 
 
 def templates(prompt: str, system: str | None, fields: Mapping[str, str]) -> str:
@@ -112,7 +113,7 @@ class TaskFile(Spec):
     def _languages_are_codes(self) -> TaskFile:
         for where, fields in {"": self.fields, **{f"subsets.{k}.": s.fields for k, s in self.subsets.items()}}.items():
             code = fields.get(SPEECH_LANGUAGE, "en")
-            if not (_CODE.fullmatch(code) or FIELD.fullmatch(code)):
+            if not (CODE.fullmatch(code) or FIELD.fullmatch(code)):
                 raise ValueError(
                     f"{where}fields.{SPEECH_LANGUAGE} is {code!r}; it must be the code of a language, such as fr or zh-CN, or "
                     "the name of the column that has it, such as {language}"

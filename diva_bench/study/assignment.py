@@ -14,7 +14,7 @@ import random
 import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -42,6 +42,7 @@ class Design:
         total: Most votes of the whole study, without attention checks; None: no limit.
         checks: Ids of the attention checks.
         minutes: After this time an assignment without a vote no longer counts as one that will be voted on.
+        alike: (item, systems, sorted) whose answers are not all different: nobody is asked which one is better.
     """
 
     items: Mapping[str, Sequence[str]]
@@ -52,6 +53,7 @@ class Design:
     total: int | None = None
     checks: Sequence[str] = ()
     minutes: float = 60.0
+    alike: Set[tuple[str, tuple[str, ...]]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,7 @@ def _least(
             for item, have in design.items.items()
             if item not in seen.items
             and set(systems) <= set(have)
+            and (item, systems) not in design.alike
             and (design.per_item is None or counts[item, systems] < design.per_item)
         ]
         if free:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,16 @@ class Item:
     clip: Callable[[], bytes] | None = None
     answers: dict[str, str] = field(default_factory=dict)
     sample: Sample | None = None
+
+
+def alike(items: Mapping[str, Item], shown: int) -> frozenset[tuple[str, tuple[str, ...]]]:
+    """(item, systems, sorted) of `shown` systems whose answers are not all different. A choice between them is a guess."""
+    return frozenset(
+        (name, systems)
+        for name, item in items.items()
+        for systems in itertools.combinations(sorted(item.answers), shown)
+        if len({" ".join(item.answers[system].split()) for system in systems}) < shown
+    )
 
 
 def _with_sound(run: Run) -> dict[str, Sample]:
@@ -58,10 +69,15 @@ def of_runs(study: StudyFile, folder: Path) -> tuple[dict[str, Item], dict[str, 
         folder: Its folder.
 
     Raises:
-        UserError: Runs are of different tasks, or no item has answers of enough systems.
+        UserError: Runs are of different tasks, two systems are one run, or no item has different answers of enough
+            systems.
     """
     items: dict[str, Item] = {}
     runs = {system: Run.open(folder / str(place.run)) for system, place in study.systems.items()}
+    places = {system: run.path.resolve() for system, run in runs.items()}
+    for one, other in itertools.combinations(places, 2):
+        if places[one] == places[other]:
+            raise UserError(f"systems {one} and {other} are the same run, {runs[one].path}. Give two different runs.")
     tasks = {run.path.resolve().parent.name for run in runs.values()}
     if len(tasks) > 1:
         raise UserError(
@@ -83,4 +99,9 @@ def of_runs(study: StudyFile, folder: Path) -> tuple[dict[str, Item], dict[str, 
         raise UserError(
             f"no sample has {study.shown} answers and a question. Give runs of the same task whose data is on this machine."
         )
+    same = alike(usable, study.shown)
+    if all(
+        (n, s) in same for n, item in usable.items() for s in itertools.combinations(sorted(item.answers), study.shown)
+    ):
+        raise UserError("the systems gave the same answers to all questions, so that there is nothing to choose.")
     return usable, {system: run.path.name for system, run in runs.items()}

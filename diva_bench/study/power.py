@@ -56,9 +56,10 @@ def power_table(
         votes = math.ceil(decided * effect / (1 - ties / 100))
         rows.append([preference, decided, votes, math.ceil(votes / per_rater)])
     notes = [
-        f"exact binomial test, two-sided, 5 %, power {power:g}; preference: true share of decided votes, in per cent",
-        f"votes: with {ties:g} % ties, {per_rater} votes of one rater and an intraclass correlation of {correlation:g}: design "
-        f"effect {effect:.2f}",
+        f"exact binomial test, two-sided, 5 %; with these votes or more the power is at least {power:g}; preference: true share "
+        "of decided votes, in per cent",
+        f"votes: with {ties:g} % ties, {per_rater} vote{'s' * (per_rater != 1)} of one rater and an intraclass correlation of "
+        f"{correlation:g}: design effect {effect:.2f}",
     ]
     columns = [Column("preference"), Column("decided votes"), Column("votes"), Column("raters")]
     return Table("votes that a study needs", columns, rows, notes)

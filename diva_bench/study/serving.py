@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from diva_bench.errors import StoreError, UserError
 from diva_bench.specs.yamlfile import read_yaml
 from diva_bench.study.answering import Systems
-from diva_bench.study.items import Item, of_runs, of_samples
+from diva_bench.study.items import Item, alike, of_runs, of_samples
 from diva_bench.study.line import Line
 from diva_bench.study.spec import StudyFile
 from diva_bench.study.store import Store, recordings_of
@@ -67,6 +67,10 @@ def serve(
             stack.enter_context(systems)
         line = Line(store, systems, recordings_of(store.path)) if systems else None
         access, addresses = _access(store, host, int(listening.getsockname()[1]), links)
+        if same := len({name for name, _ in alike(items, study.shown)}):
+            progress.note(
+                f"{same:,} of {len(items):,} items have the same answer from several systems: nobody is asked to choose there"
+            )
         site = Site(study, items, versions, store, access, line)
         say(
             f"{addresses[0]} shows the study {study.name}: {f'{len(items):,} items' if items else 'raters record'}, "

@@ -31,7 +31,7 @@ from diva_bench.errors import ClipError, DivaBenchError, StoreError, UserError
 from diva_bench.server.completions import wav
 from diva_bench.study import recording
 from diva_bench.study.assignment import LIVE, RIGHT, WRONG, Assignment, Design, Progress, next_assignment, progress
-from diva_bench.study.items import Item
+from diva_bench.study.items import Item, alike
 from diva_bench.study.line import Line, Question, decoded
 from diva_bench.study.spec import StudyFile
 from diva_bench.study.store import Refused, Store, recordings_of
@@ -113,8 +113,9 @@ class Site:
         self._checks = {f"check-{n}": check for n, check in enumerate(study.checks, 1)}
         have = {name: tuple(study.systems if line else item.answers) for name, item in items.items()}
         self._design = Design(
-            have, tuple(study.systems), study.shown, study.votes, study.per_item, study.total, tuple(self._checks)
-        )
+            have, tuple(study.systems), study.shown, study.votes, study.per_item, study.total, tuple(self._checks),
+            alike=alike(items, study.shown),
+        )  # fmt: skip
         text = study.model_dump_json()
         self._versions = json.dumps(
             {"diva-bench": __version__, "study": hashlib.sha256(text.encode()).hexdigest()[:12], **versions},
