@@ -222,13 +222,22 @@ def test_a_bundle_is_drawn_as_its_runs_are(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- noise and training, from records
 
 
+def test_the_finding_about_noise_is_the_largest_change_also_of_an_error_rate(tmp_path: Path) -> None:
+    for model, values in (("loud", (90.0, 70.0)), ("fine", (2.0, 60.0))):
+        for number, (audio, value) in enumerate(zip((None, "snr=0"), values, strict=True), start=1):
+            run(tmp_path, model, value, f"transcribe-{str(number) * 6}", audio=audio, primary="wer")
+    (plot,) = draw.noise(draw.Study([Run(s.folder, s) for s in collect(tmp_path)], Catalog()))
+    assert plot.finding.startswith("transcribe (mini): at 0 dB wer of fine changes by +58.0 [")
+    assert plot.finding.endswith("], the largest change of 2 models")
+
+
 def test_noise_is_drawn_from_runs_with_a_ratio(tmp_path: Path) -> None:
     for audio, value in ((None, 40.0), ("snr=20", 38.0), ("snr=0", 10.0), ("silence", 1.0)):
         number = {None: "1", "snr=20": "2", "snr=0": "3", "silence": "4"}[audio] * 6
         run(tmp_path, "diva", value, f"covost2-de-{number}", audio=audio)
     runs = [Run(s.folder, s) for s in collect(tmp_path)]
     (plot,) = draw.noise(draw.Study(runs, Catalog()))
-    assert plot.finding.startswith("covost2-de (mini): at 0 dB diva changes by -30.0 [-34.2, -25.8] bleu")
+    assert plot.finding == "covost2-de (mini): at 0 dB bleu of diva changes by -30.0 [-34.2, -25.8]"
     (axis,) = plot.figure.axes
     assert [label.get_text() for label in axis.get_xticklabels()] == ["0", "20", "no noise"]
     assert axis.get_xlabel() == "signal-to-noise ratio, dB"

@@ -421,8 +421,8 @@ def recogniser(study: Study) -> Iterator[Plot]:
     for view in study.views:
         answers, sheet = study.read(view)
         metric = view.summary.primary
-        if sheet is None or metric not in sheet.metrics:
-            continue
+        if sheet is None or metric not in sheet.metrics or not view.summary.metrics[metric].higher_is_better:
+            continue  # the score of a transcription is itself the errors of what was heard
         models = []
         for mine in answers:
             if mine.run in sheet.runs and any(r is not None and r.heard for r in mine.responses):
@@ -562,8 +562,9 @@ def _sweep(task: str, edition: str, metric: str, models: Mapping[str, Mapping[fl
             drops.append((gap.value, model, worst, gap))
     title = f"{task} ({edition}): {metric} in white noise"
     if drops:
-        _, model, worst, gap = min(drops)
-        title = f"{task} ({edition}): at {worst:g} dB {model} changes by {seen(gap)} {metric}, the most of {len(drops)} models"
+        _, model, worst, gap = max(drops, key=lambda drop: abs(drop[0]))
+        most = f", the largest change of {len(drops)} models" if len(drops) > 1 else ""
+        title = f"{task} ({edition}): at {worst:g} dB {metric} of {model} changes by {seen(gap)}{most}"
     figure, (row,) = axes(title, 6.6, 3.0)
     (axis,) = row
     clean = len(ratios)
