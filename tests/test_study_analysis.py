@@ -47,6 +47,18 @@ def drawn(seed: int, count: int = 300, people: int = 30) -> list[Vote]:
 # ---------------------------------------------------------------- shares
 
 
+@pytest.mark.parametrize(("people", "who"), [(1, "1 rater gave 6 votes"), (2, "2 raters gave 6 votes")])
+def test_one_rater_alone_has_no_interval_by_rater_and_the_report_says_so(people: int, who: str) -> None:
+    votes = [vote(n, "ab"[n % 3 == 0], rater=f"{n % people:032x}", shown=("a", "b")) for n in range(6)]
+    found = report.analyse(votes, {})
+    assert (found.comparisons[0].by_rater is None) == (people == 1)
+    text = report.methods(found)
+    assert text.startswith(who)
+    assert ("A comparison has the votes of one rater alone, so that no clustered test is possible" in text) == (
+        people == 1
+    )
+
+
 @pytest.mark.parametrize(("wins", "n"), [(374, 522), (0, 5), (5, 5), (7, 20), (1, 1)])
 def test_wilson_and_the_exact_test_agree_with_statsmodels_and_with_fractions(wins: int, n: int) -> None:
     from statsmodels.stats.proportion import proportion_confint

@@ -143,12 +143,12 @@ def _comparison(first: str, second: str, votes: Sequence[Vote]) -> Comparison:
 
 
 def clustered(votes: Sequence[Vote], first: str) -> Clustered | None:
-    """Interval and test of the share of `first` by resampled raters; None if a vote has no rater, or there are no votes.
+    """Interval and test of the share of `first` by resampled raters; None if a vote has no rater, or all are of one.
 
     The difference of the shares of wins and losses is a paired difference, and the share is 50 + half of it.
     """
     raters = [vote.rater for vote in votes if vote.rater is not None]
-    if not votes or len(raters) < len(votes):
+    if len(raters) < len(votes) or len(set(raters)) < 2:
         return None
     ours = [{"votes": 1.0, "won": float(vote.choice == first)} for vote in votes]
     theirs = [{"votes": 1.0, "won": float(vote.decided and vote.choice != first)} for vote in votes]

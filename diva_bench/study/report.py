@@ -14,10 +14,12 @@ from diva_bench.study.analysis import Clustered, Comparison, Proportion, Rater, 
 from diva_bench.study.votes import Vote
 from diva_bench.tables import Cell, Column, Score, Table
 
-NO_RATERS = (
-    "the votes do not tell raters apart, so that no clustered test is possible: the intervals and p-values take every vote as "
-    "independent, and are too narrow if some people voted often"
+_ALONE = (
+    ", so that no clustered test is possible: the intervals and p-values take every vote as independent, and are too narrow if "
+    "some people voted often"
 )
+NO_RATERS = f"the votes do not tell raters apart{_ALONE}"
+ONE_RATER = f"a comparison has the votes of one rater alone{_ALONE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,13 @@ class Analysis:
 
     @property
     def clustered(self) -> bool:
-        """Whether all votes have a rater."""
+        """Whether all votes have a rater, and every comparison at least two."""
         return bool(self.comparisons) and all(c.half_by_rater is not None for c in self.comparisons)
+
+    @property
+    def not_clustered(self) -> str:
+        """Why there is no clustered test."""
+        return ONE_RATER if self.raters else NO_RATERS
 
 
 def analyse(
@@ -145,7 +152,9 @@ def _notes(found: Analysis) -> list[str]:
         "win rate: share of decided votes for the system, in per cent, with 95 % interval; ties and both bad are left out of "
         "it. p: exact binomial test of 50 %, two-sided",
         "ties as half: every tie and both bad is half a win for each",
-        f"by rater: interval and test from {RESAMPLES:,} resamples of raters" if found.clustered else NO_RATERS,
+        f"by rater: interval and test from {RESAMPLES:,} resamples of raters"
+        if found.clustered
+        else found.not_clustered,
     ]
     if len(found.comparisons) > 1:
         kind = "p by rater" if found.clustered else "p of the binomial test"
@@ -229,7 +238,8 @@ def methods(found: Analysis) -> str:
     """A paragraph for the methods section."""
     first = found.comparisons[0]
     systems = sorted({system for c in found.comparisons for system in (c.first, c.second)})
-    who = f"{len(found.raters):,} raters" if found.clustered else "An unknown number of raters"
+    count = len(found.raters)
+    who = f"{count:,} rater{'s' * (count != 1)}" if count else "An unknown number of raters"
     out = [f"{who} gave {found.people:,} votes on {len(systems)} systems ({', '.join(systems)})."]
     undecided = sum(c.ties + c.bad for c in found.comparisons)
     for c in found.comparisons:
@@ -253,7 +263,7 @@ def methods(found: Analysis) -> str:
         text = _unanswered(found)
         out.append(f"{text[0].upper()}{text[1:]}; they are in no share.")
     if not found.clustered:
-        out.append(f"{NO_RATERS[0].upper()}{NO_RATERS[1:]}.")
+        out.append(f"{found.not_clustered[0].upper()}{found.not_clustered[1:]}.")
     if found.strengths:
         listed = ", ".join(
             f"{s.system} {s.value:.2f} [{s.interval.low:.2f}, {s.interval.high:.2f}]" for s in found.strengths
