@@ -151,10 +151,10 @@ def test_a_leaderboard_of_stored_summaries_is_fast(place: Path) -> None:
         ),
         (
             ("--overview", "--ranks"),
-            "--ranks has no effect on --overview. Leave one out. --ranks goes with the ranking (",
+            "--ranks has no effect on --overview. Leave one out. --ranks goes with the default table",
         ),
         (("--signatures", "--details"), "--details has no effect on --signatures. Leave one out."),
-        (("--published", "--in-memory"), "--in-memory goes with the ranking (no such option), --overview."),
+        (("--published", "--in-memory"), "--in-memory goes with the default table, --overview."),
         (("--compute", "--task", "meld"), "--task has no effect on --compute. Leave one out."),
     ],
 )

@@ -152,7 +152,7 @@ def check_tables(instead: Mapping[str, bool], more: Mapping[str, bool]) -> None:
         raise UserError(f"{' and '.join(chosen)} print different tables. Give one of {', '.join(instead)}.")
     for name, given in more.items():
         if given and chosen and chosen[0] not in _BELONGS[name]:
-            fits = ", ".join(["the ranking (no such option)", *(one for one in instead if one in _BELONGS[name])])
+            fits = ", ".join(["the default table", *(one for one in instead if one in _BELONGS[name])])
             raise UserError(f"{name} has no effect on {chosen[0]}. Leave one out. {name} goes with {fits}.")
 
 

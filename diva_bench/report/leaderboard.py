@@ -131,7 +131,7 @@ def screen(summaries: Sequence[RunSummary], unreadable: int = 0) -> list[Table]:
     tables = [_screen(runs) for runs in editions if any(s.ranked for s in runs)]
     if not tables:
         return []
-    more = "more: --task TASK or --details (a table for every task, all metrics), --signatures, --speed, --ranks, --published"
+    more = "more: --task TASK or --details (a table for every task), --signatures, --speed, --ranks, --published, --compute"
     notes = [*tables[-1].notes, *left_out(summaries, unreadable), more]
     return [*tables[:-1], replace(tables[-1], notes=notes)]
 
