@@ -255,13 +255,16 @@ def test_raters_who_fail_checks_or_choose_one_side_are_flagged_and_can_be_left_o
 
 def test_a_simulated_rater_is_in_no_table_of_people_and_is_compared_with_them() -> None:
     people = [vote(n, "a" if n < 8 else "b", rater=f"{n % 5:032x}") for n in range(10)]
-    judge = [vote(100 + n, "a", item=f"i{n}", rater="f" * 32, simulated="llm_judge oracle") for n in range(10)]
+    judge = [
+        vote(100 + n, "a" if n < 9 else TIE, item=f"i{n}", rater="f" * 32, simulated="llm_judge oracle")
+        for n in range(10)
+    ]
     found = report.analyse([*people, *judge], {})
     assert found.people == 10
     [one] = found.simulated
     assert one.same is not None
-    assert (one.name, one.votes, one.same.value, one.same.n) == ("llm_judge oracle", 10, 80, 10)
-    assert "no people" in report.tables(found)[-1].notes[0]
+    assert (one.name, one.votes, one.ties, one.same.value, one.same.n) == ("llm_judge oracle", 10, 1, 80, 10)
+    assert "metrics and LLM judges, not people" in report.tables(found)[-1].notes[0]
 
 
 def test_p_values_of_several_comparisons_are_adjusted_and_questions_without_an_answer_are_told() -> None:

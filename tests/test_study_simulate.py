@@ -57,7 +57,7 @@ def test_a_metric_votes_once_on_what_people_voted_on_and_the_report_has_its_agre
     assert {(vote.simulated, vote.choice) for vote in mine} == {("wer", "alpha")}, "the lower error rate is better"
     assert mine[0].versions["simulated"].startswith("wer")
     report = call(place, "study", "report", "m.sqlite", "--format", "md").stdout
-    assert "| wer | 4 | 4 | 75.0" in report
+    assert "| wer | 4 | 0 | 4 | 75.0" in report
     assert "gave 4 votes" in report
 
 

@@ -209,6 +209,9 @@ def test_the_answers_of_runs_are_shown_as_scorers_read_them_and_failures_are_not
     Path(runs["beta"], "responses.jsonl").write_text("\n".join([failed, *lines[1:]]) + "\n")
     assert len(of_runs(study, tmp_path)[0]) == 2
     twice = study.model_copy(update={"systems": study.systems | {"beta": System(run=runs["alpha"])}})
+    gone = study.model_copy(update={"systems": study.systems | {"beta": System(run="nowhere")}})
+    with pytest.raises(UserError, match=r"systems\.beta: .*nowhere: no such folder"):
+        of_runs(gone, tmp_path)
     with pytest.raises(UserError, match=r"systems alpha and beta are the same run, .*Give two different runs\."):
         of_runs(twice, tmp_path)
     shutil.copy(Path(runs["alpha"], "responses.jsonl"), Path(runs["beta"], "responses.jsonl"))

@@ -10,7 +10,7 @@ from typing import Any
 
 from diva_bench.errors import SpecError, UserError
 from diva_bench.packed import in_order
-from diva_bench.specs import FIELD, TaskSpec, digest_of_rows, templates
+from diva_bench.specs import FIELD, TaskSpec, digest_of_rows
 from diva_bench.types import SPEECH_LANGUAGE, Audio, Request, Sample
 
 
@@ -36,7 +36,7 @@ def filled(template: str, fields: Mapping[str, str]) -> str:
 def check(task: TaskSpec, samples: Iterable[Sample]) -> None:
     """Raises SpecError if a sample lacks a field of the prompt or of a prompt variant."""
     written = [task.prompt, task.system or "", *task.prompts]
-    texts = [templates(task.prompt, task.system, task.fields), *written]
+    texts = [*written, task.fields.get(SPEECH_LANGUAGE, "")]
     fields = {name for text in texts for name in FIELD.findall(text)} - task.fields.keys()
     fields -= {"choices"} if task.choices else set()
     for sample in samples if fields else ():

@@ -304,11 +304,13 @@ class Simulated:
     Attributes:
         name: Of the scorer or judge.
         votes: All of its votes.
+        ties: Those for no system.
         same: Share of its choices that are the most common choice of the people, of items with one most common choice.
     """
 
     name: str
     votes: int
+    ties: int
     same: Proportion | None
 
 
@@ -325,5 +327,9 @@ def simulated(votes: Sequence[Vote], people: Sequence[Vote]) -> list[Simulated]:
             best = choices[vote.item, vote.systems].most_common(2)
             if best and (len(best) == 1 or best[0][1] > best[1][1]):
                 same.append(vote.choice == best[0][0])
-        found.append(Simulated(name, len(mine), proportion(sum(same), len(same)) if same else None))
+        found.append(
+            Simulated(
+                name, len(mine), sum(not v.decided for v in mine), proportion(sum(same), len(same)) if same else None
+            )
+        )
     return found

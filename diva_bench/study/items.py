@@ -61,6 +61,13 @@ def of_samples(study: StudyFile, samples: Sequence[Sample]) -> dict[str, Item]:
     return items
 
 
+def _opened(system: str, path: Path) -> Run:
+    try:
+        return Run.open(path)
+    except UserError as err:
+        raise UserError(f"systems.{system}: {err}") from err
+
+
 def of_runs(study: StudyFile, folder: Path) -> tuple[dict[str, Item], dict[str, str]]:
     """(item -> Item, system -> name of its run). An answer that failed is no answer: that system is not shown for it.
 
@@ -73,7 +80,7 @@ def of_runs(study: StudyFile, folder: Path) -> tuple[dict[str, Item], dict[str, 
             systems.
     """
     items: dict[str, Item] = {}
-    runs = {system: Run.open(folder / str(place.run)) for system, place in study.systems.items()}
+    runs = {system: _opened(system, folder / str(place.run)) for system, place in study.systems.items()}
     places = {system: run.path.resolve() for system, run in runs.items()}
     for one, other in itertools.combinations(places, 2):
         if places[one] == places[other]:

@@ -162,8 +162,10 @@ def _notes(found: Analysis) -> list[str]:
             f"p, Holm: {kind}, adjusted for the {len(found.comparisons)} comparisons; the other p-values are not adjusted"
         )
     if any(c.by_rater and c.by_rater.few for c in found.comparisons):
+        notes.append(f"fewer than {FEW_CLUSTERS} raters: the intervals by rater are too narrow")
+    if found.clustered:
         notes.append(
-            f"fewer than {FEW_CLUSTERS} raters: the intervals by rater are too narrow, and p is the larger one of bootstrap and "
+            f"p by rater: where the shares of fewer than {FEW_CLUSTERS} raters differ from 50 %, the larger one of bootstrap and "
             "swap test"
         )
     units = sum(c.units for c in found.comparisons)
@@ -226,11 +228,19 @@ def _raters(found: Analysis) -> Table:
 
 
 def _simulated(found: Analysis) -> Table:
-    rows: list[list[Cell]] = [[s.name, s.votes, s.same.n if s.same else 0, _score(s.same)] for s in found.simulated]
-    columns = [Column("simulated rater"), Column("votes"), Column("items with people"), Column("same choice")]
+    rows: list[list[Cell]] = [
+        [s.name, s.votes, s.ties, s.same.n if s.same else 0, _score(s.same)] for s in found.simulated
+    ]
+    columns = [
+        Column("simulated rater"),
+        Column("votes"),
+        Column("ties"),
+        Column("items with people"),
+        Column("same choice"),
+    ]
     return Table("simulated raters", columns, rows, [
-        "no people: scorers and LLM judges, which are in no other table. same choice: share of items on "
-        "which it chose what most people chose",
+        "these are metrics and LLM judges, not people; the other tables have people alone. same choice: share of the items on "
+        "which it chose what most people chose; a tie agrees only with a tie",
     ])  # fmt: skip
 
 
