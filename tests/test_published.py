@@ -203,6 +203,20 @@ def test_the_command_needs_no_runs_and_has_every_format(tmp_path: Path) -> None:
     assert call(tmp_path, "leaderboard", "nowhere", "--published").returncode == 2
 
 
+def test_without_a_task_the_screen_says_what_there_is_and_files_have_everything(tmp_path: Path) -> None:
+    shown = call(tmp_path, "leaderboard", "--published", COLUMNS="80").stdout.splitlines()
+    assert len(shown) < 40
+    counted = {}
+    for one in KNOWN.sets:
+        assert any(line.startswith(one.data[:10]) for line in shown), one.data
+        counted[one.data] = counted.get(one.data, 0) + len(one.scores)
+    (row,) = (line for line in shown if line.startswith("heysquad"))
+    assert f" {counted['heysquad']} " in row
+    assert "--published --task TASK" in " ".join(shown)
+    whole = call(tmp_path, "leaderboard", "--published", "--format", "md").stdout
+    assert whole.count("### reported elsewhere") == len({one.name for one in KNOWN.sets})
+
+
 def as_paper_run(results: Path) -> None:
     """A published mini run of MELD with the records of a run of the paper's task, so that commands read it."""
     run_folder = next((Path(__file__).parents[1] / "results" / "mini").glob("meld-*/majority-*"))

@@ -203,7 +203,7 @@ PublishedScores = Annotated[
     typer.Option(
         "--published",
         help="Print the scores that other sources report instead, each with its source; runs stand beside them where data, "
-        "split, prompt and metric are the same.",
+        "split, prompt and metric are the same. Without --task, a terminal shows what there is.",
     ),
 ]
 AllTables = Annotated[

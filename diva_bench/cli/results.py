@@ -237,8 +237,9 @@ def leaderboard_command(
 def published_command(
     results: Path, tasks: list[str], format: str, output: Path | None = None, *, every: bool = False
 ) -> int:
-    """Print the scores that other sources report; as CSV one table with a row for every score. Runs of `results` stand beside
-    them where the protocol is the same; the folder may be missing if it is the default one.
+    """Print the scores that other sources report: on a terminal, without tasks, only what there is; as CSV one table with a row
+    for every score. Runs of `results` stand beside them where the protocol is the same; the folder may be missing if it is
+    the default one.
 
     Returns:
         Exit code: 0.
@@ -251,6 +252,8 @@ def published_command(
     write_tables([rows] if output and output.suffix == ".csv" and not every else tables, output, every=every)
     if format == "csv" and not every:
         print_table(rows, format)
+    elif format == "rich" and not tasks:
+        print_tables([cited.contents(known, sets)], format)
     else:
         print_tables(tables, format, every)
     return 0

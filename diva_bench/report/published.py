@@ -66,6 +66,19 @@ def tables(cited: Published, sets: Sequence[CitedSet], summaries: Sequence[RunSu
     return [_table(name, cited, [one for one in sets if one.name == name], summaries) for name in names]
 
 
+def contents(cited: Published, sets: Sequence[CitedSet]) -> Table:
+    """What there is, one row for every data set: on a screen all tables have a thousand lines."""
+    rows: list[list[Cell]] = []
+    for data in dict.fromkeys(one.data for one in sets):
+        its = [one for one in sets if one.data == data]
+        metrics = ", ".join(dict.fromkeys(one.metric.partition(",")[0] for one in its))
+        systems = {system for one in its for system in one.scores}
+        counts = (len({one.name for one in its}), len({one.source for one in its}), len(systems))
+        rows.append([data, *counts, sum(len(one.scores) for one in its), metrics])
+    columns = [Column(name) for name in ("task", "tables", "sources", "systems", "scores", "metrics")]
+    return Table(TITLE, columns, rows, ["the scores of a task: --published --task TASK; of all tasks: --published --format md"])
+
+
 def _table(name: str, cited: Published, sets: Sequence[CitedSet], summaries: Sequence[RunSummary]) -> Table:
     here = [{f"{s.label} {HERE}": s.metrics[one.metric].score for s in _ours(one, summaries)} for one in sets]
     theirs = [{system: _score(value) for system, value in one.scores.items()} for one in sets]

@@ -7,6 +7,7 @@ again only if its stamp has changed. Deleting the cache costs only time.
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -64,7 +65,8 @@ def _read_together(summaries: Sequence[RunSummary], cache: dict[str, Any], proce
     if sum(path.stat().st_size for folder in unknown for path in RunFolder(folder).files("responses")) < _MUCH:
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(unknown)), mp_context=context) as pool:
+    # these processes live as long as the reading takes, and nothing of what they make refers to itself
+    with ProcessPoolExecutor(min(processes, len(unknown)), mp_context=context, initializer=gc.disable) as pool:
         for folder, entry in zip(unknown, pool.map(_entry_or_none, unknown), strict=True):
             if entry is not None:
                 cache[str(folder.resolve())] = entry

@@ -71,14 +71,20 @@ class Question:
     @cached_property
     def groups(self) -> dict[str, list[str]]:
         """Group -> its value for every sample: groups of the task, then the length of the clip, or of the transcript."""
-        names = list(dict.fromkeys(name for sample in self.samples for name in sample.groups))
-        groups = {name: [sample.groups.get(name, "") for sample in self.samples] for name in names}
-        if any(sample.seconds for sample in self.samples):
-            groups[CLIP_LENGTH] = [_bin(s.seconds, _SECONDS, "s") if s.seconds else "" for s in self.samples]
-        elif any(sample.transcript for sample in self.samples):
-            groups[SPOKEN_WORDS] = [
-                _bin(len(s.transcript.split()), _WORDS, "words") if s.transcript else "" for s in self.samples
-            ]
+        groups: dict[str, list[str]] = {}
+        lengths, words = [], []
+        for place, sample in enumerate(self.samples):  # once: a long task makes its samples again for every reader
+            for name in sample.groups:
+                if name not in groups:
+                    groups[name] = [""] * place
+            for name, values in groups.items():
+                values.append(sample.groups.get(name, ""))
+            lengths.append(_bin(sample.seconds, _SECONDS, "s") if sample.seconds else "")
+            words.append(_bin(len(sample.transcript.split()), _WORDS, "words") if sample.transcript else "")
+        if any(lengths):
+            groups[CLIP_LENGTH] = lengths
+        elif any(words):
+            groups[SPOKEN_WORDS] = words
         return groups
 
 
@@ -284,7 +290,7 @@ def sample_page(question: Question, number: int, clips: Mapping[str, str]) -> di
         clips: Sample id -> name of its clip in the report.
     """
     part = slice(number * PAGE, (number + 1) * PAGE)
-    some = question.samples[part]
+    some = list(question.samples[part])
     data: dict[str, Any] = {"id": [sample.id for sample in some]}
     data["seconds"] = [round(sample.seconds, 2) for sample in some]
     data["groups"] = {name: values[part] for name, values in question.groups.items()}
@@ -311,7 +317,7 @@ def answer_page(answers: Answers, question: Question, number: int) -> dict[str, 
     data: dict[str, Any] = {"status": "".join(_CODES["missing" if r is None else r.status] for r in some)}
     data["detail"] = {i: _text(r.detail) for i, r in enumerate(some) if r and r.detail}
     data["scores"] = {
-        name: [None if math.isnan(v) else round(float(v), 2) for v in values[part]]
+        name: [None if math.isnan(v) else round(v, 2) for v in values[part].tolist()]
         for name, values in answers.scores.items()
     }
     if rows := answers.rows.get("labels", ())[part]:
