@@ -76,7 +76,9 @@ def contents(cited: Published, sets: Sequence[CitedSet]) -> Table:
         counts = (len({one.name for one in its}), len({one.source for one in its}), len(systems))
         rows.append([data, *counts, sum(len(one.scores) for one in its), metrics])
     columns = [Column(name) for name in ("task", "tables", "sources", "systems", "scores", "metrics")]
-    return Table(TITLE, columns, rows, ["the scores of a task: --published --task TASK; of all tasks: --published --format md"])
+    return Table(
+        TITLE, columns, rows, ["the scores of a task: --published --task TASK; of all tasks: --published --format md"]
+    )
 
 
 def _table(name: str, cited: Published, sets: Sequence[CitedSet], summaries: Sequence[RunSummary]) -> Table:
