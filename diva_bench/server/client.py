@@ -295,7 +295,7 @@ class Client:
         data = aiohttp.BytesPayload(payload, content_type=_JSON) if isinstance(payload, bytes) else payload()
         async with self._open().post(f"{url}{query}", data=data, allow_redirects=False) as response:
             parts, size = [], 0
-            async for chunk in response.content.iter_any():
+            while chunk := await response.content.readany():
                 size += len(chunk)
                 if size > LARGEST:
                     response.close()

@@ -1,6 +1,6 @@
 """How many requests are sent at a time, and when a refused one is sent again.
 
-The number in flight to an address begins at 8, doubles while all goes well up to the largest number allowed, and is halved
+The number in flight to an address begins at 32, doubles while all goes well up to the largest number allowed, and is halved
 when the server refuses a request (429) or does not answer in time; after that it grows by one per round, as in TCP.
 """
 
@@ -16,7 +16,7 @@ from typing import Final
 
 from diva_bench.errors import Stop
 
-_FIRST: Final = 8
+_FIRST: Final = 32
 _FIRST_PAUSE: Final = 0.5  # seconds
 _JITTER: Final = 0.25  # of a pause that the server names
 _REST: Final = 5.0  # seconds without requests for an address that cannot be reached, if there are others
