@@ -12,7 +12,7 @@ from compared_runs import RIGHT, command, copied, imported, lined
 
 from diva_bench.cli.compare import gap_attribution_command
 from diva_bench.errors import StoreError, UserError
-from diva_bench.report.gap_attribution import attribute, count
+from diva_bench.report.gap_attribution import attribute, by_group, count
 from diva_bench.specs import ModelSpec, digest
 
 
@@ -52,6 +52,37 @@ def test_the_trio_command_finds_the_runs_by_the_names_of_the_models(results: Pat
     assert samples["rows"][0]["n"] == 60
     shown = command(results, "trio", "results", *names, "--path", ".", width=80).stdout
     assert "recogniser" in shown
+
+
+def test_by_a_group_there_is_a_row_for_each_of_its_values(results: Path) -> None:
+    names = ("--oracle", "good", "--cascade", "middle", "--model", "bad", "--path", ".")
+    done = command(results, "trio", "results", *names, "--by", "voice", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    whole, *parts = json.loads(done.stdout)[0]["rows"]
+    assert whole["task"] == "toy"
+    assert [row["task"] for row in parts] == ["toy: a", "toy: b"]
+    assert sum(row["n"] for row in parts) == whole["n"] == 60
+    for name in ("oracle", "cascade", "bad"):
+        assert sum(row["n"] * row[name] for row in parts) == pytest.approx(whole["n"] * whole[name])
+    assert parts[0]["oracle"] != parts[1]["oracle"]
+
+
+def test_a_part_of_a_task_has_the_gap_of_its_samples_alone(results: Path) -> None:
+    (_, part) = by_group(lined(results, "good", "middle", "bad"), "voice")
+    shares = []
+    for name in ("good", "middle", "bad"):
+        lines = [json.loads(line) for line in (results / f"{name}.jsonl").read_text().splitlines()]
+        shares.append(100 * np.mean([line["text"].startswith("answer ") for line in lines if int(line["id"][1:]) % 2]))
+    assert part.scores == pytest.approx(shares)
+    assert part.lost.value == pytest.approx(shares[0] - shares[1])
+    assert part.lost.n == 30
+
+
+def test_an_unknown_group_is_refused_with_those_that_there_are(results: Path) -> None:
+    names = ("--oracle", "good", "--cascade", "middle", "--model", "bad", "--path", ".")
+    done = command(results, "trio", "results", *names, "--by", "voices")
+    assert done.returncode == 2
+    assert "unknown group 'voices' in the tasks of these runs. Did you mean 'voice'? Available: voice" in done.stderr
 
 
 def test_a_trio_that_lacks_somebody_says_who(results: Path, tmp_path: Path) -> None:

@@ -62,6 +62,10 @@ def trio(
         ),
     ] = None,
     task: OnlyTasks = None,
+    by: Annotated[
+        str | None,
+        typer.Option("--by", metavar="GROUP", help="Add a row for each value of this group (language, accent)."),
+    ] = None,
     format: Format = "rich",
     output: Report = None,
     all_tables: AllTables = False,
@@ -76,7 +80,7 @@ def trio(
     models = model or ["diva"]
     raise typer.Exit(
         gap_attribution_command(
-            results, oracle, cascade, models, task or [], format, path or [], output, every=all_tables
+            results, oracle, cascade, models, task or [], format, path or [], output, every=all_tables, by=by
         )
     )
 

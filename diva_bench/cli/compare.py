@@ -10,7 +10,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import check_report, print_tables, write_tables
 from diva_bench.cli.stored import stored_runs
-from diva_bench.errors import UnreadableRun, UserError
+from diva_bench.errors import UnreadableRun, UserError, unknown
 from diva_bench.report.compare import (
     Comparison,
     chosen,
@@ -23,7 +23,7 @@ from diva_bench.report.compare import (
     scores_table,
     tests_table,
 )
-from diva_bench.report.gap_attribution import GapAttribution, attribute, find, gap_tables
+from diva_bench.report.gap_attribution import GapAttribution, attribute, by_group, find, gap_tables
 from diva_bench.report.runs import unreadable_table
 from diva_bench.runs.aligned import sheet
 from diva_bench.runs.bundle import opened
@@ -120,8 +120,11 @@ def gap_attribution_command(
     paths: list[Path],
     output: Path | None = None,
     every: bool = False,
+    by: str | None = None,
 ) -> int:
-    """Exit code: 0 every task with an oracle or a cascade has all three runs; 1 some runs are missing, and the output
+    """`by`: a group; every task that has it also gets a row for each value.
+
+    Exit code: 0 every task with an oracle or a cascade has all three runs; 1 some runs are missing, and the output
     names them."""
     check_report(output)
     stored = stored_runs(results, listed=True)
@@ -132,6 +135,7 @@ def gap_attribution_command(
     catalog, progress = Catalog(paths), Terminal()
     attributions: list[GapAttribution] = []
     missing: dict[str, list[str]] = {}
+    groups: dict[str, None] = {}
     for task_id in dict.fromkeys(run.summary.task_id for run in runs):
         here = [run for run in runs if run.summary.task_id == task_id]
         for model in models:
@@ -143,7 +147,10 @@ def gap_attribution_command(
             if absent:
                 missing.setdefault(", ".join(absent), []).append(here[0].task)
             else:
-                attributions.append(attribute(sheet([run for run in matches if run], catalog, progress)))
+                lined_up = sheet([run for run in matches if run], catalog, progress)
+                attributions.append(attribute(lined_up))
+                groups |= dict.fromkeys(lined_up.groups)
+                attributions += by_group(lined_up, by) if by is not None and by in lined_up.groups else []
     if not attributions:
         raise UserError(
             f"{results}: no task has complete runs of {oracle}, {cascade} and {' or '.join(models)}. "
@@ -154,6 +161,8 @@ def gap_attribution_command(
                 else "."
             )
         )
+    if by is not None and by not in groups:
+        raise unknown("group", by, groups, "the tasks of these runs")
     tables = [*gap_tables(attributions, missing), *unreadable_table(stored.unreadable)]
     write_tables(tables, output, every=every)
     print_tables(tables, format, every)

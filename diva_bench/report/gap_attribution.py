@@ -8,7 +8,7 @@ All differences are on the same samples, so they add up: total = end to end - re
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from diva_bench.errors import UserError
 from diva_bench.report.ablation import SIGN, SURE
@@ -78,6 +78,20 @@ def find(runs: Sequence[Run], name: str) -> Run | None:
             "Name one of these instead."
         )
     return matches[0] if matches else None
+
+
+def by_group(sheet: Sheet, group: str) -> list[GapAttribution]:
+    """The gap for every value of a group, in the order of the data. The samples of a value without a metric, or which only
+    some of the runs have a score for, have no row."""
+    values = sheet.groups[group]
+    parts = {
+        value: sheet.part([i for i, other in enumerate(values) if other == value]) for value in dict.fromkeys(values)
+    }
+    return [
+        replace(attribute(part), task=f"{sheet.task.name}: {value}")
+        for value, part in parts.items()
+        if sheet.task.primary in part.metrics
+    ]
 
 
 def attribute(sheet: Sheet) -> GapAttribution:

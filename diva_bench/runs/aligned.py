@@ -7,10 +7,10 @@ Run folders scored by an older version have only the statistics; then the task's
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from diva_bench import data, stats
 from diva_bench.catalog import Catalog
@@ -26,6 +26,8 @@ from diva_bench.scorers.source_score import NAME as GIVEN
 from diva_bench.specs import TaskSpec
 from diva_bench.types import Floats, Progress, Row, Scorer
 from diva_bench.weights import assets
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,21 @@ class Sheet:
         """Whether higher is better."""
         scorer = self.metrics[metric]
         return rises(scorer, self.scorers[scorer], metric)
+
+    def part(self, places: Sequence[int]) -> Sheet:
+        """The same runs on some of the samples."""
+
+        def some(values: Sequence[T]) -> list[T]:
+            return [values[place] for place in places]
+
+        return replace(
+            self,
+            ids=some(self.ids),
+            clusters=some(self.clusters),
+            groups={name: some(values) for name, values in self.groups.items()},
+            references=some(self.references),
+            rows=[{name: some(rows) for name, rows in one.items()} for one in self.rows],
+        )
 
     @property
     def single_clusters(self) -> bool:
