@@ -59,8 +59,8 @@ def test_by_a_group_there_is_a_row_for_each_of_its_values(results: Path) -> None
     done = command(results, "trio", "results", *names, "--by", "voice", "--format", "json")
     assert done.returncode == 0, done.stderr
     whole, *parts = json.loads(done.stdout)[0]["rows"]
-    assert whole["task"] == "toy"
-    assert [row["task"] for row in parts] == ["toy: a", "toy: b"]
+    assert (whole["task"], whole["voice"]) == ("toy", "all")
+    assert [(row["task"], row["voice"]) for row in parts] == [("toy", "a"), ("toy", "b")]
     assert sum(row["n"] for row in parts) == whole["n"] == 60
     for name in ("oracle", "cascade", "bad"):
         assert sum(row["n"] * row[name] for row in parts) == pytest.approx(whole["n"] * whole[name])

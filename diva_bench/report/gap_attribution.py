@@ -62,6 +62,9 @@ class GapAttribution:
     signatures: Sequence[str]
     failures: Sequence[str] = ()
     """What was done with imported answers that failed at their source, by run."""
+    group: str = ""
+    value: str = ""
+    """The samples are those with this value of this group; "": all samples."""
 
 
 def find(runs: Sequence[Run], name: str) -> Run | None:
@@ -88,7 +91,7 @@ def by_group(sheet: Sheet, group: str) -> list[GapAttribution]:
         value: sheet.part([i for i, other in enumerate(values) if other == value]) for value in dict.fromkeys(values)
     }
     return [
-        replace(attribute(part), task=f"{sheet.task.name}: {value}")
+        replace(attribute(part), group=group, value=value)
         for value, part in parts.items()
         if sheet.task.primary in part.metrics
     ]
@@ -165,11 +168,14 @@ def _gaps(attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence
     family = [d for t in attributions for d in (t.lost, t.gained, t.total)]
     adjusted = iter(holm([d.p for d in family]))
     several = len({t.model for t in attributions}) > 1
+    heads, parts = _parts(attributions)
     rows: list[list[Cell]] = []
-    for t in attributions:
+    for t, part in zip(attributions, parts, strict=True):
         gaps: list[Cell] = [_gap(d, next(adjusted)) for d in (t.lost, t.gained, t.total)]
-        rows.append([t.task, t.metric, *([t.model] if several else []), *t.scores, *gaps, t.lost.n, t.lost.clusters])
-    columns = [Column("task"), Column("metric", optional=True), *([Column("model")] if several else [])]
+        rows.append(
+            [t.task, *part, t.metric, *([t.model] if several else []), *t.scores, *gaps, t.lost.n, t.lost.clusters]
+        )
+    columns = [Column("task"), *heads, Column("metric", optional=True), *([Column("model")] if several else [])]
     columns += [Column("oracle"), Column("cascade"), Column("its" if several else attributions[0].model)]
     columns += [Column("recogniser loss"), Column("end to end"), Column("total", optional=several)]
     columns += [Column("n", optional=True), Column("clusters", optional=True)]
@@ -185,7 +191,7 @@ def _gaps(attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence
         f"{m}: lower is better; the sign of its differences is changed, so that above 0 is better here too"
         for m in downs
     ]
-    few = sorted({t.task for t in attributions if t.lost.few_clusters})
+    few = sorted({f"{t.task} {t.value}".strip() for t in attributions if t.lost.few_clusters})
     if few:
         notes.append(f"{FEW_NOTE} ({', '.join(few)})")
     notes += dict.fromkeys(f for t in attributions for f in t.failures)
@@ -196,13 +202,20 @@ def _gaps(attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence
     return Table(f"oracle, cascade, end to end{caption}", columns, rows, notes)
 
 
+def _parts(attributions: Sequence[GapAttribution]) -> tuple[list[Column], list[list[Cell]]]:
+    """(the column of the group, the cells of every row); without a group neither."""
+    groups = {t.group for t in attributions if t.group}
+    return [Column(group) for group in groups], [[t.value or "all"] * len(groups) for t in attributions]
+
+
 def _samples(attributions: Sequence[GapAttribution]) -> Table:
     rows: list[list[Cell]] = []
-    for t in attributions:
+    heads, parts = _parts(attributions)
+    for t, part in zip(attributions, parts, strict=True):
         c = t.counts
-        rows.append([t.task, t.model, t.lost.n, c.lost, c.back, c.helped, c.gained, c.worse, c.right, c.wrong])
+        rows.append([t.task, *part, t.model, t.lost.n, c.lost, c.back, c.helped, c.gained, c.worse, c.right, c.wrong])
     names = ("n", "lost", "won back", "helped", "better", "worse", "all right", "all wrong")
-    columns = [Column("task"), Column("model"), *(Column(name) for name in names)]
+    columns = [Column("task"), *heads, Column("model"), *(Column(name) for name in names)]
     notes = [
         "samples, by the metric of each alone (label tasks: right or wrong). lost: the cascade is worse than the oracle; "
         "won back: of those, the model is better than the cascade; helped: the cascade is better than the oracle; better, "
