@@ -100,7 +100,7 @@ def below(plot: canvas.Plot) -> str:
 def test_models_that_are_not_drawn_are_named_with_the_reason(place: Path) -> None:
     study = draw.Study(load_runs([place / "results"]), Catalog(), "diva")
     (accents,), (languages,), (forest,) = draw.accents(study), draw.languages(study), draw.forest(study)
-    assert below(accents) == f"at chance, not drawn: majority, prior {AT_CHANCE}"
+    assert below(accents) == "a baseline, not drawn: majority, prior"
     assert below(languages) == f"at chance in a language, not drawn: majority, prior {AT_CHANCE}"
     assert re.search(r"not drawn, and not tested: (majority, prior|prior, majority)$", below(forest))
     (curves,) = training.curves(NANO.parent)

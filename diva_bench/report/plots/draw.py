@@ -117,10 +117,10 @@ def _profile(view: TaskView, sheet: Sheet, group: str, reference: str) -> Plot:
     metric, values = view.summary.primary, sheet.groups[group]
     scorer = sheet.metrics[metric]
     names = sorted(set(values))
-    drawn, lines = _chosen(
-        sheet.names,
-        {"at chance": [name for name, run in zip(sheet.names, sheet.runs, strict=True) if run.summary.at_chance]},
-    )
+    runs = dict(zip(sheet.names, sheet.runs, strict=True))
+    drawn, lines = _chosen(sheet.names, {"a baseline": [name for name, run in runs.items() if _blind(run)]})
+    weak = [name for name in drawn if runs[name].summary.at_chance]  # over all values, which says little of one value
+    lines += [f"at chance: {', '.join(weak)}"] if weak else []
     models = [sheet.names.index(name) for name in drawn]
     gaps = []
     for i in models:
