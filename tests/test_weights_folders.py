@@ -25,7 +25,7 @@ from diva_bench.errors import AssetError, SpecError, UserError
 from diva_bench.evaluation import scorer_weights
 from diva_bench.specs import AssetSpec, ModelSpec
 from diva_bench.types import Silent
-from diva_bench.weights import assets, fetch, folders
+from diva_bench.weights import assets, fetch, fit, folders
 
 FILES = {
     "config.json": b'{"model_type": "llama"}',
@@ -477,6 +477,7 @@ def test_a_hub_behind_a_broken_proxy_is_asked_once_and_refused_in_seconds(
         def log_message(self, *args: object) -> None:
             pass
 
+    monkeypatch.setattr(fit, "device_memory", lambda device: (64 * 10**9, 64 * 10**9))  # whatever this machine has free
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     with ThreadingHTTPServer(("127.0.0.1", 0), Broken) as server:
