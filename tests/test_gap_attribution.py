@@ -65,6 +65,8 @@ def test_by_a_group_there_is_a_row_for_each_of_its_values(results: Path) -> None
     for name in ("oracle", "cascade", "bad"):
         assert sum(row["n"] * row[name] for row in parts) == pytest.approx(whole["n"] * whole[name])
     assert parts[0]["oracle"] != parts[1]["oracle"]
+    shown = command(results, "trio", "results", *names, "--by", "voice", width=80).stdout.splitlines()
+    assert any(line.split()[:2] == ["toy", "b"] for line in shown), "one row for each value fits 80 columns"
 
 
 def test_a_part_of_a_task_has_the_gap_of_its_samples_alone(results: Path) -> None:

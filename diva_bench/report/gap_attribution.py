@@ -177,7 +177,7 @@ def _gaps(attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence
         )
     columns = [Column("task"), *heads, Column("metric", optional=True), *([Column("model")] if several else [])]
     columns += [Column("oracle"), Column("cascade"), Column("its" if several else attributions[0].model)]
-    columns += [Column("recogniser loss"), Column("end to end"), Column("total", optional=several)]
+    columns += [Column("recogniser loss"), Column("end to end"), Column("total", optional=several or bool(heads))]
     columns += [Column("n", optional=True), Column("clusters", optional=True)]
     notes = [
         "recogniser loss: oracle - cascade; end to end: model - cascade; total: model - oracle, which is end to end minus "
