@@ -80,6 +80,12 @@ def test_a_part_of_a_task_has_the_gap_of_its_samples_alone(results: Path) -> Non
     assert part.lost.n == 30
 
 
+def test_tasks_without_the_group_are_named(tmp_path: Path) -> None:
+    published = Path(__file__).parents[1] / "results" / "mini"
+    done = command(tmp_path, "trio", str(published), "--by", "accent", "-t", "sdqa,heysquad")
+    assert "without the group accent: heysquad" in done.stdout
+
+
 def test_an_unknown_group_is_refused_with_those_that_there_are(results: Path) -> None:
     names = ("--oracle", "good", "--cascade", "middle", "--model", "bad", "--path", ".")
     done = command(results, "trio", "results", *names, "--by", "voices")

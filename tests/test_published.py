@@ -212,6 +212,7 @@ def test_without_a_task_the_screen_says_what_there_is_and_files_have_everything(
         counted[one.data] = counted.get(one.data, 0) + len(one.scores)
     (row,) = (line for line in shown if line.startswith("heysquad"))
     assert f" {counted['heysquad']} " in row
+    assert "7,200" in " ".join(" ".join(shown).split()), "a comma inside a number does not end the name of a metric"
     assert "--published --task TASK" in " ".join(shown)
     whole = call(tmp_path, "leaderboard", "--published", "--format", "md").stdout
     assert whole.count("### reported elsewhere") == len({one.name for one in KNOWN.sets})

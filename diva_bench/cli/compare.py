@@ -163,7 +163,10 @@ def gap_attribution_command(
         )
     if by is not None and by not in groups:
         raise unknown("group", by, groups, "the tasks of these runs")
-    tables = [*gap_tables(attributions, missing), *unreadable_table(stored.unreadable)]
+    split = {one.task for one in attributions if one.group}
+    without = [one.task for one in attributions if one.task not in split] if by is not None else []
+    notes = [f"without the group {by}: {', '.join(dict.fromkeys(without))}"] if without else []
+    tables = [*gap_tables(attributions, missing, notes), *unreadable_table(stored.unreadable)]
     write_tables(tables, output, every=every)
     print_tables(tables, format, every)
     return 1 if missing or stored.unreadable else 0

@@ -158,13 +158,15 @@ def count(each: Sequence[Floats], binary: bool) -> Counts:
 
 
 def gap_tables(
-    attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence[str]] | None = None
+    attributions: Sequence[GapAttribution],
+    missing: Mapping[str, Sequence[str]] | None = None,
+    notes: Sequence[str] = (),
 ) -> list[Table]:
-    """The gaps, and the numbers of samples behind them. `missing`: models without a run -> the tasks."""
-    return [_gaps(attributions, missing or {}), _samples(attributions)]
+    """The gaps, and the numbers of samples behind them. `missing`: models without a run -> the tasks; `notes`: more of them."""
+    return [_gaps(attributions, missing or {}, notes), _samples(attributions)]
 
 
-def _gaps(attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence[str]]) -> Table:
+def _gaps(attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence[str]], more: Sequence[str]) -> Table:
     family = [d for t in attributions for d in (t.lost, t.gained, t.total)]
     adjusted = iter(holm([d.p for d in family]))
     several = len({t.model for t in attributions}) > 1
@@ -196,6 +198,7 @@ def _gaps(attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence
         notes.append(f"{FEW_NOTE} ({', '.join(few)})")
     notes += dict.fromkeys(f for t in attributions for f in t.failures)
     notes += [f"no complete run of {who}: {', '.join(tasks)}" for who, tasks in missing.items()]
+    notes += more
     notes += dict.fromkeys(s for t in attributions for s in t.signatures)
     captions = synthetic_notes((t.edition, t.synthetic) for t in attributions)
     caption = f" ({'; '.join(captions)})" if captions else ""

@@ -71,7 +71,7 @@ def contents(cited: Published, sets: Sequence[CitedSet]) -> Table:
     rows: list[list[Cell]] = []
     for data in dict.fromkeys(one.data for one in sets):
         its = [one for one in sets if one.data == data]
-        metrics = ", ".join(dict.fromkeys(one.metric.partition(",")[0] for one in its))
+        metrics = ", ".join(dict.fromkeys(one.metric.partition(", ")[0] for one in its))
         systems = {system for one in its for system in one.scores}
         counts = (len({one.name for one in its}), len({one.source for one in its}), len(systems))
         rows.append([data, *counts, sum(len(one.scores) for one in its), metrics])
