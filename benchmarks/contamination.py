@@ -48,7 +48,7 @@ from diva_bench.training import sources
 from diva_bench.types import Audio
 
 Floats = NDArray[np.float32]
-CLIPS = Path(__file__).parents[1] / "tasks" / "mini" / "audio"
+CLIPS = Path(__file__).parents[1] / "tasks" / "mini-v1" / "audio"
 _NEAREST = 5  # strangers that come nearest, shown
 
 

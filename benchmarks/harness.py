@@ -70,7 +70,7 @@ def measuring(work: Job, answers: Mapping[str, Response]) -> float:
 
 def decoding() -> tuple[int, float, float]:
     """(clips, audio seconds, wall seconds) of decoding the mini clips on one thread."""
-    clips = [p.read_bytes() for p in sorted((builtin_folder() / "tasks/mini/audio").glob("*/*.ogg"))]
+    clips = [p.read_bytes() for p in sorted((builtin_folder() / "tasks/mini-v1/audio").glob("*/*.ogg"))]
     began = time.perf_counter()
     heard = sum(audio.decode(c).seconds for c in clips)
     return len(clips), heard, time.perf_counter() - began

@@ -100,7 +100,7 @@ def main() -> None:
     catalog = Catalog()
     model, meld = catalog.model("oracle", "nano"), catalog.task("meld", "mini")
     folder = catalog.fetch([model], Silent())[model.weights["llm"].name]
-    rows = [json.loads(line) for line in (HERE / "tasks" / "mini" / "meld.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (HERE / "tasks" / "mini-v1" / "meld.jsonl").read_text().splitlines()]
     spec = {}
     for name, (count, prompt, given) in TASKS.items():
         labels = given or list(meld.choices or ())

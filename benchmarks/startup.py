@@ -19,7 +19,7 @@ from statistics import median
 from diva_bench import provenance
 from diva_bench.specs.spec_file import builtin_folder
 
-PUBLISHED = str(builtin_folder() / "results" / "mini")
+PUBLISHED = str(builtin_folder() / "results" / "mini-v1")
 ASKED = ["run", "-m", "diva", "--model-edition", "nano", "-t", "covost2-de", "--limit", "4", "-o"]
 COMMANDS: dict[str, list[str]] = {
     "--help": ["--help"],

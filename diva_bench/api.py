@@ -135,7 +135,7 @@ def run(
             `generate(requests) -> responses` (see Adapter). Runs of a model in memory are marked, because its weights are
             not hashed.
         tasks: Names of tasks, subsets or suites, paths of YAML files, or Tasks, such as `Task.from_rows` makes.
-        edition: Edition of the data: "auto", "full", "mini" or "nano" (mini data and nano models).
+        edition: Edition of the data: "auto", "full", "mini", "mini-v1" or "nano" (mini data and nano models).
         limit: Number of samples; such a run is a trial.
         dtype: "float32", "bfloat16" or "float16"; None: the model's own.
         device: "cpu", "cuda", "cuda:1"; "auto": the model's own setting, else a GPU if there is one.
@@ -357,7 +357,7 @@ def import_predictions(
         top: The score of a perfect answer in the files, 1 or 100; None: as the format defines it.
         errors: What happens to answers that failed at their source: "wrong" scores them as empty answers, "drop" leaves
             them out; None: the run is not ranked.
-        edition: Edition of the data: "full" or "mini".
+        edition: Edition of the data: "full", "mini" or "mini-v1".
         data_dir: Folder with the corpora of the full tasks; None: DIVA_BENCH_DATA.
         gold: False keeps the scores in the files and needs no data of the task.
         clusters: With gold=False, a table of ids and clusters.
@@ -378,7 +378,7 @@ def import_predictions(
         only=None if only is None else _only(only, str, "only", "text, or None"),
         top=_one_of(top, "top", (None, 1, 100)),
         errors=_one_of(errors, "errors", (None, *imported.ERRORS)),
-        edition=_one_of(edition, "edition", ("full", "mini")),
+        edition=_one_of(edition, "edition", ("full", "mini", "mini-v1")),
         data_dir=_data_folder(data_dir),
         gold=_truth(gold, "gold"),
         clusters=None if clusters is None else _path(clusters, "clusters"),

@@ -210,7 +210,9 @@ class Catalog:
             return [f"{task.name}-{subset}" for subset in there] or [task.name]
         if name != task.name and not name.endswith((".yaml", ".yml")):
             return [name]
-        selection = [subset for subset in task.default or there if subset in there]
+        data = task.editions.get(data_edition or first)
+        default = (data and data.default) or task.default or there
+        selection = [subset for subset in default if subset in there]
         return [f"{task.name}-{subset}" for subset in selection] if selection and not task.whole else [task.name]
 
     def parts(self, name: str, edition: Edition) -> list[str]:
@@ -279,12 +281,13 @@ class Catalog:
 
     def model(self, name: str, edition: Edition) -> ModelSpec:
         """A model in one edition: the settings of its `extends` parent, then its own, then those of the edition; later
-        ones win.
+        ones win. For mini-v1, which only data has, it is mini.
 
         Raises:
             AssetError: Its connector must be trained first; all other settings are valid.
         """
         model, adapter = self._merged(name)
+        edition = "mini" if edition == "mini-v1" else edition  # only data has it
         if model.editions and edition not in model.editions:
             raise unknown("edition", edition, model.editions, f"model {model.name}")
         selection = model.editions.get(edition, ModelEdition())

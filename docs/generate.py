@@ -29,11 +29,11 @@ FOLDERS = {
     "diva_bench/study/page/": "the page of a preference study: HTML, style sheet, script",
     "diva_bench/report/html/templates/": "Jinja2 templates of the report page",
     "results/languages/": "published runs of the mini tasks in ten languages",
-    "results/mini/": "published runs of the mini edition, one folder per task and model",
+    "results/mini-v1/": "published runs of the edition mini-v1, one folder per task and model",
     "results/nano/": "records, scores and tables of the training ablations at the smallest size; `README.md` explains them",
     "tasks/mini/": "the mini data: texts, clips, and the script that made them; `README.md` describes them",
-    "tasks/mini-v2/": "the larger second version of the mini data, in preparation: texts first, clips as they are spoken",
-    "tasks/mini-languages/": "the mini data in ten languages other than English, in preparation: texts first",
+    "tasks/mini-v1/": "the first version of the mini data, 48 clips per task",
+    "tasks/mini-languages/": "the mini data in ten languages other than English",
     "tests/plugin_pkg/": "a complete plugin package, which a test installs",
 }
 """Folders that get one line instead of one line for each file."""
@@ -240,14 +240,14 @@ def scores_table() -> str:
         SystemExit: A model has two such runs of one task.
     """
     rows: dict[str, dict[str, dict[str, Any]]] = {}
-    for path in sorted((ROOT / "results" / "mini").glob("*/*/summary.json")):
+    for path in sorted((ROOT / "results" / "mini-v1").glob("*/*/summary.json")):
         run = json.loads(path.read_text(encoding="utf-8"))
         whole = run["complete"] and run["limit"] is None and not run.get("variant") and not run.get("audio")
         if whole and run["model_edition"] in ("mini", None):
             other = rows.setdefault(run["task"], {}).setdefault(run["model"], run)
             if other is not run:
                 raise SystemExit(
-                    f"results/mini has two whole runs of {run['model']} on {run['task']}. Remove one of them."
+                    f"results/mini-v1 has two whole runs of {run['model']} on {run['task']}. Remove one of them."
                 )
     out = ["| task | metric | n | `oracle` | `cascade` | `diva` | best audio-blind baseline |"]
     out += ["| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
@@ -290,12 +290,12 @@ def layers_table() -> str:
 
 
 def leaderboard_page() -> str:
-    """results/LEADERBOARD.md: what `diva-bench leaderboard results/mini --format md` prints."""
+    """results/LEADERBOARD.md: what `diva-bench leaderboard results/mini-v1 --format md` prints."""
     from diva_bench.cli.results import leaderboard_command
 
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        leaderboard_command(ROOT / "results" / "mini", [], "md")
+        leaderboard_command(ROOT / "results" / "mini-v1", [], "md")
     return out.getvalue()
 
 

@@ -26,7 +26,7 @@ def test_every_language_that_can_be_asked_for_is_told_from_every_other() -> None
 
 @pytest.mark.parametrize(("subset", "column"), [("de", "de"), ("zh", "zh-CN"), ("ja", "ja"), ("en", "text")])
 def test_every_reference_of_the_mini_translation_is_in_its_language(subset: str, column: str) -> None:
-    lines = (ROOT / "tasks" / "mini" / "covost2.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "tasks" / "mini-v1" / "covost2.jsonl").read_text(encoding="utf-8").splitlines()
     wrong = [json.loads(line)[column] for line in lines if not language.is_in(json.loads(line)[column], subset)]
     assert wrong == []
 

@@ -28,7 +28,7 @@ from diva_bench.training.sources import Example
 from diva_bench.types import Audio, Sample, Silent
 
 ROOT = Path(__file__).parents[1]
-CLIPS = sorted((ROOT / "tasks" / "mini" / "audio" / "covost2").glob("*.ogg"))[:12]
+CLIPS = sorted((ROOT / "tasks" / "mini-v1" / "audio" / "covost2").glob("*.ogg"))[:12]
 SPEECH = ROOT.parent / "shared" / "data" / "speech" / "dev-human.parquet"
 
 Floats = NDArray[np.float32]
@@ -177,7 +177,9 @@ def test_questions_of_one_pattern_are_not_near() -> None:
 
 
 def samples() -> list[Sample]:
-    rows = [json.loads(line) for line in (ROOT / "tasks/mini/covost2.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [
+        json.loads(line) for line in (ROOT / "tasks/mini-v1/covost2.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     return [
         Sample(r["id"], (r["de"],), r["cluster"], read=p.read_bytes, transcript=r["text"])
         for r, p in zip(rows, CLIPS, strict=False)

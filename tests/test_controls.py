@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 def speech() -> Audio:
     """A clip of the mini data, with a second of silence behind it."""
-    clip = audio.decode(sorted((ROOT / "tasks/mini/audio/heysquad").glob("*.ogg"))[0].read_bytes())
+    clip = audio.decode(sorted((ROOT / "tasks/mini-v1/audio/heysquad").glob("*.ogg"))[0].read_bytes())
     return Audio(np.concatenate([clip.samples, np.zeros(16_000, np.float32)]), clip.rate)
 
 

@@ -238,7 +238,7 @@ def test_leaderboards_caption_a_condition_and_keep_it_out_of_the_overview(tmp_pa
 
 
 def test_summaries_of_before_there_were_conditions_are_still_read():
-    old = sorted((ROOT / "results/mini").glob("*/*/summary.json"))
+    old = sorted((ROOT / "results/mini-v1").glob("*/*/summary.json"))
     assert old
     for file in old:
         raw = json.loads(file.read_text())
@@ -250,7 +250,7 @@ def test_committed_runs_keep_their_identity(tmp_path, monkeypatch):
     monkeypatch.setenv("DIVA_BENCH_CACHE", os.environ.get("DIVA_BENCH_CACHE", str(tmp_path)))
     catalog = Catalog()
     for task in ("heysquad", "iemocap"):
-        for run_json in (ROOT / "results/mini").glob(f"{task}-*/*/run.json"):
+        for run_json in (ROOT / "results/mini-v1").glob(f"{task}-*/*/run.json"):
             folder = RunFolder(run_json.parent)
             asked = folder.task_record()
             job = stored_job(catalog, folder, Silent())

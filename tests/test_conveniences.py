@@ -178,7 +178,7 @@ def test_a_pattern_that_matches_nothing_is_told(run: Command, command: str) -> N
     assert done.returncode != 0
     text = " ".join((done.stdout + done.stderr).split())
     assert "No folder matches this pattern. Run the models first." in text
-    assert "A checkout has published runs in results/mini." in text
+    assert "A checkout has published runs in results/mini-v1." in text
 
 
 def test_markdown_is_another_name_of_md(run: Command) -> None:
@@ -212,16 +212,16 @@ def test_a_pipe_is_as_wide_as_columns_says_and_else_120(run: Command, tmp_path: 
 
 def test_a_checkout_shows_the_runs_in_the_folders_of_its_results(run: Command, tmp_path: Path) -> None:
     mini_task.model(tmp_path / "specs", "parrot")
-    assert run("run", "-m", "echo,majority,parrot", "-t", "toy", "--output", "results/mini").returncode == 0
+    assert run("run", "-m", "echo,majority,parrot", "-t", "toy", "--output", "results/mini-v1").returncode == 0
     trio = ("trio", "--oracle", "echo", "--cascade", "majority", "-m", "parrot")
     for words in (("leaderboard",), trio, ("list", "runs")):
         done = run(*words)
         assert done.returncode == 0, done.stderr
-        assert "results has no runs of its own; these are in results/mini." in done.stderr
+        assert "results has no runs of its own; these are in results/mini-v1." in done.stderr
         assert "toy" in done.stdout
     elsewhere = run("leaderboard", "nowhere")
     assert elsewhere.returncode == 2
-    assert f"The published runs are in {ROOT}/results/mini." in " ".join(elsewhere.stderr.split())
+    assert f"The published runs are in {ROOT}/results/mini-v1." in " ".join(elsewhere.stderr.split())
 
 
 # ---------------------------------------------------------------- folders of trials

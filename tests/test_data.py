@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import corpora
 import hub_data
@@ -23,8 +23,8 @@ from diva_bench.catalog import Catalog
 from diva_bench.data import dataset
 from diva_bench.data.readers import Raw, parquet, reader
 from diva_bench.errors import ClipError, DataError
-from diva_bench.runs.old_identity import is_former
-from diva_bench.specs import TaskSpec
+from diva_bench.runs.old_identity import edition, is_former
+from diva_bench.specs import Edition, TaskSpec
 from diva_bench.types import Silent
 
 ROOT = Path(__file__).parents[1]
@@ -50,9 +50,10 @@ def jsonl(folder: Path, table: list[dict[str, object]] | None = None, **changes:
 
 def test_the_committed_runs_are_of_the_data_that_ships(load):
     catalog, seen = Catalog(), 0
-    for path in sorted((ROOT / "results" / "mini").glob("*/task.json")):
+    for path in sorted((ROOT / "results" / "mini-v1").glob("*/task.json")):
         stored = json.loads(path.read_text())
-        task = catalog.task(stored["name"], stored["edition"])
+        task = catalog.task(stored["name"], cast(Edition, edition(stored)))
+        assert (task.edition, stored["edition"]) == ("mini-v1", "mini")  # the name that it had, and which its id has
         data = load(task)
         assert (data.former if is_former(stored) else data.fingerprint) == stored["fingerprint"], path
         assert task.identity().items() <= stored.items(), path

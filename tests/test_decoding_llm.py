@@ -19,7 +19,7 @@ from diva_bench.decoding.phases import Clock
 from diva_bench.errors import AssetError
 from diva_bench.types import LabelScore, Request
 
-HEYSQUAD = Path(__file__).parents[1] / "tasks" / "mini" / "heysquad.jsonl"
+HEYSQUAD = Path(__file__).parents[1] / "tasks" / "mini-v1" / "heysquad.jsonl"
 SAID = ("a", "why is it so", "", "there were four of them", "hm", "no", "what is this place, and who lives here?")
 LABELS = {  # what is special about each set
     "one token each": ("sad", "happy"),

@@ -20,7 +20,7 @@ from diva_bench.decoding import whisper as module
 from diva_bench.decoding.whisper import FULL, RATE, Wave, Whisper
 from diva_bench.errors import AssetError
 
-MINI = Path(__file__).parents[1] / "tasks" / "mini"
+MINI = Path(__file__).parents[1] / "tasks" / "mini-v1"
 
 
 def noise(seconds: float, seed: int = 0) -> Wave:

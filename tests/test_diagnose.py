@@ -24,9 +24,15 @@ from diva_bench.stats import Difference, Estimate, Interval
 from diva_bench.types import LabelScore, Response, Sample
 
 ROOT = Path(__file__).parents[1]
-QUESTIONS = [json.loads(line) for line in (ROOT / "tasks/mini/heysquad.jsonl").read_text(encoding="utf-8").splitlines()]
-SENTENCES = [json.loads(line) for line in (ROOT / "tasks/mini/covost2.jsonl").read_text(encoding="utf-8").splitlines()]
-EMOTIONS = [json.loads(line) for line in (ROOT / "tasks/mini/iemocap.jsonl").read_text(encoding="utf-8").splitlines()]
+QUESTIONS = [
+    json.loads(line) for line in (ROOT / "tasks/mini-v1/heysquad.jsonl").read_text(encoding="utf-8").splitlines()
+]
+SENTENCES = [
+    json.loads(line) for line in (ROOT / "tasks/mini-v1/covost2.jsonl").read_text(encoding="utf-8").splitlines()
+]
+EMOTIONS = [
+    json.loads(line) for line in (ROOT / "tasks/mini-v1/iemocap.jsonl").read_text(encoding="utf-8").splitlines()
+]
 
 QA = task(name="heysquad", subset=None, primary="contains")
 GERMAN = task(name="covost2-de")
@@ -352,7 +358,7 @@ def test_the_published_mini_runs_of_heysquad_show_no_sign() -> None:
     from diva_bench.evaluation.rescoring import job_of
     from diva_bench.runs.store import RunFolder
 
-    paths = [p for m in ("diva", "cascade", "oracle") for p in (ROOT / "results/mini").glob(f"heysquad-*/{m}-*")]
+    paths = [p for m in ("diva", "cascade", "oracle") for p in (ROOT / "results/mini-v1").glob(f"heysquad-*/{m}-*")]
     folders = [RunFolder(path) for path in paths]
     names = _labels(folders)
     runs = [_run_signs(job_of(Catalog(), f, Terminal()), f, names[f.path], Catalog()) for f in folders]

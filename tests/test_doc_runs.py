@@ -23,7 +23,7 @@ def test_the_eight_lines_of_the_readme(tmp_path: Path) -> None:
         b.text for b in blocks("python") if b.where.startswith("README.md") and "import diva_bench as db" in b.text
     ]
     assert len([line for line in code.splitlines() if line]) == 8
-    shutil.copy(ROOT / "tasks" / "mini" / "audio" / "heysquad" / "heysquad-002.ogg", tmp_path / "clip.wav")
+    shutil.copy(ROOT / "tasks" / "mini-v1" / "audio" / "heysquad" / "heysquad-002.ogg", tmp_path / "clip.wav")
     said = run(code.replace('"cascade"', '"echo"') + "print(len(frame), [run.task for run in again])", tmp_path)
     assert said.splitlines()[-1] == "1 ['rows', 'heysquad']"
     assert "heysquad-limit8-" in said

@@ -97,7 +97,7 @@ def test_the_table_of_scores_has_whole_runs_of_mini_models(
         run = {"task": "t", "model": "diva", "model_edition": "mini", "primary": "acc", "n": 48, "clusters": 8}
         run |= {"complete": True, "limit": None, "metrics": {"acc": metric}, "at_chance": True}
         run |= {"baseline": 33.3, "baseline_of": "prior", **changes}
-        path = tmp_path / "results" / "mini" / folder / "summary.json"
+        path = tmp_path / "results" / "mini-v1" / folder / "summary.json"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(run), encoding="utf-8")
 

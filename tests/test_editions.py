@@ -57,6 +57,8 @@ def folder(tmp_path, monkeypatch):
         ("full", {"edition": "full"}, {"diva-kl": "mini", "echo": "full"}),
         ("full", {"model_edition": "nano"}, {"cascade": "nano", "echo": "full"}),
         ("mini", {}, {"cascade": "mini", "echo": "mini"}),
+        ("mini-v1", {}, {"cascade": "mini", "echo": "mini"}),
+        ("mini-v1", {"edition": "mini-v1", "model_edition": "nano"}, {"cascade": "nano", "echo": "mini"}),
         ("mini", {"edition": "nano"}, {"cascade": "nano", "echo": "mini"}),
         ("mini", {"edition": "mini", "model_edition": "nano"}, {"cascade": "nano", "echo": "mini"}),
         ("mini", {"edition": "nano", "model_edition": "mini"}, {"cascade": "mini", "echo": "mini"}),

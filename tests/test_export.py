@@ -17,7 +17,7 @@ from stored import run_of, two_runs
 
 from diva_bench.runs.run import Run
 
-PUBLISHED = Path(__file__).parents[1] / "results" / "mini"
+PUBLISHED = Path(__file__).parents[1] / "results" / "mini-v1"
 
 
 @pytest.fixture(scope="module")

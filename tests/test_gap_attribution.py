@@ -81,7 +81,7 @@ def test_a_part_of_a_task_has_the_gap_of_its_samples_alone(results: Path) -> Non
 
 
 def test_tasks_without_the_group_are_named(tmp_path: Path) -> None:
-    published = Path(__file__).parents[1] / "results" / "mini"
+    published = Path(__file__).parents[1] / "results" / "mini-v1"
     done = command(tmp_path, "trio", str(published), "--by", "accent", "-t", "sdqa,heysquad")
     assert "without the group accent: heysquad" in done.stdout
 

@@ -1,4 +1,4 @@
-"""Golden curves: twenty steps on the committed speech of tasks/mini/heysquad.jsonl give the losses they always gave.
+"""Golden curves: twenty steps on the committed speech of tasks/mini-v1/heysquad.jsonl give the losses they always gave.
 
 What is meant to change no number reproduces tests/golden_training.json; what is meant to change one comes with a new
 file, made by
@@ -26,7 +26,7 @@ from diva_bench.training import run as running
 from diva_bench.training import train
 from diva_bench.types import Silent
 
-SPEECH = Path(__file__).parents[1] / "tasks" / "mini" / "heysquad.jsonl"
+SPEECH = Path(__file__).parents[1] / "tasks" / "mini-v1" / "heysquad.jsonl"
 GOLDEN = Path(__file__).with_name("golden_training.json")
 # a percentage of a few clips jumps when one of them tips over, so it says little of how near two runs are
 LOSSES = ("align", "pull", "distill", "dev_align", "dev_distill", "dev_kl")

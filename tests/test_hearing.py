@@ -20,6 +20,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.report.hearing import Hearing, Scored, as_records, hearings, table
 from diva_bench.report.signs import Verdict
 from diva_bench.runs.records import RunSummary
+from diva_bench.specs import Edition
 from diva_bench.stats import Estimate, Interval
 
 ROOT = Path(__file__).parents[1]
@@ -219,10 +220,11 @@ def test_programs_get_numbers_and_reading() -> None:
 # ---------------------------------------------------------------- the clips of transcribe
 
 
-def test_transcribe_has_thirty_clips_of_every_mini_set_with_their_texts_and_clusters() -> None:
-    folder = ROOT / "tasks" / "mini"
+@pytest.mark.parametrize("edition", ["mini", "mini-v1"])
+def test_transcribe_has_thirty_clips_of_every_mini_set_with_their_texts_and_clusters(edition: Edition) -> None:
+    folder = ROOT / "tasks" / edition
     rows = [json.loads(line) for line in (folder / "transcribe.jsonl").read_text(encoding="utf-8").splitlines()]
-    spec = Catalog().task("transcribe", "mini")
+    spec = Catalog().task("transcribe", edition)
     assert (len(rows), spec.data.rows) == (210, 210)
     assert set(Counter(row["set"] for row in rows).values()) == {30}
     for name in {row["set"] for row in rows}:

@@ -18,7 +18,7 @@ from test_leaderboard import run
 from diva_bench.report.leaderboard import screen, signatures, standings
 from diva_bench.tables import Score
 
-MINI = Path(__file__).parents[1] / "results" / "mini"
+MINI = Path(__file__).parents[1] / "results" / "mini-v1"
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from diva_bench.tables import Score
 
 pytest.importorskip("matplotlib", reason="the extra train is not installed")
 ROOT = Path(__file__).parents[1]
-MINI, NANO = ROOT / "results" / "mini", ROOT / "results" / "nano"
+MINI, NANO = ROOT / "results" / "mini-v1", ROOT / "results" / "nano"
 
 
 @pytest.fixture(scope="module")

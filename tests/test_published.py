@@ -220,7 +220,7 @@ def test_without_a_task_the_screen_says_what_there_is_and_files_have_everything(
 
 def as_paper_run(results: Path) -> None:
     """A published mini run of MELD with the records of a run of the paper's task, so that commands read it."""
-    run_folder = next((Path(__file__).parents[1] / "results" / "mini").glob("meld-*/majority-*"))
+    run_folder = next((Path(__file__).parents[1] / "results" / "mini-v1").glob("meld-*/majority-*"))
     task, record, summary = (
         json.loads(path.read_text())
         for path in (run_folder.parent / "task.json", run_folder / "run.json", run_folder / "summary.json")

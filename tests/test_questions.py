@@ -30,7 +30,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     table = call(
         tmp_path_factory.mktemp("questions"),
         "leaderboard",
-        str(ROOT / "results" / "mini"),
+        str(ROOT / "results" / "mini-v1"),
         "--compute",
         "--format",
         "md",

@@ -37,7 +37,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of published runs of two tasks, one of them without scores.jsonl."""
     folder = tmp_path_factory.mktemp("mini")
     for task in ("iemocap", "covost2-de"):
-        (source,) = (ROOT / "results" / "mini").glob(f"{task}-??????")
+        (source,) = (ROOT / "results" / "mini-v1").glob(f"{task}-??????")
         shutil.copytree(source, folder / "results" / source.name)
     for path in (folder / "results").glob("iemocap-*/*/scores.jsonl"):
         path.unlink()
@@ -266,7 +266,7 @@ def test_a_run_with_changed_answers_shows_no_numbers_of_the_former_ones(place: P
 
 
 def test_the_prompt_of_the_page_has_no_open_field_that_all_samples_share(tmp_path: Path) -> None:
-    published = Path(__file__).parents[1] / "results" / "mini"
+    published = Path(__file__).parents[1] / "results" / "mini-v1"
     for folder in [*published.glob("covost2-ja-*"), *published.glob("sdqa-*")]:
         shutil.copytree(folder, tmp_path / "results" / folder.name)
     done = call(tmp_path, "report", "results", "--html", "site", "--audio-mb", "0")

@@ -22,7 +22,7 @@ from diva_bench.errors import DataError
 from diva_bench.training import sources
 from diva_bench.training.sources import Example, fingerprint, read, usable
 
-MINI = sorted((Path(__file__).parents[1] / "tasks" / "mini").glob("*.jsonl"))
+MINI = sorted((Path(__file__).parents[1] / "tasks").glob("mini*/*.jsonl"))
 
 
 def wav(seconds: float = 0.1, level: float = 0.3, **how: str) -> bytes:
@@ -208,7 +208,7 @@ def test_a_manifest_takes_relative_and_absolute_paths_and_names_lines_without_an
     ]
 
 
-@pytest.mark.parametrize("file", MINI, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", MINI, ids=lambda file: f"{file.parent.name}-{file.stem}")
 def test_the_mini_tasks_are_manifests(file):
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     examples = list(read(str(file)))

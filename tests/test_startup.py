@@ -14,7 +14,7 @@ from diva_bench.catalog import Catalog, class_of
 from diva_bench.decoding import chat
 from diva_bench.specs.spec_file import builtin_folder
 
-PUBLISHED = str(builtin_folder() / "results" / "mini")
+PUBLISHED = str(builtin_folder() / "results" / "mini-v1")
 _LISTS = {"torch", "transformers", "datasets", "pandas", "pyarrow", "scipy", "numpy", "soundfile", "sacrebleu", "MeCab"}
 _RUNS = _LISTS - {"numpy", "scipy", "soundfile", "sacrebleu", "MeCab"} | {"scipy.special", "py3langid"}
 _NEW_RUN = ["run", "-m", "echo", "-t", "covost2-de", "--limit", "3"]

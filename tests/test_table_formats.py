@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
 def every_table() -> dict[str, Table]:
     """Tables of all kinds that people publish: by title."""
-    summaries, known = collect(RESULTS / "mini"), published()
+    summaries, known = collect(RESULTS / "mini-v1"), published()
     costs = training_cost.tables(known, training_cost.recorded(RESULTS), PRESETS["paper"]())
     names = ["heysquad", "meld", "covost2-ta", "Mind the Gap", "similarity of speech and text inputs"]
     found = [

@@ -45,7 +45,7 @@ def test_stages_are_added_and_seeds_are_averaged(tmp_path: Path) -> None:
 
 
 def test_a_connector_has_the_cost_of_all_its_trainings(tmp_path: Path) -> None:
-    folder = next((ROOT / "results" / "mini").glob("sdqa-*"))
+    folder = next((ROOT / "results" / "mini-v1").glob("sdqa-*"))
     shutil.copytree(folder, tmp_path / folder.name)
     (diva,) = training_cost.trained(load_runs([tmp_path]), Catalog())
     assert sum(stage.examples for stage in diva.stages) == 60_800  # two stages of 30,400, docs/results.md
@@ -54,7 +54,7 @@ def test_a_connector_has_the_cost_of_all_its_trainings(tmp_path: Path) -> None:
 
 
 def test_a_run_that_lacks_an_earlier_training_says_so(tmp_path: Path) -> None:
-    folder = next((ROOT / "results" / "mini").glob("sdqa-*"))
+    folder = next((ROOT / "results" / "mini-v1").glob("sdqa-*"))
     shutil.copytree(folder, tmp_path / folder.name)
     file = next((tmp_path / folder.name).glob("diva-*/run.json"))
     changed = json.loads(file.read_text())

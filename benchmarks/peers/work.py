@@ -19,7 +19,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.specs.spec_file import builtin_folder
 from diva_bench.types import Silent
 
-SOURCE = builtin_folder() / "tasks/mini"
+SOURCE = builtin_folder() / "tasks/mini-v1"
 TASK = """\
 name: {name}
 version: 1

@@ -145,7 +145,9 @@ def import_(
         typer.Option(help="With --no-gold: csv or jsonl with id and cluster (default: every id is its own cluster)."),
     ] = None,
     data_dir: DataDir = None,
-    edition: Annotated[Literal["full", "mini"], typer.Option("--edition", help="Edition of the task.")] = "full",
+    edition: Annotated[
+        Literal["full", "mini", "mini-v1"], typer.Option("--edition", help="Edition of the task.")
+    ] = "full",
     output: Results = Path("results"),
     path: Paths = None,
 ) -> None:
@@ -207,7 +209,8 @@ def leaks(
     ],
     task: Tasks,
     edition: Annotated[
-        Literal["auto", "full", "mini"], typer.Option("--edition", help="auto: mini, or full with --data-dir.")
+        Literal["auto", "full", "mini", "mini-v1"],
+        typer.Option("--edition", help="auto: mini, or full with --data-dir."),
     ] = "auto",
     data_dir: DataDir = None,
     text_only: Annotated[bool, typer.Option("--text-only", help="Compare only transcripts; decode no audio.")] = False,

@@ -126,7 +126,7 @@ _READERS: dict[str, Callable[[Any, Path], Any]] = {
     "errors": lambda value, _: _one_of(value, "errors", tuple(ERRORS)),
     "gold": lambda value, _: _one_of(str(value).lower(), "gold", (*_YES, *_NO)) in _YES,
     "clusters": lambda value, folder: folder / _text(value, "clusters"),
-    "edition": lambda value, _: _one_of(value, "edition", ("full", "mini")),
+    "edition": lambda value, _: _one_of(value, "edition", ("full", "mini", "mini-v1")),
     "data_dir": lambda value, folder: folder / _text(value, "data_dir"),
 }
 """Column -> what makes its value, and the manifest's folder, an option of `import`."""

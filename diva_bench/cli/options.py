@@ -99,10 +99,11 @@ OnlyTasks = Annotated[
     ),
 ]
 Edition = Annotated[
-    Literal["auto", "full", "mini", "nano"],
+    Literal["auto", "full", "mini", "mini-v1", "nano"],
     typer.Option(
         "--edition",
-        help="Edition of the data. full: the real data; mini: small, included; nano: mini data with nano models.",
+        help="Edition of the data. full: the real data; mini: small, included; mini-v1: its first version, 48 clips per "
+        "task; nano: mini data with nano models.",
     ),
 ]
 ModelEdition = Annotated[

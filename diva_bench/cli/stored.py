@@ -16,7 +16,7 @@ DEFAULT = Path("results")
 
 def stored_runs(results: Path, *, listed: bool = False) -> Runs:
     """The runs of a folder or a bundle. If it has no runs itself, those of its subfolders (such as the published ones in
-    `results/mini` of a checkout), and a message names the subfolder. `listed`: see `load_runs`.
+    `results/mini-v1` of a checkout), and a message names the subfolder. `listed`: see `load_runs`.
 
     Raises:
         StoreError: There is no such folder.
@@ -33,5 +33,5 @@ def stored_runs(results: Path, *, listed: bool = False) -> Runs:
 
 def _published() -> str:
     """A sentence with the folder of the published runs, if it is on this machine."""
-    folder = builtin_folder() / DEFAULT / "mini"
+    folder = builtin_folder() / DEFAULT / "mini-v1"
     return f" The published runs are in {folder}." if folder.is_dir() else ""

@@ -56,9 +56,10 @@ def choose(
 
 
 def _of_data(catalog: Catalog, tasks: Sequence[str], choice: str, progress: Progress, data_dir: Path | None) -> Edition:
-    """auto: full if all its data is on this machine, else mini, else the only edition."""
+    """auto: full if all its data is on this machine, else mini, else the last edition in common."""
     have = {task: catalog.task_editions(task) for task in tasks}
-    common = [edition for edition in ("full", "mini") if all(edition in editions for editions in have.values())]
+    every: tuple[Edition, ...] = ("full", "mini", "mini-v1")
+    common = [edition for edition in every if all(edition in editions for editions in have.values())]
     if choice != "auto":
         missing = [task for task, editions in have.items() if choice not in editions]
         if missing:
@@ -67,15 +68,16 @@ def _of_data(catalog: Catalog, tasks: Sequence[str], choice: str, progress: Prog
     if not common:
         theirs = "; ".join(f"{task}: {', '.join(editions)}" for task, editions in have.items())
         raise UserError(f"the tasks have no edition in common ({theirs}). Run them in separate commands.")
-    if common == ["full"] or (common[0] == "full" and _all_here(catalog, tasks, progress, data_dir)):
+    smallest = "mini" if "mini" in common else common[-1]
+    if smallest == "full" or (common[0] == "full" and _all_here(catalog, tasks, progress, data_dir)):
         return "full"
-    leaves = [catalog.task(leaf, "mini") for task in tasks for leaf in catalog.subsets(task, "mini")]
+    leaves = [catalog.task(leaf, smallest) for task in tasks for leaf in catalog.subsets(task, smallest)]
     reasons = [f"for the full one: diva-bench pull --edition full --task {tasks[0]}"] if "full" in common else []
     if any(leaf.data.speech == "synthetic" for leaf in leaves):
         reasons.insert(0, "synthetic speech: shows that the pipeline works, not how good a model is")
     if reasons:
-        progress.note(f"edition: mini ({'; '.join(reasons)})")
-    return "mini"
+        progress.note(f"edition: {smallest} ({'; '.join(reasons)})")
+    return smallest
 
 
 def _all_here(catalog: Catalog, tasks: Sequence[str], progress: Progress, data_dir: Path | None) -> bool:
@@ -93,7 +95,7 @@ def _all_here(catalog: Catalog, tasks: Sequence[str], progress: Progress, data_d
 def of_model(
     catalog: Catalog, model: str, data: Edition, choice: Edition | None, progress: Progress, *, fetch: bool
 ) -> Edition:
-    """The edition of one model: the requested one, else that of the data, else mini, else the only one.
+    """The edition of one model: the requested one, else that of the data (mini for mini-v1), else mini, else the only one.
 
     Args:
         fetch: Choose the full model even if its weights must be downloaded.
@@ -102,6 +104,7 @@ def of_model(
         UnknownName: The model does not have the requested edition.
     """
     editions = catalog.model_editions(model)
+    data = "mini" if data == "mini-v1" else data
     if not editions:
         return data
     if choice is not None:

@@ -108,7 +108,7 @@ class Settings:
 
 
 _CHOICES: Mapping[str, tuple[str | None, ...]] = {
-    "edition": ("auto", "full", "mini", "nano"),
+    "edition": ("auto", "full", "mini", "mini-v1", "nano"),
     "model_edition": (None, "full", "mini", "nano"),
     "dtype": (None, "float32", "bfloat16", "float16"),
 }

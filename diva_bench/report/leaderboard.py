@@ -25,7 +25,7 @@ from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED
 from diva_bench.stats.settings import planned
 from diva_bench.tables import Cell, Column, Table, cut_to, write
 
-_EDITIONS = ("full", "mini", "nano")
+_EDITIONS = ("full", "mini", "mini-v1", "nano")
 _NAMED = 5  # runs without a rank whose reasons are on the screen
 _HALF_WIDTHS = 2 * 1.96  # standard errors in a 95 % interval
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from diva_bench.errors import UnreadableRun, unknown
-from diva_bench.runs import schemas
+from diva_bench.runs import old_identity, schemas
 from diva_bench.runs.store import OF_A_RUN, RunFolder, located, read_json
 from diva_bench.tables import Score
 
@@ -85,7 +85,7 @@ class RunSummary(schemas.Summary):
     @property
     def label(self) -> str:
         """The name, with the model's edition if it differs from the task's."""
-        other = self.model_edition not in (None, self.edition)
+        other = self.model_edition not in (None, "mini" if self.edition == "mini-v1" else self.edition)
         return f"{self.name} ({self.model_edition})" if other else self.name
 
     @property
@@ -127,8 +127,9 @@ def summary_of(raw: dict[str, Any], file: Path) -> RunSummary:
     Raises:
         UnreadableRun: A key is missing, unknown or of a wrong type, or the file is not in the folder of its run.
     """
-    summary = schemas.checked(RunSummary, raw, str(file), _REMEDY)
-    summary._folder, place = file.parent, located(file.parent)
+    summary, place = schemas.checked(RunSummary, raw, str(file), _REMEDY), located(file.parent)
+    summary = summary.model_copy(update={"edition": _edition(place, summary.edition)})
+    summary._folder = file.parent
     for key, value, expected in (
         ("task_id", summary.task_id, place.parent.name),
         ("run_id", summary.run_id, place.name),
@@ -136,6 +137,12 @@ def summary_of(raw: dict[str, Any], file: Path) -> RunSummary:
         if value != expected:
             raise UnreadableRun(f"{file}: {key}: {value!r} does not belong here, expected {expected!r}. {_REMEDY}")
     return summary
+
+
+def _edition(place: Path, name: str) -> str:
+    """The edition of the run in `place` by its present name."""
+    task = place.parent / "task.json"
+    return old_identity.edition(read_json(task)) if name == "mini" and task.is_file() else name
 
 
 def is_run(folder: Path) -> bool:
@@ -228,7 +235,7 @@ def _unscored(file: Path) -> RunSummary:
         "task_id": place.parent.name,
         "model": run.model.name,
         "run_id": place.name,
-        "edition": run.task.edition,
+        "edition": _edition(place, run.task.edition),
         "model_edition": run.model.edition,
         "limit": run.limit,
         "seed": run.seed,

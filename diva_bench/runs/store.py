@@ -40,7 +40,7 @@ from pydantic import TypeAdapter, ValidationError
 from diva_bench.decoding.response import ANSWER, to_json
 from diva_bench.disk import reason, stamp
 from diva_bench.errors import StoreError, UnreadableRun
-from diva_bench.runs import schemas
+from diva_bench.runs import old_identity, schemas
 from diva_bench.runs.answers import Answers, read_answers
 from diva_bench.runs.lines import REMOVE, line_of, parsed, read_lines
 from diva_bench.runs.schemas import SCHEMA, RunRecord, Summary, TaskRecord
@@ -67,7 +67,7 @@ def expected(path: Path) -> str:
     folders = "Give folders such as results/<task>/<run>, with a run.json inside."
     if "*" not in str(path):
         return folders
-    return f"No folder matches this pattern. Run the models first. {folders} A checkout has published runs in results/mini."
+    return f"No folder matches this pattern. Run the models first. {folders} A checkout has published runs in results/mini-v1."
 
 
 def absent(path: Path) -> str:
@@ -280,6 +280,7 @@ class RunFolder:
                     f"give the folder its old name."
                 )
         schemas.check_identity(task, run, str(self.path))
+        run["task"]["edition"] = old_identity.edition(task)
         self._records = task, run
 
     def record(self) -> Json:
@@ -296,7 +297,11 @@ class RunFolder:
         return self._records
 
     def summary(self) -> Json:
-        return read_json(self.path / "summary.json")
+        """The content of summary.json, with the edition by its present name."""
+        summary = read_json(self.path / "summary.json")
+        if summary.get("edition") == "mini":
+            summary["edition"] = old_identity.edition(read_json(self.above / "task.json"))
+        return summary
 
     def scores(self) -> tuple[Json, dict[str, Json]]:
         """(first line of scores.jsonl (`schemas.ScoresHead`), sample id -> row). Raises UnreadableRun if the file is

@@ -43,7 +43,7 @@ def of_catalog(folder: RunFolder, catalog: Catalog) -> TaskSpec:
         return imported.task_of(catalog, record)
     number, overrides = record.get("variant", 0), record.get("overrides", {})
     if record["task"].get("data", {}).get("source") != MEMORY:
-        own = catalog.task(task_record["name"], task_record["edition"])
+        own = catalog.task(task_record["name"], record["task"]["edition"])
         return prompt.variant(prompt.again(own, overrides), number)
     if (own_task := catalog.in_memory(task_record["name"])) is not None:
         own = own_task.model_copy(update={"primary": own_task.primary or record["task"]["primary"]})

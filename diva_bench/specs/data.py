@@ -94,6 +94,8 @@ class DataSpec(Spec):
     """A second config of the same data, if the references are there: FLEURS has a config for each language, and the English
     sentences are in en_us."""
     split: str | None = None
+    default: tuple[str, ...] = Field(default=(), exclude_if=lambda subsets: not subsets)
+    """With subsets: those that the task's name stands for in this edition, instead of the task's `default`."""
     rows: Whole | None = Field(default=None, gt=0)
     """The required number of rows, after `where` and with those under `exclude`; another number is an error. None: any
     number, with a note in the run."""
@@ -122,7 +124,7 @@ class DataSpec(Spec):
 
     def changed(self, change: DataChange, subset: str | None) -> DataSpec:
         """With the subset's changes, and its name for {subset}."""
-        values = {**self.model_dump(), **change.model_dump(exclude_none=True)}
+        values = {**self.model_dump(exclude={"default"}), **change.model_dump(exclude_none=True)}
         for key in ("path", "config", "split", "columns", "where"):
             values[key] = _named(values[key], subset or "")
         return DataSpec.model_validate(values)

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Strict, StringConstraints
 
-Edition = Literal["full", "mini", "nano"]
+Edition = Literal["full", "mini", "mini-v1", "nano"]
+"""Data has full, mini and mini-v1 (the first mini data, 48 clips per task); models have full, mini and nano."""
+
 Json = dict[str, Any]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 

@@ -140,9 +140,12 @@ class TaskFile(Spec):
 
     @model_validator(mode="after")
     def _defaults_are_subsets(self) -> TaskFile:
-        strange = [name for name in self.default if name not in self.subsets]
-        if strange:
-            raise ValueError(f"default names {', '.join(strange)}; the subsets are {', '.join(self.subsets) or 'none'}")
+        defaults = {"default": (self.default, list(self.subsets))}
+        for edition, data in self.editions.items():
+            defaults[f"editions.{edition}.default"] = (data.default, self.subsets_in(edition))
+        for where, (names, subsets) in defaults.items():
+            if strange := [name for name in names if name not in subsets]:
+                raise ValueError(f"{where} names {', '.join(strange)}; the subsets are {', '.join(subsets) or 'none'}")
         return self
 
     @model_validator(mode="after")
@@ -233,6 +236,8 @@ class TaskSpec(Spec):
         keys = ["task", "subset", "edition", "version", "prompt", "system", "choices", "decode", "fields"]
         keys += ["variant"] if self.variant else []
         values = self.model_dump(mode="json")
+        if self.edition == "mini-v1":  # it was called mini until version 2, and its runs keep their ids
+            values["edition"] = "mini"
         return {k: values[k] for k in keys}
 
     @property

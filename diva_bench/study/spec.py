@@ -100,7 +100,7 @@ class StudyFile(Spec):
     systems: dict[Name, System] = Field(min_length=2)
     task: Text | None = None
     """Of the models: its prompt and settings; without `record`, its clips are the questions."""
-    edition: Literal["auto", "full", "mini", "nano"] = "auto"
+    edition: Literal["auto", "full", "mini", "mini-v1", "nano"] = "auto"
     """Of the task, and of models without an edition."""
     record: Recording | None = None
     timeout: Annotated[Number, Field(gt=0, le=3600)] = 60.0

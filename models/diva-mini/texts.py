@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-MINI = Path(__file__).resolve().parents[2] / "tasks" / "mini"
+TASKS = Path(__file__).resolve().parents[2] / "tasks"
 COLUMNS = ("text", "transcript", "sentence")
 WORDS = (2, 28)
 _SPEAKABLE = re.compile(r"[A-Za-z][A-Za-z ,.'?!;:-]*")
@@ -92,7 +92,7 @@ def main() -> None:
         if not path.is_file():
             parser.error(f"{path}: is not a file.")
     raw = [*(wordnet(args.wordnet) if args.wordnet else ()), *(q for path in args.questions for q in questions(path))]
-    barred = evaluated([*sorted(MINI.glob("*.jsonl")), *args.without])
+    barred = evaluated([*sorted(TASKS.glob("mini*/*.jsonl")), *args.without])
     kept: dict[str, str] = {}
     unspeakable = leaks = 0
     for text in raw:

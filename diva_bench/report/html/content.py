@@ -44,7 +44,7 @@ _MOST_VALUES = 24
 """Values of a group that is shown, as in `compare`."""
 _SAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _MEANINGS = {metric.name: metric.meaning for metric in METRICS}
-_EDITIONS = ("full", "mini", "nano")
+_EDITIONS = ("full", "mini", "mini-v1", "nano")
 
 
 def slug(name: str) -> str:
