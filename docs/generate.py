@@ -29,6 +29,7 @@ FOLDERS = {
     "diva_bench/study/page/": "the page of a preference study: HTML, style sheet, script",
     "diva_bench/report/html/templates/": "Jinja2 templates of the report page",
     "results/languages/": "published runs of the mini tasks in ten languages",
+    "results/mini/": "connector evaluations of the mini models, and published runs of the mini edition",
     "results/mini-v1/": "published runs of the edition mini-v1, one folder per task and model",
     "results/nano/": "records, scores and tables of the training ablations at the smallest size; `README.md` explains them",
     "tasks/mini/": "the mini data: texts, clips, and the script that made them; `README.md` describes them",

@@ -18,6 +18,7 @@ from diva_bench.runs.answers import Answers
 from diva_bench.runs.run import load_runs
 from diva_bench.runs.store import RunFolder
 
+LOST = "not ranked: %d of 6 scored answers are lost: restore responses.jsonl from a copy, or run the model again"
 AGAIN = "not ranked: answers changed since they were scored: run `diva-bench score"
 
 
@@ -101,7 +102,8 @@ def test_a_run_whose_answers_changed_is_listed_with_what_to_do_and_the_others_ar
     CHANGES[change](file)
     got = leaderboard(place, "--format", "csv", "--all-tables")
     assert got.returncode == 1
-    assert f"{AGAIN} results/{file.parent.parent.name}/{file.parent.name}`" in got.stdout
+    again = f"{AGAIN} results/{file.parent.parent.name}/{file.parent.name}`"
+    assert {"one deleted": f"{LOST % 1}", "all deleted": f"{LOST % 6}"}.get(change, again) in got.stdout
     assert "1,hears" in got.stdout
     assert ",1 of 2 without a score" in got.stdout, "nor does the spread over wordings use its score"
 
@@ -114,6 +116,22 @@ def test_a_run_that_was_scored_again_is_ranked_again(place: Path) -> None:
     got = leaderboard(place, "--format", "csv", "--all-tables")
     assert got.returncode == 0
     assert AGAIN not in got.stdout
+
+
+@pytest.mark.parametrize("loss", [shortened, Path.unlink])
+def test_a_run_that_lost_answers_is_not_scored_again_until_it_has_them(
+    place: Path, loss: Callable[[Path], None]
+) -> None:
+    file = answers_of(place, "echo")
+    summary, whole = (file.parent / "summary.json").read_bytes(), file.read_bytes()
+    loss(file)
+    got = call(place, "score", "--path", "specs", str(file.parent))
+    assert got.returncode == 2
+    assert "of 6 scored answers are lost: restore responses.jsonl from a copy" in " ".join(got.stderr.split())
+    assert "To score only the answers that are left, delete summary.json first." in " ".join(got.stderr.split())
+    assert (file.parent / "summary.json").read_bytes() == summary
+    file.write_bytes(whole)
+    assert call(place, "score", "--path", "specs", str(file.parent)).returncode == 0
 
 
 def test_answers_are_read_once_and_then_only_where_a_file_changed(place: Path, reads: list[Path]) -> None:
@@ -158,7 +176,7 @@ def test_a_diagnosis_shows_no_score_of_answers_that_changed(place: Path) -> None
 
 def test_lists_of_runs_say_it_too(place: Path) -> None:
     """In Python, on the command line, and as CSV: nowhere does an old score stand as that of the new answers."""
-    shortened(answers_of(place, "echo"))
+    edited(answers_of(place, "echo"))
     rows = db.load_runs(place / "results").records(every=False)
     doubted = {row["model"] for row in rows if "answers changed since they were scored" in row["remarks"]}
     assert doubted == {"echo"}

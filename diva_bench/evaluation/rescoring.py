@@ -17,9 +17,9 @@ from diva_bench import data
 from diva_bench.audio import perturbations
 from diva_bench.catalog import Catalog
 from diva_bench.data.place import locate
-from diva_bench.errors import OtherQuestion, SpecError, StoreError, UnknownName, UserError
+from diva_bench.errors import OtherQuestion, SpecError, StoreError, UnknownName, UnreadableRun, UserError
 from diva_bench.predictions import imported
-from diva_bench.runs import old_identity, rows, scoring
+from diva_bench.runs import freshness, old_identity, rows, scoring
 from diva_bench.runs.run import Run
 from diva_bench.runs.runner import Job
 from diva_bench.runs.store import RunFolder
@@ -54,12 +54,23 @@ def score(
     """
     folder = RunFolder(path)
     folder.timing()  # raises for unreadable lines before anything is written
+    _check_answers(folder)
     job = job_of(catalog, folder, progress, more, data_dir, look=True)
     if imported.needs_data(folder.record()):
         primary.check_primary(job.task, job.scorers, job.samples[: primary.ENOUGH])
     with folder:
         rows.keep(folder.above, folder.task_record(), job.task, job.dataset, share=share)
         return Run.of(path, scoring.score(job, folder, progress), job)
+
+
+def _check_answers(folder: RunFolder) -> None:
+    """Raise UnreadableRun if answers are lost that were scored before."""
+    try:
+        scored = folder.summary().get("scored")
+    except UserError:  # no summary, or a damaged one, which is written again
+        return
+    if isinstance(scored, int) and (loss := freshness.lost(folder, scored)):
+        raise UnreadableRun(f"{folder.path}: {loss}. To score only the answers that are left, delete summary.json first.")
 
 
 def job_of(

@@ -102,8 +102,21 @@ def _doubt(summary: RunSummary, cache: dict[str, Any]) -> str:
         return ""
     again = f"run `diva-bench score {summary.folder}`"
     if summary.answers is not None and summary.answers != _digest(summary.folder, cache):
-        return f"answers changed since they were scored: {again}"
+        return lost(RunFolder(summary.folder), summary.scored) or f"answers changed since they were scored: {again}"
     return _doubt_of_rows(RunFolder(summary.folder), cache, again)
+
+
+def lost(run: RunFolder, scored: int) -> str:
+    """What to do if the run has fewer answers than were scored; "" if it has as many. To score it again would hide the
+    loss, and could drop values that cannot be measured on this machine."""
+    left = len(run.answered())
+    if left >= scored:
+        return ""
+    files = ", ".join(path.name for path in run.files("responses")) or "responses.jsonl"
+    return (
+        f"{scored - left:,} of {scored:,} scored answers are lost: restore {files} from a copy, or run the model again, "
+        "which asks only for what is missing"
+    )
 
 
 def _doubt_of_rows(run: RunFolder, cache: dict[str, Any], again: str) -> str:
