@@ -301,8 +301,9 @@ class Progress(Protocol):
 class Bar(Protocol):
     def __enter__(self) -> Bar: ...
     def __exit__(self, *exc: Any) -> None: ...
-    def advance(self, amount: float = 1, text: str = "") -> None:
-        """Advance the bar; `text` is shown after the label."""
+    def advance(self, amount: float = 1, text: str = "", inside: bool = False) -> None:
+        """Advance the bar; `text` is shown after the label. `inside`: of a part that is not complete, whose speed does not
+        count for the time left."""
         ...
 
 
@@ -333,5 +334,5 @@ class _SilentBar:
     def __exit__(self, *exc: Any) -> None:
         return None
 
-    def advance(self, amount: float = 1, text: str = "") -> None:
+    def advance(self, amount: float = 1, text: str = "", inside: bool = False) -> None:
         return None

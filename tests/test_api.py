@@ -101,7 +101,7 @@ class Bars(Silent):
     def __exit__(self, *_: Any) -> None:
         return None
 
-    def advance(self, amount: float = 1, text: str = "") -> None:
+    def advance(self, amount: float = 1, text: str = "", inside: bool = False) -> None:
         self.told.append((amount, text))
 
 

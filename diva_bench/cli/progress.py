@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
 from diva_bench import printable
@@ -45,14 +45,42 @@ class Terminal:
 
 
 def amount(value: float, unit: str) -> str:
-    """1234567, "bytes" -> "1.2 MB"; 12, "samples" -> "12"."""
+    """1234567, "bytes" -> "1.2 MB"; 12, "samples" -> "12"; 0.0432, "samples" -> "0.04"."""
     if unit != "bytes":
-        return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
+        return f"{value:.0f}" if value >= 100 or value == int(value) else f"{value:.{1 if value >= 0.1 else 2}f}"
     for name in ("B", "kB", "MB"):
         if abs(value) < 1000:
             return f"{value:.0f} {name}" if name != "MB" else f"{value:.1f} {name}"
         value /= 1000
     return f"{value:.2f} GB"
+
+
+class _Pace:
+    """The time that is left, by the speed up to the last complete part of the work. In a batch, most answers are ready near
+    its end, so the speed inside it says nothing: the first of 48 answers came after 4 minutes, and all after 7."""
+
+    def __init__(self, total: float | None, done: float) -> None:
+        self.done, self._total, self._start = done, total, done
+        self.began = self._then = time.monotonic()
+        self._complete = done
+
+    def advance(self, amount: float, inside: bool) -> None:
+        self.done += amount
+        if not inside:
+            self._complete, self._then = self.done, time.monotonic()
+
+    def left(self) -> str:
+        """As text; "" while it is unknown."""
+        if not self._total or self._complete <= self._start:
+            return ""
+        each = (self._then - self.began) / (self._complete - self._start)
+        seconds = (self._total - self._complete) * each - (time.monotonic() - self._then)
+        return f"{duration(max(seconds, 0))} left" if self.done < self._total else ""
+
+
+class _Left(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["pace"].left())
 
 
 class _Count(ProgressColumn):
@@ -74,12 +102,13 @@ class _Live:
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
             _Count(),
-            TimeRemainingColumn(compact=True),
+            _Left(),
             console=console,
             transient=True,
             speed_estimate_period=120,
         )
-        self._task: TaskID = self._rich.add_task(label, total=total, unit=unit)
+        self._pace = _Pace(total, done)
+        self._task: TaskID = self._rich.add_task(label, total=total, unit=unit, pace=self._pace)
         self._rich.update(self._task, completed=done)
 
     def __enter__(self) -> Bar:
@@ -91,7 +120,8 @@ class _Live:
     ) -> None:
         self._rich.stop()
 
-    def advance(self, amount: float = 1, text: str = "") -> None:
+    def advance(self, amount: float = 1, text: str = "", inside: bool = False) -> None:
+        self._pace.advance(amount, inside)
         self._rich.update(
             self._task, advance=amount, description=f"{self._label} {printable.visible(text)}" if text else self._label
         )
@@ -101,8 +131,9 @@ class _Plain:
     """For logs: a line at the start of long work, one every 15 s, and one at the end."""
 
     def __init__(self, label: str, total: float | None, unit: str, done: float) -> None:
-        self._label, self._total, self._unit, self._start, self._done = label, total, unit, done, done
-        self._began = self._last_report = time.monotonic()
+        self._label, self._total, self._unit, self._start = label, total, unit, done
+        self._pace = _Pace(total, done)
+        self._last_report = self._pace.began
         self._spoke, self._news = False, ""
 
     def __enter__(self) -> Bar:
@@ -111,11 +142,11 @@ class _Plain:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if time.monotonic() - self._began > _QUIET:
+        if time.monotonic() - self._pace.began > _QUIET:
             self._say("stopped" if error else "done")
 
-    def advance(self, amount: float = 1, text: str = "") -> None:
-        self._done += amount
+    def advance(self, amount: float = 1, text: str = "", inside: bool = False) -> None:
+        self._pace.advance(amount, inside)
         self._news = printable.visible(text)
         now = time.monotonic()
         if now - self._last_report >= (_EVERY if self._spoke else _QUIET):
@@ -123,15 +154,10 @@ class _Plain:
             self._say("")
 
     def _say(self, end: str) -> None:
-        spent = max(time.monotonic() - self._began, 1e-6)
-        rate = (self._done - self._start) / spent
-        count = amount(self._done, self._unit) + (f"/{amount(self._total, self._unit)}" if self._total else "")
+        spent = max(time.monotonic() - self._pace.began, 1e-6)
+        rate = (self._pace.done - self._start) / spent
+        count = amount(self._pace.done, self._unit) + (f"/{amount(self._total, self._unit)}" if self._total else "")
         speed = f"{amount(rate, self._unit)}{'' if self._unit == 'bytes' else ' ' + self._unit}/s"
-        if end:
-            last = f"{end} after {duration(spent)}"
-        elif self._total and rate > 0:
-            last = f"{duration((self._total - self._done) / rate)} left"
-        else:
-            last = ""
-        parts = [count, speed, *([self._news] if self._news else []), *([last] if last else [])]
+        last = f"{end} after {duration(spent)}" if end else self._pace.left()
+        parts = [count, *([speed] if rate else []), *([self._news] if self._news else []), *([last] if last else [])]
         print(f"{self._label}: {', '.join(parts)}", file=sys.stderr, flush=True)

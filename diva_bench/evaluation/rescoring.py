@@ -70,7 +70,9 @@ def _check_answers(folder: RunFolder) -> None:
     except UserError:  # no summary, or a damaged one, which is written again
         return
     if isinstance(scored, int) and (loss := freshness.lost(folder, scored)):
-        raise UnreadableRun(f"{folder.path}: {loss}. To score only the answers that are left, delete summary.json first.")
+        raise UnreadableRun(
+            f"{folder.path}: {loss}. To score only the answers that are left, delete summary.json first."
+        )
 
 
 def job_of(

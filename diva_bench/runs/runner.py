@@ -360,7 +360,7 @@ class _Inside:
         self._bar, self._rows, self._text = bar, rows, f"{rows} at a time"
         self._shown = 0
         self._counts: Counter[str] = Counter()
-        bar.advance(0, self._text)
+        bar.advance(0, self._text, inside=True)
 
     def __call__(self, stage: str, rows: int) -> None:
         self._counts[stage] += rows
@@ -369,7 +369,7 @@ class _Inside:
         self._shown += more
         count = min(self._counts[stage], self._rows)
         done = f" {count}" if count and stage != news.DECODE else ""  # the bar itself counts answers
-        self._bar.advance(more, f"{self._text}, {stage}{done}")
+        self._bar.advance(more, f"{self._text}, {stage}{done}", inside=True)
 
     def end(self) -> None:
         self._bar.advance(self._rows - self._shown, self._text)
