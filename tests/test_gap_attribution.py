@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from compared_runs import RIGHT, command, copied, imported, lined
 
 from diva_bench.cli.compare import gap_attribution_command
-from diva_bench.errors import StoreError, UserError
+from diva_bench.errors import StoreError, UnknownName, UserError
 from diva_bench.report.gap_attribution import attribute, by_group, count
 from diva_bench.specs import ModelSpec, digest
 
@@ -69,6 +70,16 @@ def test_by_a_group_there_is_a_row_for_each_of_its_values(results: Path) -> None
     assert any(line.split()[:2] == ["toy", "b"] for line in shown), "one row for each value fits 80 columns"
 
 
+def test_the_mark_of_a_whole_task_does_not_depend_on_the_groups_that_are_shown(tmp_path: Path) -> None:
+    published = Path(__file__).parents[1] / "results" / "languages"
+    words = ("trio", str(published), "-t", "languages-questions", "--format", "md")
+    whole, parts = (command(tmp_path, *words, *more).stdout for more in ((), ("--by", "language")))
+    (row,) = re.findall(r"^\| languages-questions \| contains \|.*$", whole, re.MULTILINE)
+    assert row.count("†") == 3
+    assert row.replace("| contains |", "| all | contains |") in parts
+    assert "Holm over the 3 differences of whole tasks, and over the 30 of their parts" in parts
+
+
 def test_a_part_of_a_task_has_the_gap_of_its_samples_alone(results: Path) -> None:
     (_, part) = by_group(lined(results, "good", "middle", "bad"), "voice")
     shares = []
@@ -90,14 +101,21 @@ def test_an_unknown_group_is_refused_with_those_that_there_are(results: Path) ->
     names = ("--oracle", "good", "--cascade", "middle", "--model", "bad", "--path", ".")
     done = command(results, "trio", "results", *names, "--by", "voices")
     assert done.returncode == 2
-    assert "unknown group 'voices' in the tasks of these runs. Did you mean 'voice'? Available: voice" in done.stderr
+    assert "no task of these runs has the group 'voices'. Their groups: voice. Did you mean 'voice'?" in done.stderr
 
 
 def test_a_trio_that_lacks_somebody_says_who(results: Path, tmp_path: Path) -> None:
     asked = (results / "results", "good", "middle")
     assert gap_attribution_command(*asked, ["bad", "worse"], [], "md", [results]) == 1
-    with pytest.raises(UserError, match="no task has complete runs of good, middle and worse"):
+    with pytest.raises(
+        UnknownName, match=r"unknown model 'worse' in the runs in .*results\. Available: bad, good, middle"
+    ):
         gap_attribution_command(*asked, ["worse"], [], "md", [results])
+    with pytest.raises(UserError, match="--model middle: middle already is the cascade of this table"):
+        gap_attribution_command(*asked, ["middle"], [], "md", [results])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="Run what is missing: diva-bench run -m good,middle,bad -t TASK"):
+        gap_attribution_command(tmp_path / "empty", "good", "middle", ["bad"], [], "md", [results])
     with pytest.raises(StoreError, match="nowhere: no such folder"):
         gap_attribution_command(tmp_path / "nowhere", "good", "middle", ["bad"], [], "md", [results])
 

@@ -10,7 +10,7 @@ from diva_bench.catalog import Catalog
 from diva_bench.cli.progress import Terminal
 from diva_bench.cli.show import check_report, print_tables, write_tables
 from diva_bench.cli.stored import stored_runs
-from diva_bench.errors import UnreadableRun, UserError, unknown
+from diva_bench.errors import UnknownName, UnreadableRun, UserError, nearest, unknown
 from diva_bench.report.compare import (
     Comparison,
     chosen,
@@ -132,6 +132,7 @@ def gap_attribution_command(
     trials = len(stored) - len(runs)
     named = {summary.task_id for summary in of_tasks([run.summary for run in stored], tasks)}
     runs = [run for run in runs if run.summary.task_id in named]
+    _check_roles(results, runs, oracle, cascade, models)
     catalog, progress = Catalog(paths), Terminal()
     attributions: list[GapAttribution] = []
     missing: dict[str, list[str]] = {}
@@ -160,9 +161,11 @@ def gap_attribution_command(
                 if trials
                 else "."
             )
+            + f" Run what is missing: diva-bench run -m {oracle},{cascade},{','.join(models)} -t TASK"
         )
     if by is not None and by not in groups:
-        raise unknown("group", by, groups, "the tasks of these runs")
+        there = ", ".join(groups) or "none"
+        raise UnknownName(f"no task of these runs has the group {by!r}. Their groups: {there}.{nearest(by, groups)}")
     split = {one.task for one in attributions if one.group}
     without = [one.task for one in attributions if one.task not in split] if by is not None else []
     notes = [f"without the group {by}: {', '.join(dict.fromkeys(without))}"] if without else []
@@ -170,3 +173,20 @@ def gap_attribution_command(
     write_tables(tables, output, every=every)
     print_tables(tables, format, every)
     return 1 if missing or stored.unreadable else 0
+
+
+def _check_roles(results: Path, runs: Sequence[Run], oracle: str, cascade: str, models: Sequence[str]) -> None:
+    """Raise UserError for a model in two roles, and UnknownName for a role without any run. Where one of several models has
+    runs, the table notes the others."""
+    for model in models:
+        if model in (oracle, cascade):
+            role = "oracle" if model == oracle else "cascade"
+            raise UserError(
+                f"--model {model}: {model} already is the {role} of this table. Name an end-to-end model, such as diva, or "
+                f"another {role} with --{role}."
+            )
+    there = {name for run in runs for name in (run.model, run.summary.label, run.summary.run_id)}
+    known = any(model in there for model in models)
+    for name in (oracle, cascade, *(() if known else models)) if runs else ():
+        if name not in there:
+            raise unknown("model", name, {run.summary.label for run in runs}, f"the runs in {results}")

@@ -167,13 +167,15 @@ def gap_tables(
 
 
 def _gaps(attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence[str]], more: Sequence[str]) -> Table:
-    family = [d for t in attributions for d in (t.lost, t.gained, t.total)]
-    adjusted = iter(holm([d.p for d in family]))
+    whole = [d for t in attributions if not t.value for d in (t.lost, t.gained, t.total)]
+    parted = [d for t in attributions if t.value for d in (t.lost, t.gained, t.total)]
+    # the marks of whole tasks do not depend on which groups are shown
+    sure, sure_parts = iter(holm([d.p for d in whole])), iter(holm([d.p for d in parted]))
     several = len({t.model for t in attributions}) > 1
     heads, parts = _parts(attributions)
     rows: list[list[Cell]] = []
     for t, part in zip(attributions, parts, strict=True):
-        gaps: list[Cell] = [_gap(d, next(adjusted)) for d in (t.lost, t.gained, t.total)]
+        gaps: list[Cell] = [_gap(d, next(sure_parts if t.value else sure)) for d in (t.lost, t.gained, t.total)]
         rows.append(
             [t.task, *part, t.metric, *([t.model] if several else []), *t.scores, *gaps, t.lost.n, t.lost.clusters]
         )
@@ -185,7 +187,7 @@ def _gaps(attributions: Sequence[GapAttribution], missing: Mapping[str, Sequence
         "recogniser loss: oracle - cascade; end to end: model - cascade; total: model - oracle, which is end to end minus "
         "recogniser loss; paired by sample",
         f"[95 % interval: cluster bootstrap, {RESAMPLES} resamples, seed {SEED}]; {SIGN}p below {SURE} after Holm over the "
-        f"{len(family)} differences of this table; {P_NOTE}",
+        f"{len(whole)} differences of whole tasks{f', and over the {len(parted)} of their parts' if parted else ''}; {P_NOTE}",
     ]
     notes += ["its: the score of the model"] if several else []
     downs = sorted({t.metric for t in attributions if not t.rises})
