@@ -262,6 +262,14 @@ def say(text: str, voice: str, kokoro: Kokoro, spoken: str | None = None) -> Sam
     return np.asarray(samples * (PEAK / np.abs(samples).max()), np.float32)
 
 
+def write(path: Path, samples: Samples) -> None:
+    """Write a clip, with less gain if the codec overshoots full scale."""
+    for gain in (1.0, 0.85, 0.7):
+        sf.write(path, gain * samples, RATE_HZ, format="OGG", subtype="OPUS")
+        if np.abs(sf.read(path, dtype="float32")[0]).max() < 1:
+            return
+
+
 def make(edition: str, voices: Path, model: Path | None, force: bool) -> None:
     """Speak every clip that is missing, or all of them."""
     folder = FOLDERS[edition]
@@ -278,9 +286,7 @@ def make(edition: str, voices: Path, model: Path | None, force: bool) -> None:
         path = folder / row["audio"]
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")  # a kill leaves no half clip under the clip's name
-        sf.write(
-            part, say(row["text"], row["voice"], kokoro, row.get("language")), RATE_HZ, format="OGG", subtype="OPUS"
-        )
+        write(part, say(row["text"], row["voice"], kokoro, row.get("language")))
         part.rename(path)
         print(f"\r{done}/{len(todo)} {row['id']:<24}", end="", file=sys.stderr, flush=True)
     print(f"\nspoke {len(todo)} clips", file=sys.stderr)
