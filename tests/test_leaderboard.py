@@ -123,9 +123,11 @@ def test_incomplete_runs_stand_below_unranked_with_the_reason(tmp_path: Path) ->
 
 
 def test_a_run_that_is_still_being_asked_is_listed(tmp_path: Path) -> None:
-    (run(tmp_path) / "summary.json").unlink()
+    folder = run(tmp_path)
+    (folder / "summary.json").unlink()
     table = only(tmp_path)
-    assert column(table, "remarks") == ["not ranked: no summary.json yet"]
+    remark = f"not ranked: not scored yet: `diva-bench score {folder}` scores the answers that there are"
+    assert column(table, "remarks") == [remark]
     assert table.notes == []
 
 

@@ -259,10 +259,22 @@ def test_a_run_with_changed_answers_shows_no_numbers_of_the_former_ones(place: P
     index = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     row = next(row for row in Cells(index).tables[1] if "middle" in row)
     assert [row[i] for i in (3, 4, 5, 6)] == ["-"] * 4, row  # score, n, answered, errors
-    assert "answers changed since they were scored" in row[-1]
+    assert "scored answers are lost: restore responses.jsonl from a copy" in row[-1]
     page = next((tmp_path / "site" / "runs").glob("*middle*")).read_text(encoding="utf-8")
     assert "samples scored" not in page
     assert "<h2>Metrics</h2>" not in page
+
+
+def test_a_damaged_row_of_a_task_stops_no_report_and_its_runs_say_what_to_do(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "results", tmp_path / "results")
+    (rows,) = (tmp_path / "results").glob("*/rows.jsonl")
+    rows.write_text(rows.read_text().replace("{", "{{", 1))
+    done = call(tmp_path, "report", "results", "--html", "site", "--path", str(place))
+    assert done.returncode == 1, done.stderr
+    index = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert (
+        index.count(f"the rows of its task were edited: restore results/{rows.parent.name}/rows.jsonl from a copy") >= 3
+    )
 
 
 def test_the_prompt_of_the_page_has_no_open_field_that_all_samples_share(tmp_path: Path) -> None:

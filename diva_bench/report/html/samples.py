@@ -142,11 +142,12 @@ def question_of(runs: Sequence[Run], catalog: Catalog, licensed: bool) -> Questi
             break
     record = runs[0].folder.record()
     access = task.data.access if task else (record["task"].get("data") or {}).get("access")
-    stored = stored_task.stored(runs[0].folder)
+    try:
+        stored = stored_task.stored(runs[0].folder)
+    except UnreadableRun:  # the remarks of its runs say so, and what to do
+        stored = None
     if not samples:
-        known = (
-            [str(row[0]) for row in stored.covered] if stored else (i for run in runs for i in run.folder.answered())
-        )
+        known = [str(row[0]) for row in stored.covered] if stored else (i for run in runs for i in _ids(run))
         samples = tuple(Sample(id=ident, references=(), cluster=ident) for ident in dict.fromkeys(known))
     sounds = {str(row[0]): str(row[1]) for row in stored.covered} if stored else {}
     clips = clips_beside(runs[0].folder.place)
