@@ -317,7 +317,9 @@ class Catalog:
     def untrained(self, name: str, edition: Edition) -> str:
         """The weights of a model that must be trained before it can be run, and the command; "" if there are none."""
         model, _ = self._merged(name)
-        connectors = {e: {**model.weights, **m.weights}.get(CONNECTOR, "") for e, m in model.editions.items()}
+        connectors: dict[Edition, str | InlineWeights] = {
+            e: {**model.weights, **m.weights}.get(CONNECTOR, "") for e, m in model.editions.items()
+        }
         command = model.editions[edition].trained_by if edition in model.editions else None
         here = [
             e for e, weights in connectors.items() if not isinstance(weights, str) or weights in self._all["weights"]

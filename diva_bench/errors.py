@@ -99,16 +99,29 @@ def one_line(err: BaseException) -> str:
     return " ".join(str(err).split()).rstrip(".") or type(err).__name__
 
 
+_LISTED = 40
+"""Names that a message has; of more it has only the nearest."""
+_LISTS = {"task": "diva-bench list tasks", "model": "diva-bench list models", "metric": "diva-bench list metrics"}
+
+
 def unknown(kind: str, name: str, allowed: Iterable[str], where: str = "") -> UnknownName:
-    """An UnknownName whose message has the nearest allowed name and all allowed names."""
+    """An UnknownName whose message has the nearest allowed name, and all allowed names or the nearest of very many."""
     names = sorted(set(allowed))
     place = f" in {where}" if where else ""
-    return UnknownName(
-        f"unknown {kind} {name!r}{place}.{nearest(name, names)} Available: {', '.join(names) or 'none'}."
-    )
+    there = f"Available: {', '.join(names) or 'none'}."
+    if len(names) > _LISTED:
+        near = difflib.get_close_matches(name, names, n=5, cutoff=0.3)
+        there = f"There are {len(names)}{', the nearest: ' if near else ''}{', '.join(near)}."
+        lists = [f"`{_LISTS[part]}`" for part in kind.split(" or ") if part in _LISTS]
+        there += f" All of them: {', '.join(lists)}." if lists else ""
+    return UnknownName(f"unknown {kind} {name!r}{place}.{nearest(name, names)} {there}")
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """ " Did you mean 'x'?" with the nearest allowed name; "" if none is near."""
-    near = difflib.get_close_matches(name, list(allowed), n=1, cutoff=0.5)
+    """ " Did you mean 'x'?" with the nearest allowed name; "" if none is near. Nearest are the same name in other letters
+    (small for capital), then the shortest that begins with it."""
+    names = list(allowed)
+    near = [other for other in names if other.lower() == name.lower()]
+    near += sorted((other for other in names if len(name) > 2 and other.startswith(name)), key=len)
+    near += difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -237,7 +237,11 @@ SLIPS = [
         "toy.jsonl",
         "9: editions.mini: must be a mapping (key: value) (found 'toy.jsonl'). Its keys: ",
     ),
-    ("  mini:", "  midi:", "9: editions.midi: must be 'full', 'mini' or 'nano' (found 'midi'). Did you mean 'mini'?"),
+    (
+        "  mini:",
+        "  midi:",
+        "9: editions.midi: must be 'full', 'mini', 'mini-v1' or 'nano' (found 'midi'). Did you mean 'mini'?",
+    ),
     ("toy.jsonl}", "toy.jsonl, seconds: [1]}", "9: key 'editions.mini.seconds.1' is missing."),
     ("toy.jsonl}", "toy.jsonl, rows: true}", "9: editions.mini.rows: must be a whole number (found true)."),
     (

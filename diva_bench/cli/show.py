@@ -37,6 +37,8 @@ def check_report(file: Path | None) -> None:
     """Raises UserError if tables cannot be written to this file. Call it before the tables are computed."""
     if file is None:
         return
+    if file.is_dir():
+        raise UserError(f"--output {file}: this is a folder. Give a file in it, such as {file / 'tables.md'}.")
     if file.suffix not in _ENDINGS:
         raise UserError(f"--output {file}: its ending names no format. Allowed: {', '.join(_ENDINGS)}.")
     check_file(file, "--output")

@@ -31,7 +31,7 @@ def chosen(cited: Published, names: Sequence[str]) -> list[CitedSet]:
 
 def _is_of(one: CitedSet, name: str) -> bool:
     other = (one.same_as or "").removesuffix(f"-{one.subset}" if one.subset else "\0")
-    return name in (one.data, one.name, one.same_as, other)
+    return name.lower() in [text.lower() for text in (one.data, one.name, one.same_as, other) if text]
 
 
 def related(cited: Published, tasks: Sequence[str]) -> list[CitedSet]:

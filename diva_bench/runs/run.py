@@ -454,7 +454,7 @@ def _differences(key: str, ours: object, theirs: object) -> Iterator[str]:
     elif key == "fingerprint":  # a hash does not help the user
         yield "the data (other clips or references, or one run had labels without audio)"
     elif max(len(repr(ours)), len(repr(theirs))) > _SHORT:
-        yield f"another {key}"
+        yield f"other {key}" if key == "questions" else f"another {key}"
     else:
         yield f"{key} {ours!r} and {theirs!r}"
 

@@ -255,7 +255,7 @@ class ModelFile(Spec):
     """For a model behind a server: how it is reached."""
     asr: ServedAsr | None = None
     """A recogniser behind a server, in place of weights of the role `asr`."""
-    editions: dict[Edition, ModelEdition] = Field(default_factory=dict)
+    editions: dict[Literal["full", "mini", "nano"], ModelEdition] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _adapter_or_extends(self) -> ModelFile:
