@@ -97,6 +97,14 @@ def below(plot: canvas.Plot) -> str:
     return " ".join(plot.figure.get_supxlabel().split())
 
 
+def test_baselines_alone_have_no_profile(place: Path, tmp_path: Path) -> None:
+    for task in (place / "results").glob("sdqa-*"):
+        shutil.copytree(task, tmp_path / task.name, ignore=shutil.ignore_patterns("diva-*", "cascade-*", "oracle-*"))
+    runs = load_runs([tmp_path])
+    assert {run.model for run in runs} == {"majority", "prior"}
+    assert list(draw.accents(draw.Study(runs, Catalog(), None))) == []
+
+
 def test_models_that_are_not_drawn_are_named_with_the_reason(place: Path) -> None:
     study = draw.Study(load_runs([place / "results"]), Catalog(), "diva")
     (accents,), (languages,), (forest,) = draw.accents(study), draw.languages(study), draw.forest(study)

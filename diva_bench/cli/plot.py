@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = Commands()
 
 KINDS: dict[str, str] = {
-    "accents": "it needs runs of a task that contrasts a group, such as sdqa",
+    "accents": "it needs runs of a task that contrasts a group, such as sdqa, by models that are not baselines",
     "languages": "it needs runs of two or more subsets of a task, such as covost2-de and covost2-ja",
     "forest": "it needs runs of two or more models at one task",
     "confusion": "it needs runs of a task with labels",

@@ -109,7 +109,9 @@ def accents(study: Study) -> Iterator[Plot]:
         task = view.question.task
         for group, reference in (task.contrast if task else {}).items():
             _, sheet = study.read(view)
-            if sheet is not None and group in sheet.groups and view.summary.primary in sheet.metrics:
+            if sheet is None or all(_blind(run) for run in sheet.runs):  # the profile of a baseline says nothing
+                continue
+            if group in sheet.groups and view.summary.primary in sheet.metrics:
                 yield _profile(view, sheet, group, reference)
 
 
