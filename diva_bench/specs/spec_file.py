@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
-from diva_bench.disk import listed
+from diva_bench.disk import Stamp, listed, stamp
 from diva_bench.errors import SpecError
 from diva_bench.specs.model import AssetSpec, InlineWeights, ModelFile
 from diva_bench.specs.task import TaskFile
@@ -24,6 +26,7 @@ TRAINED = "trained here"
 """Origin of connectors that `diva-bench train` installed."""
 _FOLDERS = ("", "tasks", "tasks/paper", "models", "models/weights")  # subfolders in which YAML files are searched
 _NAME = re.compile(r"""^name:[ \t]*["']?([^\s"'#]+)""", re.MULTILINE)
+_SETTLED = 2_000_000_000  # ns after the last change: two changes within one tick of the clock can have one stamp
 _HEAD = 1 << 16  # characters at the beginning of a file in which its name is searched
 
 
@@ -112,8 +115,19 @@ def read_spec(path: Path, origin: str = BY_PATH) -> tuple[str, SpecFile]:
     Raises:
         SpecError: The file is not valid.
     """
-    spec = _placed(read_yaml(path, _schema_of), path.parent)
+    try:
+        known = stamp(path)
+        settled = time.time_ns() - max(known[1:3]) > _SETTLED
+    except OSError:  # told by whoever reads it
+        settled = False
+    spec = _placed(_valid(path, path.absolute(), known) if settled else read_yaml(path, _schema_of), path.parent)
     return next(kind for kind, schema in KINDS.items() if isinstance(spec, schema)), SpecFile(spec, path, origin)
+
+
+@lru_cache(maxsize=4096)
+def _valid(path: Path, absolute: Path, known: Stamp) -> TaskFile | ModelFile | AssetSpec:
+    """The content of a file with this stamp. Every catalog reads all files that ship, and a process can make many."""
+    return read_yaml(path, _schema_of)
 
 
 def _placed(spec: TaskFile | ModelFile | AssetSpec, home: Path) -> TaskFile | ModelFile | AssetSpec:
