@@ -3,6 +3,7 @@ models and runs on the CPU, also where there is a GPU: its numbers and bits are 
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import subprocess
@@ -11,12 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from diva_bench.catalog import Catalog
 from diva_bench.weights import assets
 
 _SHOWN = os.environ.get("CUDA_VISIBLE_DEVICES")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before anything asks CUDA what there is
+
+
+# Typer builds all commands anew at every call, 0.08 s, and a process has one call, but a test process has thousands
+typer.main.get_command = functools.cache(typer.main.get_command)
 
 
 @pytest.fixture(scope="module", autouse=True)
