@@ -291,13 +291,17 @@ def layers_table() -> str:
 
 
 def leaderboard_page() -> str:
-    """results/LEADERBOARD.md: what `diva-bench leaderboard results/mini-v1 --format md` prints."""
+    """results/LEADERBOARD.md: what `diva-bench leaderboard FOLDER --format md` prints for each edition."""
     from diva_bench.cli.results import leaderboard_command
 
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        leaderboard_command(ROOT / "results" / "mini-v1", [], "md")
-    return out.getvalue()
+    parts = []
+    for edition in ("mini", "mini-v1"):
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            leaderboard_command(ROOT / "results" / edition, [], "md")
+        page = out.getvalue().replace("`diva-bench leaderboard ", f"`diva-bench leaderboard results/{edition} ", 1)
+        parts.append(page.replace("# Leaderboard\n", f"# Leaderboard, {edition}\n", 1))
+    return "\n".join(parts)
 
 
 def languages_page() -> str:

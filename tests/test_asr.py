@@ -131,7 +131,7 @@ def test_clips_that_were_heard_in_this_run_are_not_transcribed_again(
 def test_a_task_that_is_not_transcription_is_told_before_anything_is_asked(
     tmp_path: Path,
 ) -> None:
-    done = call(tmp_path, "run", "-m", "whisper", "-t", "covost2", "--dry-run")
+    done = call(tmp_path, "run", "-m", "whisper", "-t", "covost2-all", "--dry-run")
     assert done.returncode == 0
     assert (
         "whisper has no language model: it writes what is said, and cannot translate, answer or classify. The prompts of "

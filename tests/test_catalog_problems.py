@@ -34,7 +34,7 @@ def test_a_wrong_file_stops_no_other_task_of_its_folder_and_no_shipped_one(folde
     catalog = Catalog([folder])
     assert catalog.task("toy", "mini").name == "toy"
     assert catalog.task("heysquad", "mini").name == "heysquad"
-    assert len(catalog.subsets("all", "mini")) == 13
+    assert len(catalog.subsets("all", "mini")) == 11
     with pytest.raises((SpecError, UnknownName)):
         catalog.subsets("other")
 

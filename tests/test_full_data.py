@@ -121,7 +121,7 @@ def test_pull_says_of_licensed_data_where_to_ask_and_where_to_put_it(call):
 def test_pull_of_a_task_alone_readies_mini_and_says_how_the_full_data_is_had(call):
     done = call("pull", "-t", "iemocap")
     assert done.returncode == 0, done.stderr
-    assert "task iemocap: 48 samples ready" in done.stdout
+    assert "task iemocap: 204 samples ready" in done.stdout
     assert "task iemocap, edition full:\n  ask for it: https://sail.usc.edu/iemocap/" in done.stdout
     done = call("pull", "-t", "paper-meld")  # has no mini
     assert done.returncode == 1

@@ -290,7 +290,7 @@ def test_log_likelihoods_of_our_own_responses_are_kept() -> None:
     [
         ({"model_name": "a/b"}, "--model-name 'a/b': a name has at most 64 letters, digits"),
         ({"task": "quizz"}, "Did you mean 'quiz'"),
-        ({"task": "covost2", "edition": "mini"}, "covost2 is several tasks; import into one of covost2-de"),
+        ({"task": "covost2-all", "edition": "mini"}, "covost2-all is several tasks; import into one of covost2-de"),
         ({"edition": "mini"}, "unknown edition 'mini'"),
         ({"columns": "ident=x"}, "'ident' is not a role. Allowed: id, text, score"),
         ({"columns": "id"}, "expected NAME=VALUE"),

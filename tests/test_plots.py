@@ -75,7 +75,7 @@ def test_an_interval_with_0_shows_no_difference(score: Score, text: str) -> None
 def test_findings_are_the_numbers_of_the_comparisons(place: Path, drawn: dict[str, str]) -> None:
     assert set(drawn) == {"accents", "languages", "forest", "recogniser"}
     assert drawn["accents"] == (
-        "sdqa (mini): the largest gap is that of diva, hindi minus usa, -25.0 [-62.5, 0.0]: not significant"
+        "sdqa (mini-v1): the largest gap is that of diva, hindi minus usa, -25.0 [-62.5, 0.0]: not significant"
     )
     scores = {
         model: [s.metrics["bleu"].value for s in collect(place / "results") if s.model == model and "covost2" in s.task]
@@ -84,7 +84,7 @@ def test_findings_are_the_numbers_of_the_comparisons(place: Path, drawn: dict[st
     mean = (sum(scores["diva"]) - sum(scores["oracle"])) / 2
     assert f"mean of 2 languages: diva minus oracle is {mean:+.1f} [" in drawn["languages"]
     assert re.match(
-        r"mini: (\d of 6 differences from diva (is|are) significant \(Holm\): \d below 0, \d above 0|none of 6 )",
+        r"mini-v1: (\d of 6 differences from diva (is|are) significant \(Holm\): \d below 0, \d above 0|none of 6 )",
         drawn["forest"],
     )
     assert re.search(

@@ -112,7 +112,9 @@ def test_a_board_of_runs_that_were_loaded_before_their_answers_changed_says_so(p
     runs = db.load_runs("results")
     file = runs[0].path / "responses.jsonl"
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
-    assert "answers changed since they were scored" in "".join(table.to_csv() for table in db.leaderboard(runs))
+    assert "scored answers are lost: restore responses.jsonl from a copy" in "".join(
+        table.to_csv() for table in db.leaderboard(runs)
+    )
 
 
 @pytest.mark.parametrize(("key", "said"), [("cluster", "were edited: restore"), ("references", "were edited: restore")])

@@ -168,7 +168,7 @@ RUNS, LIVE = "systems: {a: a, b: c}\n", "systems: {a: {model: echo}, b: {model: 
         (f"{LIVE}timeout: 0", "timeout: must be more than 0"),
         (f"{LIVE}record: {{}}".replace("a: {model: echo}", "a: {model: oracle}"), "model oracle does not take audio"),
         (LIVE.replace("b: {model: echo}", "b: {model: x.yaml}"), "x.yaml: no such file"),
-        (LIVE.replace("heysquad", "covost2"), "task covost2 has 3 subsets; a study has one: covost2-de"),
+        (LIVE.replace("heysquad", "covost2-all"), "task covost2-all has 3 subsets; a study has one: covost2-de"),
     ],
 )
 def test_a_study_file_that_is_not_right_is_refused_in_words(tmp_path: Path, text: str, message: str) -> None:

@@ -197,7 +197,7 @@ def test_data_that_is_not_here_is_no_mistake_and_is_named(tmp_path):
     done = call(tmp_path, "validate", str(builtin_folder() / "tasks" / "meld.yaml"))
     assert done.returncode == 0, done.stderr
     assert "edition full: its data is not on this machine, and was not read: meld" in done.stdout
-    assert "meld, edition mini: 49 samples in 49 clusters" in done.stdout
+    assert "meld, edition mini: 203 samples in 203 clusters" in done.stdout
 
 
 def test_all_files_are_looked_at(tmp_path):
