@@ -281,16 +281,15 @@ class Catalog:
 
     def model(self, name: str, edition: Edition) -> ModelSpec:
         """A model in one edition: the settings of its `extends` parent, then its own, then those of the edition; later
-        ones win. For mini-v1, which only data has, it is mini.
+        ones win.
 
         Raises:
             AssetError: Its connector must be trained first; all other settings are valid.
         """
         model, adapter = self._merged(name)
-        edition = "mini" if edition == "mini-v1" else edition  # only data has it
         if model.editions and edition not in model.editions:
             raise unknown("edition", edition, model.editions, f"model {model.name}")
-        selection = model.editions.get(edition, ModelEdition())
+        selection = next((e for name, e in model.editions.items() if name == edition), ModelEdition())
         weights, untrained = {**model.weights, **selection.weights}, self.untrained(name, edition)
         assets_by_role = {
             r: assets.known(asset.asset()) if isinstance(asset, InlineWeights) else self.weights(asset)[0]

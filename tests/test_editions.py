@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import mini_task
 import pytest
 from command_line import call
 from stored import collect
 
+import diva_bench as db
 from diva_bench.catalog import Catalog
 from diva_bench.data import place
-from diva_bench.errors import UserError
+from diva_bench.errors import SpecError, UnknownName, UserError
 from diva_bench.evaluation.editions import choose
 from diva_bench.report.leaderboard import caption
 from diva_bench.runs.records import synthetic_note
 from diva_bench.runs.store import read_json
+from diva_bench.specs import TaskFile
+from diva_bench.specs.yamlfile import read_yaml
+
+ROOT = Path(__file__).parents[1]
 
 
 class Notes:
@@ -172,3 +179,63 @@ def test_who_speaks_is_not_part_of_the_identity(tmp_path):
     ids = [call(tmp_path / f, "run", "-m", "majority", "-t", "toy", "--path", ".", "--dry-run").stdout for f in "ab"]
     assert ids[0] == ids[1]
     assert "folder: results/toy-" in ids[0]
+
+
+# ---------------------------------------------------------------- the first version of the mini data
+
+
+def test_runs_of_the_first_mini_data_are_named_mini_v1_and_keep_their_records() -> None:
+    published = ROOT / "results" / "mini-v1"
+    for file in sorted(published.glob("*/*/summary.json")):
+        assert json.loads(file.read_text(encoding="utf-8"))["edition"] == "mini"
+    runs = db.load_runs(published)
+    assert {run.summary.edition for run in runs} == {"mini-v1"}
+    assert {run.summary.label for run in runs} == {"oracle", "cascade", "diva", "majority", "prior"}
+    assert {run.folder.record()["task"]["edition"] for run in runs} == {"mini-v1"}
+
+
+def test_a_run_of_mini_v1_has_the_id_that_it_had_when_the_data_was_called_mini(tmp_path: Path) -> None:
+    (run,) = db.run("majority", "heysquad", edition="mini-v1", output=tmp_path)
+    (old,) = (ROOT / "results" / "mini-v1").glob("heysquad-*/majority-*")
+    assert run.path.relative_to(tmp_path) == old.relative_to(ROOT / "results" / "mini-v1")
+    (new,) = db.run("majority", "heysquad", edition="mini", output=tmp_path)
+    assert new.summary.n == 204
+    assert new.path.parent != run.path.parent
+    with pytest.raises(UserError, match="are not comparable: edition 'mini' and 'mini-v1'; the data"):
+        db.compare([new, run])
+
+
+def test_trio_has_a_table_and_a_family_for_each_edition(tmp_path: Path) -> None:
+    for edition in ("mini", "mini-v1"):
+        for task in (ROOT / "results" / edition).glob("heysquad-*"):
+            shutil.copytree(task, tmp_path / "results" / task.name)
+    shown = call(tmp_path, "trio", "results", "--format", "md").stdout
+    assert shown.count("Holm over the 3 differences of whole tasks") == 2
+    assert shown.count("oracle, cascade, end to end (mini: synthetic") == 1
+    assert shown.count("oracle, cascade, end to end (mini-v1: synthetic") == 1
+
+
+def test_models_have_no_edition_mini_v1() -> None:
+    catalog = Catalog()
+    with pytest.raises(UnknownName, match=r"unknown edition 'mini-v1' in model oracle\. Did you mean 'mini'\?"):
+        catalog.model("oracle", "mini-v1")
+    task = catalog.task("heysquad", "mini-v1")
+    judged = task.model_copy(update={"scorers": {"llm_judge": {"model": "oracle", "edition": "mini-v1"}}})
+    with pytest.raises(UnknownName, match="unknown edition 'mini-v1' in model oracle"):
+        catalog.scorers(judged)
+
+
+@pytest.mark.parametrize(
+    ("default", "said"),
+    [
+        ("[de, de]", "editions.mini.default names de twice"),
+        ("[xx]", "editions.mini.default names xx; the subsets are de, zh-CN, ja"),
+        ("[tr]", "editions.mini.default names tr; the subsets are de, zh-CN, ja"),  # which full alone has
+    ],
+)
+def test_the_default_of_an_edition_names_subsets_that_it_has_once_each(tmp_path: Path, default: str, said: str) -> None:
+    text = (ROOT / "tasks" / "covost2.yaml").read_text(encoding="utf-8")
+    assert text.count("default: [de]}") == 1
+    (tmp_path / "covost2.yaml").write_text(text.replace("default: [de]}", f"default: {default}}}"), encoding="utf-8")
+    with pytest.raises(SpecError, match=said):
+        read_yaml(tmp_path / "covost2.yaml", TaskFile)

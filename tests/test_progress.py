@@ -40,6 +40,18 @@ def test_the_time_left_is_that_of_complete_batches(clock: list[float], capsys: p
     assert last_line(capsys) == "task x model: 42/120, 0.02 samples/s, 40 at a time, decode, done after 41:40"
 
 
+def test_the_first_of_many_items_says_nothing_because_it_loads_what_all_of_them_need(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Terminal().bar("scoring", 204) as bar:
+        clock[0] += 5
+        bar.advance(1)
+        assert last_line(capsys) == "scoring: 1/204, 0.2 items/s"
+        clock[0] += 15
+        bar.advance(50)
+        assert last_line(capsys) == "scoring: 51/204, 2.5 items/s, 0:46 left"
+
+
 def test_a_run_that_goes_on_counts_only_its_own_answers_for_the_speed(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:

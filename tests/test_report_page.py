@@ -271,6 +271,7 @@ def test_a_damaged_row_of_a_task_stops_no_report_and_its_runs_say_what_to_do(pla
     rows.write_text(rows.read_text().replace("{", "{{", 1))
     done = call(tmp_path, "report", "results", "--html", "site", "--path", str(place))
     assert done.returncode == 1, done.stderr
+    assert "no scores in the pages: the rows of its task were edited: restore results/" in done.stderr
     index = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert (
         index.count(f"the rows of its task were edited: restore results/{rows.parent.name}/rows.jsonl from a copy") >= 3

@@ -113,6 +113,34 @@ def test_a_signal_stops_a_run_which_says_what_is_kept_and_how_to_go_on(
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", "Stopped"), ("SIGINT", "KeyboardInterrupt")])
+def test_a_signal_that_comes_while_a_library_reads_a_clip_is_not_lost(tmp_path: Path, number: str, code: str) -> None:
+    """libsndfile calls Python to read, and Python discards every exception in there."""
+    clip = next((Path(__file__).parents[1] / "tasks" / "mini" / "audio" / "sdqa").glob("*.ogg"))
+    program = f"""
+import contextlib, io, os, signal, time, soundfile
+from diva_bench.cli import streams
+class Clip(io.BytesIO):
+    def readinto(self, *words):
+        if self.signals:
+            self.signals = False
+            os.kill(os.getpid(), signal.{number})
+        return super().readinto(*words)
+clip = Clip(open({str(clip)!r}, "rb").read())
+clip.signals = True
+try:
+    with streams.guarded():
+        with contextlib.suppress(soundfile.LibsndfileError):
+            soundfile.read(clip)
+        time.sleep(20)
+        print("lost")
+except KeyboardInterrupt as err:
+    print("stopped", type(err).__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == f"stopped {code}\n", done.stderr
+
+
 @pytest.mark.parametrize(
     ("environment", "said"),
     [

@@ -169,7 +169,11 @@ def gap_attribution_command(
     split = {one.task for one in attributions if one.group}
     without = [one.task for one in attributions if one.task not in split] if by is not None else []
     notes = [f"without the group {by}: {', '.join(dict.fromkeys(without))}"] if without else []
-    tables = [*gap_tables(attributions, missing, notes), *unreadable_table(stored.unreadable)]
+    tables: list[Table] = []
+    for edition in dict.fromkeys(one.edition for one in attributions):  # each is a family of its own for Holm
+        some = [one for one in attributions if one.edition == edition]
+        tables += gap_tables(some, *(() if tables else (missing, notes)))
+    tables += unreadable_table(stored.unreadable)
     write_tables(tables, output, every=every)
     print_tables(tables, format, every)
     return 1 if missing or stored.unreadable else 0

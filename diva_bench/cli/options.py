@@ -102,8 +102,8 @@ Edition = Annotated[
     Literal["auto", "full", "mini", "mini-v1", "nano"],
     typer.Option(
         "--edition",
-        help="Edition of the data. full: the real data; mini: small, included; mini-v1: its first version, 48 clips per "
-        "task; nano: mini data with nano models.",
+        help="Edition of the data. full: the real data; mini: small, included; mini-v1: its smaller first "
+        "version; nano: mini data with nano models.",
     ),
 ]
 ModelEdition = Annotated[

@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 _QUIET = 1.0  # seconds; shorter work prints nothing
 _EVERY = 15.0  # seconds between plain lines
+_SMALL = 0.15  # a first part that is less of the total says nothing about the others
 
 
 class Terminal:
@@ -60,21 +61,25 @@ class _Pace:
     its end, so the speed inside it says nothing: the first of 48 answers came after 4 minutes, and all after 7."""
 
     def __init__(self, total: float | None, done: float) -> None:
-        self.done, self._total, self._start = done, total, done
-        self.began = self._then = time.monotonic()
-        self._complete = done
+        self.done, self._total = done, total
+        self.began = time.monotonic()
+        self._first = self._last = (done, self.began)  # what was complete then; the speed is that between the two
 
     def advance(self, amount: float, inside: bool) -> None:
         self.done += amount
-        if not inside:
-            self._complete, self._then = self.done, time.monotonic()
+        if inside:
+            return
+        small = self._last == self._first and self.done - self._first[0] < _SMALL * (self._total or 0)
+        self._last = self.done, time.monotonic()
+        if small and self._first[1] == self.began:  # the first of many items has the time to load what all of them need
+            self._first = self._last
 
     def left(self) -> str:
         """As text; "" while it is unknown."""
-        if not self._total or self._complete <= self._start:
+        (before, began), (complete, then) = self._first, self._last
+        if not self._total or complete <= before:
             return ""
-        each = (self._then - self.began) / (self._complete - self._start)
-        seconds = (self._total - self._complete) * each - (time.monotonic() - self._then)
+        seconds = (self._total - complete) * (then - began) / (complete - before) - (time.monotonic() - then)
         return f"{duration(max(seconds, 0))} left" if self.done < self._total else ""
 
 

@@ -124,6 +124,9 @@ def report_command(
         except OSError as err:
             raise StoreError(f"{single}: cannot be written ({disk.reason(err)}). Give another file.") from err
         _say([*notes, f"{single} has {disk.size(len(content))}."], single)
+    for run in runs:
+        if run.changed:
+            say(f"{run.path}: no scores in the pages: {run.summary.reason}", error=True)
     return 1 if runs.unreadable or any(run.changed for run in runs) else 0
 
 

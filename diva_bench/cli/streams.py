@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -18,6 +19,7 @@ from diva_bench.errors import UserError
 from diva_bench.printable import as_json, message
 
 _STOPS = ("SIGTERM", "SIGHUP")  # Python itself turns SIGINT into KeyboardInterrupt
+_AGAIN = 0.05  # seconds until a signal is sent again
 
 
 class Stopped(KeyboardInterrupt):
@@ -156,13 +158,26 @@ def guarded() -> Iterator[None]:
         if signal.getsignal(number) is signal.SIG_DFL:  # with nohup SIGHUP is ignored, and stays so
             before[number] = signal.signal(number, _stop)
     sys.stdout, sys.stderr = cast(TextIO, _Out(out)), cast(TextIO, _Err(err))
+    sys.unraisablehook, unraisable = _send_again, sys.unraisablehook
     try:
         yield
         sys.stdout.flush()
     finally:
-        sys.stdout, sys.stderr = out, err
+        sys.stdout, sys.stderr, sys.unraisablehook = out, err, unraisable
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _send_again(lost: sys.UnraisableHookArgs) -> None:
+    """Send a signal again whose exception was raised where Python discards all of them, such as in a function that a C
+    library calls while it reads a clip."""
+    if isinstance(lost.exc_value, KeyboardInterrupt):
+        number = getattr(lost.exc_value, "number", signal.SIGINT)
+        again = threading.Timer(_AGAIN, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

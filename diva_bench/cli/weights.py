@@ -17,7 +17,7 @@ from diva_bench.data import hub, place
 from diva_bench.errors import DataError, UnknownName
 from diva_bench.evaluation import doctor, scorer_weights
 from diva_bench.evaluation.editions import of_model
-from diva_bench.specs import AssetSpec, Edition, ModelSpec, TaskFile, TaskSpec
+from diva_bench.specs import AssetSpec, Edition, ModelSpec, TaskFile, TaskSpec, models_of
 from diva_bench.specs.model import Dtype
 from diva_bench.tables import Cell, Column, Table
 from diva_bench.testing import RULES, examine
@@ -112,7 +112,7 @@ def _specs(
     catalog: Catalog, models: Sequence[str], data_edition: str, model_edition: str | None, progress: Terminal
 ) -> list[ModelSpec]:
     """The named models, or all models that have the edition and can be downloaded."""
-    edition = cast(Edition, model_edition or ("mini" if data_edition == "auto" else data_edition))
+    edition = models_of(cast(Edition, model_edition or ("mini" if data_edition == "auto" else data_edition)))
     if models:
         forced = edition if model_edition or edition == "nano" else None
         return [catalog.model(name, of_model(catalog, name, edition, forced, progress, fetch=True)) for name in models]

@@ -11,7 +11,7 @@ from diva_bench import data
 from diva_bench.catalog import Catalog
 from diva_bench.data import place
 from diva_bench.errors import UserError, unknown
-from diva_bench.specs import Edition
+from diva_bench.specs import Edition, models_of
 from diva_bench.types import Progress
 from diva_bench.weights import assets
 
@@ -104,7 +104,7 @@ def of_model(
         UnknownName: The model does not have the requested edition.
     """
     editions = catalog.model_editions(model)
-    data = "mini" if data == "mini-v1" else data
+    data = models_of(data)
     if not editions:
         return data
     if choice is not None:

@@ -70,9 +70,8 @@ def _check_answers(folder: RunFolder) -> None:
     except UserError:  # no summary, or a damaged one, which is written again
         return
     if isinstance(scored, int) and (loss := freshness.lost(folder, scored)):
-        raise UnreadableRun(
-            f"{folder.path}: {loss}. To score only the answers that are left, delete summary.json first."
-        )
+        rest = " To score only the answers that are left, delete summary.json first." if folder.answered() else ""
+        raise UnreadableRun(f"{folder.path}: {loss}.{rest}")
 
 
 def job_of(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from diva_bench.errors import UnreadableRun, unknown
 from diva_bench.runs import old_identity, schemas
 from diva_bench.runs.store import OF_A_RUN, RunFolder, located, read_json
+from diva_bench.specs import Edition, models_of
 from diva_bench.tables import Score
 
 
@@ -85,7 +86,7 @@ class RunSummary(schemas.Summary):
     @property
     def label(self) -> str:
         """The name, with the model's edition if it differs from the task's."""
-        other = self.model_edition not in (None, "mini" if self.edition == "mini-v1" else self.edition)
+        other = self.model_edition not in (None, models_of(cast(Edition, self.edition)))
         return f"{self.name} ({self.model_edition})" if other else self.name
 
     @property

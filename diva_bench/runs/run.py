@@ -433,8 +433,10 @@ def question_differences(run: Run, other: Run) -> str:
         return ""
     if old_identity.is_former(first) != old_identity.is_former(second):
         return old_identity.moved(run.path if old_identity.is_former(first) else other.path)
-    keys = ["name", *(key for key in first if key not in ("id", "hash", "name"))]
-    differ = [text for key in keys for text in _differences(key, first.get(key), second.get(key))]
+    keys = ["name", *(key for key in first if key not in ("id", "hash", "name", "schema", "edition"))]
+    editions = (each.folder.record()["task"]["edition"] for each in (run, other))
+    differ = [*_differences("edition", *editions)]
+    differ += [text for key in keys for text in _differences(key, first.get(key), second.get(key))]
     return (
         f"{run.path} and {other.path} are not comparable: {'; '.join(differ)}. Only runs of one task folder can be "
         "compared sample by sample."

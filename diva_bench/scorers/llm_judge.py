@@ -32,7 +32,7 @@ from diva_bench.scorers.cleaning import clean
 from diva_bench.scorers.label_parser import SIGNATURE as PARSER
 from diva_bench.scorers.label_parser import Parser
 from diva_bench.scorers.reply_cache import ReplyCache, key
-from diva_bench.specs import Edition, ModelSpec, TaskSpec, digest, prompt
+from diva_bench.specs import Edition, ModelSpec, TaskSpec, digest, models_of, prompt
 from diva_bench.stats import dense, ratio
 from diva_bench.types import Adapter, Floats, Progress, Request, Response, Sample, Streaming
 
@@ -96,7 +96,7 @@ class Judge:
     def __init__(self, task: TaskSpec, *, models: Models, **args: Any) -> None:
         self._where = f"task {task.name}: scorers.llm_judge"
         options = dict(args)
-        name, edition = options.pop("model", None), options.pop("edition", task.edition)
+        name, edition = options.pop("model", None), options.pop("edition", models_of(task.edition))
         template, room = options.pop("prompt", None), options.pop("max_new_tokens", 16)
         # settings with free values are checked here, the others by `settings`
         allowed: dict[str, tuple[Any, ...]] = {"model": (name,), "edition": (edition,), "scale": tuple(_VERDICTS)}

@@ -18,7 +18,7 @@ from diva_bench.specs.model import (
     Runtime,
     Source,
 )
-from diva_bench.specs.schema import Edition, Json, digest, digest_of_rows
+from diva_bench.specs.schema import Edition, Json, digest, digest_of_rows, models_of
 from diva_bench.specs.server import Prices, ServedAsr, Server
 from diva_bench.specs.task import (
     CODE,
@@ -61,5 +61,6 @@ __all__ = [
     "TaskSpec",
     "digest",
     "digest_of_rows",
+    "models_of",
     "templates",
 ]

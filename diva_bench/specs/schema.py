@@ -12,6 +12,12 @@ from pydantic import BaseModel, ConfigDict, Strict, StringConstraints
 Edition = Literal["full", "mini", "mini-v1", "nano"]
 """Data has full, mini and mini-v1 (the first mini data, 48 clips per task); models have full, mini and nano."""
 
+
+def models_of(data: Edition) -> Edition:
+    """The edition of models that belongs to an edition of data."""
+    return "mini" if data == "mini-v1" else data
+
+
 Json = dict[str, Any]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 

@@ -144,6 +144,8 @@ class TaskFile(Spec):
         for edition, data in self.editions.items():
             defaults[f"editions.{edition}.default"] = (data.default, self.subsets_in(edition))
         for where, (names, subsets) in defaults.items():
+            if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+                raise ValueError(f"{where} names {', '.join(twice)} twice")
             if strange := [name for name in names if name not in subsets]:
                 raise ValueError(f"{where} names {', '.join(strange)}; the subsets are {', '.join(subsets) or 'none'}")
         return self
