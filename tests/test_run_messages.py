@@ -218,4 +218,7 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_worked_out(jud
         in call(judged, "leaderboard", "-o", "gone/out.md").stderr
     )
     (judged / "a.md").mkdir()
-    assert "--output a.md: is a folder." in call(judged, "leaderboard", "-o", "a.md").stderr
+    assert (
+        "--output a.md: this is a folder. Give a file in it, such as a.md/tables.md."
+        in call(judged, "leaderboard", "-o", "a.md").stderr
+    )

@@ -267,7 +267,7 @@ class RunFolder:
             raise UnreadableRun(f"{self.path}: run.json is missing. Restore it from a copy, or move the folder away.")
         run, above = read_json(self.path / "run.json"), self.above
         if not (above / "task.json").exists():
-            raise UnreadableRun(f"{above / 'task.json'}: is missing. {_AWAY}")
+            raise UnreadableRun(f"{above / 'task.json'}: cannot be read, because it is missing. {_AWAY}")
         task = read_json(above / "task.json")
         schemas.checked(TaskRecord, task, str(above / "task.json"), _AWAY)
         schemas.checked(RunRecord, run, str(self.path / "run.json"), _AWAY)
