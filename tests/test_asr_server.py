@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -182,8 +181,8 @@ class Heard(Ears):
 
 def test_a_local_llm_answers_the_transcripts_of_a_server_and_one_failure_takes_no_other_with_it(tmp_path: Path) -> None:
     def answer(body: Body, before: int) -> Reply:
-        time.sleep(0.2)  # longer than it takes to send the next clip
-        return error(400, "cannot") if said(body) == "clip of 600 ms" else hears(body, before)
+        reply = error(400, "cannot") if said(body) == "clip of 600 ms" else hears(body, before)
+        return replace(reply, wait=0.2)  # longer than it takes to send the next clip
 
     paths = {"llm": make_llm(tmp_path / "llm")}
     with serving(answer) as server:
