@@ -52,7 +52,7 @@ def test_the_committed_runs_are_of_the_data_that_ships(load):
     catalog, seen = Catalog(), 0
     for path in sorted((ROOT / "results" / "mini-v1").glob("*/task.json")):
         stored = json.loads(path.read_text())
-        task = catalog.task(stored["name"], cast(Edition, edition(stored)))
+        task = catalog.task(stored["name"], cast(Edition, edition(stored["edition"], stored)))
         assert (task.edition, stored["edition"]) == ("mini-v1", "mini")  # the name that it had, and which its id has
         data = load(task)
         assert (data.former if is_former(stored) else data.fingerprint) == stored["fingerprint"], path

@@ -239,3 +239,12 @@ def test_the_default_of_an_edition_names_subsets_that_it_has_once_each(tmp_path:
     (tmp_path / "covost2.yaml").write_text(text.replace("default: [de]}", f"default: {default}}}"), encoding="utf-8")
     with pytest.raises(SpecError, match=said):
         read_yaml(tmp_path / "covost2.yaml", TaskFile)
+
+
+def test_a_task_of_the_user_may_have_an_edition_mini_v1_too(folder: Path, tmp_path: Path) -> None:
+    own_task(folder, "mini-v1", "synthetic")
+    done = call(tmp_path, "run", "-m", "majority", "-t", "toy", "--path", str(folder))
+    assert done.returncode == 0, done.stderr
+    (run,) = db.load_runs(tmp_path / "results")
+    assert (run.summary.edition, run.folder.record()["task"]["edition"]) == ("mini-v1", "mini-v1")
+    assert call(tmp_path, "score", "--path", str(folder), str(run.path)).returncode == 0

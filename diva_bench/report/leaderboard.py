@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
-from typing import Literal
+from typing import Literal, get_args
 
 from diva_bench.predictions.imported import ERRORS
 from diva_bench.report import aggregate
@@ -21,11 +21,12 @@ from diva_bench.runs.agreement import in_words
 from diva_bench.runs.aligned import Drawn
 from diva_bench.runs.records import RunSummary, comparable, flag, synthetic_note
 from diva_bench.scorers import DIAGNOSTIC, METRICS, NOT_SCORED, PREDICTED
+from diva_bench.specs import Edition
 from diva_bench.stats import FEW_CLUSTERS, RESAMPLES, SEED
 from diva_bench.stats.settings import planned
 from diva_bench.tables import Cell, Column, Table, cut_to, write
 
-_EDITIONS = ("full", "mini", "mini-v1", "nano")
+_EDITIONS = get_args(Edition)
 _NAMED = 5  # runs without a rank whose reasons are on the screen
 _HALF_WIDTHS = 2 * 1.96  # standard errors in a 95 % interval
 

@@ -53,11 +53,10 @@ _FIRST_MINI = {
 """Fingerprints of the first mini data, by the rules of today and by those before."""
 
 
-def edition(task_record: Mapping[str, Any]) -> str:
-    """The edition of the data in a task.json. The data of mini-v1 was called mini before mini had a second version, and its
-    identity still says so."""
-    name = str(task_record.get("edition"))
-    return "mini-v1" if name == "mini" and task_record.get("fingerprint") in _FIRST_MINI else name
+def edition(recorded: str, task_record: Mapping[str, Any]) -> str:
+    """The present name of the edition that a record of a run has. The data of mini-v1 was called mini before mini had a
+    second version."""
+    return "mini-v1" if recorded == "mini" and task_record.get("fingerprint") in _FIRST_MINI else recorded
 
 
 def is_former(task_record: Mapping[str, Any]) -> bool:

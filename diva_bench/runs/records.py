@@ -143,7 +143,7 @@ def summary_of(raw: dict[str, Any], file: Path) -> RunSummary:
 def _edition(place: Path, name: str) -> str:
     """The edition of the run in `place` by its present name."""
     task = place.parent / "task.json"
-    return old_identity.edition(read_json(task)) if name == "mini" and task.is_file() else name
+    return old_identity.edition(name, read_json(task)) if name == "mini" and task.is_file() else name
 
 
 def is_run(folder: Path) -> bool:

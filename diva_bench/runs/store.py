@@ -282,7 +282,7 @@ class RunFolder:
                     f"give the folder its old name."
                 )
         schemas.check_identity(task, run, str(self.path))
-        run["task"]["edition"] = old_identity.edition(task)
+        run["task"]["edition"] = old_identity.edition(run["task"]["edition"], task)
         self._records = task, run
 
     def record(self) -> Json:
@@ -302,7 +302,7 @@ class RunFolder:
         """The content of summary.json, with the edition by its present name."""
         summary = read_json(self.path / "summary.json")
         if summary.get("edition") == "mini":
-            summary["edition"] = old_identity.edition(read_json(self.above / "task.json"))
+            summary["edition"] = old_identity.edition("mini", read_json(self.above / "task.json"))
         return summary
 
     def scores(self) -> tuple[Json, dict[str, Json]]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import Any
+from typing import Any, get_args
 
 from diva_bench.catalog import Catalog
 from diva_bench.errors import UnreadableRun, UserError
@@ -31,7 +31,7 @@ from diva_bench.runs.records import RunSummary, flag, synthetic_note
 from diva_bench.runs.run import Run, Runs
 from diva_bench.scorers import DIAGNOSTIC, METRICS, PREDICTED
 from diva_bench.scorers.labels import UNPARSED
-from diva_bench.specs import Json
+from diva_bench.specs import Edition, Json
 from diva_bench.specs.prompt import filled
 from diva_bench.stats import holm, significance
 from diva_bench.tables import Cell, Column, Score, Table
@@ -44,7 +44,7 @@ _MOST_VALUES = 24
 """Values of a group that is shown, as in `compare`."""
 _SAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _MEANINGS = {metric.name: metric.meaning for metric in METRICS}
-_EDITIONS = ("full", "mini", "mini-v1", "nano")
+_EDITIONS = get_args(Edition)
 
 
 def slug(name: str) -> str:
